@@ -1,5 +1,10 @@
+import { isCommandLineWord, isFreeType, MAX_COMMAND_LINE } from './cmdline.ts';
+import { Malformed } from './malformed.ts';
+import { isReleaseId, isSafePath, isSafeSegment } from './safe-path.ts';
+
 /** What a file of a release is for. */
-export type Role = 'kernel' | 'initrd' | 'overlay' | 'rootfs' | 'hashtree';
+export type Role = (typeof ROLES)[number];
+const ROLES = ['kernel', 'initrd', 'overlay', 'rootfs', 'hashtree'] as const;
 
 /** One file that the manifest binds. */
 export interface ManifestFile {
@@ -54,4 +59,195 @@ export interface Manifest {
   readonly files: readonly ManifestFile[];
   readonly verity: readonly Verity[];
   readonly fsverity: readonly FsVerity[];
+}
+
+/** Octets. busybox reads it line by line into variables; a release has a handful of files. */
+export const MAX_MANIFEST = 64 * 1024;
+
+const MAGIC = 'bootseal-manifest 1';
+const SHA256 = /^[0-9a-f]{64}$/;
+const SHA512 = /^[0-9a-f]{128}$/;
+const PARAMETER = /^[A-Za-z][A-Za-z0-9._-]{0,63}$/;
+
+/**
+ * Words that hand the machine to whoever sits at it, or skip what verifies. A manifest may fix them only when
+ * it says `shell yes`.
+ */
+const SHELL_WORDS =
+  /^(break|disablehooks|init|rdinit|emergency|single|rescue|systemd\.debug.shell|systemd\.unit|rd\.(break|shell|emergency|systemd\.unit)|S|s|1|-b)(=|$)/;
+
+/** `2026-11-01T00:00:00Z` from milliseconds. */
+export function isoSeconds(time: number): string {
+  return new Date(time).toISOString().replace(/\.\d+Z$/, 'Z');
+}
+
+/** Writes the one canonical form. Throws `Malformed` for a value that has none, as `decodeManifest` would. */
+export function encodeManifest(manifest: Manifest): Uint8Array {
+  const lines = [
+    MAGIC,
+    `release ${manifest.release}`,
+    `serial ${manifest.serial}`,
+    `issued ${isoSeconds(manifest.issued)}`,
+    `best-before ${isoSeconds(manifest.bestBefore)}`,
+    `arch ${manifest.arch}`,
+    `cmdline ${manifest.cmdline.join(' ')}`.trimEnd(),
+    ...manifest.free.map((free) => `free ${free.name} ${free.type}`),
+    ...(manifest.shell ? ['shell yes'] : []),
+    ...manifest.files.map(
+      (file) => `file ${file.role} ${file.size} ${file.sha256} ${file.sha512} ${file.path}`,
+    ),
+    ...manifest.verity.map(
+      (verity) => `verity ${verity.rootHash} ${verity.salt} ${verity.dataBlocks} ${verity.path}`,
+    ),
+    ...manifest.fsverity.map((fsverity) => `fsverity ${fsverity.digest} ${fsverity.path}`),
+  ];
+  const bytes = Buffer.from(`${lines.join('\n')}\n`, 'latin1');
+  decodeManifest(bytes);
+  return bytes;
+}
+
+/** Decodes the canonical form and nothing else. Throws `Malformed`, naming the line. */
+export function decodeManifest(bytes: Uint8Array): Manifest {
+  if (bytes.length > MAX_MANIFEST)
+    throw new Malformed('manifest', `${bytes.length} octets, more than ${MAX_MANIFEST}`);
+  for (const [at, octet] of bytes.entries()) {
+    if (octet !== 0x0a && (octet < 0x20 || octet > 0x7e))
+      throw new Malformed('manifest', 'control or non-ASCII character', at);
+  }
+  if (bytes.at(-1) !== 0x0a) throw new Malformed('manifest', 'no newline at the end');
+  const lines = new Lines(Buffer.from(bytes).toString('latin1').slice(0, -1).split('\n'));
+
+  if (lines.next() !== MAGIC) throw lines.fail(`the first line is not "${MAGIC}"`);
+  const release = lines.one('release');
+  if (!isReleaseId(release)) throw lines.fail('release is not NAME/VERSION');
+  const serial = lines.count(lines.one('serial'), 'serial');
+  const issued = lines.time('issued');
+  const bestBefore = lines.time('best-before');
+  if (bestBefore <= issued) throw lines.fail('best-before is not after issued');
+  const arch = lines.one('arch');
+  if (!isSafeSegment(arch)) throw lines.fail('arch');
+  const cmdline = lines.words('cmdline');
+  if (cmdline.join(' ').length > MAX_COMMAND_LINE)
+    throw lines.fail(`command line over ${MAX_COMMAND_LINE} octets`);
+  const cmdlineFail = cmdline.find((word) => !isCommandLineWord(word));
+  if (cmdlineFail !== undefined) throw lines.fail(`word ${JSON.stringify(cmdlineFail)} in cmdline`);
+
+  const free: FreeParameter[] = [];
+  for (let fields = lines.optional('free', 2); fields; fields = lines.optional('free', 2)) {
+    const [name = '', type = ''] = fields;
+    if (!PARAMETER.test(name) || !isFreeType(type)) throw lines.fail('free is not NAME TYPE');
+    if (free.some((other) => other.name === name)) throw lines.fail(`free ${name} twice`);
+    if (cmdline.some((word) => word === name || word.startsWith(`${name}=`)))
+      throw lines.fail(`${name} both fixed and free`);
+    if (SHELL_WORDS.test(name)) throw lines.fail(`${name} must not be free`);
+    free.push({ name, type });
+  }
+  const shellFields = lines.optional('shell', 1);
+  if (shellFields && shellFields[0] !== 'yes') throw lines.fail('shell is not "yes"');
+  const shell = shellFields !== undefined;
+  const shellWord = cmdline.find((word) => SHELL_WORDS.test(word));
+  // The overlay's own init is the one rdinit= that verifies before anything else runs.
+  if (!shell && shellWord !== undefined && shellWord !== 'rdinit=/bootseal/init') {
+    throw lines.fail(`${shellWord} in cmdline without "shell yes"`);
+  }
+
+  const files: ManifestFile[] = [];
+  for (let fields = lines.optional('file', 5); fields; fields = lines.optional('file', 5)) {
+    const [role = '', size = '', sha256 = '', sha512 = '', path = ''] = fields;
+    if (!isRole(role)) throw lines.fail(`unknown role ${JSON.stringify(role)}`);
+    if (!SHA256.test(sha256) || !SHA512.test(sha512)) throw lines.fail('digest');
+    if (!isSafePath(path)) throw lines.fail('unsafe path');
+    if (files.some((file) => file.path === path)) throw lines.fail(`${path} twice`);
+    const before = files.at(-1);
+    if (before && ROLES.indexOf(before.role) > ROLES.indexOf(role)) throw lines.fail('files out of order');
+    if (role !== 'initrd' && before?.role === role) throw lines.fail(`a second ${role}`);
+    files.push({ role, size: lines.count(size, 'size'), sha256, sha512, path });
+  }
+  if (files[0]?.role !== 'kernel') throw lines.fail('no kernel');
+
+  const verity: Verity[] = [];
+  for (let fields = lines.optional('verity', 4); fields; fields = lines.optional('verity', 4)) {
+    const [rootHash = '', salt = '', blocks = '', path = ''] = fields;
+    if (!SHA256.test(rootHash) || !/^(-|([0-9a-f]{2}){1,256})$/.test(salt)) throw lines.fail('verity digest');
+    if (verity.length > 0 || !files.some((file) => file.path === path && file.role === 'rootfs')) {
+      throw lines.fail('verity names no root image');
+    }
+    verity.push({ rootHash, salt, dataBlocks: lines.count(blocks, 'data blocks'), path });
+  }
+  const fsverity: FsVerity[] = [];
+  for (let fields = lines.optional('fsverity', 2); fields; fields = lines.optional('fsverity', 2)) {
+    const [digest = '', path = ''] = fields;
+    if (!SHA256.test(digest)) throw lines.fail('fsverity digest');
+    if (fsverity.some((other) => other.path === path) || !files.some((file) => file.path === path)) {
+      throw lines.fail('fsverity names no file');
+    }
+    fsverity.push({ digest, path });
+  }
+  lines.end();
+  return { release, serial, issued, bestBefore, arch, cmdline, free, shell, files, verity, fsverity };
+}
+
+function isRole(text: string): text is Role {
+  return (ROLES as readonly string[]).includes(text);
+}
+
+/** Reads `key value …` lines in their fixed order. */
+class Lines {
+  readonly #lines: readonly string[];
+  #at = 0;
+
+  constructor(lines: readonly string[]) {
+    this.#lines = lines;
+  }
+
+  fail(fact: string): Malformed {
+    return new Malformed('manifest', `line ${this.#at}: ${fact}`);
+  }
+
+  next(): string | undefined {
+    return this.#lines[this.#at++];
+  }
+
+  words(key: string): string[] {
+    const [first, ...rest] = (this.next() ?? '').split(' ');
+    if (first !== key) throw this.fail(`"${key}" belongs here`);
+    if (rest.includes('')) throw this.fail('blanks beyond one between words');
+    return rest;
+  }
+
+  one(key: string): string {
+    const [value, ...more] = this.words(key);
+    if (value === undefined || more.length > 0) throw this.fail(`${key} takes one word`);
+    return value;
+  }
+
+  optional(key: string, count: number): string[] | undefined {
+    const line = this.#lines[this.#at];
+    if (line === undefined || !(line === key || line.startsWith(`${key} `))) return undefined;
+    const fields = this.words(key);
+    if (fields.length !== count) throw this.fail(`${key} takes ${count} words`);
+    return fields;
+  }
+
+  count(text: string, what: string): number {
+    if (!/^(0|[1-9][0-9]{0,15})$/.test(text) || !Number.isSafeInteger(Number(text))) {
+      throw this.fail(`${what} is no number`);
+    }
+    return Number(text);
+  }
+
+  time(key: string): number {
+    const text = this.one(key);
+    const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(text) ? Date.parse(text) : Number.NaN;
+    // A date that rolls over (30 February) would have two spellings.
+    if (Number.isNaN(time) || isoSeconds(time) !== text) throw this.fail(`${key} is no time`);
+    return time;
+  }
+
+  end(): void {
+    if (this.#at < this.#lines.length) {
+      this.#at++;
+      throw this.fail('unknown, repeated or misplaced key');
+    }
+  }
 }

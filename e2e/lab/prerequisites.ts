@@ -1,0 +1,69 @@
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { run } from './command.ts';
+
+/** Something the tests run or read, and the Debian package that brings it. */
+interface Prerequisite {
+  readonly packageName: string;
+  /** Commands on PATH, or absolute paths. */
+  readonly needs: readonly string[];
+}
+
+const PREREQUISITES: readonly Prerequisite[] = [
+  { packageName: 'qemu-system-x86', needs: ['qemu-system-x86_64'] },
+  { packageName: 'ovmf', needs: ['/usr/share/OVMF/OVMF_CODE_4M.fd', '/usr/share/OVMF/OVMF_VARS_4M.fd'] },
+  { packageName: 'seabios', needs: ['/usr/share/seabios/bios-256k.bin'] },
+  {
+    packageName: 'ipxe-qemu',
+    needs: ['/usr/lib/ipxe/qemu/pxe-virtio.rom', '/usr/lib/ipxe/qemu/efi-virtio.rom'],
+  },
+  { packageName: 'ipxe', needs: ['/usr/lib/ipxe/undionly.kpxe', '/usr/lib/ipxe/snponly.efi'] },
+  { packageName: 'grub-common', needs: ['grub-mkimage'] },
+  { packageName: 'grub-pc-bin', needs: ['/usr/lib/grub/i386-pc/pxe.mod'] },
+  { packageName: 'grub-efi-amd64-bin', needs: ['/usr/lib/grub/x86_64-efi/efinet.mod'] },
+  { packageName: 'dnsmasq-base', needs: ['dnsmasq'] },
+  { packageName: 'iproute2', needs: ['ip'] },
+  { packageName: 'tftp-hpa', needs: ['tftp'] },
+  { packageName: 'curl', needs: ['curl'] },
+  { packageName: 'openssl', needs: ['openssl'] },
+  { packageName: 'gnupg', needs: ['gpg'] },
+  { packageName: 'gpgv', needs: ['gpgv'] },
+  { packageName: 'busybox-static', needs: ['busybox'] },
+  { packageName: 'mmdebstrap', needs: ['mmdebstrap'] },
+  { packageName: 'squashfs-tools', needs: ['mksquashfs'] },
+  { packageName: 'cpio', needs: ['cpio'] },
+  { packageName: 'kmod', needs: ['depmod', 'modprobe'] },
+  { packageName: 'zstd', needs: ['zstd'] },
+  { packageName: 'xz-utils', needs: ['xz'] },
+  { packageName: 'faketime', needs: ['faketime'] },
+  { packageName: 'cryptsetup-bin', needs: ['veritysetup'] },
+  { packageName: 'strace', needs: ['strace'] },
+];
+
+/** Names of the Debian packages whose commands or files are not there. */
+export function missingPrerequisites(): readonly string[] {
+  return PREREQUISITES.filter(({ needs }) => !needs.every(isThere)).map(({ packageName }) => packageName);
+}
+
+/** Installs what is missing, as root; else throws an Error that names it. */
+export async function installPrerequisites(): Promise<void> {
+  const missing = missingPrerequisites();
+  if (missing.length === 0) return;
+  if (process.getuid?.() !== 0) {
+    throw new Error(
+      `These Debian packages are missing: ${missing.join(' ')}. Install them with apt-get as root.`,
+    );
+  }
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  await run('apt-get', ['update'], { env });
+  await run('apt-get', ['install', '-y', '--no-install-recommends', ...missing], { env });
+  const still = missingPrerequisites();
+  if (still.length > 0) throw new Error(`apt-get installed, yet this is still missing: ${still.join(' ')}.`);
+}
+
+function isThere(need: string): boolean {
+  if (need.startsWith('/')) return existsSync(need);
+  // Tools for root lie outside the PATH of other users, who may still run some of them.
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  return folders.some((folder) => folder !== '' && existsSync(join(folder, need)));
+}

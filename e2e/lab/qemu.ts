@@ -1,0 +1,161 @@
+import { EventEmitter, once } from 'node:events';
+import { copyFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ConsoleText, findMilestone, type Milestone, shown, tail } from './console.ts';
+import type { Lan } from './lan.ts';
+
+export interface QemuOptions {
+  readonly lan: Lan;
+  readonly firmware: 'bios' | 'efi';
+  readonly nic?: 'virtio-net-pci' | 'e1000';
+  readonly mac?: string;
+  /** 1024 by default. */
+  readonly memoryMiB?: number;
+  /** Raw disk images, attached writable; the firmware tries the network first all the same. */
+  readonly disks?: readonly string[];
+  /** What the machine's clock says at power-on (UTC); the host's time by default. */
+  readonly clock?: Date;
+  /** Further arguments for QEMU, last. */
+  readonly extra?: readonly string[];
+  /** Milliseconds after which a machine counts as hung and is killed; 5 minutes by default. */
+  readonly hungAfter?: number;
+}
+
+export interface QemuEnd {
+  /** The whole console, plain text. */
+  readonly log: string;
+  readonly exitCode: number | undefined;
+}
+
+export interface QemuMachine {
+  readonly mac: string;
+  /** The console so far. */
+  log(): string;
+  /** Whole lines, from power-on, as they come; ends with the machine. */
+  lines(): AsyncIterable<string>;
+  /**
+   * Resolves when the console has shown every milestone, each after the one before; a later call goes on from
+   * there. Rejects, with the console's end, when the machine ends or hangs before that.
+   */
+  waitFor(milestones: readonly Milestone[]): Promise<void>;
+  /** Resolves when the machine is off (a reset counts: nothing boots twice); rejects where it hung. */
+  readonly ended: Promise<QemuEnd>;
+  kill(): Promise<void>;
+}
+
+const OVMF = '/usr/share/OVMF/OVMF_CODE_4M.fd';
+const OVMF_VARIABLES = '/usr/share/OVMF/OVMF_VARS_4M.fd';
+const HUNG_AFTER = 5 * 60_000;
+
+let machines = 0;
+
+/** Powers on a PC on the LAN that boots from the network. Emulated without KVM, so that it runs anywhere. */
+export async function bootQemu(options: QemuOptions): Promise<QemuMachine> {
+  const number = ++machines;
+  const mac = options.mac ?? `52:54:00:77:${hex(number >> 8)}:${hex(number)}`;
+  const tap = await options.lan.addTap();
+  const args = [
+    ...['-accel', 'tcg', '-m', String(options.memoryMiB ?? 1024), '-no-reboot'],
+    ...['-nographic', '-monitor', 'none', '-serial', 'stdio'],
+    ...(await firmwareArguments(options, number)),
+    ...['-netdev', `tap,id=n0,ifname=${tap},script=no,downscript=no`],
+    ...['-device', `${options.nic ?? 'virtio-net-pci'},netdev=n0,mac=${mac},bootindex=1`],
+    // An emulated CPU has no randomness of its own: gpg and curl would wait for the kernel to gather some.
+    ...['-device', 'virtio-rng-pci'],
+    ...(options.disks ?? []).flatMap((file) => ['-drive', `file=${file},format=raw,if=virtio`]),
+    ...(options.clock === undefined ? [] : ['-rtc', `base=${options.clock.toISOString().slice(0, 19)}`]),
+    ...(options.extra ?? []),
+  ];
+
+  const child = options.lan.spawn('qemu-system-x86_64', args);
+  const console = new ConsoleText();
+  const changes = new EventEmitter().setMaxListeners(0);
+  let complaints = '';
+  let over = false;
+  let failure: Error | undefined;
+  child.stdout?.setEncoding('utf8').on('data', (piece: string) => {
+    console.push(piece);
+    changes.emit('change');
+  });
+  child.stderr?.setEncoding('utf8').on('data', (piece: string) => {
+    complaints += piece;
+  });
+  const guard = setTimeout(() => {
+    failure = new Error(`the machine hung and was killed${tail(console.text)}`);
+    child.kill('SIGKILL');
+  }, options.hungAfter ?? HUNG_AFTER);
+
+  const ended = new Promise<QemuEnd>((resolve, reject) => {
+    const settle = (exitCode: number | null) => {
+      clearTimeout(guard);
+      over = true;
+      if (exitCode !== null && exitCode !== 0) {
+        failure ??= new Error(`QEMU exited with ${exitCode}: ${complaints.trim()}${tail(console.text)}`);
+      }
+      if (failure === undefined) resolve({ log: console.text, exitCode: exitCode ?? undefined });
+      else reject(failure);
+      changes.emit('change');
+    };
+    child.once('error', (error) => {
+      failure = error;
+      settle(null);
+    });
+    child.once('close', settle);
+  });
+  // Whoever waits for milestones hears of a failure there.
+  ended.catch(() => {});
+
+  let reached = 0;
+  return {
+    mac,
+    ended,
+    log: () => console.text,
+    async *lines() {
+      let from = 0;
+      for (;;) {
+        const line = console.text.indexOf('\n', from);
+        if (line !== -1) {
+          yield console.text.slice(from, line);
+          from = line + 1;
+        } else if (over) {
+          if (from < console.text.length) yield console.text.slice(from);
+          return;
+        } else await once(changes, 'change');
+      }
+    },
+    async waitFor(milestones) {
+      for (const milestone of milestones) {
+        for (;;) {
+          const found = findMilestone(console.text, milestone, reached);
+          if (found !== -1) {
+            reached = found;
+            break;
+          }
+          if (failure !== undefined) throw failure;
+          if (over) {
+            throw new Error(`the machine ended and never showed ${shown(milestone)}${tail(console.text)}`);
+          }
+          await once(changes, 'change');
+        }
+      }
+    },
+    async kill() {
+      child.kill('SIGKILL');
+      await ended.catch(() => undefined);
+    },
+  };
+}
+
+async function firmwareArguments(options: QemuOptions, number: number): Promise<readonly string[]> {
+  if (options.firmware === 'bios') return [];
+  const variables = join(options.lan.workFolder, `variables-${number}.fd`);
+  await copyFile(OVMF_VARIABLES, variables);
+  return [
+    ...['-drive', `if=pflash,format=raw,unit=0,readonly=on,file=${OVMF}`],
+    ...['-drive', `if=pflash,format=raw,unit=1,file=${variables}`],
+  ];
+}
+
+function hex(octet: number): string {
+  return (octet & 0xff).toString(16).padStart(2, '0');
+}

@@ -1,0 +1,42 @@
+import { type Fragment, renderFragment, type Value } from './template.ts';
+
+/**
+ * Where GRUB fetches from. `dhcp`: the address that DHCP names (next-server; a ProxyDHCP answer is not seen by
+ * GRUB 2.06, which then needs `literal`). Ports are HTTP's; TFTP is always at 69.
+ */
+export type GrubServer =
+  | { readonly kind: 'dhcp'; readonly httpPort: number }
+  | { readonly kind: 'literal'; readonly host: string; readonly port: number };
+
+/** Seconds for a person to read a refusal before the machine restarts. */
+export const GRUB_PAUSE = 30;
+
+export function httpPortOf(server: GrubServer): number {
+  return server.kind === 'dhcp' ? server.httpPort : server.port;
+}
+
+/** Lines that set `bootseal_server`. */
+export function serverLines(server: GrubServer): Fragment {
+  if (server.kind === 'literal') {
+    return lines("set bootseal_server='{{host}}'\n", { host: { kind: 'host', text: server.host } });
+  }
+  // A GRUB started by the PXE stack may know the server under that name only.
+  return lines(
+    'set bootseal_server="$net_default_server"\n' +
+      'if [ -z "$bootseal_server" ]; then set bootseal_server="$pxe_default_server"; fi\n',
+    {},
+  );
+}
+
+/** GRUB's name of the server's HTTP: `http,HOST`, and a third part for a port that is not 80. */
+export function httpDevice(server: GrubServer): Fragment {
+  const port = httpPortOf(server);
+  return port === 80
+    ? lines('http,$bootseal_server\n', {})
+    : lines('http,$bootseal_server,{{port}}\n', { port: { kind: 'hex', text: String(port) } });
+}
+
+/** Lines of a script that are too short for a file of their own. */
+export function lines(text: string, values: Readonly<Record<string, Value>>): Fragment {
+  return renderFragment('a part of a GRUB script', `\n\n${text}`, values);
+}

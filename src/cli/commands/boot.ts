@@ -1,0 +1,76 @@
+import type { Command } from 'commander';
+import type { BootVerdict } from '../../client/boot.ts';
+import { boot } from '../../verbs/boot.ts';
+import { act, newCommand, time } from '../context.ts';
+import { EXIT } from '../exit.ts';
+import type { Terminal } from '../terminal.ts';
+import { traceLine } from '../trace.ts';
+import { findingJson, showBootVerdict } from '../verdict.ts';
+
+interface Options {
+  readonly anchors?: string;
+  readonly mac?: string;
+  readonly efi?: boolean;
+  readonly choose?: string;
+  readonly at?: number;
+}
+
+export function bootCommand(): Command {
+  return newCommand(
+    'boot',
+    'boot an emulated machine and say what each stage verified',
+    'bootseal boot http://127.0.0.1:8080/boot.ipxe --anchors keys/anchors',
+  )
+    .argument('<url>', 'the entry script, http: or tftp:')
+    .option('--anchors <dir>', 'what the loader was built with; without it the loader is a stock iPXE')
+    .option('--mac <address>', 'the machine’s MAC address')
+    .option('--efi', 'UEFI firmware instead of a BIOS')
+    .option('--choose <item>', 'what is chosen from any menu')
+    .option('--at <time>', 'what the machine’s clock says', time)
+    .action(
+      act<Options>(async ({ terminal, now }, options, url = '') => {
+        const { choose } = options;
+        const verdict = await boot({
+          url,
+          now: options.at ?? now,
+          ...(options.anchors === undefined ? {} : { anchors: options.anchors }),
+          ...(options.mac === undefined ? {} : { mac: options.mac }),
+          platform: options.efi ? 'efi' : 'pcbios',
+          ...(choose === undefined ? {} : { answers: { choose: () => ({ name: choose }) } }),
+          onEvent: (event) => {
+            const line = traceLine(event);
+            if (line !== undefined) terminal.note(line);
+          },
+        });
+        terminal.json(verdictJson(verdict));
+        return showOutcome(terminal, verdict);
+      }),
+    );
+}
+
+/** The table and the last word. */
+export function showOutcome(terminal: Terminal, verdict: BootVerdict): number {
+  showBootVerdict(terminal, verdict);
+  if (verdict.refusal) {
+    terminal.print(`REFUSED: ${verdict.refusal.message} [${verdict.refusal.code}]`, 'bad');
+    return EXIT.refused;
+  }
+  if (verdict.verified) terminal.print('VERIFIED: script, kernel, every initrd and the root image.', 'good');
+  else terminal.print('UNVERIFIED LOADER: the root image was verified; what came before it was not.', 'bad');
+  return verdict.verified ? EXIT.ok : EXIT.refused;
+}
+
+function verdictJson(verdict: BootVerdict): unknown {
+  return {
+    verified: verdict.verified,
+    loader: verdict.loader,
+    refusal: verdict.refusal?.toJSON(),
+    cmdline: verdict.cmdline,
+    artifacts: verdict.rows.map(({ artifact, role, findings, note }) => ({
+      artifact,
+      role,
+      note,
+      checks: findings.map(findingJson),
+    })),
+  };
+}

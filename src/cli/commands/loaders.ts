@@ -1,0 +1,87 @@
+import type { Command } from 'commander';
+import { dnsmasqLines } from '../../boot/dnsmasq.ts';
+import { buildGrubLoaders, embeddedScript, installedLoaders } from '../../verbs/loaders.ts';
+import { act, newCommand } from '../context.ts';
+import { EXIT } from '../exit.ts';
+
+interface GrubOptions {
+  readonly anchors: string;
+  readonly out: string;
+  readonly url?: string;
+}
+
+interface EmbeddedOptions {
+  readonly anchors: string;
+  readonly url?: string;
+  readonly ntp?: string;
+}
+
+export function loadersCommand(): Command {
+  const loaders = newCommand(
+    'loaders',
+    'what is installed here, and what each can verify',
+    'bootseal loaders',
+  );
+  loaders.action(
+    act(async ({ terminal }) => {
+      const found = await installedLoaders();
+      terminal.json({ loaders: found });
+      terminal.table(
+        ['loader', 'firmware', 'from', 'verifies'],
+        found.map(({ name, firmware, path, verification, verifies }) => [
+          { text: name },
+          { text: firmware, style: 'dim' },
+          { text: path, style: 'dim' },
+          { text: verification, style: verifies ? 'good' : 'bad' },
+        ]),
+      );
+      return EXIT.ok;
+    }),
+  );
+  loaders.addCommand(
+    newCommand(
+      'grub',
+      'build GRUB network images that hold the site’s key and enforce signatures',
+      'bootseal loaders grub --anchors keys/anchors --out loaders',
+    )
+      .requiredOption('--anchors <dir>', 'whose OpenPGP key goes inside')
+      .option('--out <dir>', 'where the images go', 'loaders')
+      .option('--url <url>', 'a literal server; default: the one DHCP names')
+      .action(
+        act<GrubOptions>(async ({ terminal }, { anchors, out, url }) => {
+          const images = await buildGrubLoaders({ anchors, out, ...(url === undefined ? {} : { url }) });
+          terminal.json({ images });
+          for (const { platform, file, size } of images)
+            terminal.print(`${file}  ${platform}, ${size} octets`);
+          const server = url === undefined ? 'SERVER' : new URL(url).hostname;
+          terminal.print('\nFor dnsmasq:');
+          for (const line of dnsmasqLines(server, { bios: 'bootseal-grub.0', efi: 'bootseal-grub.efi' }))
+            terminal.print(line);
+          return EXIT.ok;
+        }),
+      ),
+  );
+  loaders.addCommand(
+    newCommand(
+      'embedded',
+      'print the script for a site’s own iPXE (EMBED=)',
+      'bootseal loaders embedded --anchors keys/anchors > embedded.ipxe',
+    )
+      .requiredOption('--anchors <dir>', 'whose CA and boot leaf the loader shall demand')
+      .option('--url <url>', 'where the loader fetches; default: http://${next-server}:8080')
+      .option('--ntp <host>', 'a time server, for machines that lost their clock')
+      .action(
+        act<EmbeddedOptions>(async ({ terminal }, { anchors, url, ntp }) => {
+          const script = await embeddedScript({
+            anchors,
+            ...(url === undefined ? {} : { url }),
+            ...(ntp === undefined ? {} : { ntp }),
+          });
+          terminal.json({ script });
+          terminal.print(script.trimEnd());
+          return EXIT.ok;
+        }),
+      ),
+  );
+  return loaders;
+}

@@ -1,0 +1,60 @@
+import { Command, InvalidArgumentError } from 'commander';
+import pino from 'pino';
+import { report } from './exit.ts';
+import { Terminal } from './terminal.ts';
+
+/** What every command is given: the clock, the terminal, a log. */
+export interface Context {
+  readonly terminal: Terminal;
+  readonly log: pino.Logger;
+  /** Milliseconds since 1970. The command line is the only place that reads a clock. */
+  readonly now: number;
+  readonly json: boolean;
+}
+
+/** A command with the options that all of them have, and an example in its help. */
+export function newCommand(name: string, summary: string, example: string): Command {
+  return new Command(name)
+    .description(summary)
+    .option('--json', 'one object on standard output; everything else on standard error')
+    .option('--quiet', 'say nothing but errors')
+    .addHelpText('after', `\nExample:\n  ${example.replaceAll('\n', '\n  ')}\n`);
+}
+
+/** Runs a command's work and turns what it throws into one sentence and an exit status. */
+export function act<T extends object>(
+  work: (context: Context, options: T, ...words: string[]) => Promise<number>,
+): (...given: unknown[]) => Promise<void> {
+  return async (...given) => {
+    const command = given.pop() as Command;
+    const options = command.opts<T & { json?: boolean; quiet?: boolean }>();
+    given.pop();
+    const terminal = new Terminal({ json: options.json === true, quiet: options.quiet === true });
+    const level = options.quiet ? 'error' : (process.env.BOOTSEAL_LOG ?? 'info');
+    const log = pino({ base: null, level, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination(2));
+    const context: Context = { terminal, log, now: Date.now(), json: options.json === true };
+    try {
+      process.exitCode = await work(context, options, ...(given as string[]));
+    } catch (error) {
+      process.exitCode = report(terminal, error);
+    }
+  };
+}
+
+/** A port number; 0 asks for an ephemeral one. */
+export function port(text: string): number {
+  if (!/^(0|[1-9][0-9]{0,4})$/.test(text) || Number(text) > 65535) {
+    throw new InvalidArgumentError('A port is a number from 0 to 65535.');
+  }
+  return Number(text);
+}
+
+/** A time: `2026-11-01`, `2026-11-01T00:00:00Z`, or seconds since 1970 with an `@` in front. */
+export function time(text: string): number {
+  const seconds = /^@(\d{1,11})$/.exec(text)?.[1];
+  if (seconds !== undefined) return Number(seconds) * 1000;
+  const at = /^\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\dZ)?$/.test(text) ? Date.parse(text) : Number.NaN;
+  if (Number.isNaN(at))
+    throw new InvalidArgumentError('A time is 2026-11-01, 2026-11-01T00:00:00Z or @SECONDS.');
+  return at;
+}

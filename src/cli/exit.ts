@@ -1,0 +1,44 @@
+import { WriteError } from '../release/atomic-file.ts';
+import { Refusal } from '../release/refusal.ts';
+import { ListenError } from '../serve/listen.ts';
+import type { Terminal } from './terminal.ts';
+
+/** 0 done or verified, 1 refused, 2 usage or configuration, 3 I/O or remote fault. */
+export const EXIT = { ok: 0, refused: 1, usage: 2, fault: 3 } as const;
+
+/** Says in one sentence why a command failed, and what the exit status is. */
+export function report(terminal: Terminal, error: unknown): number {
+  if (error instanceof Refusal) {
+    terminal.json({ refusal: error.toJSON() });
+    terminal.error(`refused [${error.code}] ${error.message}`);
+    return error.code === 'unreachable' ? EXIT.fault : EXIT.refused;
+  }
+  if (error instanceof ListenError || error instanceof WriteError) {
+    terminal.json({ error: error.message });
+    terminal.error(error.message);
+    return EXIT.fault;
+  }
+  const { code, message, path } = error as NodeJS.ErrnoException;
+  if (typeof code === 'string' && /^E[A-Z]+$/.test(code)) {
+    terminal.json({ error: message });
+    terminal.error(`${path ?? 'The system'}: ${message}.`);
+    return EXIT.fault;
+  }
+  if (error instanceof UsageError) {
+    terminal.json({ error: error.message });
+    terminal.error(error.message);
+    return EXIT.usage;
+  }
+  // A plain Error names what is missing on this machine; anything else is our mistake and keeps its trace.
+  terminal.json({ error: message });
+  terminal.error(process.env.BOOTSEAL_DEBUG && error instanceof Error ? (error.stack ?? message) : message);
+  return EXIT.fault;
+}
+
+/** Words on the command line that cannot be meant. */
+export class UsageError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'UsageError';
+  }
+}

@@ -1,0 +1,75 @@
+import type { BootVerdict } from '../client/boot.ts';
+import type { Finding } from '../trust/verify.ts';
+import type { VerifyResult } from '../verbs/verify.ts';
+import type { Cell } from './table.ts';
+import type { Terminal } from './terminal.ts';
+
+/** Verdict tables: one row an artifact, one column a check. */
+
+const NOTHING: Cell = { text: '–', style: 'dim' };
+
+function cell(finding: Finding | undefined): Cell {
+  if (!finding) return NOTHING;
+  return finding.verified
+    ? { text: 'verified', style: 'good' }
+    : { text: finding.refusal.code, style: 'bad' };
+}
+
+const TREE_COLUMNS = ['ipxe', 'cms', 'openpgp', 'checksum', 'manifest'] as const;
+
+export function showTreeVerdict(terminal: Terminal, verdict: VerifyResult): void {
+  const header = ['file', 'role', 'iPXE CMS', 'early CMS', 'OpenPGP', 'checksum', 'manifest'];
+  terminal.table(
+    header,
+    verdict.rows.map(({ path, role, cells }) => [
+      { text: path },
+      { text: role, style: 'dim' },
+      ...TREE_COLUMNS.map((column) => cell(cells[column])),
+    ]),
+  );
+  terminal.print();
+  for (const { path, cells } of verdict.rows) {
+    const said = new Set<string>();
+    for (const finding of Object.values(cells)) {
+      if (!finding.verified && !said.has(finding.refusal.message)) {
+        said.add(finding.refusal.message);
+        terminal.print(`${path}: ${finding.refusal.message} [${finding.refusal.code}]`, 'bad');
+      }
+    }
+  }
+  for (const { line, rule, message } of verdict.lint)
+    terminal.print(`boot.ipxe, line ${line}: ${message} [${rule}]`, 'bad');
+}
+
+export function showBootVerdict(terminal: Terminal, verdict: BootVerdict): void {
+  const header = ['artifact', 'role', 'loader (iPXE CMS)', 'checksum', 'OpenPGP', 'CMS'];
+  terminal.table(
+    header,
+    verdict.rows.map(({ artifact, role, findings, note }) => {
+      const early = (check: Finding['check']) =>
+        role === 'rootfs' ? cell(findings.find((finding) => finding.check === check)) : NOTHING;
+      const loader: Cell =
+        role === 'rootfs'
+          ? NOTHING
+          : findings[0]
+            ? cell(findings[0])
+            : { text: note ?? 'not verified', style: 'bad' };
+      return [
+        { text: artifact },
+        { text: role, style: 'dim' },
+        loader,
+        early('checksum'),
+        early('openpgp'),
+        early('cms'),
+      ];
+    }),
+  );
+  terminal.print();
+}
+
+/** A finding for machines. */
+export function findingJson(finding: Finding): unknown {
+  return finding.verified
+    ? { check: finding.check, verified: true, signer: finding.evidence.signer }
+    : { check: finding.check, verified: false, refusal: finding.refusal.toJSON() };
+}

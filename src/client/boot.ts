@@ -1,0 +1,166 @@
+import { bytesContent } from '../release/measure.ts';
+import { Refusal } from '../release/refusal.ts';
+import type { Anchors } from '../trust/anchors.ts';
+import { cmsCheck, imgverifyRules } from '../trust/cms-check.ts';
+import type { Policy } from '../trust/policy.ts';
+import { type Finding, verify } from '../trust/verify.ts';
+import { type EarlyEvent, type EarlyVerdict, runArchiso } from './early/archiso.ts';
+import { EarlyKeys } from './early/keys.ts';
+import { readInitramfs } from './initramfs.ts';
+import type { BootImage, IpxeAnswers, IpxeEvent, IpxeMachine, IpxeRun } from './ipxe/contract.ts';
+import { runIpxe } from './ipxe/run.ts';
+import type { Transport } from './transport.ts';
+
+/** What one emulated machine is, and where it boots from. */
+export interface BootOptions {
+  /** The entry script, `http:` or `tftp:`; its host is what DHCP would name as next-server. */
+  readonly url: string;
+  /** What the loader was built with; undefined: a stock iPXE, which cannot verify. Never used after it. */
+  readonly anchors: Anchors | undefined;
+  readonly machine: IpxeMachine;
+  readonly transport: Transport;
+  readonly policy: Policy;
+  /** The machine's clock, milliseconds since 1970. */
+  readonly now: number;
+  readonly answers?: IpxeAnswers;
+  /** Takes sample kernels that are no real ones. */
+  readonly anyKernel?: boolean;
+  /** The script built into the loader; absent: the loader fetches `url` and, with anchors, verifies it. */
+  readonly embedded?: Uint8Array;
+  readonly onEvent?: (event: BootEvent) => void;
+}
+
+export type BootEvent =
+  | ({ readonly stage: 'loader' } & IpxeEvent)
+  | ({ readonly stage: 'early' } & EarlyEvent);
+
+/** One artifact, and what each stage found. */
+export interface BootRow {
+  readonly artifact: string;
+  readonly role: 'script' | 'kernel' | 'initrd' | 'rootfs';
+  readonly findings: readonly Finding[];
+  /** What to say where there are no findings: `not caught by this loader`. */
+  readonly note?: string;
+}
+
+export interface BootVerdict {
+  readonly loader: 'verifying' | 'stock';
+  readonly rows: readonly BootRow[];
+  /** Undefined: the root image was verified and would be mounted. */
+  readonly refusal: Refusal | undefined;
+  /** True only when script, kernel, every initrd and the root image were verified. */
+  readonly verified: boolean;
+  readonly cmdline: string | undefined;
+  readonly ipxe: IpxeRun;
+}
+
+/**
+ * Boots one emulated machine: loader, then early userspace, each trusting only what it was given itself.
+ * Resolves with a verdict; a refusal is one.
+ */
+export async function bootMachine(options: BootOptions): Promise<BootVerdict> {
+  const evidence = new Map<string, Finding>();
+  const ipxe = await runIpxe({
+    transport: options.transport,
+    machine: options.machine,
+    features: { imgtrust: options.anchors !== undefined, ...(options.anyKernel ? { anyKernel: true } : {}) },
+    ...(options.embedded ? { script: { embedded: true, bytes: options.embedded } } : {}),
+    now: new Date(options.now),
+    ...(options.answers ? { answers: options.answers } : {}),
+    verify: async (image, signature, signer, at) => {
+      const rules = imgverifyRules(options.anchors?.ca ?? [], signer);
+      const check = cmsCheck('the seal', signature, rules, options.policy, at.getTime());
+      await verify('the image', bytesContent(image), [check]);
+    },
+    onEvent: (event) => {
+      if (event.kind === 'verification') evidence.set(event.image, findingOf(event.refusal, event.signer));
+      options.onEvent?.({ stage: 'loader', ...event });
+    },
+  });
+  const loader = options.anchors ? 'verifying' : 'stock';
+  const { outcome } = ipxe;
+  if (outcome.kind !== 'boot') {
+    const refusal =
+      outcome.refusal ??
+      ipxe.refusals.at(-1) ??
+      new Refusal('no-verdict', `The loader ended without booting: ${outcome.reason}.`, {
+        outcome: outcome.kind,
+      });
+    return {
+      loader,
+      rows: loaderRows(ipxe, evidence, loader),
+      refusal,
+      verified: false,
+      cmdline: undefined,
+      ipxe,
+    };
+  }
+  const early = await runEarly(outcome.initrds, outcome.cmdline, options);
+  const rows = loaderRows(ipxe, evidence, loader);
+  const root: BootRow = { artifact: early.path || 'root image', role: 'rootfs', findings: early.findings };
+  const loaded = [outcome.kernel, ...outcome.initrds];
+  return {
+    loader,
+    rows: [...rows, root],
+    refusal: early.refusal,
+    verified:
+      early.verified !== undefined && loader === 'verifying' && loaded.every((image) => image.verified),
+    cmdline: outcome.cmdline,
+    ipxe,
+  };
+}
+
+async function runEarly(
+  initrds: readonly BootImage[],
+  cmdline: string,
+  options: BootOptions,
+): Promise<EarlyVerdict> {
+  try {
+    return await runArchiso({
+      initramfs: await readInitramfs(
+        initrds.map(({ bytes }) => bytes),
+        { keep: EarlyKeys.keep, names: initrds.map(({ name }) => name) },
+      ),
+      cmdline,
+      arch: options.machine.buildarch,
+      transport: options.transport,
+      policy: options.policy,
+      now: options.now,
+      onEvent: (event) => options.onEvent?.({ stage: 'early', ...event }),
+    });
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    return { path: '', findings: [], verified: undefined, refusal: error };
+  }
+}
+
+function findingOf(refusal: Refusal | undefined, signer: string | undefined): Finding {
+  return refusal
+    ? { check: 'cms', verified: false, refusal }
+    : { check: 'cms', verified: true, evidence: { check: 'cms', signer: signer ?? '', signed: true } };
+}
+
+/** Script, kernel and initrds as the loader saw them. */
+function loaderRows(ipxe: IpxeRun, evidence: ReadonlyMap<string, Finding>, loader: string): BootRow[] {
+  const rows: BootRow[] = [];
+  const row = (artifact: string, role: BootRow['role']) => {
+    const finding = evidence.get(artifact);
+    const note = loader === 'stock' ? 'not caught by this loader' : 'not verified';
+    rows.push(finding ? { artifact, role, findings: [finding] } : { artifact, role, findings: [], note });
+  };
+  const { outcome } = ipxe;
+  const booted =
+    outcome.kind === 'boot' ? [outcome.kernel.name, ...outcome.initrds.map(({ name }) => name)] : [];
+  // Scripts are those that were verified and are not handed to the kernel.
+  for (const name of evidence.keys())
+    if (!booted.includes(name) && name.endsWith('.ipxe')) row(name, 'script');
+  if (outcome.kind === 'boot') {
+    row(outcome.kernel.name, 'kernel');
+    for (const initrd of outcome.initrds) row(initrd.name, 'initrd');
+  } else {
+    for (const name of evidence.keys())
+      if (!name.endsWith('.ipxe'))
+        row(name, rows.some(({ role }) => role === 'kernel') ? 'initrd' : 'kernel');
+  }
+  return rows;
+}

@@ -1,0 +1,20 @@
+import type { FreeParameter } from '../formats/manifest.ts';
+
+/** Parameters that a boot script fills in for the machine and the LAN it finds itself in. */
+export const NETWORK_PARAMETERS: readonly FreeParameter[] = [
+  { name: 'ip', type: 'dhcp' },
+  { name: 'BOOTIF', type: 'mac' },
+  { name: 'archiso_http_srv', type: 'url' },
+];
+
+/** What a family's reader found, before the operator's word and the checks. */
+export interface LayoutDraft {
+  readonly family: 'arch' | 'plain';
+  readonly release?: string;
+  readonly arch?: string;
+  readonly kernel?: string;
+  readonly initrds?: readonly string[];
+  readonly rootfs?: string;
+  readonly cmdline: readonly string[];
+  readonly free: readonly FreeParameter[];
+}

@@ -1,0 +1,144 @@
+import { lstat, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isCommandLineWord, isFreeType, splitCommandLine } from '../formats/cmdline.ts';
+import type { FreeParameter } from '../formats/manifest.ts';
+import { isReleaseId, isSafePath } from '../formats/safe-path.ts';
+import { readArchLayout } from './arch-layout.ts';
+import { readPlainLayout } from './plain-layout.ts';
+import { Refusal } from './refusal.ts';
+
+/** A file of a release that a machine loads: what the sealer seals and the manifest lists. */
+export interface Artifact {
+  readonly role: 'kernel' | 'initrd' | 'rootfs';
+  /** Relative to the tree, `/`-separated. */
+  readonly path: string;
+  /** Octets. */
+  readonly size: number;
+}
+
+/** What a build tree was recognised as. */
+export interface Layout {
+  readonly family: 'arch' | 'plain';
+  /** `NAME/VERSION` */
+  readonly release: string;
+  readonly arch: string;
+  /** Kernel, then initrds in load order, then the root image where there is one. */
+  readonly artifacts: readonly Artifact[];
+  /** The fixed words of the kernel command line. */
+  readonly cmdline: readonly string[];
+  readonly free: readonly FreeParameter[];
+}
+
+/** What the operator says about a tree; each wins over what the tree says itself. */
+export interface LayoutOptions {
+  readonly release?: string;
+  readonly arch?: string;
+  readonly kernel?: string;
+  readonly initrds?: readonly string[];
+  readonly rootfs?: string;
+  /** Words, separated by blanks. */
+  readonly cmdline?: string;
+}
+
+/**
+ * Recognises an Arch netboot tree or a plain one. Throws a `Refusal` that names what is missing or unfit.
+ */
+export async function recogniseTree(tree: string, options: LayoutOptions = {}): Promise<Layout> {
+  const stat = await lstat(tree).catch(() => undefined);
+  if (!stat) throw new Refusal('absent', `There is no folder ${tree}.`, { path: tree });
+  if (!stat.isDirectory()) throw new Refusal('unsafe-path', `${tree} is not a folder.`, { path: tree });
+  const entries = await readdir(tree);
+  if (entries.length === 0)
+    throw new Refusal('absent', `${tree} is empty: there is nothing to seal.`, { path: tree });
+  const draft =
+    entries.includes('bootseal.toml') || options.kernel !== undefined
+      ? await readPlainLayout(tree, entries.includes('bootseal.toml'))
+      : await readArchLayout(tree, entries);
+  const merged = { ...draft, ...defined(options) };
+
+  if (!merged.release || !isReleaseId(merged.release)) {
+    throw new Refusal(
+      'malformed',
+      merged.release
+        ? `${JSON.stringify(merged.release)} is no release id; write NAME/VERSION, as in school/2026.11.01.`
+        : `Nothing in ${tree} says which release it is; name it with --release NAME/VERSION.`,
+      { path: tree },
+    );
+  }
+  if (!merged.kernel) throw new Refusal('absent', `${tree} holds no kernel.`, { path: tree });
+  const wanted = [
+    { role: 'kernel' as const, path: merged.kernel },
+    ...(merged.initrds ?? []).map((path) => ({ role: 'initrd' as const, path })),
+    ...(merged.rootfs ? [{ role: 'rootfs' as const, path: merged.rootfs }] : []),
+  ];
+  const artifacts: Artifact[] = [];
+  for (const { role, path } of wanted) {
+    if (artifacts.some((other) => other.path === path)) {
+      throw new Refusal('malformed', `${path} is named twice.`, { path });
+    }
+    artifacts.push({ role, path, size: await sizeOf(tree, path, role) });
+  }
+  const cmdline = options.cmdline === undefined ? draft.cmdline : splitCommandLine(options.cmdline);
+  const bad = cmdline.find((word) => !isCommandLineWord(word));
+  if (bad !== undefined) {
+    throw new Refusal(
+      'malformed',
+      `The kernel command line holds ${JSON.stringify(bad)}, which is not allowed.`,
+      {
+        word: bad,
+      },
+    );
+  }
+  const badFree = draft.free.find((free) => !isFreeType(free.type));
+  if (badFree)
+    throw new Refusal('malformed', `${badFree.type} is no type of a free parameter.`, { name: badFree.name });
+  return {
+    family: draft.family,
+    release: merged.release,
+    arch: merged.arch ?? 'x86_64',
+    artifacts,
+    cmdline,
+    free: draft.free,
+  };
+}
+
+function defined(options: LayoutOptions): Partial<Omit<LayoutOptions, 'cmdline'>> {
+  const { cmdline: _, ...rest } = options;
+  return Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined));
+}
+
+/** Refuses anything but a readable regular file with content, at a safe path without symlinks on the way. */
+async function sizeOf(tree: string, path: string, role: string): Promise<number> {
+  if (!isSafePath(path)) {
+    throw new Refusal('unsafe-path', `${JSON.stringify(path)} is no path for a ${role}.`, { path });
+  }
+  const segments = path.split('/');
+  for (const count of segments.keys()) {
+    const part = segments.slice(0, count + 1).join('/');
+    const stat = await lstat(join(tree, part)).catch(() => undefined);
+    const last = count === segments.length - 1;
+    if (!stat) throw new Refusal('absent', `The ${role} ${path} is missing from ${tree}.`, { path, role });
+    // A link may point out of the tree, today or tomorrow; what is sealed must stand in it.
+    if (stat.isSymbolicLink()) {
+      throw new Refusal('unsafe-path', `The ${role} ${path} passes through a symbolic link (${part}).`, {
+        path,
+        role,
+      });
+    }
+    if (!last && !stat.isDirectory()) {
+      throw new Refusal('unsafe-path', `The ${role} ${path} lies below ${part}, which is not a folder.`, {
+        path,
+        role,
+      });
+    }
+    if (last) {
+      if (!stat.isFile()) {
+        const kind = stat.isDirectory() ? 'a folder' : stat.isFIFO() ? 'a FIFO' : 'not a regular file';
+        throw new Refusal('unsafe-path', `The ${role} ${path} is ${kind}.`, { path, role });
+      }
+      if (stat.size === 0) throw new Refusal('malformed', `The ${role} ${path} is empty.`, { path, role });
+      return stat.size;
+    }
+  }
+  throw new Refusal('absent', `The ${role} ${path} is missing.`, { path, role });
+}

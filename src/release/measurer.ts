@@ -1,0 +1,73 @@
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  createSign,
+  createVerify,
+  type Hash,
+} from 'node:crypto';
+import type { HashName } from '../formats/oids.ts';
+
+/**
+ * What can be asked of content that is read once. All questions are put before the first octet, all answers
+ * come after the last.
+ *
+ * RSA seals need only digests. ECDSA is asked in full, since node:crypto neither signs nor verifies a
+ * finished ECDSA digest.
+ */
+export type Question =
+  /** The digest of the content, or of the content followed by `suffix` (an OpenPGP trailer). */
+  | { readonly kind: 'digest'; readonly hash: HashName; readonly suffix?: Uint8Array }
+  /** A DER ECDSA signature; `privateKey` is PKCS#8 PEM. */
+  | { readonly kind: 'ecdsa-sign'; readonly hash: HashName; readonly privateKey: string }
+  /** Whether `signature` (DER) is by `publicKey` (SPKI PEM). */
+  | {
+      readonly kind: 'ecdsa-verify';
+      readonly hash: HashName;
+      readonly publicKey: string;
+      readonly signature: Uint8Array;
+    };
+
+/** Octets for digests and signatures, a boolean for `ecdsa-verify`; in the order of the questions. */
+export type Answer = Uint8Array | boolean;
+
+/** Takes content in pieces and answers. Synchronous: runs in whichever thread feeds it. */
+export class Measurer {
+  readonly #questions: readonly Question[];
+  readonly #hashes = new Map<HashName, Hash>();
+  readonly #others: { update(data: Uint8Array): unknown; finish: () => Answer; index: number }[] = [];
+
+  constructor(questions: readonly Question[]) {
+    this.#questions = questions;
+    for (const [index, question] of questions.entries()) {
+      if (question.kind === 'digest') {
+        if (!this.#hashes.has(question.hash)) this.#hashes.set(question.hash, createHash(question.hash));
+      } else if (question.kind === 'ecdsa-sign') {
+        const sign = createSign(question.hash);
+        const finish = () => sign.sign(createPrivateKey(question.privateKey));
+        this.#others.push({ update: (data) => sign.update(data), finish, index });
+      } else {
+        const verify = createVerify(question.hash);
+        const finish = () => verify.verify(createPublicKey(question.publicKey), question.signature);
+        this.#others.push({ update: (data) => verify.update(data), finish, index });
+      }
+    }
+  }
+
+  update(data: Uint8Array): void {
+    for (const hash of this.#hashes.values()) hash.update(data);
+    for (const other of this.#others) other.update(data);
+  }
+
+  answers(): Answer[] {
+    return this.#questions.map((question, index) => {
+      if (question.kind === 'digest') {
+        // A copy, since one state serves the checksum, the CMS digest and each OpenPGP trailer.
+        const state = this.#hashes.get(question.hash)?.copy() ?? createHash(question.hash);
+        return (question.suffix ? state.update(question.suffix) : state).digest();
+      }
+      const other = this.#others.find((candidate) => candidate.index === index);
+      return other ? other.finish() : false;
+    });
+  }
+}

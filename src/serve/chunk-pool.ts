@@ -1,0 +1,53 @@
+/** Octets. */
+export const SMALLEST = 64 * 1024;
+export const LARGEST = 1024 * 1024;
+const SIZES = [SMALLEST, 4 * SMALLEST, LARGEST] as const;
+
+/** Idle buffers kept of each size: eight downloads at full speed allocate nothing. */
+const KEPT = 16;
+
+/**
+ * Buffers for chunks on their way from a file to a socket.
+ *
+ * A buffer belongs to its response from `take` until the kernel has taken the octets (the write's
+ * callback): filling it earlier would send one machine another's octets. `give` puts it back for reuse;
+ * `drop`, for a write that was cut off and may still hold it, only stops counting it.
+ *
+ * Clients that stop reading keep one chunk each. So that a thousand of them cannot keep a thousand
+ * mebibytes, chunks shrink as the budget is used up: no chunk is larger than a sixteenth of what is left.
+ */
+export class ChunkPool {
+  readonly #budget: number;
+  readonly #idle = new Map<number, Buffer[]>(SIZES.map((size) => [size, []]));
+  #held = 0;
+
+  /** @param budget octets that all chunks together may hold before they are as small as they get. */
+  constructor(budget: number) {
+    this.#budget = budget;
+  }
+
+  /** Octets in buffers that were taken and not yet returned. */
+  get held(): number {
+    return this.#held;
+  }
+
+  /** A buffer of about `wanted` octets: 64 KiB, 256 KiB or 1 MiB, by what the budget allows. */
+  take(wanted: number): Buffer {
+    const allowed = Math.min(wanted, (this.#budget - this.#held) / 16);
+    const size = SIZES.findLast((each) => each <= allowed) ?? SMALLEST;
+    this.#held += size;
+    return this.#idle.get(size)?.pop() ?? Buffer.allocUnsafeSlow(size);
+  }
+
+  /** Returns a buffer that nobody else holds any more. */
+  give(buffer: Buffer): void {
+    this.drop(buffer);
+    const idle = this.#idle.get(buffer.length);
+    if (idle !== undefined && idle.length < KEPT) idle.push(buffer);
+  }
+
+  /** Gives up a buffer that a cut-off write may still hold: it is never used again. */
+  drop(buffer: Buffer): void {
+    this.#held -= buffer.length;
+  }
+}

@@ -1,0 +1,82 @@
+import { Counter, Gauge, Registry } from 'prom-client';
+import type { RefusalCode } from '../release/refusal.ts';
+import type { HttpEvent } from './http-types.ts';
+
+/**
+ * The numbers of one server, in a registry of its own: two servers in one process (tests, harnesses) must
+ * not add to each other's.
+ *
+ * No label holds anything a client chose. A path or method as a label would let one client fill the memory
+ * of this process and of the Prometheus that reads it.
+ */
+export interface Metrics {
+  readonly registry: Registry;
+  /** Counts an event of the HTTP edge. */
+  observeHttp(event: HttpEvent): void;
+  /** Counts a refusal of any server: `http`, `tftp`, `nbd`. */
+  countRefusal(server: string, code: RefusalCode): void;
+}
+
+export function createMetrics(): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  const requests = new Counter({
+    name: 'bootseal_http_requests_total',
+    help: 'HTTP responses by status; 0 is a client that left before there was one.',
+    labelNames: ['status'] as const,
+    registers,
+  });
+  const endings = new Counter({
+    name: 'bootseal_http_responses_total',
+    help: 'HTTP responses by how they ended.',
+    labelNames: ['ending'] as const,
+    registers,
+  });
+  const sent = new Counter({
+    name: 'bootseal_http_sent_bytes_total',
+    help: 'Octets of content sent over HTTP.',
+    registers,
+  });
+  const active = new Gauge({
+    name: 'bootseal_http_active_transfers',
+    help: 'HTTP responses under way.',
+    registers,
+  });
+  const rejected = new Counter({
+    name: 'bootseal_http_rejected_connections_total',
+    help: 'Connections that made no valid request, by the status they got; 0 is none.',
+    labelNames: ['status'] as const,
+    registers,
+  });
+  const refusals = new Counter({
+    name: 'bootseal_refusals_total',
+    help: 'Refusals by server and reason code.',
+    labelNames: ['server', 'code'] as const,
+    registers,
+  });
+  const countRefusal = (server: string, code: RefusalCode): void => refusals.inc({ server, code });
+
+  return {
+    registry,
+    countRefusal,
+    observeHttp(event) {
+      switch (event.kind) {
+        case 'started':
+          active.inc();
+          break;
+        case 'finished':
+          active.dec();
+          requests.inc({ status: String(event.status) });
+          endings.inc({ ending: event.ending });
+          sent.inc(event.octets);
+          if (event.refusal !== undefined) countRefusal('http', event.refusal.code);
+          break;
+        case 'rejected':
+          rejected.inc({ status: String(event.status) });
+          break;
+        default:
+          break;
+      }
+    },
+  };
+}

@@ -1,0 +1,107 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { encodeArmor, encodePem } from '../formats/armor.ts';
+import { decodeCertificate } from '../formats/x509.ts';
+import { syncDirectory, WriteError, writeFileAtomically } from '../release/atomic-file.ts';
+import { Refusal } from '../release/refusal.ts';
+import { issueCertificate } from './certificate.ts';
+import type { CertifiedKey } from './key-folder.ts';
+import { type KeyKind, newKeyPair } from './key-pair.ts';
+import { newOpenpgpKey } from './openpgp-keys.ts';
+import { type ProfileName, readProfile } from './profiles.ts';
+
+const DAY = 86_400_000;
+
+export interface InitOptions {
+  /** Part of every common name: `boot.SITE`. */
+  readonly site: string;
+  readonly kind: KeyKind;
+  /** Overrides the profiles' RSA modulus lengths. */
+  readonly rsaBits?: number;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  readonly onStep?: (what: string) => void;
+}
+
+/**
+ * Makes a key folder: `anchors/` for everyone, `private/` (0700, files 0600) for the signer. It appears
+ * whole or not at all, and never over an existing one.
+ */
+export async function createKeyFolder(directory: string, options: InitOptions): Promise<void> {
+  if (!/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(options.site)) {
+    throw new Refusal(
+      'malformed',
+      `${JSON.stringify(options.site)} is no site name: small letters, digits, dots and dashes.`,
+      {
+        site: options.site,
+      },
+    );
+  }
+  const target = resolve(directory);
+  if ((await readdir(target).catch(() => [])).length > 0) {
+    throw new Refusal('unsafe-path', `${directory} is not empty; keys are never overwritten.`, {
+      path: directory,
+    });
+  }
+  const draft = join(dirname(target), `.bootseal-${basename(target)}-${randomBytes(8).toString('hex')}.tmp`);
+  try {
+    await mkdir(draft, { mode: 0o755 });
+    await mkdir(join(draft, 'private'), { mode: 0o700 });
+    await mkdir(join(draft, 'anchors'), { mode: 0o755 });
+    await fill(draft, options);
+    await syncDirectory(draft);
+    await rename(draft, target);
+  } catch (error) {
+    await rm(draft, { recursive: true, force: true });
+    if (error instanceof Refusal || error instanceof WriteError) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOTEMPTY' || code === 'ENOTDIR' || code === 'EEXIST') {
+      throw new Refusal('unsafe-path', `${directory} appeared meanwhile; keys are never overwritten.`, {
+        path: directory,
+      });
+    }
+    throw code ? new WriteError(directory, code, { cause: error }) : error;
+  }
+  await syncDirectory(dirname(target));
+}
+
+async function fill(draft: string, options: InitOptions): Promise<void> {
+  // Whole seconds, and 24 hours back for machines whose clock runs in local time.
+  const issued = Math.floor(options.now / 1000) * 1000;
+  const notBefore = issued - DAY;
+  const writeAnchor = (name: string, bytes: Uint8Array) =>
+    writeFileAtomically(join(draft, 'anchors', name), bytes, { mode: 0o644 });
+  const writePrivate = (name: string, bytes: Uint8Array) =>
+    writeFileAtomically(join(draft, 'private', name), bytes, { mode: 0o600 });
+
+  let ca: CertifiedKey | undefined;
+  for (const purpose of ['ca', 'codesign', 'boot', 'snapshot'] as const) {
+    options.onStep?.(`${purpose} key`);
+    const profile = readProfile(purpose satisfies ProfileName);
+    const pair = await newKeyPair(options.kind, options.rsaBits ?? profile.rsa_bits);
+    const commonName = profile.common_name.replace('{site}', options.site);
+    const issuer = purpose === 'snapshot' ? undefined : ca;
+    const certificate = issueCertificate({
+      profile,
+      commonName,
+      publicKey: pair.publicKey,
+      notBefore,
+      notAfter: issued + profile.days * DAY,
+      serial: randomBytes(16),
+      issuerKey: issuer?.privateKey ?? pair.privateKey,
+      ...(issuer ? { issuer: issuer.certificate } : {}),
+    });
+    if (purpose === 'ca') ca = { certificate: decodeCertificate(certificate), privateKey: pair.privateKey };
+    await writeAnchor(`${purpose}.crt`, Buffer.from(encodePem('CERTIFICATE', certificate)));
+    await writePrivate(
+      `${purpose}.key`,
+      Buffer.from(pair.privateKey.export({ format: 'pem', type: 'pkcs8' })),
+    );
+  }
+  options.onStep?.('OpenPGP key');
+  const openpgp = await newOpenpgpKey(options.site, options.rsaBits ?? 4096, notBefore);
+  await writePrivate('openpgp.asc', Buffer.from(openpgp.secret));
+  await writeAnchor('pubring.gpg', openpgp.publicKeyring);
+  await writeAnchor('pubkey.asc', Buffer.from(encodeArmor('PUBLIC KEY BLOCK', openpgp.publicKeyring)));
+}

@@ -1,0 +1,304 @@
+import { join } from 'node:path';
+import { decodeManifest, type Manifest, type ManifestFile } from '../formats/manifest.ts';
+import { demandSameFile, type FileIdentity, identityOf } from '../release/file-identity.ts';
+import { bytesContent, type Content, type Measured, measureFile, openRegular } from '../release/measure.ts';
+import type { Question } from '../release/measurer.ts';
+import { Refusal } from '../release/refusal.ts';
+import { checksumPath, RECORD, SEAL } from '../release/seal-names.ts';
+import type { Anchors } from '../trust/anchors.ts';
+import { type Check, type CheckName, decodeOr, lost } from '../trust/check.ts';
+import { cmsCheck, codesignRules, imgverifyRules } from '../trust/cms-check.ts';
+import { openpgpCheck } from '../trust/openpgp-check.ts';
+import { checksumCheck, digestCheck, manifestCheck } from '../trust/plain-checks.ts';
+import { day, type Policy } from '../trust/policy.ts';
+import { examine, type Finding, type Verified } from '../trust/verify.ts';
+
+/** The columns of a tree's verdict. */
+export type Column = 'ipxe' | 'cms' | 'openpgp' | 'checksum' | 'manifest';
+
+/** What became of one file of a sealed tree. */
+export interface TreeRow {
+  /** Relative to the tree. */
+  readonly path: string;
+  readonly role: ManifestFile['role'] | 'script' | 'manifest';
+  readonly cells: Readonly<Partial<Record<Column, Finding>>>;
+  /** Undefined unless every cell is verified. */
+  readonly verified: Verified | undefined;
+  /** The file as it was when it was read; undefined where it could not be. */
+  readonly identity: FileIdentity | undefined;
+}
+
+export interface TreeVerdict {
+  readonly manifest: Manifest | undefined;
+  /** Lower-case hex. */
+  readonly manifestSha256: string;
+  readonly rows: readonly TreeRow[];
+  /** Seals and records, by path, octet for octet as they were verified. */
+  readonly small: ReadonlyMap<string, Uint8Array>;
+  /** The first refusal of all, or undefined: everything is verified. */
+  readonly refusal: Refusal | undefined;
+}
+
+export interface VerifyTreeOptions {
+  readonly policy: Policy;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  readonly onProgress?: (path: string, octets: number, size: number) => void;
+}
+
+/**
+ * Verifies a sealed tree as its clients will: every seal of every file that the manifest lists, and of the
+ * records. Reads each file once. A refusal becomes a cell, so that the whole table can be shown.
+ *
+ * A column for which `anchors` hold no key is left out. With a CA alone, the manifest is the one that the
+ * verified boot script names.
+ */
+export async function verifyTree(
+  tree: string,
+  anchors: Anchors,
+  options: VerifyTreeOptions,
+): Promise<TreeVerdict> {
+  const judge = new TreeJudge(tree, anchors, options);
+  // 1. The script that every loader begins with.
+  const boot = await judge.script(RECORD.bootIpxe, 'ipxe');
+  // 2. The manifest: by the codesign leaf and by OpenPGP.
+  const { row, manifest, sha256, signer } = await judge.manifest(boot);
+  // 3. The scripts are bound to this manifest and no other.
+  const scripts = [
+    boot,
+    ...(anchors.openpgp.length > 0 ? [await judge.script(RECORD.grubCfg, 'openpgp')] : []),
+  ];
+  const rows: TreeRow[] = [row, ...scripts.map((script) => judge.bound(script, sha256))];
+  // 4. The payload: every seal, and what the manifest says of it.
+  for (const file of manifest?.files ?? [])
+    rows.push(await judge.payload(file, manifest?.release ?? '', signer));
+  const refused = rows.flatMap(({ cells }) => Object.values(cells)).find((finding) => !finding.verified);
+  return {
+    manifest,
+    manifestSha256: sha256,
+    rows,
+    small: judge.small,
+    refusal: refused && !refused.verified ? refused.refusal : undefined,
+  };
+}
+
+/** A script's row, and the manifest it names. */
+interface ScriptRow extends TreeRow {
+  /** Lower-case hex; undefined unless it is verified and names exactly one. */
+  readonly names: string | undefined;
+}
+
+class TreeJudge {
+  readonly #tree: string;
+  readonly #anchors: Anchors;
+  readonly #options: VerifyTreeOptions;
+  readonly small = new Map<string, Uint8Array>();
+
+  constructor(tree: string, anchors: Anchors, options: VerifyTreeOptions) {
+    this.#tree = tree;
+    this.#anchors = anchors;
+    this.#options = options;
+  }
+
+  async manifest(boot: ScriptRow): Promise<{
+    row: TreeRow;
+    manifest: Manifest | undefined;
+    sha256: string;
+    signer: string;
+  }> {
+    const name = RECORD.manifest;
+    const record = new RecordSource(join(this.#tree, name), name);
+    const checks: Partial<Record<Column, Check>> = {
+      ...(this.#anchors.codesign.length > 0 ? { cms: await this.#cms(name + SEAL.cms) } : {}),
+      ...(this.#anchors.openpgp.length > 0 ? { openpgp: await this.#openpgp(name + SEAL.openpgp) } : {}),
+    };
+    const signedHere = Object.keys(checks).length > 0;
+    if (!signedHere)
+      checks.manifest = digestCheck(name, boot.names, boot.verified?.evidence[0]?.signer ?? '');
+    const row = await this.#row(name, 'manifest', checks, record);
+    const signer = row.verified?.evidence[0]?.signer ?? '';
+    if (!row.verified) return { row, manifest: undefined, sha256: '', signer };
+    this.small.set(name, record.bytes);
+    const { sha256 } = row.verified;
+    try {
+      const manifest = decodeOr(name, () => decodeManifest(record.bytes));
+      if (this.#options.now > manifest.bestBefore) {
+        throw new Refusal('stale', `${manifest.release} was best before ${day(manifest.bestBefore)}.`, {
+          bestBefore: day(manifest.bestBefore),
+        });
+      }
+      return { row, manifest, sha256, signer };
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      return { row: withRefusal(row, error), manifest: undefined, sha256, signer };
+    }
+  }
+
+  async script(name: string, column: 'ipxe' | 'openpgp'): Promise<ScriptRow> {
+    const seal = name + SEAL.openpgp;
+    const { ca, bootSigner } = this.#anchors;
+    const { policy, now } = this.#options;
+    const check =
+      column === 'ipxe'
+        ? await this.#sealed('cms', seal, (bytes) =>
+            cmsCheck(seal, bytes, imgverifyRules(ca, bootSigner), policy, now),
+          )
+        : await this.#openpgp(seal);
+    const record = new RecordSource(join(this.#tree, name), name);
+    const row = await this.#row(name, 'script', { [column]: check }, record);
+    if (!row.verified) return { ...row, names: undefined };
+    this.small.set(name, record.bytes);
+    const words =
+      Buffer.from(record.bytes)
+        .toString('latin1')
+        .match(/bootseal\.manifest=[0-9a-f]*/g) ?? [];
+    const [word, ...others] = new Set(words);
+    return { ...row, names: others.length === 0 ? word?.slice('bootseal.manifest='.length) : undefined };
+  }
+
+  /** A script that names another manifest boots another release than the tree holds. */
+  bound({ names, ...row }: ScriptRow, manifestSha256: string): TreeRow {
+    if (!row.verified || names === manifestSha256) return row;
+    const message = `${row.path} names another manifest than the one beside it.`;
+    return withRefusal(row, new Refusal('mixed-releases', message, { path: row.path, names }));
+  }
+
+  async payload(file: ManifestFile, release: string, signer: string): Promise<TreeRow> {
+    const { path } = file;
+    const { ca, codesign, openpgp } = this.#anchors;
+    const { policy, now } = this.#options;
+    const seal = path + SEAL.ipxe;
+    const checks: Partial<Record<Column, Check>> = {
+      ipxe: await this.#sealed('cms', seal, (bytes) =>
+        cmsCheck(seal, bytes, imgverifyRules(ca, release), policy, now),
+      ),
+      ...(codesign.length > 0 ? { cms: await this.#cms(path + SEAL.cms) } : {}),
+      ...(openpgp.length > 0 ? { openpgp: await this.#openpgp(path + SEAL.openpgp) } : {}),
+      manifest: manifestCheck(file, signer),
+    };
+    if (file.role === 'rootfs') {
+      const sums = checksumPath(path);
+      const name = path.slice(path.lastIndexOf('/') + 1);
+      checks.checksum = await this.#sealed('checksum', sums, (bytes) => checksumCheck(sums, bytes, name));
+    }
+    const onProgress = (octets: number) => this.#options.onProgress?.(path, octets, file.size);
+    return this.#row(path, file.role, checks, new FileSource(join(this.#tree, path), onProgress));
+  }
+
+  #cms(seal: string): Promise<Check> {
+    const { codesign, ca } = this.#anchors;
+    return this.#sealed('cms', seal, (bytes) =>
+      cmsCheck(seal, bytes, codesignRules(codesign, ca), this.#options.policy, this.#options.now),
+    );
+  }
+
+  #openpgp(seal: string): Promise<Check> {
+    return this.#sealed('openpgp', seal, (bytes) =>
+      openpgpCheck(seal, bytes, this.#anchors.openpgp, this.#options.policy, this.#options.now),
+    );
+  }
+
+  async #sealed(name: CheckName, path: string, make: (bytes: Uint8Array) => Check): Promise<Check> {
+    try {
+      const { bytes } = await readSmall(join(this.#tree, path), path);
+      this.small.set(path, bytes);
+      return make(bytes);
+    } catch (error) {
+      if (error instanceof Refusal) return lost(name, error);
+      throw error;
+    }
+  }
+
+  async #row(
+    path: string,
+    role: TreeRow['role'],
+    checks: Partial<Record<Column, Check>>,
+    source: Source,
+  ): Promise<TreeRow> {
+    const columns = Object.keys(checks) as Column[];
+    const cells: Partial<Record<Column, Finding>> = {};
+    try {
+      const { findings, verified } = await examine(source, Object.values(checks));
+      for (const [index, finding] of findings.entries()) {
+        const column = columns[index];
+        if (column) cells[column] = finding;
+      }
+      return { path, role, cells, verified, identity: source.identity };
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      for (const column of columns) {
+        cells[column] = { check: checks[column]?.name ?? 'manifest', verified: false, refusal: error };
+      }
+      return { path, role, cells, verified: undefined, identity: undefined };
+    }
+  }
+}
+
+function withRefusal(row: TreeRow, refusal: Refusal): TreeRow {
+  const finding: Finding = { check: 'manifest', verified: false, refusal };
+  return { ...row, cells: { ...row.cells, manifest: finding }, verified: undefined };
+}
+
+/** Content whose file is known again later. */
+interface Source extends Content {
+  readonly identity: FileIdentity | undefined;
+}
+
+class FileSource implements Source {
+  readonly #path: string;
+  readonly #onProgress: (octets: number) => void;
+  identity: FileIdentity | undefined;
+
+  constructor(path: string, onProgress: (octets: number) => void) {
+    this.#path = path;
+    this.#onProgress = onProgress;
+  }
+
+  async measure(questions: readonly Question[]): Promise<Measured> {
+    const measured = await measureFile(this.#path, questions, { onProgress: this.#onProgress });
+    this.identity = measured.identity;
+    return measured;
+  }
+}
+
+/** A small record, kept in memory: what is decoded later is what was verified, not what stands there then. */
+class RecordSource implements Source {
+  readonly #path: string;
+  readonly #name: string;
+  bytes: Uint8Array = new Uint8Array();
+  identity: FileIdentity | undefined;
+
+  constructor(path: string, name: string) {
+    this.#path = path;
+    this.#name = name;
+  }
+
+  async measure(questions: readonly Question[]): Promise<Measured> {
+    const { bytes, identity } = await readSmall(this.#path, this.#name);
+    this.bytes = bytes;
+    this.identity = identity;
+    return bytesContent(bytes).measure(questions);
+  }
+}
+
+/** Seals, checksum files, records: at most 1 MiB, read whole from one descriptor. */
+async function readSmall(path: string, name: string): Promise<{ bytes: Uint8Array; identity: FileIdentity }> {
+  const { handle, identity } = await openRegular(path).catch((error) => {
+    if (error instanceof Refusal && error.code === 'absent') {
+      throw new Refusal('absent', `${name} is missing.`, { path: name });
+    }
+    throw error;
+  });
+  try {
+    if (identity.size > 1024n * 1024n) {
+      throw new Refusal('too-large', `${name} has ${identity.size} octets; no seal or record is that long.`, {
+        path: name,
+      });
+    }
+    const bytes = await handle.readFile();
+    demandSameFile(name, identity, identityOf(await handle.stat({ bigint: true })));
+    return { bytes, identity };
+  } finally {
+    await handle.close();
+  }
+}

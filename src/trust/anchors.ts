@@ -1,0 +1,52 @@
+import { createHash } from 'node:crypto';
+import { decodePem } from '../formats/armor.ts';
+import { Malformed } from '../formats/malformed.ts';
+import { type Certificate, decodeCertificate } from '../formats/x509.ts';
+import { decodeOr } from './check.ts';
+import { decodeOpenpgpCertificates, type OpenpgpCertificate } from './openpgp-certificate.ts';
+
+/** What a verifier starts from. */
+export interface Anchors {
+  /** The certificate authority: what loaders trust, and `/codesign_CA.crt`. */
+  readonly ca: readonly Certificate[];
+  /** Exactly the certificates whose seals early userspace takes: `/codesign.crt`. */
+  readonly codesign: readonly Certificate[];
+  /** The common name that loaders demand of `boot.ipxe`. */
+  readonly bootSigner: string | undefined;
+  readonly openpgp: readonly OpenpgpCertificate[];
+}
+
+/** The files of an `anchors/` folder, as far as they exist. */
+export interface AnchorFiles {
+  readonly 'ca.crt': Uint8Array;
+  readonly 'codesign.crt'?: Uint8Array | undefined;
+  readonly 'boot.crt'?: Uint8Array | undefined;
+  readonly 'pubring.gpg'?: Uint8Array | undefined;
+}
+
+/** Throws a `Refusal` (`malformed`) that names the file. */
+export function decodeAnchors(files: AnchorFiles): Anchors {
+  const boot = files['boot.crt'] && decodeCertificates('boot.crt', files['boot.crt'])[0];
+  const keyring = files['pubring.gpg'];
+  return {
+    ca: decodeCertificates('ca.crt', files['ca.crt']),
+    codesign: files['codesign.crt'] ? decodeCertificates('codesign.crt', files['codesign.crt']) : [],
+    bootSigner: boot?.commonName,
+    openpgp: keyring ? decodeOr('pubring.gpg', () => decodeOpenpgpCertificates(keyring)) : [],
+  };
+}
+
+/** Certificates of a PEM file. Throws a `Refusal` (`malformed`). */
+export function decodeCertificates(name: string, bytes: Uint8Array): Certificate[] {
+  return decodeOr(name, () =>
+    decodePem(Buffer.from(bytes).toString('latin1')).map(({ label, bytes: der }) => {
+      if (label !== 'CERTIFICATE') throw new Malformed('PEM', `a ${label} where a CERTIFICATE belongs`);
+      return decodeCertificate(der);
+    }),
+  );
+}
+
+/** Names a CA in URLs: the first 16 hex digits of its certificate's SHA-256. */
+export function anchorId(ca: Certificate): string {
+  return createHash('sha256').update(ca.raw).digest('hex').slice(0, 16);
+}

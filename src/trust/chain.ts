@@ -1,0 +1,138 @@
+import { verify as verifySignature } from 'node:crypto';
+import { OID, signatureByOid } from '../formats/oids.ts';
+import type { Certificate } from '../formats/x509.ts';
+import { Refusal } from '../release/refusal.ts';
+import { demandStrong, type Policy } from './policy.ts';
+import { demandWithin } from './validity.ts';
+
+/** Extensions that this verifier understands; any other that is critical ends the attempt (RFC 5280 §4.2). */
+const KNOWN = new Set<string>([
+  OID.keyUsage,
+  OID.extKeyUsage,
+  OID.basicConstraints,
+  OID.subjectKeyIdentifier,
+  OID.authorityKeyIdentifier,
+  OID.subjectAltName,
+]);
+
+/** iPXE's own depth is bounded too; ours are two long. */
+const MAX_DEPTH = 8;
+
+export interface ChainRules {
+  /** Compared whole: a root is trusted for what it is, never for its name. */
+  readonly roots: readonly Certificate[];
+  readonly intermediates: readonly Certificate[];
+  /** Milliseconds by which validity may be overstepped, both ways. */
+  readonly margin: number;
+  readonly now: number;
+  readonly policy: Policy;
+}
+
+/**
+ * Builds and checks the path from `leaf` to a trusted root (RFC 5280 §6, without policies and name
+ * constraints: a critical one of those is refused as unknown).
+ *
+ * @returns the path, leaf first. Throws a `Refusal`.
+ */
+export function verifyChain(leaf: Certificate, rules: ChainRules): readonly Certificate[] {
+  const path = [leaf];
+  for (;;) {
+    const current = path[path.length - 1] ?? leaf;
+    demandKnownExtensions(current);
+    demandWithin(nameOf(current), current.notBefore, current.notAfter, rules.now, rules.margin);
+    if (rules.roots.some((root) => same(root.raw, current.raw))) return path;
+    if (path.length === MAX_DEPTH) {
+      throw new Refusal('untrusted-signer', `${nameOf(leaf)} has a chain longer than ${MAX_DEPTH}.`, {});
+    }
+    const issuer = [...rules.roots, ...rules.intermediates].find(
+      (candidate) =>
+        same(candidate.subject, current.issuer) && !path.includes(candidate) && signed(candidate, current),
+    );
+    if (!issuer) throw noIssuer(leaf, current, rules);
+    demandStrong(rules.policy, `The signature on ${nameOf(current)}`, hashOf(current), issuer.key);
+    demandIssuer(issuer, path.length - 1);
+    path.push(issuer);
+  }
+}
+
+/** "No such issuer" and "an issuer of that name who did not sign this" are different news. */
+function noIssuer(leaf: Certificate, current: Certificate, rules: ChainRules): Refusal {
+  const named = [...rules.roots, ...rules.intermediates].some((other) => same(other.subject, current.issuer));
+  const facts = { signer: leaf.commonName, issuer: current.issuerName };
+  if (named && !same(current.subject, current.issuer)) {
+    return new Refusal(
+      'bad-signature',
+      `${nameOf(current)} names ${current.issuerName} as its issuer, whose key did not sign it.`,
+      facts,
+    );
+  }
+  return new Refusal(
+    'untrusted-signer',
+    `${nameOf(leaf)} leads to ${current.issuerName || 'an unnamed issuer'}, which is no trusted anchor.`,
+    facts,
+  );
+}
+
+/** @param below certificates between this issuer and the leaf, the leaf not counted. */
+function demandIssuer(issuer: Certificate, below: number): void {
+  if (!issuer.basicConstraints?.ca || (issuer.keyUsage && !issuer.keyUsage.has('keyCertSign'))) {
+    throw new Refusal('wrong-purpose', `${nameOf(issuer)} may not issue certificates.`, {
+      issuer: issuer.commonName,
+    });
+  }
+  const { pathLength } = issuer.basicConstraints;
+  if (pathLength !== undefined && below > pathLength) {
+    throw new Refusal(
+      'wrong-purpose',
+      `${nameOf(issuer)} allows ${pathLength} intermediates, and there are ${below}.`,
+      {
+        issuer: issuer.commonName,
+      },
+    );
+  }
+}
+
+function demandKnownExtensions(certificate: Certificate): void {
+  const unknown = certificate.extensions.find(({ oid, critical }) => critical && !KNOWN.has(oid));
+  if (unknown) {
+    throw new Refusal(
+      'wrong-purpose',
+      `${nameOf(certificate)} has a critical extension that is not known (${unknown.oid}).`,
+      {
+        oid: unknown.oid,
+      },
+    );
+  }
+}
+
+/** Throws unless the certificate may sign code: digitalSignature, codeSigning. A TLS certificate may not. */
+export function demandCodeSigning(certificate: Certificate): void {
+  if (!certificate.keyUsage?.has('digitalSignature')) {
+    throw new Refusal('wrong-purpose', `${nameOf(certificate)} is not a signing certificate.`, {
+      lacks: 'digitalSignature',
+    });
+  }
+  if (!certificate.extKeyUsage?.includes(OID.codeSigning)) {
+    throw new Refusal('wrong-purpose', `${nameOf(certificate)} is not a code-signing certificate.`, {
+      lacks: 'codeSigning',
+    });
+  }
+}
+
+function signed(issuer: Certificate, certificate: Certificate): boolean {
+  const algorithm = signatureByOid(certificate.signatureAlgorithm);
+  if (algorithm?.key !== issuer.key.type) return false;
+  return verifySignature(algorithm.hash, certificate.tbs, issuer.key.object, certificate.signature);
+}
+
+function hashOf(certificate: Certificate): 'sha1' | 'sha256' | 'sha384' | 'sha512' {
+  return (signatureByOid(certificate.signatureAlgorithm)?.hash ?? 'sha1') as 'sha256';
+}
+
+export function nameOf(certificate: Certificate): string {
+  return `the certificate ${certificate.commonName || '(no common name)'}`;
+}
+
+function same(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
+}

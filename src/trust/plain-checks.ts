@@ -1,0 +1,86 @@
+import { decodeChecksums } from '../formats/checksums.ts';
+import type { ManifestFile } from '../formats/manifest.ts';
+import { Refusal } from '../release/refusal.ts';
+import { type Check, decodeOr, prepare } from './check.ts';
+
+/** Checks that compare digests. */
+
+/** `sha512sum -c`: the line for `name` in a checksum file. No key stands behind it. */
+export function checksumCheck(what: string, bytes: Uint8Array, name: string): Check {
+  return prepare('checksum', () => {
+    const lines = decodeOr(what, () => decodeChecksums(bytes));
+    const line = lines.find((candidate) => candidate.name === name);
+    if (!line) throw new Refusal('absent', `${what} has no line for ${name}.`, { name });
+    return {
+      name: 'checksum',
+      questions: [{ kind: 'digest', hash: 'sha512' }],
+      conclude([digest]) {
+        if (hex(digest) !== line.digest) {
+          throw new Refusal('bad-signature', `${what} does not match ${name}: one of the two was changed.`, {
+            name,
+          });
+        }
+        return { check: 'checksum', signer: '', signed: false };
+      },
+    };
+  });
+}
+
+/**
+ * What a verified manifest says of a file: size first, so that endless data is cut before it is hashed to
+ * the end, then both digests.
+ *
+ * @param signer who signed the manifest.
+ */
+export function manifestCheck(file: ManifestFile, signer: string): Check {
+  return {
+    name: 'manifest',
+    questions: [
+      { kind: 'digest', hash: 'sha256' },
+      { kind: 'digest', hash: 'sha512' },
+    ],
+    conclude([sha256, sha512], { size }) {
+      if (size !== file.size) {
+        throw new Refusal(
+          'bad-signature',
+          `${file.path} has ${size} octets, and the manifest says ${file.size}.`,
+          {
+            path: file.path,
+            size,
+            wanted: file.size,
+          },
+        );
+      }
+      if (hex(sha256) !== file.sha256 || hex(sha512) !== file.sha512) {
+        throw new Refusal('bad-signature', `${file.path} is not the file that the manifest lists.`, {
+          path: file.path,
+        });
+      }
+      return { check: 'manifest', signer, signed: true };
+    },
+  };
+}
+
+/**
+ * The one digest that something verified names: a manifest by its boot script.
+ *
+ * @param sha256 lower-case hex; undefined where nothing names one.
+ * @param signer who signed what names it.
+ */
+export function digestCheck(what: string, sha256: string | undefined, signer: string): Check {
+  return {
+    name: 'manifest',
+    questions: [{ kind: 'digest', hash: 'sha256' }],
+    conclude([digest]) {
+      if (sha256 === undefined) throw new Refusal('absent', `Nothing verified names ${what}.`, { what });
+      if (hex(digest) !== sha256) {
+        throw new Refusal('mixed-releases', `${what} is not the one that the boot script names.`, { what });
+      }
+      return { check: 'manifest', signer, signed: true };
+    },
+  };
+}
+
+function hex(answer: Uint8Array | boolean | undefined): string {
+  return answer instanceof Uint8Array ? Buffer.from(answer).toString('hex') : '';
+}

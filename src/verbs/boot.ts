@@ -1,0 +1,89 @@
+import { compileEmbedded } from '../boot/compile.ts';
+import { type BootEvent, type BootVerdict, bootMachine } from '../client/boot.ts';
+import type { IpxeAnswers, IpxeMachine } from '../client/ipxe/contract.ts';
+import type { Transport } from '../client/transport.ts';
+import { httpTransport } from '../client/transports/http.ts';
+import { tftpTransport } from '../client/transports/tftp.ts';
+import { Refusal } from '../release/refusal.ts';
+import { readAnchorFolder } from '../store/anchor-folder.ts';
+import { anchorId } from '../trust/anchors.ts';
+import { defaultPolicy } from '../trust/policy.ts';
+
+export interface BootRequest {
+  /** The entry script: `http://HOST:PORT/boot.ipxe`, `tftp://HOST/autoexec.ipxe`. */
+  readonly url: string;
+  /** What the loader was built with. Absent: a stock iPXE, which cannot verify. */
+  readonly anchors?: string;
+  /** Default `52:54:00:12:34:56`. */
+  readonly mac?: string;
+  readonly platform?: 'pcbios' | 'efi';
+  /** The machine's clock, milliseconds since 1970. */
+  readonly now: number;
+  readonly answers?: IpxeAnswers;
+  /** Takes a sample kernel that is no real one. */
+  readonly anyKernel?: boolean;
+  readonly onEvent?: (event: BootEvent) => void;
+}
+
+/** Boots one emulated machine and resolves with its verdict; a refusal is a verdict too. */
+export async function boot(request: BootRequest): Promise<BootVerdict> {
+  const url = parse(request.url);
+  const anchors = request.anchors === undefined ? undefined : await readAnchorFolder(request.anchors);
+  const embedded = anchors && embeddedScript(url, anchors);
+  const machine: IpxeMachine = {
+    mac: checkedMac(request.mac ?? '52:54:00:12:34:56'),
+    buildarch: 'x86_64',
+    platform: request.platform ?? 'pcbios',
+    manufacturer: 'Bootseal',
+    product: 'emulated machine',
+    dhcp: { ip: '10.0.2.15', 'next-server': url.hostname, filename: request.url },
+  };
+  return bootMachine({
+    url: request.url,
+    anchors,
+    machine,
+    transport: byScheme(),
+    policy: defaultPolicy(request.now),
+    now: request.now,
+    ...(request.answers ? { answers: request.answers } : {}),
+    ...(request.anyKernel ? { anyKernel: true } : {}),
+    ...(embedded ? { embedded } : {}),
+    ...(request.onEvent ? { onEvent: request.onEvent } : {}),
+  });
+}
+
+/** A loader built with anchors holds `embedded.ipxe`, as rendered for this server. */
+function embeddedScript(url: URL, anchors: Awaited<ReturnType<typeof readAnchorFolder>>): Uint8Array {
+  const [ca] = anchors.ca;
+  if (!ca || !anchors.bootSigner) {
+    throw new Refusal(
+      'absent',
+      'The anchors hold no boot.crt, so the loader cannot know whose boot.ipxe to take.',
+      {},
+    );
+  }
+  const base = `${url.protocol}//${url.host}`;
+  const script = compileEmbedded({ base, anchorId: anchorId(ca), bootSigner: anchors.bootSigner });
+  return Buffer.from(script, 'latin1');
+}
+
+function parse(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (!url || !['http:', 'tftp:'].includes(url.protocol) || !url.hostname) {
+    throw new Refusal('malformed', `${JSON.stringify(text)} is no http: or tftp: address.`, { url: text });
+  }
+  return url;
+}
+
+function checkedMac(mac: string): string {
+  if (/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/.test(mac)) return mac.toLowerCase();
+  throw new Refusal('malformed', `${JSON.stringify(mac)} is no MAC address; write it as 52:54:00:12:34:56.`, {
+    mac,
+  });
+}
+
+function byScheme(): Transport {
+  const http = httpTransport({ connectTimeoutMs: 10_000, stallTimeoutMs: 30_000 });
+  const tftp = tftpTransport({ timeoutMs: 1000, retries: 5, maxBytes: 256 * 1024 * 1024 });
+  return { fetch: (url, options) => (url.startsWith('tftp:') ? tftp : http).fetch(url, options) };
+}

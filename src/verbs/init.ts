@@ -1,0 +1,1 @@
+export { createKeyFolder as init, type InitOptions } from '../signing/init.ts';

@@ -1,0 +1,81 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { compileBootScript } from '../boot/compile.ts';
+import { compileGrubConfig } from '../boot/grub-config.ts';
+import { decodeManifest } from '../formats/manifest.ts';
+import { type Artifact, type Layout, type LayoutOptions, recogniseTree } from '../release/layout.ts';
+import { Refusal } from '../release/refusal.ts';
+import { RECORD } from '../release/seal-names.ts';
+import { serialOf } from '../release/serial.ts';
+import { readKeyFolder } from '../signing/key-folder.ts';
+import { type Sealed, sealTree } from '../signing/sealer.ts';
+import { serverAddress } from './server-address.ts';
+
+const DAY = 86_400_000;
+const BEST_BEFORE_DAYS = 90;
+
+export interface SealRequest extends LayoutOptions {
+  readonly tree: string;
+  /** An `init` folder. */
+  readonly keys: string;
+  /** Milliseconds since 1970; the only clock in any output. Default: the existing manifest's, else `now`. */
+  readonly issued?: number;
+  /** A growing number; needed where the version does not begin with a date. */
+  readonly serial?: number;
+  /** `http://HOST:PORT` that scripts shall name. Default: whatever host DHCP names, port 8080. */
+  readonly url?: string;
+  /** Milliseconds since 1970: the time certificates are judged at. */
+  readonly now: number;
+  /** Overrides the release leaf's RSA modulus length. */
+  readonly rsaBits?: number;
+  readonly onLayout?: (layout: Layout) => void;
+  readonly onProgress?: (artifact: Artifact, octets: number) => void;
+}
+
+export interface SealResult extends Sealed {
+  readonly layout: Layout;
+}
+
+/** Seals a tree: every seal, one pass. Throws a `Refusal` or a `WriteError`. */
+export async function seal(request: SealRequest): Promise<SealResult> {
+  const layout = await recogniseTree(request.tree, request);
+  const keys = await readKeyFolder(request.keys, request.now);
+  const serial = request.serial ?? serialOf(layout.release);
+  if (serial === undefined) {
+    throw new Refusal(
+      'malformed',
+      `The version of ${layout.release} does not begin with a date; give it a --serial N that grows.`,
+      {
+        release: layout.release,
+      },
+    );
+  }
+  const server = serverAddress(request.url);
+  const issued =
+    Math.floor((request.issued ?? (await issuedBefore(request.tree, layout.release)) ?? request.now) / 1000) *
+    1000;
+  request.onLayout?.(layout);
+  const sealed = await sealTree(request.tree, layout, keys, {
+    issued,
+    bestBefore: issued + BEST_BEFORE_DAYS * DAY,
+    serial,
+    ...(request.rsaBits === undefined ? {} : { rsaBits: request.rsaBits }),
+    ...(request.onProgress ? { onProgress: request.onProgress } : {}),
+    compose: (manifest, manifestSha256) => ({
+      bootIpxe: Buffer.from(compileBootScript({ manifest, manifestSha256, server: server.script }), 'latin1'),
+      grubCfg: Buffer.from(compileGrubConfig({ manifest, manifestSha256, server: server.grub }), 'latin1'),
+    }),
+  });
+  return { ...sealed, layout };
+}
+
+/** When this very release was sealed before, if it was: sealing again then changes nothing. */
+async function issuedBefore(tree: string, release: string): Promise<number | undefined> {
+  try {
+    const manifest = decodeManifest(await readFile(join(tree, RECORD.manifest)));
+    return manifest.release === release ? manifest.issued : undefined;
+  } catch {
+    // None, or none that can be read: there is nothing to go by.
+    return undefined;
+  }
+}

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createMetrics } from '../../src/serve/metrics.ts';
+import type { Site } from '../../src/serve/site.ts';
+import { ask, raw, serving } from '../serve/harness.ts';
+import { memorySite } from '../serve/sites.ts';
+
+const BIG = Buffer.alloc(4_000_000, 'o');
+const GET = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nHost: x\r\n${more}\r\n`;
+const bodyOf = (text: string) => text.slice(text.indexOf('\r\n\r\n') + 4);
+
+test('a large file that drifts while it is sent arrives short, and the event says so', async (t) => {
+  const site = memorySite({ '/f': { data: BIG, drifts: true } });
+  const server = await serving(t, site);
+  const text = await raw(t, server.port, GET('/f'));
+  assert.match(text, /^HTTP\/1\.1 200 .*Content-Length: 4000000\r\n/s);
+  assert.ok(bodyOf(text).length < BIG.length);
+  const finished = await server.event('finished');
+  assert.equal(finished.ending, 'cut');
+  assert.equal(finished.refusal?.code, 'drifted');
+  await site.allClosed();
+  const metrics = createMetrics();
+  for (const event of server.events) metrics.observeHttp(event);
+  assert.match(await metrics.registry.metrics(), /bootseal_refusals_total\{server="http",code="drifted"\} 1/);
+});
+
+test('a small file that drifts is a 503 with the reason, and none of its octets', async (t) => {
+  const server = await serving(t, memorySite({ '/f': { data: Buffer.from('secret'), drifts: true } }));
+  for (const method of ['GET', 'HEAD']) {
+    const { status, headers, body } = await ask(server.port, '/f', { method });
+    assert.equal(status, 503);
+    assert.equal(headers.etag, undefined);
+    assert.equal(headers['cache-control'], 'no-store');
+    if (method === 'GET') assert.equal(body.toString(), 'drifted: The file changed after it was verified.\n');
+  }
+});
+
+test('a file that is refused when opened is a 503', async (t) => {
+  const server = await serving(t, memorySite({ '/f': { data: BIG, refuses: true } }));
+  assert.equal((await ask(server.port, '/f')).status, 503);
+});
+
+test('an empty file is checked too', async (t) => {
+  const server = await serving(t, memorySite({ '/f': { data: Buffer.alloc(0), drifts: true } }));
+  assert.equal((await ask(server.port, '/f')).status, 503);
+});
+
+test('of several ranges the last octets wait for the check', async (t) => {
+  const server = await serving(t, memorySite({ '/f': { data: BIG, drifts: true } }));
+  const text = await raw(t, server.port, GET('/f', 'Range: bytes=0-9,3999990-3999999\r\n'));
+  assert.match(text, /^HTTP\/1\.1 206 /);
+  assert.match(bodyOf(text), /bytes 0-9\//);
+  assert.doesNotMatch(bodyOf(text), /bytes 3999990-/);
+});
+
+test('a file that became shorter is cut off, one whose disk fails as well', async (t) => {
+  const whole = memorySite({ '/f': BIG });
+  const failing = (read: (position: number) => Promise<number>): Site => ({
+    find: async (path) => {
+      const resource = await whole.find(path);
+      if (resource instanceof Error) return resource;
+      const open = async () => ({
+        read: (_: Uint8Array, at: number) => read(at),
+        check: async () => {},
+        close: async () => {},
+      });
+      return { ...resource, open };
+    },
+  });
+  const shorter = await serving(
+    t,
+    failing(async (at) => (at === 0 ? 1000 : 0)),
+  );
+  assert.equal(bodyOf(await raw(t, shorter.port, GET('/f'))).length, 1000);
+  assert.equal((await shorter.event('finished')).refusal?.code, 'drifted');
+
+  const broken = await serving(
+    t,
+    failing(async (at) => {
+      if (at === 0) return 1000;
+      throw Object.assign(new Error('EIO: /dev/sda'), { code: 'EIO' });
+    }),
+  );
+  assert.equal(bodyOf(await raw(t, broken.port, GET('/f'))).length, 1000);
+  assert.equal((await broken.event('finished')).refusal?.code, 'no-verdict');
+  assert.equal(broken.errors.length, 1);
+});

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { ask, dial, serving } from '../serve/harness.ts';
+import { diskSite, memorySite } from '../serve/sites.ts';
+
+const MIB = 1024 * 1024;
+const BIG = Buffer.alloc(64 * MIB);
+const GET = 'GET /big HTTP/1.1\r\nHost: x\r\n\r\n';
+const site = () => memorySite({ '/big': BIG, '/small': 'x' });
+
+test('readers that stop are dropped, and leave neither memory nor descriptors behind', async (t) => {
+  const dir = await mkdtemp(join(tmpdir(), 'http-stopped-'));
+  t.after(() => rm(dir, { recursive: true }));
+  const file = join(dir, 'big');
+  await writeFile(file, '');
+  await truncate(file, BIG.length);
+  const tested = diskSite([{ path: '/big', file, size: BIG.length, digest: 'big' }]);
+  const server = await serving(t, tested, { stallTimeoutMs: 150 });
+  const before = (await readdir('/proc/self/fd')).length;
+  let held = 0;
+  const sockets = await Promise.all(
+    Array.from({ length: 20 }, async () => {
+      const socket = await dial(t, server.port);
+      socket.pause();
+      socket.write(GET);
+      return socket;
+    }),
+  );
+  const endings = await new Promise<string[]>((resolve) => {
+    const timer = setInterval(() => {
+      held = Math.max(held, server.heldOctets);
+      const ended = server.events.filter((event) => event.kind === 'finished').map((event) => event.ending);
+      if (ended.length < sockets.length) return;
+      clearInterval(timer);
+      resolve(ended);
+    }, 5);
+  });
+  assert.deepEqual([...new Set(endings)], ['stalled']);
+  assert.ok(held > 0 && held <= 20 * 2 * MIB, `${held} octets held`);
+  await tested.allClosed();
+  assert.equal(server.heldOctets, 0);
+  await Promise.all(
+    sockets.map((socket) => {
+      socket.resume();
+      return socket.closed || new Promise((resolve) => socket.once('close', resolve));
+    }),
+  );
+  assert.ok((await readdir('/proc/self/fd')).length <= before);
+  assert.equal((await ask(server.port, '/big', { method: 'HEAD' })).status, 200);
+});
+
+test('a stopped reader cannot stay by sending octets of its own', async (t) => {
+  const tested = site();
+  const server = await serving(t, tested, { stallTimeoutMs: 400, chunkTimeoutMs: 1000 });
+  const socket = await dial(t, server.port);
+  socket.pause();
+  socket.write(GET);
+  // Empty lines before a request are allowed (RFC 9112 §2.2), and each counts as activity of the socket.
+  const timer = setInterval(() => socket.write('\r\n'), 20);
+  t.after(() => clearInterval(timer));
+  assert.equal((await server.event('finished')).ending, 'stalled');
+  await tested.allClosed();
+  assert.equal(server.heldOctets, 0);
+});
+
+test('a reader that leaves costs nothing more', async (t) => {
+  const tested = site();
+  const server = await serving(t, tested);
+  const socket = await dial(t, server.port);
+  socket.write(GET);
+  await new Promise((resolve) => socket.once('data', resolve));
+  socket.destroy();
+  const finished = await server.event('finished');
+  assert.equal(finished.ending, 'client-gone');
+  await tested.allClosed();
+  assert.equal(server.heldOctets, 0);
+  assert.ok(tested.trace.read < BIG.length);
+});
+
+test('reading ahead stops at what one client needs: a stopped reader makes the server read little', async (t) => {
+  const tested = site();
+  const server = await serving(t, tested, { stallTimeoutMs: 150 });
+  const socket = await dial(t, server.port);
+  socket.pause();
+  socket.write(GET);
+  const finished = await server.event('finished');
+  // What the kernel's buffers of both ends took, one chunk that waited, one read ahead.
+  assert.ok(tested.trace.read <= finished.octets + 2 * MIB, `${tested.trace.read} of ${finished.octets}`);
+});

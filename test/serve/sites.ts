@@ -1,0 +1,144 @@
+import { createHash } from 'node:crypto';
+import { open as openFile } from 'node:fs/promises';
+import { Refusal } from '../../src/release/refusal.ts';
+import type { OpenResource, Resource, Site } from '../../src/serve/site.ts';
+
+/** What a test site was asked to do. */
+export interface SiteTrace {
+  /** Paths given to `find`, in order. */
+  readonly found: string[];
+  opened: number;
+  closed: number;
+  /** Octets read. */
+  read: number;
+}
+
+export interface TestSite extends Site {
+  readonly trace: SiteTrace;
+  /** Ends when every descriptor that was opened is closed again. */
+  allClosed(): Promise<void>;
+}
+
+/** One file of a test site. */
+export interface TestFile {
+  readonly data: Uint8Array;
+  readonly type?: string;
+  readonly immutable?: boolean;
+  /** Rejects with `drifted` from `check`, as when the file was replaced after it was opened. */
+  readonly drifts?: boolean;
+  /** `open` itself is refused. */
+  readonly refuses?: boolean;
+}
+
+export const sha256 = (data: Uint8Array): string => createHash('sha256').update(data).digest('hex');
+
+const drifted = (): Refusal => new Refusal('drifted', 'The file changed after it was verified.');
+
+/** A site in memory, by path. */
+export function memorySite(files: Readonly<Record<string, Uint8Array | string | TestFile>>): TestSite {
+  const resources = new Map<string, ResourceParts>();
+  for (const [path, given] of Object.entries(files)) {
+    const file =
+      typeof given === 'string'
+        ? { data: Buffer.from(given) }
+        : given instanceof Uint8Array
+          ? { data: given }
+          : given;
+    const { data } = file as TestFile;
+    resources.set(path, {
+      ...(file as TestFile),
+      size: data.length,
+      sha256: sha256(data),
+      open: async () => ({
+        read: async (buffer, position) => {
+          const piece = data.subarray(position, position + buffer.length);
+          buffer.set(piece);
+          return piece.length;
+        },
+        close: async () => {},
+      }),
+    });
+  }
+  return siteOf(resources);
+}
+
+/** A site of one file on disk, `size` octets of it, under `path`; `digest` as given, since benches do not hash. */
+export function diskSite(
+  files: readonly { path: string; file: string; size: number; digest: string }[],
+): TestSite {
+  return siteOf(
+    new Map(
+      files.map(({ path, file, size, digest }) => [
+        path,
+        {
+          size,
+          sha256: digest,
+          immutable: true,
+          open: async () => {
+            const handle = await openFile(file, 'r');
+            return {
+              read: async (buffer: Uint8Array, position: number) =>
+                (await handle.read(buffer, 0, buffer.length, position)).bytesRead,
+              close: () => handle.close(),
+            };
+          },
+        },
+      ]),
+    ),
+  );
+}
+
+interface ResourceParts {
+  readonly size: number;
+  readonly sha256: string;
+  readonly type?: string;
+  readonly immutable?: boolean;
+  readonly drifts?: boolean;
+  readonly refuses?: boolean;
+  open(): Promise<Omit<OpenResource, 'check'>>;
+}
+
+function siteOf(resources: ReadonlyMap<string, ResourceParts>): TestSite {
+  const trace: SiteTrace = { found: [], opened: 0, closed: 0, read: 0 };
+  let waiting: (() => void)[] = [];
+  return {
+    trace,
+    allClosed: () =>
+      trace.opened === trace.closed ? Promise.resolve() : new Promise((resolve) => waiting.push(resolve)),
+    async find(path) {
+      trace.found.push(path);
+      const parts = resources.get(path);
+      if (parts === undefined)
+        return new Refusal('absent', `There is no ${path} here.`, { secret: '/var/lib' });
+      return {
+        size: parts.size,
+        sha256: parts.sha256,
+        name: path.slice(path.lastIndexOf('/') + 1),
+        ...(parts.type === undefined ? {} : { type: parts.type }),
+        immutable: parts.immutable ?? path.startsWith('/releases/'),
+        async open() {
+          if (parts.refuses) throw drifted();
+          const inner = await parts.open();
+          trace.opened += 1;
+          return {
+            async read(buffer, position) {
+              const octets = await inner.read(buffer, position);
+              trace.read += octets;
+              return octets;
+            },
+            async check() {
+              if (parts.drifts) throw drifted();
+            },
+            async close() {
+              await inner.close();
+              trace.closed += 1;
+              if (trace.opened !== trace.closed) return;
+              for (const resolve of waiting) resolve();
+              waiting = [];
+            },
+          };
+        },
+      } satisfies Resource;
+    },
+  };
+}
