@@ -68,6 +68,7 @@ export function loadersCommand(): Command {
       'bootseal loaders embedded --anchors keys/anchors > embedded.ipxe',
     )
       .requiredOption('--anchors <dir>', 'whose CA and boot leaf the loader shall demand')
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: a setting, spelled as iPXE spells it
       .option('--url <url>', 'where the loader fetches; default: http://${next-server}:8080')
       .option('--ntp <host>', 'a time server, for machines that lost their clock')
       .action(

@@ -1,0 +1,83 @@
+import { createClient } from 'node-tftp';
+import { isSafePath } from '../../formats/safe-path.ts';
+import { Refusal } from '../../release/refusal.ts';
+import type { Transport } from '../transport.ts';
+
+export interface TftpTransportOptions {
+  /** Milliseconds until a packet is sent again. */
+  readonly timeoutMs: number;
+  readonly retries: number;
+  /** Octets of one file; more is the refusal `too-large`. TFTP carries loaders and scripts. */
+  readonly maxBytes: number;
+}
+
+/**
+ * The TFTP client of the emulated boot ROM: node-tftp, an implementation that shares nothing with our server.
+ * It reads one file from its start; it knows neither ranges nor HEAD.
+ */
+export function tftpTransport(options: TftpTransportOptions): Transport {
+  return {
+    async fetch(text, { method = 'GET', range, signal } = {}) {
+      const url = new URL(text);
+      const path = url.pathname.slice(1);
+      if (url.protocol !== 'tftp:' || !isSafePath(path)) {
+        throw new Refusal('unsafe-path', `${text} is no tftp: address of a file.`, { url: text });
+      }
+      if (method !== 'GET' || range)
+        throw new Refusal('unreachable', `TFTP sends whole files only (${text}).`, { url: text });
+      signal?.throwIfAborted();
+      return { url: text, size: undefined, partial: false, body: read(url, path, options, signal) };
+    },
+  };
+}
+
+async function* read(
+  url: URL,
+  path: string,
+  options: TftpTransportOptions,
+  signal: AbortSignal | undefined,
+): AsyncIterable<Uint8Array> {
+  const client = createClient({
+    host: url.hostname.replace(/^\[|\]$/g, ''),
+    port: Number(url.port || 69),
+    timeout: options.timeoutMs,
+    retries: options.retries,
+    windowSize: 1,
+  });
+  const stream = client.createGetStream(path);
+  const onAbort = () => stream.abort();
+  signal?.addEventListener('abort', onAbort, { once: true });
+  let size = 0;
+  let ended = false;
+  try {
+    for await (const piece of stream as AsyncIterable<Uint8Array>) {
+      size += piece.length;
+      if (size > options.maxBytes) {
+        throw new Refusal('too-large', `${url.href} is longer than ${options.maxBytes} octets.`, {
+          limit: options.maxBytes,
+        });
+      }
+      yield piece;
+    }
+    ended = true;
+  } catch (error) {
+    ended = !(error instanceof Refusal);
+    throw error instanceof Refusal ? error : translate(error as Error, url.href);
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+    // It goes on reading into memory otherwise: there is no backpressure in this protocol.
+    if (!ended) stream.abort();
+  }
+}
+
+function translate(error: Error & { code?: string }, url: string): Refusal {
+  if (error.code === 'ENOENT' || /not found/i.test(error.message)) {
+    return new Refusal('absent', `${url} does not exist on the server.`, { url });
+  }
+  return new Refusal(
+    'unreachable',
+    `${url} could not be fetched: ${error.message}.`,
+    { url },
+    { cause: error },
+  );
+}

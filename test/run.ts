@@ -1,0 +1,70 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
+import { fileURLToPath } from 'node:url';
+import { installPrerequisites } from '../e2e/lab/prerequisites.ts';
+
+/**
+ * All tests: `npm test`. `npm test -- unit` leaves QEMU out, `npm test -- e2e` runs nothing else; further words
+ * choose files whose path holds one of them.
+ */
+
+/** Nothing may hang for ever; no test measures time by this. Milliseconds. */
+const HANG = 10 * 60_000;
+
+/** The only tests that may skip: they need loaders that no package brings (docs/testing.md). */
+const MAY_SKIP = 'verifying-ipxe.test.js';
+
+const dist = fileURLToPath(new URL('..', import.meta.url));
+const words = process.argv.slice(2);
+const SUITES = ['unit', 'e2e'];
+const suites = words.filter((word) => SUITES.includes(word));
+const filters = words.filter((word) => !SUITES.includes(word));
+
+function testFiles(folder: string): string[] {
+  return readdirSync(join(dist, folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.test.js'))
+    .map((name) => join(dist, folder, name))
+    .filter((path) => filters.length === 0 || filters.some((word) => path.includes(word)))
+    .sort();
+}
+
+/** Runs files and answers how many tests passed, and why the run is not green, if so. */
+async function suite(name: string, files: readonly string[], concurrency: number) {
+  console.log(`\n${name}: ${files.length} files`);
+  let passed = 0;
+  const faults: string[] = [];
+  const stream = run({ files: [...files], concurrency, timeout: HANG });
+  stream.on('test:pass', ({ name: test, file, skip, todo, details }) => {
+    if (details.type === 'suite') return;
+    const excused = file?.endsWith(MAY_SKIP) === true;
+    if (skip === undefined && todo === undefined) passed += 1;
+    else if (!excused) faults.push(`skipped: ${test}`);
+  });
+  stream.on('test:fail', ({ name: test }) => faults.push(`failed: ${test}`));
+  const report = stream.compose(new spec());
+  report.pipe(process.stdout, { end: false });
+  await new Promise((resolve) => report.on('end', resolve));
+  return { name, passed, faults };
+}
+
+const results = [];
+if (!suites.includes('e2e') || suites.includes('unit')) {
+  await installPrerequisites();
+  results.push(await suite('unit, interop and security tests', testFiles('test'), 2));
+}
+if (!suites.includes('unit') || suites.includes('e2e')) {
+  await installPrerequisites();
+  // A machine under TCG keeps one core busy.
+  results.push(await suite('boots in QEMU', testFiles('e2e'), 2));
+}
+
+console.log('\nran:');
+for (const { name, passed, faults } of results) {
+  console.log(`  ${name}: ${passed} passed${faults.length > 0 ? `, ${faults.length} not` : ''}`);
+  for (const fault of faults) console.log(`    ${fault}`);
+}
+const total = results.reduce((sum, { passed }) => sum + passed, 0);
+if (total === 0) console.log('  no test ran');
+process.exitCode = total > 0 && results.every(({ faults }) => faults.length === 0) ? 0 : 1;
