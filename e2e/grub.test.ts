@@ -74,6 +74,19 @@ describe('GRUB enforcing OpenPGP signatures', () => {
     }
   }
 
+  it('bios: boots over TFTP where nothing but DHCP names the server', async () => {
+    const plain = await labRelease();
+    const images = join(plain.folder, 'loaders');
+    await buildGrubLoaders({ anchors: plain.keys, out: images });
+    const dhcp = await lan.startDhcp({ bios: LOADERS.bios, ipxe: LOADERS.bios });
+    const server = await startProduct(lan, plain, { httpPort: 8080, tftpPort: 69, loaders: images });
+    const { log } = await (await bootQemu({ lan, firmware: 'bios' })).ended;
+    await server.stop();
+    await dhcp.stop();
+    await plain.remove();
+    expectMilestones(log, VERIFIED_BOOT);
+  });
+
   it('bios: early userspace refuses a flipped byte in the root image', async () => {
     const site = await tampered(`releases/arch/2026.11.01/${ROOTFS}`);
     const { log } = await bootFrom(site, 'bios');

@@ -29,7 +29,8 @@ export interface ServeRequest {
   readonly tftpPort?: number | false;
   /** Milliseconds since 1970: the time that seals are judged at. */
   readonly now: number;
-  readonly log: HttpLog;
+  /** Structured log lines; silent by default. */
+  readonly log?: HttpLog;
   readonly onProgress?: (path: string, octets: number, size: number) => void;
   readonly onEvent?: (event: HttpEvent) => void;
 }
@@ -48,6 +49,7 @@ export interface Serving {
 const DEFAULT_HTTP_PORT = 8080;
 const DEFAULT_TFTP_PORT = 69;
 const GRACE_MS = 10_000;
+const SILENT: HttpLog = { info: () => {}, warn: () => {}, error: () => {} };
 
 /**
  * Verifies a tree, then serves it over HTTP and TFTP. Rejects with a `Refusal` when the tree does not
@@ -61,7 +63,7 @@ export async function serve(request: ServeRequest): Promise<Serving> {
     request.loaders === undefined ? new Map<string, Resource>() : await readLoaders(request.loaders);
 
   const metrics = createMetrics();
-  const { log } = request;
+  const log = request.log ?? SILENT;
   if (!release.anchored)
     log.warn(
       { release: release.release },
