@@ -16,6 +16,7 @@ import { copySite, type RunningServer, startProduct, startStatic } from './lab/s
 const SCRIPT_URL = `http://${LAN_ADDRESS}:8080/autoexec.ipxe`;
 const LABELLED = ['UNVERIFIED LOADER', 'UNVERIFIED LOADER', 'bootseal-early: started'];
 const EARLY = [
+  'bootseal-early: manifest verified, arch/2026.11.01',
   'bootseal-early: checksum verified',
   'bootseal-early: OpenPGP verified',
   'bootseal-early: CMS verified',

@@ -1,9 +1,40 @@
 /** The verbs of the command line, typed, for test harnesses and for programs. */
 export { Refusal, type RefusalCode } from './release/refusal.ts';
 export { type BootRequest, boot } from './verbs/boot.ts';
+export { type ShownChannel, showChannel } from './verbs/channel.ts';
 export { type Configuration, readConfiguration } from './verbs/configuration.ts';
 export { type InitOptions, init } from './verbs/init.ts';
+export {
+  buildKeyring,
+  checkKeyring,
+  type KeyringBuild,
+  type KeyringBuildRequest,
+  type KeyringReport,
+  type KeyringRequest,
+} from './verbs/keyring.ts';
+export { type RotateKeysRequest, rotateKeys } from './verbs/keys-rotate.ts';
+export { type KeysStatus, type KeysStatusRequest, keysStatus, type StatusItem } from './verbs/keys-status.ts';
 export { buildGrubLoaders, embeddedScript, type GrubRequest } from './verbs/loaders.ts';
+export {
+  type ChannelRequest,
+  type MovedChannel,
+  type PublishRequest,
+  type PublishResult,
+  publish,
+  type RollbackRequest,
+  renewChannel,
+  rollbackChannel,
+} from './verbs/publish.ts';
+export type { GateRow } from './verbs/publish-gate.ts';
 export { type SealRequest, type SealResult, seal } from './verbs/seal.ts';
 export { type ServeRequest, type Serving, serve } from './verbs/serve.ts';
+export {
+  type Deviation,
+  type MatrixCell,
+  type MatrixRow,
+  type TamperRequest,
+  type TamperResult,
+  tamper,
+} from './verbs/tamper.ts';
 export { type VerifyRequest, type VerifyResult, verify } from './verbs/verify.ts';
+export { type VerifyAsRequest, verifyAs } from './verbs/verify-as.ts';

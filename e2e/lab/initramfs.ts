@@ -13,11 +13,10 @@ import {
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import { encodePolicyFloor, POLICY_FLOOR_PATH, type PolicyFloor } from '../../src/formats/policy-floor.ts';
 import { cacheEntry, repositoryRoot } from './cache.ts';
 import { run } from './command.ts';
 import { type LabKernel, labKernel } from './kernel.ts';
-
-export type EarlyCheck = 'checksum' | 'verify' | 'cms_verify';
 
 /** What a release's initramfs carries beside its programs. */
 export interface InitramfsParameters {
@@ -27,13 +26,13 @@ export interface InitramfsParameters {
   readonly codesignCertificate?: Uint8Array | string;
   /** PEM. */
   readonly codesignCaCertificate?: Uint8Array | string;
-  /** Checks that no command line can lower. */
-  readonly require?: readonly EarlyCheck[];
+  /** What no command line can lower. */
+  readonly policy?: PolicyFloor;
 }
 
 const TOOLS = ['openssl', 'gpg', 'gpgv', 'sha512sum', 'curl'];
 const APPLETS =
-  'cat cd cut grep head insmod ip ls mkdir mount poweroff read sed sleep stat switch_root sync tail tr udhcpc uname'.split(
+  'cat cd cut date grep head insmod ip ls mkdir mount od poweroff read rm sed sha256sum sleep stat switch_root sync tail tr udhcpc uname wc'.split(
     ' ',
   );
 
@@ -59,8 +58,10 @@ export async function buildInitramfs(parameters: InitramfsParameters): Promise<B
     if (parameters.codesignCaCertificate !== undefined) {
       await place(tree, 'codesign_CA.crt', parameters.codesignCaCertificate, 0o644);
     }
-    if (parameters.require !== undefined) {
-      await place(tree, 'bootseal.require', parameters.require.map((name) => `${name}\n`).join(''), 0o644);
+    const verifier = join(repositoryRoot(), 'early-userspace', 'verify-manifest');
+    await place(tree, 'bootseal/verify-manifest', await readFile(verifier), 0o755);
+    if (parameters.policy !== undefined) {
+      await place(tree, POLICY_FLOOR_PATH, encodePolicyFloor(parameters.policy), 0o644);
     }
     const small = await readFile(await cpio(tree));
     // The kernel takes an archive as it is, then a compressed one, as distributions do with microcode.

@@ -146,6 +146,19 @@ export async function bootQemu(options: QemuOptions): Promise<QemuMachine> {
   };
 }
 
+/** The last line of every loader's refusal; after it a script only waits for a person and restarts. */
+const SETTLED = 'This machine restarts in 30 seconds';
+
+/**
+ * The console of a machine whose loader refused. It is switched off at the refusal's last line instead of half
+ * a minute later; a machine that ends without having refused is answered with what it showed.
+ */
+export async function refusedLog(machine: QemuMachine): Promise<string> {
+  await machine.waitFor([SETTLED]).catch(() => {});
+  await machine.kill();
+  return machine.log();
+}
+
 async function firmwareArguments(options: QemuOptions, number: number): Promise<readonly string[]> {
   if (options.firmware === 'bios') return [];
   const variables = join(options.lan.workFolder, `variables-${number}.fd`);

@@ -21,6 +21,10 @@ export interface LabReleaseOptions {
   readonly url?: string;
   /** An `init` folder to seal with; a new one by default. */
   readonly keys?: string;
+  /** `2026.11.01` by default. */
+  readonly version?: string;
+  /** Changes the tree before it is sealed. */
+  readonly prepare?: (tree: string) => Promise<void>;
 }
 
 export const KERNEL = 'arch/boot/x86_64/vmlinuz-linux';
@@ -40,7 +44,7 @@ export async function labRelease(options: LabReleaseOptions = {}): Promise<LabRe
   const anchor = (name: string) => readFile(join(keys, 'anchors', name));
   await mkdir(join(tree, 'arch/boot/x86_64'), { recursive: true });
   await mkdir(join(tree, 'arch/x86_64'), { recursive: true });
-  await writeFile(join(tree, 'arch/version'), '2026.11.01\n');
+  await writeFile(join(tree, 'arch/version'), `${options.version ?? '2026.11.01'}\n`);
   await cp((await labKernel()).vmlinuz, join(tree, KERNEL));
   await cp(await labRootfs(), join(tree, ROOTFS));
   await writeFile(
@@ -49,9 +53,15 @@ export async function labRelease(options: LabReleaseOptions = {}): Promise<LabRe
       openpgpPublicKeys: await anchor('pubring.gpg'),
       codesignCertificate: await anchor('codesign.crt'),
       codesignCaCertificate: await anchor('ca.crt'),
-      require: ['checksum', 'verify', 'cms_verify'],
+      policy: {
+        name: 'arch',
+        minSerial: 2026010100,
+        graceDays: 0,
+        require: ['manifest', 'checksum', 'openpgp', 'cms'],
+      },
     }),
   );
+  await options.prepare?.(tree);
   const { manifest } = await seal({
     tree,
     keys,

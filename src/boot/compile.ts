@@ -1,7 +1,9 @@
 import { isCommandLineWord, isFreeType, isOfType, MAX_COMMAND_LINE } from '../formats/cmdline.ts';
 import type { FreeParameter, Manifest } from '../formats/manifest.ts';
 import { Refusal } from '../release/refusal.ts';
+import { SEAL } from '../release/seal-names.ts';
 import { lintScript } from './lint.ts';
+import { longestCommandLine } from './lint-command.ts';
 import {
   type Fragment,
   isImageName,
@@ -37,6 +39,8 @@ export interface ReleaseScriptOptions {
   /** Of the manifest's octets; lower-case hex. */
   readonly manifestSha256: string;
   readonly server: ScriptServer;
+  /** What names the seals that the script asks for; `.ipxe.sig` unless it is for loaders of another CA. */
+  readonly sealSuffix?: string;
 }
 
 /** The name under which a seal waits for `imgverify`, which frees it: never left for the kernel as an initrd. */
@@ -51,6 +55,7 @@ export function compileBootScript(options: ReleaseScriptOptions): string {
   const { manifest } = options;
   const text = renderTemplate('boot.ipxe', readTemplate('boot.ipxe'), {
     ...releaseValues(options),
+    'kernel-seal': value('path', kernelPath(manifest) + sealSuffix(options)),
     release: value('release', manifest.release),
     initrds: initrdLines(options, 'initrd.ipxe', true),
     reason: fragment('reason.ipxe', {}),
@@ -147,7 +152,8 @@ export function commandLine(options: ReleaseScriptOptions): string {
     });
   }
   const line = words.join(' ');
-  if (withoutSettings(line).length > MAX_COMMAND_LINE) {
+  const kernel = manifest.files.find(({ role }) => role === 'kernel');
+  if (longestCommandLine(kernel === undefined ? '' : imageName(kernel.path), words) > MAX_COMMAND_LINE) {
     throw new Refusal(
       'unsafe-script',
       `The command line of ${manifest.release} can exceed ${MAX_COMMAND_LINE} octets; the kernel would cut it.`,
@@ -202,10 +208,24 @@ function initrdLines(options: ReleaseScriptOptions, template: string, sealed: bo
         name: value('image', name),
         files: value('base', filesOf(options)),
         path: value('path', path),
-        ...(sealed ? { release: value('release', manifest.release) } : {}),
+        ...(sealed
+          ? {
+              release: value('release', manifest.release),
+              seal: value('path', path + sealSuffix(options)),
+            }
+          : {}),
       }),
     ),
   );
+}
+
+function sealSuffix({ sealSuffix: suffix = SEAL.ipxe }: ReleaseScriptOptions): string {
+  return suffix;
+}
+
+/** Without a kernel nothing is rendered: `releaseValues` refuses first. */
+function kernelPath({ files }: Manifest): string {
+  return files.find(({ role }) => role === 'kernel')?.path ?? '';
 }
 
 /** Overlays come last, since a later archive overrides files of an earlier one. */

@@ -4,10 +4,7 @@ import { mkdir, mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/p
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
-import { Malformed } from '../formats/malformed.ts';
-import { decodeOpenpgpKey } from '../formats/openpgp-key.ts';
-import { decodePackets, PACKET } from '../formats/openpgp-packet.ts';
-import { Refusal } from '../release/refusal.ts';
+import { grubKeyring } from './grub-keyring.ts';
 import { GRUB_PAUSE, type GrubServer, httpDevice, httpPortOf, lines, serverLines } from './grub-server.ts';
 import { tarOfOneFile } from './grub-tar.ts';
 import { type Fragment, joinFragments, readTemplate, renderTemplate } from './template.ts';
@@ -16,8 +13,10 @@ export type GrubPlatform = 'i386-pc-pxe' | 'x86_64-efi';
 export type GrubProtocol = 'http' | 'tftp';
 
 export interface GrubImageOptions {
-  /** Binary certificate: RSA, old-format packet headers. GRUB trusts exactly this key. */
+  /** Binary certificates. GRUB trusts exactly their signing keys, each of which must be RSA. */
   readonly openpgpPublicKey: Uint8Array;
+  /** What the keys are judged at, milliseconds since 1970. GRUB itself knows no time. */
+  readonly now: number;
   /** Made where it does not exist. */
   readonly outDir: string;
   readonly server: GrubServer;
@@ -85,7 +84,7 @@ export superusers
  * GRUB before 2.12 reaches HTTP on port 80 only; asking it for another port is an Error.
  */
 export async function buildGrubImages(options: GrubImageOptions): Promise<readonly GrubImage[]> {
-  demandGrubKey(options.openpgpPublicKey);
+  const keyring = grubKeyring(options.openpgpPublicKey, options.now);
   const platforms = options.platforms ?? (['i386-pc-pxe', 'x86_64-efi'] as const);
   const protocols = options.protocols ?? (['http', 'tftp'] as const);
   const version = await grubVersion();
@@ -95,7 +94,7 @@ export async function buildGrubImages(options: GrubImageOptions): Promise<readon
   const work = await mkdtemp(join(tmpdir(), 'bootseal-grub-'));
   try {
     const script = compileLoaderScript({ ...options, protocols });
-    await writeFile(join(work, 'key.gpg'), options.openpgpPublicKey);
+    await writeFile(join(work, 'key.gpg'), keyring);
     await writeFile(join(work, 'first.cfg'), FIRST_LINES);
     // GRUB takes what lies in the image itself for verified: the pgp module leaves memory disks alone.
     await writeFile(join(work, 'memdisk.tar'), tarOfOneFile('grub.cfg', Buffer.from(script, 'latin1')));
@@ -161,27 +160,6 @@ async function makeImage(platform: GrubPlatform, work: string, outDir: string): 
   }
   await rename(temporary, file);
   return { platform, file, size: bytes.length };
-}
-
-/** GRUB says "bad signature" of keys it merely cannot read, on a machine in a rack: better said here. */
-function demandGrubKey(bytes: Uint8Array): void {
-  const unfit = (why: string) => new Refusal('unsafe-keys', `GRUB cannot use this OpenPGP key: ${why}.`);
-  try {
-    const packets = decodePackets(bytes, 200);
-    const [first] = packets;
-    if (first?.tag !== PACKET.publicKey) throw unfit('it does not begin with a public key packet');
-    if (packets.some(({ tag }) => tag === PACKET.secretKey || tag === PACKET.secretSubkey)) {
-      throw unfit('it holds secret key material, which must never be built into a loader');
-    }
-    if (packets.some(({ raw }) => (raw[0] ?? 0) & 0x40)) {
-      throw unfit('it has new-format packet headers, whose lengths GRUB misreads; export it with gpg');
-    }
-    const key = decodeOpenpgpKey(first.body);
-    if (key.type !== 'rsa') throw unfit(`it is ${key.type}, and GRUB verifies RSA (and DSA, too weak today)`);
-  } catch (error) {
-    if (!(error instanceof Malformed)) throw error;
-    throw unfit(bytes[0] === 0x2d ? 'it is armored text; the binary form is needed' : error.message);
-  }
 }
 
 function demandModules(platforms: readonly GrubPlatform[]): void {

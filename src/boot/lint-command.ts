@@ -136,26 +136,29 @@ function splitOption(text: string): readonly [string, string | undefined] {
   return equals < 0 ? [text, undefined] : [text.slice(0, equals), text.slice(equals + 1)];
 }
 
-/** Types whose text is digits, hex digits, dots, colons and dashes, whatever octets a DHCP server sends. */
-const TYPED: ReadonlySet<string> = new Set([
-  'ipv4',
-  'ipv6',
-  'int8',
-  'int16',
-  'int32',
-  'uint8',
-  'uint16',
-  'uint32',
-  'hex',
-  'hexhyp',
-  'hexraw',
-  'uuid',
-  'guid',
-  'busdevfn',
+/**
+ * Types whose text is digits, hex digits, dots, colons and dashes, whatever octets a DHCP server sends, and how
+ * many octets that text can have (iPXE `src/core/settings.c`: numbers are at most 64 bits wide, or nothing).
+ */
+const TYPED: ReadonlyMap<string, number> = new Map([
+  ['ipv4', 15],
+  ['ipv6', 39],
+  ...['int8', 'int16', 'int32'].map((type) => [type, 20] as const),
+  ...['uint8', 'uint16', 'uint32'].map((type) => [type, 18] as const),
+  ...['hex', 'hexhyp', 'hexraw'].map((type) => [type, Number.POSITIVE_INFINITY] as const),
+  ['uuid', 36],
+  ['guid', 36],
+  ['busdevfn', 12],
 ]);
+
+/** What a network card answers for itself, whatever DHCP says: 20 octets at most (`MAX_LL_ADDR_LEN`). */
+const CARD_FACTS: ReadonlySet<string> = new Set(['mac', 'hwaddr', 'busid']);
+const CARD = /^net(X|[0-9]+)$/;
+const LONGEST_CARD_FACT = 'ff-'.repeat(20).length - 1;
 
 /** Strings that are built into the loader, and name no more than a platform. */
 const FACTS: ReadonlySet<string> = new Set(['buildarch', 'platform']);
+const LONGEST_FACT = 16;
 
 /**
  * Why this setting may not stand in a URL or on a kernel command line; undefined where it may. Only typed
@@ -172,6 +175,32 @@ export function settingFault(expansion: Expansion): string | undefined {
   if (FACTS.has(name)) return undefined;
   const known = PREDEFINED_SETTINGS.get(name);
   return known !== undefined && TYPED.has(known.type) ? undefined : `${text} can hold any text`;
+}
+
+/** Octets that a setting without a fault can become at most; infinite where DHCP decides how many there are. */
+export function longestSetting({
+  scope,
+  name,
+  type = PREDEFINED_SETTINGS.get(name)?.type,
+}: Expansion): number {
+  if (type === undefined || !TYPED.has(type))
+    return FACTS.has(name) ? LONGEST_FACT : Number.POSITIVE_INFINITY;
+  const longest = TYPED.get(type) ?? Number.POSITIVE_INFINITY;
+  // Without a scope, or with DHCP's, another block could answer to the card's name.
+  const card = scope !== undefined && CARD.test(scope) && CARD_FACTS.has(name);
+  return card ? Math.min(longest, LONGEST_CARD_FACT) : longest;
+}
+
+/**
+ * Octets of the command line that a kernel can see at most. A UEFI iPXE puts the image's name first (iPXE
+ * `src/image/efi_image.c`); it adds nothing else.
+ */
+export function longestCommandLine(image: string, words: readonly string[]): number {
+  const line = [image, ...words].join(' ');
+  return expansions(line).reduce(
+    (length, expansion) => length - expansion.text.length + longestSetting(expansion),
+    line.length,
+  );
 }
 
 /** The word with every setting replaced by a digit, to see what the rest is made of. */

@@ -39,6 +39,9 @@ interface Outcome {
   readonly ok: boolean;
 }
 
+/** Stands among the images for those of a script that ran; no image has a blank in its name. */
+const LEFT_BEHIND = 'what an executed script left behind';
+
 const START: State = { trust: false, images: new Map(), selected: undefined };
 
 /**
@@ -125,7 +128,7 @@ function followCommand(command: ReadCommand, state: State, line: number, report:
           ]
         : both(state);
     case 'free':
-      return both(free(state, command.operands));
+      return free(state, command.operands);
     case 'fetch':
     case 'select':
       return fetchImage(command, state, line, report);
@@ -150,16 +153,46 @@ function both(state: State): readonly Outcome[] {
   ];
 }
 
-function free(state: State, names: readonly string[]): State {
-  if (names.length === 0) return { ...state, images: new Map(), selected: undefined };
-  // Whether it was there or not, it is not there now.
-  const images = new Map([...state.images].filter(([name]) => !names.includes(name)));
-  return { ...state, images };
+/** In their order: at the first name that is missing iPXE stops with a failure, and what comes after it stays. */
+function free(state: State, names: readonly string[]): readonly Outcome[] {
+  if (names.length === 0) return [{ state: { ...state, images: new Map(), selected: undefined }, ok: true }];
+  const failures: Outcome[] = [];
+  let rest = state;
+  for (const name of names) {
+    if (name.includes('$')) {
+      // Any image could be meant, or none.
+      failures.push({ state: rest, ok: false });
+      rest = unsure(rest);
+      continue;
+    }
+    const image = rest.images.get(name);
+    const images = new Map(rest.images);
+    images.delete(name);
+    rest = { ...rest, images, selected: rest.selected === name ? undefined : rest.selected };
+    if (image?.certain !== true) failures.push({ state: rest, ok: false });
+    // A script that ran may have left one of that name.
+    if (image === undefined && !rest.images.has(LEFT_BEHIND)) return failures;
+  }
+  return [...failures, { state: rest, ok: true }];
+}
+
+/** Every image may be gone by now. */
+function unsure(state: State): State {
+  const images = new Map([...state.images].map(([name, image]) => [name, { ...image, certain: false }]));
+  return { ...state, images, selected: undefined };
 }
 
 function fetchImage(command: ReadCommand, state: State, line: number, report: Report): readonly Outcome[] {
   const known = command.operands[0] ?? '';
-  if (command.does === 'select' && state.images.has(known)) {
+  const selects = command.does === 'select';
+  if (selects && state.images.get(known)?.certain) {
+    if (command.options.has('name')) {
+      report(
+        'name',
+        line,
+        `${command.name} --name gives ${known} another name; only a fetched image takes one`,
+      );
+    }
     return [
       { state: { ...state, selected: known }, ok: true },
       { state, ok: false },
@@ -171,7 +204,9 @@ function fetchImage(command: ReadCommand, state: State, line: number, report: Re
     report('name', line, 'what this image will be called cannot be told from the script');
     return both(state);
   }
-  if (state.images.has(name)) {
+  if (selects && !known.includes('://')) {
+    report('name', line, needNotBeThere(known));
+  } else if (state.images.has(name)) {
     report('name', line, `an image called ${name} can be there already, and iPXE takes the first of a name`);
   }
   const held = (certain: boolean): ReadonlyMap<string, ImageState> =>
@@ -186,25 +221,21 @@ function fetchImage(command: ReadCommand, state: State, line: number, report: Re
   ];
 }
 
+function needNotBeThere(name: string): string {
+  return `no image called ${name} need be there; iPXE would fetch one of that name from anywhere`;
+}
+
 function verifyImage(command: ReadCommand, state: State, line: number, report: Report): readonly Outcome[] {
   const [name = '', seal = ''] = command.operands;
   const image = state.images.get(name);
   if (image === undefined || !image.certain) {
-    report(
-      'name',
-      line,
-      `no image called ${name} need be there; iPXE would fetch one of that name from anywhere`,
-    );
+    report('name', line, needNotBeThere(name));
   }
   if (image === undefined) return both(state);
   if (name === seal) report('name', line, 'an image cannot be its own seal');
   const sealImage = state.images.get(seal);
   if (sealImage?.certain !== true && !seal.includes('://')) {
-    report(
-      'name',
-      line,
-      `no image called ${seal} need be there; iPXE would fetch one of that name from anywhere`,
-    );
+    report('name', line, needNotBeThere(seal));
   }
   // The seal is freed once it was read, unless --keep leaves it for the kernel as an initrd.
   const images = new Map(state.images);
@@ -231,13 +262,22 @@ function execute(command: ReadCommand, state: State, line: number, report: Repor
         : `${command.name} executes ${target}, which nothing here fetched and verified`,
     );
   }
+  if (command.options.has('name'))
+    report(
+      'name',
+      line,
+      `${command.name} --name gives the image another name; only a fetched image takes one`,
+    );
   for (const [name, { verified, line: fetched }] of state.images) {
     // iPXE hands every image it holds to the kernel.
     if (!verified)
       report('unverified', fetched, `${name} can reach ${command.name} in line ${line} unverified`);
   }
-  // Success comes back too: a script that ended, or a boot with nothing selected.
-  return both(state);
+  // Success comes back too: a script that ended, or a boot with nothing selected. A script can have freed
+  // images, and left others behind.
+  const after = unsure(state);
+  const left = after.images.get(LEFT_BEHIND) ?? { verified: false, certain: false, line };
+  return both({ ...after, images: new Map([...after.images, [LEFT_BEHIND, left]]) });
 }
 
 function meet(a: State, b: State): State {

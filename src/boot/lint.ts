@@ -1,9 +1,12 @@
-import { isCommandLineWord } from '../formats/cmdline.ts';
+import { isCommandLineWord, MAX_COMMAND_LINE } from '../formats/cmdline.ts';
 import { type IpxeScript, parseIpxeScript, type ScriptLine } from '../formats/ipxe-script.ts';
 import { expansions } from '../formats/ipxe-tokens.ts';
 import { Malformed } from '../formats/malformed.ts';
 import {
   INTERACTIVE,
+  imageNameOf,
+  longestCommandLine,
+  longestSetting,
   type ReadCommand,
   readCommand,
   settingFault,
@@ -66,7 +69,7 @@ const MAX_FETCHES = 64;
  * Proves that a script boots only what it verified, and names each line that breaks the proof. No finding
  * means: from an iPXE that honours `imgtrust` and `imgverify`, this script starts nothing whose seal by a
  * named signer did not verify, hands the kernel no other image, and lets no string setting into an address
- * or a command line. Ordered by line.
+ * or a command line, nor a command line grow beyond what the kernel reads. Ordered by line.
  */
 export function lintScript(bytes: Uint8Array, options: LintOptions = {}): Finding[] {
   let script: IpxeScript;
@@ -196,10 +199,10 @@ function checkCommand(command: ReadCommand, options: LintOptions, line: number, 
     case 'fetch':
     case 'select':
       if (does === 'fetch' || target.includes('/')) checkUrl(target, line, report);
-      checkCommandLine(operands.slice(1), line, report);
+      checkCommandLine(command, line, report);
       return;
     case 'execute':
-      checkCommandLine(operands.slice(1), line, report);
+      checkCommandLine(command, line, report);
       return;
     case 'set':
       if (!SETTABLE.test(target))
@@ -218,11 +221,25 @@ function checkUrl(url: string, line: number, report: Report): void {
   }
 }
 
-function checkCommandLine(words: readonly string[], line: number, report: Report): void {
+function checkCommandLine(command: ReadCommand, line: number, report: Report): void {
+  const words = command.operands.slice(1);
   for (const word of words) {
     if (!isCommandLineWord(withoutExpansions(word))) {
       report('command-line', line, `${word} does not belong on a kernel command line`);
     }
+  }
+  const settings = words.flatMap(expansions);
+  if (settings.some((setting) => settingFault(setting) !== undefined)) return;
+  const endless = settings.filter((setting) => longestSetting(setting) === Number.POSITIVE_INFINITY);
+  for (const { text } of endless)
+    report('setting', line, `${text} can be of any length, and the kernel cuts what it pushes to the end`);
+  const longest = longestCommandLine(imageNameOf(command) ?? '', words);
+  if (words.length > 0 && endless.length === 0 && longest > MAX_COMMAND_LINE) {
+    report(
+      'command-line',
+      line,
+      `the command line can have ${longest} octets; the kernel cuts at ${MAX_COMMAND_LINE}`,
+    );
   }
 }
 

@@ -74,9 +74,9 @@ export class Fragment {
 }
 const KEY = Symbol('fragment');
 
-/** An address without a slash at its end: literal, or with `${next-server}` as its host. */
+/** An address without a slash at its end: literal, or with `${next-server}` as its host. TFTP brings scripts, too. */
 function isBase(text: string): boolean {
-  return /^https?:\/\/(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(\/[A-Za-z0-9._-]+)*$/.test(
+  return /^(?:https?|tftp):\/\/(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(\/[A-Za-z0-9._-]+)*$/.test(
     withoutSettings(text),
   );
 }

@@ -1,5 +1,7 @@
+import { statSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
 import pino from 'pino';
+import { Refusal } from '../release/refusal.ts';
 import { report } from './exit.ts';
 import { Terminal } from './terminal.ts';
 
@@ -27,7 +29,8 @@ export function act<T extends object>(
 ): (...given: unknown[]) => Promise<void> {
   return async (...given) => {
     const command = given.pop() as Command;
-    const options = command.opts<T & { json?: boolean; quiet?: boolean }>();
+    // Commander gives --json and --quiet to the outermost command that knows them: "loaders grub --json".
+    const options = command.optsWithGlobals<T & { json?: boolean; quiet?: boolean }>();
     given.pop();
     const terminal = new Terminal({ json: options.json === true, quiet: options.quiet === true });
     const level = options.quiet ? 'error' : (process.env.BOOTSEAL_LOG ?? 'info');
@@ -37,6 +40,37 @@ export function act<T extends object>(
       process.exitCode = await work(context, options, ...(given as string[]));
     } catch (error) {
       process.exitCode = report(terminal, error);
+    }
+  };
+}
+
+/** A folder that must exist: a misspelt name is told from a folder that holds the wrong things. */
+export function folder(text: string): string {
+  if (!statSync(text, { throwIfNoEntry: false })?.isDirectory())
+    throw new InvalidArgumentError('There is no such folder.');
+  return text;
+}
+
+/** The same, where the flag may stand several times. */
+export function folders(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, folder(text)];
+}
+
+/** Anchors of several CAs: the first verify a release as a whole, of the others counts what loaders look at. */
+export function anchorsOf(folders: readonly string[]): { anchors: string; otherAnchors: readonly string[] } {
+  const [anchors = '', ...otherAnchors] = folders;
+  return { anchors, otherAnchors };
+}
+
+/** A word that a verb understands or refuses: what cannot be meant is found before anything is begun. */
+export function understood(parse: (text: string) => unknown): (text: string) => string {
+  return (text) => {
+    try {
+      parse(text);
+      return text;
+    } catch (error) {
+      if (error instanceof Refusal) throw new InvalidArgumentError(error.message);
+      throw error;
     }
   };
 }

@@ -2,11 +2,16 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { bootCommand } from './commands/boot.ts';
+import { channelCommand } from './commands/channel.ts';
 import { demoCommand } from './commands/demo.ts';
 import { initCommand } from './commands/init.ts';
+import { keyringCommand } from './commands/keyring.ts';
+import { keysCommand } from './commands/keys.ts';
 import { loadersCommand } from './commands/loaders.ts';
+import { publishCommand } from './commands/publish.ts';
 import { sealCommand } from './commands/seal.ts';
 import { serveCommand } from './commands/serve.ts';
+import { tamperCommand } from './commands/tamper.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { EXIT } from './exit.ts';
 
@@ -22,9 +27,14 @@ for (const command of [
   initCommand(),
   sealCommand(),
   verifyCommand(),
+  tamperCommand(),
+  publishCommand(),
+  channelCommand(),
   serveCommand(),
   bootCommand(),
   loadersCommand(),
+  keyringCommand(),
+  keysCommand(),
   demoCommand(),
 ]) {
   program.addCommand(command);
@@ -49,4 +59,7 @@ try {
 } catch (error) {
   if (!(error instanceof CommanderError)) throw error;
   process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  // One object, whatever happens: a program that reads it must not have to guess from an empty line.
+  if (error.exitCode !== 0 && process.argv.includes('--json'))
+    process.stdout.write(`${JSON.stringify({ error: error.message })}\n`);
 }

@@ -1,3 +1,5 @@
+import { printable } from './printable.ts';
+
 /** Columns that line up, for people. */
 
 export interface Cell {
@@ -18,14 +20,16 @@ export function paint(text: string, style: Style | undefined, colour: boolean): 
   return style && colour ? `\u001b[${CODES[style]}m${text}\u001b[0m` : text;
 }
 
-/** Lays out rows under a header; every column as wide as its widest cell. */
+/** Lays out rows under a header; every column as wide as its widest cell. Control characters are shown. */
 export function layoutTable(
   header: readonly string[],
   rows: readonly (readonly Cell[])[],
   colour: boolean,
 ): string {
   const head = header.map((text): Cell => ({ text, style: 'bold' }));
-  const all = [head, ...rows];
+  const all = [head, ...rows].map((row) =>
+    row.map(({ text, ...cell }): Cell => ({ text: printable(text), ...cell })),
+  );
   const widths = header.map((_, column) => Math.max(...all.map((row) => row[column]?.text.length ?? 0)));
   return all
     .map((row) =>

@@ -1,4 +1,5 @@
 import cliProgress from 'cli-progress';
+import { printable } from './printable.ts';
 import { type Cell, layoutTable, paint, type Style, wantsColour } from './table.ts';
 
 export interface TerminalOptions {
@@ -8,7 +9,8 @@ export interface TerminalOptions {
 
 /**
  * The only writer to the terminal. Results go to standard output, everything said on the way to standard
- * error; with `--json` standard output holds one object and nothing else.
+ * error; with `--json` standard output holds one object and nothing else. What it is given is a line of text:
+ * control characters in it, line ends included, are shown and not obeyed.
  */
 export class Terminal {
   readonly #options: TerminalOptions;
@@ -21,62 +23,81 @@ export class Terminal {
 
   /** A result for people; `--json` replaces it. */
   print(text = '', style?: Style): void {
-    if (!this.#options.json && !this.#options.quiet)
-      process.stdout.write(`${paint(text, style, this.#outColour)}\n`);
+    this.#result(paint(printable(text), style, this.#outColour));
   }
 
   table(header: readonly string[], rows: readonly (readonly Cell[])[]): void {
-    this.print(layoutTable(header, rows, this.#outColour));
+    this.#result(layoutTable(header, rows, this.#outColour));
+  }
+
+  #result(text: string): void {
+    if (!this.#options.json && !this.#options.quiet) process.stdout.write(`${text}\n`);
   }
 
   /** The result for machines: one line. */
   json(value: unknown): void {
-    if (this.#options.json) process.stdout.write(`${JSON.stringify(value)}\n`);
+    // JSON leaves DEL and C1 as they are.
+    if (this.#options.json) process.stdout.write(`${escapeRest(JSON.stringify(value))}\n`);
+  }
+
+  /** The last word where it is a refusal: it is never left out, whatever else is. */
+  refused(text: string): void {
+    if (this.#options.json || this.#options.quiet) this.error(text);
+    else this.print(text, 'bad');
   }
 
   /** What happens on the way. */
   note(text: string): void {
-    if (!this.#options.quiet) process.stderr.write(`${paint(text, 'dim', this.#errColour)}\n`);
+    if (!this.#options.quiet) process.stderr.write(`${paint(printable(text), 'dim', this.#errColour)}\n`);
   }
 
   /** Always shown. */
   error(text: string): void {
-    process.stderr.write(`${paint(text, 'bad', this.#errColour)}\n`);
+    process.stderr.write(`${paint(printable(text), 'bad', this.#errColour)}\n`);
   }
 
-  /** A progress bar on a terminal, a plain line at the end elsewhere. `total` in octets. */
-  progress(what: string, total: number): Progress {
-    if (this.#options.quiet || !process.stderr.isTTY) return new Progress(undefined, () => this.note(what));
+  /** A progress bar on a terminal, a plain line at the start elsewhere. `total` in octets, or as `unit` has it. */
+  progress(what: string, total: number, unit: (count: number) => string = octets): Progress {
+    if (!process.stderr.isTTY) this.note(what);
+    if (this.#options.quiet || !process.stderr.isTTY) return new Progress(undefined, unit);
     const bar = new cliProgress.SingleBar({
-      format: `${what}  {bar}  {percentage}%  {done} of {size}  {eta_formatted} left`,
+      format: `${printable(what)}  {bar}  {percentage}%  {done} of {size}  {eta_formatted} left`,
       stream: process.stderr,
       hideCursor: true,
       clearOnComplete: true,
       barCompleteChar: '━',
       barIncompleteChar: '─',
     });
-    bar.start(total, 0, { done: octets(0), size: octets(total) });
-    return new Progress(bar, () => {});
+    bar.start(total, 0, { done: unit(0), size: unit(total) });
+    return new Progress(bar, unit);
   }
 }
 
 export class Progress {
   readonly #bar: cliProgress.SingleBar | undefined;
-  readonly #atEnd: () => void;
+  readonly #unit: (count: number) => string;
 
-  constructor(bar: cliProgress.SingleBar | undefined, atEnd: () => void) {
+  constructor(bar: cliProgress.SingleBar | undefined, unit: (count: number) => string) {
     this.#bar = bar;
-    this.#atEnd = atEnd;
+    this.#unit = unit;
+  }
+
+  /** @param total octets, where more turned out to be ahead. */
+  grow(total: number): void {
+    this.#bar?.setTotal(total);
   }
 
   update(done: number): void {
-    this.#bar?.update(done, { done: octets(done) });
+    this.#bar?.update(done, { done: this.#unit(done) });
   }
 
   stop(): void {
     this.#bar?.stop();
-    this.#atEnd();
   }
+}
+
+function escapeRest(json: string): string {
+  return json.replace(/[\x7f-\x9f]/g, (control) => `\\u00${control.charCodeAt(0).toString(16)}`);
 }
 
 /** `8.2 MB` from octets. */

@@ -31,18 +31,24 @@ export function showTreeVerdict(terminal: Terminal, verdict: VerifyResult): void
   for (const { path, cells } of verdict.rows) {
     const said = new Set<string>();
     for (const finding of Object.values(cells)) {
+      // Said each time, table or not: a pin is a hole that somebody dug on purpose.
+      if (finding.verified && finding.evidence.remark !== undefined)
+        terminal.print(`${path}: ${finding.evidence.remark}`, 'bad');
       if (!finding.verified && !said.has(finding.refusal.message)) {
         said.add(finding.refusal.message);
         terminal.print(`${path}: ${finding.refusal.message} [${finding.refusal.code}]`, 'bad');
       }
     }
   }
-  for (const { line, rule, message } of verdict.lint)
-    terminal.print(`boot.ipxe, line ${line}: ${message} [${rule}]`, 'bad');
+  for (const { script, line, rule, message } of verdict.lint)
+    terminal.print(`${script}, line ${line}: ${message} [${rule}]`, 'bad');
+  for (const script of verdict.unjudged)
+    terminal.print(`${script} is for the loaders of another CA: not judged without its --anchors.`, 'dim');
 }
 
 export function showBootVerdict(terminal: Terminal, verdict: BootVerdict): void {
-  const header = ['artifact', 'role', 'loader (iPXE CMS)', 'checksum', 'OpenPGP', 'CMS'];
+  if (verdict.rows.length === 0) return;
+  const header = ['artifact', 'role', 'loader (iPXE CMS)', 'manifest', 'checksum', 'OpenPGP', 'CMS'];
   terminal.table(
     header,
     verdict.rows.map(({ artifact, role, findings, note }) => {
@@ -58,6 +64,7 @@ export function showBootVerdict(terminal: Terminal, verdict: BootVerdict): void 
         { text: artifact },
         { text: role, style: 'dim' },
         loader,
+        early('manifest'),
         early('checksum'),
         early('openpgp'),
         early('cms'),
@@ -70,6 +77,11 @@ export function showBootVerdict(terminal: Terminal, verdict: BootVerdict): void 
 /** A finding for machines. */
 export function findingJson(finding: Finding): unknown {
   return finding.verified
-    ? { check: finding.check, verified: true, signer: finding.evidence.signer }
+    ? {
+        check: finding.check,
+        verified: true,
+        signer: finding.evidence.signer,
+        remark: finding.evidence.remark,
+      }
     : { check: finding.check, verified: false, refusal: finding.refusal.toJSON() };
 }

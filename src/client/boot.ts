@@ -1,3 +1,4 @@
+import type { Manifest } from '../formats/manifest.ts';
 import { bytesContent } from '../release/measure.ts';
 import { Refusal } from '../release/refusal.ts';
 import type { Anchors } from '../trust/anchors.ts';
@@ -25,7 +26,7 @@ export interface BootOptions {
   readonly answers?: IpxeAnswers;
   /** Takes sample kernels that are no real ones. */
   readonly anyKernel?: boolean;
-  /** The script built into the loader; absent: the loader fetches `url` and, with anchors, verifies it. */
+  /** The script built into the loader, without which a loader with anchors would run whatever DHCP names. */
   readonly embedded?: Uint8Array;
   readonly onEvent?: (event: BootEvent) => void;
 }
@@ -50,6 +51,10 @@ export interface BootVerdict {
   readonly refusal: Refusal | undefined;
   /** True only when script, kernel, every initrd and the root image were verified. */
   readonly verified: boolean;
+  /** True when early userspace held all of that, and its command line, against one manifest. */
+  readonly bound: boolean;
+  /** What early userspace held it against; also where something else was then refused. */
+  readonly manifest: Manifest | undefined;
   readonly cmdline: string | undefined;
   readonly ipxe: IpxeRun;
 }
@@ -59,6 +64,9 @@ export interface BootVerdict {
  * Resolves with a verdict; a refusal is one.
  */
 export async function bootMachine(options: BootOptions): Promise<BootVerdict> {
+  // imgtrust binds what a script starts, never the first script: that one must be the loader's own.
+  if (options.anchors && !options.embedded)
+    throw new TypeError('a loader with anchors has a script built in');
   const evidence = new Map<string, Finding>();
   const ipxe = await runIpxe({
     transport: options.transport,
@@ -68,7 +76,9 @@ export async function bootMachine(options: BootOptions): Promise<BootVerdict> {
     now: new Date(options.now),
     ...(options.answers ? { answers: options.answers } : {}),
     verify: async (image, signature, signer, at) => {
-      const rules = imgverifyRules(options.anchors?.ca ?? [], signer);
+      // A script's text is one character per octet; names in certificates are UTF-8.
+      const name = signer === undefined ? undefined : Buffer.from(signer, 'latin1').toString('utf8');
+      const rules = imgverifyRules(options.anchors?.ca ?? [], name);
       const check = cmsCheck('the seal', signature, rules, options.policy, at.getTime());
       await verify('the image', bytesContent(image), [check]);
     },
@@ -91,6 +101,8 @@ export async function bootMachine(options: BootOptions): Promise<BootVerdict> {
       rows: loaderRows(ipxe, evidence, loader),
       refusal,
       verified: false,
+      bound: false,
+      manifest: undefined,
       cmdline: undefined,
       ipxe,
     };
@@ -105,6 +117,8 @@ export async function bootMachine(options: BootOptions): Promise<BootVerdict> {
     refusal: early.refusal,
     verified:
       early.verified !== undefined && loader === 'verifying' && loaded.every((image) => image.verified),
+    bound: early.findings.some(({ check, verified }) => check === 'manifest' && verified),
+    manifest: early.manifest,
     cmdline: outcome.cmdline,
     ipxe,
   };

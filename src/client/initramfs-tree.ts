@@ -10,6 +10,11 @@ import { Refusal } from '../release/refusal.ts';
 const HOP_LIMIT = 40;
 const COMPONENT_LIMIT = 255;
 const REMARK_LIMIT = 1000;
+/**
+ * Octets of names and symlink targets that may be read to resolve all the paths of an initramfs: some hundred
+ * for each of as many entries as are allowed. Through symlinks a name of some octets can be worth 160 000.
+ */
+const RESOLVE_LIMIT = 2 ** 25;
 
 type Attributes = Pick<CpioAttributes, 'mode' | 'uid' | 'gid' | 'mtime' | 'rdev'>;
 
@@ -90,6 +95,13 @@ export class RootFileSystem implements InitramfsTree {
     rdev: { major: 0, minor: 0 },
   });
 
+  #resolvable = RESOLVE_LIMIT;
+
+  /** Ends the unpacking: what its readers ask for does not depend on what it holds. */
+  finish(): void {
+    this.#resolvable = Number.POSITIVE_INFINITY;
+  }
+
   remark(text: string): void {
     if (this.remarks.length < REMARK_LIMIT) this.remarks.push(text);
     else if (this.remarks.length === REMARK_LIMIT) this.remarks.push('further remarks are left out');
@@ -97,16 +109,19 @@ export class RootFileSystem implements InitramfsTree {
 
   /**
    * Follows a path. The last component's own symlink is followed only if `follow`. Undefined where the
-   * kernel would say ENOENT before the last component, ENOTDIR, ENAMETOOLONG or ELOOP.
+   * kernel would say ENOENT before the last component, ENOTDIR, ENAMETOOLONG or ELOOP. Refuses `too-large`
+   * where unpacking has resolved more than any honest initramfs needs.
    */
   locate(path: string, follow: boolean): Place | undefined {
-    const pending = path.split('/').reverse();
+    const pending = this.#split(path);
+    // A slash at the end asks for a directory.
+    let directory = path.endsWith('/');
     let trail: { node: Inode; name: string }[] = [];
     let hops = 0;
     const pathTo = (...more: string[]): string => [...trail.map(({ name }) => name), ...more].join('/');
     for (let part = pending.pop(); part !== undefined; part = pending.pop()) {
       const name: string = part;
-      if (name === '' || name === '.') continue;
+      if (name === '.') continue;
       if (name === '..') {
         trail.pop();
         continue;
@@ -114,16 +129,16 @@ export class RootFileSystem implements InitramfsTree {
       if (Buffer.byteLength(name) > COMPONENT_LIMIT) return undefined;
       const parent = trail[trail.length - 1]?.node ?? this.#root;
       const node = parent.children.get(name);
-      const isLast = pending.every((rest) => rest === '');
+      const isLast = pending.length === 0;
       if (node?.kind === 'symlink' && (follow || !isLast)) {
         if (++hops > HOP_LIMIT) return undefined;
         if (node.target.startsWith('/')) trail = [];
-        pending.push(...node.target.split('/').reverse());
+        directory ||= isLast && node.target.endsWith('/');
+        pending.push(...this.#split(node.target));
         continue;
       }
       if (isLast && (node === undefined || node.kind !== 'directory')) {
-        // A slash at the end asks for a directory.
-        if (node !== undefined && pending.length > 0) return undefined;
+        if (node !== undefined && directory) return undefined;
         return { parent, name, node, path: pathTo(name) };
       }
       if (node?.kind !== 'directory') return undefined;
@@ -131,6 +146,17 @@ export class RootFileSystem implements InitramfsTree {
       trail.push({ node, name });
     }
     return { parent: undefined, name: '', node: trail[trail.length - 1]?.node ?? this.#root, path: pathTo() };
+  }
+
+  /** Components, the last one first. Several slashes are as good as one, however many there are. */
+  #split(path: string): string[] {
+    this.#resolvable -= path.length;
+    if (this.#resolvable < 0) {
+      const message = `The paths in the initramfs take more than ${RESOLVE_LIMIT} octets to resolve.`;
+      throw new Refusal('too-large', message, { limit: RESOLVE_LIMIT });
+    }
+    const parts = path.split('/').filter((part) => part !== '');
+    return parts.reverse();
   }
 
   #find(path: string): Inode | undefined {

@@ -45,6 +45,7 @@ export async function readInitramfs(
   for (const [index, bytes] of parts.entries()) {
     await readPart(bytes, limits.names?.[index] ?? `initrd ${index + 1}`, stream, tree);
   }
+  tree.finish();
   return tree;
 }
 

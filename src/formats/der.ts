@@ -136,7 +136,7 @@ export function unsignedInteger(element: DerElement, what: string): Uint8Array {
   return content;
 }
 
-/** A small non-negative INTEGER, at most 2³¹. */
+/** A small non-negative INTEGER, below 2³². */
 export function smallInteger(element: DerElement, what: string): number {
   const octets = unsignedInteger(element, what);
   if (octets.length > 4) throw new Malformed('DER', `${what}: INTEGER too large`);

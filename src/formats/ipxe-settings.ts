@@ -177,7 +177,8 @@ export function parseSetting(type: SettingType, text: string): Uint8Array {
 
 /** Octets → text. Undefined where iPXE cannot format them, which a script sees as the empty string. */
 export function formatSetting(type: SettingType, octets: Uint8Array): string | undefined {
-  const hex = [...octets].map((octet) => octet.toString(16).padStart(2, '0'));
+  const hex = (separator: string): string =>
+    Array.from(octets, (octet) => octet.toString(16).padStart(2, '0')).join(separator);
   switch (type) {
     case 'string': {
       const text = Buffer.from(octets).toString('latin1');
@@ -191,17 +192,19 @@ export function formatSetting(type: SettingType, octets: Uint8Array): string | u
     case 'int8':
     case 'int16':
     case 'int32':
-      return BigInt.asIntN(64, settingToNumber(octets, true)).toString();
+      return settingToNumber(octets, true)?.toString();
     case 'uint8':
     case 'uint16':
-    case 'uint32':
-      return `0x${settingToNumber(octets, false).toString(16)}`;
+    case 'uint32': {
+      const value = settingToNumber(octets, false);
+      return value === undefined ? undefined : `0x${value.toString(16)}`;
+    }
     case 'hex':
-      return hex.join(':');
+      return hex(':');
     case 'hexhyp':
-      return hex.join('-');
+      return hex('-');
     case 'hexraw':
-      return hex.join('');
+      return hex('');
     case 'base64':
       return Buffer.from(octets).toString('base64');
     case 'uuid':
@@ -215,11 +218,20 @@ export function formatSetting(type: SettingType, octets: Uint8Array): string | u
   }
 }
 
-/** Octets, big-endian, as a number; `signed` extends the sign of the first octet, whatever the length. */
-export function settingToNumber(octets: Uint8Array, signed: boolean): bigint {
-  let value = signed && (octets[0] ?? 0) >= 0x80 ? -1n : 0n;
-  for (const octet of octets) value = (value << 8n) | BigInt(octet);
-  return value;
+/** Octets of iPXE's `unsigned long` where it is built for 64 bits. */
+const LONG = 8;
+
+/**
+ * Octets, big-endian, as a number; `signed` extends the sign of the first octet. Undefined where iPXE answers
+ * "Result too large": more than eight octets, and those in front say more than the sign.
+ */
+export function settingToNumber(octets: Uint8Array, signed: boolean): bigint | undefined {
+  const pad = signed && (octets[0] ?? 0) >= 0x80 ? 0xff : 0;
+  const split = Math.max(0, octets.length - LONG);
+  if (octets.subarray(0, split).some((octet) => octet !== pad)) return undefined;
+  let value = pad === 0 ? 0n : -1n;
+  for (const octet of octets.subarray(split)) value = (value << 8n) | BigInt(octet);
+  return signed ? BigInt.asIntN(64, value) : value;
 }
 
 /** A number as octets of an integer type; higher bits are cut, as in C. Throws `Malformed` for other types. */

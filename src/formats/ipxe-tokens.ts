@@ -144,10 +144,18 @@ const MAX_EXPANDED = 65536;
  * Expands one word as iPXE does: the innermost `${…}` before the first `}` is replaced, and the *result* is
  * read again from its start, so that a value which holds `${…}` is expanded too. A setting that does not
  * exist is the empty string. Throws `Malformed` where iPXE would never come to an end.
+ *
+ * @param spend told of the octets that each turn reads, the first before anything is done; it may throw. One
+ * word is bounded, and a script has many.
  */
-export function expandWord(word: string, lookup: (name: SettingName) => string | undefined): string {
+export function expandWord(
+  word: string,
+  lookup: (name: SettingName) => string | undefined,
+  spend: (octets: number) => void = () => undefined,
+): string {
   let text = word;
   for (let turn = 0; turn < MAX_EXPANSIONS; turn += 1) {
+    spend(text.length);
     // The innermost one: the last `${` before the first `}` that has any `${` before it.
     const first = text.indexOf('${');
     const end = first < 0 ? -1 : text.indexOf('}', first);

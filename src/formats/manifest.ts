@@ -1,4 +1,5 @@
 import { isCommandLineWord, isFreeType, MAX_COMMAND_LINE } from './cmdline.ts';
+import { isoSeconds, LineReader } from './lines.ts';
 import { Malformed } from './malformed.ts';
 import { isReleaseId, isSafePath, isSafeSegment } from './safe-path.ts';
 
@@ -74,12 +75,7 @@ const PARAMETER = /^[A-Za-z][A-Za-z0-9._-]{0,63}$/;
  * it says `shell yes`.
  */
 const SHELL_WORDS =
-  /^(break|disablehooks|init|rdinit|emergency|single|rescue|systemd\.debug.shell|systemd\.unit|rd\.(break|shell|emergency|systemd\.unit)|S|s|1|-b)(=|$)/;
-
-/** `2026-11-01T00:00:00Z` from milliseconds. */
-export function isoSeconds(time: number): string {
-  return new Date(time).toISOString().replace(/\.\d+Z$/, 'Z');
-}
+  /^(break|disablehooks|init|rdinit|emergency|single|rescue|(rd\.)?systemd\.(debug[-_]shell|crash[-_]shell|run|unit)|rd\.(break|shell|emergency|rescue)|S|s|1|-b|-s)(=|$)/;
 
 /** Writes the one canonical form. Throws `Malformed` for a value that has none, as `decodeManifest` would. */
 export function encodeManifest(manifest: Manifest): Uint8Array {
@@ -101,10 +97,21 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
     ),
     ...manifest.fsverity.map((fsverity) => `fsverity ${fsverity.digest} ${fsverity.path}`),
   ];
+  // Joined, a line or word that breaks would be read as two: another manifest than the one given.
+  if (lines.some((line) => line.includes('\n')) || !manifest.cmdline.every(isCommandLineWord)) {
+    throw new Malformed('manifest', 'a value that breaks its line or word');
+  }
   const bytes = Buffer.from(`${lines.join('\n')}\n`, 'latin1');
   decodeManifest(bytes);
   return bytes;
 }
+
+/**
+ * Seals, whatever they are beside, and the records at the top of a tree. A payload of such a name would be
+ * served in the place of what the name promises, or be overwritten by it.
+ */
+const RESERVED =
+  /\.(sig|sha512|roothash|p7s)$|^(release\.manifest|boot(\.[0-9a-f]{16})?\.ipxe|grub\.cfg)(\/|$)/;
 
 /** Decodes the canonical form and nothing else. Throws `Malformed`, naming the line. */
 export function decodeManifest(bytes: Uint8Array): Manifest {
@@ -115,7 +122,7 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
       throw new Malformed('manifest', 'control or non-ASCII character', at);
   }
   if (bytes.at(-1) !== 0x0a) throw new Malformed('manifest', 'no newline at the end');
-  const lines = new Lines(Buffer.from(bytes).toString('latin1').slice(0, -1).split('\n'));
+  const lines = new LineReader('manifest', Buffer.from(bytes).toString('latin1').slice(0, -1).split('\n'));
 
   if (lines.next() !== MAGIC) throw lines.fail(`the first line is not "${MAGIC}"`);
   const release = lines.one('release');
@@ -145,9 +152,9 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
   const shellFields = lines.optional('shell', 1);
   if (shellFields && shellFields[0] !== 'yes') throw lines.fail('shell is not "yes"');
   const shell = shellFields !== undefined;
-  const shellWord = cmdline.find((word) => SHELL_WORDS.test(word));
   // The overlay's own init is the one rdinit= that verifies before anything else runs.
-  if (!shell && shellWord !== undefined && shellWord !== 'rdinit=/bootseal/init') {
+  const shellWord = cmdline.find((word) => SHELL_WORDS.test(word) && word !== 'rdinit=/bootseal/init');
+  if (!shell && shellWord !== undefined) {
     throw lines.fail(`${shellWord} in cmdline without "shell yes"`);
   }
 
@@ -157,6 +164,7 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
     if (!isRole(role)) throw lines.fail(`unknown role ${JSON.stringify(role)}`);
     if (!SHA256.test(sha256) || !SHA512.test(sha512)) throw lines.fail('digest');
     if (!isSafePath(path)) throw lines.fail('unsafe path');
+    if (RESERVED.test(path)) throw lines.fail(`${path} is the name of a seal or record`);
     if (files.some((file) => file.path === path)) throw lines.fail(`${path} twice`);
     const before = files.at(-1);
     if (before && ROLES.indexOf(before.role) > ROLES.indexOf(role)) throw lines.fail('files out of order');
@@ -189,65 +197,4 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
 
 function isRole(text: string): text is Role {
   return (ROLES as readonly string[]).includes(text);
-}
-
-/** Reads `key value …` lines in their fixed order. */
-class Lines {
-  readonly #lines: readonly string[];
-  #at = 0;
-
-  constructor(lines: readonly string[]) {
-    this.#lines = lines;
-  }
-
-  fail(fact: string): Malformed {
-    return new Malformed('manifest', `line ${this.#at}: ${fact}`);
-  }
-
-  next(): string | undefined {
-    return this.#lines[this.#at++];
-  }
-
-  words(key: string): string[] {
-    const [first, ...rest] = (this.next() ?? '').split(' ');
-    if (first !== key) throw this.fail(`"${key}" belongs here`);
-    if (rest.includes('')) throw this.fail('blanks beyond one between words');
-    return rest;
-  }
-
-  one(key: string): string {
-    const [value, ...more] = this.words(key);
-    if (value === undefined || more.length > 0) throw this.fail(`${key} takes one word`);
-    return value;
-  }
-
-  optional(key: string, count: number): string[] | undefined {
-    const line = this.#lines[this.#at];
-    if (line === undefined || !(line === key || line.startsWith(`${key} `))) return undefined;
-    const fields = this.words(key);
-    if (fields.length !== count) throw this.fail(`${key} takes ${count} words`);
-    return fields;
-  }
-
-  count(text: string, what: string): number {
-    if (!/^(0|[1-9][0-9]{0,15})$/.test(text) || !Number.isSafeInteger(Number(text))) {
-      throw this.fail(`${what} is no number`);
-    }
-    return Number(text);
-  }
-
-  time(key: string): number {
-    const text = this.one(key);
-    const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(text) ? Date.parse(text) : Number.NaN;
-    // A date that rolls over (30 February) would have two spellings.
-    if (Number.isNaN(time) || isoSeconds(time) !== text) throw this.fail(`${key} is no time`);
-    return time;
-  }
-
-  end(): void {
-    if (this.#at < this.#lines.length) {
-      this.#at++;
-      throw this.fail('unknown, repeated or misplaced key');
-    }
-  }
 }

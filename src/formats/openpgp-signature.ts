@@ -99,7 +99,6 @@ export function decodeSignature(body: Uint8Array): OpenpgpSignature {
   cursor.end();
   const subpackets = [...decodeSubpackets(hashedArea, true), ...decodeSubpackets(unhashedArea, false)];
   const fingerprint = find(subpackets, SUBPACKET.issuerFingerprint)?.body;
-  const keyId = find(subpackets, SUBPACKET.issuerKeyId)?.body;
   return {
     type,
     algorithm,
@@ -107,12 +106,65 @@ export function decodeSignature(body: Uint8Array): OpenpgpSignature {
     hashed,
     subpackets,
     issuerFingerprint: fingerprint?.[0] === 4 ? hex(fingerprint.subarray(1)) : undefined,
-    issuerKeyId: keyId?.length === 8 ? hex(keyId) : undefined,
+    issuerKeyId: issuerKeyId(subpackets),
     created: seconds(subpackets, SUBPACKET.creationTime, 1000),
     expiresAfter: seconds(subpackets, SUBPACKET.expirationTime, 1),
     left16,
     mpis,
   };
+}
+
+/** What a signature says of itself, whether or not it could be verified. */
+export interface SignatureClaim {
+  /** Undefined where the packet is too short to say. */
+  readonly type: number | undefined;
+  /** Hex digits; neither of the two where it cannot be read, or names nobody. */
+  readonly issuerFingerprint: string | undefined;
+  readonly issuerKeyId: string | undefined;
+  /** Milliseconds since 1970. */
+  readonly created: number | undefined;
+}
+
+/**
+ * Reads what can be read of a signature packet's body that `decodeSignature` refuses: version 3, unknown
+ * algorithms, torn fields. Never throws.
+ */
+export function readSignatureClaim(body: Uint8Array): SignatureClaim {
+  const [version, type] = body;
+  if (version === 2 || version === 3) {
+    // Length of the hashed fields (always 5), type, time, key id (RFC 4880 §5.2.2).
+    const whole = body.length >= 15;
+    return {
+      type: body[2],
+      issuerFingerprint: undefined,
+      issuerKeyId: whole ? hex(body.subarray(7, 15)) : undefined,
+      created: whole ? Buffer.from(body).readUInt32BE(3) * 1000 : undefined,
+    };
+  }
+  let subpackets: Subpacket[] = [];
+  try {
+    const cursor = new PacketCursor(body);
+    cursor.take(4);
+    const octets = version === 6 ? 4 : 2;
+    const hashedArea = cursor.take(cursor.unsigned(octets));
+    subpackets = decodeSubpackets(hashedArea, true);
+    subpackets = [...subpackets, ...decodeSubpackets(cursor.take(cursor.unsigned(octets)), false)];
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+  }
+  const fingerprint = find(subpackets, SUBPACKET.issuerFingerprint)?.body;
+  return {
+    type,
+    // Of whatever version: a stranger's is a stranger's.
+    issuerFingerprint: fingerprint && hex(fingerprint.subarray(1)),
+    issuerKeyId: issuerKeyId(subpackets),
+    created: seconds(subpackets, SUBPACKET.creationTime, 1000),
+  };
+}
+
+function issuerKeyId(subpackets: readonly Subpacket[]): string | undefined {
+  const body = find(subpackets, SUBPACKET.issuerKeyId)?.body;
+  return body?.length === 8 ? hex(body) : undefined;
 }
 
 function decodeSubpackets(area: Uint8Array, hashed: boolean): Subpacket[] {
@@ -128,6 +180,22 @@ function decodeSubpackets(area: Uint8Array, hashed: boolean): Subpacket[] {
     subpackets.push({ type: type & 0x7f, critical: (type & 0x80) !== 0, hashed, body: octets.subarray(1) });
   }
   return subpackets;
+}
+
+/**
+ * The key id by which GRUB looks for the key (grub-core/commands/pgp.c): the last issuer subpacket (16) of the
+ * unhashed area, without the critical bit. 16 lower-case hex digits; undefined where there is none.
+ */
+export function grubKeyId({ subpackets }: OpenpgpSignature): string | undefined {
+  const found = subpackets.findLast(
+    ({ type, critical, hashed }) => type === SUBPACKET.issuerKeyId && !critical && !hashed,
+  );
+  return found?.body.length === 8 ? hex(found.body) : undefined;
+}
+
+/** Whether the digest begins as the signature says. gpgv does not ask; GRUB does. */
+export function hasLeft16({ left16 }: OpenpgpSignature, digest: Uint8Array): boolean {
+  return left16 === (((digest[0] ?? 0) << 8) | (digest[1] ?? 0));
 }
 
 /** The first subpacket of a type, hashed ones before unhashed. */

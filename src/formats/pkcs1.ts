@@ -31,6 +31,9 @@ export function isRsaSignature(
   digest: Uint8Array,
   signature: Uint8Array,
 ): boolean {
+  // RFC 8017 §8.2.2, step 1. OpenSSL's raw operation takes a shorter number too; its verifiers do not.
+  const bits = publicKey.asymmetricKeyDetails?.modulusLength ?? 0;
+  if (signature.length !== Math.ceil(bits / 8)) return false;
   let recovered: Uint8Array;
   try {
     recovered = publicDecrypt({ key: publicKey, padding: constants.RSA_PKCS1_PADDING }, signature);

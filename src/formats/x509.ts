@@ -26,8 +26,10 @@ export interface Certificate {
   readonly issuer: Uint8Array;
   readonly subject: Uint8Array;
   readonly issuerName: string;
-  /** The last CN of the subject; empty where it has none. */
+  /** The one CN of the subject; empty where it has none. */
   readonly commonName: string;
+  /** Of subjectAltName, as they are encoded: context tags (RFC 5280 §4.2.1.6) and contents. */
+  readonly alternativeNames: readonly Pick<DerElement, 'tag' | 'content'>[];
   /** Milliseconds since 1970. */
   readonly notBefore: number;
   readonly notAfter: number;
@@ -85,9 +87,7 @@ export function decodeCertificate(bytes: Uint8Array): Certificate {
 
   const tbs = openDer(tbsElement.raw, TAG.sequence, 'TBSCertificate');
   const version = tbs.optional(contextTag(0, true));
-  const versionNumber = version
-    ? smallInteger(openDer(version.raw, contextTag(0, true), 'version').next(TAG.integer), 'version')
-    : 0;
+  const versionNumber = version ? smallInteger(only(version.content, TAG.integer, 'version'), 'version') : 0;
   // Extensions, and with them every purpose we judge by, exist in version 3 only.
   if (versionNumber !== 2) throw new Malformed('X.509', `certificate version ${versionNumber + 1}, not 3`);
   const serialNumber = unsignedInteger(tbs.next(TAG.integer), 'serialNumber');
@@ -117,6 +117,7 @@ export function decodeCertificate(bytes: Uint8Array): Certificate {
     subject,
     issuerName: commonName(issuer),
     commonName: commonName(subject),
+    alternativeNames: decodeAlternativeNames(value(OID.subjectAltName)),
     notBefore,
     notAfter,
     spki,
@@ -140,20 +141,36 @@ function algorithmOid(element: DerElement): string {
   return oid;
 }
 
+/** The CN. Of several iPXE takes the first, and OpenSSL shows the last: nobody is called two names here. */
 function commonName(name: Uint8Array): string {
   const rdns = openDer(name, TAG.sequence, 'Name');
-  let found = '';
+  let found: string | undefined;
   while (!rdns.done) {
     const rdn = rdns.enter(TAG.set, 'RelativeDistinguishedName');
-    while (!rdn.done) {
+    for (let first = true; !rdn.done; first = false) {
       const attribute = rdn.enter(TAG.sequence, 'AttributeTypeAndValue');
       const type = oidText(attribute.next(TAG.oid));
       const value = attribute.next();
       attribute.end();
-      if (type === OID.commonName) found = Buffer.from(value.content).toString('utf8');
+      if (type !== OID.commonName) continue;
+      if (found !== undefined) throw rdn.fail('a second common name');
+      // Of a set with several attributes iPXE sees the first alone.
+      if (!first) throw rdn.fail('a common name behind another attribute');
+      found = Buffer.from(value.content).toString('utf8');
     }
   }
-  return found;
+  return found ?? '';
+}
+
+function decodeAlternativeNames(value: Uint8Array | undefined): Certificate['alternativeNames'] {
+  if (!value) return [];
+  const list = openDer(value, TAG.sequence, 'subjectAltName');
+  const names: Pick<DerElement, 'tag' | 'content'>[] = [];
+  while (!list.done) {
+    const { tag, content } = list.next();
+    names.push({ tag, content });
+  }
+  return names;
 }
 
 function decodeExtensions(element: DerElement): Extension[] {
@@ -164,18 +181,23 @@ function decodeExtensions(element: DerElement): Extension[] {
   while (!list.done) {
     const cursor = list.enter(TAG.sequence, 'Extension');
     const oid = oidText(cursor.next(TAG.oid));
-    const critical = cursor.optional(TAG.boolean);
-    // DER: TRUE is 0xff, and the default FALSE is not written.
-    if (critical && (critical.content.length !== 1 || critical.content[0] !== 0xff)) {
-      throw cursor.fail('BOOLEAN not in DER');
-    }
+    const critical = isTrue(cursor);
     const value = cursor.next(TAG.octetString).content;
     cursor.end();
     // RFC 5280 §4.2: a second one would let two readers see two purposes.
     if (extensions.some((extension) => extension.oid === oid)) throw list.fail(`extension ${oid} twice`);
-    extensions.push({ oid, critical: critical !== undefined, value });
+    extensions.push({ oid, critical, value });
   }
   return extensions;
+}
+
+/** BOOLEAN DEFAULT FALSE. DER: TRUE is 0xff, and the default is not written. */
+function isTrue(cursor: DerCursor): boolean {
+  const element = cursor.optional(TAG.boolean);
+  if (element && (element.content.length !== 1 || element.content[0] !== 0xff)) {
+    throw cursor.fail('BOOLEAN not in DER');
+  }
+  return element !== undefined;
 }
 
 function decodeKeyUsage(value: Uint8Array | undefined): ReadonlySet<KeyUsage> | undefined {
@@ -204,7 +226,7 @@ function decodeExtKeyUsage(value: Uint8Array | undefined): readonly string[] | u
 function decodeBasicConstraints(value: Uint8Array | undefined): Certificate['basicConstraints'] {
   if (!value) return undefined;
   const cursor = openDer(value, TAG.sequence, 'basicConstraints');
-  const ca = cursor.optional(TAG.boolean)?.content[0] === 0xff;
+  const ca = isTrue(cursor);
   const length = cursor.optional(TAG.integer);
   cursor.end();
   return { ca, pathLength: length ? smallInteger(length, 'pathLenConstraint') : undefined };

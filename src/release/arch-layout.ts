@@ -8,7 +8,9 @@ import { Refusal } from './refusal.ts';
 export async function readArchLayout(tree: string, entries: readonly string[]): Promise<LayoutDraft> {
   const candidates: string[] = [];
   for (const entry of entries) {
-    if (isSafePath(entry) && (await list(join(tree, entry))).includes('boot')) candidates.push(entry);
+    // What cannot be read (lost+found) is no candidate; from here on it is a reason.
+    const names = isSafePath(entry) ? await list(join(tree, entry)).catch(() => []) : [];
+    if (names.includes('boot')) candidates.push(entry);
   }
   const [base, second] = candidates;
   if (base === undefined) {
@@ -34,7 +36,8 @@ export async function readArchLayout(tree: string, entries: readonly string[]): 
   if (otherKernel) {
     throw new Refusal(
       'malformed',
-      `${tree} holds two kernels, ${kernel.name} and ${otherKernel.name}; name one with --kernel.`,
+      `${tree} holds two kernels, ${kernel.name} and ${otherKernel.name}; ` +
+        'name its files with --kernel, --initrd and --rootfs.',
       {
         path: tree,
       },
@@ -77,6 +80,13 @@ export async function readArchLayout(tree: string, entries: readonly string[]): 
   };
 }
 
+/** Nothing where there is no folder; one that cannot be read is not an empty one. */
 async function list(directory: string): Promise<string[]> {
-  return (await readdir(directory).catch(() => [])).sort();
+  try {
+    return (await readdir(directory)).sort();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
+    throw new Refusal('absent', `${directory} cannot be read: ${code}.`, { path: directory });
+  }
 }

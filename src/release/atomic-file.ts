@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { link, open, rename, rm } from 'node:fs/promises';
+import { link, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Refusal } from './refusal.ts';
 
@@ -42,10 +42,18 @@ export async function writeFileAtomically(
       await rename(temporary, path);
     }
   } catch (error) {
-    await rm(temporary, { force: true });
+    // Its own failure says no more than the first one; below a file (ENOTDIR) even `force` fails.
+    await rm(temporary, { force: true }).catch(() => {});
     throw explain(error, path);
   }
   await syncDirectory(directory);
+}
+
+/** Removes what a crash left unfinished in a folder. Not while somebody else writes there. */
+export async function removeTemporaries(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (TEMPORARY.test(name)) await rm(join(directory, name), { recursive: true, force: true });
+  }
 }
 
 /** Makes a directory's entries durable. */
@@ -80,7 +88,8 @@ const WHY: Readonly<Record<string, string>> = {
   EFBIG: 'the file would be larger than is allowed',
 };
 
-function explain(error: unknown, path: string): Error {
+/** What a failed write of `path` is, in words. */
+export function explain(error: unknown, path: string): Error {
   if (error instanceof Refusal) return error;
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === 'EEXIST')

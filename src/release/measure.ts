@@ -102,13 +102,12 @@ export async function measureFile(
     const size = Number(identity.size);
     const measured =
       size <= SLOT
-        ? await measureSmall(handle, size, questions)
+        ? await measureSmall(handle, size, questions, options)
         : await measureLarge(handle, size, questions, options);
     if (measured.size !== size) {
       throw new Refusal('drifted', `${path} changed while it was being read (size differs).`, { path });
     }
     demandSameFile(path, identity, identityOf(await handle.stat({ bigint: true })));
-    options.onProgress?.(size);
     return { ...measured, identity };
   } finally {
     await handle.close();
@@ -123,6 +122,7 @@ async function measureSmall(
   handle: FileHandle,
   size: number,
   questions: readonly Question[],
+  options: MeasureOptions,
 ): Promise<Measured> {
   const measurer = new Measurer(questions);
   const buffer = Buffer.allocUnsafe(size + 1);
@@ -133,6 +133,7 @@ async function measureSmall(
     if (bytesRead === 0 || at > size) break;
   }
   measurer.update(buffer.subarray(0, at));
+  options.onProgress?.(at);
   return { size: at, answers: measurer.answers() };
 }
 

@@ -16,12 +16,14 @@ export type RefusalCode =
   | 'stale'
   | 'mixed-releases'
   | 'wrong-machine'
+  | 'wrong-command-line'
   | 'too-large'
   | 'drifted'
   | 'unreachable'
   | 'unsafe-path'
   | 'unsafe-script'
   | 'unsafe-keys'
+  | 'unsafe-serial'
   | 'no-verdict';
 
 /** Facts of a refusal: short strings and numbers, fit for a log line; never a key, never content. */

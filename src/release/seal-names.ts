@@ -19,3 +19,23 @@ export const RECORD = {
 export function checksumPath(rootfs: string): string {
   return rootfs.replace(/\.[^./]*$/, '').concat('.sha512');
 }
+
+/**
+ * The second set of iPXE seals, for loaders that trust another CA while it is being replaced. iPXE wants every
+ * signer of one file to lead to its own CA, so each CA has files of its own.
+ *
+ * @param id first 16 hex digits of that CA's SHA-256.
+ */
+export function otherIpxeSeal(id: string): string {
+  return `.${id}${SEAL.ipxe}`;
+}
+
+/** `boot.ipxe` for loaders that trust another CA; its seal stands beside it, `.sig`. */
+export function otherBootIpxe(id: string): string {
+  return `boot.${id}.ipxe`;
+}
+
+/** The CA that such a `boot.ipxe` is for; undefined for any other name. */
+export function otherCaOf(name: string): string | undefined {
+  return /^boot\.([0-9a-f]{16})\.ipxe$/.exec(name)?.[1];
+}

@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { demandSameFile, type FileIdentity, identityOf } from '../release/file-identity.ts';
 import { openRegular } from '../release/measure.ts';
+import { Refusal } from '../release/refusal.ts';
 import type { OpenResource, Resource } from './site.ts';
 
 /** What is known of a file that was verified. */
@@ -23,9 +24,11 @@ export function fileResource(file: PinnedFile): Resource {
     name: file.name,
     immutable: true,
     async open() {
-      const { handle, identity } = await openRegular(file.path);
+      const { handle, identity } = await openRegular(file.path).catch((error) => {
+        throw told(file, error);
+      });
       try {
-        demandSameFile(file.path, file.identity, identity);
+        demandSameFile(file.name, file.identity, identity);
       } catch (error) {
         await handle.close();
         throw error;
@@ -33,6 +36,16 @@ export function fileResource(file: PinnedFile): Resource {
       return new OpenFile(handle, file);
     },
   };
+}
+
+/**
+ * What a client is told where a verified file cannot be opened any more: its own name for the file, since
+ * paths of this machine are none of its business, and `drifted`, since "absent" would be a file that never was.
+ */
+function told(file: PinnedFile, error: unknown): unknown {
+  if (!(error instanceof Refusal)) return error;
+  const message = `${file.name} is no longer the file that was verified: it is gone or cannot be read.`;
+  return new Refusal('drifted', message, { path: file.path, found: error.code }, { cause: error });
 }
 
 class OpenFile implements OpenResource {
@@ -51,7 +64,7 @@ class OpenFile implements OpenResource {
 
   async check(): Promise<void> {
     demandSameFile(
-      this.#file.path,
+      this.#file.name,
       this.#file.identity,
       identityOf(await this.#handle.stat({ bigint: true })),
     );

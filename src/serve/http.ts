@@ -142,16 +142,14 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       return pool.held;
     },
     close({ graceMs }) {
+      // Every call counts: a second one may end the wait that the first one allowed.
+      const timer = setTimeout(() => connections.destroyAll(), graceMs);
       closed ??= new Promise((resolve) => {
         draining = true;
-        const timer = setTimeout(() => connections.destroyAll(), graceMs);
-        server.close(() => {
-          clearTimeout(timer);
-          resolve();
-        });
+        server.close(() => resolve());
         connections.destroyIdle();
       });
-      return closed;
+      return closed.finally(() => clearTimeout(timer));
     },
   };
 }

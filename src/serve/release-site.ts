@@ -1,4 +1,5 @@
 import { Refusal } from '../release/refusal.ts';
+import { otherBootIpxe, RECORD, SEAL } from '../release/seal-names.ts';
 import { bytesResource } from './bytes-resource.ts';
 import { fileResource, type PinnedFile } from './file-resource.ts';
 import type { Resource, Site } from './site.ts';
@@ -13,6 +14,8 @@ export interface ServedRelease {
   readonly small: ReadonlyMap<string, Uint8Array>;
   /** First 16 hex digits of the CA's SHA-256. */
   readonly anchorId: string;
+  /** The same of other CAs whose loaders start this release too. */
+  readonly otherAnchorIds: readonly string[];
 }
 
 /** Entry scripts that stand at the top of the site too; each with its seal. */
@@ -39,6 +42,13 @@ export function releaseSite(release: ServedRelease, extra: ReadonlyMap<string, R
     const entry = bytesResource(name, bytes, false);
     table.set(`/${name}`, entry);
     if (name.startsWith('boot.')) table.set(`/anchors/${release.anchorId}/${name}`, entry);
+  }
+  for (const id of release.otherAnchorIds) {
+    for (const suffix of ['', SEAL.openpgp]) {
+      const bytes = release.small.get(otherBootIpxe(id) + suffix);
+      const name = RECORD.bootIpxe + suffix;
+      if (bytes) table.set(`/anchors/${id}/${name}`, bytesResource(name, bytes, false));
+    }
   }
   return {
     async find(path) {

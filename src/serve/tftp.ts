@@ -152,20 +152,18 @@ class Server implements TftpServer {
   }
 
   close({ graceMs = this.#limits.closeGraceMs }: { readonly graceMs?: number } = {}): Promise<void> {
-    this.#closed ??= this.#close(graceMs);
-    return this.#closed;
+    this.#closed ??= this.#close();
+    // Every call counts: a second one may end the wait that the first one allowed.
+    const timer = setTimeout(() => this.#drained?.(), graceMs);
+    return this.#closed.finally(() => clearTimeout(timer));
   }
 
-  async #close(graceMs: number): Promise<void> {
+  async #close(): Promise<void> {
     this.#draining = true;
     if (!this.#options.singlePort) this.#main.close();
     if (this.#table.size > 0) {
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, graceMs);
-        this.#drained = () => {
-          clearTimeout(timer);
-          resolve();
-        };
+        this.#drained = resolve;
       });
     }
     for (const transfer of [...this.#table]) {

@@ -3,7 +3,7 @@ import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { encodeArmor, encodePem } from '../formats/armor.ts';
 import { decodeCertificate } from '../formats/x509.ts';
-import { syncDirectory, WriteError, writeFileAtomically } from '../release/atomic-file.ts';
+import { explain, syncDirectory, WriteError, writeFileAtomically } from '../release/atomic-file.ts';
 import { Refusal } from '../release/refusal.ts';
 import { issueCertificate } from './certificate.ts';
 import type { CertifiedKey } from './key-folder.ts';
@@ -25,19 +25,32 @@ export interface InitOptions {
 }
 
 /**
- * Makes a key folder: `anchors/` for everyone, `private/` (0700, files 0600) for the signer. It appears
+ * Throws a `Refusal` (`malformed`) for what cannot be part of every certificate's name: a common name has at most
+ * 64 characters (RFC 5280, ub-common-name), and `netboot CA ` stands before it.
+ */
+export function demandSite(site: string): void {
+  if (/^[a-z0-9]([a-z0-9.-]{0,51}[a-z0-9])?$/.test(site)) return;
+  throw new Refusal(
+    'malformed',
+    `${JSON.stringify(site)} is no site name: at most 53 small letters, digits, dots and dashes.`,
+    { site },
+  );
+}
+
+/** Makes a key folder with new keys. Throws a `Refusal` or a `WriteError`. */
+export async function createKeyFolder(directory: string, options: InitOptions): Promise<void> {
+  demandSite(options.site);
+  await writeKeyFolder(directory, (draft) => fill(draft, options));
+}
+
+/**
+ * Writes a key folder: `anchors/` for everyone, `private/` (0700, files 0600) for the signer. It appears
  * whole or not at all, and never over an existing one.
  */
-export async function createKeyFolder(directory: string, options: InitOptions): Promise<void> {
-  if (!/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(options.site)) {
-    throw new Refusal(
-      'malformed',
-      `${JSON.stringify(options.site)} is no site name: small letters, digits, dots and dashes.`,
-      {
-        site: options.site,
-      },
-    );
-  }
+export async function writeKeyFolder(
+  directory: string,
+  fill: (draft: KeyFolderDraft) => Promise<void>,
+): Promise<void> {
   const target = resolve(directory);
   if ((await readdir(target).catch(() => [])).length > 0) {
     throw new Refusal('unsafe-path', `${directory} is not empty; keys are never overwritten.`, {
@@ -49,7 +62,7 @@ export async function createKeyFolder(directory: string, options: InitOptions): 
     await mkdir(draft, { mode: 0o755 });
     await mkdir(join(draft, 'private'), { mode: 0o700 });
     await mkdir(join(draft, 'anchors'), { mode: 0o755 });
-    await fill(draft, options);
+    await fill(new KeyFolderDraft(draft));
     await syncDirectory(draft);
     await rename(draft, target);
   } catch (error) {
@@ -61,19 +74,45 @@ export async function createKeyFolder(directory: string, options: InitOptions): 
         path: directory,
       });
     }
-    throw code ? new WriteError(directory, code, { cause: error }) : error;
+    throw code ? explain(error, directory) : error;
   }
   await syncDirectory(dirname(target));
 }
 
-async function fill(draft: string, options: InitOptions): Promise<void> {
+/** A key folder in the making. */
+export class KeyFolderDraft {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  anchor(name: string, bytes: Uint8Array): Promise<void> {
+    return this.#write('anchors', name, bytes, 0o644);
+  }
+
+  /** What `anchors/` is to be when the keys that were replaced are no longer needed. */
+  async laterAnchor(name: string, bytes: Uint8Array): Promise<void> {
+    await mkdir(join(this.#folder, LATER_ANCHORS), { recursive: true, mode: 0o755 });
+    await this.#write(LATER_ANCHORS, name, bytes, 0o644);
+  }
+
+  secret(name: string, bytes: Uint8Array): Promise<void> {
+    return this.#write('private', name, bytes, 0o600);
+  }
+
+  #write(folder: string, name: string, bytes: Uint8Array, mode: number): Promise<void> {
+    return writeFileAtomically(join(this.#folder, folder, name), bytes, { mode });
+  }
+}
+
+/** Beside `anchors/`, in a folder that `keys rotate` made. */
+export const LATER_ANCHORS = 'anchors-after';
+
+async function fill(draft: KeyFolderDraft, options: InitOptions): Promise<void> {
   // Whole seconds, and 24 hours back for machines whose clock runs in local time.
   const issued = Math.floor(options.now / 1000) * 1000;
   const notBefore = issued - DAY;
-  const writeAnchor = (name: string, bytes: Uint8Array) =>
-    writeFileAtomically(join(draft, 'anchors', name), bytes, { mode: 0o644 });
-  const writePrivate = (name: string, bytes: Uint8Array) =>
-    writeFileAtomically(join(draft, 'private', name), bytes, { mode: 0o600 });
 
   let ca: CertifiedKey | undefined;
   for (const purpose of ['ca', 'codesign', 'boot', 'snapshot'] as const) {
@@ -93,15 +132,15 @@ async function fill(draft: string, options: InitOptions): Promise<void> {
       ...(issuer ? { issuer: issuer.certificate } : {}),
     });
     if (purpose === 'ca') ca = { certificate: decodeCertificate(certificate), privateKey: pair.privateKey };
-    await writeAnchor(`${purpose}.crt`, Buffer.from(encodePem('CERTIFICATE', certificate)));
-    await writePrivate(
+    await draft.anchor(`${purpose}.crt`, Buffer.from(encodePem('CERTIFICATE', certificate)));
+    await draft.secret(
       `${purpose}.key`,
       Buffer.from(pair.privateKey.export({ format: 'pem', type: 'pkcs8' })),
     );
   }
   options.onStep?.('OpenPGP key');
   const openpgp = await newOpenpgpKey(options.site, options.rsaBits ?? 4096, notBefore);
-  await writePrivate('openpgp.asc', Buffer.from(openpgp.secret));
-  await writeAnchor('pubring.gpg', openpgp.publicKeyring);
-  await writeAnchor('pubkey.asc', Buffer.from(encodeArmor('PUBLIC KEY BLOCK', openpgp.publicKeyring)));
+  await draft.secret('openpgp.asc', Buffer.from(openpgp.secret));
+  await draft.anchor('pubring.gpg', openpgp.publicKeyring);
+  await draft.anchor('pubkey.asc', Buffer.from(encodeArmor('PUBLIC KEY BLOCK', openpgp.publicKeyring)));
 }

@@ -7,6 +7,7 @@ import { OID } from '../formats/oids.ts';
 import { type Certificate, decodeCertificate, type KeyUsage } from '../formats/x509.ts';
 import { Refusal } from '../release/refusal.ts';
 import { type OpenpgpSecret, readOpenpgpSecret } from './openpgp-keys.ts';
+import { isIssuedBy } from './seal-plan.ts';
 
 /** A private key and the certificate that goes with it. */
 export interface CertifiedKey {
@@ -22,32 +23,54 @@ export interface Keys {
   readonly openpgp: OpenpgpSecret;
 }
 
+/** Those whose seals a loader looks at. */
+export type LoaderKeys = Pick<Keys, 'ca' | 'boot'>;
+
 /**
  * Reads a key folder. Refuses keys that others may read, certificates outside their validity at `now`, of
  * the wrong purpose, not by this CA, or not of their key.
  *
  * @param now milliseconds since 1970.
+ * @param leaving those that are about to be replaced: they may have ended.
  */
-export async function readKeyFolder(directory: string, now: number): Promise<Keys> {
+export async function readKeyFolder(
+  directory: string,
+  now: number,
+  leaving: ReadonlySet<string> = new Set(),
+): Promise<Keys> {
   await demandPrivate(directory, 'private', 0o700);
-  const ca = await certifiedKey(directory, 'ca', now, 'keyCertSign');
-  const codesign = await certifiedKey(directory, 'codesign', now, 'digitalSignature', ca.certificate);
-  const boot = await certifiedKey(directory, 'boot', now, 'digitalSignature', ca.certificate);
+  const at = (name: string) => (leaving.has(name) ? undefined : now);
+  const ca = await certifiedKey(directory, 'ca', at('ca'), 'keyCertSign');
+  const issuer = ca.certificate;
+  const codesign = await certifiedKey(directory, 'codesign', at('codesign'), 'digitalSignature', issuer);
+  const boot = await certifiedKey(directory, 'boot', at('boot'), 'digitalSignature', issuer);
   const path = await demandPrivate(directory, 'private/openpgp.asc', 0o600);
   const openpgp = await readOpenpgpSecret(await readFile(path, 'utf8'), path);
   return { ca, codesign, boot, openpgp };
 }
 
+/** Reads what seals for loaders are made with, as `readKeyFolder` does. */
+export async function readLoaderKeys(directory: string, now: number): Promise<LoaderKeys> {
+  await demandPrivate(directory, 'private', 0o700);
+  const ca = await certifiedKey(directory, 'ca', now, 'keyCertSign');
+  const boot = await certifiedKey(directory, 'boot', now, 'digitalSignature', ca.certificate);
+  return { ca, boot };
+}
+
+/** @param now undefined: whether it is valid is not asked. */
 async function certifiedKey(
   directory: string,
   name: string,
-  now: number,
+  now: number | undefined,
   usage: KeyUsage,
   issuer?: Certificate,
 ): Promise<CertifiedKey> {
   const keyPath = await demandPrivate(directory, `private/${name}.key`, 0o600);
   const path = join(directory, 'anchors', `${name}.crt`);
-  const certificate = await readCertificateFile(path);
+  const privateKey = await readPrivateKeyFile(keyPath);
+  // Early userspace may hold several codesign leaves, while one takes another's place; we sign with our own.
+  const certificate =
+    name === 'codesign' ? ownOf(await readLeavesFile(path), privateKey) : await readCertificateFile(path);
   demandPurpose(path, certificate, now, usage);
   if (issuer && Buffer.compare(certificate.issuer, issuer.subject) !== 0) {
     throw new Refusal(
@@ -58,20 +81,74 @@ async function certifiedKey(
       },
     );
   }
-  let privateKey: KeyObject;
-  try {
-    privateKey = createPrivateKey(await readFile(keyPath));
-  } catch {
-    // OpenSSL's own message may quote the input; a key must not end in a log.
-    throw new Refusal('malformed', `${keyPath} is no unencrypted PKCS#8 private key.`, { path: keyPath });
+  // Two runs of init give two CAs of one name.
+  if (issuer && !isIssuedBy(certificate, issuer)) {
+    throw new Refusal(
+      'untrusted-signer',
+      `${path} was not signed by the ca.crt beside it, but by another CA of the same name.`,
+      { path },
+    );
   }
-  if (!createPublicKey(privateKey).equals(certificate.key.object)) {
+  if (!fits(certificate, privateKey)) {
     throw new Refusal('unsafe-keys', `${keyPath} is not the key of ${path}.`, { path: keyPath });
   }
   return { certificate, privateKey };
 }
 
-function demandPurpose(path: string, certificate: Certificate, now: number, usage: KeyUsage): void {
+/** Early userspace takes the word of every certificate in this file. */
+async function readLeavesFile(path: string): Promise<[Certificate, ...Certificate[]]> {
+  const leaves = await readCertificatesFile(path);
+  const other = leaves.length > 1 && leaves.find(({ basicConstraints }) => basicConstraints?.ca);
+  if (other) {
+    throw new Refusal(
+      'malformed',
+      `${path} is no certificate of leaves alone: ${other.commonName} is a CA.`,
+      {
+        path,
+      },
+    );
+  }
+  return leaves;
+}
+
+/** Reads an unencrypted private key. Throws a `Refusal` (`malformed`). */
+export async function readPrivateKeyFile(path: string): Promise<KeyObject> {
+  try {
+    return createPrivateKey(await readFile(path));
+  } catch {
+    // OpenSSL's own message may quote the input; a key must not end in a log.
+    throw new Refusal('malformed', `${path} is no unencrypted PKCS#8 private key.`, { path });
+  }
+}
+
+/** The certificate of a key, among those that stand with it; the first where none is. */
+export function ownOf(certificates: readonly [Certificate, ...Certificate[]], key: KeyObject): Certificate {
+  return certificates.find((certificate) => fits(certificate, key)) ?? certificates[0];
+}
+
+export function fits(certificate: Certificate, key: KeyObject): boolean {
+  return createPublicKey(key).equals(certificate.key.object);
+}
+
+function demandPurpose(
+  path: string,
+  certificate: Certificate,
+  now: number | undefined,
+  usage: KeyUsage,
+): void {
+  if (now !== undefined) demandInTime(path, certificate, now);
+  if (!certificate.keyUsage?.has(usage)) {
+    throw new Refusal('wrong-purpose', `${path} lacks the key usage ${usage}.`, { path, lacks: usage });
+  }
+  if (!certificate.extKeyUsage?.includes(OID.codeSigning)) {
+    throw new Refusal('wrong-purpose', `${path} lacks the extended key usage codeSigning.`, {
+      path,
+      lacks: 'codeSigning',
+    });
+  }
+}
+
+function demandInTime(path: string, certificate: Certificate, now: number): void {
   const day = (time: number) => new Date(time).toISOString().slice(0, 10);
   if (now > certificate.notAfter) {
     throw new Refusal(
@@ -90,33 +167,36 @@ function demandPurpose(path: string, certificate: Certificate, now: number, usag
       { path, notBefore: day(certificate.notBefore) },
     );
   }
-  if (!certificate.keyUsage?.has(usage)) {
-    throw new Refusal('wrong-purpose', `${path} lacks the key usage ${usage}.`, { path, lacks: usage });
-  }
-  if (!certificate.extKeyUsage?.includes(OID.codeSigning)) {
-    throw new Refusal('wrong-purpose', `${path} lacks the extended key usage codeSigning.`, {
-      path,
-      lacks: 'codeSigning',
-    });
-  }
 }
 
 /** Reads a file of one PEM certificate. Throws a `Refusal`. */
 export async function readCertificateFile(path: string): Promise<Certificate> {
+  const [certificate, more] = await readCertificatesFile(path);
+  if (more) {
+    throw new Refusal('malformed', `${path} is no certificate: PEM: not one CERTIFICATE.`, { path });
+  }
+  return certificate;
+}
+
+/** Reads a file of PEM certificates. Throws a `Refusal`. */
+export async function readCertificatesFile(path: string): Promise<[Certificate, ...Certificate[]]> {
   const text = await readFile(path, 'latin1').catch((error: NodeJS.ErrnoException) => {
     throw new Refusal('absent', `${path} cannot be read: ${error.code}.`, { path });
   });
   try {
-    const [block, more] = decodePem(text);
-    if (block?.label !== 'CERTIFICATE' || more) throw new Malformed('PEM', 'not one CERTIFICATE');
-    return decodeCertificate(block.bytes);
+    const [first, ...rest] = decodePem(text).map(({ label, bytes }) => {
+      if (label !== 'CERTIFICATE') throw new Malformed('PEM', 'not one CERTIFICATE');
+      return decodeCertificate(bytes);
+    });
+    if (!first) throw new Malformed('PEM', 'no CERTIFICATE');
+    return [first, ...rest];
   } catch (error) {
     throw new Refusal('malformed', `${path} is no certificate: ${(error as Error).message}.`, { path });
   }
 }
 
 /** Refuses a private file or folder that group or others may read, or that is a symlink. */
-async function demandPrivate(directory: string, name: string, wanted: number): Promise<string> {
+export async function demandPrivate(directory: string, name: string, wanted: number): Promise<string> {
   const path = join(directory, name);
   const stat = await lstat(path).catch(() => undefined);
   if (!stat)

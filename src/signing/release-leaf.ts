@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import type { SignedData } from '../formats/cms.ts';
 import { type Certificate, decodeCertificate } from '../formats/x509.ts';
+import type { Question } from '../release/measurer.ts';
 import { issueCertificate } from './certificate.ts';
-import type { Keys } from './key-folder.ts';
+import type { CertifiedKey, Keys } from './key-folder.ts';
 import { newKeyPair } from './key-pair.ts';
 import { readProfile } from './profiles.ts';
 import { isIssuedBy } from './seal-plan.ts';
@@ -16,15 +17,21 @@ const DAY = 86_400_000;
  * and nowhere else.
  */
 export class ReleaseLeaf {
-  readonly #keys: Keys;
+  readonly #ca: CertifiedKey;
   readonly #release: string;
   readonly #issued: number;
   readonly #bestBefore: number;
   readonly #rsaBits: number | undefined;
   #signer: Promise<CmsSigner> | undefined;
 
-  constructor(keys: Keys, release: string, issued: number, bestBefore: number, rsaBits?: number) {
-    this.#keys = keys;
+  constructor(
+    { ca }: Pick<Keys, 'ca'>,
+    release: string,
+    issued: number,
+    bestBefore: number,
+    rsaBits?: number,
+  ) {
+    this.#ca = ca;
     this.#release = release;
     this.#issued = issued;
     this.#bestBefore = bestBefore;
@@ -37,10 +44,16 @@ export class ReleaseLeaf {
     return this.#signer;
   };
 
+  /** P-256 signs while it reads, so its leaf must exist beforehand; RSA mints only when a seal is missing. */
+  async question(): Promise<Question> {
+    const rsa = this.#ca.privateKey.asymmetricKeyType === 'rsa';
+    return rsa ? { kind: 'digest', hash: 'sha256' } : (await this.signer()).question;
+  }
+
   /** The certificate of an existing seal's signer, when it is a leaf of this release that lasts long enough. */
   wanted = (data: SignedData): Certificate | undefined => {
     const [info] = data.signers;
-    const ca = this.#keys.ca.certificate;
+    const ca = this.#ca.certificate;
     const leaf = data.certificates.find(
       (certificate) =>
         info &&
@@ -61,7 +74,7 @@ export class ReleaseLeaf {
   };
 
   async #mint(): Promise<CmsSigner> {
-    const { certificate: ca, privateKey } = this.#keys.ca;
+    const { certificate: ca, privateKey } = this.#ca;
     const profile = readProfile('release');
     const kind = privateKey.asymmetricKeyType === 'rsa' ? 'rsa' : 'p256';
     const pair = await newKeyPair(kind, this.#rsaBits ?? profile.rsa_bits);

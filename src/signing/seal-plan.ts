@@ -5,6 +5,8 @@ import {
   decodeDetachedOpenpgp,
   documentSignatureFields,
   encodeSignature,
+  grubKeyId,
+  hasLeft16,
   type OpenpgpSignature,
   signatureTrailer,
 } from '../formats/openpgp-signature.ts';
@@ -88,7 +90,8 @@ export function planOpenpgp(
   issued: number,
 ): SealPlan {
   const old = existing && usableByGrub(existing, secret);
-  const fields = documentSignatureFields(secret.key.fingerprint, issued);
+  // GnuPG takes no signature that is older than its key, and `issued` may be: SOURCE_DATE_EPOCH, new keys.
+  const fields = documentSignatureFields(secret.key.fingerprint, Math.max(issued, secret.key.created));
   const ask = (hashed: Uint8Array): Question => ({
     kind: 'digest',
     hash: 'sha512',
@@ -100,9 +103,11 @@ export function planOpenpgp(
       const publicKey = secret.key.object;
       const mpi = old?.mpis[0];
       if (
+        old &&
         forOld &&
         mpi &&
         publicKey &&
+        hasLeft16(old, forOld as Uint8Array) &&
         isRsaSignature(publicKey, 'sha512', forOld as Uint8Array, padded(mpi, secret))
       ) {
         return undefined;
@@ -118,8 +123,10 @@ export function planOpenpgp(
 function usableByGrub(bytes: Uint8Array, secret: OpenpgpSecret): OpenpgpSignature | undefined {
   const [signature, second] = tolerate(() => decodeDetachedOpenpgp(bytes)) ?? [];
   if (!signature || second || signature.type !== 0 || signature.hash !== 'sha512') return undefined;
-  const keyId = signature.subpackets.some((subpacket) => subpacket.type === 16 && !subpacket.hashed);
-  return keyId && signature.issuerFingerprint === secret.key.fingerprint ? signature : undefined;
+  if ((signature.created ?? 0) < secret.key.created) return undefined;
+  const ours =
+    grubKeyId(signature) === secret.key.keyId && signature.issuerFingerprint === secret.key.fingerprint;
+  return ours ? signature : undefined;
 }
 
 /** An MPI has no leading zeros; RSA wants as many octets as the modulus has. */

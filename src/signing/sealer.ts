@@ -1,16 +1,17 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { encodeChecksums } from '../formats/checksums.ts';
+import { Malformed } from '../formats/malformed.ts';
 import { encodeManifest, type Manifest, type ManifestFile } from '../formats/manifest.ts';
-import { writeFileAtomically } from '../release/atomic-file.ts';
+import { removeTemporaries, writeFileAtomically } from '../release/atomic-file.ts';
 import { demandSameFile, identityOf } from '../release/file-identity.ts';
 import type { Artifact, Layout } from '../release/layout.ts';
 import { bytesContent, type MeasuredFile, measureFile, openRegular } from '../release/measure.ts';
 import type { Answer, Question } from '../release/measurer.ts';
 import { Refusal } from '../release/refusal.ts';
-import { checksumPath, RECORD, SEAL } from '../release/seal-names.ts';
-import type { CertifiedKey, Keys } from './key-folder.ts';
+import { checksumPath, otherBootIpxe, otherIpxeSeal, RECORD, SEAL } from '../release/seal-names.ts';
+import type { CertifiedKey, Keys, LoaderKeys } from './key-folder.ts';
 import { ReleaseLeaf } from './release-leaf.ts';
 import { planCms, planOpenpgp, type SealPlan } from './seal-plan.ts';
 import { keySigner } from './signer.ts';
@@ -25,11 +26,22 @@ export interface SealOptions {
   readonly onProgress?: (artifact: Artifact, octets: number) => void;
   /** Overrides the release leaf's RSA modulus length. */
   readonly rsaBits?: number;
+  /** Other CAs whose loaders shall start this release too: iPXE seals once more, by their keys. */
+  readonly others?: readonly OtherCa[];
+}
+
+/** A CA that is being replaced, or that replaces ours. */
+export interface OtherCa {
+  /** First 16 hex digits of its SHA-256. */
+  readonly id: string;
+  readonly keys: LoaderKeys;
 }
 
 export interface Scripts {
   readonly bootIpxe: Uint8Array;
   readonly grubCfg: Uint8Array;
+  /** `boot.ipxe` for the loaders of each other CA, by its id. */
+  readonly others?: ReadonlyMap<string, Uint8Array>;
 }
 
 /** One file that sealing answers for. */
@@ -58,12 +70,19 @@ export async function sealTree(
   keys: Keys,
   options: SealOptions,
 ): Promise<Sealed> {
-  const leaf = new ReleaseLeaf(keys, layout.release, options.issued, options.bestBefore, options.rsaBits);
+  const others = options.others ?? [];
+  demandDistinct(layout.artifacts, others);
+  const leafOf = (of: LoaderKeys) =>
+    new ReleaseLeaf(of, layout.release, options.issued, options.bestBefore, options.rsaBits);
+  const leaves = new Map([
+    [SEAL.ipxe as string, leafOf(keys)],
+    ...others.map(({ id, keys: other }) => [otherIpxeSeal(id), leafOf(other)] as const),
+  ]);
   const outputs: Output[] = [];
   const files: ManifestFile[] = [];
   const measured: { path: string; file: MeasuredFile }[] = [];
   for (const artifact of layout.artifacts) {
-    const result = await sealArtifact(tree, artifact, keys, leaf, options);
+    const result = await sealArtifact(tree, artifact, keys, leaves, options);
     outputs.push(...result.outputs);
     files.push(result.file);
     measured.push({ path: artifact.path, file: result.measured });
@@ -81,7 +100,7 @@ export async function sealTree(
     verity: [],
     fsverity: [],
   };
-  const manifestBytes = encodeManifest(manifest);
+  const manifestBytes = manifestOf(manifest);
   const manifestSha256 = createHash('sha256').update(manifestBytes).digest('hex');
   const scripts = options.compose(manifest, manifestSha256);
   const { boot, codesign, openpgp, ca } = keys;
@@ -96,14 +115,58 @@ export async function sealTree(
       [SEAL.openpgp]: pgp,
     })),
   );
+  for (const { id, keys: other } of others) {
+    const script = scripts.others?.get(id);
+    if (!script) throw new RangeError(`no boot script for the CA ${id}`);
+    const sealed = (existing: Uint8Array | undefined) =>
+      planOwnCms(existing, other.boot, [other.boot.certificate.raw, other.ca.certificate.raw]);
+    outputs.push(...(await sealRecord(tree, otherBootIpxe(id), script, { [SEAL.openpgp]: sealed })));
+  }
   // The last look before anything is written: what was signed must still be what stands there.
   for (const { path, file } of measured) await demandUnchanged(join(tree, path), file);
+  const folders = new Set(outputs.map(({ path }) => dirname(join(tree, path))));
+  for (const folder of folders) await removeTemporaries(folder);
   for (const { path, bytes } of outputs) if (bytes) await writeFileAtomically(join(tree, path), bytes);
   return {
     manifest,
     manifestSha256,
     files: outputs.map(({ path, bytes }) => ({ path, outcome: bytes ? 'written' : 'kept' })),
   };
+}
+
+/** What the operator asks for may be more than a manifest can say: `init=` on the command line. */
+function manifestOf(manifest: Manifest): Uint8Array {
+  try {
+    return encodeManifest(manifest);
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    throw new Refusal('malformed', `${manifest.release} cannot have such a manifest: ${error.message}.`, {
+      release: manifest.release,
+    });
+  }
+}
+
+/** A seal would be written over an artifact that bears its name, or over another seal. */
+function demandDistinct(artifacts: readonly Artifact[], others: readonly OtherCa[]): void {
+  const taken = new Set(artifacts.map(({ path }) => path));
+  const outputs = [
+    ...artifacts.flatMap(({ path }) => Object.values(SEAL).map((suffix) => path + suffix)),
+    ...artifacts.filter(({ role }) => role === 'rootfs').map(({ path }) => checksumPath(path)),
+    ...[RECORD.bootIpxe, RECORD.grubCfg].flatMap((name) => [name, name + SEAL.openpgp]),
+    ...[RECORD.manifest, RECORD.manifest + SEAL.cms, RECORD.manifest + SEAL.openpgp],
+    ...others.flatMap(({ id }) => [
+      ...[otherBootIpxe(id), otherBootIpxe(id) + SEAL.openpgp],
+      ...artifacts.map(({ path }) => path + otherIpxeSeal(id)),
+    ]),
+  ];
+  for (const path of outputs) {
+    if (taken.has(path)) {
+      throw new Refusal('malformed', `${path} is the name of a seal or record; give the file another.`, {
+        path,
+      });
+    }
+    taken.add(path);
+  }
 }
 
 /** A file to write; without bytes, one that stands already and holds. */
@@ -116,19 +179,19 @@ async function sealArtifact(
   tree: string,
   artifact: Artifact,
   keys: Keys,
-  leaf: ReleaseLeaf,
+  leaves: ReadonlyMap<string, ReleaseLeaf>,
   options: SealOptions,
 ): Promise<{ file: ManifestFile; outputs: Output[]; measured: MeasuredFile }> {
   const path = join(tree, artifact.path);
   const existing = (suffix: string) => readExisting(path + suffix);
-  // P-256 signs while it reads, so its leaf must exist beforehand; RSA mints only when a seal is missing.
-  const rsa = keys.ca.privateKey.asymmetricKeyType === 'rsa';
-  const leafQuestion: Question = rsa ? { kind: 'digest', hash: 'sha256' } : (await leaf.signer()).question;
-  const plans: Record<string, SealPlan> = {
-    [SEAL.ipxe]: planCms(await existing(SEAL.ipxe), leaf.signer, leafQuestion, leaf.wanted),
+  const plans: Record<string, SealPlan> = {};
+  for (const [suffix, leaf] of leaves) {
+    plans[suffix] = planCms(await existing(suffix), leaf.signer, await leaf.question(), leaf.wanted);
+  }
+  Object.assign(plans, {
     [SEAL.cms]: planOwnCms(await existing(SEAL.cms), keys.codesign, []),
     [SEAL.openpgp]: planOpenpgp(await existing(SEAL.openpgp), keys.openpgp, options.issued),
-  };
+  });
   const digests: Question[] = [
     { kind: 'digest', hash: 'sha256' },
     { kind: 'digest', hash: 'sha512' },
@@ -186,7 +249,9 @@ function planOwnCms(
       info &&
       Buffer.compare(info.issuer, key.certificate.issuer) === 0 &&
       Buffer.compare(info.serialNumber, key.certificate.serialNumber) === 0 &&
-      certificates.length === chain.length
+      certificates.length === chain.length &&
+      // Every one of them: iPXE builds its chain from these octets and no others.
+      certificates.every(({ raw }) => chain.some((wanted) => Buffer.compare(raw, wanted) === 0))
         ? key.certificate
         : undefined,
   );

@@ -21,6 +21,11 @@ export async function readAnchorFolder(directory: string): Promise<Anchors> {
   });
 }
 
+/** One file of an `anchors/` folder, or of the folder of `init` that holds one; undefined where there is none. */
+export async function readAnchorFile(directory: string, name: string): Promise<Uint8Array | undefined> {
+  return (await optional(join(directory, 'anchors', name))) ?? optional(join(directory, name));
+}
+
 async function optional(path: string): Promise<Uint8Array | undefined> {
   try {
     return await readFile(path);

@@ -1,17 +1,35 @@
-import { join } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { grubKernelLines, ipxeKernelLines, type KernelLine } from '../formats/kernel-lines.ts';
+import { Malformed } from '../formats/malformed.ts';
 import { decodeManifest, type Manifest, type ManifestFile } from '../formats/manifest.ts';
+import type { Certificate } from '../formats/x509.ts';
 import { demandSameFile, type FileIdentity, identityOf } from '../release/file-identity.ts';
 import { bytesContent, type Content, type Measured, measureFile, openRegular } from '../release/measure.ts';
 import type { Question } from '../release/measurer.ts';
 import { Refusal } from '../release/refusal.ts';
-import { checksumPath, RECORD, SEAL } from '../release/seal-names.ts';
-import type { Anchors } from '../trust/anchors.ts';
-import { type Check, type CheckName, decodeOr, lost } from '../trust/check.ts';
-import { cmsCheck, codesignRules, imgverifyRules } from '../trust/cms-check.ts';
+import {
+  checksumPath,
+  otherBootIpxe,
+  otherCaOf,
+  otherIpxeSeal,
+  RECORD,
+  SEAL,
+} from '../release/seal-names.ts';
+import { type Anchors, anchorId } from '../trust/anchors.ts';
+import { allOf, type Check, type CheckName, decodeOr, lost } from '../trust/check.ts';
+import { type CmsRules, cmsCheck, codesignRules, imgverifyRules } from '../trust/cms-check.ts';
+import { MANIFEST_WORD } from '../trust/command-line.ts';
 import { openpgpCheck } from '../trust/openpgp-check.ts';
 import { checksumCheck, digestCheck, manifestCheck } from '../trust/plain-checks.ts';
 import { day, type Policy } from '../trust/policy.ts';
+import { thresholdCheck } from '../trust/threshold.ts';
 import { examine, type Finding, type Verified } from '../trust/verify.ts';
+
+/** Seals beside the first that are looked at; each costs a pass of a hash. */
+const MAX_COSIGNERS = 15;
+
+const MANIFEST_PREFIX = `${MANIFEST_WORD}=`;
 
 /** The columns of a tree's verdict. */
 export type Column = 'ipxe' | 'cms' | 'openpgp' | 'checksum' | 'manifest';
@@ -35,6 +53,11 @@ export interface TreeVerdict {
   readonly rows: readonly TreeRow[];
   /** Seals and records, by path, octet for octet as they were verified. */
   readonly small: ReadonlyMap<string, Uint8Array>;
+  /**
+   * Boot scripts for the loaders of CAs whose anchors were not given. Nothing was verified of them or of the
+   * seals they name, so nothing of that is published or served.
+   */
+  readonly unjudged: readonly string[];
   /** The first refusal of all, or undefined: everything is verified. */
   readonly refusal: Refusal | undefined;
 }
@@ -43,6 +66,8 @@ export interface VerifyTreeOptions {
   readonly policy: Policy;
   /** Milliseconds since 1970. */
   readonly now: number;
+  /** Of other CAs whose loaders shall start this release too: their boot scripts, and their seals of each file. */
+  readonly others?: readonly Anchors[];
   readonly onProgress?: (path: string, octets: number, size: number) => void;
 }
 
@@ -66,6 +91,9 @@ export async function verifyTree(
   // 3. The scripts are bound to this manifest and no other.
   const scripts = [
     boot,
+    ...(await Promise.all(
+      (options.others ?? []).map((other) => judge.script(otherBootIpxe(idOf(other)), 'ipxe', other)),
+    )),
     ...(anchors.openpgp.length > 0 ? [await judge.script(RECORD.grubCfg, 'openpgp')] : []),
   ];
   const rows: TreeRow[] = [row, ...scripts.map((script) => judge.bound(script, sha256))];
@@ -78,8 +106,49 @@ export async function verifyTree(
     manifestSha256: sha256,
     rows,
     small: judge.small,
+    unjudged: await unjudged(tree, options.others ?? []),
     refusal: refused && !refused.verified ? refused.refusal : undefined,
   };
+}
+
+function idOf({ ca: [ca] }: Anchors): string {
+  if (!ca) throw new RangeError('anchors without a CA');
+  return anchorId(ca);
+}
+
+async function unjudged(tree: string, others: readonly Anchors[]): Promise<string[]> {
+  const known = others.map((other) => otherBootIpxe(idOf(other)));
+  const names = await readdir(tree).catch(() => []);
+  return names.filter((name) => otherCaOf(name) !== undefined && !known.includes(name)).sort();
+}
+
+/** The manifest that a script names: once on every command line of a kernel, and everywhere the same. */
+function namedManifest(
+  kernelLines: (bytes: Uint8Array) => readonly KernelLine[] | undefined,
+  bytes: Uint8Array,
+): string | undefined {
+  const lines = readableLines(kernelLines, bytes);
+  const named = lines.map((words) => words.filter((word) => word.startsWith(MANIFEST_PREFIX)));
+  const [value, ...others] = new Set(named.flat());
+  const once = named.every(({ length }) => length === 1);
+  return once && others.length === 0 ? value?.slice(MANIFEST_PREFIX.length) : undefined;
+}
+
+function readableLines(
+  kernelLines: (bytes: Uint8Array) => readonly KernelLine[] | undefined,
+  bytes: Uint8Array,
+): readonly KernelLine[] {
+  try {
+    return kernelLines(bytes) ?? [];
+  } catch (error) {
+    if (error instanceof Malformed) return [];
+    throw error;
+  }
+}
+
+/** What every iPXE takes, whatever it was built with, and nothing that only iPXE takes for the same name. */
+function loaderRules(roots: readonly Certificate[], commonName: string | undefined): CmsRules {
+  return { ...imgverifyRules(roots, commonName), complete: true, exactName: true };
 }
 
 /** A script's row, and the manifest it names. */
@@ -134,32 +203,34 @@ class TreeJudge {
     }
   }
 
-  async script(name: string, column: 'ipxe' | 'openpgp'): Promise<ScriptRow> {
+  async script(name: string, column: 'ipxe' | 'openpgp', of: Anchors = this.#anchors): Promise<ScriptRow> {
     const seal = name + SEAL.openpgp;
-    const { ca, bootSigner } = this.#anchors;
+    const { ca, bootSigner } = of;
     const { policy, now } = this.#options;
     const check =
       column === 'ipxe'
         ? await this.#sealed('cms', seal, (bytes) =>
-            cmsCheck(seal, bytes, imgverifyRules(ca, bootSigner), policy, now),
+            cmsCheck(seal, bytes, loaderRules(ca, bootSigner), policy, now),
           )
         : await this.#openpgp(seal);
     const record = new RecordSource(join(this.#tree, name), name);
     const row = await this.#row(name, 'script', { [column]: check }, record);
     if (!row.verified) return { ...row, names: undefined };
     this.small.set(name, record.bytes);
-    const words =
-      Buffer.from(record.bytes)
-        .toString('latin1')
-        .match(/bootseal\.manifest=[0-9a-f]*/g) ?? [];
-    const [word, ...others] = new Set(words);
-    return { ...row, names: others.length === 0 ? word?.slice('bootseal.manifest='.length) : undefined };
+    return {
+      ...row,
+      names: namedManifest(column === 'ipxe' ? ipxeKernelLines : grubKernelLines, record.bytes),
+    };
   }
 
   /** A script that names another manifest boots another release than the tree holds. */
   bound({ names, ...row }: ScriptRow, manifestSha256: string): TreeRow {
-    if (!row.verified || names === manifestSha256) return row;
-    const message = `${row.path} names another manifest than the one beside it.`;
+    // Where the manifest itself is refused, nobody knows which one the script should name.
+    if (!row.verified || manifestSha256 === '' || names === manifestSha256) return row;
+    const message =
+      names === undefined
+        ? `${row.path} does not name one manifest on each command line that it gives a kernel.`
+        : `${row.path} names another manifest than the one beside it.`;
     return withRefusal(row, new Refusal('mixed-releases', message, { path: row.path, names }));
   }
 
@@ -167,11 +238,13 @@ class TreeJudge {
     const { path } = file;
     const { ca, codesign, openpgp } = this.#anchors;
     const { policy, now } = this.#options;
-    const seal = path + SEAL.ipxe;
+    const loader = (seal: string, roots: readonly Certificate[]) =>
+      this.#sealed('cms', seal, (bytes) => cmsCheck(seal, bytes, loaderRules(roots, release), policy, now));
+    const others = (this.#options.others ?? []).map((other) =>
+      loader(path + otherIpxeSeal(idOf(other)), other.ca),
+    );
     const checks: Partial<Record<Column, Check>> = {
-      ipxe: await this.#sealed('cms', seal, (bytes) =>
-        cmsCheck(seal, bytes, imgverifyRules(ca, release), policy, now),
-      ),
+      ipxe: allOf('cms', await Promise.all([loader(path + SEAL.ipxe, ca), ...others])),
       ...(codesign.length > 0 ? { cms: await this.#cms(path + SEAL.cms) } : {}),
       ...(openpgp.length > 0 ? { openpgp: await this.#openpgp(path + SEAL.openpgp) } : {}),
       manifest: manifestCheck(file, signer),
@@ -192,9 +265,25 @@ class TreeJudge {
     );
   }
 
-  #openpgp(seal: string): Promise<Check> {
+  /** The seal; where the policy wants several keys, also those beside it: `F.<16 hex of a key id>.sig`. */
+  async #openpgp(seal: string): Promise<Check> {
+    const first = await this.#oneOpenpgp(seal);
+    const { openpgpThreshold } = this.#options.policy;
+    if (openpgpThreshold === 1) return first;
+    const stem = seal.slice(0, -SEAL.openpgp.length);
+    const folder = dirname(stem);
+    const names = await readdir(join(this.#tree, folder)).catch(() => []);
+    const beside = names
+      .map((name) => (folder === '.' ? name : `${folder}/${name}`))
+      .filter((name) => name.startsWith(`${stem}.`) && /^\.[0-9a-f]{16}\.sig$/.test(name.slice(stem.length)))
+      .slice(0, MAX_COSIGNERS);
+    const others = await Promise.all(beside.map((name) => this.#oneOpenpgp(name)));
+    return thresholdCheck(stem, openpgpThreshold, [first, ...others]);
+  }
+
+  #oneOpenpgp(seal: string): Promise<Check> {
     return this.#sealed('openpgp', seal, (bytes) =>
-      openpgpCheck(seal, bytes, this.#anchors.openpgp, this.#options.policy, this.#options.now),
+      openpgpCheck(seal, bytes, this.#anchors.openpgp, this.#options.policy, this.#options.now, 'grub'),
     );
   }
 

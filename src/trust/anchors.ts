@@ -32,8 +32,17 @@ export function decodeAnchors(files: AnchorFiles): Anchors {
     ca: decodeCertificates('ca.crt', files['ca.crt']),
     codesign: files['codesign.crt'] ? decodeCertificates('codesign.crt', files['codesign.crt']) : [],
     bootSigner: boot?.commonName,
-    openpgp: keyring ? decodeOr('pubring.gpg', () => decodeOpenpgpCertificates(keyring)) : [],
+    openpgp: keyring ? decodeKeyring('pubring.gpg', keyring) : [],
   };
+}
+
+/** An empty keyring would leave the OpenPGP seals unasked, as if there were none. */
+function decodeKeyring(name: string, bytes: Uint8Array): OpenpgpCertificate[] {
+  return decodeOr(name, () => {
+    const certificates = decodeOpenpgpCertificates(bytes);
+    if (certificates.length === 0) throw new Malformed('OpenPGP', 'no key in it that can be read');
+    return certificates;
+  });
 }
 
 /** Certificates of a PEM file. Throws a `Refusal` (`malformed`). */

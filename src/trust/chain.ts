@@ -1,8 +1,8 @@
-import { verify as verifySignature } from 'node:crypto';
+import { createHash, verify as verifySignature } from 'node:crypto';
 import { OID, signatureByOid } from '../formats/oids.ts';
 import type { Certificate } from '../formats/x509.ts';
 import { Refusal } from '../release/refusal.ts';
-import { demandStrong, type Policy } from './policy.ts';
+import { demandNotRevoked, demandStrong, type Policy } from './policy.ts';
 import { demandWithin } from './validity.ts';
 
 /** Extensions that this verifier understands; any other that is critical ends the attempt (RFC 5280 §4.2). */
@@ -22,10 +22,15 @@ export interface ChainRules {
   /** Compared whole: a root is trusted for what it is, never for its name. */
   readonly roots: readonly Certificate[];
   readonly intermediates: readonly Certificate[];
+  /** Roots are recognised, never supplied: the chain must stand among the intermediates whole. */
+  readonly complete?: boolean;
   /** Milliseconds by which validity may be overstepped, both ways. */
   readonly margin: number;
   readonly now: number;
   readonly policy: Policy;
+  /** Lower-case hex SHA-256 of what the leaf signed: a pin for it also covers weak links of the chain. */
+  readonly content?: string;
+  readonly onRemark?: (remark: string) => void;
 }
 
 /**
@@ -39,25 +44,29 @@ export function verifyChain(leaf: Certificate, rules: ChainRules): readonly Cert
   for (;;) {
     const current = path[path.length - 1] ?? leaf;
     demandKnownExtensions(current);
+    demandNotRevoked(rules.policy, nameOf(current), fingerprint(current));
     demandWithin(nameOf(current), current.notBefore, current.notAfter, rules.now, rules.margin);
     if (rules.roots.some((root) => same(root.raw, current.raw))) return path;
     if (path.length === MAX_DEPTH) {
       throw new Refusal('untrusted-signer', `${nameOf(leaf)} has a chain longer than ${MAX_DEPTH}.`, {});
     }
-    const issuer = [...rules.roots, ...rules.intermediates].find(
+    const pool = rules.complete ? rules.intermediates : [...rules.roots, ...rules.intermediates];
+    const issuer = pool.find(
       (candidate) =>
         same(candidate.subject, current.issuer) && !path.includes(candidate) && signed(candidate, current),
     );
-    if (!issuer) throw noIssuer(leaf, current, rules);
-    demandStrong(rules.policy, `The signature on ${nameOf(current)}`, hashOf(current), issuer.key);
+    if (!issuer) throw noIssuer(leaf, current, pool);
+    const signature = `The signature on ${nameOf(current)}`;
+    const remark = demandStrong(rules.policy, signature, hashOf(current), issuer.key, rules.content);
+    if (remark !== undefined) rules.onRemark?.(remark);
     demandIssuer(issuer, path.length - 1);
     path.push(issuer);
   }
 }
 
 /** "No such issuer" and "an issuer of that name who did not sign this" are different news. */
-function noIssuer(leaf: Certificate, current: Certificate, rules: ChainRules): Refusal {
-  const named = [...rules.roots, ...rules.intermediates].some((other) => same(other.subject, current.issuer));
+function noIssuer(leaf: Certificate, current: Certificate, pool: readonly Certificate[]): Refusal {
+  const named = pool.some((other) => same(other.subject, current.issuer));
   const facts = { signer: leaf.commonName, issuer: current.issuerName };
   if (named && !same(current.subject, current.issuer)) {
     return new Refusal(
@@ -127,6 +136,11 @@ function signed(issuer: Certificate, certificate: Certificate): boolean {
 
 function hashOf(certificate: Certificate): 'sha1' | 'sha256' | 'sha384' | 'sha512' {
   return (signatureByOid(certificate.signatureAlgorithm)?.hash ?? 'sha1') as 'sha256';
+}
+
+/** SHA-256 of the whole certificate, lower-case hex: what `openssl x509 -fingerprint -sha256` prints. */
+export function fingerprint(certificate: Certificate): string {
+  return createHash('sha256').update(certificate.raw).digest('hex');
 }
 
 export function nameOf(certificate: Certificate): string {

@@ -2,14 +2,19 @@ import { Malformed } from '../formats/malformed.ts';
 import type { Measured } from '../release/measure.ts';
 import type { Answer, Question } from '../release/measurer.ts';
 import { Refusal } from '../release/refusal.ts';
+import type { Policy } from './policy.ts';
 
 /** What a seal turned out to say, once it is verified. */
 export interface Evidence {
   readonly check: CheckName;
   /** Who says so: a common name, a fingerprint; empty for a checksum. */
   readonly signer: string;
+  /** Whose key it is, where one holder may have several: the primary key's fingerprint. */
+  readonly holder?: string;
   /** True when a key stands behind it. A checksum alone makes nothing verified. */
   readonly signed: boolean;
+  /** What must be said each time, though it is verified: a weak signature that the operator pinned. */
+  readonly remark?: string;
 }
 
 export type CheckName = 'cms' | 'openpgp' | 'checksum' | 'manifest';
@@ -29,6 +34,27 @@ export function lost(name: CheckName, refusal: Refusal): Check {
     questions: [],
     conclude() {
       throw refusal;
+    },
+  };
+}
+
+/** Several seals of one content, each of which must hold. The evidence is the first one's, with every signer. */
+export function allOf(name: CheckName, checks: readonly Check[]): Check {
+  return {
+    name,
+    questions: checks.flatMap(({ questions }) => questions),
+    conclude(answers, measured) {
+      const rest = [...answers];
+      const found = checks.map((check) => check.conclude(rest.splice(0, check.questions.length), measured));
+      const [first] = found;
+      // "All of none" would say yes to anything.
+      if (!first) throw new Refusal('no-verdict', 'There is no seal to verify.', {});
+      const remarks = new Set(found.flatMap(({ remark }) => remark ?? []));
+      return {
+        ...first,
+        signer: found.map(({ signer }) => signer).join(', '),
+        ...(remarks.size > 0 ? { remark: [...remarks].join(' ') } : {}),
+      };
     },
   };
 }
@@ -53,4 +79,18 @@ export function prepare(name: CheckName, make: () => Check): Check {
     if (error instanceof Refusal) return lost(name, error);
     throw error;
   }
+}
+
+/** A policy with pins has to know what content it is about. */
+export function pinQuestions(policy: Policy): Question[] {
+  return policy.pins.length > 0 ? [{ kind: 'digest', hash: 'sha256' }] : [];
+}
+
+/** Lower-case hex of the answer to `pinQuestions`, where it was put. */
+export function pinnedContent(answer: Answer | undefined): string | undefined {
+  return answer instanceof Uint8Array ? Buffer.from(answer).toString('hex') : undefined;
+}
+
+export function evidenceOf(check: CheckName, signer: string, remarks: ReadonlySet<string>): Evidence {
+  return { check, signer, signed: true, ...(remarks.size > 0 ? { remark: [...remarks].join(' ') } : {}) };
 }

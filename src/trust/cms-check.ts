@@ -4,7 +4,8 @@ import type { Certificate } from '../formats/x509.ts';
 import type { Answer, Question } from '../release/measurer.ts';
 import { Refusal } from '../release/refusal.ts';
 import { demandCodeSigning, nameOf, verifyChain } from './chain.ts';
-import { type Check, decodeOr, prepare } from './check.ts';
+import { type Check, decodeOr, evidenceOf, pinnedContent, pinQuestions, prepare } from './check.ts';
+import { answersToIpxe } from './ipxe-name.ts';
 import { demandStrong, type Policy } from './policy.ts';
 
 /** How a client accepts CMS. Its two dialects are `imgverifyRules` and `archisoRules`. */
@@ -16,8 +17,12 @@ export interface CmsRules {
   readonly purpose: 'codeSigning' | 'any';
   /** Milliseconds. */
   readonly margin: number;
-  /** The common name that a signer must have; every other signer is then passed over. */
+  /** The whole chain must be inside: an iPXE whose roots were given as TRUST= alone has no other copy. */
+  readonly complete?: boolean;
+  /** The name that a signer must have, by iPXE's comparison; of every other signer only the chain must hold. */
   readonly commonName?: string;
+  /** The signer's common name must be that very name, to the letter. */
+  readonly exactName?: boolean;
 }
 
 /** iPXE: 12.5 hours, for clocks in local time. */
@@ -36,7 +41,11 @@ export function imgverifyRules(roots: readonly Certificate[], commonName?: strin
 
 /** As archiso's `openssl cms -verify -nointern -purpose any -certfile /codesign.crt -CAfile /codesign_CA.crt`. */
 export function archisoRules(signers: readonly Certificate[], roots: readonly Certificate[]): CmsRules {
-  return { signers, roots: roots.length > 0 ? roots : signers, purpose: 'any', margin: 0 };
+  // Without -partial_chain OpenSSL trusts self-signed certificates only: a leaf is no CA file for itself.
+  const anchors = (roots.length > 0 ? roots : signers).filter(
+    ({ issuer, subject }) => Buffer.compare(issuer, subject) === 0,
+  );
+  return { signers, roots: anchors, purpose: 'any', margin: 0 };
 }
 
 /** As our own verifiers: exactly the codesign leaf, for code, under its CA. */
@@ -63,16 +72,19 @@ export function cmsCheck(
     if (data.signers.length === 0) throw new Refusal('bad-signature', `${what} holds no signature.`, {});
     demandDistinct(what, data.signers);
     // 3. Every signer counts, or the one that was asked for by name.
-    const candidates = data.signers.map((info) => ({
-      info,
-      certificate: findSigner(what, info, data, rules),
-    }));
+    const candidates = data.signers.map((info) => {
+      const certificate = findSigner(what, info, data, rules);
+      demandSameKind(info, certificate);
+      return { info, certificate };
+    });
     const counted =
       rules.commonName === undefined
         ? candidates
-        : candidates.filter(({ certificate }) => certificate.commonName === rules.commonName);
+        : candidates.filter(({ certificate }) => answersToIpxe(certificate, rules.commonName ?? ''));
     const [first] = counted;
-    if (!first) {
+    // One that iPXE takes for the wanted one, and that has another name, is never passed over.
+    const other = counted.some(({ certificate }) => certificate.commonName !== rules.commonName);
+    if (!first || (rules.exactName && rules.commonName !== undefined && other)) {
       const found = candidates.map(({ certificate }) => certificate.commonName).join(', ');
       throw new Refusal(
         'untrusted-signer',
@@ -85,11 +97,28 @@ export function cmsCheck(
     }
     return {
       name: 'cms',
-      questions: counted.map(({ info, certificate }) => question(info, certificate)),
+      questions: [
+        ...counted.map(({ info, certificate }) => question(info, certificate)),
+        ...pinQuestions(policy),
+      ],
       conclude(answers) {
+        const content = pinnedContent(answers[counted.length]);
+        const remarks = new Set<string>();
+        const demandChain = (certificate: Certificate) =>
+          verifyChain(certificate, {
+            roots: rules.roots,
+            intermediates: data.certificates,
+            ...(rules.complete === undefined ? {} : { complete: rules.complete }),
+            margin: rules.margin,
+            now,
+            policy,
+            ...(content === undefined ? {} : { content }),
+            onRemark: (said) => remarks.add(said),
+          });
         for (const [index, { info, certificate }] of counted.entries()) {
           // 4. Algorithm and key are good enough today.
-          demandStrong(policy, what, info.hash, certificate.key);
+          const remark = demandStrong(policy, what, info.hash, certificate.key, content);
+          if (remark !== undefined) remarks.add(remark);
           // 5. The signature is over this content. Before trust: tampering is worse news than a date.
           if (!holds(info, certificate, answers[index])) {
             throw new Refusal('bad-signature', `${what} does not match: the file or its seal was changed.`, {
@@ -99,15 +128,12 @@ export function cmsCheck(
           // 6. The signer may sign code.
           if (rules.purpose === 'codeSigning') demandCodeSigning(certificate);
           // 7. The signer leads to an anchor, and every certificate on the way is valid now.
-          verifyChain(certificate, {
-            roots: rules.roots,
-            intermediates: data.certificates,
-            margin: rules.margin,
-            now,
-            policy,
-          });
+          demandChain(certificate);
         }
-        return { check: 'cms', signer: first.certificate.commonName, signed: true };
+        // 8. So does everyone else who signed: iPXE completes each chain before it asks for names.
+        for (const candidate of candidates)
+          if (!counted.includes(candidate)) demandChain(candidate.certificate);
+        return evidenceOf('cms', first.certificate.commonName, remarks);
       },
     };
   });
@@ -148,7 +174,8 @@ function question(info: SignerInfo, certificate: Certificate): Question {
       };
 }
 
-function holds(info: SignerInfo, certificate: Certificate, answer: Answer | undefined): boolean {
+/** Before any question is put: node:crypto throws where a key cannot do what a signature claims it did. */
+function demandSameKind(info: SignerInfo, certificate: Certificate): void {
   if (certificate.key.type !== info.key) {
     throw new Refusal(
       'bad-signature',
@@ -156,6 +183,9 @@ function holds(info: SignerInfo, certificate: Certificate, answer: Answer | unde
       {},
     );
   }
+}
+
+function holds(info: SignerInfo, certificate: Certificate, answer: Answer | undefined): boolean {
   if (info.key === 'ec') return answer === true;
   return (
     answer instanceof Uint8Array && isRsaSignature(certificate.key.object, info.hash, answer, info.signature)

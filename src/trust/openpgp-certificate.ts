@@ -1,15 +1,26 @@
-import { createHash, verify as verifySignature } from 'node:crypto';
-import { Malformed } from '../formats/malformed.ts';
 import { decodeOpenpgpKey, keyHashInput, type OpenpgpKey } from '../formats/openpgp-key.ts';
-import { decodePackets, PACKET, type Packet } from '../formats/openpgp-packet.ts';
+import { PACKET } from '../formats/openpgp-packet.ts';
+import { decodeSignature, find, type OpenpgpSignature, SUBPACKET } from '../formats/openpgp-signature.ts';
+import { type Part, splitTransferableKeys, type TransferableKey } from '../formats/openpgp-transferable.ts';
+import { Drop, Effort } from './keyring-rules.ts';
+import { unknownCritical } from './openpgp-signed.ts';
 import {
-  decodeSignature,
-  find,
-  type OpenpgpSignature,
-  SUBPACKET,
-  signatureTrailer,
-} from '../formats/openpgp-signature.ts';
-import { isRsaSignature } from '../formats/pkcs1.ts';
+  claimsBy,
+  decodeSignatures,
+  endOf,
+  flagsOf,
+  isBy,
+  isRevokedByAnother,
+  isWithdrawn,
+  isYesterdays,
+  LONGEST_USER_ID,
+  maySign,
+  nameInput,
+  newestThatHolds,
+  tolerate,
+  tryIsOver,
+  withdrawals,
+} from './openpgp-statement.ts';
 
 /** OpenPGP certificates (RFC 9580 §10.1): which of their keys may sign documents, from when, until when. */
 export interface OpenpgpCertificate {
@@ -20,6 +31,8 @@ export interface OpenpgpCertificate {
 
 export interface SigningKey {
   readonly key: OpenpgpKey;
+  /** The newest self-signature is one that counts, whatever it lets the key do. */
+  readonly bound: boolean;
   /** False: the self-signature gives it no signing flag, or there is no valid self-signature at all. */
   readonly maySign: boolean;
   /** Milliseconds since 1970; undefined: never. */
@@ -29,163 +42,174 @@ export interface SigningKey {
 
 /** Ten thousand certificates of a few packets each; past that somebody wants our memory. */
 const MAX_PACKETS = 200_000;
-const SIGN_FLAG = 0x02;
+const BINDING = new Set([0x18]);
+const CERTIFICATION = new Set([0x10, 0x11, 0x12, 0x13]);
+const DIRECT = new Set([0x1f]);
 
-/** Decodes a binary keyring: transferable public keys, one after the other. Throws `Malformed`. */
+/**
+ * Decodes a binary keyring: transferable public keys, one after the other. Throws `Malformed`, and a `Refusal`
+ * (`too-large`) for more signatures than ten thousand keys need.
+ *
+ * What is said of a key here holds at any time: a revocation counts whatever its date, and the newest
+ * self-signature whatever its hash.
+ */
 export function decodeOpenpgpCertificates(bytes: Uint8Array): OpenpgpCertificate[] {
-  const groups: Packet[][] = [];
-  for (const packet of decodePackets(bytes, MAX_PACKETS)) {
-    if (packet.tag === PACKET.secretKey || packet.tag === PACKET.secretSubkey) {
-      throw new Malformed('OpenPGP', 'a secret key among public ones');
-    }
-    if (packet.tag === PACKET.publicKey) groups.push([packet]);
-    else if (packet.tag === PACKET.marker || packet.tag === PACKET.trust || packet.tag === PACKET.padding)
-      continue;
-    else {
-      const group = groups.at(-1);
-      if (!group) throw new Malformed('OpenPGP', `packet type ${packet.tag} before any public key`);
-      group.push(packet);
-    }
-  }
-  return groups.flatMap((group) => decodeCertificate(group) ?? []);
+  const effort = new Effort();
+  return splitTransferableKeys(bytes, MAX_PACKETS).flatMap((parts) => {
+    effort.next();
+    return tolerate(() => decodeCertificate(parts, effort)) ?? [];
+  });
 }
 
-/** A component and the signatures that follow it. */
-interface Component {
-  readonly packet: Packet;
-  readonly signatures: OpenpgpSignature[];
-}
-
-/** A key of a version or algorithm we do not know makes a certificate of which nothing can be verified. */
-function decodeCertificate(group: readonly Packet[]): OpenpgpCertificate | undefined {
-  const components: Component[] = [];
-  for (const packet of group) {
-    if (packet.tag === PACKET.signature) {
-      const signature = tolerate(() => decodeSignature(packet.body));
-      if (signature) components.at(-1)?.signatures.push(signature);
-    } else components.push({ packet, signatures: [] });
+/**
+ * A key of a version or algorithm we do not know makes a certificate of which nothing can be verified.
+ *
+ * Throws `Malformed` for one, and a `Drop` where more would have to be tried than anybody needs.
+ */
+function decodeCertificate(parts: TransferableKey, effort: Effort): OpenpgpCertificate {
+  const [head, ...rest] = parts;
+  const rules: Rules = { at: Number.POSITIVE_INFINITY, effort };
+  const primary = decodeOpenpgpKey(head.packet.body);
+  const input = keyHashInput(primary.body);
+  const userIds = rest.flatMap(({ packet }) => (packet.tag === PACKET.userId ? [packet.body] : []));
+  if (userIds.some(({ length }) => length > LONGEST_USER_ID)) {
+    throw new Drop('too-large', `A user id of more than ${LONGEST_USER_ID} octets: gpgv reads none of it.`);
   }
-  const [head, ...rest] = components;
-  const primary = head && tolerate(() => decodeOpenpgpKey(head.packet.body));
-  if (!head || !primary) return undefined;
-  const userIds = rest.filter(({ packet }) => packet.tag === PACKET.userId);
-  const own = (context: Uint8Array, signature: OpenpgpSignature) => holds(primary, context, signature);
-  const primaryInput = keyHashInput(primary.body);
 
-  const revoked = head.signatures.some(
-    (signature) => signature.type === 0x20 && own(primaryInput, signature),
+  const revoked =
+    withdrawals(0x20, head, primary, input, rules).length > 0 || isRevokedByAnother(parts, primary, rules);
+  const direct = lastWord(DIRECT, head, primary, input, rules);
+  // The newest of each user id: what it says replaces what the same user id said before.
+  const certifications = rest.flatMap((part) => {
+    const context = nameInput(input, part.packet);
+    const word = context && lastWord(CERTIFICATION, part, primary, context, rules);
+    if (!word) return [];
+    const own = decodeSignatures(part).filter(({ signature }) => isBy(signature, primary));
+    return isWithdrawn(word.created, own, primary, context, rules) ? [] : [word];
+  });
+  const last = newest([...certifications, ...(direct ? [direct] : [])]);
+  const ends = earliest(
+    endByGnupg(primary, direct, certifications),
+    // A word hashed with SHA-1 may shorten a life, not lengthen it.
+    endByGnupg(primary, direct, certifications.filter(isSound)),
+    endOfWord(primary, last),
   );
-  const direct = head.signatures.filter(
-    (signature) => signature.type === 0x1f && own(primaryInput, signature),
-  );
-  const certifications = userIds.flatMap(({ packet, signatures }) =>
-    signatures.filter((signature) => {
-      const isCertification = signature.type >= 0x10 && signature.type <= 0x13;
-      return isCertification && own(certificationInput(primaryInput, packet.body), signature);
-    }),
-  );
-  const binding = newest([...certifications, ...direct]);
-  const keys: SigningKey[] = [{ key: primary, ...properties(primary, binding), revoked }];
-  for (const { packet, signatures } of rest) {
-    if (packet.tag !== PACKET.publicSubkey) continue;
-    const key = tolerate(() => decodeOpenpgpKey(packet.body));
+  // GnuPG hears what the key says of its own use before what it says beside its names.
+  const saysItself = direct?.signature && { signature: direct.signature };
+  const isKeptFrom = saysItself && flagsOf(saysItself) !== undefined && !maySign(saysItself);
+  const keys: SigningKey[] = [
+    {
+      key: primary,
+      bound: isSound(last),
+      maySign: allowsSigning(last) && !isKeptFrom,
+      expires: ends,
+      revoked,
+    },
+  ];
+  for (const part of rest) {
+    if (part.packet.tag !== PACKET.publicSubkey) continue;
+    const key = tolerate(() => decodeOpenpgpKey(part.packet.body));
     if (!key) continue;
-    const input = Buffer.concat([primaryInput, keyHashInput(key.body)]);
-    const valid = signatures.filter((signature) => own(input, signature));
-    const bound = newest(valid.filter(({ type }) => type === 0x18));
-    const facts = properties(key, bound);
+    const context = Buffer.concat([input, keyHashInput(key.body)]);
+    const bound = lastWord(BINDING, part, primary, context, rules);
+    // It is worth no more than the primary key that vouches for it, and lives no longer.
+    const isBound = isSound(last) && isSound(bound);
     keys.push({
       key,
-      ...facts,
-      // A subkey that signs must itself agree to the binding, or anyone could adopt it (RFC 9580 §5.2.1.9).
-      maySign: facts.maySign && bound !== undefined && agrees(key, input, bound),
-      revoked: revoked || valid.some(({ type }) => type === 0x28),
+      bound: isBound,
+      maySign: isBound && allowsSigning(bound) && agrees(key, context, bound, rules),
+      expires: earliest(ends, endOfWord(key, bound)),
+      revoked: revoked || withdrawals(0x28, part, primary, context, rules).length > 0,
     });
   }
-  const names = userIds.map(({ packet }) => Buffer.from(packet.body).toString('utf8'));
-  return { primary, userIds: names, keys };
+  return { primary, userIds: userIds.map((name) => Buffer.from(name).toString('utf8')), keys };
 }
 
-function properties(
+interface Rules {
+  readonly at: number;
+  readonly effort: Effort;
+}
+
+/** What a key said last on something. */
+interface Word {
+  /** Milliseconds since 1970. */
+  readonly created: number;
+  /** Undefined for a word that cannot be verified here: nobody knows what it takes back. */
+  readonly signature: OpenpgpSignature | undefined;
+}
+
+/**
+ * The newest self-signature that holds, whatever its hash: an older one, however strong, was taken back by
+ * it. One older than its key counts for nothing, as with GnuPG.
+ */
+function lastWord(
+  types: ReadonlySet<number>,
+  part: Part,
   key: OpenpgpKey,
-  binding: OpenpgpSignature | undefined,
-): Pick<SigningKey, 'maySign' | 'expires'> {
-  if (!binding) return { maySign: false, expires: undefined };
-  const flags = binding.subpackets.find(({ type, hashed }) => type === SUBPACKET.keyFlags && hashed);
-  const lifetime = binding.subpackets.find(
-    ({ type, hashed }) => type === SUBPACKET.keyExpirationTime && hashed,
+  context: Uint8Array,
+  rules: Rules,
+): Word | undefined {
+  const own = decodeSignatures(part)
+    .filter(({ signature }) => types.has(signature.type) && isBy(signature, key))
+    .filter(({ signature }) => (signature.created ?? 0) >= key.created);
+  const claimed = claimsBy(key, part)
+    .filter(({ type }) => type !== undefined && types.has(type))
+    .map(({ created }): Word => ({ created: created ?? Number.POSITIVE_INFINITY, signature: undefined }))
+    .filter(({ created }) => created >= key.created);
+  const held = newestThatHolds(own, key, context, rules);
+  return newest([...(held ? [held] : []), ...claimed]);
+}
+
+/** Of two at the same moment the first. */
+function newest(words: readonly Word[]): Word | undefined {
+  return words.toSorted((a, b) => b.created - a.created)[0];
+}
+
+/** SHA-1 and MD5 bindings are as good as none. */
+function isSound(word: Word | undefined): word is Word & { signature: OpenpgpSignature } {
+  return word?.signature !== undefined && !isYesterdays(word.signature) && !unknownCritical(word.signature);
+}
+
+function allowsSigning(word: Word | undefined): boolean {
+  return isSound(word) && maySign(word);
+}
+
+/**
+ * Milliseconds since 1970. Of several user ids GnuPG hears the newest that sets an end at all, so that a user
+ * id that sets none cannot lengthen a key's life; we do as it does.
+ */
+function endByGnupg(key: OpenpgpKey, direct: Word | undefined, words: readonly Word[]): number | undefined {
+  const own = direct?.signature && endOf(key, { signature: direct.signature });
+  if (own !== undefined) return own;
+  const limiting = words.filter(({ signature }) => signature && endOf(key, { signature }) !== undefined);
+  return endOfWord(key, newest(limiting));
+}
+
+/**
+ * When a word ends, or the key by it. Where GnuPG would go back to an older word, the key has ended for us:
+ * its owner meant the newer one.
+ */
+function endOfWord(key: OpenpgpKey, word: Word | undefined): number | undefined {
+  if (!word?.signature) return undefined;
+  const { expiresAfter } = word.signature;
+  return earliest(
+    endOf(key, { signature: word.signature }),
+    expiresAfter ? word.created + expiresAfter * 1000 : undefined,
   );
-  const seconds = lifetime?.body.length === 4 ? Buffer.from(lifetime.body).readUInt32BE() : 0;
-  return {
-    maySign: ((flags?.body[0] ?? 0) & SIGN_FLAG) !== 0,
-    expires: seconds > 0 ? key.created + seconds * 1000 : undefined,
-  };
 }
 
-function agrees(subkey: OpenpgpKey, input: Uint8Array, binding: OpenpgpSignature): boolean {
-  const embedded = find(binding.subpackets, SUBPACKET.embeddedSignature);
-  const signature = embedded && tolerate(() => decodeSignature(embedded.body));
-  return signature?.type === 0x19 && holds(subkey, input, signature);
+function earliest(...times: readonly (number | undefined)[]): number | undefined {
+  const known = times.filter((time) => time !== undefined);
+  return known.length === 0 ? undefined : Math.min(...known);
 }
 
-function newest(signatures: readonly OpenpgpSignature[]): OpenpgpSignature | undefined {
-  return signatures.toSorted((a, b) => (b.created ?? 0) - (a.created ?? 0))[0];
-}
-
-function certificationInput(primaryInput: Uint8Array, userId: Uint8Array): Uint8Array {
-  const header = Buffer.alloc(5);
-  header[0] = 0xb4;
-  header.writeUInt32BE(userId.length, 1);
-  return Buffer.concat([primaryInput, header, userId]);
-}
-
-/** A self-signature counts when its hash does: SHA-1 and MD5 bindings are as good as none. */
-function holds(key: OpenpgpKey, context: Uint8Array, signature: OpenpgpSignature): boolean {
-  if (signature.hash === 'sha1' || signature.hash === 'md5') return false;
-  if (unknownCritical(signature)) return false;
-  const hash = createHash(signature.hash).update(context).update(signatureTrailer(signature.hashed));
-  return isOpenpgpSignature(key, signature, hash.digest());
-}
-
-/** Subpackets that this verifier understands (RFC 9580 §5.2.3.7). */
-const KNOWN = new Set([
-  2, 3, 4, 7, 9, 11, 16, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 39,
-]);
-
-/** True when the signature says something critical that we do not understand. */
-export function unknownCritical(signature: OpenpgpSignature): boolean {
-  return signature.subpackets.some(({ critical, type }) => critical && !KNOWN.has(type));
-}
-
-/** Whether `signature` is by `key` over `digest` (of content and trailer). RSA and Ed25519. */
-export function isOpenpgpSignature(
-  key: OpenpgpKey,
-  signature: OpenpgpSignature,
-  digest: Uint8Array,
-): boolean {
-  const [first, second] = signature.mpis;
-  if (!key.object || !first) return false;
-  if (key.type === 'rsa' && (signature.algorithm === 1 || signature.algorithm === 3)) {
-    return isRsaSignature(key.object, signature.hash, digest, pad(first, Math.ceil(key.bits / 8)));
-  }
-  if (key.type === 'ed25519' && signature.algorithm === key.algorithm) {
-    const raw =
-      signature.algorithm === 27 ? first : second && Buffer.concat([pad(first, 32), pad(second, 32)]);
-    return raw?.length === 64 && verifySignature(null, digest, key.object, raw);
-  }
-  return false;
-}
-
-/** MPIs lose their leading zeros; RSA and Ed25519 want every octet. */
-function pad(mpi: Uint8Array, octets: number): Uint8Array {
-  return Buffer.concat([Buffer.alloc(Math.max(0, octets - mpi.length)), mpi]);
-}
-
-function tolerate<T>(decode: () => T): T | undefined {
-  try {
-    return decode();
-  } catch (error) {
-    if (error instanceof Malformed) return undefined;
-    throw error;
-  }
+/** A subkey that signs must itself agree to the binding, or anyone could adopt it (RFC 9580 §5.2.1.9). */
+function agrees(key: OpenpgpKey, context: Uint8Array, { signature }: Word, rules: Rules): boolean {
+  const embedded = signature && find(signature.subpackets, SUBPACKET.embeddedSignature);
+  const agreement = embedded && tolerate(() => decodeSignature(embedded.body));
+  if (agreement?.type !== 0x19 || agreement.created === undefined || agreement.created < key.created)
+    return false;
+  return (
+    isSound({ created: agreement.created, signature: agreement }) && tryIsOver(key, context, agreement, rules)
+  );
 }

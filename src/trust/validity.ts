@@ -15,6 +15,8 @@ export function demandWithin(
   now: number,
   margin = 0,
 ): void {
+  // A time that is no number is neither before nor after anything, and so would lie within every span.
+  if (Number.isNaN(now + margin)) throw new RangeError('no time to judge by');
   if (now > notAfter + margin) {
     throw new Refusal('expired', `${what} ended on ${day(notAfter)}.`, {
       notAfter: day(notAfter),

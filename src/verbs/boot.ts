@@ -27,7 +27,7 @@ export interface BootRequest {
 
 /** Boots one emulated machine and resolves with its verdict; a refusal is a verdict too. */
 export async function boot(request: BootRequest): Promise<BootVerdict> {
-  const url = parse(request.url);
+  const url = bootUrl(request.url);
   const anchors = request.anchors === undefined ? undefined : await readAnchorFolder(request.anchors);
   const embedded = anchors && embeddedScript(url, anchors);
   const machine: IpxeMachine = {
@@ -67,7 +67,8 @@ function embeddedScript(url: URL, anchors: Awaited<ReturnType<typeof readAnchorF
   return Buffer.from(script, 'latin1');
 }
 
-function parse(text: string): URL {
+/** Reads the address of an entry script. Throws a `Refusal` (`malformed`) for anything but http: and tftp:. */
+export function bootUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (!url || !['http:', 'tftp:'].includes(url.protocol) || !url.hostname) {
     throw new Refusal('malformed', `${JSON.stringify(text)} is no http: or tftp: address.`, { url: text });
@@ -75,7 +76,8 @@ function parse(text: string): URL {
   return url;
 }
 
-function checkedMac(mac: string): string {
+/** A MAC address in small letters. Throws a `Refusal` (`malformed`). */
+export function checkedMac(mac: string): string {
   if (/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/.test(mac)) return mac.toLowerCase();
   throw new Refusal('malformed', `${JSON.stringify(mac)} is no MAC address; write it as 52:54:00:12:34:56.`, {
     mac,

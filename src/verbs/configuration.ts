@@ -25,16 +25,15 @@ export async function readConfiguration(path: string): Promise<Configuration> {
   try {
     raw = parse(text);
   } catch (error) {
-    throw new Refusal('malformed', `${path} is not TOML: ${(error as Error).message.split('\n')[0]}.`, {
-      path,
-    });
+    throw malformedToml(path, (error as Error).message.split('\n')[0] ?? '');
   }
   const result = CONFIGURATION.safeParse(raw);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
-  throw new Refusal(
-    'malformed',
-    `${path}: ${[issue?.path.join('.'), issue?.message].filter(Boolean).join(': ')}.`,
-    { path },
-  );
+  throw malformedToml(path, [issue?.path.join('.'), issue?.message].filter(Boolean).join(': '));
+}
+
+/** A file of the operator's that is no TOML, or holds what it may not. */
+export function malformedToml(path: string, fact: string): Refusal {
+  return new Refusal('malformed', `${path}: ${fact}.`, { path });
 }

@@ -1,1 +1,1 @@
-export { createKeyFolder as init, type InitOptions } from '../signing/init.ts';
+export { createKeyFolder as init, demandSite, type InitOptions } from '../signing/init.ts';

@@ -15,6 +15,8 @@ export interface GrubRequest {
   readonly out: string;
   /** `http://HOST[:PORT]`; default: the host that DHCP names. */
   readonly url?: string;
+  /** What the key is judged at, milliseconds since 1970. */
+  readonly now: number;
 }
 
 /** Builds GRUB network images that hold the site's OpenPGP key and enforce signatures. */
@@ -24,6 +26,7 @@ export async function buildGrubLoaders(request: GrubRequest): Promise<readonly G
   const port = grub.kind === 'dhcp' ? grub.httpPort : grub.port;
   return buildGrubImages({
     openpgpPublicKey: key,
+    now: request.now,
     outDir: request.out,
     server: grub,
     // GRUB before 2.12 reaches HTTP on port 80 only; TFTP has one port everywhere.

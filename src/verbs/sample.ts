@@ -39,7 +39,7 @@ export async function writeSample(tree: string, keys: string): Promise<void> {
   await write('arch/x86_64/airootfs.sfs', filled(Buffer.from(`hsqs${NOTE}`), ROOT_OCTETS));
 }
 
-/** Enough of the Linux boot protocol's header for a loader to take it for a kernel. */
+/** Enough of the headers of a Linux kernel, boot protocol and EFI stub, for a loader to take it for one. */
 function sampleKernel(): Uint8Array {
   const kernel = Buffer.from(filled(Buffer.from(NOTE), KERNEL_OCTETS));
   kernel.writeUInt8(4, 0x1f1);
@@ -47,6 +47,9 @@ function sampleKernel(): Uint8Array {
   kernel.write('HdrS', 0x202, 'latin1');
   kernel.writeUInt16LE(0x020f, 0x206);
   kernel.writeUInt32LE(2048, 0x238);
+  kernel.write('MZ', 0, 'latin1');
+  kernel.writeUInt32LE(0x40, 0x3c);
+  kernel.write('PE\0\0', 0x40, 'latin1');
   return kernel;
 }
 

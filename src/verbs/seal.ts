@@ -5,10 +5,11 @@ import { compileGrubConfig } from '../boot/grub-config.ts';
 import { decodeManifest } from '../formats/manifest.ts';
 import { type Artifact, type Layout, type LayoutOptions, recogniseTree } from '../release/layout.ts';
 import { Refusal } from '../release/refusal.ts';
-import { RECORD } from '../release/seal-names.ts';
+import { otherIpxeSeal, RECORD } from '../release/seal-names.ts';
 import { serialOf } from '../release/serial.ts';
-import { readKeyFolder } from '../signing/key-folder.ts';
-import { type Sealed, sealTree } from '../signing/sealer.ts';
+import { type Keys, readKeyFolder, readLoaderKeys } from '../signing/key-folder.ts';
+import { type OtherCa, type Sealed, sealTree } from '../signing/sealer.ts';
+import { anchorId } from '../trust/anchors.ts';
 import { serverAddress } from './server-address.ts';
 
 const DAY = 86_400_000;
@@ -18,6 +19,8 @@ export interface SealRequest extends LayoutOptions {
   readonly tree: string;
   /** An `init` folder. */
   readonly keys: string;
+  /** `init` folders of other CAs whose loaders shall start this release too, while a CA is being replaced. */
+  readonly alsoKeys?: readonly string[];
   /** Milliseconds since 1970; the only clock in any output. Default: the existing manifest's, else `now`. */
   readonly issued?: number;
   /** A growing number; needed where the version does not begin with a date. */
@@ -40,6 +43,7 @@ export interface SealResult extends Sealed {
 export async function seal(request: SealRequest): Promise<SealResult> {
   const layout = await recogniseTree(request.tree, request);
   const keys = await readKeyFolder(request.keys, request.now);
+  const others = await otherCas(keys, request);
   const serial = request.serial ?? serialOf(layout.release);
   if (serial === undefined) {
     throw new Refusal(
@@ -59,14 +63,41 @@ export async function seal(request: SealRequest): Promise<SealResult> {
     issued,
     bestBefore: issued + BEST_BEFORE_DAYS * DAY,
     serial,
+    others,
     ...(request.rsaBits === undefined ? {} : { rsaBits: request.rsaBits }),
     ...(request.onProgress ? { onProgress: request.onProgress } : {}),
-    compose: (manifest, manifestSha256) => ({
-      bootIpxe: Buffer.from(compileBootScript({ manifest, manifestSha256, server: server.script }), 'latin1'),
-      grubCfg: Buffer.from(compileGrubConfig({ manifest, manifestSha256, server: server.grub }), 'latin1'),
-    }),
+    compose: (manifest, manifestSha256) => {
+      const options = { manifest, manifestSha256, server: server.script };
+      const script = (sealSuffix?: string) =>
+        Buffer.from(compileBootScript({ ...options, ...(sealSuffix ? { sealSuffix } : {}) }), 'latin1');
+      return {
+        bootIpxe: script(),
+        others: new Map(others.map(({ id }) => [id, script(otherIpxeSeal(id))])),
+        grubCfg: Buffer.from(compileGrubConfig({ manifest, manifestSha256, server: server.grub }), 'latin1'),
+      };
+    },
   });
   return { ...sealed, layout };
+}
+
+/** The other CAs, each once: one set of iPXE seals serves every loader that trusts a CA. */
+async function otherCas(keys: Keys, { alsoKeys = [], now }: SealRequest): Promise<OtherCa[]> {
+  const others: OtherCa[] = [];
+  const taken = new Set([anchorId(keys.ca.certificate)]);
+  for (const folder of alsoKeys) {
+    const other = await readLoaderKeys(folder, now);
+    const id = anchorId(other.ca.certificate);
+    if (taken.has(id)) {
+      throw new Refusal(
+        'mixed-releases',
+        `${folder} has the same CA as the keys before it, and loaders of one CA need one set of seals.`,
+        { path: folder, ca: id },
+      );
+    }
+    taken.add(id);
+    others.push({ id, keys: other });
+  }
+  return others;
 }
 
 /** When this very release was sealed before, if it was: sealing again then changes nothing. */

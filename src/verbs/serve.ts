@@ -1,23 +1,30 @@
 import { compileAutoexec, compileUnverifiedScript } from '../boot/compile.ts';
-import { isoSeconds } from '../formats/manifest.ts';
+import { isoSeconds } from '../formats/lines.ts';
 import { Refusal } from '../release/refusal.ts';
 import { bytesResource } from '../serve/bytes-resource.ts';
 import { startHttpServer } from '../serve/http.ts';
 import { healthPage, jsonAnswer, metricsPage, readyPage } from '../serve/http-pages.ts';
 import type { HttpEvent, HttpLog, Page, Pages } from '../serve/http-types.ts';
 import { createMetrics } from '../serve/metrics.ts';
-import { releaseSite } from '../serve/release-site.ts';
 import type { Resource, Site } from '../serve/site.ts';
 import { startTftpServer, type TftpServer } from '../serve/tftp.ts';
 import { renderPage } from '../web/page.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
 import { readLoaders } from './loader-files.ts';
-import { type LoadedRelease, loadRelease } from './served-release.ts';
+import { type OfferingSource, stateSource, treeSource } from './offering.ts';
+import type { LoadedRelease } from './served-release.ts';
 
 export interface ServeRequest {
-  readonly tree: string;
+  /** A sealed tree; or else `state`. */
+  readonly tree?: string;
+  /** A STATE folder: every channel's release, and the server follows its channels. Needs `anchors`. */
+  readonly state?: string;
+  /** Of a state: whose release is the entry; default: the only one. */
+  readonly channel?: string;
   /** An `anchors/` folder; absent: the tree's seals must agree with each other, and all is labelled "unanchored". */
   readonly anchors?: string;
+  /** Anchors of other CAs whose loaders shall start the release too, while a CA is being replaced. */
+  readonly otherAnchors?: readonly string[];
   readonly configuration?: Configuration;
   /** A folder of loaders (iPXE, GRUB images) to offer over TFTP and HTTP. */
   readonly loaders?: string;
@@ -29,6 +36,8 @@ export interface ServeRequest {
   readonly tftpPort?: number | false;
   /** Milliseconds since 1970: the time that seals are judged at. */
   readonly now: number;
+  /** The clock, for what is judged later; default: it stands still at `now`. */
+  readonly clock?: () => number;
   /** Structured log lines; silent by default. */
   readonly log?: HttpLog;
   readonly onProgress?: (path: string, octets: number, size: number) => void;
@@ -56,10 +65,12 @@ const SILENT: HttpLog = { info: () => {}, warn: () => {}, error: () => {} };
  * verify and with a `ListenError` when an address cannot be had; nothing listens then.
  */
 export async function serve(request: ServeRequest): Promise<Serving> {
-  const release = await loadRelease({ anchors: undefined, ...request });
+  const source = sourceOf(request);
+  const clock = request.clock ?? (() => request.now);
+  let { entry: release, site: siteOf } = await source.load(request.now);
   const configuration = request.configuration ?? DEFAULT_CONFIGURATION;
   const bind = request.bind ?? '127.0.0.1';
-  const extra =
+  const loaders =
     request.loaders === undefined ? new Map<string, Resource>() : await readLoaders(request.loaders);
 
   const metrics = createMetrics();
@@ -69,6 +80,8 @@ export async function serve(request: ServeRequest): Promise<Serving> {
       { release: release.release },
       'serving unanchored: the seals agree, and nobody vouches for them',
     );
+  for (const script of release.unjudged)
+    log.warn({ release: release.release, script }, 'not served: it is for a CA whose anchors were not given');
   if (configuration.allow_unverified_loaders)
     log.warn({}, 'unverified loaders are allowed by the configuration');
 
@@ -80,7 +93,6 @@ export async function serve(request: ServeRequest): Promise<Serving> {
       readyPage(() => ready || new Refusal('unreachable', 'The server is starting or stopping.', {})),
     ],
     ['/metrics', metricsPage(metrics)],
-    ['/api/v1/release', releasePage(release)],
   ]);
   // The scripts that the server renders name its port, which is known only when it listens.
   let site: Site = { find: async () => new Refusal('unreachable', 'The server is starting.', {}) };
@@ -95,32 +107,86 @@ export async function serve(request: ServeRequest): Promise<Serving> {
       request.onEvent?.(event);
     },
   });
-  for (const [name, text] of renderedScripts(release, configuration, http.port)) {
-    extra.set(name, bytesResource(name, Buffer.from(text, 'latin1'), false));
-  }
-  site = releaseSite(release, extra);
-  pages.set('/', homePage(release, configuration, baseOf(http)));
+  /** Makes what was loaded last the answer to every request from now on. */
+  const put = (): void => {
+    const extra = new Map(loaders);
+    for (const [name, text] of renderedScripts(release, configuration, http.port)) {
+      extra.set(name, bytesResource(name, Buffer.from(text, 'latin1'), false));
+    }
+    site = siteOf(extra);
+    pages.set('/', homePage(release, configuration, baseOf(http)));
+    pages.set('/api/v1/release', releasePage(release));
+  };
   let tftp: TftpServer | undefined;
   try {
+    put();
     if (request.tftpPort !== false) {
-      tftp = await startTftpServer({ site, bind, port: request.tftpPort ?? DEFAULT_TFTP_PORT, log });
+      const moving: Site = { find: (path) => site.find(path) };
+      tftp = await startTftpServer({ site: moving, bind, port: request.tftpPort ?? DEFAULT_TFTP_PORT, log });
     }
   } catch (error) {
     await http.close({ graceMs: 0 });
     throw error;
   }
   ready = true;
+  const follow = async (): Promise<void> => {
+    try {
+      const before = release.manifestSha256;
+      ({ entry: release, site: siteOf } = await source.load(clock()));
+      put();
+      if (release.manifestSha256 !== before) log.info({ release: release.release }, 'the channel moved');
+    } catch (error) {
+      if (!(error instanceof Refusal)) log.error({ error }, 'following the channels failed');
+      else log.error(error.toJSON(), 'what the channels name now is refused; the last good release stays');
+    }
+  };
+  // One at a time; a channel that moves meanwhile is followed afterwards.
+  let following = Promise.resolve();
+  let pending = false;
+  const unwatch = source.watch(() => {
+    if (pending) return;
+    pending = true;
+    following = following.then(() => {
+      pending = false;
+      return follow();
+    });
+  });
   return {
-    release: release.release,
+    get release() {
+      return release.release;
+    },
     anchored: release.anchored,
     http: { address: http.address, port: http.port },
     tftp: tftp && { address: tftp.address, port: tftp.port },
     url: baseOf(http),
     async close(graceMs = GRACE_MS) {
       ready = false;
-      await Promise.all([http.close({ graceMs }), tftp?.close({ graceMs })]);
+      unwatch();
+      await Promise.all([following, http.close({ graceMs }), tftp?.close({ graceMs })]);
     },
   };
+}
+
+function sourceOf(request: ServeRequest): OfferingSource {
+  const { tree, state, channel, anchors, otherAnchors = [], onProgress } = request;
+  if (tree !== undefined && state === undefined) return treeSource(tree, anchors, onProgress, otherAnchors);
+  if (state === undefined || tree !== undefined) {
+    throw new TypeError('a server serves either a tree or a state folder');
+  }
+  if (anchors === undefined) {
+    throw new Refusal(
+      'absent',
+      'Serving a state folder needs the anchors that its releases must lead to.',
+      {},
+    );
+  }
+  return stateSource({
+    state,
+    anchors,
+    otherAnchors,
+    ...(channel === undefined ? {} : { channel }),
+    ...(onProgress ? { onProgress } : {}),
+  });
 }
 
 function renderedScripts(

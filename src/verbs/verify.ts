@@ -1,52 +1,32 @@
-import { type Finding as LintFinding, lintScript } from '../boot/lint.ts';
-import { Refusal } from '../release/refusal.ts';
-import { RECORD } from '../release/seal-names.ts';
-import { readAnchorFolder } from '../store/anchor-folder.ts';
-import { type TreeVerdict, verifyTree } from '../store/verify-tree.ts';
-import { defaultPolicy } from '../trust/policy.ts';
+import { type JudgedTree, judgeTree, readAllAnchors } from './judge-tree.ts';
+import { DEFAULT_POLICY_FILE, readPolicyFile } from './policy-file.ts';
 
 export interface VerifyRequest {
   readonly tree: string;
   /** An `anchors/` folder, or the `init` folder around it. */
   readonly anchors: string;
-  /** Milliseconds since 1970: the time that certificates, keys and algorithms are judged at. */
+  /** Anchors of other CAs whose loaders shall start the release too, while a CA is being replaced. */
+  readonly otherAnchors?: readonly string[];
+  /** Milliseconds since 1970: what the operator's clock says. */
   readonly now: number;
+  /** The time that certificates, keys and algorithms are judged at, on the operator's word; default `now`. */
+  readonly at?: number;
+  /** A policy file (TOML). */
+  readonly policy?: string;
   readonly onProgress?: (path: string, octets: number, size: number) => void;
 }
 
-export interface VerifyResult extends TreeVerdict {
-  /** What the linter has against `boot.ipxe`. */
-  readonly lint: readonly LintFinding[];
-}
+export type VerifyResult = JudgedTree;
 
 /** Verifies a sealed tree as its clients will, and proves what its boot script must hold. */
 export async function verify(request: VerifyRequest): Promise<VerifyResult> {
-  const anchors = await readAnchorFolder(request.anchors);
-  for (const [name, found] of [
-    ['codesign.crt', anchors.codesign.length],
-    ['boot.crt', anchors.bootSigner ? 1 : 0],
-    ['pubring.gpg', anchors.openpgp.length],
-  ] as const) {
-    // Fewer anchors would mean fewer checks, and a table that looks as good as a full one.
-    if (!found)
-      throw new Refusal('absent', `${request.anchors} holds no ${name}, so not every seal can be verified.`, {
-        name,
-      });
-  }
-  const verdict = await verifyTree(request.tree, anchors, {
-    policy: defaultPolicy(request.now),
-    now: request.now,
+  const { tree, now, at = now } = request;
+  const { anchors, others } = await readAllAnchors(request.anchors, request.otherAnchors);
+  const file = request.policy === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(request.policy);
+  return judgeTree(tree, anchors, {
+    policy: file.at(at, now),
+    now: at,
+    others,
     ...(request.onProgress ? { onProgress: request.onProgress } : {}),
   });
-  const script = verdict.small.get(RECORD.bootIpxe);
-  const lint = script ? lintScript(script, { signers: [verdict.manifest?.release ?? ''] }) : [];
-  const [first] = lint;
-  const refusal =
-    verdict.refusal ??
-    (first &&
-      new Refusal('unsafe-script', `${RECORD.bootIpxe}, line ${first.line}: ${first.message}`, {
-        line: first.line,
-        rule: first.rule,
-      }));
-  return { ...verdict, lint, refusal };
 }

@@ -81,6 +81,15 @@ test('octets of another length than the type expects', () => {
   assert.equal(formatSetting('string', hex('610062')), 'a');
 });
 
+test('a number that is wider than 64 bits is none, unless only its sign is', () => {
+  assert.equal(formatSetting('uint32', hex('ffffffffffffffff')), '0xffffffffffffffff');
+  assert.equal(formatSetting('uint32', hex(`00${'ff'.repeat(8)}`)), '0xffffffffffffffff');
+  assert.equal(formatSetting('uint32', hex(`01${'00'.repeat(8)}`)), undefined);
+  assert.equal(formatSetting('int8', hex('ff'.repeat(200))), '-1');
+  assert.equal(formatSetting('int8', hex(`fe${'ff'.repeat(8)}`)), undefined);
+  assert.equal(formatSetting('int8', hex(`7f${'ff'.repeat(7)}`)), '9223372036854775807');
+});
+
 test('numbers and option numbers are read as C reads them', () => {
   assert.equal(parseUnsigned('010'), 8n);
   assert.equal(parseUnsigned('0X1f'), 31n);

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import type { BootVerdict } from '../../client/boot.ts';
-import { boot } from '../../verbs/boot.ts';
-import { act, newCommand, time } from '../context.ts';
-import { EXIT } from '../exit.ts';
+import { boot, bootUrl, checkedMac } from '../../verbs/boot.ts';
+import { act, folder, newCommand, time, understood } from '../context.ts';
+import { EXIT, statusOf } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';
 import { traceLine } from '../trace.ts';
 import { findingJson, showBootVerdict } from '../verdict.ts';
@@ -21,9 +21,13 @@ export function bootCommand(): Command {
     'boot an emulated machine and say what each stage verified',
     'bootseal boot http://127.0.0.1:8080/boot.ipxe --anchors keys/anchors',
   )
-    .argument('<url>', 'the entry script, http: or tftp:')
-    .option('--anchors <dir>', 'what the loader was built with; without it the loader is a stock iPXE')
-    .option('--mac <address>', 'the machine’s MAC address')
+    .argument('<url>', 'the entry script, http: or tftp:', understood(bootUrl))
+    .option(
+      '--anchors <dir>',
+      'what the loader was built with; without it the loader is a stock iPXE',
+      folder,
+    )
+    .option('--mac <address>', 'the machine’s MAC address', understood(checkedMac))
     .option('--efi', 'UEFI firmware instead of a BIOS')
     .option('--choose <item>', 'what is chosen from any menu')
     .option('--at <time>', 'what the machine’s clock says', time)
@@ -52,17 +56,21 @@ export function bootCommand(): Command {
 export function showOutcome(terminal: Terminal, verdict: BootVerdict): number {
   showBootVerdict(terminal, verdict);
   if (verdict.refusal) {
-    terminal.print(`REFUSED: ${verdict.refusal.message} [${verdict.refusal.code}]`, 'bad');
-    return EXIT.refused;
+    terminal.refused(`REFUSED: ${verdict.refusal.message} [${verdict.refusal.code}]`);
+    return statusOf(verdict.refusal);
   }
-  if (verdict.verified) terminal.print('VERIFIED: script, kernel, every initrd and the root image.', 'good');
-  else terminal.print('UNVERIFIED LOADER: the root image was verified; what came before it was not.', 'bad');
+  const all = 'script, kernel, every initrd and the root image';
+  if (verdict.verified && verdict.bound) terminal.print(`VERIFIED: ${all}, as one release.`, 'good');
+  else if (verdict.verified)
+    terminal.print(`VERIFIED, each by itself: ${all}. No manifest binds them to one release.`, 'good');
+  else terminal.refused('UNVERIFIED LOADER: the root image was verified; what came before it was not.');
   return verdict.verified ? EXIT.ok : EXIT.refused;
 }
 
 function verdictJson(verdict: BootVerdict): unknown {
   return {
     verified: verdict.verified,
+    bound: verdict.bound,
     loader: verdict.loader,
     refusal: verdict.refusal?.toJSON(),
     cmdline: verdict.cmdline,

@@ -43,7 +43,8 @@ export function demoCommand(): Command {
         explain(terminal, shown);
         if (options.once || status !== EXIT.ok) await shown.serving.close(0);
         else {
-          terminal.print(`\nServing on ${shown.serving.url} until Ctrl-C.`, 'bold');
+          terminal.print();
+          terminal.print(`Serving on ${shown.serving.url} until Ctrl-C.`, 'bold');
           await untilStopped(shown.serving);
         }
         return status;
@@ -52,17 +53,20 @@ export function demoCommand(): Command {
 }
 
 function explain(terminal: Terminal, { keys, tree, serving }: Demo): void {
-  terminal.print('\nTry it:', 'bold');
+  terminal.print();
+  terminal.print('Try it:', 'bold');
   terminal.print(`  bootseal boot ${serving.url}/boot.ipxe --anchors ${keys}/anchors`);
   terminal.print(`  bootseal verify ${tree} --anchors ${keys}/anchors`);
   terminal.print(
     `  bootseal boot ${serving.url}/autoexec.ipxe        (a stock iPXE: it says why it refuses)`,
   );
-  terminal.print('\nA real machine, with a release of your own (the sample holds nothing to run):', 'bold');
+  terminal.print();
+  terminal.print('A real machine, with a release of your own (the sample holds nothing to run):', 'bold');
   terminal.print('  bootseal init keys && bootseal seal TREE --keys keys');
   terminal.print('  bootseal loaders grub --anchors keys/anchors --out loaders');
   terminal.print('  bootseal serve --tree TREE --anchors keys/anchors --loaders loaders --bind ADDRESS');
-  terminal.print('\nand in the dnsmasq that answers DHCP on that LAN:', 'bold');
+  terminal.print();
+  terminal.print('and in the dnsmasq that answers DHCP on that LAN:', 'bold');
   for (const line of dnsmasqLines('ADDRESS', { bios: 'bootseal-grub.0', efi: 'bootseal-grub.efi' }))
     terminal.print(`  ${line}`);
 }

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import { dnsmasqLines } from '../../boot/dnsmasq.ts';
 import { buildGrubLoaders, embeddedScript, installedLoaders } from '../../verbs/loaders.ts';
-import { act, newCommand } from '../context.ts';
+import { serverAddress } from '../../verbs/server-address.ts';
+import { act, folder, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 
 interface GrubOptions {
@@ -44,17 +45,18 @@ export function loadersCommand(): Command {
       'build GRUB network images that hold the site’s key and enforce signatures',
       'bootseal loaders grub --anchors keys/anchors --out loaders',
     )
-      .requiredOption('--anchors <dir>', 'whose OpenPGP key goes inside')
+      .requiredOption('--anchors <dir>', 'whose OpenPGP key goes inside', folder)
       .option('--out <dir>', 'where the images go', 'loaders')
-      .option('--url <url>', 'a literal server; default: the one DHCP names')
+      .option('--url <url>', 'a literal server; default: the one DHCP names', understood(serverAddress))
       .action(
-        act<GrubOptions>(async ({ terminal }, { anchors, out, url }) => {
-          const images = await buildGrubLoaders({ anchors, out, ...(url === undefined ? {} : { url }) });
+        act<GrubOptions>(async ({ terminal, now }, { anchors, out, url }) => {
+          const images = await buildGrubLoaders({ anchors, out, now, ...(url === undefined ? {} : { url }) });
           terminal.json({ images });
           for (const { platform, file, size } of images)
             terminal.print(`${file}  ${platform}, ${size} octets`);
           const server = url === undefined ? 'SERVER' : new URL(url).hostname;
-          terminal.print('\nFor dnsmasq:');
+          terminal.print();
+          terminal.print('For dnsmasq:');
           for (const line of dnsmasqLines(server, { bios: 'bootseal-grub.0', efi: 'bootseal-grub.efi' }))
             terminal.print(line);
           return EXIT.ok;
@@ -67,7 +69,7 @@ export function loadersCommand(): Command {
       'print the script for a site’s own iPXE (EMBED=)',
       'bootseal loaders embedded --anchors keys/anchors > embedded.ipxe',
     )
-      .requiredOption('--anchors <dir>', 'whose CA and boot leaf the loader shall demand')
+      .requiredOption('--anchors <dir>', 'whose CA and boot leaf the loader shall demand', folder)
       // biome-ignore lint/suspicious/noTemplateCurlyInString: a setting, spelled as iPXE spells it
       .option('--url <url>', 'where the loader fetches; default: http://${next-server}:8080')
       .option('--ntp <host>', 'a time server, for machines that lost their clock')
@@ -79,7 +81,7 @@ export function loadersCommand(): Command {
             ...(ntp === undefined ? {} : { ntp }),
           });
           terminal.json({ script });
-          terminal.print(script.trimEnd());
+          for (const line of script.trimEnd().split('\n')) terminal.print(line);
           return EXIT.ok;
         }),
       ),

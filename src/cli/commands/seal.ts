@@ -1,12 +1,15 @@
 import type { Command } from 'commander';
-import { isoSeconds } from '../../formats/manifest.ts';
+import { isoSeconds } from '../../formats/lines.ts';
 import { seal } from '../../verbs/seal.ts';
-import { act, newCommand, time } from '../context.ts';
+import { serverAddress } from '../../verbs/server-address.ts';
+import { act, folder, folders, newCommand, time, understood } from '../context.ts';
 import { EXIT, UsageError } from '../exit.ts';
+import { interruptible } from '../interrupt.ts';
 import { octets } from '../terminal.ts';
 
 interface Options {
   readonly keys: string;
+  readonly alsoKeys?: readonly string[];
   readonly release?: string;
   readonly kernel?: string;
   readonly initrd?: readonly string[];
@@ -23,14 +26,23 @@ export function sealCommand(): Command {
     'seal a tree of boot files: every signature, in one pass',
     'bootseal seal out/netboot --keys keys',
   )
-    .argument('<tree>', 'an Arch netboot tree, or one with a bootseal.toml')
-    .requiredOption('--keys <dir>', 'the folder that "bootseal init" made')
+    .argument('<tree>', 'an Arch netboot tree, or one with a bootseal.toml', folder)
+    .requiredOption('--keys <dir>', 'the folder that "bootseal init" made', folder)
+    .option(
+      '--also-keys <dir>',
+      'such a folder with another CA, whose loaders shall start this release too; may be repeated',
+      folders,
+    )
     .option('--release <name/version>', 'which release this is, where the tree does not say')
     .option('--kernel <path>', 'in the tree, where it is no Arch tree')
     .option('--initrd <paths...>', 'in load order')
     .option('--rootfs <path>', 'the root image')
     .option('--cmdline <words>', 'fixed words of the kernel command line')
-    .option('--url <url>', 'a literal server for the scripts; default: the one DHCP names, port 8080')
+    .option(
+      '--url <url>',
+      'a literal server for the scripts; default: the one DHCP names, port 8080',
+      understood(serverAddress),
+    )
     .option('--serial <n>', 'a growing number, where the version begins with no date')
     .option(
       '--issued <time>',
@@ -39,29 +51,33 @@ export function sealCommand(): Command {
     )
     .action(
       act<Options>(async ({ terminal, now }, options, tree = '') => {
-        const { keys, initrd, serial, issued = sourceDateEpoch(), ...rest } = options;
+        const { keys, alsoKeys, initrd, serial, issued = sourceDateEpoch(), ...rest } = options;
         let bar: { update(done: number): void; stop(): void } | undefined;
-        let before = 0;
-        const sealed = await seal({
-          ...layoutOptions(rest),
-          ...(rest.url === undefined ? {} : { url: rest.url }),
-          ...(initrd ? { initrds: initrd } : {}),
-          ...(serial === undefined ? {} : { serial: wholeNumber(serial) }),
-          ...(issued === undefined ? {} : { issued }),
-          tree,
-          keys,
-          now,
-          onLayout: ({ release, artifacts }) => {
-            bar = terminal.progress(
-              `sealing ${release}`,
-              artifacts.reduce((sum, { size }) => sum + size, 0),
-            );
-          },
-          onProgress: (artifact, done) => {
-            bar?.update(before + done);
-            if (done === artifact.size) before += done;
-          },
-        }).finally(() => bar?.stop());
+        const done = new Map<string, number>();
+        const sealed = await interruptible((stop) =>
+          seal({
+            ...layoutOptions(rest),
+            ...(rest.url === undefined ? {} : { url: rest.url }),
+            ...(initrd ? { initrds: initrd } : {}),
+            ...(serial === undefined ? {} : { serial: wholeNumber(serial) }),
+            ...(issued === undefined ? {} : { issued }),
+            ...(alsoKeys ? { alsoKeys } : {}),
+            tree,
+            keys,
+            now,
+            onLayout: ({ release, artifacts }) => {
+              bar = terminal.progress(
+                `sealing ${release}`,
+                artifacts.reduce((sum, { size }) => sum + size, 0),
+              );
+            },
+            onProgress: ({ path }, octetsRead) => {
+              stop();
+              done.set(path, octetsRead);
+              bar?.update([...done.values()].reduce((sum, octets) => sum + octets, 0));
+            },
+          }),
+        ).finally(() => bar?.stop());
         const { manifest, files, manifestSha256 } = sealed;
         terminal.json({ release: manifest.release, serial: manifest.serial, manifestSha256, files });
         terminal.table(

@@ -1,12 +1,15 @@
 import type { Command } from 'commander';
-import { readConfiguration } from '../../verbs/configuration.ts';
+import { Refusal } from '../../release/refusal.ts';
+import { type Configuration, readConfiguration } from '../../verbs/configuration.ts';
 import { type Serving, serve } from '../../verbs/serve.ts';
-import { act, newCommand, port } from '../context.ts';
-import { EXIT } from '../exit.ts';
+import { act, anchorsOf, folder, folders, newCommand, port } from '../context.ts';
+import { EXIT, UsageError } from '../exit.ts';
 
 interface Options {
-  readonly tree: string;
-  readonly anchors?: string;
+  readonly tree?: string;
+  readonly state?: string;
+  readonly channel?: string;
+  readonly anchors?: readonly string[];
   readonly config?: string;
   readonly loaders?: string;
   readonly bind: string;
@@ -21,25 +24,39 @@ export function serveCommand(): Command {
     'verify a sealed tree, then serve it over HTTP and TFTP',
     'bootseal serve --tree out/netboot --anchors keys/anchors --bind 10.0.0.1 --loaders loaders',
   )
-    .requiredOption('--tree <dir>', 'a sealed tree')
-    .option('--anchors <dir>', 'what its seals must lead to; without it everything is labelled "unanchored"')
+    .option('--tree <dir>', 'a sealed tree', folder)
+    .option('--state <dir>', 'or what "bootseal publish" made: the server follows its channels', folder)
+    .option('--channel <name>', 'of a state with several: whose release machines boot by default')
+    .option(
+      '--anchors <dir>',
+      'what its seals must lead to, once for each CA; without it everything is labelled "unanchored"',
+      folders,
+    )
     .option('--config <file>', 'the operator’s configuration (TOML)')
-    .option('--loaders <dir>', 'a folder of loaders to offer')
+    .option('--loaders <dir>', 'a folder of loaders to offer', folder)
     .option('--bind <address>', 'an IP address', '127.0.0.1')
     .option('--http-port <n>', '0: any free one', port, 8080)
     .option('--tftp-port <n>', '0: any free one', port, 69)
     .option('--no-tftp', 'leave TFTP out')
     .action(
       act<Options>(async ({ terminal, log, now }, options) => {
+        const { tree, state, channel } = options;
+        if ((tree === undefined) === (state === undefined))
+          throw new UsageError('Name either --tree or --state.');
+        if (state !== undefined && options.anchors === undefined)
+          throw new UsageError('--state needs --anchors.');
         const serving = await serve({
-          tree: options.tree,
-          ...(options.anchors === undefined ? {} : { anchors: options.anchors }),
-          ...(options.config === undefined ? {} : { configuration: await readConfiguration(options.config) }),
+          ...(tree === undefined ? {} : { tree }),
+          ...(state === undefined ? {} : { state }),
+          ...(channel === undefined ? {} : { channel }),
+          ...(options.anchors === undefined ? {} : anchorsOf(options.anchors)),
+          ...(options.config === undefined ? {} : { configuration: await configured(options.config) }),
           ...(options.loaders === undefined ? {} : { loaders: options.loaders }),
           bind: options.bind,
           httpPort: options.httpPort,
           tftpPort: options.tftp ? options.tftpPort : false,
           now,
+          clock: Date.now,
           log,
         });
         const { release, anchored, url, http, tftp } = serving;
@@ -51,6 +68,15 @@ export function serveCommand(): Command {
         return EXIT.ok;
       }),
     );
+}
+
+/** The configuration, or a usage error: a server that cannot read its configuration has refused nobody. */
+async function configured(path: string): Promise<Configuration> {
+  try {
+    return await readConfiguration(path);
+  } catch (error) {
+    throw error instanceof Refusal ? new UsageError(error.message) : error;
+  }
 }
 
 /** Waits for SIGINT or SIGTERM and drains; a second signal ends the wait for slow clients. */

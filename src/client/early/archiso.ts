@@ -1,15 +1,19 @@
+import type { Manifest } from '../../formats/manifest.ts';
+import type { PolicyFloor, RequiredCheck } from '../../formats/policy-floor.ts';
 import type { Content } from '../../release/measure.ts';
 import { streamContent } from '../../release/measure.ts';
 import { Refusal } from '../../release/refusal.ts';
 import { type Check, lost } from '../../trust/check.ts';
 import { archisoRules, cmsCheck } from '../../trust/cms-check.ts';
+import { NO_FLOOR } from '../../trust/freshness.ts';
 import { openpgpCheck } from '../../trust/openpgp-check.ts';
-import { checksumCheck } from '../../trust/plain-checks.ts';
+import { checksumCheck, manifestCheck } from '../../trust/plain-checks.ts';
 import type { Policy } from '../../trust/policy.ts';
 import { examine, type Finding, type Verified } from '../../trust/verify.ts';
 import type { InitramfsTree } from '../initramfs-tree.ts';
 import type { Transport } from '../transport.ts';
 import { EarlyKeys } from './keys.ts';
+import { type EnforcedManifest, enforceManifest, readPolicyFloor } from './manifest.ts';
 import { archisoParameters } from './parameters.ts';
 
 export interface EarlyOptions {
@@ -24,6 +28,8 @@ export interface EarlyOptions {
   readonly now: number;
   /** Octets of the root image; more is a refusal. Default 64 GiB. */
   readonly maxRootBytes?: number;
+  /** False: archiso as it is, which knows no manifest and no policy floor. */
+  readonly enforceManifest?: boolean;
   onEvent?(event: EarlyEvent): void;
 }
 
@@ -44,6 +50,8 @@ export interface EarlyVerdict {
   readonly path: string;
   /** The checks the command line asked for, in archiso's order. */
   readonly findings: readonly Finding[];
+  /** The manifest that everything was held against. */
+  readonly manifest?: Manifest;
   /** Undefined unless every check held, and at least one had a key behind it. */
   readonly verified: Verified | undefined;
   /** Why it stopped. */
@@ -53,13 +61,15 @@ export interface EarlyVerdict {
 const SIDECAR_LIMIT = 1024 * 1024;
 
 /**
- * archiso's early userspace on the HTTP path (`archiso_pxe_http`), from the probe to the verdict. Two things
- * differ from the original. It halts on a refusal, where archiso opens a shell and, when that ends,
+ * archiso's early userspace on the HTTP path (`archiso_pxe_http`), from the manifest to the verdict. Three
+ * things differ from the original. It first enforces the manifest that the command line names, as the overlay's
+ * verifier does. It halts on a refusal, where archiso opens a shell and, when that ends,
  * mounts the image anyway. And it fetches the seals before the image, so that the image can be hashed
  * while it arrives and is never held.
  */
 export async function runArchiso(options: EarlyOptions): Promise<EarlyVerdict> {
   let path = '';
+  let stage: 'manifest' | 'image' = 'manifest';
   try {
     const parameters = archisoParameters(options.cmdline, options.arch);
     const server = parameters.httpServer;
@@ -71,16 +81,23 @@ export async function runArchiso(options: EarlyOptions): Promise<EarlyVerdict> {
         server,
       });
     }
+    const enforces = options.enforceManifest !== false;
+    const floor = enforces ? readPolicyFloor(options.initramfs) : NO_FLOOR;
     const early = new Early(options, server, `${parameters.basedir}/${parameters.arch}`);
-    // 1. Which image is there.
+    // 1. The manifest, and this machine's command line held against it.
+    const enforced = enforces ? await early.manifest(floor) : undefined;
+    stage = 'image';
+    // 2. Which image is there.
     path = await early.probe();
-    // 2. The seals that the command line asks for.
+    // 3. The seals that the command line or the policy floor asks for.
+    const required = (check: RequiredCheck) => floor.require.includes(check);
     const checks: Check[] = [];
-    if (parameters.checksum) checks.push(await early.checksum(path));
-    if (parameters.verify) checks.push(await early.openpgp(path));
-    if (parameters.cmsVerify) checks.push(await early.cms(path));
-    // 3. The image, once.
-    const { findings, verified } = await examine(early.image(path), checks);
+    if (enforced) checks.push(listedCheck(path, enforced));
+    if (parameters.checksum || required('checksum')) checks.push(await early.checksum(path));
+    if (parameters.verify || required('openpgp')) checks.push(await early.openpgp(path));
+    if (parameters.cmsVerify || required('cms')) checks.push(await early.cms(path));
+    // 4. The image, once.
+    const { findings, verified } = await examine(early.image(path, enforced?.rootfs?.size), checks);
     for (const finding of findings) early.say(finding);
     const refused = findings.find((finding) => !finding.verified);
     const refusal =
@@ -95,12 +112,23 @@ export async function runArchiso(options: EarlyOptions): Promise<EarlyVerdict> {
                 path,
               },
             );
-    return { path, findings, verified, refusal };
+    return { path, findings, verified, refusal, ...(enforced ? { manifest: enforced.manifest } : {}) };
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     options.onEvent?.({ kind: 'console', text: `ERROR: ${error.message}` });
-    return { path, findings: [], verified: undefined, refusal: error };
+    const findings: Finding[] =
+      stage === 'manifest' ? [{ check: 'manifest', verified: false, refusal: error }] : [];
+    return { path, findings, verified: undefined, refusal: error };
   }
+}
+
+/** What the manifest says of the root image at `path`. */
+function listedCheck(path: string, { manifest, rootfs, signer }: EnforcedManifest): Check {
+  if (rootfs?.path === path) return manifestCheck(rootfs, signer);
+  return lost(
+    'manifest',
+    new Refusal('mixed-releases', `${manifest.release} lists no root image ${path}.`, { path }),
+  );
 }
 
 class Early {
@@ -157,14 +185,41 @@ class Early {
     );
   }
 
-  image(path: string): Content {
-    const limit = this.#options.maxRootBytes ?? 64 * 1024 ** 3;
+  /** Fetches and enforces the manifest where something asks for it. */
+  async manifest(floor: PolicyFloor): Promise<EnforcedManifest | undefined> {
+    const { cmdline, arch, policy, now } = this.#options;
+    const fetch = (name: string, limit: number) => this.#small(name, limit);
+    const enforced = await enforceManifest({ cmdline, arch, floor, keys: this.#keys, policy, now, fetch });
+    if (enforced) {
+      this.#print(`Manifest is OK: ${enforced.manifest.release}.`);
+      const { daysLeft } = enforced;
+      if (daysLeft !== undefined)
+        this.#print(
+          daysLeft > 0
+            ? `WARNING: this release is best before ${daysLeft} days from now.`
+            : 'WARNING: this release is past its best-before, and boots within the grace of the policy.',
+        );
+    }
+    return enforced;
+  }
+
+  /** @param listed octets, by the manifest: a longer image is cut off there. */
+  image(path: string, listed: number | undefined): Content {
+    const limit = listed ?? this.#options.maxRootBytes ?? 64 * 1024 ** 3;
     const fetching = this.#fetch(path);
     // Awaited by measure(); until then a rejection must not count as unhandled.
     fetching.catch(() => {});
     return {
       measure: async (questions) => {
         const { body, size } = await fetching;
+        // Before the first octet is hashed: what says that it has another length is another file.
+        if (listed !== undefined && size !== undefined && size !== listed) {
+          throw new Refusal('bad-signature', `${path} has ${size} octets, and the manifest says ${listed}.`, {
+            path,
+            size,
+            wanted: listed,
+          });
+        }
         const url = this.#server + path;
         return streamContent(this.#watched(body, url, size), path, limit).measure(questions);
       },
@@ -174,7 +229,11 @@ class Early {
   /** What archiso prints for a check. */
   say(finding: Finding): void {
     const good = finding.check === 'checksum' ? 'Checksum is OK' : 'Signature is OK';
-    const text = finding.verified ? `${good}, continue booting.` : `ERROR: ${finding.refusal.message}`;
+    if (!finding.verified) this.#print(`ERROR: ${finding.refusal.message}`);
+    else if (finding.check !== 'manifest') this.#print(`${good}, continue booting.`);
+  }
+
+  #print(text: string): void {
     this.#options.onEvent?.({ kind: 'console', text });
   }
 
@@ -200,18 +259,14 @@ class Early {
     }
   }
 
-  async #small(path: string): Promise<Uint8Array> {
+  async #small(path: string, limit = SIDECAR_LIMIT): Promise<Uint8Array> {
     const { body } = await this.#fetch(path);
     const pieces: Uint8Array[] = [];
     let size = 0;
     for await (const piece of body) {
       size += piece.length;
-      if (size > SIDECAR_LIMIT) {
-        throw new Refusal(
-          'too-large',
-          `${path} is longer than ${SIDECAR_LIMIT} octets; no seal is that long.`,
-          { path },
-        );
+      if (size > limit) {
+        throw new Refusal('too-large', `${path} is longer than ${limit} octets, and may not be.`, { path });
       }
       pieces.push(piece);
     }

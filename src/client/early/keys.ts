@@ -13,13 +13,22 @@ import type { InitramfsTree } from '../initramfs-tree.ts';
 export class EarlyKeys {
   /** Which files of an initramfs must be kept to read its keys: a keyring may be some MiB. */
   static keep(path: string, size: number): boolean {
-    return size <= 16 * 1024 * 1024 && (path.startsWith('gpg/') || /^codesign(_CA)?\.crt$/.test(path));
+    if (size > 16 * 1024 * 1024) return false;
+    return path.startsWith('gpg/') || path.startsWith('bootseal/') || /^codesign(_CA)?\.crt$/.test(path);
   }
 
   readonly #tree: InitramfsTree;
 
   constructor(tree: InitramfsTree) {
     this.#tree = tree;
+  }
+
+  get hasCodesign(): boolean {
+    return this.#tree.exists('codesign.crt');
+  }
+
+  get hasOpenpgp(): boolean {
+    return this.#tree.exists('gpg/pubring.kbx') || this.#tree.exists('gpg/pubring.gpg');
   }
 
   /** `/codesign.crt`: the certificates whose CMS seals are taken (`-nointern -certfile`). */

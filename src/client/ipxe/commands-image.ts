@@ -9,7 +9,7 @@ import {
   TIMEOUT,
 } from './command.ts';
 import { acquire, download } from './download.ts';
-import { ENOENT, ENOEXEC, ENOTSUP, ENOTTY, type Failure, type Status } from './failure.ts';
+import { ENOENT, ENOTSUP, ENOTTY, type Failure, notExecutable, type Status } from './failure.ts';
 import { type Image, isExecutable } from './images.ts';
 import type { State } from './state.ts';
 import { parseUri } from './uri.ts';
@@ -66,7 +66,7 @@ const selectImage: IpxeCommand = {
       acquire,
       verb: 'select',
       act: ({ state }, image) => {
-        if (!isExecutable(image)) return ENOEXEC;
+        if (!isExecutable(image)) return notExecutable(image.name);
         state.images.selected = image;
         return undefined;
       },
@@ -86,7 +86,7 @@ const executeImage: IpxeCommand = {
         // Whether the replacement is trusted is asked only when it is executed, after this script has ended.
         const current = state.images.current;
         if (current === undefined) return ENOTTY;
-        if (!isExecutable(image)) return ENOEXEC;
+        if (!isExecutable(image)) return notExecutable(image.name);
         current.replacement = image;
         state.stop = 2;
         return undefined;

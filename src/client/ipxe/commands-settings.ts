@@ -35,7 +35,9 @@ function increment({ state, args }: Call): Status {
   const found = state.settings.fetch(name);
   const type = found?.type ?? (name.type === undefined ? 'int32' : state.settings.typeFor(name)) ?? 'int32';
   const integer = /^u?int(8|16|32)$/.test(type);
-  const value = found === undefined || !integer ? 0n : settingToNumber(found.octets, !type.startsWith('u'));
+  const read = found !== undefined && integer && settingToNumber(found.octets, !type.startsWith('u'));
+  // What is no number counts as zero.
+  const value = read || 0n;
   try {
     const octets = settingFromNumber(type, value + BigInt(by));
     const failure = state.settings.storeOctets(name, type, octets);

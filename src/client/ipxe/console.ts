@@ -3,18 +3,24 @@ export class Console {
   private text = '';
   private line = '';
   private readonly onLine: (line: string) => void;
+  private readonly spend: (octets: number) => void;
 
-  constructor(onLine: (line: string) => void) {
+  /** @param spend told of every octet before it is printed; it may throw. */
+  constructor(onLine: (line: string) => void, spend: (octets: number) => void) {
     this.onLine = onLine;
+    this.spend = spend;
   }
 
   /** `octets` is text of one character per octet, as scripts have it; a terminal shows it as UTF-8. */
   readonly print = (octets: string): void => {
+    this.spend(octets.length);
     this.text += octets;
-    this.line += octets;
-    const lines = this.line.split('\n');
-    this.line = lines.pop() ?? '';
-    for (const line of lines) this.onLine(utf8(line));
+    const [first = '', ...more] = octets.split('\n');
+    this.line += first;
+    for (const next of more) {
+      this.onLine(utf8(this.line));
+      this.line = next;
+    }
   };
 
   /** Everything so far. */

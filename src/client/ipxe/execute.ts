@@ -1,8 +1,8 @@
 import { type IpxeScript, parseIpxeScript } from '../../formats/ipxe-script.ts';
-import { type Command, expandWord } from '../../formats/ipxe-tokens.ts';
+import { type Command, expandWord, type SettingName } from '../../formats/ipxe-tokens.ts';
 import { Malformed } from '../../formats/malformed.ts';
 import { Refusal } from '../../release/refusal.ts';
-import { EACCES_UNTRUSTED, EINVAL, ENOENT, ENOEXEC, type Status } from './failure.ts';
+import { EACCES_UNTRUSTED, EINVAL, ENOENT, notExecutable, type Status } from './failure.ts';
 import { Halt, stopped } from './halt.ts';
 import { bootImage, bzImageCmdlineSize, type Image, isExecutable } from './images.ts';
 import type { State } from './state.ts';
@@ -48,7 +48,7 @@ export class Shell {
     let replacement: Image | undefined;
     let status: Status;
     if (!isExecutable(image)) {
-      status = ENOEXEC;
+      status = notExecutable(image.name);
     } else if (images.requireTrust && !image.trusted) {
       status = {
         ...EACCES_UNTRUSTED,
@@ -91,6 +91,8 @@ export class Shell {
   private async executeScript(image: Image): Promise<Status> {
     const outer = this.script;
     try {
+      // Scripts can chain one another, and each is read anew.
+      this.state.budget.startLine(image.bytes.length);
       const running = { image, script: parseIpxeScript(image.bytes), next: 0 };
       this.script = running;
       return await this.lines(running);
@@ -108,6 +110,7 @@ export class Shell {
       const line = running.script.lines[running.next];
       if (line === undefined) return running.script.truncated ? EINVAL : undefined;
       running.next += 1;
+      this.state.budget.startLine(line.raw.length);
       const status = await this.line(line.commands, running.image.name, line.number);
       if (this.state.stoppedAt(2) || status !== undefined) return status;
     }
@@ -151,7 +154,13 @@ export class Shell {
   /** Expands the settings in one word. */
   expand(word: string): string {
     try {
-      return expandWord(word, (name) => this.state.settings.fetch(name)?.text);
+      const { settings, budget } = this.state;
+      const lookup = (name: SettingName): string | undefined => {
+        const found = settings.fetch(name);
+        budget.spend(found?.octets.length ?? 0);
+        return found?.text;
+      };
+      return expandWord(word, lookup, budget.spend);
     } catch (error) {
       if (!(error instanceof Malformed)) throw error;
       throw stopped(error.message, { word: word.slice(0, 80) });

@@ -1,4 +1,4 @@
-import type { Refusal } from '../../release/refusal.ts';
+import { Refusal } from '../../release/refusal.ts';
 
 /**
  * A command's failure: iPXE's return code, as far as a script can tell. Numbers and wordings are those of
@@ -43,6 +43,14 @@ export const ENOTSUP = failure(0x3c, 'Operation not supported');
 export const ENOTTY = failure(0x3d, 'Inappropriate I/O control operation');
 export const ERANGE = failure(0x46, 'Result too large');
 export const ETIMEDOUT = failure(0x4c, 'Connection timed out');
+
+/** What iPXE says of an image that is no program and no script: empty, or cut off before it says what it is. */
+export function notExecutable(image: string): Failure {
+  return {
+    ...ENOEXEC,
+    refusal: new Refusal('malformed', `${image} is nothing that iPXE can execute.`, { image }),
+  };
+}
 
 /** What iPXE says when a download ends with this refusal. */
 export function downloadFailure(refusal: Refusal): Failure {

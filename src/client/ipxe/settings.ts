@@ -8,7 +8,7 @@ import {
 } from '../../formats/ipxe-settings.ts';
 import type { SettingName } from '../../formats/ipxe-tokens.ts';
 import { Malformed } from '../../formats/malformed.ts';
-import { EINVAL, ENOTSUP, type Status } from './failure.ts';
+import { EINVAL, ENOMEM, ENOTSUP, type Status } from './failure.ts';
 
 interface Stored {
   readonly type: SettingType | undefined;
@@ -29,6 +29,9 @@ export interface LiveSetting {
   fetch(): Uint8Array | undefined;
   store?(octets: Uint8Array): Status;
 }
+
+/** Octets of one value. iPXE's are bounded by its heap alone, and each is read again wherever it is named. */
+const MAX_VALUE = 65536;
 
 /** One block of the tree. */
 class Block {
@@ -103,6 +106,7 @@ export class Settings {
   }
 
   storeOctets(name: SettingName, type: SettingType | undefined, octets: Uint8Array): Status {
+    if (octets.length > MAX_VALUE) return ENOMEM;
     const block = this.vivify(name.scope ?? '');
     const live = block.live.get(name.name);
     if (live !== undefined) return live.store === undefined ? ENOTSUP : live.store(octets);

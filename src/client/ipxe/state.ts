@@ -1,6 +1,7 @@
 import { formatSetting, PREDEFINED_SETTINGS, parseSetting, settingTag } from '../../formats/ipxe-settings.ts';
 import { parseSettingName } from '../../formats/ipxe-tokens.ts';
 import type { Refusal } from '../../release/refusal.ts';
+import { Budget } from './budget.ts';
 import { Console } from './console.ts';
 import type { IpxeEvent, IpxeOptions, Verification } from './contract.ts';
 import type { Status } from './failure.ts';
@@ -17,6 +18,7 @@ export interface DynamicUi {
 /** Everything that changes while the emulated iPXE runs. */
 export class State {
   readonly options: IpxeOptions;
+  readonly budget = new Budget();
   readonly console: Console;
   readonly settings = new Settings();
   readonly images = new Images();
@@ -39,7 +41,7 @@ export class State {
   constructor(options: IpxeOptions) {
     this.options = options;
     this.now = options.now;
-    this.console = new Console((text) => this.event({ kind: 'console', text }));
+    this.console = new Console((text) => this.event({ kind: 'console', text }), this.budget.spend);
     if (options.cwuri !== undefined) this.cwuri = parseUri(options.cwuri);
     this.createSettings();
     if (options.machine.dhcpCached === true && options.machine.dhcp !== undefined) this.configure();

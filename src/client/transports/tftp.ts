@@ -1,3 +1,4 @@
+import { PassThrough } from 'node:stream';
 import { createClient } from 'node-tftp';
 import { isSafePath } from '../../formats/safe-path.ts';
 import { Refusal } from '../../release/refusal.ts';
@@ -44,29 +45,36 @@ async function* read(
     retries: options.retries,
     windowSize: 1,
   });
-  const stream = client.createGetStream(path);
-  const onAbort = () => stream.abort();
-  signal?.addEventListener('abort', onAbort, { once: true });
+  const source = client.createGetStream(path);
+  const stream = new PassThrough();
   let size = 0;
-  let ended = false;
-  try {
-    for await (const piece of stream as AsyncIterable<Uint8Array>) {
-      size += piece.length;
-      if (size > options.maxBytes) {
-        throw new Refusal('too-large', `${url.href} is longer than ${options.maxBytes} octets.`, {
-          limit: options.maxBytes,
-        });
-      }
-      yield piece;
+  // Its streams say "close" before their data has ended and before their error: no helper of Node's may watch
+  // them, which would take that for a transfer cut short.
+  source.on('data', (piece: Uint8Array) => {
+    size += piece.length;
+    if (size <= options.maxBytes) stream.write(piece);
+    else {
+      const limit = options.maxBytes;
+      stream.destroy(new Refusal('too-large', `${url.href} is longer than ${limit} octets.`, { limit }));
     }
-    ended = true;
+  });
+  source.on('end', () => stream.end());
+  source.on('error', (error) => stream.destroy(error));
+  source.on('abort', () => stream.destroy(signal?.reason));
+  const onAbort = () => source.abort();
+  signal?.addEventListener('abort', onAbort, { once: true });
+  let over = false;
+  try {
+    for await (const piece of stream as AsyncIterable<Uint8Array>) yield piece;
+    over = true;
   } catch (error) {
-    ended = !(error instanceof Refusal);
+    over = !(error instanceof Refusal);
+    signal?.throwIfAborted();
     throw error instanceof Refusal ? error : translate(error as Error, url.href);
   } finally {
     signal?.removeEventListener('abort', onAbort);
     // It goes on reading into memory otherwise: there is no backpressure in this protocol.
-    if (!ended) stream.abort();
+    if (!over) source.abort();
   }
 }
 
@@ -76,7 +84,7 @@ function translate(error: Error & { code?: string }, url: string): Refusal {
   }
   return new Refusal(
     'unreachable',
-    `${url} could not be fetched: ${error.message}.`,
+    `${url} could not be fetched: ${error.message.replace(/\.$/, '')}.`,
     { url },
     { cause: error },
   );

@@ -1,0 +1,135 @@
+import type { Command } from 'commander';
+import { isoSeconds } from '../../formats/lines.ts';
+import { showChannel } from '../../verbs/channel.ts';
+import { type MovedChannel, renewChannel, rollbackChannel } from '../../verbs/publish.ts';
+import { act, anchorsOf, folder, folders, newCommand } from '../context.ts';
+import { EXIT, statusOf } from '../exit.ts';
+import type { Terminal } from '../terminal.ts';
+import { movedJson, showMoved } from './publish.ts';
+
+interface Options {
+  readonly state: string;
+  readonly snapshotCert?: string;
+  readonly snapshotKey?: string;
+  readonly anchors: readonly string[];
+}
+
+const EXAMPLE = 'bootseal channel';
+
+export function channelCommand(): Command {
+  return newCommand(
+    'channel',
+    'what a channel points at, and moving it',
+    `${EXAMPLE} show stable --state /srv/bootseal`,
+  )
+    .addCommand(showCommand())
+    .addCommand(renewCommand())
+    .addCommand(rollbackCommand());
+}
+
+function ofState(command: Command): Command {
+  return command.requiredOption('--state <dir>', 'where releases and channels live', folder);
+}
+
+function moving(command: Command): Command {
+  return ofState(command).option(
+    '--snapshot-key <dir>',
+    'a folder as "init" makes it; default: a key of the state’s own',
+    folder,
+  );
+}
+
+function showCommand(): Command {
+  return ofState(
+    newCommand(
+      'show',
+      'every snapshot of a channel, the newest last',
+      `${EXAMPLE} show stable --state /srv/bootseal`,
+    ),
+  )
+    .argument('<channel>')
+    .option('--snapshot-cert <file>', 'whose snapshots to take (PEM); default: the state’s own')
+    .action(
+      act<Options>(async ({ terminal, now }, { state, snapshotCert }, channel = '') => {
+        const { history, refusal } = await showChannel({
+          channel,
+          state,
+          now,
+          ...(snapshotCert === undefined ? {} : { snapshotCertificate: snapshotCert }),
+        });
+        terminal.json({
+          channel,
+          verified: refusal === undefined,
+          refusal: refusal?.toJSON(),
+          history: history.map((snapshot) => ({
+            ...snapshot,
+            issued: isoSeconds(snapshot.issued),
+            expires: isoSeconds(snapshot.expires),
+          })),
+        });
+        terminal.table(
+          ['counter', 'release', 'serial', 'issued', 'expires', ''],
+          history.map(({ counter, release, serial, issued, expires, rollbackFrom }) => [
+            { text: String(counter) },
+            { text: release },
+            { text: String(serial) },
+            { text: isoSeconds(issued) },
+            { text: isoSeconds(expires) },
+            { text: rollbackFrom === undefined ? '' : `back from ${rollbackFrom}`, style: 'dim' },
+          ]),
+        );
+        terminal.print();
+        if (!refusal) {
+          terminal.print(`VERIFIED: ${channel} → ${history.at(-1)?.release}`, 'good');
+          return EXIT.ok;
+        }
+        terminal.refused(`REFUSED: ${refusal.message} [${refusal.code}]`);
+        return statusOf(refusal);
+      }),
+    );
+}
+
+function renewCommand(): Command {
+  return moving(
+    newCommand(
+      'renew',
+      'a fresh snapshot of the same release; needs no release key',
+      `${EXAMPLE} renew stable --state /srv/bootseal`,
+    ),
+  )
+    .argument('<channel>')
+    .action(
+      act<Options>(async ({ terminal, now }, { state, snapshotKey }, channel = '') => {
+        const given = snapshotKey === undefined ? {} : { snapshotKey };
+        return told(terminal, await renewChannel({ channel, state, now, ...given }));
+      }),
+    );
+}
+
+function rollbackCommand(): Command {
+  return moving(
+    newCommand(
+      'rollback',
+      'go back to a release published before, on record',
+      `${EXAMPLE} rollback stable arch/2026.10.01 --state /srv/bootseal --anchors keys/anchors`,
+    ),
+  )
+    .argument('<channel>')
+    .argument('<release>', 'NAME/VERSION, published before')
+    .requiredOption('--anchors <dir>', 'what its seals must still lead to; once for each CA', folders)
+    .action(
+      act<Options>(async ({ terminal, now }, { state, snapshotKey, anchors }, channel = '', release = '') => {
+        const given = snapshotKey === undefined ? {} : { snapshotKey };
+        return told(
+          terminal,
+          await rollbackChannel({ channel, release, state, ...anchorsOf(anchors), now, ...given }),
+        );
+      }),
+    );
+}
+
+function told(terminal: Terminal, moved: MovedChannel): number {
+  terminal.json(movedJson(moved));
+  showMoved(terminal, moved);
+  return EXIT.ok;
+}

@@ -1,0 +1,120 @@
+import type { Command } from 'commander';
+import { isoSeconds } from '../../formats/lines.ts';
+import { type MovedChannel, publish } from '../../verbs/publish.ts';
+import type { GateRow } from '../../verbs/publish-gate.ts';
+import { act, anchorsOf, folder, folders, newCommand } from '../context.ts';
+import { EXIT, statusOf } from '../exit.ts';
+import type { Cell } from '../table.ts';
+import type { Terminal } from '../terminal.ts';
+import { treeProgress } from '../tree-progress.ts';
+
+interface Options {
+  readonly channel: string;
+  readonly state: string;
+  readonly anchors: readonly string[];
+  readonly policy?: string;
+  readonly snapshotKey?: string;
+  readonly dryRun?: boolean;
+}
+
+export function publishCommand(): Command {
+  return newCommand(
+    'publish',
+    'let a sealed tree through the gate and move a channel to it',
+    'bootseal publish out/netboot --channel stable --state /srv/bootseal --anchors keys/anchors',
+  )
+    .argument('<tree>', 'a sealed tree', folder)
+    .requiredOption('--channel <name>', 'which channel shall point at it')
+    .requiredOption('--state <dir>', 'where releases and channels live; made where it does not exist')
+    .requiredOption('--anchors <dir>', 'what its seals must lead to; once for each CA', folders)
+    .option('--policy <file>', 'dates, pins, revocations and gate rules of your own (TOML)')
+    .option('--snapshot-key <dir>', 'a folder as "init" makes it; default: a key of the state’s own', folder)
+    .option('--dry-run', 'ask every gate and change nothing')
+    .action(
+      act<Options>(async ({ terminal, now }, options, tree = '') => {
+        const { channel, state, anchors, policy, snapshotKey, dryRun } = options;
+        const bar = treeProgress(terminal, `judging ${tree}`);
+        const { gates, refusal, moved, verdict } = await publish({
+          tree,
+          channel,
+          state,
+          ...anchorsOf(anchors),
+          now,
+          ...(policy === undefined ? {} : { policy }),
+          ...(snapshotKey === undefined ? {} : { snapshotKey }),
+          ...(dryRun ? { dryRun } : {}),
+          onProgress: bar.update,
+        }).finally(bar.stop);
+        const release = verdict.manifest?.release ?? tree;
+        terminal.json({
+          release,
+          published: moved !== undefined,
+          dryRun: dryRun === true,
+          refusal: refusal?.toJSON(),
+          gates: gates.map(({ refusal: no, ...row }) => ({
+            ...row,
+            passed: no === undefined,
+            refusal: no?.toJSON(),
+          })),
+          ...(moved ? movedJson(moved) : {}),
+        });
+        showGates(terminal, gates);
+        if (refusal) {
+          terminal.refused(`REFUSED: ${refusal.message} [${refusal.code}]`);
+          return statusOf(refusal);
+        }
+        if (moved) showMoved(terminal, moved);
+        else terminal.print(`${release} would be published to ${channel}.`, 'good');
+        return EXIT.ok;
+      }),
+    );
+}
+
+function showGates(terminal: Terminal, gates: readonly GateRow[]): void {
+  const answer = ({ refusal, fact }: GateRow): Cell =>
+    refusal
+      ? { text: refusal.code, style: 'bad' }
+      : fact === 'not asked'
+        ? { text: '–', style: 'dim' }
+        : { text: 'passed', style: 'good' };
+  terminal.table(
+    ['gate', 'answer', 'what was found'],
+    gates.map((row) => [
+      { text: row.gate },
+      answer(row),
+      { text: row.refusal?.message ?? row.fact, style: 'dim' },
+    ]),
+  );
+  const warned = gates.filter(({ warnings }) => warnings.length > 0);
+  if (warned.length > 0) terminal.print();
+  for (const { gate, warnings } of warned) {
+    for (const warning of warnings) terminal.print(`${gate} ${warning}.`, 'dim');
+  }
+  terminal.print();
+}
+
+export function showMoved(terminal: Terminal, { snapshot, fingerprint, madeKey }: MovedChannel): void {
+  const { channel, counter, release, serial, expires, rollbackFrom } = snapshot;
+  const back = rollbackFrom === undefined ? '' : `, back from ${rollbackFrom}`;
+  terminal.print(
+    `${channel} → ${release}, serial ${serial}${back}: snapshot ${counter}, until ${isoSeconds(expires)}.`,
+    'good',
+  );
+  const made = madeKey
+    ? 'Made a snapshot key; tell it to whoever follows this channel'
+    : 'Signed by the snapshot key';
+  terminal.print(`${made}: sha256 ${fingerprint}`);
+}
+
+export function movedJson({ snapshot, fingerprint, madeKey }: MovedChannel): object {
+  return {
+    snapshot: {
+      ...snapshot,
+      issued: isoSeconds(snapshot.issued),
+      expires: isoSeconds(snapshot.expires),
+      bestBefore: isoSeconds(snapshot.bestBefore),
+    },
+    snapshotKey: fingerprint,
+    madeKey,
+  };
+}

@@ -1,0 +1,98 @@
+import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { explain, removeTemporaries, syncDirectory } from '../release/atomic-file.ts';
+import { Refusal } from '../release/refusal.ts';
+
+/** A STATE folder (DESIGN §9), opened by its one writer at a time. */
+export interface State {
+  readonly folder: string;
+  /** Lets the next writer in. */
+  release(): Promise<void>;
+}
+
+const FOLDERS = ['objects/sha256', 'releases', 'channels', 'quarantine', 'log'] as const;
+
+/**
+ * Opens a state folder for writing; makes it where it does not exist. One writer at a time: two publishers
+ * would each judge a serial that the other is about to change.
+ *
+ * @throws Refusal `unreachable` where another process is writing; a WriteError.
+ */
+export async function openState(folder: string): Promise<State> {
+  try {
+    for (const name of FOLDERS) await mkdir(join(folder, name), { recursive: true });
+  } catch (error) {
+    throw explain(error, folder);
+  }
+  const lock = join(folder, 'lock');
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      const handle = await open(lock, 'wx', 0o644);
+      await handle.writeFile(`${process.pid}\n`);
+      await handle.close();
+      break;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw explain(error, lock);
+      const holder = Number.parseInt(await readFile(lock, 'utf8').catch(() => ''), 10);
+      if (attempt > 0 || isAlive(holder)) {
+        throw new Refusal(
+          'unreachable',
+          `Process ${holder} is writing to ${folder}; try again when it has ended.`,
+          {
+            path: folder,
+            process: holder,
+          },
+        );
+      }
+      // Its holder was killed; what it left unfinished has temporary names.
+      await rm(lock, { force: true });
+    }
+  }
+  await removeTemporaries(folder);
+  return { folder, release: () => rm(lock, { force: true }) };
+}
+
+function isAlive(pid: number): boolean {
+  if (!Number.isInteger(pid) || pid <= 0) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+/** One line of the log of what happened to a state folder. */
+export interface Act {
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly act: 'publish' | 'refuse' | 'renew' | 'rollback';
+  readonly channel: string;
+  readonly release: string;
+  readonly counter?: number;
+  readonly refusal?: Refusal;
+}
+
+/** Appends to `log/acts.jsonl`; durable when it resolves. */
+export async function recordAct(folder: string, { time, refusal, ...rest }: Act): Promise<void> {
+  const line = {
+    time: new Date(time).toISOString(),
+    ...rest,
+    ...(refusal ? { refusal: refusal.toJSON() } : {}),
+  };
+  const path = join(folder, 'log', 'acts.jsonl');
+  const handle = await open(path, 'a', 0o644);
+  try {
+    await handle.appendFile(`${JSON.stringify(line)}\n`);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await syncDirectory(join(folder, 'log'));
+}
+
+/** Names in a folder of the state, sorted, temporaries left out. */
+export async function stateNames(folder: string, ...parts: string[]): Promise<string[]> {
+  const names = await readdir(join(folder, ...parts)).catch(() => []);
+  return names.filter((name) => !name.startsWith('.')).sort();
+}

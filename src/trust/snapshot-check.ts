@@ -1,0 +1,76 @@
+import { decodeSnapshot, type Snapshot } from '../formats/snapshot.ts';
+import type { Certificate } from '../formats/x509.ts';
+import { bytesContent } from '../release/measure.ts';
+import { Refusal } from '../release/refusal.ts';
+import { decodeOr } from './check.ts';
+import { cmsCheck } from './cms-check.ts';
+import { day, type Policy } from './policy.ts';
+import { verify } from './verify.ts';
+
+/** What a reader of a channel already knows of it. */
+export interface KnownSnapshot {
+  readonly counter: number;
+  /** SHA-256 of the manifest it named. */
+  readonly manifest: string;
+}
+
+/**
+ * Verifies a channel's snapshot. It is signed by exactly one key, which can sign nothing that boots; it is of
+ * the channel that was asked for; it has not expired; and its counter has not gone back.
+ *
+ * @param signer the snapshot key's certificate; several while one key takes another's place.
+ * @param known the last snapshot that this reader accepted; undefined: it has seen none, so an older one that
+ *   has not expired cannot be told from the newest.
+ * @throws Refusal `stale`, `rolled-back`, `mixed-releases` and what a signature may be refused for.
+ */
+export async function verifySnapshot(
+  channel: string,
+  bytes: Uint8Array,
+  seal: Uint8Array,
+  signer: Certificate | readonly Certificate[],
+  policy: Policy,
+  now: number,
+  known?: KnownSnapshot,
+): Promise<Snapshot> {
+  const what = `the snapshot of ${channel}`;
+  const signers = 'raw' in signer ? [signer] : signer;
+  // 1. By the snapshot key. Were it a key that may sign code, whoever moves channels could also make releases.
+  if (signers.some(({ extKeyUsage }) => extKeyUsage?.length)) {
+    throw new Refusal('wrong-purpose', `The key for ${what} may sign other things than snapshots.`, {
+      channel,
+    });
+  }
+  const rules = { signers, roots: signers, purpose: 'any', margin: 0 } as const;
+  await verify(what, bytesContent(bytes), [cmsCheck(what, seal, rules, policy, now)]);
+  // 2. Of this channel: a snapshot of "testing" says nothing about "stable".
+  const snapshot = decodeOr(what, () => decodeSnapshot(bytes));
+  if (snapshot.channel !== channel) {
+    throw new Refusal(
+      'mixed-releases',
+      `A snapshot of ${snapshot.channel} stands in the place of ${channel}.`,
+      {
+        channel: snapshot.channel,
+      },
+    );
+  }
+  // 3. Fresh.
+  if (now > snapshot.expires) {
+    throw new Refusal('stale', `The snapshot of ${channel} expired on ${day(snapshot.expires)}.`, {
+      expires: day(snapshot.expires),
+    });
+  }
+  // 4. Not older than what was seen, and one counter names one release.
+  if (known && snapshot.counter < known.counter) {
+    throw new Refusal(
+      'rolled-back',
+      `The snapshot of ${channel} has counter ${snapshot.counter}; ${known.counter} was seen before.`,
+      { counter: snapshot.counter, known: known.counter },
+    );
+  }
+  if (known && snapshot.counter === known.counter && snapshot.manifest !== known.manifest) {
+    throw new Refusal('mixed-releases', `Two snapshots of ${channel} have counter ${snapshot.counter}.`, {
+      counter: snapshot.counter,
+    });
+  }
+  return snapshot;
+}

@@ -1,0 +1,118 @@
+import { EarlyKeys } from '../client/early/keys.ts';
+import { enforceManifest, readPolicyFloor } from '../client/early/manifest.ts';
+import { archisoParameters } from '../client/early/parameters.ts';
+import { readInitramfs } from '../client/initramfs.ts';
+import type { InitramfsTree } from '../client/initramfs-tree.ts';
+import type { Transport } from '../client/transport.ts';
+import { type GrubBoot, grubBoot } from '../formats/grub-boot.ts';
+import { decodeDetachedOpenpgp } from '../formats/openpgp-signature.ts';
+import { bytesContent, streamContent } from '../release/measure.ts';
+import { Refusal } from '../release/refusal.ts';
+import { RECORD, SEAL } from '../release/seal-names.ts';
+import { openpgpCheck } from '../trust/openpgp-check.ts';
+import { verify } from '../trust/verify.ts';
+import type { Offer } from './clients.ts';
+
+/** GRUB as a client: what its configuration opens, and nothing that another loader found out. */
+
+export const GRUB_WARNINGS = [
+  'knows no expiry, no roles and no file names: any file that the key signed fits anywhere',
+] as const;
+
+const MAX_SEAL = 64 * 1024;
+const MAX_CONFIG = 1024 * 1024;
+const MAX_INITRD = 1024 ** 3;
+const MAX_FILE = 4 * 1024 ** 3;
+
+/** GRUB verifies every file it opens: its configuration, then the kernel and initrds that this one names. */
+export async function runGrub(offer: Offer): Promise<GrubBoot> {
+  const url = `${offer.base}/${RECORD.grubCfg}`;
+  const check = await grubCheck(offer, url, RECORD.grubCfg);
+  const config = await collect(offer.transport, url, RECORD.grubCfg, MAX_CONFIG);
+  await verify(RECORD.grubCfg, bytesContent(config), [check]);
+  const boot = grubBoot(config, grubVariables(offer));
+  if (!boot)
+    throw new Refusal('no-verdict', `${RECORD.grubCfg} boots nothing that can be told beforehand.`, {});
+  for (const path of [boot.kernel, ...boot.initrds]) {
+    const name = path.replace(/^\/(releases\/[^/]+\/[^/]+\/)?/, '');
+    const file = offer.base + path;
+    const check = await grubCheck(offer, file, name);
+    const { body } = await offer.transport.fetch(file);
+    await verify(name, streamContent(body, name, MAX_FILE), [check]);
+  }
+  return boot;
+}
+
+/** Throws unless early userspace, started by GRUB, would hold GRUB's own command line against its manifest. */
+export async function demandGrubBound(offer: Offer): Promise<void> {
+  const { transport, base, policy, now } = offer;
+  const boot = await runGrub(offer);
+  const initramfs = await fetchInitramfs(
+    transport,
+    boot.initrds.map((path) => base + path),
+  );
+  const server = archisoParameters(boot.cmdline, 'x86_64').httpServer ?? `${base}/`;
+  const enforced = await enforceManifest({
+    cmdline: boot.cmdline,
+    arch: 'x86_64',
+    floor: readPolicyFloor(initramfs),
+    keys: new EarlyKeys(initramfs),
+    policy,
+    now,
+    fetch: (name, limit) => collect(transport, server + name, name, limit),
+  });
+  if (enforced) return;
+  throw new Refusal('no-verdict', 'No manifest binds what GRUB boots to one release.', {});
+}
+
+/** Fetches initrds, unverified, and reads what early userspace looks for in them. */
+export async function fetchInitramfs(transport: Transport, urls: readonly string[]): Promise<InitramfsTree> {
+  const names = urls.map((url) => url.slice(url.lastIndexOf('/') + 1));
+  const parts: Uint8Array[] = [];
+  for (const [index, url] of urls.entries()) {
+    parts.push(await collect(transport, url, names[index] ?? url, MAX_INITRD));
+  }
+  return readInitramfs(parts, { keep: EarlyKeys.keep, names });
+}
+
+async function grubCheck({ anchors, policy, now, transport }: Offer, url: string, name: string) {
+  const seal = name + SEAL.openpgp;
+  const bytes = await collect(transport, url + SEAL.openpgp, seal, MAX_SEAL);
+  return openpgpCheck(seal, bytes, anchors.openpgp, policy, signedAt(bytes) ?? now, 'grub');
+}
+
+/** GRUB has no clock to judge by: to it every signature is of today. */
+function signedAt(seal: Uint8Array): number | undefined {
+  try {
+    return decodeDetachedOpenpgp(seal)[0]?.created;
+  } catch {
+    // What cannot be read is refused by the check, by name.
+    return undefined;
+  }
+}
+
+/** What GRUB knows of its network, for the machine that `runClients` emulates. */
+function grubVariables({ base }: Offer): ReadonlyMap<string, string> {
+  const { hostname } = new URL(base);
+  const mac = ['52', '54', '00', '12', '34', '56'];
+  return new Map([
+    ['net_default_server', hostname],
+    ['pxe_default_server', hostname],
+    ['net_default_mac', mac.join(':')],
+    ...mac.map((octet, index): [string, string] => [`m${index + 1}`, octet]),
+  ]);
+}
+
+async function collect(transport: Transport, url: string, name: string, limit: number): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  for await (const piece of (await transport.fetch(url)).body) {
+    size += piece.length;
+    if (size > limit)
+      throw new Refusal('too-large', `${name} is longer than ${limit} octets, and may not be.`, {
+        path: name,
+      });
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces);
+}

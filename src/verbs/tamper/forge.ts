@@ -1,0 +1,162 @@
+import { type KeyObject, randomBytes, sign } from 'node:crypto';
+import { encodeDetachedCms, type SignerInfo } from '../../formats/cms.ts';
+import {
+  contextTag,
+  der,
+  derNull,
+  derOid,
+  derSequence,
+  derSetOf,
+  derUnsigned,
+  openDer,
+  TAG,
+} from '../../formats/der.ts';
+import { type HashName, hashOid, OID } from '../../formats/oids.ts';
+import { encodePacket } from '../../formats/openpgp-packet.ts';
+import {
+  documentSignatureFields,
+  encodeSignature,
+  signatureTrailer,
+} from '../../formats/openpgp-signature.ts';
+import { signRsaDigest } from '../../formats/pkcs1.ts';
+import { type Certificate, decodeCertificate } from '../../formats/x509.ts';
+import type { Content } from '../../release/measure.ts';
+import { issueCertificate } from '../../signing/certificate.ts';
+import type { CertifiedKey } from '../../signing/key-folder.ts';
+import type { OpenpgpSecret } from '../../signing/openpgp-keys.ts';
+import { readProfile } from '../../signing/profiles.ts';
+import { keySigner } from '../../signing/signer.ts';
+
+/** Seals as an attacker makes them: well formed, by the wrong key, or in a form that we never write. */
+
+/** A detached CMS of the form that ours have. */
+export async function sealCms(
+  content: Content,
+  key: CertifiedKey,
+  chain: readonly Certificate[] = [],
+): Promise<Uint8Array> {
+  return encodeDetachedCms(
+    await signerInfo(content, key),
+    chain.map(({ raw }) => raw),
+  );
+}
+
+export async function signerInfo(content: Content, key: CertifiedKey): Promise<SignerInfo> {
+  const signer = keySigner(key, []);
+  const { answers } = await content.measure([signer.question]);
+  return signer.sign(answers[0] ?? false);
+}
+
+/** A detached CMS by an RSA key over a digest of yesterday. */
+export async function sealSha1Cms(
+  content: Content,
+  { certificate, privateKey }: CertifiedKey,
+  chain: readonly Certificate[] = [],
+): Promise<Uint8Array> {
+  const { answers } = await content.measure([{ kind: 'digest', hash: 'sha1' }]);
+  const { issuer, serialNumber } = certificate;
+  const signature = signRsaDigest(privateKey, 'sha1', answers[0] as Uint8Array);
+  return encodeDetachedCms(
+    { issuer, serialNumber, hash: 'sha1', key: 'rsa', signature },
+    chain.map(({ raw }) => raw),
+  );
+}
+
+/** CMS with several signers, or with its content inside, which our own encoder never writes. */
+export function encodeAnyCms(
+  signers: readonly SignerInfo[],
+  certificates: readonly Certificate[],
+  inside?: Uint8Array,
+): Uint8Array {
+  const digest = (hash: HashName) => derSequence(derOid(hashOid(hash)));
+  const one = Uint8Array.of(TAG.integer, 1, 1);
+  const infos = signers.map(({ issuer, serialNumber, hash, key, signature }) =>
+    derSequence(
+      one,
+      derSequence(issuer, derUnsigned(serialNumber)),
+      digest(hash),
+      key === 'rsa'
+        ? derSequence(derOid(OID.rsaEncryption), derNull())
+        : derSequence(derOid(OID.ecdsaWithSha256)),
+      der(TAG.octetString, signature),
+    ),
+  );
+  const content = inside ? [der(contextTag(0, true), der(TAG.octetString, inside))] : [];
+  const raw = certificates.map((certificate) => certificate.raw).toSorted(Buffer.compare);
+  const data = derSequence(
+    one,
+    derSetOf(...[...new Set(signers.map(({ hash }) => hash))].map(digest)),
+    derSequence(derOid(OID.data), ...content),
+    ...(raw.length > 0 ? [der(contextTag(0, true), ...raw)] : []),
+    derSetOf(...infos),
+  );
+  return derSequence(derOid(OID.signedData), der(contextTag(0, true), data));
+}
+
+export interface LeafWish {
+  readonly commonName: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+/** A leaf of a CA, with a key that is already there. */
+export function issueLeaf(
+  ca: CertifiedKey,
+  publicKey: KeyObject,
+  privateKey: KeyObject,
+  wish: LeafWish,
+): CertifiedKey {
+  const raw = issueCertificate({
+    profile: readProfile('release'),
+    publicKey,
+    commonName: wish.commonName,
+    notBefore: Math.floor(wish.notBefore / 1000) * 1000,
+    notAfter: Math.floor(wish.notAfter / 1000) * 1000,
+    serial: randomBytes(16),
+    issuer: ca.certificate,
+    issuerKey: ca.privateKey,
+  });
+  return { certificate: decodeCertificate(raw), privateKey };
+}
+
+/** The same leaf for a TLS server: its CA signs it once more, with another extended key usage. */
+export function asTlsServer({ certificate, privateKey }: CertifiedKey, ca: CertifiedKey): CertifiedKey {
+  const tbs = Buffer.from(certificate.tbs);
+  const codeSigning = Buffer.from(derOid(OID.codeSigning));
+  tbs.set(derOid(OID.serverAuth), tbs.indexOf(codeSigning));
+  const cursor = openDer(certificate.raw, TAG.sequence, 'Certificate');
+  cursor.next(TAG.sequence);
+  const algorithm = cursor.next(TAG.sequence).raw;
+  const signature = sign('sha256', tbs, ca.privateKey);
+  const raw = derSequence(tbs, algorithm, der(TAG.bitString, Uint8Array.of(0), signature));
+  return { certificate: decodeCertificate(raw), privateKey };
+}
+
+/** A detached OpenPGP signature. SHA-1 is what gpg still takes. */
+export async function sealOpenpgp(
+  content: Content,
+  { key, privateKey }: OpenpgpSecret,
+  created: number,
+  hash: 'sha512' | 'sha1' = 'sha512',
+): Promise<Uint8Array> {
+  const fields = Buffer.from(documentSignatureFields(key.fingerprint, Math.max(created, key.created)));
+  if (hash === 'sha1') fields[3] = 2;
+  const { answers } = await content.measure([{ kind: 'digest', hash, suffix: signatureTrailer(fields) }]);
+  const digest = answers[0] as Uint8Array;
+  return encodeSignature(fields, key.keyId, digest, signRsaDigest(privateKey, hash, digest));
+}
+
+/** One-pass signature, literal data, signature: `gpg --verify` looks at the message inside, never at the file. */
+export function opaqueMessage(inside: Uint8Array, seal: Uint8Array, { key }: OpenpgpSecret): Uint8Array {
+  const onePass = Buffer.concat([
+    Uint8Array.of(3, 0, 10, 1),
+    Buffer.from(key.keyId, 'hex'),
+    Uint8Array.of(1),
+  ]);
+  const literal = Buffer.concat([Uint8Array.of(0x62, 0, 0, 0, 0, 0), inside]);
+  return Buffer.concat([encodePacket(ONE_PASS, onePass), encodePacket(LITERAL, literal), seal]);
+}
+
+/** RFC 9580 §5. */
+const ONE_PASS = 4;
+const LITERAL = 11;

@@ -1,0 +1,329 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { chmod, mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { type LayoutOptions, recogniseTree } from '../../src/release/layout.ts';
+import type { RefusalCode } from '../../src/release/refusal.ts';
+import { temporaryFolder } from '../fixtures/folder.ts';
+import { INITRD, KERNEL, ROOTFS, writeTree } from '../fixtures/release.ts';
+import { asNobody } from './nobody.ts';
+
+const folder = await temporaryFolder();
+let trees = 0;
+const newTree = (files: Record<string, string>) => writeTree(join(folder, String(trees++)), files);
+
+const ARCH = {
+  'arch/version': '2026.11.01\n',
+  [KERNEL]: 'kernel',
+  'arch/boot/intel-ucode.img': 'intel',
+  'arch/boot/amd-ucode.img': 'amd',
+  [INITRD]: 'initramfs',
+  [ROOTFS]: 'root image',
+};
+const PLAIN = { vmlinuz: 'kernel', 'initrd.img': 'initrd', 'root.img': 'root image' };
+const FLAGS = { release: 'school/2026.11.01', kernel: 'vmlinuz' };
+const TOML = 'release = "school/2026.11.01"\nkernel = "vmlinuz"\n';
+
+describe('an Arch tree', () => {
+  it('is recognised with its release, its files in load order, and its command line', async () => {
+    assert.deepEqual(await recogniseTree(await newTree(ARCH)), {
+      family: 'arch',
+      release: 'arch/2026.11.01',
+      arch: 'x86_64',
+      artifacts: [
+        { role: 'kernel', path: KERNEL, size: 6 },
+        { role: 'initrd', path: 'arch/boot/amd-ucode.img', size: 3 },
+        { role: 'initrd', path: 'arch/boot/intel-ucode.img', size: 5 },
+        { role: 'initrd', path: INITRD, size: 9 },
+        { role: 'rootfs', path: ROOTFS, size: 10 },
+      ],
+      cmdline: ['archisobasedir=arch', 'checksum=y', 'verify=y', 'cms_verify=y'],
+      free: [
+        { name: 'ip', type: 'dhcp' },
+        { name: 'BOOTIF', type: 'mac' },
+        { name: 'archiso_http_srv', type: 'url' },
+      ],
+    });
+  });
+
+  it('may have another install folder, architecture and image format', async () => {
+    const tree = await newTree({
+      'gigos/version': '7',
+      'gigos/boot/i686/vmlinuz-linux-zen': 'kernel',
+      'gigos/boot/i686/initramfs-linux-zen.img': 'initramfs',
+      'gigos/i686/airootfs.erofs': 'root image',
+    });
+    const layout = await recogniseTree(tree);
+    assert.equal(layout.release, 'gigos/7');
+    assert.equal(layout.arch, 'i686');
+    assert.equal(layout.cmdline[0], 'archisobasedir=gigos');
+    assert.equal(layout.artifacts.at(-1)?.path, 'gigos/i686/airootfs.erofs');
+  });
+
+  it('is overruled by what the operator says', async () => {
+    const options = { release: 'school/5', cmdline: ' quiet  copytoram=y ' };
+    const layout = await recogniseTree(await newTree(ARCH), options);
+    assert.equal(layout.release, 'school/5');
+    assert.deepEqual(layout.cmdline, ['quiet', 'copytoram=y']);
+  });
+
+  it('that is sealed already is recognised as before', async () => {
+    const sealed = {
+      ...ARCH,
+      [`${KERNEL}.ipxe.sig`]: 'seal',
+      [`${INITRD}.sig`]: 'seal',
+      'boot.ipxe': 'script',
+    };
+    const layout = await recogniseTree(await newTree(sealed));
+    assert.equal(layout.artifacts.length, 5);
+  });
+});
+
+describe('a plain tree', () => {
+  it('is told by flags alone', async () => {
+    const options = {
+      ...FLAGS,
+      initrds: ['initrd.img'],
+      rootfs: 'root.img',
+      arch: 'aarch64',
+      cmdline: 'quiet',
+    };
+    const layout = await recogniseTree(await newTree(PLAIN), options);
+    assert.equal(layout.family, 'plain');
+    assert.equal(layout.arch, 'aarch64');
+    assert.deepEqual(layout.cmdline, ['quiet']);
+    assert.deepEqual(
+      layout.artifacts.map(({ role, path }) => `${role} ${path}`),
+      ['kernel vmlinuz', 'initrd initrd.img', 'rootfs root.img'],
+    );
+  });
+
+  it('is told by the small file in it', async () => {
+    const toml = `${TOML}initrd = ["initrd.img"]\nrootfs = "root.img"\ncmdline = "quiet  ro"\nfree = ["ip ipv4"]\n`;
+    const layout = await recogniseTree(await newTree({ ...PLAIN, 'bootseal.toml': toml }));
+    assert.equal(layout.release, 'school/2026.11.01');
+    assert.equal(layout.arch, 'x86_64');
+    assert.deepEqual(layout.cmdline, ['quiet', 'ro']);
+    assert.deepEqual(layout.free, [{ name: 'ip', type: 'ipv4' }]);
+    assert.deepEqual(
+      layout.artifacts.map(({ path }) => path),
+      ['vmlinuz', 'initrd.img', 'root.img'],
+    );
+  });
+
+  it('needs no more than a kernel', async () => {
+    const layout = await recogniseTree(await newTree({ ...PLAIN, 'bootseal.toml': TOML }));
+    assert.deepEqual(layout.artifacts, [{ role: 'kernel', path: 'vmlinuz', size: 6 }]);
+  });
+
+  it('takes a flag before its file', async () => {
+    const tree = await newTree({ ...PLAIN, 'bootseal.toml': TOML });
+    const layout = await recogniseTree(tree, { kernel: 'root.img', release: 'school/2' });
+    assert.equal(layout.release, 'school/2');
+    assert.deepEqual(layout.artifacts, [{ role: 'kernel', path: 'root.img', size: 10 }]);
+  });
+});
+
+interface Unfit {
+  readonly name: string;
+  readonly files: Record<string, string>;
+  readonly options?: LayoutOptions;
+  readonly spoil?: (tree: string) => Promise<unknown>;
+  readonly code: RefusalCode;
+  readonly says: RegExp;
+}
+
+const without = (...names: string[]) =>
+  Object.fromEntries(Object.entries(ARCH).filter(([name]) => !names.includes(name)));
+const elsewhere = join(folder, 'elsewhere');
+await writeFile(elsewhere, 'out of the tree');
+
+const UNFIT: readonly Unfit[] = [
+  { name: 'an empty tree', files: {}, code: 'absent', says: /is empty: there is nothing to seal/ },
+  {
+    name: 'a tree of nothing known',
+    files: { readme: 'x' },
+    code: 'absent',
+    says: /neither an Arch netboot tree .* --kernel/,
+  },
+  { name: 'no kernel', files: without(KERNEL), code: 'absent', says: /holds no kernel \(arch\/boot/ },
+  { name: 'no initramfs', files: without(INITRD), code: 'absent', says: /holds no initramfs/ },
+  { name: 'no root image', files: without(ROOTFS), code: 'absent', says: /holds no root image/ },
+  {
+    name: 'two kernels',
+    files: { ...ARCH, 'arch/boot/x86_64/vmlinuz-linux-lts': 'x' },
+    code: 'malformed',
+    says: /two kernels, vmlinuz-linux and vmlinuz-linux-lts; .*--kernel, --initrd and --rootfs/,
+  },
+  {
+    name: 'two root images',
+    files: { ...ARCH, 'arch/x86_64/airootfs.erofs': 'x' },
+    code: 'malformed',
+    says: /two root images/,
+  },
+  {
+    name: 'two install folders',
+    files: { ...ARCH, 'other/boot/x': 'x' },
+    code: 'malformed',
+    says: /two trees, arch and other/,
+  },
+  {
+    name: 'a tree that does not say which release it is',
+    files: without('arch/version'),
+    code: 'malformed',
+    says: /name it with --release NAME\/VERSION/,
+  },
+  {
+    name: 'a release that is no name',
+    files: ARCH,
+    options: { release: '../up' },
+    code: 'malformed',
+    says: /"\.\.\/up" is no release id/,
+  },
+  {
+    name: 'a version of two lines',
+    files: { ...ARCH, 'arch/version': '1\n2' },
+    code: 'malformed',
+    says: /is no release id/,
+  },
+  {
+    name: 'a root image of no octets',
+    files: { ...ARCH, [ROOTFS]: '' },
+    code: 'malformed',
+    says: /is empty/,
+  },
+  { name: 'a kernel of no octets', files: { ...ARCH, [KERNEL]: '' }, code: 'malformed', says: /is empty/ },
+  {
+    name: 'a root image that is a folder',
+    files: { ...without(ROOTFS), [`${ROOTFS}/file`]: 'x' },
+    code: 'unsafe-path',
+    says: /airootfs\.sfs is a folder/,
+  },
+  {
+    name: 'a root image that is a FIFO',
+    files: ARCH,
+    spoil: async (tree) => {
+      await rm(join(tree, ROOTFS));
+      execFileSync('mkfifo', [join(tree, ROOTFS)]);
+    },
+    code: 'unsafe-path',
+    says: /airootfs\.sfs is a FIFO/,
+  },
+  {
+    name: 'a root image that is a link out of the tree',
+    files: ARCH,
+    spoil: async (tree) => {
+      await rm(join(tree, ROOTFS));
+      await symlink(elsewhere, join(tree, ROOTFS));
+    },
+    code: 'unsafe-path',
+    says: /symbolic link \(arch\/x86_64\/airootfs\.sfs\)/,
+  },
+  {
+    name: 'an initramfs that is a dangling link',
+    files: ARCH,
+    spoil: async (tree) => {
+      await rm(join(tree, INITRD));
+      await symlink('nowhere', join(tree, INITRD));
+    },
+    code: 'unsafe-path',
+    says: /symbolic link/,
+  },
+  {
+    name: 'a folder that is a link',
+    files: ARCH,
+    spoil: async (tree) => {
+      await rename(join(tree, 'arch/x86_64'), join(tree, 'moved'));
+      await symlink('../moved', join(tree, 'arch/x86_64'));
+    },
+    code: 'unsafe-path',
+    says: /symbolic link \(arch\/x86_64\)/,
+  },
+  {
+    name: 'a folder that may not be read',
+    files: ARCH,
+    spoil: (tree) => chmod(join(tree, 'arch/boot/x86_64'), 0o000),
+    code: 'absent',
+    says: /arch\/boot\/x86_64 cannot be read: EACCES/,
+  },
+  {
+    name: 'a flag that names a missing file',
+    files: PLAIN,
+    options: { ...FLAGS, initrds: ['none.img'] },
+    code: 'absent',
+    says: /initrd none\.img is missing/,
+  },
+  {
+    name: 'a flag that leads out of the tree',
+    files: PLAIN,
+    options: { ...FLAGS, kernel: '../elsewhere' },
+    code: 'unsafe-path',
+    says: /"\.\.\/elsewhere" is no path for a kernel/,
+  },
+  {
+    name: 'an absolute path',
+    files: PLAIN,
+    options: { ...FLAGS, rootfs: elsewhere },
+    code: 'unsafe-path',
+    says: /is no path for a rootfs/,
+  },
+  {
+    name: 'a path below a file',
+    files: PLAIN,
+    options: { ...FLAGS, rootfs: 'vmlinuz/root' },
+    code: 'unsafe-path',
+    says: /lies below vmlinuz, which is not a folder/,
+  },
+  {
+    name: 'one file in two roles',
+    files: PLAIN,
+    options: { ...FLAGS, initrds: ['vmlinuz'] },
+    code: 'malformed',
+    says: /vmlinuz is named twice/,
+  },
+  {
+    name: 'a command line that a shell would run',
+    files: PLAIN,
+    options: { ...FLAGS, cmdline: 'quiet x=$(id)' },
+    code: 'malformed',
+    says: /"x=\$\(id\)", which is not allowed/,
+  },
+  ...[
+    ['is not TOML', 'kernel =', /is not TOML/],
+    ['names no kernel', 'release = "a/1"', /bootseal\.toml: kernel/],
+    ['has an unknown key', `${TOML}kernal = "x"`, /bootseal\.toml.*kernal/],
+    ['frees a parameter of no known type', `${TOML}free = ["x shell"]`, /bootseal\.toml: free\.0/],
+  ].map(([name, toml, says]) => ({
+    name: `a small file that ${name}`,
+    files: { ...PLAIN, 'bootseal.toml': String(toml) },
+    code: 'malformed' as const,
+    says: says as RegExp,
+  })),
+];
+
+describe('refused', () => {
+  for (const { name, files, options, spoil, code, says } of UNFIT) {
+    it(name, async () => {
+      const tree = await newTree(files);
+      await mkdir(tree, { recursive: true });
+      await spoil?.(tree);
+      await asNobody(folder, () =>
+        assert.rejects(recogniseTree(tree, options), { name: 'Refusal', code, message: says }),
+      );
+      // One sentence, for people: no second line, a full stop at its end.
+      await asNobody(folder, () => assert.rejects(recogniseTree(tree, options), { message: /^[^\n]+\.$/ }));
+    });
+  }
+
+  it('a tree that does not exist', async () => {
+    await assert.rejects(recogniseTree(join(folder, 'none')), {
+      code: 'absent',
+      message: /There is no folder/,
+    });
+  });
+
+  it('a tree that is a file', async () => {
+    await assert.rejects(recogniseTree(elsewhere), { code: 'unsafe-path', message: /is not a folder/ });
+  });
+});
