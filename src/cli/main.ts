@@ -1,18 +1,6 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { bootCommand } from './commands/boot.ts';
-import { channelCommand } from './commands/channel.ts';
-import { demoCommand } from './commands/demo.ts';
-import { initCommand } from './commands/init.ts';
-import { keyringCommand } from './commands/keyring.ts';
-import { keysCommand } from './commands/keys.ts';
-import { loadersCommand } from './commands/loaders.ts';
-import { publishCommand } from './commands/publish.ts';
-import { sealCommand } from './commands/seal.ts';
-import { serveCommand } from './commands/serve.ts';
-import { tamperCommand } from './commands/tamper.ts';
-import { verifyCommand } from './commands/verify.ts';
 import { EXIT } from './exit.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
@@ -23,21 +11,26 @@ const program = new Command('bootseal')
   .description('Netboot with verified chain loading: seal a release, serve it, prove what a machine runs.')
   .version(version)
   .showHelpAfterError('(--help tells more)');
-for (const command of [
-  initCommand(),
-  sealCommand(),
-  verifyCommand(),
-  tamperCommand(),
-  publishCommand(),
-  channelCommand(),
-  serveCommand(),
-  bootCommand(),
-  loadersCommand(),
-  keyringCommand(),
-  keysCommand(),
-  demoCommand(),
-]) {
-  program.addCommand(command);
+/** In the order of the help. Each is loaded when it is called: a command that signs nothing waits for no signer. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  init: async () => (await import('./commands/init.ts')).initCommand(),
+  seal: async () => (await import('./commands/seal.ts')).sealCommand(),
+  verify: async () => (await import('./commands/verify.ts')).verifyCommand(),
+  tamper: async () => (await import('./commands/tamper.ts')).tamperCommand(),
+  publish: async () => (await import('./commands/publish.ts')).publishCommand(),
+  channel: async () => (await import('./commands/channel.ts')).channelCommand(),
+  serve: async () => (await import('./commands/serve.ts')).serveCommand(),
+  boot: async () => (await import('./commands/boot.ts')).bootCommand(),
+  loaders: async () => (await import('./commands/loaders.ts')).loadersCommand(),
+  keyring: async () => (await import('./commands/keyring.ts')).keyringCommand(),
+  keys: async () => (await import('./commands/keys.ts')).keysCommand(),
+  demo: async () => (await import('./commands/demo.ts')).demoCommand(),
+};
+const called = process.argv[2] ?? '';
+const names = Object.hasOwn(COMMANDS, called) ? [called] : Object.keys(COMMANDS);
+for (const name of names) {
+  const command = await COMMANDS[name]?.();
+  if (command) program.addCommand(command);
 }
 
 // Commander ends the process itself on a wrong flag, with 1; a usage error is 2 here.
