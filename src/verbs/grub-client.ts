@@ -30,7 +30,7 @@ export async function runGrub(offer: Offer): Promise<GrubBoot> {
   const check = await grubCheck(offer, url, RECORD.grubCfg);
   const config = await collect(offer.transport, url, RECORD.grubCfg, MAX_CONFIG);
   await verify(RECORD.grubCfg, bytesContent(config), [check]);
-  const boot = grubBoot(config, grubVariables(offer));
+  const boot = grubBoot(config, grubVariables(offer.base));
   if (!boot)
     throw new Refusal('no-verdict', `${RECORD.grubCfg} boots nothing that can be told beforehand.`, {});
   for (const path of [boot.kernel, ...boot.initrds]) {
@@ -92,7 +92,7 @@ function signedAt(seal: Uint8Array): number | undefined {
 }
 
 /** What GRUB knows of its network, for the machine that `runClients` emulates. */
-function grubVariables({ base }: Offer): ReadonlyMap<string, string> {
+export function grubVariables(base: string): ReadonlyMap<string, string> {
   const { hostname } = new URL(base);
   const mac = ['52', '54', '00', '12', '34', '56'];
   return new Map([

@@ -4,6 +4,7 @@ import { otherCaOf, RECORD } from '../release/seal-names.ts';
 import { readAnchorFolder } from '../store/anchor-folder.ts';
 import { type TreeVerdict, type VerifyTreeOptions, verifyTree } from '../store/verify-tree.ts';
 import { type Anchors, anchorId } from '../trust/anchors.ts';
+import { refusedLine } from './script-lines.ts';
 
 export interface JudgedTree extends TreeVerdict {
   /** What the linter has against the boot scripts. */
@@ -58,8 +59,9 @@ export function demandAllAnchors(folder: string, anchors: Anchors): void {
 }
 
 /**
- * What `verify`, `serve` and `publish` ask of a tree before anything else: every seal of every file, and a
- * boot script whose properties the linter has proven. A refusal is part of the answer.
+ * What `verify`, `serve` and `publish` ask of a tree before anything else: every seal of every file, and boot scripts
+ * whose properties the linter has proven, and whose command lines are the manifest's. A refusal is part of the
+ * answer.
  */
 export async function judgeTree(
   tree: string,
@@ -80,5 +82,7 @@ export async function judgeTree(
       line: first.line,
       rule: first.rule,
     });
-  return { ...verdict, lint, refusal: verdict.refusal ?? unsafe };
+  const { manifest, manifestSha256, small } = verdict;
+  const line = manifest && refusedLine(small, manifest, manifestSha256);
+  return { ...verdict, lint, refusal: verdict.refusal ?? unsafe ?? line };
 }

@@ -71,7 +71,7 @@ const HEADINGS: Readonly<Record<Column, string>> = {
 
 function explained(column: Column): string {
   if (column === 'tree')
-    return 'what verify, serve and publish ask of a tree: every seal, every digest, the linter';
+    return 'what verify, serve and publish ask of a tree: every seal, every digest, the linter, the command lines';
   if (column === 'snapshot') return 'whoever reads the snapshot of a channel';
   return CLIENT_SUMMARY[column];
 }
