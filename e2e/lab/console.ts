@@ -59,13 +59,16 @@ export class ConsoleText {
   }
 }
 
-/** Where the milestone first ends at or after `from`; -1 where it does not occur. */
+/**
+ * Where the milestone first ends at or after `from`; -1 where it does not occur. Text is found also where the
+ * screen broke it: a firmware that is busy now and then moves the cursor in the middle of a word.
+ */
 export function findMilestone(text: string, milestone: Milestone, from = 0): number {
-  if (typeof milestone === 'string') {
-    const at = text.indexOf(milestone, from);
-    return at === -1 ? -1 : at + milestone.length;
-  }
-  const match = new RegExp(milestone.source, milestone.flags.replace(/[gy]/g, '')).exec(text.slice(from));
+  const pattern =
+    typeof milestone === 'string'
+      ? new RegExp([...milestone].map((letter) => letter.replace(/[^\w ]/, '\\$&')).join('\\n?'))
+      : new RegExp(milestone.source, milestone.flags.replace(/[gy]/g, ''));
+  const match = pattern.exec(text.slice(from));
   return match === null ? -1 : from + match.index + match[0].length;
 }
 
