@@ -88,7 +88,7 @@ export class Progress {
   }
 
   update(done: number): void {
-    this.#bar?.update(done, { done: this.#unit(done) });
+    this.#bar?.update(done, { done: this.#unit(done), size: this.#unit(this.#bar.getTotal()) });
   }
 
   stop(): void {

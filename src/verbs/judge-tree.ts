@@ -69,9 +69,10 @@ export async function judgeTree(
   options: VerifyTreeOptions,
 ): Promise<JudgedTree> {
   const verdict = await verifyTree(tree, anchors, options);
-  const signers = [verdict.manifest?.release ?? ''];
   const lint: ScriptFinding[] = [];
-  for (const [script, bytes] of verdict.small) {
+  // Where the manifest is refused, nobody knows whose name the scripts should ask for.
+  const signers = [verdict.manifest?.release ?? ''];
+  for (const [script, bytes] of verdict.manifest ? verdict.small : []) {
     if (script !== RECORD.bootIpxe && otherCaOf(script) === undefined) continue;
     lint.push(...lintScript(bytes, { signers }).map((finding) => ({ script, ...finding })));
   }

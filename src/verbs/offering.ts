@@ -64,10 +64,13 @@ export interface StateSourceOptions {
 export function stateSource(options: StateSourceOptions): OfferingSource {
   const { state, anchors, otherAnchors = [], onProgress } = options;
   const loaded = new Map<string, LoadedRelease>();
+  // The channel it began with stays its own, however many come to stand beside it.
+  let chosen = options.channel;
   return {
     async load(now) {
       const channels = await verifiedChannels(state, now);
-      const entryName = entryChannel(channels, options);
+      const entryName = entryChannel(channels, state, chosen);
+      chosen = entryName;
       const wanted = new Map<string, LoadedRelease>();
       for (const { snapshot } of channels.values()) {
         const { release, manifest } = snapshot;
@@ -121,21 +124,28 @@ async function verifiedChannels(state: string, now: number): Promise<Map<string,
   return channels;
 }
 
+/** Asked before any release is read: a misspelt name shall not cost a pass over every image. */
 function entryChannel(
   channels: ReadonlyMap<string, StoredSnapshot>,
-  { channel, state }: StateSourceOptions,
+  state: string,
+  chosen: string | undefined,
 ): string {
-  if (channel !== undefined) return channel;
-  const [only, ...others] = channels.keys();
-  if (only === undefined)
+  const names = [...channels.keys()];
+  const [only, ...others] = names;
+  if (only === undefined) {
     throw new Refusal('absent', `${state} has no channel yet: "bootseal publish" makes one.`, {});
+  }
+  if (chosen !== undefined && !channels.has(chosen)) {
+    throw new Refusal('absent', `There is no channel ${chosen} in ${state}; there are ${names.join(', ')}.`, {
+      channel: chosen,
+    });
+  }
+  if (chosen !== undefined) return chosen;
   if (others.length === 0) return only;
   throw new Refusal(
     'absent',
-    `${state} has several channels; name one with --channel: ${[only, ...others].join(', ')}.`,
-    {
-      channels: channels.size,
-    },
+    `${state} has several channels; name one with --channel: ${names.join(', ')}.`,
+    { channels: channels.size },
   );
 }
 

@@ -6,6 +6,7 @@ import type { Snapshot } from '../formats/snapshot.ts';
 import type { Certificate } from '../formats/x509.ts';
 import { writeFileAtomically } from '../release/atomic-file.ts';
 import { Refusal } from '../release/refusal.ts';
+import { RECORD } from '../release/seal-names.ts';
 import { makeSnapshotKey, readSnapshotKey, type SnapshotKey, signSnapshot } from '../signing/snapshot-key.ts';
 import { channelHistory, moveChannel, readChannel } from '../store/channels.ts';
 import { type IncomingFile, storeRelease } from '../store/release-store.ts';
@@ -148,6 +149,9 @@ export async function rollbackChannel(request: RollbackRequest): Promise<MovedCh
       throw new Refusal('mixed-releases', `${request.channel} is at ${release} already.`, { release });
     }
     const tree = join(state.folder, 'releases', release);
+    if (!existsSync(join(tree, RECORD.manifest))) {
+      throw new Refusal('absent', `${release} was never published to ${request.state}.`, { release });
+    }
     const { anchors, others } = await readAllAnchors(request.anchors, request.otherAnchors);
     const verdict = await judgeTree(tree, anchors, { policy: defaultPolicy(now), now, others });
     const { manifest, manifestSha256, refusal } = verdict;

@@ -43,7 +43,12 @@ function statusCommand(): Command {
     .option('--tree <dir>', 'a sealed tree; may be repeated', folders)
     .option('--state <dir>', 'where releases and channels live', folder)
     .option('--at <time>', 'what is left as of then', time)
-    .option('--warn-days <n>', 'exit 1 where something in use ends so soon', days, 30)
+    .option(
+      '--warn-days <n>',
+      'exit 1 where something in use ends so soon, or is in the last third of a shorter life',
+      days,
+      30,
+    )
     .action(
       act<StatusOptions>(async ({ terminal, now }, options) => {
         const { keys, anchors, tree: trees = [], state, at = now, warnDays } = options;
