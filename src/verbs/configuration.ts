@@ -1,7 +1,5 @@
-import { readFile } from 'node:fs/promises';
-import { parse } from 'smol-toml';
 import { z } from 'zod';
-import { Refusal } from '../release/refusal.ts';
+import { readOperatorFile } from './operator-file.ts';
 
 /** `serve --config FILE`: what an operator may loosen, and nothing that arrives over a network ever can. */
 const CONFIGURATION = z.strictObject({
@@ -16,24 +14,7 @@ export type Configuration = z.infer<typeof CONFIGURATION>;
 
 export const DEFAULT_CONFIGURATION: Configuration = CONFIGURATION.parse({});
 
-/** Reads a configuration file. Throws a `Refusal`; an unknown key is one, since it may be a misspelt safeguard. */
-export async function readConfiguration(path: string): Promise<Configuration> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new Refusal('absent', `${path} cannot be read: ${error.code}.`, { path });
-  });
-  let raw: unknown;
-  try {
-    raw = parse(text);
-  } catch (error) {
-    throw malformedToml(path, (error as Error).message.split('\n')[0] ?? '');
-  }
-  const result = CONFIGURATION.safeParse(raw);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  throw malformedToml(path, [issue?.path.join('.'), issue?.message].filter(Boolean).join(': '));
-}
-
-/** A file of the operator's that is no TOML, or holds what it may not. */
-export function malformedToml(path: string, fact: string): Refusal {
-  return new Refusal('malformed', `${path}: ${fact}.`, { path });
+/** Reads a configuration file. Throws a `Refusal`. */
+export function readConfiguration(path: string): Promise<Configuration> {
+  return readOperatorFile(path, CONFIGURATION);
 }

@@ -1,10 +1,7 @@
-import { readFile } from 'node:fs/promises';
-import { parse } from 'smol-toml';
 import { z } from 'zod';
 import { REQUIRED_CHECKS } from '../formats/policy-floor.ts';
-import { Refusal } from '../release/refusal.ts';
 import { defaultPolicy, type Policy } from '../trust/policy.ts';
-import { malformedToml } from './configuration.ts';
+import { readOperatorFile } from './operator-file.ts';
 
 /** A TOML date or date-time; midnight UTC where there is no time. */
 const TIME = z
@@ -78,22 +75,9 @@ export interface PolicyFile {
 /** The policy where nobody wrote one. */
 export const DEFAULT_POLICY_FILE: PolicyFile = policyOf(POLICY.parse({}));
 
-/** Reads a policy file. Throws a `Refusal`; an unknown key is one, since it may be a misspelt safeguard. */
+/** Reads a policy file. Throws a `Refusal`. */
 export async function readPolicyFile(path: string): Promise<PolicyFile> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new Refusal('absent', `${path} cannot be read: ${error.code}.`, { path });
-  });
-  let raw: unknown;
-  try {
-    raw = parse(text);
-  } catch (error) {
-    throw malformedToml(path, (error as Error).message.split('\n')[0] ?? '');
-  }
-  const result = POLICY.safeParse(raw);
-  if (result.success) return policyOf(result.data);
-  const issue = result.error.issues[0];
-  const where = issue?.path.join('.');
-  throw malformedToml(path, [where, issue?.message].filter(Boolean).join(': '));
+  return policyOf(await readOperatorFile(path, POLICY));
 }
 
 function policyOf(file: z.infer<typeof POLICY>): PolicyFile {
