@@ -79,12 +79,21 @@ function version3(type: number, input: Uint8Array, created = NOW - HOUR): Uint8A
   );
 }
 
-/** The same number, said to be one bit longer: gpgv takes it. */
+/**
+ * The same octets of a number under another count of bits: gpgv takes it. The number may lack
+ * leading octets, and the count may be the lowest already, so both are looked at.
+ */
 function loosely(packet: Buffer): Buffer {
   const changed = Buffer.from(packet);
-  const at = changed.length - 256 - 2;
-  changed.writeUInt16BE((Math.ceil(changed.readUInt16BE(at) / 8) - 1) * 8 + 1, at);
-  return changed;
+  for (let octets = 256; octets > 0; octets -= 1) {
+    const at = changed.length - octets - 2;
+    const bits = changed.readUInt16BE(at);
+    if (Math.ceil(bits / 8) !== octets) continue;
+    const lowest = (octets - 1) * 8 + 1;
+    changed.writeUInt16BE(bits === lowest ? lowest + 1 : lowest, at);
+    return changed;
+  }
+  throw new Error('the packet ends with no number');
 }
 
 function withAlgorithm(packet: Buffer, algorithm: number): Buffer {
