@@ -2,9 +2,9 @@ import { cp, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { buildGrubLoaders } from '../src/index.ts';
-import { bytesContent } from '../src/release/measure.ts';
 import { readKeyFolder } from '../src/signing/key-folder.ts';
-import { planOpenpgp } from '../src/signing/seal-plan.ts';
+import { sealRecordOpenpgp } from '../src/signing/seal-record.ts';
+import { openpgpSigner } from '../src/signing/signatories.ts';
 import { expectAbsent, expectMilestones } from './lab/console.ts';
 import { createLan, type Lan } from './lab/lan.ts';
 import { bootQemu } from './lab/qemu.ts';
@@ -114,10 +114,8 @@ describe('early userspace enforcing the manifest', () => {
     const path = join(site, 'grub.cfg');
     const bytes = Buffer.from(change(await readFile(path, 'latin1')), 'latin1');
     const { openpgp } = await readKeyFolder(release.keys, Date.now());
-    const plan = planOpenpgp(undefined, openpgp, Date.now());
-    const { answers } = await bytesContent(bytes).measure(plan.questions);
     await writeFile(path, bytes);
-    await writeFile(`${path}.sig`, (await plan.finish(answers)) ?? new Uint8Array());
+    await writeFile(`${path}.sig`, await sealRecordOpenpgp(bytes, openpgpSigner(openpgp), Date.now()));
   }
 
   async function bootFrom(site: string, clock?: Date): Promise<string> {

@@ -1,8 +1,6 @@
 import {
   createHash,
-  createPrivateKey,
   createPublicKey,
-  createSign,
   createVerify,
   type Hash,
 } from 'node:crypto';
@@ -12,14 +10,12 @@ import type { HashName } from '../formats/oids.ts';
  * What can be asked of content that is read once. All questions are put before the first octet, all answers
  * come after the last.
  *
- * RSA seals need only digests. ECDSA is asked in full, since node:crypto neither signs nor verifies a
- * finished ECDSA digest.
+ * Signing needs only digests. Verifying ECDSA is asked in full, since node:crypto does not verify against a
+ * finished digest.
  */
 export type Question =
   /** The digest of the content, or of the content followed by `suffix` (an OpenPGP trailer). */
   | { readonly kind: 'digest'; readonly hash: HashName; readonly suffix?: Uint8Array }
-  /** A DER ECDSA signature; `privateKey` is PKCS#8 PEM. */
-  | { readonly kind: 'ecdsa-sign'; readonly hash: HashName; readonly privateKey: string }
   /** Whether `signature` (DER) is by `publicKey` (SPKI PEM). */
   | {
       readonly kind: 'ecdsa-verify';
@@ -42,10 +38,6 @@ export class Measurer {
     for (const [index, question] of questions.entries()) {
       if (question.kind === 'digest') {
         if (!this.#hashes.has(question.hash)) this.#hashes.set(question.hash, createHash(question.hash));
-      } else if (question.kind === 'ecdsa-sign') {
-        const sign = createSign(question.hash);
-        const finish = () => sign.sign(createPrivateKey(question.privateKey));
-        this.#others.push({ update: (data) => sign.update(data), finish, index });
       } else {
         const verify = createVerify(question.hash);
         const finish = () => verify.verify(createPublicKey(question.publicKey), question.signature);

@@ -15,20 +15,34 @@ export interface CertificateRequest {
   readonly notAfter: number;
   /** 16 random octets. */
   readonly serial: Uint8Array;
-  /** Absent: self-signed with `issuerKey`. */
+  /** Absent: self-signed. */
   readonly issuer?: Certificate;
-  readonly issuerKey: KeyObject;
+}
+
+/** A certificate that lacks nothing but its issuer's signature, with SHA-256, over `tbs`. */
+export interface UnsignedCertificate {
+  readonly tbs: Uint8Array;
+  /** The certificate's DER. ECDSA signatures are DER, too. */
+  certificate(signature: Uint8Array): Uint8Array;
 }
 
 const { asn1 } = forge;
 const { Class, Type } = asn1;
 
-/** Issues a certificate: its DER. */
-export function issueCertificate(request: CertificateRequest): Uint8Array {
-  const { profile, publicKey, issuerKey } = request;
+/** Issues a certificate with a key at hand, its own where there is no issuer: its DER. */
+export function issueCertificate(
+  request: CertificateRequest & { readonly issuerKey: KeyObject },
+): Uint8Array {
+  const { tbs, certificate } = draftCertificate(request);
+  return certificate(sign('sha256', tbs, request.issuerKey));
+}
+
+export function draftCertificate(request: CertificateRequest): UnsignedCertificate {
+  const { profile, publicKey, issuer } = request;
+  const signing = issuer?.key.object ?? publicKey;
   // sha256WithRSAEncryption takes NULL parameters, ecdsa-with-SHA256 none (RFC 4055 §5, RFC 5758 §3.2).
   const algorithm =
-    issuerKey.asymmetricKeyType === 'rsa'
+    signing.asymmetricKeyType === 'rsa'
       ? sequence(oid(OID.sha256WithRsa), node(Type.NULL, ''))
       : sequence(oid(OID.ecdsaWithSha256));
   const serial = Buffer.from(request.serial);
@@ -38,16 +52,23 @@ export function issueCertificate(request: CertificateRequest): Uint8Array {
     context(0, true, [integer(2)]),
     node(Type.INTEGER, serial.toString('binary')),
     algorithm,
-    request.issuer ? copy(request.issuer.subject) : name(request.commonName),
+    issuer ? copy(issuer.subject) : name(request.commonName),
     sequence(time(request.notBefore), time(request.notAfter)),
     name(request.commonName),
     spki(publicKey),
-    context(3, true, [sequence(...extensions(profile, publicKey, request.issuer?.key.object ?? publicKey))]),
+    context(3, true, [sequence(...extensions(profile, publicKey, signing))]),
   );
-  const tbsDer = Buffer.from(asn1.toDer(tbs).getBytes(), 'binary');
-  const signature = sign('sha256', tbsDer, issuerKey);
-  const certificate = sequence(tbs, algorithm, node(Type.BITSTRING, `\0${signature.toString('binary')}`));
-  return Buffer.from(asn1.toDer(certificate).getBytes(), 'binary');
+  return {
+    tbs: octets(tbs),
+    certificate: (signature) =>
+      octets(
+        sequence(tbs, algorithm, node(Type.BITSTRING, `\0${Buffer.from(signature).toString('binary')}`)),
+      ),
+  };
+}
+
+function octets(tree: forge.asn1.Asn1): Uint8Array {
+  return Buffer.from(asn1.toDer(tree).getBytes(), 'binary');
 }
 
 function extensions(profile: Profile, publicKey: KeyObject, issuerKey: KeyObject): forge.asn1.Asn1[] {
@@ -73,8 +94,8 @@ function extensions(profile: Profile, publicKey: KeyObject, issuerKey: KeyObject
 /** RFC 5280 §4.2.1.2, method 1: SHA-1 of the subjectPublicKey bits. */
 function keyIdentifier(key: KeyObject): string {
   const [, bits] = spki(key).value as forge.asn1.Asn1[];
-  const octets = Buffer.from(String((bits as unknown as { value: string }).value), 'binary');
-  return createHash('sha1').update(octets.subarray(1)).digest().toString('binary');
+  const value = Buffer.from(String((bits as unknown as { value: string }).value), 'binary');
+  return createHash('sha1').update(value.subarray(1)).digest().toString('binary');
 }
 
 function spki(key: KeyObject): forge.asn1.Asn1 {
@@ -101,8 +122,8 @@ function time(at: number): forge.asn1.Asn1 {
 }
 
 function extension(id: string, critical: boolean, value: forge.asn1.Asn1): forge.asn1.Asn1 {
-  const octets = node(Type.OCTETSTRING, asn1.toDer(value).getBytes());
-  return sequence(oid(id), ...(critical ? [bool(true)] : []), octets);
+  const wrapped = node(Type.OCTETSTRING, asn1.toDer(value).getBytes());
+  return sequence(oid(id), ...(critical ? [bool(true)] : []), wrapped);
 }
 
 function node(type: forge.asn1.Type, value: string | forge.asn1.Asn1[]): forge.asn1.Asn1 {

@@ -7,7 +7,6 @@ import { decodeOpenpgpKey } from '../formats/openpgp-key.ts';
 import { encodeTransferableKey, splitTransferableKeys } from '../formats/openpgp-transferable.ts';
 import { encodeSuccessors, type Succession, type SuccessionKind } from '../formats/successors.ts';
 import { type Certificate, decodeCertificate } from '../formats/x509.ts';
-import { bytesContent } from '../release/measure.ts';
 import { Refusal } from '../release/refusal.ts';
 import { SEAL } from '../release/seal-names.ts';
 import { issueCertificate } from './certificate.ts';
@@ -16,8 +15,8 @@ import { type CertifiedKey, type Keys, readCertificatesFile, readKeyFolder } fro
 import { newKeyPair } from './key-pair.ts';
 import { newOpenpgpKey, oldFormat } from './openpgp-keys.ts';
 import { type ProfileName, readProfile } from './profiles.ts';
-import { planCms, planOpenpgp, type SealPlan } from './seal-plan.ts';
-import { keySigner } from './signer.ts';
+import { sealRecord, sealRecordOpenpgp } from './seal-record.ts';
+import { certifiedSigner, openpgpSigner } from './signatories.ts';
 import { readSnapshotKey } from './snapshot-key.ts';
 
 const DAY = 86_400_000;
@@ -220,21 +219,15 @@ class Rotation {
     await this.#draft.anchor(SUCCESSORS, bytes);
     const { notAfter } = codesign.certificate;
     if (notAfter > this.#options.now) {
-      const signer = keySigner(codesign, []);
-      const plan = planCms(
-        undefined,
-        async () => signer,
-        signer.question,
-        () => undefined,
-      );
-      await this.#draft.anchor(SUCCESSORS + SEAL.cms, await signed(plan, bytes));
+      const seal = await sealRecord(bytes, certifiedSigner('codesign', codesign));
+      await this.#draft.anchor(SUCCESSORS + SEAL.cms, seal);
     } else {
       this.#warnings.push(
         `${SUCCESSORS}${SEAL.cms} was left out: the old codesign certificate ended on ${day(notAfter)}.`,
       );
     }
-    const plan = planOpenpgp(undefined, openpgp, this.#issued);
-    await this.#draft.anchor(SUCCESSORS + SEAL.openpgp, await signed(plan, bytes));
+    const seal = await sealRecordOpenpgp(bytes, openpgpSigner(openpgp), this.#issued);
+    await this.#draft.anchor(SUCCESSORS + SEAL.openpgp, seal);
   }
 
   /** Of what an earlier rotation already meant to leave behind, nothing is taken along. */
@@ -258,13 +251,6 @@ class Rotation {
 interface Beside {
   readonly overlap: readonly Certificate[];
   readonly later: readonly Certificate[];
-}
-
-async function signed(plan: SealPlan, bytes: Uint8Array): Promise<Uint8Array> {
-  const { answers } = await bytesContent(bytes).measure(plan.questions);
-  const seal = await plan.finish(answers);
-  if (!seal) throw new RangeError('no seal was made');
-  return seal;
 }
 
 function keyring(bytes: Uint8Array): { fingerprint: string; created: number; bytes: Uint8Array }[] {

@@ -1,70 +1,72 @@
 import { verify as verifySignature } from 'node:crypto';
 import { decodeDetachedCms, encodeDetachedCms, type SignedData } from '../formats/cms.ts';
 import { signatureByOid } from '../formats/oids.ts';
+import type { OpenpgpKey } from '../formats/openpgp-key.ts';
 import {
   decodeDetachedOpenpgp,
   documentSignatureFields,
-  encodeSignature,
   grubKeyId,
   hasLeft16,
   type OpenpgpSignature,
   signatureTrailer,
 } from '../formats/openpgp-signature.ts';
-import { isRsaSignature, signRsaDigest } from '../formats/pkcs1.ts';
+import { isRsaSignature } from '../formats/pkcs1.ts';
 import type { Certificate } from '../formats/x509.ts';
 import type { Answer, Question } from '../release/measurer.ts';
-import type { OpenpgpSecret } from './openpgp-keys.ts';
-import type { CmsSigner } from './signer.ts';
+import { isSignature } from './digest-signer.ts';
 
 /**
  * How one seal comes about: what must be asked of the content, and what becomes of the answers. An existing
- * seal by the wanted key that still holds is kept byte for byte.
+ * seal by the wanted key that still holds is kept byte for byte. No private key is needed to make a plan.
  */
 export interface SealPlan {
   readonly questions: readonly Question[];
   /** Undefined: the existing seal holds. */
-  finish(answers: readonly Answer[]): Promise<Uint8Array | undefined>;
+  finish(answers: readonly Answer[]): UnsignedSeal | undefined;
+}
+
+/** A seal that lacks nothing but a signature over `digest`. */
+export type UnsignedSeal =
+  | { readonly form: 'cms'; readonly hash: 'sha256'; readonly digest: Uint8Array }
+  | {
+      readonly form: 'openpgp';
+      readonly hash: 'sha512';
+      readonly digest: Uint8Array;
+      /** The signature's hashed fields, of which `digest` knows already. */
+      readonly hashed: Uint8Array;
+    };
+
+/** A CMS seal: the signer's certificate stands inside where `chain` names it, and otherwise only its name. */
+export function cmsSeal(
+  { issuer, serialNumber, key }: Certificate,
+  chain: readonly Uint8Array[],
+  signature: Uint8Array,
+): Uint8Array {
+  const kind = key.type === 'rsa' ? 'rsa' : 'ec';
+  return encodeDetachedCms({ issuer, serialNumber, hash: 'sha256', key: kind, signature }, chain);
 }
 
 /**
- * A CMS seal.
+ * A CMS seal with SHA-256.
  *
- * @param signer made when it is needed: a release leaf whose seals all hold is not minted again.
- * @param wanted whether an existing seal's signer is the one that this seal should have.
+ * @param wanted the certificate of an existing seal's signer, where it is one that this seal should have.
  */
 export function planCms(
   existing: Uint8Array | undefined,
-  signer: () => Promise<CmsSigner>,
-  question: Question,
   wanted: (data: SignedData) => Certificate | undefined,
 ): SealPlan {
   const data = existing && tolerate(() => decodeDetachedCms(existing));
   const certificate = data && wanted(data);
   const old = data?.signers.length === 1 ? data.signers[0] : undefined;
-  const check: Question | undefined =
-    old && certificate && old.hash === 'sha256'
-      ? old.key === 'rsa'
-        ? { kind: 'digest', hash: 'sha256' }
-        : {
-            kind: 'ecdsa-verify',
-            hash: 'sha256',
-            publicKey: certificate.key.object.export({ format: 'pem', type: 'spki' }).toString(),
-            signature: old.signature,
-          }
-      : undefined;
   return {
-    questions: check ? [question, check] : [question],
-    async finish([forNew, forOld]) {
-      if (old && certificate && forOld !== undefined) {
-        const holds =
-          typeof forOld === 'boolean'
-            ? forOld
-            : certificate.key.type === 'rsa' &&
-              isRsaSignature(certificate.key.object, 'sha256', forOld, old.signature);
-        if (holds) return undefined;
-      }
-      const made = await signer();
-      return encodeDetachedCms(await made.sign(forNew as Answer), made.chain);
+    questions: [{ kind: 'digest', hash: 'sha256' }],
+    finish([answer]) {
+      const digest = answer as Uint8Array;
+      const holds =
+        old?.hash === 'sha256' &&
+        certificate !== undefined &&
+        isSignature(certificate.key.object, 'sha256', digest, old.signature);
+      return holds ? undefined : { form: 'cms', hash: 'sha256', digest };
     },
   };
 }
@@ -84,14 +86,10 @@ export function isIssuedBy(certificate: Certificate, issuer: Certificate): boole
  *
  * @param issued milliseconds since 1970; the time a new signature states.
  */
-export function planOpenpgp(
-  existing: Uint8Array | undefined,
-  secret: OpenpgpSecret,
-  issued: number,
-): SealPlan {
-  const old = existing && usableByGrub(existing, secret);
+export function planOpenpgp(existing: Uint8Array | undefined, key: OpenpgpKey, issued: number): SealPlan {
+  const old = existing && usableByGrub(existing, key);
   // GnuPG takes no signature that is older than its key, and `issued` may be: SOURCE_DATE_EPOCH, new keys.
-  const fields = documentSignatureFields(secret.key.fingerprint, Math.max(issued, secret.key.created));
+  const fields = documentSignatureFields(key.fingerprint, Math.max(issued, key.created));
   const ask = (hashed: Uint8Array): Question => ({
     kind: 'digest',
     hash: 'sha512',
@@ -99,39 +97,35 @@ export function planOpenpgp(
   });
   return {
     questions: old ? [ask(fields), ask(old.hashed)] : [ask(fields)],
-    async finish([forNew, forOld]) {
-      const publicKey = secret.key.object;
+    finish([forNew, forOld]) {
       const mpi = old?.mpis[0];
       if (
         old &&
         forOld &&
         mpi &&
-        publicKey &&
+        key.object &&
         hasLeft16(old, forOld as Uint8Array) &&
-        isRsaSignature(publicKey, 'sha512', forOld as Uint8Array, padded(mpi, secret))
+        isRsaSignature(key.object, 'sha512', forOld as Uint8Array, padded(mpi, key))
       ) {
         return undefined;
       }
-      const digest = forNew as Uint8Array;
-      const signature = signRsaDigest(secret.privateKey, 'sha512', digest);
-      return encodeSignature(fields, secret.key.keyId, digest, signature);
+      return { form: 'openpgp', hash: 'sha512', digest: forNew as Uint8Array, hashed: fields };
     },
   };
 }
 
 /** The one signature of a file, when it is of our making: ours by issuer, SHA-512, key id unhashed for GRUB. */
-function usableByGrub(bytes: Uint8Array, secret: OpenpgpSecret): OpenpgpSignature | undefined {
+function usableByGrub(bytes: Uint8Array, key: OpenpgpKey): OpenpgpSignature | undefined {
   const [signature, second] = tolerate(() => decodeDetachedOpenpgp(bytes)) ?? [];
   if (!signature || second || signature.type !== 0 || signature.hash !== 'sha512') return undefined;
-  if ((signature.created ?? 0) < secret.key.created) return undefined;
-  const ours =
-    grubKeyId(signature) === secret.key.keyId && signature.issuerFingerprint === secret.key.fingerprint;
+  if ((signature.created ?? 0) < key.created) return undefined;
+  const ours = grubKeyId(signature) === key.keyId && signature.issuerFingerprint === key.fingerprint;
   return ours ? signature : undefined;
 }
 
 /** An MPI has no leading zeros; RSA wants as many octets as the modulus has. */
-function padded(mpi: Uint8Array, secret: OpenpgpSecret): Uint8Array {
-  const octets = Math.ceil(secret.key.bits / 8);
+function padded(mpi: Uint8Array, key: OpenpgpKey): Uint8Array {
+  const octets = Math.ceil(key.bits / 8);
   return Buffer.concat([Buffer.alloc(Math.max(0, octets - mpi.length)), mpi]);
 }
 

@@ -1,8 +1,7 @@
-import { createHash, randomBytes, sign } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encodePem } from '../formats/armor.ts';
-import { encodeDetachedCms } from '../formats/cms.ts';
 import { encodeSnapshot, type Snapshot } from '../formats/snapshot.ts';
 import { type Certificate, decodeCertificate } from '../formats/x509.ts';
 import { writeFileAtomically } from '../release/atomic-file.ts';
@@ -18,7 +17,8 @@ import {
 } from './key-folder.ts';
 import { newKeyPair } from './key-pair.ts';
 import { readProfile } from './profiles.ts';
-import { keySigner } from './signer.ts';
+import { sealRecord } from './seal-record.ts';
+import { certifiedSigner } from './signatories.ts';
 
 const DAY = 86_400_000;
 
@@ -91,11 +91,5 @@ export async function signSnapshot(
   key: CertifiedKey,
 ): Promise<{ bytes: Uint8Array; seal: Uint8Array }> {
   const bytes = encodeSnapshot(snapshot);
-  const signer = keySigner(key, []);
-  const answer =
-    signer.question.kind === 'digest'
-      ? createHash('sha256').update(bytes).digest()
-      : sign('sha256', bytes, key.privateKey);
-  const seal = encodeDetachedCms(await signer.sign(answer), []);
-  return { bytes, seal };
+  return { bytes, seal: await sealRecord(bytes, certifiedSigner('snapshot', key)) };
 }

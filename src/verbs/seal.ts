@@ -8,7 +8,8 @@ import { Refusal } from '../release/refusal.ts';
 import { otherIpxeSeal, RECORD } from '../release/seal-names.ts';
 import { serialOf } from '../release/serial.ts';
 import { type Keys, readKeyFolder, readLoaderKeys } from '../signing/key-folder.ts';
-import { type OtherCa, type Sealed, sealTree } from '../signing/sealer.ts';
+import { type OtherSealingCa, type Sealed, sealTree } from '../signing/sealer.ts';
+import { loaderSignersOf, signersOf } from '../signing/signatories.ts';
 import { anchorId } from '../trust/anchors.ts';
 import { serverAddress } from './server-address.ts';
 
@@ -59,7 +60,7 @@ export async function seal(request: SealRequest): Promise<SealResult> {
     Math.floor((request.issued ?? (await issuedBefore(request.tree, layout.release)) ?? request.now) / 1000) *
     1000;
   request.onLayout?.(layout);
-  const sealed = await sealTree(request.tree, layout, keys, {
+  const sealed = await sealTree(request.tree, layout, signersOf(keys), {
     issued,
     bestBefore: issued + BEST_BEFORE_DAYS * DAY,
     serial,
@@ -81,8 +82,8 @@ export async function seal(request: SealRequest): Promise<SealResult> {
 }
 
 /** The other CAs, each once: one set of iPXE seals serves every loader that trusts a CA. */
-async function otherCas(keys: Keys, { alsoKeys = [], now }: SealRequest): Promise<OtherCa[]> {
-  const others: OtherCa[] = [];
+async function otherCas(keys: Keys, { alsoKeys = [], now }: SealRequest): Promise<OtherSealingCa[]> {
+  const others: OtherSealingCa[] = [];
   const taken = new Set([anchorId(keys.ca.certificate)]);
   for (const folder of alsoKeys) {
     const other = await readLoaderKeys(folder, now);
@@ -95,7 +96,7 @@ async function otherCas(keys: Keys, { alsoKeys = [], now }: SealRequest): Promis
       );
     }
     taken.add(id);
-    others.push({ id, keys: other });
+    others.push({ id, keys: loaderSignersOf(other) });
   }
   return others;
 }

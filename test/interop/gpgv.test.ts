@@ -3,9 +3,9 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { decodeArmor } from '../../src/formats/armor.ts';
-import { bytesContent } from '../../src/release/measure.ts';
 import { readKeyFolder } from '../../src/signing/key-folder.ts';
-import { planOpenpgp } from '../../src/signing/seal-plan.ts';
+import { sealRecordOpenpgp } from '../../src/signing/seal-record.ts';
+import { openpgpSigner } from '../../src/signing/signatories.ts';
 import { decodeOpenpgpCertificates } from '../../src/trust/openpgp-certificate.ts';
 import { openpgpCheck } from '../../src/trust/openpgp-check.ts';
 import { defaultPolicy } from '../../src/trust/policy.ts';
@@ -25,9 +25,7 @@ const pubring = readFileSync(join(keys, 'anchors', 'pubring.gpg'));
 const armored = join(keys, 'anchors', 'pubkey.asc');
 
 async function ourSeal(issued: number): Promise<Uint8Array> {
-  const plan = planOpenpgp(undefined, openpgp, issued);
-  const { answers } = await bytesContent(CONTENT).measure(plan.questions);
-  return (await plan.finish(answers)) ?? new Uint8Array();
+  return sealRecordOpenpgp(CONTENT, openpgpSigner(openpgp), issued);
 }
 
 const has = (status: readonly string[], word: string) => status.some((line) => line.startsWith(`${word} `));

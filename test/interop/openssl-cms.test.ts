@@ -4,9 +4,9 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { decodeDetachedCms, encodeDetachedCms } from '../../src/formats/cms.ts';
-import { bytesContent } from '../../src/release/measure.ts';
 import { readKeyFolder } from '../../src/signing/key-folder.ts';
-import { keySigner } from '../../src/signing/signer.ts';
+import { sealRecord } from '../../src/signing/seal-record.ts';
+import { certifiedSigner } from '../../src/signing/signatories.ts';
 import { archisoRules, cmsCheck, codesignRules, imgverifyRules } from '../../src/trust/cms-check.ts';
 import { defaultPolicy } from '../../src/trust/policy.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
@@ -42,10 +42,8 @@ function opensslSign(keys: string, name: string, ...extra: string[]): Buffer {
 async function ourSeal(keys: string, name: 'codesign' | 'boot', chain: 'none' | 'whole'): Promise<Buffer> {
   const all = await readKeyFolder(keys, NOW);
   const key = all[name];
-  const signer = keySigner(key, chain === 'none' ? [] : [key.certificate.raw, all.ca.certificate.raw]);
-  const { answers } = await bytesContent(CONTENT).measure([signer.question]);
-  assert.ok(answers[0] !== undefined);
-  return Buffer.from(encodeDetachedCms(await signer.sign(answers[0]), signer.chain));
+  const certificates = chain === 'none' ? [] : [key.certificate.raw, all.ca.certificate.raw];
+  return Buffer.from(await sealRecord(CONTENT, certifiedSigner(name, key), certificates));
 }
 
 const rsa = await makeKeys(join(folder, 'rsa'));

@@ -3,9 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { bytesContent } from '../../src/release/measure.ts';
 import { readKeyFolder } from '../../src/signing/key-folder.ts';
-import { planOpenpgp } from '../../src/signing/seal-plan.ts';
+import { sealRecordOpenpgp } from '../../src/signing/seal-record.ts';
+import { openpgpSigner } from '../../src/signing/signatories.ts';
 import { readAnchorFolder } from '../../src/store/anchor-folder.ts';
 import { verifyTree } from '../../src/store/verify-tree.ts';
 import { defaultPolicy } from '../../src/trust/policy.ts';
@@ -33,9 +33,7 @@ async function sealIpxe(path: string): Promise<void> {
 }
 
 async function sealGrub(path: string): Promise<void> {
-  const plan = planOpenpgp(undefined, openpgp, NOW);
-  const { answers } = await bytesContent(await readFile(path)).measure(plan.questions);
-  await writeFile(`${path}.sig`, (await plan.finish(answers)) ?? '');
+  await writeFile(`${path}.sig`, await sealRecordOpenpgp(await readFile(path), openpgpSigner(openpgp), NOW));
 }
 
 const SEALERS = { 'boot.ipxe': sealIpxe, 'grub.cfg': sealGrub };

@@ -25,7 +25,7 @@ import { issueCertificate } from '../../signing/certificate.ts';
 import type { CertifiedKey } from '../../signing/key-folder.ts';
 import type { OpenpgpSecret } from '../../signing/openpgp-keys.ts';
 import { readProfile } from '../../signing/profiles.ts';
-import { keySigner } from '../../signing/signer.ts';
+import { certifiedSigner } from '../../signing/signatories.ts';
 
 /** Seals as an attacker makes them: well formed, by the wrong key, or in a form that we never write. */
 
@@ -42,9 +42,12 @@ export async function sealCms(
 }
 
 export async function signerInfo(content: Content, key: CertifiedKey): Promise<SignerInfo> {
-  const signer = keySigner(key, []);
-  const { answers } = await content.measure([signer.question]);
-  return signer.sign(answers[0] ?? false);
+  const { answers } = await content.measure([{ kind: 'digest', hash: 'sha256' }]);
+  const { issuer, serialNumber } = key.certificate;
+  const { signer } = certifiedSigner('forged', key);
+  const signature = await signer.sign('sha256', answers[0] as Uint8Array);
+  const kind = key.privateKey.asymmetricKeyType === 'rsa' ? 'rsa' : 'ec';
+  return { issuer, serialNumber, hash: 'sha256', key: kind, signature };
 }
 
 /** A detached CMS by an RSA key over a digest of yesterday. */

@@ -5,6 +5,7 @@ import { compileGrubConfig } from '../../boot/grub-config.ts';
 import type { Manifest } from '../../formats/manifest.ts';
 import type { Artifact, Layout } from '../../release/layout.ts';
 import { sealTree } from '../../signing/sealer.ts';
+import { signersOf } from '../../signing/signatories.ts';
 import { MANIFEST_WORD } from '../../trust/command-line.ts';
 import { serverAddress } from '../server-address.ts';
 import type { Site } from './site.ts';
@@ -50,7 +51,7 @@ export async function makeRelease(site: Site, name: string, wish: ReleaseWish): 
     free,
   };
   const server = serverAddress(undefined);
-  const { manifest } = await sealTree(folder, layout, site.keys, {
+  const { manifest } = await sealTree(folder, layout, signersOf(site.keys), {
     issued: wish.issued ?? issued,
     // No older by that than the release beside it: what is tried here is never age.
     bestBefore,

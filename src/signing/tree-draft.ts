@@ -1,0 +1,301 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { encodeChecksums } from '../formats/checksums.ts';
+import type { SignedData } from '../formats/cms.ts';
+import { Malformed } from '../formats/malformed.ts';
+import { encodeManifest, type Manifest, type ManifestFile } from '../formats/manifest.ts';
+import type { Certificate } from '../formats/x509.ts';
+import type { Artifact, Layout } from '../release/layout.ts';
+import { bytesContent, type MeasuredFile, measureFile, openRegular } from '../release/measure.ts';
+import type { Answer, Question } from '../release/measurer.ts';
+import { Refusal } from '../release/refusal.ts';
+import { checksumPath, otherBootIpxe, otherIpxeSeal, RECORD, SEAL } from '../release/seal-names.ts';
+import { existingLeaf, type LeafOrder, leafOrder } from './release-leaf.ts';
+import { planCms, planOpenpgp, type SealPlan, type UnsignedSeal } from './seal-plan.ts';
+import type { LoaderSignatories, Signatories } from './signatories.ts';
+
+/**
+ * The key that a seal is by. `leaf` is the release leaf; with a dash and an id, the key of another CA whose
+ * loaders shall start the release too.
+ */
+export type KeyName = 'codesign' | 'openpgp' | LoaderKeyName;
+export type LoaderKeyName = 'boot' | 'leaf' | `boot-${string}` | `leaf-${string}`;
+
+/** A CA that is being replaced, or that replaces ours. */
+export interface OtherCa {
+  /** First 16 hex digits of its SHA-256. */
+  readonly id: string;
+  readonly signatories: LoaderSignatories;
+}
+
+export interface DraftOptions {
+  /** Milliseconds since 1970, whole seconds: the only clock in any output. */
+  readonly issued: number;
+  readonly bestBefore: number;
+  readonly serial: number;
+  /** Renders the boot scripts, which carry the manifest's digest. */
+  readonly compose: (manifest: Manifest, manifestSha256: string) => Scripts;
+  readonly onProgress?: (artifact: Artifact, octets: number) => void;
+  /** Overrides the release leaf's RSA modulus length. */
+  readonly rsaBits?: number;
+  readonly others?: readonly OtherCa[];
+}
+
+export interface Scripts {
+  readonly bootIpxe: Uint8Array;
+  readonly grubCfg: Uint8Array;
+  /** `boot.ipxe` for the loaders of each other CA, by its id. */
+  readonly others?: ReadonlyMap<string, Uint8Array>;
+}
+
+/** One file that a sealed tree shall have; paths are relative to the tree. */
+export type DraftFile =
+  | { readonly kind: 'record'; readonly path: string; readonly bytes: Uint8Array }
+  /** A seal that stands already, by the wanted key, and holds. */
+  | { readonly kind: 'kept'; readonly path: string }
+  | LackingSeal;
+
+/** A seal that lacks its signature. */
+export interface LackingSeal {
+  readonly kind: 'lacking';
+  readonly path: string;
+  /** What it stands beside. */
+  readonly of: string;
+  /** Octets of that. */
+  readonly size: number;
+  readonly by: KeyName;
+  readonly seal: UnsignedSeal;
+}
+
+/** A tree that was read: all that sealing can know without a private key. */
+export interface TreeDraft {
+  readonly manifest: Manifest;
+  /** Lower-case hex. */
+  readonly manifestSha256: string;
+  readonly files: readonly DraftFile[];
+  /** The release leaves that seals are lacking of. */
+  readonly leaves: ReadonlyMap<KeyName, LeafOrder>;
+  /** Artifacts as they were read. */
+  readonly measured: readonly { readonly path: string; readonly file: MeasuredFile }[];
+}
+
+/**
+ * Reads a tree, every artifact once, and answers what its seals shall be. Writes nothing.
+ *
+ * Throws a `Refusal` (`drifted` for an artifact that changes meanwhile).
+ */
+export async function draftTree(
+  tree: string,
+  layout: Layout,
+  signatories: Signatories,
+  options: DraftOptions,
+): Promise<TreeDraft> {
+  const others = options.others ?? [];
+  demandDistinct(layout.artifacts, others);
+  const draft = new Drafter(tree, layout.release, signatories, options);
+  const files: ManifestFile[] = [];
+  for (const artifact of layout.artifacts) files.push(await draft.artifact(artifact));
+  const manifest: Manifest = {
+    release: layout.release,
+    serial: options.serial,
+    issued: options.issued,
+    bestBefore: options.bestBefore,
+    arch: layout.arch,
+    cmdline: layout.cmdline,
+    free: layout.free,
+    shell: false,
+    files,
+    verity: [],
+    fsverity: [],
+  };
+  const manifestBytes = manifestOf(manifest);
+  const manifestSha256 = createHash('sha256').update(manifestBytes).digest('hex');
+  const scripts = options.compose(manifest, manifestSha256);
+  await draft.record(RECORD.bootIpxe, scripts.bootIpxe, { [SEAL.openpgp]: 'boot' });
+  await draft.record(RECORD.grubCfg, scripts.grubCfg, { [SEAL.openpgp]: 'openpgp' });
+  await draft.record(RECORD.manifest, manifestBytes, { [SEAL.cms]: 'codesign', [SEAL.openpgp]: 'openpgp' });
+  for (const { id } of others) {
+    const script = scripts.others?.get(id);
+    if (!script) throw new RangeError(`no boot script for the CA ${id}`);
+    await draft.record(otherBootIpxe(id), script, { [SEAL.openpgp]: `boot-${id}` });
+  }
+  return {
+    manifest,
+    manifestSha256,
+    files: draft.files,
+    leaves: draft.leaves,
+    measured: draft.measured,
+  };
+}
+
+class Drafter {
+  readonly #tree: string;
+  readonly #release: string;
+  readonly #signatories: Signatories;
+  readonly #loaders: ReadonlyMap<string, LoaderSignatories>;
+  readonly #options: DraftOptions;
+  readonly files: DraftFile[] = [];
+  readonly leaves = new Map<KeyName, LeafOrder>();
+  readonly measured: { path: string; file: MeasuredFile }[] = [];
+
+  constructor(tree: string, release: string, signatories: Signatories, options: DraftOptions) {
+    this.#tree = tree;
+    this.#release = release;
+    this.#signatories = signatories;
+    this.#options = options;
+    const others = (options.others ?? []).map(({ id, signatories: of }) => [`-${id}`, of] as const);
+    this.#loaders = new Map([['', signatories], ...others]);
+  }
+
+  async artifact(artifact: Artifact): Promise<ManifestFile> {
+    const { path } = artifact;
+    const by: Record<string, KeyName> = {
+      [SEAL.ipxe]: 'leaf',
+      [SEAL.cms]: 'codesign',
+      [SEAL.openpgp]: 'openpgp',
+    };
+    for (const { id } of this.#options.others ?? []) by[otherIpxeSeal(id)] = `leaf-${id}`;
+    const plans = await this.#plans(path, by);
+    const digests: Question[] = [
+      { kind: 'digest', hash: 'sha256' },
+      { kind: 'digest', hash: 'sha512' },
+    ];
+    const questions = [...digests, ...plans.flatMap(({ plan }) => plan.questions)];
+    const measured = await measureFile(join(this.#tree, path), questions, {
+      onProgress: (octets) => this.#options.onProgress?.(artifact, octets),
+    });
+    const [sha256, sha512, ...rest] = measured.answers;
+    this.#finish(path, measured.size, plans, rest);
+    this.measured.push({ path, file: measured });
+    const file = { ...artifact, size: measured.size, sha256: hex(sha256), sha512: hex(sha512) };
+    if (artifact.role === 'rootfs') {
+      const line = encodeChecksums([{ name: basename(path), digest: file.sha512 }]);
+      this.files.push({ kind: 'record', path: checksumPath(path), bytes: Buffer.from(line) });
+    }
+    return file;
+  }
+
+  async record(name: string, bytes: Uint8Array, by: Readonly<Record<string, KeyName>>): Promise<void> {
+    this.files.push({ kind: 'record', path: name, bytes });
+    const plans = await this.#plans(name, by);
+    const questions = plans.flatMap(({ plan }) => plan.questions);
+    const { answers } = await bytesContent(bytes).measure(questions);
+    this.#finish(name, bytes.length, plans, answers);
+  }
+
+  async #plans(path: string, by: Readonly<Record<string, KeyName>>): Promise<NamedPlan[]> {
+    const plans: NamedPlan[] = [];
+    for (const [suffix, key] of Object.entries(by)) {
+      const seal = path + suffix;
+      plans.push({ seal, key, plan: this.#plan(key, await readExisting(join(this.#tree, seal))) });
+    }
+    return plans;
+  }
+
+  #plan(key: KeyName, existing: Uint8Array | undefined): SealPlan {
+    const { openpgp, codesign } = this.#signatories;
+    if (key === 'openpgp') return planOpenpgp(existing, openpgp, this.#options.issued);
+    if (key === 'codesign') return planCms(existing, byOwn(codesign, []));
+    const { ca, boot } = this.#loader(key);
+    return planCms(
+      existing,
+      key.startsWith('boot')
+        ? byOwn(boot, [boot.raw, ca.raw])
+        : (data) => existingLeaf(data, ca, { release: this.#release, ...this.#options }),
+    );
+  }
+
+  #loader(key: LoaderKeyName): LoaderSignatories {
+    const of = this.#loaders.get(key.replace(/^(boot|leaf)/, ''));
+    if (!of) throw new RangeError(`no CA for the key ${key}`);
+    return of;
+  }
+
+  #finish(of: string, size: number, plans: readonly NamedPlan[], answers: readonly Answer[]): void {
+    const rest = [...answers];
+    for (const { seal: path, key: by, plan } of plans) {
+      const seal = plan.finish(rest.splice(0, plan.questions.length));
+      if (!seal) this.files.push({ kind: 'kept', path });
+      else this.files.push({ kind: 'lacking', path, of, size, by, seal });
+      if (seal && by !== 'codesign' && by !== 'openpgp' && by.startsWith('leaf')) {
+        const { ca } = this.#loader(by);
+        this.leaves.set(by, leafOrder(ca, { release: this.#release, ...this.#options }));
+      }
+    }
+  }
+}
+
+interface NamedPlan {
+  readonly seal: string;
+  readonly key: KeyName;
+  readonly plan: SealPlan;
+}
+
+/** Whether an existing seal is by one of the site's own certificates, with exactly this chain inside. */
+function byOwn(
+  certificate: Certificate,
+  chain: readonly Uint8Array[],
+): (data: SignedData) => Certificate | undefined {
+  return ({ signers: [info], certificates }) =>
+    info &&
+    Buffer.compare(info.issuer, certificate.issuer) === 0 &&
+    Buffer.compare(info.serialNumber, certificate.serialNumber) === 0 &&
+    certificates.length === chain.length &&
+    // Every one of them: iPXE builds its chain from these octets and no others.
+    certificates.every(({ raw }) => chain.some((wanted) => Buffer.compare(raw, wanted) === 0))
+      ? certificate
+      : undefined;
+}
+
+/** What the operator asks for may be more than a manifest can say: `init=` on the command line. */
+function manifestOf(manifest: Manifest): Uint8Array {
+  try {
+    return encodeManifest(manifest);
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    throw new Refusal('malformed', `${manifest.release} cannot have such a manifest: ${error.message}.`, {
+      release: manifest.release,
+    });
+  }
+}
+
+/** A seal would be written over an artifact that bears its name, or over another seal. */
+function demandDistinct(artifacts: readonly Artifact[], others: readonly OtherCa[]): void {
+  const taken = new Set(artifacts.map(({ path }) => path));
+  const outputs = [
+    ...artifacts.flatMap(({ path }) => Object.values(SEAL).map((suffix) => path + suffix)),
+    ...artifacts.filter(({ role }) => role === 'rootfs').map(({ path }) => checksumPath(path)),
+    ...[RECORD.bootIpxe, RECORD.grubCfg].flatMap((name) => [name, name + SEAL.openpgp]),
+    ...[RECORD.manifest, RECORD.manifest + SEAL.cms, RECORD.manifest + SEAL.openpgp],
+    ...others.flatMap(({ id }) => [
+      ...[otherBootIpxe(id), otherBootIpxe(id) + SEAL.openpgp],
+      ...artifacts.map(({ path }) => path + otherIpxeSeal(id)),
+    ]),
+  ];
+  for (const path of outputs) {
+    if (taken.has(path)) {
+      throw new Refusal('malformed', `${path} is the name of a seal or record; give the file another.`, {
+        path,
+      });
+    }
+    taken.add(path);
+  }
+}
+
+/** An output that stands already. A symlink or folder in its place is refused: it would be written through. */
+export async function readExisting(path: string): Promise<Uint8Array | undefined> {
+  try {
+    const { handle, identity } = await openRegular(path);
+    await handle.close();
+    // Larger than any seal or record can be: not ours, and not worth reading.
+    return identity.size > 1024n * 1024n ? undefined : await readFile(path);
+  } catch (error) {
+    if (error instanceof Refusal && error.code === 'absent') return undefined;
+    throw error;
+  }
+}
+
+function hex(answer: Answer | undefined): string {
+  return Buffer.from(answer as Uint8Array).toString('hex');
+}

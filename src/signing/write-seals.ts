@@ -1,0 +1,81 @@
+import { dirname, join } from 'node:path';
+import { encodeSignature } from '../formats/openpgp-signature.ts';
+import type { Certificate } from '../formats/x509.ts';
+import { removeTemporaries, writeFileAtomically } from '../release/atomic-file.ts';
+import { demandSameFile, identityOf } from '../release/file-identity.ts';
+import { type MeasuredFile, openRegular } from '../release/measure.ts';
+import { cmsSeal } from './seal-plan.ts';
+import type { LoaderSignatories, Signatories } from './signatories.ts';
+import { type DraftFile, type KeyName, type LackingSeal, type OtherCa, readExisting } from './tree-draft.ts';
+
+/** One file that sealing answers for. */
+export interface SealedFile {
+  /** Relative to the tree. */
+  readonly path: string;
+  readonly outcome: 'written' | 'kept';
+}
+
+/** The certificates of a tree's seals, those of its release leaves among them. */
+export class SealCertificates {
+  readonly #own: Signatories;
+  readonly #others: ReadonlyMap<string, LoaderSignatories>;
+  readonly #leaves: ReadonlyMap<KeyName, Certificate>;
+
+  constructor(
+    own: Signatories,
+    others: readonly OtherCa[] = [],
+    leaves: ReadonlyMap<KeyName, Certificate> = new Map(),
+  ) {
+    this.#own = own;
+    this.#others = new Map(others.map(({ id, signatories }) => [`-${id}`, signatories]));
+    this.#leaves = leaves;
+  }
+
+  /** The seal that a signature makes whole. The signature is not judged here. */
+  complete({ by, seal }: LackingSeal, signature: Uint8Array): Uint8Array {
+    if (seal.form === 'openpgp') {
+      return encodeSignature(seal.hashed, this.#own.openpgp.keyId, seal.digest, signature);
+    }
+    if (by === 'codesign') return cmsSeal(this.#own.codesign, [], signature);
+    const { ca, boot } = this.#others.get(by.replace(/^(boot|leaf)/, '')) ?? this.#own;
+    const certificate = by.startsWith('boot') ? boot : this.#leaves.get(by);
+    if (!certificate) throw new RangeError(`no certificate for the key ${by}`);
+    return cmsSeal(certificate, [certificate.raw, ca.raw], signature);
+  }
+}
+
+/**
+ * Writes what a sealed tree lacks, each file whole; what stands there already octet for octet is left alone.
+ *
+ * @param measured artifacts as they were read: what was signed must still be what stands there.
+ * @throws Refusal `drifted`; a `WriteError`.
+ */
+export async function writeSeals(
+  tree: string,
+  files: readonly DraftFile[],
+  seals: ReadonlyMap<string, Uint8Array>,
+  measured: readonly { readonly path: string; readonly file: MeasuredFile }[],
+): Promise<SealedFile[]> {
+  const outputs: { path: string; bytes: Uint8Array | undefined }[] = [];
+  for (const file of files) {
+    const bytes = file.kind === 'record' ? file.bytes : seals.get(file.path);
+    if (!bytes && file.kind !== 'kept') throw new RangeError(`${file.path} has no seal`);
+    const standing = bytes && (await readExisting(join(tree, file.path)));
+    const same = bytes && standing && Buffer.compare(bytes, standing) === 0;
+    outputs.push({ path: file.path, bytes: same ? undefined : bytes });
+  }
+  for (const { path, file } of measured) await demandUnchanged(join(tree, path), file);
+  const folders = new Set(outputs.map(({ path }) => dirname(join(tree, path))));
+  for (const folder of folders) await removeTemporaries(folder);
+  for (const { path, bytes } of outputs) if (bytes) await writeFileAtomically(join(tree, path), bytes);
+  return outputs.map(({ path, bytes }) => ({ path, outcome: bytes ? 'written' : 'kept' }));
+}
+
+async function demandUnchanged(path: string, file: MeasuredFile): Promise<void> {
+  const { handle } = await openRegular(path);
+  try {
+    demandSameFile(path, file.identity, identityOf(await handle.stat({ bigint: true })));
+  } finally {
+    await handle.close();
+  }
+}
