@@ -37,6 +37,10 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'xz-utils', needs: ['xz'] },
   { packageName: 'faketime', needs: ['faketime'] },
   { packageName: 'cryptsetup-bin', needs: ['veritysetup'] },
+  { packageName: 'fsverity', needs: ['fsverity'] },
+  { packageName: 'libengine-pkcs11-openssl', needs: ['/usr/lib/x86_64-linux-gnu/engines-3/pkcs11.so'] },
+  { packageName: 'opensc', needs: ['pkcs11-tool'] },
+  { packageName: 'softhsm2', needs: ['softhsm2-util', '/usr/lib/softhsm/libsofthsm2.so'] },
   { packageName: 'strace', needs: ['strace'] },
 ];
 

@@ -1,5 +1,5 @@
 import { parentPort } from 'node:worker_threads';
-import { Measurer, type Question } from './measurer.ts';
+import { type Answer, Measurer, type Question } from './measurer.ts';
 
 /** The thread behind `lane.ts`: one measurer at a time over slots of shared memory. */
 
@@ -14,7 +14,14 @@ export type ToWorker =
 
 export type FromWorker =
   | { readonly done: 'update'; readonly slot: number }
-  | { readonly done: 'end'; readonly answers: readonly (Uint8Array | boolean)[] };
+  | { readonly done: 'end'; readonly answers: readonly Answer[] };
+
+/** What of an answer is given away and not copied: a tree may have megabytes. */
+function memoryOf(answer: Answer): ArrayBuffer[] {
+  const pieces =
+    typeof answer === 'object' && 'fsVerity' in answer ? (answer.dmVerity?.hashDevice ?? []) : [];
+  return pieces.map((piece) => piece.buffer as ArrayBuffer);
+}
 
 const port = parentPort;
 if (port) {
@@ -32,9 +39,11 @@ if (port) {
         port.postMessage({ done: 'update', slot: message.slot } satisfies FromWorker);
         break;
       }
-      case 'end':
-        port.postMessage({ done: 'end', answers: measurer.answers() } satisfies FromWorker);
+      case 'end': {
+        const answers = measurer.answers();
+        port.postMessage({ done: 'end', answers } satisfies FromWorker, answers.flatMap(memoryOf));
         break;
+      }
     }
   });
 }

@@ -186,15 +186,16 @@ async function measureLarge(
   }
 }
 
-/** Groups question indexes into at most two lanes of about equal cost: SHA-512's family, and the rest. */
+/** Groups question indexes into lanes of about equal cost: SHA-512's family, verity trees, and the rest. */
 function splitQuestions(questions: readonly Question[]): number[][] {
   const wide: number[] = [];
   const narrow: number[] = [];
+  const trees: number[] = [];
   for (const [index, question] of questions.entries()) {
-    const isWide = question.hash === 'sha512' || question.hash === 'sha384';
-    (isWide ? wide : narrow).push(index);
+    if (question.kind === 'verity') trees.push(index);
+    else (question.hash === 'sha512' || question.hash === 'sha384' ? wide : narrow).push(index);
   }
-  const groups = [wide, narrow].filter((group) => group.length > 0);
+  const groups = [wide, narrow, trees].filter((group) => group.length > 0);
   // Without a question the content is still read, by one lane, to learn its size.
   return groups.length > 0 ? groups : [[]];
 }

@@ -1,10 +1,6 @@
-import {
-  createHash,
-  createPublicKey,
-  createVerify,
-  type Hash,
-} from 'node:crypto';
+import { createHash, createPublicKey, createVerify, type Hash } from 'node:crypto';
 import type { HashName } from '../formats/oids.ts';
+import { VeritySink, type VerityTrees } from '../formats/verity-sink.ts';
 
 /**
  * What can be asked of content that is read once. All questions are put before the first octet, all answers
@@ -22,10 +18,15 @@ export type Question =
       readonly hash: HashName;
       readonly publicKey: string;
       readonly signature: Uint8Array;
-    };
+    }
+  /** The trees of dm-verity and fs-verity. The answer holds 32 octets for each 4096 of the content. */
+  | { readonly kind: 'verity' };
 
-/** Octets for digests and signatures, a boolean for `ecdsa-verify`; in the order of the questions. */
-export type Answer = Uint8Array | boolean;
+/**
+ * Octets for digests and signatures, a boolean for `ecdsa-verify`, trees for `verity`; in the order of the
+ * questions.
+ */
+export type Answer = Uint8Array | boolean | VerityTrees;
 
 /** Takes content in pieces and answers. Synchronous: runs in whichever thread feeds it. */
 export class Measurer {
@@ -38,6 +39,9 @@ export class Measurer {
     for (const [index, question] of questions.entries()) {
       if (question.kind === 'digest') {
         if (!this.#hashes.has(question.hash)) this.#hashes.set(question.hash, createHash(question.hash));
+      } else if (question.kind === 'verity') {
+        const sink = new VeritySink();
+        this.#others.push({ update: (data) => sink.update(data), finish: () => sink.finish(), index });
       } else {
         const verify = createVerify(question.hash);
         const finish = () => verify.verify(createPublicKey(question.publicKey), question.signature);

@@ -1,5 +1,6 @@
 import { decodeChecksums } from '../formats/checksums.ts';
 import type { ManifestFile } from '../formats/manifest.ts';
+import type { Answer } from '../release/measurer.ts';
 import { Refusal } from '../release/refusal.ts';
 import { type Check, decodeOr, prepare } from './check.ts';
 
@@ -81,6 +82,6 @@ export function digestCheck(what: string, sha256: string | undefined, signer: st
   };
 }
 
-function hex(answer: Uint8Array | boolean | undefined): string {
+function hex(answer: Answer | undefined): string {
   return answer instanceof Uint8Array ? Buffer.from(answer).toString('hex') : '';
 }
