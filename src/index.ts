@@ -16,6 +16,16 @@ export { type RotateKeysRequest, rotateKeys } from './verbs/keys-rotate.ts';
 export { type KeysStatus, type KeysStatusRequest, keysStatus, type StatusItem } from './verbs/keys-status.ts';
 export { buildGrubLoaders, embeddedScript, type GrubRequest } from './verbs/loaders.ts';
 export {
+  type CheckLogProofRequest,
+  type CheckLogRequest,
+  checkLog,
+  checkLogProof,
+  type ProveLogRequest,
+  proveLog,
+  type ShowLogRequest,
+  showLog,
+} from './verbs/log.ts';
+export {
   type ChannelRequest,
   type MovedChannel,
   type PublishRequest,
@@ -26,6 +36,17 @@ export {
   rollbackChannel,
 } from './verbs/publish.ts';
 export type { GateRow } from './verbs/publish-gate.ts';
+export {
+  type AttachRequest,
+  type AttachResult,
+  attach,
+  type RequestMade,
+  type RequestSigned,
+  requestSignatures,
+  type SigningRequestOptions,
+  type SignRequestOptions,
+  signRequest,
+} from './verbs/request.ts';
 export { type SealRequest, type SealResult, seal } from './verbs/seal.ts';
 export { type ServeRequest, type Serving, serve } from './verbs/serve.ts';
 export {

@@ -51,6 +51,17 @@ export function folder(text: string): string {
   return text;
 }
 
+/** A file that must exist. */
+export function file(text: string): string {
+  if (!statSync(text, { throwIfNoEntry: false })?.isFile())
+    throw new InvalidArgumentError('There is no such file.');
+  return text;
+}
+
+export function files(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, file(text)];
+}
+
 /** The same, where the flag may stand several times. */
 export function folders(text: string, before: readonly string[] = []): readonly string[] {
   return [...before, folder(text)];

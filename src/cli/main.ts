@@ -15,6 +15,9 @@ const program = new Command('bootseal')
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   init: async () => (await import('./commands/init.ts')).initCommand(),
   seal: async () => (await import('./commands/seal.ts')).sealCommand(),
+  request: async () => (await import('./commands/request.ts')).requestCommand(),
+  'sign-request': async () => (await import('./commands/request.ts')).signRequestCommand(),
+  attach: async () => (await import('./commands/request.ts')).attachCommand(),
   verify: async () => (await import('./commands/verify.ts')).verifyCommand(),
   tamper: async () => (await import('./commands/tamper.ts')).tamperCommand(),
   publish: async () => (await import('./commands/publish.ts')).publishCommand(),
@@ -22,6 +25,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./commands/serve.ts')).serveCommand(),
   boot: async () => (await import('./commands/boot.ts')).bootCommand(),
   loaders: async () => (await import('./commands/loaders.ts')).loadersCommand(),
+  log: async () => (await import('./commands/log.ts')).logCommand(),
   keyring: async () => (await import('./commands/keyring.ts')).keyringCommand(),
   keys: async () => (await import('./commands/keys.ts')).keysCommand(),
   demo: async () => (await import('./commands/demo.ts')).demoCommand(),

@@ -15,10 +15,10 @@ function cell(finding: Finding | undefined): Cell {
     : { text: finding.refusal.code, style: 'bad' };
 }
 
-const TREE_COLUMNS = ['ipxe', 'cms', 'openpgp', 'checksum', 'manifest'] as const;
+const TREE_COLUMNS = ['ipxe', 'cms', 'openpgp', 'checksum', 'manifest', 'verity'] as const;
 
 export function showTreeVerdict(terminal: Terminal, verdict: VerifyResult): void {
-  const header = ['file', 'role', 'iPXE CMS', 'early CMS', 'OpenPGP', 'checksum', 'manifest'];
+  const header = ['file', 'role', 'iPXE CMS', 'early CMS', 'OpenPGP', 'checksum', 'manifest', 'verity'];
   terminal.table(
     header,
     verdict.rows.map(({ path, role, cells }) => [

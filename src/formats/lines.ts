@@ -40,12 +40,25 @@ export class LineReader {
     return value;
   }
 
-  optional(key: string, count: number): string[] | undefined {
+  /** True where the next line is of this key. */
+  has(key: string): boolean {
     const line = this.#lines[this.#at];
-    if (line === undefined || !(line === key || line.startsWith(`${key} `))) return undefined;
+    return line !== undefined && (line === key || line.startsWith(`${key} `));
+  }
+
+  optional(key: string, count: number): string[] | undefined {
+    if (!this.has(key)) return undefined;
     const fields = this.words(key);
     if (fields.length !== count) throw this.fail(`${key} takes ${count} words`);
     return fields;
+  }
+
+  /** What follows a key and its blank, to the end of the line: for people, so blanks are kept as they are. */
+  optionalText(key: string): string | undefined {
+    if (!this.has(key)) return undefined;
+    const text = (this.next() ?? '').slice(key.length + 1);
+    if (text === '' || text.trim() !== text) throw this.fail(`${key} takes a text without blanks around it`);
+    return text;
   }
 
   count(text: string, what: string): number {
@@ -56,7 +69,10 @@ export class LineReader {
   }
 
   time(key: string): number {
-    const text = this.one(key);
+    return this.moment(this.one(key), key);
+  }
+
+  moment(text: string, key: string): number {
     const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(text) ? Date.parse(text) : Number.NaN;
     // A date that rolls over (30 February) would have two spellings.
     if (Number.isNaN(time) || isoSeconds(time) !== text) throw this.fail(`${key} is no time`);

@@ -15,6 +15,16 @@ export const RECORD = {
   manifest: 'release.manifest',
 } as const;
 
+/** What dm-verity needs beside a root image, named as systemd names it. */
+export const VERITY = {
+  /** The hash device. Payload: the manifest lists it. */
+  tree: '.verity',
+  /** The root hash, 64 hex digits. */
+  rootHash: '.roothash',
+  /** CMS over those digits, as `SEAL.cms` is made. */
+  seal: '.p7s',
+} as const;
+
 /** `airootfs.sha512` beside `airootfs.sfs`: one name for whichever suffix the image has. */
 export function checksumPath(rootfs: string): string {
   return rootfs.replace(/\.[^./]*$/, '').concat('.sha512');

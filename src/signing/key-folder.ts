@@ -58,7 +58,7 @@ export async function readLoaderKeys(directory: string, now: number): Promise<Lo
 }
 
 /** @param now undefined: whether it is valid is not asked. */
-async function certifiedKey(
+export async function certifiedKey(
   directory: string,
   name: string,
   now: number | undefined,
@@ -71,14 +71,45 @@ async function certifiedKey(
   // Early userspace may hold several codesign leaves, while one takes another's place; we sign with our own.
   const certificate =
     name === 'codesign' ? ownOf(await readLeavesFile(path), privateKey) : await readCertificateFile(path);
+  demandSuitable(path, certificate, now, usage, issuer);
+  if (!fits(certificate, privateKey)) {
+    throw new Refusal('unsafe-keys', `${keyPath} is not the key of ${path}.`, { path: keyPath });
+  }
+  return { certificate, privateKey };
+}
+
+/**
+ * A certificate whose key is elsewhere. Of several codesign leaves, while one takes another's place, the one that
+ * began last.
+ *
+ * @throws Refusal as `readKeyFolder`.
+ */
+export async function readSignatory(
+  path: string,
+  now: number,
+  usage: KeyUsage,
+  issuer?: Certificate,
+): Promise<Certificate> {
+  const leaves = await readLeavesFile(path);
+  const certificate = leaves.reduce((last, leaf) => (leaf.notBefore > last.notBefore ? leaf : last));
+  demandSuitable(path, certificate, now, usage, issuer);
+  return certificate;
+}
+
+/** Refuses a certificate that may not sign this, or not now, or was not issued by this CA. */
+export function demandSuitable(
+  path: string,
+  certificate: Certificate,
+  now: number | undefined,
+  usage: KeyUsage,
+  issuer?: Certificate,
+): void {
   demandPurpose(path, certificate, now, usage);
   if (issuer && Buffer.compare(certificate.issuer, issuer.subject) !== 0) {
     throw new Refusal(
       'untrusted-signer',
       `${path} was issued by ${certificate.issuerName}, not by ${issuer.commonName}.`,
-      {
-        path,
-      },
+      { path },
     );
   }
   // Two runs of init give two CAs of one name.
@@ -89,10 +120,6 @@ async function certifiedKey(
       { path },
     );
   }
-  if (!fits(certificate, privateKey)) {
-    throw new Refusal('unsafe-keys', `${keyPath} is not the key of ${path}.`, { path: keyPath });
-  }
-  return { certificate, privateKey };
 }
 
 /** Early userspace takes the word of every certificate in this file. */

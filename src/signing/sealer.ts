@@ -3,8 +3,9 @@ import type { Certificate } from '../formats/x509.ts';
 import type { Layout } from '../release/layout.ts';
 import { type DigestSigner, demandSignature, tryOut } from './digest-signer.ts';
 import { mintLeaf } from './release-leaf.ts';
+import type { KeyName } from './seal-keys.ts';
 import { type LoaderSealingKeys, type SealingKeys, signatoriesOf } from './signatories.ts';
-import { type DraftOptions, draftTree, type KeyName, type LackingSeal } from './tree-draft.ts';
+import { type DraftOptions, draftTree, type LackingSeal } from './tree-draft.ts';
 import { SealCertificates, type SealedFile, writeSeals } from './write-seals.ts';
 
 export interface SealOptions extends Omit<DraftOptions, 'others'> {

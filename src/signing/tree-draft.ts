@@ -3,24 +3,27 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { encodeChecksums } from '../formats/checksums.ts';
 import type { SignedData } from '../formats/cms.ts';
+import { encodeRootHash } from '../formats/dm-verity.ts';
 import { Malformed } from '../formats/malformed.ts';
-import { encodeManifest, type Manifest, type ManifestFile } from '../formats/manifest.ts';
+import {
+  encodeManifest,
+  type FsVerity,
+  type Manifest,
+  type ManifestFile,
+  type Verity,
+} from '../formats/manifest.ts';
+import type { VerityTrees } from '../formats/verity-sink.ts';
+import { BLOCK_SIZE } from '../formats/verity-tree.ts';
 import type { Certificate } from '../formats/x509.ts';
 import type { Artifact, Layout } from '../release/layout.ts';
 import { bytesContent, type MeasuredFile, measureFile, openRegular } from '../release/measure.ts';
 import type { Answer, Question } from '../release/measurer.ts';
 import { Refusal } from '../release/refusal.ts';
-import { checksumPath, otherBootIpxe, otherIpxeSeal, RECORD, SEAL } from '../release/seal-names.ts';
+import { checksumPath, otherBootIpxe, otherIpxeSeal, RECORD, SEAL, VERITY } from '../release/seal-names.ts';
 import { existingLeaf, type LeafOrder, leafOrder } from './release-leaf.ts';
+import { type KeyName, type LoaderKeyName, payloadSeals, recordSeals, type SealKeys } from './seal-keys.ts';
 import { planCms, planOpenpgp, type SealPlan, type UnsignedSeal } from './seal-plan.ts';
 import type { LoaderSignatories, Signatories } from './signatories.ts';
-
-/**
- * The key that a seal is by. `leaf` is the release leaf; with a dash and an id, the key of another CA whose
- * loaders shall start the release too.
- */
-export type KeyName = 'codesign' | 'openpgp' | LoaderKeyName;
-export type LoaderKeyName = 'boot' | 'leaf' | `boot-${string}` | `leaf-${string}`;
 
 /** A CA that is being replaced, or that replaces ours. */
 export interface OtherCa {
@@ -52,6 +55,13 @@ export interface Scripts {
 /** One file that a sealed tree shall have; paths are relative to the tree. */
 export type DraftFile =
   | { readonly kind: 'record'; readonly path: string; readonly bytes: Uint8Array }
+  /** A hash tree: made of the root image, and listed in the manifest as payload is. */
+  | {
+      readonly kind: 'made';
+      readonly path: string;
+      readonly sha256: string;
+      readonly pieces: readonly Uint8Array[];
+    }
   /** A seal that stands already, by the wanted key, and holds. */
   | { readonly kind: 'kept'; readonly path: string }
   | LackingSeal;
@@ -95,7 +105,7 @@ export async function draftTree(
   demandDistinct(layout.artifacts, others);
   const draft = new Drafter(tree, layout.release, signatories, options);
   const files: ManifestFile[] = [];
-  for (const artifact of layout.artifacts) files.push(await draft.artifact(artifact));
+  for (const artifact of layout.artifacts) files.push(...(await draft.artifact(artifact)));
   const manifest: Manifest = {
     release: layout.release,
     serial: options.serial,
@@ -106,19 +116,19 @@ export async function draftTree(
     free: layout.free,
     shell: false,
     files,
-    verity: [],
-    fsverity: [],
+    verity: draft.verity,
+    fsverity: draft.fsverity,
   };
   const manifestBytes = manifestOf(manifest);
   const manifestSha256 = createHash('sha256').update(manifestBytes).digest('hex');
   const scripts = options.compose(manifest, manifestSha256);
-  await draft.record(RECORD.bootIpxe, scripts.bootIpxe, { [SEAL.openpgp]: 'boot' });
-  await draft.record(RECORD.grubCfg, scripts.grubCfg, { [SEAL.openpgp]: 'openpgp' });
-  await draft.record(RECORD.manifest, manifestBytes, { [SEAL.cms]: 'codesign', [SEAL.openpgp]: 'openpgp' });
+  await draft.record(RECORD.bootIpxe, scripts.bootIpxe);
+  await draft.record(RECORD.grubCfg, scripts.grubCfg);
+  await draft.record(RECORD.manifest, manifestBytes);
   for (const { id } of others) {
     const script = scripts.others?.get(id);
     if (!script) throw new RangeError(`no boot script for the CA ${id}`);
-    await draft.record(otherBootIpxe(id), script, { [SEAL.openpgp]: `boot-${id}` });
+    await draft.record(otherBootIpxe(id), script);
   }
   return {
     manifest,
@@ -138,6 +148,8 @@ class Drafter {
   readonly files: DraftFile[] = [];
   readonly leaves = new Map<KeyName, LeafOrder>();
   readonly measured: { path: string; file: MeasuredFile }[] = [];
+  readonly verity: Verity[] = [];
+  readonly fsverity: FsVerity[] = [];
 
   constructor(tree: string, release: string, signatories: Signatories, options: DraftOptions) {
     this.#tree = tree;
@@ -148,43 +160,60 @@ class Drafter {
     this.#loaders = new Map([['', signatories], ...others]);
   }
 
-  async artifact(artifact: Artifact): Promise<ManifestFile> {
-    const { path } = artifact;
-    const by: Record<string, KeyName> = {
-      [SEAL.ipxe]: 'leaf',
-      [SEAL.cms]: 'codesign',
-      [SEAL.openpgp]: 'openpgp',
-    };
-    for (const { id } of this.#options.others ?? []) by[otherIpxeSeal(id)] = `leaf-${id}`;
-    const plans = await this.#plans(path, by);
+  /** An artifact, and what was made of it that the manifest lists, too. */
+  async artifact(artifact: Artifact): Promise<ManifestFile[]> {
+    const { path, role } = artifact;
+    const ids = (this.#options.others ?? []).map(({ id }) => id);
+    const plans = await this.#plans(path, payloadSeals(ids));
     const digests: Question[] = [
       { kind: 'digest', hash: 'sha256' },
       { kind: 'digest', hash: 'sha512' },
     ];
+    if (role === 'rootfs') digests.push({ kind: 'verity' });
     const questions = [...digests, ...plans.flatMap(({ plan }) => plan.questions)];
     const measured = await measureFile(join(this.#tree, path), questions, {
       onProgress: (octets) => this.#options.onProgress?.(artifact, octets),
     });
-    const [sha256, sha512, ...rest] = measured.answers;
-    this.#finish(path, measured.size, plans, rest);
+    const [sha256, sha512] = measured.answers;
+    this.#finish(path, measured.size, plans, measured.answers.slice(digests.length));
     this.measured.push({ path, file: measured });
     const file = { ...artifact, size: measured.size, sha256: hex(sha256), sha512: hex(sha512) };
-    if (artifact.role === 'rootfs') {
-      const line = encodeChecksums([{ name: basename(path), digest: file.sha512 }]);
-      this.files.push({ kind: 'record', path: checksumPath(path), bytes: Buffer.from(line) });
-    }
-    return file;
+    if (role !== 'rootfs') return [file];
+    const line = encodeChecksums([{ name: basename(path), digest: file.sha512 }]);
+    this.files.push({ kind: 'record', path: checksumPath(path), bytes: Buffer.from(line) });
+    return [file, ...(await this.#trees(path, measured.answers[2] as VerityTrees))];
   }
 
-  async record(name: string, bytes: Uint8Array, by: Readonly<Record<string, KeyName>>): Promise<void> {
+  /**
+   * dm-verity ignores what stands behind the last whole block: an image with such octets has no tree, since
+   * nothing of them would be checked. fs-verity fills the block up.
+   */
+  async #trees(path: string, { size, dmVerity, fsVerity }: VerityTrees): Promise<ManifestFile[]> {
+    this.fsverity.push({ digest: hex(fsVerity.digest), path });
+    if (!dmVerity || size % BLOCK_SIZE !== 0) return [];
+    const { rootHash, dataBlocks, hashDevice: pieces } = dmVerity;
+    this.verity.push({ rootHash: hex(rootHash), salt: '-', dataBlocks, path });
+    const tree = {
+      role: 'hashtree',
+      size: pieces.reduce((sum, { length }) => sum + length, 0),
+      sha256: digestOf('sha256', pieces),
+      sha512: digestOf('sha512', pieces),
+      path: path + VERITY.tree,
+    } as const;
+    this.files.push({ kind: 'made', path: tree.path, sha256: tree.sha256, pieces });
+    await this.record(path + VERITY.rootHash, encodeRootHash(rootHash));
+    return [tree];
+  }
+
+  async record(name: string, bytes: Uint8Array): Promise<void> {
     this.files.push({ kind: 'record', path: name, bytes });
-    const plans = await this.#plans(name, by);
+    const plans = await this.#plans(name, recordSeals(name));
     const questions = plans.flatMap(({ plan }) => plan.questions);
     const { answers } = await bytesContent(bytes).measure(questions);
     this.#finish(name, bytes.length, plans, answers);
   }
 
-  async #plans(path: string, by: Readonly<Record<string, KeyName>>): Promise<NamedPlan[]> {
+  async #plans(path: string, by: SealKeys): Promise<NamedPlan[]> {
     const plans: NamedPlan[] = [];
     for (const [suffix, key] of Object.entries(by)) {
       const seal = path + suffix;
@@ -265,7 +294,12 @@ function demandDistinct(artifacts: readonly Artifact[], others: readonly OtherCa
   const taken = new Set(artifacts.map(({ path }) => path));
   const outputs = [
     ...artifacts.flatMap(({ path }) => Object.values(SEAL).map((suffix) => path + suffix)),
-    ...artifacts.filter(({ role }) => role === 'rootfs').map(({ path }) => checksumPath(path)),
+    ...artifacts
+      .filter(({ role }) => role === 'rootfs')
+      .flatMap(({ path }) => [
+        ...[checksumPath(path), path + VERITY.tree],
+        ...[path + VERITY.rootHash, path + VERITY.rootHash + VERITY.seal],
+      ]),
     ...[RECORD.bootIpxe, RECORD.grubCfg].flatMap((name) => [name, name + SEAL.openpgp]),
     ...[RECORD.manifest, RECORD.manifest + SEAL.cms, RECORD.manifest + SEAL.openpgp],
     ...others.flatMap(({ id }) => [
@@ -294,6 +328,12 @@ export async function readExisting(path: string): Promise<Uint8Array | undefined
     if (error instanceof Refusal && error.code === 'absent') return undefined;
     throw error;
   }
+}
+
+function digestOf(hash: 'sha256' | 'sha512', pieces: readonly Uint8Array[]): string {
+  const state = createHash(hash);
+  for (const piece of pieces) state.update(piece);
+  return state.digest('hex');
 }
 
 function hex(answer: Answer | undefined): string {

@@ -3,10 +3,12 @@ import { encodeSignature } from '../formats/openpgp-signature.ts';
 import type { Certificate } from '../formats/x509.ts';
 import { removeTemporaries, writeFileAtomically } from '../release/atomic-file.ts';
 import { demandSameFile, identityOf } from '../release/file-identity.ts';
-import { type MeasuredFile, openRegular } from '../release/measure.ts';
+import { type MeasuredFile, measureFile, openRegular } from '../release/measure.ts';
+import { Refusal } from '../release/refusal.ts';
+import type { KeyName } from './seal-keys.ts';
 import { cmsSeal } from './seal-plan.ts';
 import type { LoaderSignatories, Signatories } from './signatories.ts';
-import { type DraftFile, type KeyName, type LackingSeal, type OtherCa, readExisting } from './tree-draft.ts';
+import { type DraftFile, type LackingSeal, type OtherCa, readExisting } from './tree-draft.ts';
 
 /** One file that sealing answers for. */
 export interface SealedFile {
@@ -58,6 +60,11 @@ export async function writeSeals(
 ): Promise<SealedFile[]> {
   const outputs: { path: string; bytes: Uint8Array | undefined }[] = [];
   for (const file of files) {
+    if (file.kind === 'made') {
+      const holds = await standsAlready(join(tree, file.path), file);
+      outputs.push({ path: file.path, bytes: holds ? undefined : Buffer.concat(file.pieces) });
+      continue;
+    }
     const bytes = file.kind === 'record' ? file.bytes : seals.get(file.path);
     if (!bytes && file.kind !== 'kept') throw new RangeError(`${file.path} has no seal`);
     const standing = bytes && (await readExisting(join(tree, file.path)));
@@ -69,6 +76,20 @@ export async function writeSeals(
   for (const folder of folders) await removeTemporaries(folder);
   for (const { path, bytes } of outputs) if (bytes) await writeFileAtomically(join(tree, path), bytes);
   return outputs.map(({ path, bytes }) => ({ path, outcome: bytes ? 'written' : 'kept' }));
+}
+
+/** Whether a hash tree is there, octet for octet. One too large to be kept in memory twice is read in pieces. */
+async function standsAlready(
+  path: string,
+  { sha256 }: Extract<DraftFile, { kind: 'made' }>,
+): Promise<boolean> {
+  try {
+    const { answers } = await measureFile(path, [{ kind: 'digest', hash: 'sha256' }]);
+    return Buffer.from(answers[0] as Uint8Array).toString('hex') === sha256;
+  } catch (error) {
+    if (error instanceof Refusal && error.code === 'absent') return false;
+    throw error;
+  }
 }
 
 async function demandUnchanged(path: string, file: MeasuredFile): Promise<void> {

@@ -1,6 +1,6 @@
 import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { explain, removeTemporaries, syncDirectory } from '../release/atomic-file.ts';
+import { explain, removeTemporaries } from '../release/atomic-file.ts';
 import { Refusal } from '../release/refusal.ts';
 
 /** A STATE folder (DESIGN §9), opened by its one writer at a time. */
@@ -60,35 +60,6 @@ function isAlive(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
-}
-
-/** One line of the log of what happened to a state folder. */
-export interface Act {
-  /** Milliseconds since 1970. */
-  readonly time: number;
-  readonly act: 'publish' | 'refuse' | 'renew' | 'rollback';
-  readonly channel: string;
-  readonly release: string;
-  readonly counter?: number;
-  readonly refusal?: Refusal;
-}
-
-/** Appends to `log/acts.jsonl`; durable when it resolves. */
-export async function recordAct(folder: string, { time, refusal, ...rest }: Act): Promise<void> {
-  const line = {
-    time: new Date(time).toISOString(),
-    ...rest,
-    ...(refusal ? { refusal: refusal.toJSON() } : {}),
-  };
-  const path = join(folder, 'log', 'acts.jsonl');
-  const handle = await open(path, 'a', 0o644);
-  try {
-    await handle.appendFile(`${JSON.stringify(line)}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await syncDirectory(join(folder, 'log'));
 }
 
 /** Names in a folder of the state, sorted, temporaries left out. */

@@ -15,13 +15,20 @@ import {
   otherIpxeSeal,
   RECORD,
   SEAL,
+  VERITY,
 } from '../release/seal-names.ts';
 import { type Anchors, anchorId } from '../trust/anchors.ts';
 import { allOf, type Check, type CheckName, decodeOr, lost } from '../trust/check.ts';
 import { type CmsRules, cmsCheck, codesignRules, imgverifyRules } from '../trust/cms-check.ts';
 import { MANIFEST_WORD } from '../trust/command-line.ts';
 import { openpgpCheck } from '../trust/openpgp-check.ts';
-import { checksumCheck, digestCheck, manifestCheck } from '../trust/plain-checks.ts';
+import {
+  checksumCheck,
+  demandRootHash,
+  digestCheck,
+  manifestCheck,
+  verityCheck,
+} from '../trust/plain-checks.ts';
 import { day, type Policy } from '../trust/policy.ts';
 import { thresholdCheck } from '../trust/threshold.ts';
 import { examine, type Finding, type Verified } from '../trust/verify.ts';
@@ -32,7 +39,7 @@ const MAX_COSIGNERS = 15;
 const MANIFEST_PREFIX = `${MANIFEST_WORD}=`;
 
 /** The columns of a tree's verdict. */
-export type Column = 'ipxe' | 'cms' | 'openpgp' | 'checksum' | 'manifest';
+export type Column = 'ipxe' | 'cms' | 'openpgp' | 'checksum' | 'manifest' | 'verity';
 
 /** What became of one file of a sealed tree. */
 export interface TreeRow {
@@ -84,6 +91,58 @@ export async function verifyTree(
   options: VerifyTreeOptions,
 ): Promise<TreeVerdict> {
   const judge = new TreeJudge(tree, anchors, options);
+  const { manifest, sha256, signer, rows } = await records(judge, anchors, options);
+  // 4. The payload: every seal, and what the manifest says of it.
+  for (const file of manifest?.files ?? [])
+    if (manifest) rows.push(await judge.payload(file, manifest, signer));
+  return {
+    manifest,
+    manifestSha256: sha256,
+    rows,
+    small: judge.small,
+    unjudged: await unjudged(tree, options.others ?? []),
+    refusal: firstRefusal(rows),
+  };
+}
+
+/** What the records of a sealed tree say. No payload was read, so none of it may be served on this word. */
+export interface RecordsVerdict {
+  readonly manifest: Manifest | undefined;
+  /** Lower-case hex. */
+  readonly manifestSha256: string;
+  /** Records and their seals, by path, octet for octet as they were verified. */
+  readonly small: ReadonlyMap<string, Uint8Array>;
+  readonly refusal: Refusal | undefined;
+}
+
+/**
+ * Verifies the records of a sealed tree (manifest, scripts, their seals, and that they name each other) as
+ * `verifyTree` does, whatever the age of the release: best-before may be long past.
+ */
+export async function verifyRecords(
+  tree: string,
+  anchors: Anchors,
+  options: Omit<VerifyTreeOptions, 'onProgress'>,
+): Promise<RecordsVerdict> {
+  const judge = new TreeJudge(tree, anchors, options, true);
+  const { manifest, sha256, rows } = await records(judge, anchors, options);
+  return { manifest, manifestSha256: sha256, small: judge.small, refusal: firstRefusal(rows) };
+}
+
+interface JudgedRecords {
+  readonly manifest: Manifest | undefined;
+  /** Lower-case hex. */
+  readonly sha256: string;
+  /** Who signed the manifest. */
+  readonly signer: string;
+  readonly rows: TreeRow[];
+}
+
+async function records(
+  judge: TreeJudge,
+  anchors: Anchors,
+  options: VerifyTreeOptions,
+): Promise<JudgedRecords> {
   // 1. The script that every loader begins with.
   const boot = await judge.script(RECORD.bootIpxe, 'ipxe');
   // 2. The manifest: by the codesign leaf and by OpenPGP.
@@ -97,18 +156,12 @@ export async function verifyTree(
     ...(anchors.openpgp.length > 0 ? [await judge.script(RECORD.grubCfg, 'openpgp')] : []),
   ];
   const rows: TreeRow[] = [row, ...scripts.map((script) => judge.bound(script, sha256))];
-  // 4. The payload: every seal, and what the manifest says of it.
-  for (const file of manifest?.files ?? [])
-    rows.push(await judge.payload(file, manifest?.release ?? '', signer));
+  return { manifest, sha256, signer, rows };
+}
+
+function firstRefusal(rows: readonly TreeRow[]): Refusal | undefined {
   const refused = rows.flatMap(({ cells }) => Object.values(cells)).find((finding) => !finding.verified);
-  return {
-    manifest,
-    manifestSha256: sha256,
-    rows,
-    small: judge.small,
-    unjudged: await unjudged(tree, options.others ?? []),
-    refusal: refused && !refused.verified ? refused.refusal : undefined,
-  };
+  return refused && !refused.verified ? refused.refusal : undefined;
 }
 
 function idOf({ ca: [ca] }: Anchors): string {
@@ -161,12 +214,15 @@ class TreeJudge {
   readonly #tree: string;
   readonly #anchors: Anchors;
   readonly #options: VerifyTreeOptions;
+  readonly #anyAge: boolean;
   readonly small = new Map<string, Uint8Array>();
 
-  constructor(tree: string, anchors: Anchors, options: VerifyTreeOptions) {
+  /** @param anyAge a release that is past its best-before is judged all the same. */
+  constructor(tree: string, anchors: Anchors, options: VerifyTreeOptions, anyAge = false) {
     this.#tree = tree;
     this.#anchors = anchors;
     this.#options = options;
+    this.#anyAge = anyAge;
   }
 
   async manifest(boot: ScriptRow): Promise<{
@@ -191,7 +247,7 @@ class TreeJudge {
     const { sha256 } = row.verified;
     try {
       const manifest = decodeOr(name, () => decodeManifest(record.bytes));
-      if (this.#options.now > manifest.bestBefore) {
+      if (!this.#anyAge && this.#options.now > manifest.bestBefore) {
         throw new Refusal('stale', `${manifest.release} was best before ${day(manifest.bestBefore)}.`, {
           bestBefore: day(manifest.bestBefore),
         });
@@ -234,8 +290,15 @@ class TreeJudge {
     return withRefusal(row, new Refusal('mixed-releases', message, { path: row.path, names }));
   }
 
-  async payload(file: ManifestFile, release: string, signer: string): Promise<TreeRow> {
+  async payload(file: ManifestFile, manifest: Manifest, signer: string): Promise<TreeRow> {
     const { path } = file;
+    const { release } = manifest;
+    const onProgress = (octets: number) => this.#options.onProgress?.(path, octets, file.size);
+    const source = new FileSource(join(this.#tree, path), onProgress);
+    // The hash tree has no seal of its own: what the kernel trusts is the root hash, and the manifest binds both.
+    if (file.role === 'hashtree') {
+      return this.#row(path, file.role, { manifest: manifestCheck(file, signer) }, source);
+    }
     const { ca, codesign, openpgp } = this.#anchors;
     const { policy, now } = this.#options;
     const loader = (seal: string, roots: readonly Certificate[]) =>
@@ -254,8 +317,30 @@ class TreeJudge {
       const name = path.slice(path.lastIndexOf('/') + 1);
       checks.checksum = await this.#sealed('checksum', sums, (bytes) => checksumCheck(sums, bytes, name));
     }
-    const onProgress = (octets: number) => this.#options.onProgress?.(path, octets, file.size);
-    return this.#row(path, file.role, checks, new FileSource(join(this.#tree, path), onProgress));
+    if (manifest.fsverity.some((line) => line.path === path)) {
+      checks.verity = await this.#verity(path, manifest, signer);
+    }
+    return this.#row(path, file.role, checks, source);
+  }
+
+  /** The root hash beside an image, its seal, and the trees themselves. */
+  async #verity(path: string, manifest: Manifest, signer: string): Promise<Check> {
+    const line = manifest.verity.find((candidate) => candidate.path === path);
+    const check = verityCheck(manifest, path, signer);
+    if (!line) return check;
+    const name = path + VERITY.rootHash;
+    try {
+      const { bytes } = await readSmall(join(this.#tree, name), name);
+      this.small.set(name, bytes);
+      demandRootHash(name, bytes, line.rootHash);
+      if (this.#anchors.codesign.length === 0) return check;
+      const { findings } = await examine(bytesContent(bytes), [await this.#cms(name + VERITY.seal)]);
+      const [seal] = findings;
+      return seal && !seal.verified ? lost('verity', seal.refusal) : check;
+    } catch (error) {
+      if (error instanceof Refusal) return lost('verity', error);
+      throw error;
+    }
   }
 
   #cms(seal: string): Promise<Check> {

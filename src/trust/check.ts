@@ -17,7 +17,7 @@ export interface Evidence {
   readonly remark?: string;
 }
 
-export type CheckName = 'cms' | 'openpgp' | 'checksum' | 'manifest';
+export type CheckName = 'cms' | 'openpgp' | 'checksum' | 'manifest' | 'verity';
 
 /** One check in the making: put its questions to the content, then let it conclude. */
 export interface Check {

@@ -1,5 +1,7 @@
 import { decodeChecksums } from '../formats/checksums.ts';
-import type { ManifestFile } from '../formats/manifest.ts';
+import { decodeRootHash } from '../formats/dm-verity.ts';
+import type { Manifest, ManifestFile } from '../formats/manifest.ts';
+import type { VerityTrees } from '../formats/verity-sink.ts';
 import type { Answer } from '../release/measurer.ts';
 import { Refusal } from '../release/refusal.ts';
 import { type Check, decodeOr, prepare } from './check.ts';
@@ -60,6 +62,42 @@ export function manifestCheck(file: ManifestFile, signer: string): Check {
       return { check: 'manifest', signer, signed: true };
     },
   };
+}
+
+/**
+ * Whether the trees of a root image are those that the manifest names: what the kernel checks block by block must
+ * be what was hashed as a whole.
+ *
+ * @param signer who signed the manifest.
+ */
+export function verityCheck({ verity, fsverity }: Manifest, path: string, signer: string): Check {
+  const root = verity.find((line) => line.path === path);
+  const digest = fsverity.find((line) => line.path === path);
+  return {
+    name: 'verity',
+    questions: [{ kind: 'verity' }],
+    conclude([answer]) {
+      const { dmVerity, fsVerity } = answer as VerityTrees;
+      const fits =
+        (!root || (hex(dmVerity?.rootHash) === root.rootHash && dmVerity?.dataBlocks === root.dataBlocks)) &&
+        (!digest || hex(fsVerity.digest) === digest.digest);
+      if (!fits) {
+        throw new Refusal('bad-signature', `${path} is not the image whose hash tree the manifest names.`, {
+          path,
+        });
+      }
+      return { check: 'verity', signer, signed: true };
+    },
+  };
+}
+
+/** A root hash beside its image: exactly what the manifest says. `seal` is judged apart. */
+export function demandRootHash(what: string, bytes: Uint8Array, wanted: string): void {
+  const found = decodeOr(what, () => decodeRootHash(bytes));
+  if (hex(found) === wanted) return;
+  throw new Refusal('mixed-releases', `${what} is not the root hash that the manifest names.`, {
+    path: what,
+  });
 }
 
 /**

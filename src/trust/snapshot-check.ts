@@ -1,11 +1,9 @@
 import { decodeSnapshot, type Snapshot } from '../formats/snapshot.ts';
 import type { Certificate } from '../formats/x509.ts';
-import { bytesContent } from '../release/measure.ts';
 import { Refusal } from '../release/refusal.ts';
 import { decodeOr } from './check.ts';
-import { cmsCheck } from './cms-check.ts';
 import { day, type Policy } from './policy.ts';
-import { verify } from './verify.ts';
+import { verifySnapshotSeal } from './snapshot-seal.ts';
 
 /** What a reader of a channel already knows of it. */
 export interface KnownSnapshot {
@@ -34,14 +32,8 @@ export async function verifySnapshot(
 ): Promise<Snapshot> {
   const what = `the snapshot of ${channel}`;
   const signers = 'raw' in signer ? [signer] : signer;
-  // 1. By the snapshot key. Were it a key that may sign code, whoever moves channels could also make releases.
-  if (signers.some(({ extKeyUsage }) => extKeyUsage?.length)) {
-    throw new Refusal('wrong-purpose', `The key for ${what} may sign other things than snapshots.`, {
-      channel,
-    });
-  }
-  const rules = { signers, roots: signers, purpose: 'any', margin: 0 } as const;
-  await verify(what, bytesContent(bytes), [cmsCheck(what, seal, rules, policy, now)]);
+  // 1. By the snapshot key.
+  await verifySnapshotSeal(what, bytes, seal, signers, policy, now);
   // 2. Of this channel: a snapshot of "testing" says nothing about "stable".
   const snapshot = decodeOr(what, () => decodeSnapshot(bytes));
   if (snapshot.channel !== channel) {

@@ -9,12 +9,14 @@ import { Refusal } from '../release/refusal.ts';
 import { RECORD } from '../release/seal-names.ts';
 import { makeSnapshotKey, readSnapshotKey, type SnapshotKey, signSnapshot } from '../signing/snapshot-key.ts';
 import { channelHistory, moveChannel, readChannel } from '../store/channels.ts';
+import { type Act, recordAct } from '../store/log.ts';
 import { type IncomingFile, storeRelease } from '../store/release-store.ts';
-import { openState, recordAct } from '../store/state.ts';
+import { openState } from '../store/state.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
 import { type JudgedTree, judgeTree, readAllAnchors } from './judge-tree.ts';
+import { checkpointSigner, logAct } from './log-act.ts';
 import { DEFAULT_POLICY_FILE, readPolicyFile } from './policy-file.ts';
 import { type GateRow, runGate } from './publish-gate.ts';
 import type { LoadedRelease } from './served-release.ts';
@@ -100,18 +102,19 @@ export async function publish(request: PublishRequest): Promise<PublishResult> {
     const verdict = await judge();
     const { rows, refusal, pinned } = await ask(verdict);
     if (refusal || !pinned) {
-      const release = verdict.manifest?.release ?? '';
-      await recordAct(state.folder, {
-        time: now,
-        act: 'refuse',
-        channel,
-        release,
-        ...(refusal ? { refusal } : {}),
+      const { manifest, manifestSha256 } = verdict;
+      await logRefusal(request, refusal, {
+        release: manifest?.release,
+        manifest: manifestSha256 || undefined,
+        serial: manifest?.serial,
       });
       return { verdict, gates: rows, refusal, moved: undefined };
     }
-    await storeRelease(state.folder, pinned.release, incoming(tree, verdict), verdict.small);
-    const moved = await move(request, 'publish', snapshotFacts(pinned));
+    const facts = snapshotFacts(pinned);
+    const moved = await onRecord(request, facts, async () => {
+      await storeRelease(state.folder, pinned.release, incoming(tree, verdict), verdict.small);
+      return move(request, 'publish', facts, verdict.small);
+    });
     return { verdict, gates: rows, refusal: undefined, moved };
   } finally {
     await state.release();
@@ -123,9 +126,11 @@ export async function renewChannel(request: ChannelRequest): Promise<MovedChanne
   demandChannelName(request.channel);
   const state = await openState(request.state);
   try {
-    const { snapshot } = await demandChannel(request);
-    const { release, serial, manifest, bestBefore } = snapshot;
-    return await move(request, 'renew', { release, serial, manifest, bestBefore });
+    return await onRecord(request, {}, async () => {
+      const { snapshot } = await demandChannel(request);
+      const { release, serial, manifest, bestBefore } = snapshot;
+      return move(request, 'renew', { release, serial, manifest, bestBefore });
+    });
   } finally {
     await state.release();
   }
@@ -144,21 +149,23 @@ export async function rollbackChannel(request: RollbackRequest): Promise<MovedCh
   demandChannelName(request.channel);
   const state = await openState(request.state);
   try {
-    const { snapshot } = await demandChannel(request);
-    if (snapshot.release === release) {
-      throw new Refusal('mixed-releases', `${request.channel} is at ${release} already.`, { release });
-    }
-    const tree = join(state.folder, 'releases', release);
-    if (!existsSync(join(tree, RECORD.manifest))) {
-      throw new Refusal('absent', `${release} was never published to ${request.state}.`, { release });
-    }
-    const { anchors, others } = await readAllAnchors(request.anchors, request.otherAnchors);
-    const verdict = await judgeTree(tree, anchors, { policy: defaultPolicy(now), now, others });
-    const { manifest, manifestSha256, refusal } = verdict;
-    if (refusal) throw refusal;
-    if (!manifest) throw new Refusal('no-verdict', `Nothing vouches for ${release}.`, { release });
-    const facts = snapshotFacts({ release, manifest, manifestSha256 });
-    return await move(request, 'rollback', { ...facts, rollbackFrom: snapshot.release });
+    return await onRecord(request, { release }, async () => {
+      const { snapshot } = await demandChannel(request);
+      if (snapshot.release === release) {
+        throw new Refusal('mixed-releases', `${request.channel} is at ${release} already.`, { release });
+      }
+      const tree = join(state.folder, 'releases', release);
+      if (!existsSync(join(tree, RECORD.manifest))) {
+        throw new Refusal('absent', `${release} was never published to ${request.state}.`, { release });
+      }
+      const { anchors, others } = await readAllAnchors(request.anchors, request.otherAnchors);
+      const verdict = await judgeTree(tree, anchors, { policy: defaultPolicy(now), now, others });
+      const { manifest, manifestSha256, refusal } = verdict;
+      if (refusal) throw refusal;
+      if (!manifest) throw new Refusal('no-verdict', `Nothing vouches for ${release}.`, { release });
+      const facts = snapshotFacts({ release, manifest, manifestSha256 });
+      return await move(request, 'rollback', { ...facts, rollbackFrom: snapshot.release }, verdict.small);
+    });
   } finally {
     await state.release();
   }
@@ -175,6 +182,26 @@ export function demandChannelName(channel: string): void {
   );
 }
 
+/** What is refused on the way is logged too, as far as the log can be written: it may be what was refused. */
+async function onRecord<T>(request: ChannelRequest, facts: RefusedFacts, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof Refusal) await logRefusal(request, error, facts).catch(() => {});
+    throw error;
+  }
+}
+
+type RefusedFacts = Pick<Act, 'release' | 'manifest' | 'serial'>;
+
+async function logRefusal(
+  { state, channel, now, snapshotKey: folder }: ChannelRequest,
+  refusal: Refusal | undefined,
+  { release, manifest, serial }: RefusedFacts,
+): Promise<void> {
+  await logAct(state, { time: now, act: 'refuse', channel, release, manifest, serial, refusal }, folder);
+}
+
 type SnapshotFacts = Pick<Snapshot, 'release' | 'serial' | 'manifest' | 'bestBefore'> &
   Partial<Pick<Snapshot, 'rollbackFrom'>>;
 
@@ -186,11 +213,16 @@ function snapshotFacts({
   return { release, serial, manifest: manifestSha256, bestBefore };
 }
 
-/** Signs the next snapshot of a channel and makes it the current one. The state folder is ours while we do. */
+/**
+ * Signs the next snapshot of a channel and makes it the current one. The state folder is ours while we do.
+ *
+ * @param seals every script, record and seal of the release, where they were verified for this.
+ */
 async function move(
   request: ChannelRequest,
   act: 'publish' | 'renew' | 'rollback',
   facts: SnapshotFacts,
+  seals?: ReadonlyMap<string, Uint8Array>,
 ): Promise<MovedChannel> {
   const { channel, state, now } = request;
   const { key, made } = await snapshotKey(request);
@@ -214,8 +246,15 @@ async function move(
     rollbackFrom: facts.rollbackFrom,
   };
   const { bytes, seal } = await signSnapshot(snapshot, key);
+  const { release, serial, manifest, counter, rollbackFrom } = snapshot;
+  const signers = [fingerprint(key.certificate)];
+  // Before the channel moves: a crash may leave an entry whose act never was, and never an act without its entry.
+  await recordAct(
+    state,
+    { time: now, act, channel, release, manifest, serial, counter, rollbackFrom, seals, signers },
+    checkpointSigner(key),
+  );
   await moveChannel(state, { snapshot, bytes, seal });
-  await recordAct(state, { time: now, act, channel, release: snapshot.release, counter: snapshot.counter });
   return { snapshot, signer: key.certificate, fingerprint: fingerprint(key.certificate), madeKey: made };
 }
 

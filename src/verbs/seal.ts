@@ -7,21 +7,25 @@ import { type Artifact, type Layout, type LayoutOptions, recogniseTree } from '.
 import { Refusal } from '../release/refusal.ts';
 import { otherIpxeSeal, RECORD } from '../release/seal-names.ts';
 import { serialOf } from '../release/serial.ts';
-import { type Keys, readKeyFolder, readLoaderKeys } from '../signing/key-folder.ts';
-import { type OtherSealingCa, type Sealed, sealTree } from '../signing/sealer.ts';
-import { loaderSignersOf, signersOf } from '../signing/signatories.ts';
+import { type OtherSealingCa, type Sealed, type SealOptions, sealTree } from '../signing/sealer.ts';
+import type { SealingKeys } from '../signing/signatories.ts';
 import { anchorId } from '../trust/anchors.ts';
+import { readLoaderSealingKeys, readSealingKeys } from './sealing-keys.ts';
 import { serverAddress } from './server-address.ts';
 
 const DAY = 86_400_000;
 const BEST_BEFORE_DAYS = 90;
 
-export interface SealRequest extends LayoutOptions {
-  readonly tree: string;
+export interface SealRequest extends SealTermsRequest {
   /** An `init` folder. */
   readonly keys: string;
   /** `init` folders of other CAs whose loaders shall start this release too, while a CA is being replaced. */
   readonly alsoKeys?: readonly string[];
+}
+
+/** What is sealed, and what the seals shall say; the keys apart. */
+export interface SealTermsRequest extends LayoutOptions {
+  readonly tree: string;
   /** Milliseconds since 1970; the only clock in any output. Default: the existing manifest's, else `now`. */
   readonly issued?: number;
   /** A growing number; needed where the version does not begin with a date. */
@@ -43,16 +47,29 @@ export interface SealResult extends Sealed {
 /** Seals a tree: every seal, one pass. Throws a `Refusal` or a `WriteError`. */
 export async function seal(request: SealRequest): Promise<SealResult> {
   const layout = await recogniseTree(request.tree, request);
-  const keys = await readKeyFolder(request.keys, request.now);
+  const keys = await readSealingKeys(request.keys, request.now);
   const others = await otherCas(keys, request);
+  const terms = await sealTerms(
+    layout,
+    request,
+    others.map(({ id }) => id),
+  );
+  const sealed = await sealTree(request.tree, layout, keys, { ...terms, others });
+  return { ...sealed, layout };
+}
+
+/** What a seal says beside the content, from what was asked and what stands in the tree. */
+export async function sealTerms(
+  layout: Layout,
+  request: SealTermsRequest,
+  ids: readonly string[],
+): Promise<Omit<SealOptions, 'others'>> {
   const serial = request.serial ?? serialOf(layout.release);
   if (serial === undefined) {
     throw new Refusal(
       'malformed',
       `The version of ${layout.release} does not begin with a date; give it a --serial N that grows.`,
-      {
-        release: layout.release,
-      },
+      { release: layout.release },
     );
   }
   const server = serverAddress(request.url);
@@ -60,11 +77,10 @@ export async function seal(request: SealRequest): Promise<SealResult> {
     Math.floor((request.issued ?? (await issuedBefore(request.tree, layout.release)) ?? request.now) / 1000) *
     1000;
   request.onLayout?.(layout);
-  const sealed = await sealTree(request.tree, layout, signersOf(keys), {
+  return {
     issued,
     bestBefore: issued + BEST_BEFORE_DAYS * DAY,
     serial,
-    others,
     ...(request.rsaBits === undefined ? {} : { rsaBits: request.rsaBits }),
     ...(request.onProgress ? { onProgress: request.onProgress } : {}),
     compose: (manifest, manifestSha256) => {
@@ -73,20 +89,19 @@ export async function seal(request: SealRequest): Promise<SealResult> {
         Buffer.from(compileBootScript({ ...options, ...(sealSuffix ? { sealSuffix } : {}) }), 'latin1');
       return {
         bootIpxe: script(),
-        others: new Map(others.map(({ id }) => [id, script(otherIpxeSeal(id))])),
+        others: new Map(ids.map((id) => [id, script(otherIpxeSeal(id))])),
         grubCfg: Buffer.from(compileGrubConfig({ manifest, manifestSha256, server: server.grub }), 'latin1'),
       };
     },
-  });
-  return { ...sealed, layout };
+  };
 }
 
 /** The other CAs, each once: one set of iPXE seals serves every loader that trusts a CA. */
-async function otherCas(keys: Keys, { alsoKeys = [], now }: SealRequest): Promise<OtherSealingCa[]> {
+async function otherCas(keys: SealingKeys, { alsoKeys = [], now }: SealRequest): Promise<OtherSealingCa[]> {
   const others: OtherSealingCa[] = [];
   const taken = new Set([anchorId(keys.ca.certificate)]);
   for (const folder of alsoKeys) {
-    const other = await readLoaderKeys(folder, now);
+    const other = await readLoaderSealingKeys(folder, now);
     const id = anchorId(other.ca.certificate);
     if (taken.has(id)) {
       throw new Refusal(
@@ -96,7 +111,7 @@ async function otherCas(keys: Keys, { alsoKeys = [], now }: SealRequest): Promis
       );
     }
     taken.add(id);
-    others.push({ id, keys: loaderSignersOf(other) });
+    others.push({ id, keys: other });
   }
   return others;
 }

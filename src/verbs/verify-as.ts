@@ -12,7 +12,8 @@ import { readRecord, treeTransport } from './tree-transport.ts';
 import type { VerifyRequest } from './verify.ts';
 
 /** The conformance lab: what each client, by its own rules of acceptance, makes of a release. */
-export interface VerifyAsRequest extends Omit<VerifyRequest, 'tree' | 'onProgress'> {
+export interface VerifyAsRequest
+  extends Omit<VerifyRequest, 'tree' | 'onProgress' | 'proof' | 'logCertificates'> {
   /**
    * A tree; a server (`http://HOST[:PORT]/`), whose entry script decides which release it is; or the folder of
    * one release on any mirror (`http://HOST/…/arch/2026.11.01/`).

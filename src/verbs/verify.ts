@@ -1,5 +1,11 @@
+import { createHash } from 'node:crypto';
+import { Refusal } from '../release/refusal.ts';
+import { RECORD } from '../release/seal-names.ts';
+import { demandLogged, type LoggedTime, loggedTime } from '../trust/log-proof-check.ts';
 import { type JudgedTree, judgeTree, readAllAnchors } from './judge-tree.ts';
-import { DEFAULT_POLICY_FILE, readPolicyFile } from './policy-file.ts';
+import { readLogCertificates, readLogProof } from './log.ts';
+import { DEFAULT_POLICY_FILE, type PolicyFile, readPolicyFile } from './policy-file.ts';
+import { readRecord } from './tree-transport.ts';
 
 export interface VerifyRequest {
   readonly tree: string;
@@ -11,22 +17,55 @@ export interface VerifyRequest {
   readonly now: number;
   /** The time that certificates, keys and algorithms are judged at, on the operator's word; default `now`. */
   readonly at?: number;
+  /** Path of a log's proof: the time that it vouches for takes the place of `at`, on the word of the log's key. */
+  readonly proof?: string;
+  /** Of the log's key: a PEM file, or a folder with a `snapshot.crt`; default: `snapshot.crt` among the anchors. */
+  readonly logCertificates?: string;
   /** A policy file (TOML). */
   readonly policy?: string;
   readonly onProgress?: (path: string, octets: number, size: number) => void;
 }
 
-export type VerifyResult = JudgedTree;
+export interface VerifyResult extends JudgedTree {
+  /** What the proof vouched for; undefined where none was given. */
+  readonly logged: LoggedTime | undefined;
+}
 
-/** Verifies a sealed tree as its clients will, and proves what its boot script must hold. */
+/**
+ * Verifies a sealed tree as its clients will, and proves what its boot script must hold.
+ *
+ * @throws Refusal where there is nothing to judge by: anchors, a policy, a proof that does not hold or is about
+ *   another release.
+ */
 export async function verify(request: VerifyRequest): Promise<VerifyResult> {
-  const { tree, now, at = now } = request;
+  const { tree, now } = request;
   const { anchors, others } = await readAllAnchors(request.anchors, request.otherAnchors);
   const file = request.policy === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(request.policy);
-  return judgeTree(tree, anchors, {
+  const logged = request.proof === undefined ? undefined : await readLogged(request, request.proof, file);
+  const at = logged?.time ?? request.at ?? now;
+  const verdict = await judgeTree(tree, anchors, {
     policy: file.at(at, now),
     now: at,
     others,
     ...(request.onProgress ? { onProgress: request.onProgress } : {}),
   });
+  return { ...verdict, logged, refusal: verdict.refusal ?? (logged && notLogged(logged, verdict)) };
+}
+
+async function readLogged(request: VerifyRequest, proof: string, file: PolicyFile): Promise<LoggedTime> {
+  const { tree, now } = request;
+  const signers = await readLogCertificates(request.logCertificates ?? request.anchors);
+  const manifest = await readRecord(tree, RECORD.manifest);
+  const sha256 = createHash('sha256').update(manifest).digest('hex');
+  return loggedTime(await readLogProof(proof), signers, file.at(now, now), sha256);
+}
+
+function notLogged(logged: LoggedTime, { small }: JudgedTree): Refusal | undefined {
+  try {
+    demandLogged(logged, small);
+    return undefined;
+  } catch (error) {
+    if (error instanceof Refusal) return error;
+    throw error;
+  }
 }

@@ -38,7 +38,7 @@ describe('verify', () => {
     assert.deepEqual([code, err], [0, '']);
     const [table = '', rest] = out.split('\n\n');
     assertAligned(table.split('\n'));
-    assert.equal(table.split('\n').length, 7);
+    assert.equal(table.split('\n').length, 8);
     assert.equal(rest, 'VERIFIED: arch/2026.11.01\n');
     assert.doesNotMatch(out, /\u001b/);
   });
@@ -54,6 +54,7 @@ describe('verify', () => {
       ...Array(3).fill('bad-signature'),
       '–',
       'bad-signature',
+      '–',
     ]);
     assert.match(out, new RegExp(`\\n${KERNEL}: .* \\[bad-signature\\]\\n`));
     assert.match(out, /\nREFUSED: [^\n]*\[bad-signature\]\n$/);
@@ -81,6 +82,7 @@ describe('verify', () => {
       'ipxe',
       'manifest',
       'openpgp',
+      'verity',
     ]);
   });
 

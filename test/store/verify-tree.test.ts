@@ -54,7 +54,7 @@ const COLUMNS: Record<string, Column[]> = {
   [KERNEL]: ['ipxe', 'cms', 'openpgp', 'manifest'],
   [MICROCODE]: ['ipxe', 'cms', 'openpgp', 'manifest'],
   [INITRD]: ['ipxe', 'cms', 'openpgp', 'manifest'],
-  [ROOTFS]: ['ipxe', 'cms', 'openpgp', 'manifest', 'checksum'],
+  [ROOTFS]: ['ipxe', 'cms', 'openpgp', 'manifest', 'checksum', 'verity'],
 };
 
 /** Which cell a seal speaks for. */
@@ -86,6 +86,7 @@ describe('a good tree', () => {
         openpgp: fingerprint,
         manifest: 'codesign.lab',
         checksum: '',
+        verity: 'codesign.lab',
       };
       for (const [column, finding] of Object.entries(cells)) {
         assert.ok(finding.verified);
@@ -131,7 +132,7 @@ describe('a good tree', () => {
       [KERNEL]: ['ipxe', 'manifest'],
       [MICROCODE]: ['ipxe', 'manifest'],
       [INITRD]: ['ipxe', 'manifest'],
-      [ROOTFS]: ['ipxe', 'manifest', 'checksum'],
+      [ROOTFS]: ['ipxe', 'manifest', 'checksum', 'verity'],
     });
   });
 });

@@ -1,4 +1,6 @@
-import type { Command } from 'commander';
+import { existsSync } from 'node:fs';
+import { type Command, InvalidArgumentError } from 'commander';
+import { isoSeconds } from '../../formats/lines.ts';
 import { CLIENTS, type ClientVerdict } from '../../verbs/clients.ts';
 import { verify } from '../../verbs/verify.ts';
 import { clientNames, isUrl, verifyAs } from '../../verbs/verify-as.ts';
@@ -9,10 +11,14 @@ import { findingJson, showTreeVerdict } from '../verdict.ts';
 
 interface Options {
   readonly anchors: readonly string[];
-  readonly at?: number;
+  readonly at?: At;
+  readonly logAnchors?: string;
   readonly policy?: string;
   readonly as?: string;
 }
+
+/** A time on the operator's word, or the path of a log's proof of one. */
+type At = { readonly time: number } | { readonly proof: string };
 
 export function verifyCommand(): Command {
   return newCommand(
@@ -30,36 +36,55 @@ export function verifyCommand(): Command {
       'what to start from; once for each CA whose loaders it is for',
       folders,
     )
-    .option('--at <time>', 'judge certificates, keys and algorithms as of then', time)
+    .option(
+      '--at <time|proof>',
+      'judge certificates, keys and algorithms as of then, or as of a log’s proof',
+      at,
+    )
+    .option('--log-anchors <file>', 'the certificate of that log; default: snapshot.crt among the anchors')
     .option('--as <clients>', `judge as these clients do: ${CLIENTS.join(',')}`, understood(clientNames))
     .option('--policy <file>', 'dates, pins and revocations of your own (TOML)')
     .action(
       act<Options>(async ({ terminal, now }, options, tree = '') => {
-        const { at, policy, as } = options;
+        const { at: asOf, logAnchors, policy, as } = options;
         const { anchors, otherAnchors } = anchorsOf(options.anchors);
+        const given = policy === undefined ? {} : { policy };
         if (as !== undefined || isUrl(tree)) {
+          if (asOf && 'proof' in asOf)
+            throw new UsageError(
+              'A proof speaks of the seals of a tree: it goes with neither --as nor an address.',
+            );
           if (otherAnchors.length > 0)
             throw new UsageError(
               'A client has anchors of one CA: name --anchors once with --as or an address.',
             );
-          const given = {
+          const wanted = {
+            ...given,
             ...(as === undefined ? {} : { as: clientNames(as) }),
-            ...(at === undefined ? {} : { at }),
-            ...(policy === undefined ? {} : { policy }),
+            ...(asOf === undefined ? {} : { at: asOf.time }),
           };
-          return showClients(terminal, await verifyAs({ target: tree, anchors, now, ...given }));
+          return showClients(terminal, await verifyAs({ target: tree, anchors, now, ...wanted }));
         }
         const verdict = await verify({
           tree,
           anchors,
           otherAnchors,
           now,
-          ...(at === undefined ? {} : { at }),
-          ...(policy === undefined ? {} : { policy }),
+          ...(asOf === undefined ? {} : 'proof' in asOf ? { proof: asOf.proof } : { at: asOf.time }),
+          ...(logAnchors === undefined ? {} : { logCertificates: logAnchors }),
+          ...given,
         });
+        const { logged } = verdict;
         terminal.json({
           verified: verdict.refusal === undefined,
           release: verdict.manifest?.release,
+          logged: logged && {
+            proof: asOf && 'proof' in asOf ? asOf.proof : undefined,
+            time: isoSeconds(logged.time),
+            index: logged.index,
+            size: logged.size,
+            log: logged.log,
+          },
           refusal: verdict.refusal?.toJSON(),
           files: verdict.rows.map(({ path, role, cells }) => ({
             path,
@@ -72,6 +97,10 @@ export function verifyCommand(): Command {
           unjudged: verdict.unjudged,
         });
         showTreeVerdict(terminal, verdict);
+        if (logged && asOf && 'proof' in asOf)
+          terminal.print(
+            `Judged as of ${isoSeconds(logged.time)}, by ${asOf.proof}: entry ${logged.index} of ${logged.size} of log ${logged.log}.`,
+          );
         if (verdict.refusal) {
           terminal.refused(`REFUSED: ${verdict.refusal.message} [${verdict.refusal.code}]`);
           return EXIT.refused;
@@ -80,6 +109,17 @@ export function verifyCommand(): Command {
         return EXIT.ok;
       }),
     );
+}
+
+/** A time, also where a file is called so. */
+function at(text: string): At {
+  try {
+    return { time: time(text) };
+  } catch (error) {
+    if (existsSync(text)) return { proof: text };
+    if (!(error instanceof InvalidArgumentError)) throw error;
+    throw new InvalidArgumentError(`${error.message} Nor is there a proof of that name.`);
+  }
 }
 
 function target(text: string): string {

@@ -1,0 +1,209 @@
+import { type Command, InvalidArgumentError } from 'commander';
+import { isoSeconds } from '../../formats/lines.ts';
+import { ACT_KINDS, type ActKind, type LogEntry } from '../../formats/log-entry.ts';
+import type { ProvenEntry } from '../../trust/log-proof-check.ts';
+import { checkLog, checkLogProof, proveLog, showLog } from '../../verbs/log.ts';
+import { act, folder, newCommand } from '../context.ts';
+import { EXIT, UsageError } from '../exit.ts';
+import type { Cell } from '../table.ts';
+import type { Terminal } from '../terminal.ts';
+
+interface Options {
+  readonly state?: string;
+  readonly release?: string;
+  readonly act?: ActKind;
+  readonly n?: number;
+  readonly index?: number;
+  readonly out: string;
+  readonly anchors?: string;
+  readonly since?: string;
+}
+
+const EXAMPLE = 'bootseal log';
+
+export function logCommand(): Command {
+  return newCommand(
+    'log',
+    'the transparency log: what happened, proofs of it, and whether it was tampered with',
+    `${EXAMPLE} check --state /srv/bootseal --since checkpoint-of-last-month`,
+  )
+    .addCommand(showCommand())
+    .addCommand(proveCommand())
+    .addCommand(checkCommand());
+}
+
+function showCommand(): Command {
+  return newCommand(
+    'show',
+    'entries as they stand there, the newest last',
+    `${EXAMPLE} show --state /srv/bootseal --release arch/2026.11.01`,
+  )
+    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .option('--release <name>', 'entries about this release only')
+    .option('--act <act>', `entries of this act only: ${ACT_KINDS.join(', ')}`, actKind)
+    .option('-n <number>', 'the newest so many', count)
+    .action(
+      act<Options>(async ({ terminal }, { state = '', release, act: kind, n }) => {
+        const entries = await showLog({
+          state,
+          ...(release === undefined ? {} : { release }),
+          ...(kind === undefined ? {} : { act: kind }),
+          ...(n === undefined ? {} : { last: n }),
+        });
+        terminal.json({ entries: entries.map(entryJson) });
+        terminal.table(
+          ['entry', 'time', 'act', 'release', 'channel', ''],
+          entries.map((entry) => [
+            { text: String(entry.index).padStart(5) },
+            { text: isoSeconds(entry.time) },
+            actCell(entry),
+            { text: entry.release ?? '–' },
+            { text: entry.channel ?? '–' },
+            { text: remark(entry), style: 'dim' },
+          ]),
+        );
+        return EXIT.ok;
+      }),
+    );
+}
+
+function proveCommand(): Command {
+  return newCommand(
+    'prove',
+    'a file that proves to others that a release is in the log, and since when',
+    `${EXAMPLE} prove arch/2026.11.01 --state /srv/bootseal --out proof.txt`,
+  )
+    .argument('<release>', 'NAME/VERSION')
+    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .requiredOption('--out <file>', 'where to write the proof')
+    .option(
+      '--act <act>',
+      'the newest entry of this act; default: the newest that sealed or published it',
+      actKind,
+    )
+    .option('--index <number>', 'this very entry', count)
+    .option('--anchors <file|dir>', 'the log’s certificate (snapshot.crt); default: the state’s own')
+    .action(
+      act<Options>(async ({ terminal, now }, options, release = '') => {
+        const { state = '', out, act: kind, index, anchors } = options;
+        const proven = await proveLog({
+          state,
+          release,
+          out,
+          now,
+          ...(kind === undefined ? {} : { act: kind }),
+          ...(index === undefined ? {} : { index }),
+          ...(anchors === undefined ? {} : { certificates: anchors }),
+        });
+        terminal.json({ proof: out, ...provenJson(proven) });
+        terminal.print(`${out}: ${provenText(proven)}.`, 'good');
+        return EXIT.ok;
+      }),
+    );
+}
+
+function checkCommand(): Command {
+  return newCommand(
+    'check',
+    'read the whole log and verify it; or verify one proof, offline',
+    `${EXAMPLE} check --state /srv/bootseal --since checkpoint\n${EXAMPLE} check proof.txt --anchors keys/anchors`,
+  )
+    .argument('[proof]', 'a file that "log prove" wrote')
+    .option('--state <dir>', 'where releases and channels live', folder)
+    .option('--since <file>', 'a checkpoint that you kept: the log must be a continuation of it')
+    .option('--anchors <file|dir>', 'the log’s certificate (snapshot.crt); of a state by default its own')
+    .action(
+      act<Options>(async ({ terminal, now }, { state, since, anchors }, proof) => {
+        if (proof !== undefined) {
+          if (state !== undefined || since !== undefined || anchors === undefined)
+            throw new UsageError('A proof is verified with --anchors alone: the log itself is not asked.');
+          return told(terminal, await checkLogProof({ proof, certificates: anchors, now }));
+        }
+        if (state === undefined)
+          throw new UsageError('Name a proof and --anchors, or the folder of a log with --state.');
+        const audit = await checkLog({
+          state,
+          now,
+          ...(since === undefined ? {} : { since }),
+          ...(anchors === undefined ? {} : { certificates: anchors }),
+        });
+        const { log, size, checkpoint, torn } = audit;
+        const time = isoSeconds(checkpoint.time);
+        terminal.json({
+          verified: true,
+          log,
+          size,
+          root: checkpoint.root,
+          time,
+          since: audit.since && { size: audit.since.size, time: isoSeconds(audit.since.time) },
+          torn,
+        });
+        if (torn > 0)
+          terminal.print('An entry was being written, or its writer was killed: not counted.', 'dim');
+        if (audit.since)
+          terminal.print(`A continuation of the checkpoint of ${entries(audit.since.size)} that was kept.`);
+        else
+          terminal.print(
+            'Without --since, a log that was replaced by an older one of its own cannot be told from the newest.',
+            'dim',
+          );
+        terminal.print(`VERIFIED: log ${log}, ${entries(size)}, the last of ${time}`, 'good');
+        return EXIT.ok;
+      }),
+    );
+}
+
+function told(terminal: Terminal, proven: ProvenEntry): number {
+  terminal.json({ verified: true, ...provenJson(proven) });
+  terminal.print(`VERIFIED: ${provenText(proven)}`, 'good');
+  return EXIT.ok;
+}
+
+function provenText({ entry, checkpoint }: ProvenEntry): string {
+  const about = entry.release === undefined ? '' : ` ${entry.release}`;
+  return `${entry.act}${about} of ${isoSeconds(entry.time)} is entry ${entry.index} of ${checkpoint.size} of log ${checkpoint.log}`;
+}
+
+function provenJson({ entry, checkpoint }: ProvenEntry): object {
+  return { entry: entryJson(entry), log: checkpoint.log, size: checkpoint.size, root: checkpoint.root };
+}
+
+function entryJson({ time, clock, ...entry }: LogEntry): object {
+  return {
+    ...entry,
+    time: isoSeconds(time),
+    ...(clock === undefined ? {} : { clock: isoSeconds(clock) }),
+  };
+}
+
+function actCell({ act: kind, refusal }: LogEntry): Cell {
+  return refusal ? { text: kind, style: 'bad' } : { text: kind };
+}
+
+function remark({ refusal, rollbackFrom, counter, clock, origin, file }: LogEntry): string {
+  return [
+    refusal && `${refusal.message} [${refusal.code}]`,
+    counter === undefined ? undefined : `snapshot ${counter}`,
+    rollbackFrom && `back from ${rollbackFrom}`,
+    file?.path,
+    origin && `from ${origin}`,
+    clock === undefined ? undefined : `the clock said ${isoSeconds(clock)}`,
+  ]
+    .filter((part) => part !== undefined)
+    .join('; ');
+}
+
+function entries(count: number): string {
+  return count === 1 ? '1 entry' : `${count} entries`;
+}
+
+function actKind(text: string): ActKind {
+  const kind = ACT_KINDS.find((candidate) => candidate === text);
+  if (kind !== undefined) return kind;
+  throw new InvalidArgumentError(`There is no such act; there are ${ACT_KINDS.join(', ')}.`);
+}
+
+function count(text: string): number {
+  if (/^(0|[1-9][0-9]{0,14})$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('A number belongs here.');
+}

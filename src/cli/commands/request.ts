@@ -1,0 +1,215 @@
+import type { Command } from 'commander';
+import { isoSeconds } from '../../formats/lines.ts';
+import type { Manifest } from '../../formats/manifest.ts';
+import type { SigningRequest } from '../../formats/signing-request.ts';
+import { attach, requestSignatures, type SigningRequestOptions, signRequest } from '../../verbs/request.ts';
+import { act, file, files, folder, folders, newCommand } from '../context.ts';
+import { EXIT, UsageError } from '../exit.ts';
+import { interruptible } from '../interrupt.ts';
+import {
+  addLayoutOptions,
+  addTermOptions,
+  type LayoutWords,
+  layoutOf,
+  type TermWords,
+  termsOf,
+} from '../layout-options.ts';
+import { octets, type Terminal } from '../terminal.ts';
+import { treeProgress } from '../tree-progress.ts';
+
+interface RequestWords extends LayoutWords, TermWords {
+  readonly anchors?: string;
+  readonly alsoAnchors?: readonly string[];
+  readonly certificate?: readonly string[];
+  readonly openpgpKey?: string;
+  readonly out: string;
+}
+
+export function requestCommand(): Command {
+  const command = newCommand(
+    'request',
+    'write down what must be signed so that a tree is sealed; needs no private key',
+    'bootseal request out/netboot --anchors anchors --out request.cpio',
+  )
+    .argument('<tree>', 'an Arch netboot tree, or one with a bootseal.toml', folder)
+    .option('--anchors <dir>', 'the public half of an "init" folder: whose seals the tree shall get', folder)
+    .option('--certificate <file>', 'instead: the CA’s, codesign’s and boot’s certificate; repeated', files)
+    .option('--openpgp-key <file>', 'and the OpenPGP public key, binary', file)
+    .option(
+      '--also-anchors <dir>',
+      'anchors of another CA whose loaders shall start this release too',
+      folders,
+    )
+    .requiredOption('--out <file>', 'where the request goes');
+  return addTermOptions(addLayoutOptions(command)).action(
+    act<RequestWords>(async ({ terminal, now }, options, tree = '') => {
+      const { out, alsoAnchors } = options;
+      const progress = treeProgress(terminal, 'reading');
+      const sizes = new Map<string, number>();
+      const made = await interruptible((stop) =>
+        requestSignatures({
+          ...layoutOf(options),
+          ...termsOf(options),
+          tree,
+          now,
+          out,
+          signatories: signatoriesOf(options),
+          ...(alsoAnchors ? { alsoAnchors } : {}),
+          onLayout: ({ artifacts }) => {
+            for (const { path, size } of artifacts) sizes.set(path, size);
+          },
+          onProgress: ({ path }, done) => {
+            stop();
+            progress.update(path, done, sizes.get(path) ?? done);
+          },
+        }),
+      ).finally(() => progress.stop());
+      const { request, manifest, size } = made;
+      terminal.json({ release: request.release, out, octets: size, signatures: request.signatures });
+      showRequest(terminal, request, manifest);
+      terminal.print();
+      terminal.print(
+        request.signatures.length > 0
+          ? `${out}: ${request.signatures.length} signatures to make, ${octets(size)}; carry it to the keys: bootseal sign-request ${out} --keys DIR --out RESPONSE`
+          : `${out}: no signature is missing; bootseal attach ${tree} ${out} writes what else is.`,
+        'good',
+      );
+      return EXIT.ok;
+    }),
+  );
+}
+
+function signatoriesOf({
+  anchors,
+  certificate,
+  openpgpKey,
+}: RequestWords): SigningRequestOptions['signatories'] {
+  if (anchors !== undefined && certificate === undefined && openpgpKey === undefined) return { anchors };
+  if (anchors === undefined && certificate !== undefined && openpgpKey !== undefined)
+    return { certificates: certificate, openpgpKey };
+  throw new UsageError(
+    'Say whose seals: --anchors DIR, or --certificate for each of three and --openpgp-key.',
+  );
+}
+
+export function signRequestCommand(): Command {
+  return newCommand(
+    'sign-request',
+    'answer a request where the keys are',
+    'bootseal sign-request request.cpio --keys keys --out response.cpio',
+  )
+    .argument('<request>', 'what "bootseal request" wrote', file)
+    .requiredOption(
+      '--keys <dir>',
+      'an "init" folder, whole or with some of its keys; may be repeated',
+      folders,
+    )
+    .requiredOption('--out <file>', 'where the answers go: the request, with them in it')
+    .action(
+      act<{ keys: readonly string[]; out: string }>(async ({ terminal, now }, { keys, out }, path = '') => {
+        let bar: ReturnType<Terminal['progress']> | undefined;
+        const signed = await interruptible((stop) =>
+          signRequest({
+            request: path,
+            keys,
+            out,
+            now,
+            onRequest: (request, manifest) => {
+              showRequest(terminal, request, manifest);
+              terminal.print();
+            },
+            onSignature: (done, of) => {
+              stop();
+              bar ??= terminal.progress('signing', of);
+              bar.update(done);
+            },
+          }),
+        ).finally(() => bar?.stop());
+        const { request, answered, left } = signed;
+        terminal.json({ release: request.release, out, answered, left });
+        terminal.print(
+          `${out}: ${answered.length} of ${answered.length + left.length} signatures for ${request.release}.`,
+          left.length > 0 ? undefined : 'good',
+        );
+        if (left.length > 0) {
+          const others = [...new Set(left.map(({ key }) => key))].join(', ');
+          terminal.print(`For others to make: ${left.length}, by ${others}.`);
+        }
+        return EXIT.ok;
+      }),
+    );
+}
+
+export function attachCommand(): Command {
+  return newCommand(
+    'attach',
+    'complete a tree with signatures that were made elsewhere',
+    'bootseal attach out/netboot response.cpio',
+  )
+    .argument('<tree>', 'the tree that the request was made of', folder)
+    .argument(
+      '<response...>',
+      'the answers, in any order and in parts; the request itself where they lack it',
+    )
+    .action(
+      act<object>(async ({ terminal }, _options, tree = '', ...rest) => {
+        const responses = (rest as unknown as [readonly string[]])[0];
+        const progress = treeProgress(terminal, 'checking');
+        const { request, manifest, manifestSha256, files } = await interruptible((stop) =>
+          attach({
+            tree,
+            responses: [...responses],
+            onProgress: (path, done, size) => {
+              stop();
+              progress.update(path, done, size);
+            },
+          }),
+        ).finally(() => progress.stop());
+        terminal.json({ release: request.release, serial: manifest.serial, manifestSha256, files });
+        const written = files.filter(({ outcome }) => outcome === 'written').length;
+        terminal.print(
+          `${request.release}, serial ${manifest.serial}: ${written} files written, ${files.length - written} kept; best before ${isoSeconds(manifest.bestBefore)}.`,
+          'good',
+        );
+        return EXIT.ok;
+      }),
+    );
+}
+
+/** What whoever signs should look at: what boots, with which words, and who is asked. */
+function showRequest(terminal: Terminal, request: SigningRequest, manifest: Manifest): void {
+  terminal.print(
+    `${request.release}, serial ${manifest.serial}, issued ${isoSeconds(manifest.issued)}, best before ${isoSeconds(manifest.bestBefore)}`,
+  );
+  terminal.print(`command line: ${manifest.cmdline.join(' ')}`);
+  terminal.print();
+  terminal.table(
+    ['role', 'file', 'size', 'sha256'],
+    manifest.files.map(({ role, path, size, sha256 }) => [
+      { text: role, style: 'dim' },
+      { text: path },
+      { text: octets(size) },
+      { text: sha256 },
+    ]),
+  );
+  const keys = new Map<string, number>();
+  for (const { key } of request.signatures) keys.set(key, (keys.get(key) ?? 0) + 1);
+  if (keys.size === 0) return;
+  terminal.print();
+  terminal.table(
+    ['key', 'signatures', 'which'],
+    [...keys].map(([key, count]) => [
+      { text: key },
+      { text: String(count) },
+      { text: whichKey(request, key) },
+    ]),
+  );
+}
+
+function whichKey({ openpgp, leaves, certificates, release }: SigningRequest, key: string): string {
+  if (key === 'openpgp') return openpgp;
+  const leaf = leaves.find((order) => order.key === key);
+  if (leaf)
+    return `to be issued for ${release}, ${leaf.kind} ${leaf.bits}, until ${isoSeconds(leaf.notAfter)}`;
+  return `sha256 ${certificates.find((certificate) => certificate.key === key)?.sha256 ?? ''}`;
+}

@@ -1,0 +1,76 @@
+import type { Command } from 'commander';
+import { serverAddress } from '../verbs/server-address.ts';
+import { time, understood } from './context.ts';
+import { UsageError } from './exit.ts';
+
+/** Options of the commands that read a tree of boot files: what it is, and what its seals shall say. */
+
+export interface LayoutWords {
+  readonly release?: string;
+  readonly kernel?: string;
+  readonly initrd?: readonly string[];
+  readonly rootfs?: string;
+  readonly cmdline?: string;
+}
+
+export interface TermWords {
+  readonly url?: string;
+  readonly serial?: string;
+  readonly issued?: number;
+}
+
+export function addLayoutOptions(command: Command): Command {
+  return command
+    .option('--release <name/version>', 'which release this is, where the tree does not say')
+    .option('--kernel <path>', 'in the tree, where it is no Arch tree')
+    .option('--initrd <paths...>', 'in load order')
+    .option('--rootfs <path>', 'the root image')
+    .option('--cmdline <words>', 'fixed words of the kernel command line');
+}
+
+export function addTermOptions(command: Command): Command {
+  return command
+    .option(
+      '--url <url>',
+      'a literal server for the scripts; default: the one DHCP names, port 8080',
+      understood(serverAddress),
+    )
+    .option('--serial <n>', 'a growing number, where the version begins with no date')
+    .option(
+      '--issued <time>',
+      'the only clock in any output; default: SOURCE_DATE_EPOCH, the existing manifest’s, now',
+      time,
+    );
+}
+
+export function layoutOf({ release, kernel, initrd, rootfs, cmdline }: LayoutWords) {
+  return {
+    ...(release === undefined ? {} : { release }),
+    ...(kernel === undefined ? {} : { kernel }),
+    ...(initrd ? { initrds: initrd } : {}),
+    ...(rootfs === undefined ? {} : { rootfs }),
+    ...(cmdline === undefined ? {} : { cmdline }),
+  };
+}
+
+export function termsOf({ url, serial, issued = sourceDateEpoch() }: TermWords) {
+  return {
+    ...(url === undefined ? {} : { url }),
+    ...(serial === undefined ? {} : { serial: wholeNumber(serial) }),
+    ...(issued === undefined ? {} : { issued }),
+  };
+}
+
+function wholeNumber(text: string): number {
+  if (!/^[1-9][0-9]{0,14}$/.test(text)) throw new UsageError(`--serial ${text} is no whole number.`);
+  return Number(text);
+}
+
+/** https://reproducible-builds.org/specs/source-date-epoch/ */
+function sourceDateEpoch(): number | undefined {
+  const text = process.env.SOURCE_DATE_EPOCH;
+  if (text === undefined || text === '') return undefined;
+  if (!/^\d{1,11}$/.test(text))
+    throw new UsageError(`SOURCE_DATE_EPOCH is ${JSON.stringify(text)}, not seconds since 1970.`);
+  return Number(text) * 1000;
+}

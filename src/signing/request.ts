@@ -1,0 +1,292 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { decodePem, encodePem } from '../formats/armor.ts';
+import { Malformed } from '../formats/malformed.ts';
+import { decodeManifest, type Manifest } from '../formats/manifest.ts';
+import { decodeOpenpgpKey } from '../formats/openpgp-key.ts';
+import { decodePackets, encodePacket, PACKET } from '../formats/openpgp-packet.ts';
+import { documentSignatureFields } from '../formats/openpgp-signature.ts';
+import { decodeBundle, encodeBundle } from '../formats/request-bundle.ts';
+import {
+  decodeSigningRequest,
+  encodeSigningRequest,
+  type RequestedSignature,
+  type SignatureAlgorithm,
+  type SigningRequest,
+  signatureNumber,
+} from '../formats/signing-request.ts';
+import { type Certificate, decodeCertificate } from '../formats/x509.ts';
+import { Refusal } from '../release/refusal.ts';
+import { checksumPath, otherBootIpxe, RECORD, VERITY } from '../release/seal-names.ts';
+import { type KeyName, payloadSeals, recordSeals } from './seal-keys.ts';
+import type { UnsignedSeal } from './seal-plan.ts';
+import type { LoaderSignatories, Signatories } from './signatories.ts';
+import type { DraftFile, LackingSeal, OtherCa, TreeDraft } from './tree-draft.ts';
+
+/**
+ * Requests: what must be signed, carried to where the keys are. Nothing here holds a private key; a request
+ * says what a seal will be in everything but its signature.
+ */
+
+/** The files of a bundle by whose names questions and answers find each other. */
+export const INDEX = 'index';
+export const questionName = ({ number, key }: RequestedSignature) =>
+  `digests/${signatureNumber(number)}.${key}`;
+export const answerName = (asked: RequestedSignature) => `${questionName(asked)}.sig`;
+export const certificateName = (key: string) => `certificates/${key}.crt`;
+const OPENPGP_KEY = 'certificates/openpgp.gpg';
+
+/** A request that was read, and held against itself. */
+export interface OpenedRequest {
+  readonly request: SigningRequest;
+  /** The index, octet for octet: two requests are one where it is the same. */
+  readonly index: Uint8Array;
+  readonly manifest: Manifest;
+  readonly signatories: Signatories;
+  readonly others: readonly OtherCa[];
+  readonly files: readonly DraftFile[];
+  /** The asked signature of each seal that lacks one, by the seal's path. */
+  readonly asked: ReadonlyMap<string, RequestedSignature>;
+  readonly bundle: ReadonlyMap<string, Uint8Array>;
+}
+
+/** Writes down what a draft lacks. */
+export async function encodeRequest(
+  tree: string,
+  draft: TreeDraft,
+  signatories: Signatories,
+  others: readonly OtherCa[] = [],
+): Promise<Uint8Array> {
+  const certificates = certificatesOf(signatories, others);
+  const lacking = draft.files.filter((file) => file.kind === 'lacking');
+  const records = draft.files.filter((file) => file.kind === 'record');
+  const kept: { path: string; sha256: string }[] = [];
+  for (const { kind, path } of draft.files) {
+    if (kind === 'kept') kept.push({ path, sha256: sha256(await readFile(join(tree, path))) });
+  }
+  const request: SigningRequest = {
+    release: draft.manifest.release,
+    manifestSha256: draft.manifestSha256,
+    certificates: certificates.map(([key, { raw }]) => ({ key, sha256: sha256(raw) })),
+    openpgp: signatories.openpgp.fingerprint,
+    leaves: [...draft.leaves].map(([key, order]) => ({
+      key,
+      kind: order.kind,
+      bits: order.kind === 'rsa' ? order.bits : 256,
+      notBefore: order.notBefore,
+      notAfter: order.notAfter,
+    })),
+    records: records.map(({ path, bytes }) => ({ path, size: bytes.length, sha256: sha256(bytes) })),
+    kept,
+    signatures: lacking.map(({ path, of, size, by, seal }, at) => ({
+      number: at + 1,
+      key: by,
+      algorithm: algorithmOf(seal, certificates, by),
+      digest: Buffer.from(seal.digest).toString('hex'),
+      size,
+      suffix: path.slice(of.length),
+      path: of,
+    })),
+  };
+  return encodeBundle(
+    new Map([
+      [INDEX, encodeSigningRequest(request)],
+      ...certificates.map(
+        ([key, { raw }]) => [certificateName(key), Buffer.from(encodePem('CERTIFICATE', raw))] as const,
+      ),
+      [OPENPGP_KEY, encodePacket(PACKET.publicKey, signatories.openpgp.body)] as const,
+      ...records.map(({ path, bytes }) => [`records/${path}`, bytes] as const),
+      ...request.signatures.map((asked) => [questionName(asked), Buffer.from(asked.digest, 'hex')] as const),
+    ]),
+  );
+}
+
+/**
+ * Reads a request and holds it against itself: every certificate, record and digest is the one that the index
+ * names, and the digests are those of the manifest and of the records beside it.
+ *
+ * @param name of the file, for messages.
+ * @throws Refusal `malformed`, `absent`.
+ */
+export function openRequest(name: string, bytes: Uint8Array): OpenedRequest {
+  return openBundle(
+    name,
+    decodeOrRefuse(name, () => decodeBundle(bytes).files),
+  );
+}
+
+export function openBundle(name: string, bundle: ReadonlyMap<string, Uint8Array>): OpenedRequest {
+  const file = (path: string) => {
+    const found = bundle.get(path);
+    if (found) return found;
+    throw new Refusal('absent', `${name} holds no ${path}, so it is no whole request.`, { path });
+  };
+  const index = file(INDEX);
+  const request = decodeOrRefuse(name, () => decodeSigningRequest(index));
+  const differs = (path: string) =>
+    new Refusal('malformed', `${path} in ${name} is not what its index names.`, { path });
+
+  const certificates = new Map<string, Certificate>();
+  for (const { key, sha256: wanted } of request.certificates) {
+    const certificate = decodeOrRefuse(name, () => oneCertificate(file(certificateName(key))));
+    if (sha256(certificate.raw) !== wanted) throw differs(certificateName(key));
+    certificates.set(key, certificate);
+  }
+  const openpgp = decodeOrRefuse(name, () => {
+    const [packet, ...more] = decodePackets(file(OPENPGP_KEY), 2);
+    if (packet?.tag !== PACKET.publicKey || more.length > 0) throw new Malformed('OpenPGP', 'not one key');
+    return decodeOpenpgpKey(packet.body);
+  });
+  if (openpgp.fingerprint !== request.openpgp) throw differs(OPENPGP_KEY);
+  const records = request.records.map(({ path, size, sha256: wanted }) => {
+    const bytes = file(`records/${path}`);
+    if (bytes.length !== size || sha256(bytes) !== wanted) throw differs(`records/${path}`);
+    return { kind: 'record', path, bytes } as const;
+  });
+  const manifestRecord = records.find(({ path }) => path === RECORD.manifest);
+  if (!manifestRecord || sha256(manifestRecord.bytes) !== request.manifestSha256) {
+    throw differs(`records/${RECORD.manifest}`);
+  }
+  const manifest = decodeOrRefuse(name, () => decodeManifest(manifestRecord.bytes));
+  if (manifest.release !== request.release) throw differs(`records/${RECORD.manifest}`);
+
+  const ids = [...certificates.keys()].flatMap((key) => /^ca-(.+)$/.exec(key)?.[1] ?? []);
+  demandRecords(name, manifest, request, ids);
+  const hashed = documentSignatureFields(openpgp.fingerprint, Math.max(manifest.issued, openpgp.created));
+  const asked = new Map<string, RequestedSignature>();
+  const lacking = request.signatures.map((signature): LackingSeal => {
+    const { path: of, suffix, size, key, digest: hexDigest } = signature;
+    const digest = Buffer.from(hexDigest, 'hex');
+    if (Buffer.compare(file(questionName(signature)), digest) !== 0) throw differs(questionName(signature));
+    const known =
+      manifest.files.find(({ path }) => path === of) ?? request.records.find(({ path }) => path === of);
+    if (!known || known.size !== size) throw differs(`the size of ${of}`);
+    const expected = manifest.files.includes(known as never) ? payloadSeals(ids) : recordSeals(of);
+    if (!Object.hasOwn(expected, suffix) || expected[suffix] !== key) {
+      throw new Refusal(
+        'wrong-purpose',
+        `${name} asks the key ${key} for ${of}${suffix}, which is not its to sign.`,
+        {
+          path: of + suffix,
+          key,
+        },
+      );
+    }
+    // What is signed with SHA-256 can be held against the manifest; whoever signs sees what for.
+    if (key !== 'openpgp' && known.sha256 !== hexDigest) throw differs(`the digest of ${of}`);
+    asked.set(of + suffix, signature);
+    const seal: UnsignedSeal =
+      key === 'openpgp'
+        ? { form: 'openpgp', hash: 'sha512', digest, hashed }
+        : { form: 'cms', hash: 'sha256', digest };
+    return { kind: 'lacking', path: of + suffix, of, size, by: key as KeyName, seal };
+  });
+
+  const certificate = (key: string) => {
+    const found = certificates.get(key);
+    if (found) return found;
+    throw new Refusal('absent', `${name} names no certificate ${key}.`, { key });
+  };
+  const loader = (suffix: string): LoaderSignatories => ({
+    ca: certificate(`ca${suffix}`),
+    boot: certificate(`boot${suffix}`),
+  });
+  const others = ids.map((id) => ({ id, signatories: loader(`-${id}`) }));
+  const opened = {
+    request,
+    index,
+    manifest,
+    signatories: { ...loader(''), codesign: certificate('codesign'), openpgp },
+    others,
+    files: [...records, ...request.kept.map(({ path }) => ({ kind: 'kept', path }) as const), ...lacking],
+    asked,
+    bundle,
+  };
+  demandKeys(name, opened);
+  return opened;
+}
+
+/** A record is written into the tree: under any other name it would replace what the tree holds. */
+function demandRecords(
+  name: string,
+  { files, verity }: Manifest,
+  { records }: SigningRequest,
+  ids: readonly string[],
+): void {
+  const images = files.filter(({ role }) => role === 'rootfs').map(({ path }) => checksumPath(path));
+  const roots = verity.map(({ path }) => path + VERITY.rootHash);
+  const expected = new Set([...Object.values(RECORD), ...ids.map(otherBootIpxe), ...images, ...roots]);
+  const strange = records.find(({ path }) => !expected.delete(path))?.path;
+  if (strange !== undefined) {
+    throw new Refusal('malformed', `${name} brings ${strange}, which is no record of such a release.`, {
+      path: strange,
+    });
+  }
+  const [missing] = expected;
+  if (missing !== undefined) throw new Refusal('absent', `${name} brings no ${missing}.`, { path: missing });
+}
+
+/** Every key that a signature is by must be one that the request brings, and of the right algorithm. */
+function demandKeys(name: string, { request, signatories, others }: Omit<OpenedRequest, 'asked'>): void {
+  const known = new Map<string, 'rsa' | 'p256'>([['openpgp', 'rsa']]);
+  const kind = ({ key }: Certificate) => (key.type === 'rsa' ? 'rsa' : 'p256');
+  known.set('codesign', kind(signatories.codesign));
+  known.set('boot', kind(signatories.boot));
+  for (const { id, signatories: of } of others) known.set(`boot-${id}`, kind(of.boot));
+  const cas = new Set(['leaf', ...others.map(({ id }) => `leaf-${id}`)]);
+  for (const { key, kind: leaf } of request.leaves) if (cas.has(key)) known.set(key, leaf);
+  for (const { key, algorithm, path, suffix } of request.signatures) {
+    if (known.get(key) === algorithm.split('-')[0]) continue;
+    throw new Refusal('malformed', `${name} asks for ${path}${suffix} by a ${key} that it does not bring.`, {
+      key,
+    });
+  }
+}
+
+function certificatesOf(
+  { ca, codesign, boot }: Signatories,
+  others: readonly OtherCa[],
+): [string, Certificate][] {
+  return [
+    ['ca', ca],
+    ['codesign', codesign],
+    ['boot', boot],
+    ...others.flatMap(({ id, signatories }): [string, Certificate][] => [
+      [`ca-${id}`, signatories.ca],
+      [`boot-${id}`, signatories.boot],
+    ]),
+  ];
+}
+
+/** A leaf is of the kind that its CA is. */
+function algorithmOf(
+  seal: UnsignedSeal,
+  certificates: readonly (readonly [string, Certificate])[],
+  by: KeyName,
+): SignatureAlgorithm {
+  if (seal.form === 'openpgp') return 'rsa-sha512';
+  const holder = by.replace(/^leaf/, 'ca');
+  const certificate = certificates.find(([key]) => key === holder)?.[1];
+  if (!certificate) throw new RangeError(`no certificate for ${by}`);
+  return certificate.key.type === 'rsa' ? 'rsa-sha256' : 'p256-sha256';
+}
+
+export function oneCertificate(pem: Uint8Array): Certificate {
+  const [block, ...more] = decodePem(Buffer.from(pem).toString('latin1'));
+  if (block?.label !== 'CERTIFICATE' || more.length > 0) throw new Malformed('PEM', 'not one CERTIFICATE');
+  return decodeCertificate(block.bytes);
+}
+
+export function decodeOrRefuse<T>(name: string, decode: () => T): T {
+  try {
+    return decode();
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    throw new Refusal('malformed', `${name} cannot be read: ${error.message}.`, { path: name });
+  }
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}

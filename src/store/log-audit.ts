@@ -1,0 +1,216 @@
+import { readFile } from 'node:fs/promises';
+import { type Checkpoint, decodeCheckpointFile } from '../formats/checkpoint.ts';
+import {
+  consistencyRanges,
+  HASH_OCTETS,
+  hashesToStore,
+  isConsistent,
+  joinNodes,
+  leafHash,
+  leftOf,
+  nodesOf,
+  type Range,
+} from '../formats/merkle.ts';
+import type { Certificate } from '../formats/x509.ts';
+import { Refusal } from '../release/refusal.ts';
+import { decodeOr } from '../trust/check.ts';
+import { verifyCheckpoint } from '../trust/checkpoint-check.ts';
+import type { Policy } from '../trust/policy.ts';
+import {
+  LOG_FILES,
+  logPath,
+  OFFSET_OCTETS,
+  openLogFile,
+  readCheckpoint,
+  readLogName,
+  readSealList,
+  scanEntries,
+} from './log-files.ts';
+
+export interface LogAudit {
+  readonly log: string;
+  /** Entries, all of them under the checkpoint. */
+  readonly size: number;
+  readonly checkpoint: Checkpoint;
+  /** The checkpoint that the auditor had kept, where one was given. */
+  readonly since: Checkpoint | undefined;
+  /** Octets of an entry that was being written when the log was read, or when its writer was killed. */
+  readonly torn: number;
+}
+
+/**
+ * Reads a log from its first octet to its last and holds it against its own records, its checkpoint, and one that
+ * the auditor kept. Believes none of what is stored but the entries, which are hashed anew.
+ *
+ * @param signers certificates of the log's key.
+ * @param since path of a checkpoint file. Its seal is not asked: it counts because the auditor kept it, and a false
+ *   one can only raise an alarm.
+ * @throws Refusal with the index of the first entry that something is wrong with.
+ */
+export async function auditLog(
+  state: string,
+  signers: readonly Certificate[],
+  policy: Policy,
+  since?: string,
+): Promise<LogAudit> {
+  const log = await readLogName(state);
+  // 1. The checkpoint before the entries: those that come in meanwhile are then more, not fewer.
+  const found = await readCheckpoint(state);
+  const entries = await openLogFile(state, LOG_FILES.entries);
+  const tree = new AuditedTree(
+    await readFile(logPath(state, LOG_FILES.hashes)).catch(nothing),
+    await readFile(logPath(state, LOG_FILES.offsets)).catch(nothing),
+  );
+  let torn = 0;
+  try {
+    // 2. Every entry is canonical, in its place, not earlier than the last, and the one that was recorded.
+    const whole = await scanEntries(entries, 0, 0, async ({ index, entry, bytes, end }) => {
+      tree.add(index, bytes, end);
+      if (entry.seals !== undefined && !(await readSealList(state, entry.seals))) {
+        throw new Refusal(
+          'drifted',
+          `The list of seals that entry ${index} of the log names is gone or changed.`,
+          { index },
+        );
+      }
+    });
+    torn = (await entries.stat()).size - whole;
+  } finally {
+    await entries.close();
+  }
+  // 3. None was taken from the end.
+  tree.demandComplete();
+  // 4. The log is a continuation of what the auditor saw before.
+  const kept = since === undefined ? undefined : await readKept(since);
+  if (kept) demandContinued(kept, log, tree);
+  // 5. The checkpoint is this log's, by its key, and its root is that of these entries.
+  if (!found) {
+    throw new Refusal(
+      'no-verdict',
+      `The log has ${tree.size} entries and no checkpoint yet: nothing signed vouches for entry 0 and those after it.`,
+      { index: 0, size: tree.size },
+    );
+  }
+  const checkpoint = await verifyCheckpoint(found.file, signers, policy);
+  demandLog(checkpoint, log, 'Its checkpoint');
+  const { size } = checkpoint;
+  if (size > tree.size) {
+    throw new Refusal(
+      'rolled-back',
+      `The checkpoint is over ${size} entries, and the log has ${tree.size}: entry ${tree.size} and those after it were taken away.`,
+      { index: tree.size, size: tree.size, checkpoint: size },
+    );
+  }
+  if (!tree.hasRoot(checkpoint)) {
+    const first = kept && kept.size < size ? kept.size : 0;
+    throw new Refusal(
+      'drifted',
+      `Among entries ${first} to ${size - 1} one or more are not those that the checkpoint was signed over: changed, with all records of it.`,
+      { index: first, size },
+    );
+  }
+  // 6. It is over all of them.
+  if (size < tree.size) {
+    throw new Refusal(
+      'no-verdict',
+      `Entry ${size} and those after it are under no checkpoint, so nothing signed vouches for them; the next act that has the key makes one.`,
+      { index: size, size: tree.size },
+    );
+  }
+  return { log, size, checkpoint, since: kept, torn };
+}
+
+async function readKept(path: string): Promise<Checkpoint> {
+  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
+    throw new Refusal('absent', `${path} cannot be read: ${error.code}.`, { path });
+  });
+  return decodeOr(path, () => decodeCheckpointFile(bytes)).checkpoint;
+}
+
+function demandLog({ log }: Checkpoint, name: string, what: string): void {
+  if (log === name) return;
+  throw new Refusal('mixed-releases', `${what} is of log ${log}, and this is log ${name}.`, { log, name });
+}
+
+function demandContinued(kept: Checkpoint, log: string, tree: AuditedTree): void {
+  demandLog(kept, log, 'The checkpoint that was kept');
+  if (kept.size > tree.size) {
+    throw new Refusal(
+      'rolled-back',
+      `The log once had ${kept.size} entries and now has ${tree.size}: entry ${tree.size} and those after it were taken away.`,
+      { index: tree.size, size: tree.size, known: kept.size },
+    );
+  }
+  if (tree.continues(kept)) return;
+  throw new Refusal(
+    'drifted',
+    `Among entries 0 to ${kept.size - 1} one or more are not those that the log had when the kept checkpoint was made.`,
+    { index: 0, known: kept.size },
+  );
+}
+
+/** The tree over the entries as they are, beside the hashes and offsets that were stored with them. */
+class AuditedTree {
+  readonly #hashes: Uint8Array[] = [];
+  readonly #stored: Buffer;
+  readonly #offsets: Buffer;
+  size = 0;
+
+  constructor(stored: Buffer, offsets: Buffer) {
+    this.#stored = stored;
+    this.#offsets = offsets;
+  }
+
+  add(index: number, bytes: Uint8Array, end: number): void {
+    const left = leftOf(index).map((position) => this.#at(position));
+    const hashes = hashesToStore(leafHash(bytes), left);
+    const from = this.#hashes.length * HASH_OCTETS;
+    const stored = this.#stored.subarray(from, from + hashes.length * HASH_OCTETS);
+    // The next writer makes the records that a crash left out; a part of them is none yet.
+    const recorded = this.#offsets.length >= (index + 1) * OFFSET_OCTETS;
+    if (recorded && Buffer.compare(stored, Buffer.concat(hashes)) !== 0) {
+      throw new Refusal('drifted', `Entry ${index} of the log is not the one that was recorded.`, { index });
+    }
+    if (recorded && this.#offsets.readBigUInt64BE(index * OFFSET_OCTETS) !== BigInt(end)) {
+      throw new Refusal('drifted', `The log's offset of entry ${index} was changed.`, { index });
+    }
+    for (const hash of hashes) this.#hashes.push(hash);
+    this.size = index + 1;
+  }
+
+  demandComplete(): void {
+    const recorded = Math.floor(this.#offsets.length / OFFSET_OCTETS);
+    if (recorded <= this.size) return;
+    throw new Refusal(
+      'drifted',
+      `Entry ${this.size} of the log was taken away: ${recorded} were recorded, and ${this.size} are there.`,
+      { index: this.size, recorded },
+    );
+  }
+
+  hasRoot({ size, root }: Checkpoint): boolean {
+    return Buffer.from(this.#hash({ from: 0, to: size })).toString('hex') === root;
+  }
+
+  /** By a proof of consistency (RFC 9162 §2.1.4), as anybody else would be given one. */
+  continues({ size, root }: Checkpoint): boolean {
+    const path = consistencyRanges(size, this.size).map((range) => this.#hash(range));
+    const newer = { size: this.size, root: this.#hash({ from: 0, to: this.size }) };
+    return isConsistent({ size, root: Buffer.from(root, 'hex') }, newer, path);
+  }
+
+  #hash(range: Range): Uint8Array {
+    return joinNodes(nodesOf(range).map((position) => this.#at(position)));
+  }
+
+  #at(position: number): Uint8Array {
+    const hash = this.#hashes[position];
+    if (!hash) throw new RangeError(`no hash at ${position}`);
+    return hash;
+  }
+}
+
+function nothing(error: NodeJS.ErrnoException): Buffer {
+  if (error.code === 'ENOENT') return Buffer.alloc(0);
+  throw error;
+}

@@ -1,0 +1,15 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readSnapshotKey } from '../../src/signing/snapshot-key.ts';
+import { recordAct } from '../../src/store/log.ts';
+import { checkpointSigner } from '../../src/verbs/log-act.ts';
+import { actOf } from './logs.ts';
+
+/** Appends acts without end, `STATE KEYS`, and tells the index of each once it is durable. To be killed. */
+const [state = '', keys = ''] = process.argv.slice(2);
+const sign = checkpointSigner(await readSnapshotKey(keys));
+const seals = new Map([['boot.ipxe', await readFile(join(keys, 'anchors', 'snapshot.crt'))]]);
+for (let count = 0; ; count += 1) {
+  const { index } = await recordAct(state, actOf(count, { seals }), sign);
+  process.stdout.write(`${index}\n`);
+}
