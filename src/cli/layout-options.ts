@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { serverAddress } from '../verbs/server-address.ts';
 import { time, understood } from './context.ts';
 import { UsageError } from './exit.ts';
@@ -73,4 +73,14 @@ function sourceDateEpoch(): number | undefined {
   if (!/^\d{1,11}$/.test(text))
     throw new UsageError(`SOURCE_DATE_EPOCH is ${JSON.stringify(text)}, not seconds since 1970.`);
   return Number(text) * 1000;
+}
+
+export const SIGNER_COMMAND_HELP =
+  'a program that signs for all of these keys: digest on its input, signature on its output; docs/signers.md';
+
+/** A program and its arguments, between blanks; no shell looks at them. */
+export function programWords(text: string): readonly string[] {
+  const words = text.split(' ').filter((word) => word !== '');
+  if (words.length === 0) throw new InvalidArgumentError('Name a program.');
+  return words;
 }

@@ -262,7 +262,7 @@ interface NamedPlan {
 }
 
 /** Whether an existing seal is by one of the site's own certificates, with exactly this chain inside. */
-function byOwn(
+export function byOwn(
   certificate: Certificate,
   chain: readonly Uint8Array[],
 ): (data: SignedData) => Certificate | undefined {
@@ -278,7 +278,7 @@ function byOwn(
 }
 
 /** What the operator asks for may be more than a manifest can say: `init=` on the command line. */
-function manifestOf(manifest: Manifest): Uint8Array {
+export function manifestOf(manifest: Manifest): Uint8Array {
   try {
     return encodeManifest(manifest);
   } catch (error) {

@@ -16,8 +16,9 @@ import type { Signatories } from '../signing/signatories.ts';
 import { draftTree, type OtherCa } from '../signing/tree-draft.ts';
 import { type SealedFile, writeSeals } from '../signing/write-seals.ts';
 import { anchorId } from '../trust/anchors.ts';
+import { logSeal } from './log-seal.ts';
 import { type SealTermsRequest, sealTerms } from './seal.ts';
-import { readAnsweringKeys } from './sealing-keys.ts';
+import { answeringCommand, readAnsweringKeys } from './sealing-keys.ts';
 
 /** Sealing in two passes, with the keys elsewhere: `request` here, `sign-request` there, `attach` here. */
 
@@ -95,6 +96,8 @@ export interface SignRequestOptions {
   readonly request: string;
   /** `init` folders, whole or in part. */
   readonly keys: readonly string[];
+  /** A program that signs for all keys that the request asks for, and its arguments. */
+  readonly signerCommand?: readonly string[];
   readonly out: string;
   /** Milliseconds since 1970. */
   readonly now: number;
@@ -114,7 +117,9 @@ export interface RequestSigned {
 export async function signRequest(options: SignRequestOptions): Promise<RequestSigned> {
   const opened = openRequest(options.request, await readBundle(options.request));
   options.onRequest?.(opened.request, opened.manifest);
-  const keys = await readAnsweringKeys(options.keys, opened, options.now);
+  const keys = options.signerCommand
+    ? answeringCommand(options.signerCommand, opened)
+    : await readAnsweringKeys(options.keys, opened, options.now);
   const { bundle, answered, left } = await answerRequest(opened, keys, {
     ...(options.onSignature ? { onSignature: options.onSignature } : {}),
   });
@@ -126,6 +131,8 @@ export interface AttachRequest {
   readonly tree: string;
   /** Files with the request and its answers, in any order, whole or in parts. */
   readonly responses: readonly string[];
+  /** A STATE folder whose log shall have an entry of this, and the time it gets: milliseconds since 1970. */
+  readonly log?: { readonly state: string; readonly now: number };
   readonly onProgress?: (path: string, octets: number, size: number) => void;
 }
 
@@ -137,12 +144,14 @@ export interface AttachResult {
 }
 
 /** Completes a tree with the answers to its request. Throws a `Refusal` or a `WriteError`. */
-export async function attach({ tree, responses, onProgress }: AttachRequest): Promise<AttachResult> {
+export async function attach({ tree, responses, log, onProgress }: AttachRequest): Promise<AttachResult> {
   const answers = [];
   for (const name of responses) answers.push({ name, bytes: await readBundle(name) });
   const { opened, files } = await attachAnswers(tree, answers, onProgress ? { onProgress } : {});
   const { request, manifest } = opened;
-  return { request, manifest, manifestSha256: request.manifestSha256, files };
+  const { manifestSha256 } = request;
+  if (log) await logSeal(log.state, tree, { manifest, manifestSha256, files }, log.now);
+  return { request, manifest, manifestSha256, files };
 }
 
 async function readBundle(path: string): Promise<Uint8Array> {

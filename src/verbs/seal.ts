@@ -10,6 +10,7 @@ import { serialOf } from '../release/serial.ts';
 import { type OtherSealingCa, type Sealed, type SealOptions, sealTree } from '../signing/sealer.ts';
 import type { SealingKeys } from '../signing/signatories.ts';
 import { anchorId } from '../trust/anchors.ts';
+import { logSeal } from './log-seal.ts';
 import { readLoaderSealingKeys, readSealingKeys } from './sealing-keys.ts';
 import { serverAddress } from './server-address.ts';
 
@@ -21,6 +22,10 @@ export interface SealRequest extends SealTermsRequest {
   readonly keys: string;
   /** `init` folders of other CAs whose loaders shall start this release too, while a CA is being replaced. */
   readonly alsoKeys?: readonly string[];
+  /** A program that signs for all of these keys, and its arguments: see `signers.toml`. */
+  readonly signerCommand?: readonly string[];
+  /** A STATE folder whose log shall have an entry of this. */
+  readonly state?: string;
 }
 
 /** What is sealed, and what the seals shall say; the keys apart. */
@@ -47,7 +52,7 @@ export interface SealResult extends Sealed {
 /** Seals a tree: every seal, one pass. Throws a `Refusal` or a `WriteError`. */
 export async function seal(request: SealRequest): Promise<SealResult> {
   const layout = await recogniseTree(request.tree, request);
-  const keys = await readSealingKeys(request.keys, request.now);
+  const keys = await readSealingKeys(request.keys, request.now, request.signerCommand);
   const others = await otherCas(keys, request);
   const terms = await sealTerms(
     layout,
@@ -55,6 +60,7 @@ export async function seal(request: SealRequest): Promise<SealResult> {
     others.map(({ id }) => id),
   );
   const sealed = await sealTree(request.tree, layout, keys, { ...terms, others });
+  if (request.state !== undefined) await logSeal(request.state, request.tree, sealed, request.now);
   return { ...sealed, layout };
 }
 

@@ -1,6 +1,8 @@
+import type { KeyObject } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { OpenpgpKey } from '../formats/openpgp-key.ts';
 import type { Certificate } from '../formats/x509.ts';
 import { Refusal } from '../release/refusal.ts';
 import type { AnsweringKeys } from '../signing/answer-request.ts';
@@ -15,6 +17,7 @@ import {
   readLoaderKeys,
   readPrivateKeyFile,
 } from '../signing/key-folder.ts';
+import { makeSigner } from '../signing/make-signer.ts';
 import { readOpenpgpSecret } from '../signing/openpgp-keys.ts';
 import { readLoaderSignatories, readSignatories } from '../signing/public-half.ts';
 import type { OpenedRequest } from '../signing/request.ts';
@@ -33,10 +36,27 @@ import { readSigners, SIGNERS_FILE, type SigningKey } from './signers-file.ts';
  * Who signs for an `init` folder: its key files, and whoever its `signers.toml` names instead. Throws a
  * `Refusal`.
  *
- * @param now milliseconds since 1970.
+ * @param now milliseconds since 1970; undefined: whether the certificates are valid is not asked.
  */
-export async function readSealingKeys(directory: string, now: number): Promise<SealingKeys> {
-  if (!existsSync(join(directory, SIGNERS_FILE))) return signersOf(await readKeyFolder(directory, now));
+export async function readSealingKeys(
+  directory: string,
+  now: number | undefined,
+  signerCommand?: readonly string[],
+): Promise<SealingKeys> {
+  if (signerCommand) {
+    const { ca, codesign, boot, openpgp } = await readSignatories(join(directory, 'anchors'), now);
+    const by = (key: string, publicKey: KeyObject) => asked(signerCommand, key, publicKey);
+    return {
+      ca: { certificate: ca, signer: by('ca', ca.key.object) },
+      codesign: { certificate: codesign, signer: by('codesign', codesign.key.object) },
+      boot: { certificate: boot, signer: by('boot', boot.key.object) },
+      openpgp: { key: openpgp, signer: by('openpgp', openpgpObject(openpgp)) },
+    };
+  }
+  if (!existsSync(join(directory, SIGNERS_FILE))) {
+    const all = new Set(['ca', 'codesign', 'boot']);
+    return signersOf(await readKeyFolder(directory, now ?? 0, now === undefined ? all : undefined));
+  }
   const { ca, codesign, boot, openpgp } = await readSignatories(join(directory, 'anchors'), now);
   const signers = await readSigners(directory, {
     ca: ca.key.object,
@@ -67,7 +87,7 @@ export async function readLoaderSealingKeys(directory: string, now: number): Pro
 
 type Signers = Partial<Record<SigningKey, DigestSigner>>;
 
-function elsewhereOr(directory: string, signers: Signers, now: number) {
+function elsewhereOr(directory: string, signers: Signers, now: number | undefined) {
   return async (
     name: Exclude<SigningKey, 'openpgp'>,
     certificate: Certificate,
@@ -83,6 +103,45 @@ function elsewhereOr(directory: string, signers: Signers, now: number) {
 async function readOpenpgpFile(directory: string) {
   const path = await demandPrivate(directory, 'private/openpgp.asc', 0o600);
   return readOpenpgpSecret(await readFile(path, 'utf8'), path);
+}
+
+/** Seconds that a program named on the command line has for one signature. */
+const COMMAND_SECONDS = 60;
+
+function asked([program = '', ...rest]: readonly string[], key: string, publicKey: KeyObject): DigestSigner {
+  const timeLimit = { seconds: COMMAND_SECONDS };
+  return makeSigner({ kind: 'command', key, argv: [program, ...rest], timeLimit }, publicKey);
+}
+
+function openpgpObject({ object, fingerprint }: OpenpgpKey): KeyObject {
+  if (object) return object;
+  throw new Refusal('wrong-purpose', `The OpenPGP key ${fingerprint} is of a kind that signs nothing here.`, {
+    fingerprint,
+  });
+}
+
+/** One program signs for every key of the site that a request asks for. */
+export function answeringCommand(
+  command: readonly string[],
+  { signatories, others }: OpenedRequest,
+): AnsweringKeys {
+  const { ca, codesign, boot, openpgp } = signatories;
+  const by = (key: string, publicKey: KeyObject) => asked(command, key, publicKey);
+  if (others.length > 0) {
+    throw new Refusal(
+      'mixed-releases',
+      'One program cannot sign for several CAs; answer with a folder each.',
+      {},
+    );
+  }
+  return {
+    signers: new Map([
+      ['codesign', by('codesign', codesign.key.object)],
+      ['boot', by('boot', boot.key.object)],
+      ['openpgp', by('openpgp', openpgpObject(openpgp))],
+    ]),
+    issuers: new Map([['leaf', { certificate: ca, signer: by('ca', ca.key.object) }]]),
+  };
 }
 
 /**

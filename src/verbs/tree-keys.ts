@@ -6,7 +6,7 @@ import { decodeManifest } from '../formats/manifest.ts';
 import { decodeDetachedOpenpgp } from '../formats/openpgp-signature.ts';
 import type { Certificate } from '../formats/x509.ts';
 import { Refusal } from '../release/refusal.ts';
-import { otherCaOf, otherIpxeSeal, RECORD, SEAL } from '../release/seal-names.ts';
+import { otherCaOf, otherIpxeSeal, RECORD, SEAL, VERITY } from '../release/seal-names.ts';
 import { decodeOr } from '../trust/check.ts';
 
 /** Whose keys a sealed tree depends on, as its seals say; nothing is verified. */
@@ -42,7 +42,9 @@ export async function readTreeKeys(tree: string): Promise<TreeKeys> {
     return decodeOr(path, () => decodeDetachedCms(bytes));
   };
   const bytes = await read(RECORD.manifest);
-  const { release, issued, bestBefore, files } = decodeOr(RECORD.manifest, () => decodeManifest(bytes));
+  const { release, issued, bestBefore, files, verity } = decodeOr(RECORD.manifest, () =>
+    decodeManifest(bytes),
+  );
   const otherScripts = (await readdir(tree)).filter((name) => otherCaOf(name) !== undefined).sort();
   const loaderSeals = [SEAL.ipxe, ...otherScripts.map((name) => otherIpxeSeal(otherCaOf(name) ?? ''))];
 
@@ -59,11 +61,13 @@ export async function readTreeKeys(tree: string): Promise<TreeKeys> {
     }
   };
   for (const name of [RECORD.manifest, RECORD.grubCfg]) await addOpenpgp(name + SEAL.openpgp);
-  for (const { path } of files) {
+  for (const { role, path } of files) {
+    if (role === 'hashtree') continue;
     for (const suffix of loaderSeals) images.push(await cms(path + suffix));
     codesign.push(...(await cms(path + SEAL.cms)).signers);
     await addOpenpgp(path + SEAL.openpgp);
   }
+  for (const { path } of verity) codesign.push(...(await cms(path + VERITY.rootHash + VERITY.seal)).signers);
   const carried = [...boot, ...images].flatMap(({ certificates }) => certificates);
   return {
     release,

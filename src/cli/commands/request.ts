@@ -11,6 +11,8 @@ import {
   addTermOptions,
   type LayoutWords,
   layoutOf,
+  programWords,
+  SIGNER_COMMAND_HELP,
   type TermWords,
   termsOf,
 } from '../layout-options.ts';
@@ -92,6 +94,12 @@ function signatoriesOf({
   );
 }
 
+interface SignWords {
+  readonly keys?: readonly string[];
+  readonly signerCommand?: readonly string[];
+  readonly out: string;
+}
+
 export function signRequestCommand(): Command {
   return newCommand(
     'sign-request',
@@ -99,19 +107,20 @@ export function signRequestCommand(): Command {
     'bootseal sign-request request.cpio --keys keys --out response.cpio',
   )
     .argument('<request>', 'what "bootseal request" wrote', file)
-    .requiredOption(
-      '--keys <dir>',
-      'an "init" folder, whole or with some of its keys; may be repeated',
-      folders,
-    )
+    .option('--keys <dir>', 'an "init" folder, whole or with some of its keys; may be repeated', folders)
+    .option('--signer-command <words>', `instead: ${SIGNER_COMMAND_HELP}`, programWords)
     .requiredOption('--out <file>', 'where the answers go: the request, with them in it')
     .action(
-      act<{ keys: readonly string[]; out: string }>(async ({ terminal, now }, { keys, out }, path = '') => {
+      act<SignWords>(async ({ terminal, now }, { keys = [], signerCommand, out }, path = '') => {
+        if (keys.length > 0 === (signerCommand !== undefined)) {
+          throw new UsageError('Say who signs: --keys DIR, or --signer-command.');
+        }
         let bar: ReturnType<Terminal['progress']> | undefined;
         const signed = await interruptible((stop) =>
           signRequest({
             request: path,
             keys,
+            ...(signerCommand ? { signerCommand } : {}),
             out,
             now,
             onRequest: (request, manifest) => {
@@ -147,18 +156,20 @@ export function attachCommand(): Command {
     'bootseal attach out/netboot response.cpio',
   )
     .argument('<tree>', 'the tree that the request was made of', folder)
+    .option('--state <dir>', 'a state folder whose log shall have an entry of this')
     .argument(
       '<response...>',
       'the answers, in any order and in parts; the request itself where they lack it',
     )
     .action(
-      act<object>(async ({ terminal }, _options, tree = '', ...rest) => {
+      act<{ state?: string }>(async ({ terminal, now }, { state }, tree = '', ...rest) => {
         const responses = (rest as unknown as [readonly string[]])[0];
         const progress = treeProgress(terminal, 'checking');
         const { request, manifest, manifestSha256, files } = await interruptible((stop) =>
           attach({
             tree,
             responses: [...responses],
+            ...(state === undefined ? {} : { log: { state, now } }),
             onProgress: (path, done, size) => {
               stop();
               progress.update(path, done, size);

@@ -9,6 +9,8 @@ import {
   addTermOptions,
   type LayoutWords,
   layoutOf,
+  programWords,
+  SIGNER_COMMAND_HELP,
   type TermWords,
   termsOf,
 } from '../layout-options.ts';
@@ -17,6 +19,8 @@ import { octets } from '../terminal.ts';
 interface Options extends LayoutWords, TermWords {
   readonly keys: string;
   readonly alsoKeys?: readonly string[];
+  readonly signerCommand?: readonly string[];
+  readonly state?: string;
 }
 
 export function sealCommand(): Command {
@@ -31,10 +35,12 @@ export function sealCommand(): Command {
       '--also-keys <dir>',
       'such a folder with another CA, whose loaders shall start this release too; may be repeated',
       folders,
-    );
+    )
+    .option('--signer-command <words>', SIGNER_COMMAND_HELP, programWords)
+    .option('--state <dir>', 'a state folder whose log shall have an entry of this');
   return addTermOptions(addLayoutOptions(command)).action(
     act<Options>(async ({ terminal, now }, options, tree = '') => {
-      const { keys, alsoKeys } = options;
+      const { keys, alsoKeys, signerCommand, state } = options;
       let bar: { update(done: number): void; stop(): void } | undefined;
       const done = new Map<string, number>();
       const sealed = await interruptible((stop) =>
@@ -42,6 +48,8 @@ export function sealCommand(): Command {
           ...layoutOf(options),
           ...termsOf(options),
           ...(alsoKeys ? { alsoKeys } : {}),
+          ...(signerCommand ? { signerCommand } : {}),
+          ...(state === undefined ? {} : { state }),
           tree,
           keys,
           now,
