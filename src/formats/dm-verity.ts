@@ -1,5 +1,5 @@
 import { Malformed } from './malformed.ts';
-import { BLOCK_SIZE, DIGEST_SIZE } from './verity-tree.ts';
+import { BLOCK_SIZE, DIGEST_SIZE, levelLengths } from './verity-tree.ts';
 
 /**
  * dm-verity's superblock, version 1 with hash type 1 (cryptsetup wiki, "DMVerity", on-disk format), and the
@@ -20,6 +20,11 @@ export interface VeritySuperblock {
 
 /** So that every offset in the data is an exact number. */
 export const MAX_DATA_BLOCKS = Math.floor(Number.MAX_SAFE_INTEGER / BLOCK_SIZE);
+
+/** Octets of the hash device over `dataBlocks` blocks (at least one): the superblock's block, then each level. */
+export function hashDeviceSize(dataBlocks: number): number {
+  return (1 + levelLengths(dataBlocks).reduce((sum, length) => sum + length, 0)) * BLOCK_SIZE;
+}
 
 const FORMAT = 'dm-verity superblock';
 const MAGIC = Buffer.from('verity\0\0', 'latin1');

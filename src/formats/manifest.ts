@@ -1,7 +1,9 @@
 import { isCommandLineWord, isFreeType, MAX_COMMAND_LINE } from './cmdline.ts';
+import { hashDeviceSize } from './dm-verity.ts';
 import { isoSeconds, LineReader } from './lines.ts';
 import { Malformed } from './malformed.ts';
 import { isReleaseId, isSafePath, isSafeSegment } from './safe-path.ts';
+import { BLOCK_SIZE } from './verity-tree.ts';
 
 /** What a file of a release is for. */
 export type Role = (typeof ROLES)[number];
@@ -28,12 +30,15 @@ export interface FreeParameter {
   readonly type: FreeType;
 }
 
+/** The root image's dm-verity tree. It stands in the `hashtree` file, which is listed exactly where this is. */
 export interface Verity {
   /** Lower-case hex. */
   readonly rootHash: string;
-  /** Lower-case hex, or `-` where there is none. */
-  readonly salt: string;
+  /** None, so that one tree serves dm-verity and fs-verity. */
+  readonly salt: '-';
+  /** Of 4096 octets, at least one; together they are the whole image. */
   readonly dataBlocks: number;
+  /** The root image's. */
   readonly path: string;
 }
 
@@ -58,7 +63,9 @@ export interface Manifest {
   /** Whether early userspace may ever offer a shell. */
   readonly shell: boolean;
   readonly files: readonly ManifestFile[];
+  /** One at most. */
   readonly verity: readonly Verity[];
+  /** In the order of `files`. */
   readonly fsverity: readonly FsVerity[];
 }
 
@@ -173,26 +180,51 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
   }
   if (files[0]?.role !== 'kernel') throw lines.fail('no kernel');
 
-  const verity: Verity[] = [];
-  for (let fields = lines.optional('verity', 4); fields; fields = lines.optional('verity', 4)) {
-    const [rootHash = '', salt = '', blocks = '', path = ''] = fields;
-    if (!SHA256.test(rootHash) || !/^(-|([0-9a-f]{2}){1,256})$/.test(salt)) throw lines.fail('verity digest');
-    if (verity.length > 0 || !files.some((file) => file.path === path && file.role === 'rootfs')) {
-      throw lines.fail('verity names no root image');
-    }
-    verity.push({ rootHash, salt, dataBlocks: lines.count(blocks, 'data blocks'), path });
+  const verity = readVerity(lines, files);
+  const fsverity = readFsVerity(lines, files);
+  lines.end();
+  return { release, serial, issued, bestBefore, arch, cmdline, free, shell, files, verity, fsverity };
+}
+
+function readVerity(lines: LineReader, files: readonly ManifestFile[]): Verity[] {
+  const rootfs = files.find(({ role }) => role === 'rootfs');
+  const tree = files.find(({ role }) => role === 'hashtree');
+  const fields = lines.optional('verity', 4);
+  if (!fields) {
+    if (tree) throw lines.fail('a hash tree without its verity line');
+    return [];
   }
+  const [rootHash = '', salt = '', blocks = '', path = ''] = fields;
+  if (!SHA256.test(rootHash)) throw lines.fail('verity digest');
+  if (salt !== '-') throw lines.fail('verity has a salt');
+  const dataBlocks = lines.count(blocks, 'data blocks');
+  if (dataBlocks === 0) throw lines.fail('verity of no data block');
+  if (rootfs?.path !== path) throw lines.fail('verity names no root image');
+  // Octets behind the last whole block would be read and never verified. Divided: a product may be inexact.
+  if (rootfs.size / BLOCK_SIZE !== dataBlocks) {
+    throw lines.fail(`the root image is not ${dataBlocks} blocks of ${BLOCK_SIZE} octets`);
+  }
+  const size = hashDeviceSize(dataBlocks);
+  if (tree?.path !== `${path}.verity` || tree.size !== size) {
+    throw lines.fail(`no hash tree ${path}.verity of ${size} octets`);
+  }
+  return [{ rootHash, salt, dataBlocks, path }];
+}
+
+/** In the order of the files, since two orders would be two spellings. */
+function readFsVerity(lines: LineReader, files: readonly ManifestFile[]): FsVerity[] {
   const fsverity: FsVerity[] = [];
+  let last = -1;
   for (let fields = lines.optional('fsverity', 2); fields; fields = lines.optional('fsverity', 2)) {
     const [digest = '', path = ''] = fields;
     if (!SHA256.test(digest)) throw lines.fail('fsverity digest');
-    if (fsverity.some((other) => other.path === path) || !files.some((file) => file.path === path)) {
-      throw lines.fail('fsverity names no file');
-    }
+    const at = files.findIndex((file) => file.path === path);
+    if (at < 0) throw lines.fail('fsverity names no file');
+    if (at <= last) throw lines.fail('fsverity twice or out of order');
+    last = at;
     fsverity.push({ digest, path });
   }
-  lines.end();
-  return { release, serial, issued, bestBefore, arch, cmdline, free, shell, files, verity, fsverity };
+  return fsverity;
 }
 
 function isRole(text: string): text is Role {

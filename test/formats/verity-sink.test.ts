@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { decodeSuperblock, verityUuid } from '../../src/formats/dm-verity.ts';
+import { decodeSuperblock, hashDeviceSize, verityUuid } from '../../src/formats/dm-verity.ts';
 import { encodeFsVerityDescriptor, fsVerityDigest } from '../../src/formats/fs-verity.ts';
 import { VeritySink, type VerityTrees } from '../../src/formats/verity-sink.ts';
 import { levelLengths } from '../../src/formats/verity-tree.ts';
@@ -70,6 +70,13 @@ describe('the hash device', () => {
     const { dmVerity } = treesOf(bytes);
     assert.equal(hex(dmVerity?.rootHash), createHash('sha256').update(bytes).digest('hex'));
     assert.equal(Buffer.concat(dmVerity?.hashDevice ?? []).length, BLOCK);
+  });
+
+  it('has the length that its number of blocks makes', () => {
+    for (const blocks of BLOCKS) {
+      const pieces = treesOf(content(blocks * BLOCK)).dmVerity?.hashDevice ?? [];
+      assert.equal(Buffer.concat(pieces).length, hashDeviceSize(blocks));
+    }
   });
 
   it('begins with a superblock that holds the derived UUID, the number of blocks and no salt', () => {

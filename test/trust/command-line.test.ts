@@ -8,7 +8,7 @@ import { goodText } from '../fixtures/manifest-record.ts';
 
 /** Vectors stand in test/fixtures/manifest-vectors-cmdline.ts; here is what holds for every line. */
 
-const manifest = decodeManifest(Buffer.from(goodText(Buffer.from('root image'))));
+const manifest = decodeManifest(Buffer.from(goodText(Buffer.alloc(8192, 'root image'))));
 const DIGEST = 'e'.repeat(64);
 const NAMED = `bootseal.manifest=${DIGEST}`;
 const FREE: Readonly<Record<string, string>> = {

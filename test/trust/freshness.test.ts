@@ -8,7 +8,7 @@ import { demandArchitecture, demandFresh, NO_FLOOR } from '../../src/trust/fresh
 import { goodText } from '../fixtures/manifest-record.ts';
 
 const DAY = 86_400_000;
-const manifest = decodeManifest(Buffer.from(goodText(Buffer.from('root image'))));
+const manifest = decodeManifest(Buffer.from(goodText(Buffer.alloc(8192, 'root image'))));
 const { serial, issued, bestBefore } = manifest;
 const floor = (changes: Partial<PolicyFloor>): PolicyFloor => ({ ...NO_FLOOR, ...changes });
 const refusal = (code: RefusalCode, text: RegExp) => (error: unknown) => {
