@@ -4,6 +4,7 @@ export { type BootRequest, boot } from './verbs/boot.ts';
 export { type ShownChannel, showChannel } from './verbs/channel.ts';
 export { type Configuration, readConfiguration } from './verbs/configuration.ts';
 export { type InitOptions, init } from './verbs/init.ts';
+export { type Fact, type Facts, type Inspection, type InspectRequest, inspect } from './verbs/inspect.ts';
 export {
   buildKeyring,
   checkKeyring,
@@ -25,6 +26,7 @@ export {
   type ShowLogRequest,
   showLog,
 } from './verbs/log.ts';
+export { type OverlayRequest, type OverlayResult, overlay } from './verbs/overlay.ts';
 export {
   type ChannelRequest,
   type MovedChannel,
@@ -47,6 +49,10 @@ export {
   type SignRequestOptions,
   signRequest,
 } from './verbs/request.ts';
+export { type RestoreRequest, restoreRelease } from './verbs/resign/restore.ts';
+export { type ResignedStore, type ResignStoreRequest, resignStore } from './verbs/resign/store.ts';
+export type { ResignRow } from './verbs/resign/stored.ts';
+export { type ResignedTree, type ResignTreeRequest, resignTree } from './verbs/resign/tree.ts';
 export { type SealRequest, type SealResult, seal } from './verbs/seal.ts';
 export { type ServeRequest, type Serving, serve } from './verbs/serve.ts';
 export {

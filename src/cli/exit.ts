@@ -8,7 +8,7 @@ import type { Terminal } from './terminal.ts';
 export const EXIT = { ok: 0, refused: 1, usage: 2, fault: 3 } as const;
 
 /** What a shell reports of a process that a signal ended: 128 and the signal's number. */
-const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 } as const;
+export const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 } as const;
 
 /** Says in one sentence why a command failed, and what the exit status is. */
 export function report(terminal: Terminal, error: unknown): number {

@@ -67,7 +67,7 @@ function wholeNumber(text: string): number {
 }
 
 /** https://reproducible-builds.org/specs/source-date-epoch/ */
-function sourceDateEpoch(): number | undefined {
+export function sourceDateEpoch(): number | undefined {
   const text = process.env.SOURCE_DATE_EPOCH;
   if (text === undefined || text === '') return undefined;
   if (!/^\d{1,11}$/.test(text))

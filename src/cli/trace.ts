@@ -4,7 +4,9 @@ import type { BootEvent } from '../client/boot.ts';
 export function traceLine(event: BootEvent): string | undefined {
   switch (event.kind) {
     case 'fetch':
-      return `${event.stage}: fetch ${event.url}`;
+      return `${event.stage}: fetch ${event.url}${
+        'range' in event && event.range ? `, octets ${event.range.first} to ${event.range.last}` : ''
+      }`;
     case 'verification':
       return event.refusal
         ? `${event.stage}: ${event.image}: refused, ${event.refusal.message}`

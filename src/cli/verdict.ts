@@ -1,8 +1,9 @@
 import type { BootVerdict } from '../client/boot.ts';
+import type { RootSeen, VerityReport } from '../client/early/verity.ts';
 import type { Finding } from '../trust/verify.ts';
 import type { VerifyResult } from '../verbs/verify.ts';
 import type { Cell } from './table.ts';
-import type { Terminal } from './terminal.ts';
+import { octets, type Terminal } from './terminal.ts';
 
 /** Verdict tables: one row an artifact, one column a check. */
 
@@ -46,9 +47,32 @@ export function showTreeVerdict(terminal: Terminal, verdict: VerifyResult): void
     terminal.print(`${script} is for the loaders of another CA: not judged without its --anchors.`, 'dim');
 }
 
+function rootLine(root: RootSeen): string {
+  if (root.fileSystem === 'unknown')
+    return 'The image is no squashfs: its first and its last block were read.';
+  const { compressor, unread, name } = root;
+  if (unread !== undefined)
+    return `Root: squashfs, ${compressor}, read until a block that was not unpacked (${unread}).`;
+  return `Root: squashfs, ${compressor}${name === undefined ? ', without a PRETTY_NAME' : `: ${name}`}.`;
+}
+
+/** What early userspace checks of the root image, and the column's title. */
+const RAM_COLUMNS = [
+  ['manifest', 'manifest'],
+  ['checksum', 'checksum'],
+  ['openpgp', 'OpenPGP'],
+  ['cms', 'CMS'],
+] as const;
+const VERITY_COLUMNS = [
+  ['manifest', 'manifest'],
+  ['cms', 'root hash CMS'],
+  ['verity', 'blocks read'],
+] as const;
+
 export function showBootVerdict(terminal: Terminal, verdict: BootVerdict): void {
   if (verdict.rows.length === 0) return;
-  const header = ['artifact', 'role', 'loader (iPXE CMS)', 'manifest', 'checksum', 'OpenPGP', 'CMS'];
+  const columns = verdict.mode === 'verity' ? VERITY_COLUMNS : RAM_COLUMNS;
+  const header = ['artifact', 'role', 'loader (iPXE CMS)', ...columns.map(([, title]) => title)];
   terminal.table(
     header,
     verdict.rows.map(({ artifact, role, findings, note }) => {
@@ -64,13 +88,25 @@ export function showBootVerdict(terminal: Terminal, verdict: BootVerdict): void 
         { text: artifact },
         { text: role, style: 'dim' },
         loader,
-        early('manifest'),
-        early('checksum'),
-        early('openpgp'),
-        early('cms'),
+        ...columns.map(([check]) => early(check)),
       ];
     }),
   );
+  terminal.print();
+  if (verdict.verity) showVerity(terminal, verdict.verity);
+}
+
+/** What a root under dm-verity took. */
+function showVerity(
+  terminal: Terminal,
+  { rootHash, signer, image, tree, requests, root }: VerityReport,
+): void {
+  const needed = `${octets(image.fetched + tree.fetched)} of ${octets(image.size + tree.size)}`;
+  terminal.print(`Mode verity: root hash ${rootHash}, sealed by ${signer}.`);
+  terminal.print(
+    `Read ${needed} in ${requests} requests: ${octets(image.fetched)} of ${image.path}, ${octets(tree.fetched)} of its hash tree.`,
+  );
+  if (root) terminal.print(rootLine(root));
   terminal.print();
 }
 

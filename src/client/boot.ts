@@ -1,4 +1,5 @@
 import type { Manifest } from '../formats/manifest.ts';
+import type { RootMode } from '../formats/policy-floor.ts';
 import { bytesContent } from '../release/measure.ts';
 import { Refusal } from '../release/refusal.ts';
 import type { Anchors } from '../trust/anchors.ts';
@@ -7,6 +8,7 @@ import type { Policy } from '../trust/policy.ts';
 import { type Finding, verify } from '../trust/verify.ts';
 import { type EarlyEvent, type EarlyVerdict, runArchiso } from './early/archiso.ts';
 import { EarlyKeys } from './early/keys.ts';
+import type { VerityReport } from './early/verity.ts';
 import { readInitramfs } from './initramfs.ts';
 import type { BootImage, IpxeAnswers, IpxeEvent, IpxeMachine, IpxeRun } from './ipxe/contract.ts';
 import { runIpxe } from './ipxe/run.ts';
@@ -24,6 +26,8 @@ export interface BootOptions {
   /** The machine's clock, milliseconds since 1970. */
   readonly now: number;
   readonly answers?: IpxeAnswers;
+  /** How early userspace gets at the root image. Default `ram`: all of it is downloaded. */
+  readonly mode?: RootMode;
   /** Takes sample kernels that are no real ones. */
   readonly anyKernel?: boolean;
   /** The script built into the loader, without which a loader with anchors would run whatever DHCP names. */
@@ -46,16 +50,22 @@ export interface BootRow {
 
 export interface BootVerdict {
   readonly loader: 'verifying' | 'stock';
+  readonly mode: RootMode;
   readonly rows: readonly BootRow[];
   /** Undefined: the root image was verified and would be mounted. */
   readonly refusal: Refusal | undefined;
-  /** True only when script, kernel, every initrd and the root image were verified. */
+  /**
+   * True only when script, kernel, every initrd and the root image were verified; in mode `verity`, of the root
+   * image, its root hash and every block that was read.
+   */
   readonly verified: boolean;
   /** True when early userspace held all of that, and its command line, against one manifest. */
   readonly bound: boolean;
   /** What early userspace held it against; also where something else was then refused. */
   readonly manifest: Manifest | undefined;
   readonly cmdline: string | undefined;
+  /** Mode `verity`, where early userspace came to the root: what was needed of it. */
+  readonly verity?: VerityReport;
   readonly ipxe: IpxeRun;
 }
 
@@ -88,6 +98,7 @@ export async function bootMachine(options: BootOptions): Promise<BootVerdict> {
     },
   });
   const loader = options.anchors ? 'verifying' : 'stock';
+  const mode = options.mode ?? 'ram';
   const { outcome } = ipxe;
   if (outcome.kind !== 'boot') {
     const refusal =
@@ -98,6 +109,7 @@ export async function bootMachine(options: BootOptions): Promise<BootVerdict> {
       });
     return {
       loader,
+      mode,
       rows: loaderRows(ipxe, evidence, loader),
       refusal,
       verified: false,
@@ -113,6 +125,7 @@ export async function bootMachine(options: BootOptions): Promise<BootVerdict> {
   const loaded = [outcome.kernel, ...outcome.initrds];
   return {
     loader,
+    mode,
     rows: [...rows, root],
     refusal: early.refusal,
     verified:
@@ -120,6 +133,7 @@ export async function bootMachine(options: BootOptions): Promise<BootVerdict> {
     bound: early.findings.some(({ check, verified }) => check === 'manifest' && verified),
     manifest: early.manifest,
     cmdline: outcome.cmdline,
+    ...(early.verity ? { verity: early.verity } : {}),
     ipxe,
   };
 }
@@ -140,6 +154,7 @@ async function runEarly(
       transport: options.transport,
       policy: options.policy,
       now: options.now,
+      ...(options.mode ? { mode: options.mode } : {}),
       onEvent: (event) => options.onEvent?.({ stage: 'early', ...event }),
     });
   } catch (error) {

@@ -21,6 +21,8 @@ export interface Fetched {
   readonly size: number | undefined;
   /** True when the server honoured `range`. */
   readonly partial: boolean;
+  /** Which part it says that is, where it said so; `size` is the whole file's. Claims, not facts. */
+  readonly part?: { readonly first: number; readonly last: number; readonly size: number | undefined };
   /** Arrives in pieces of any size. Rejects with a `Refusal` (`unreachable`) when the transfer breaks. */
   readonly body: AsyncIterable<Uint8Array>;
 }

@@ -11,6 +11,7 @@ import { isSafeSegment } from './safe-path.ts';
  *     grace-days 0
  *     require manifest
  *     require openpgp
+ *     mode verity
  */
 export interface PolicyFloor {
   /** The releases that this machine boots: `arch` for every `arch/VERSION`. Undefined: any. */
@@ -21,7 +22,14 @@ export interface PolicyFloor {
   readonly graceDays: number;
   /** Checks that happen whatever the command line asks for, in this order. */
   readonly require: readonly RequiredCheck[];
+  /** How the overlay's init gets at the root image: over NBD under dm-verity, or downloaded into RAM. */
+  readonly mode?: RootMode | undefined;
+  /** Whether it goes on to the initramfs' own `/init`, the verified root at hand, instead of into that root. */
+  readonly handOver?: boolean;
 }
+
+export const ROOT_MODES = ['verity', 'ram'] as const;
+export type RootMode = (typeof ROOT_MODES)[number];
 
 export const REQUIRED_CHECKS = ['manifest', 'checksum', 'openpgp', 'cms'] as const;
 export type RequiredCheck = (typeof REQUIRED_CHECKS)[number];
@@ -40,6 +48,8 @@ export function encodePolicyFloor(floor: PolicyFloor): Uint8Array {
     `min-serial ${floor.minSerial}`,
     `grace-days ${floor.graceDays}`,
     ...floor.require.map((check) => `require ${check}`),
+    ...(floor.mode === undefined ? [] : [`mode ${floor.mode}`]),
+    ...(floor.handOver ? ['hand-over yes'] : []),
   ];
   const bytes = Buffer.from(`${lines.join('\n')}\n`, 'latin1');
   decodePolicyFloor(bytes);
@@ -62,6 +72,9 @@ export function decodePolicyFloor(bytes: Uint8Array): PolicyFloor {
   const minSerial = count(lines.shift(), 'min-serial');
   const graceDays = count(lines.shift(), 'grace-days');
   if (graceDays > MAX_GRACE_DAYS) throw new Malformed('policy', `grace-days over ${MAX_GRACE_DAYS}`);
+  const handOver = lines.at(-1) === 'hand-over yes' && lines.pop() !== undefined;
+  const mode = ROOT_MODES.find((candidate) => lines.at(-1) === `mode ${candidate}`);
+  if (mode !== undefined) lines.pop();
   const require: RequiredCheck[] = [];
   for (const line of lines) {
     const [, word = ''] = /^require ([a-z]+)$/.exec(line) ?? [];
@@ -74,7 +87,14 @@ export function decodePolicyFloor(bytes: Uint8Array): PolicyFloor {
     }
     require.push(check);
   }
-  return { name, minSerial, graceDays, require };
+  return {
+    name,
+    minSerial,
+    graceDays,
+    require,
+    ...(mode === undefined ? {} : { mode }),
+    ...(handOver ? { handOver } : {}),
+  };
 }
 
 function count(line: string | undefined, key: string): number {

@@ -15,6 +15,7 @@ export interface LayoutDraft {
   readonly kernel?: string;
   readonly initrds?: readonly string[];
   readonly rootfs?: string;
+  readonly overlay?: string;
   readonly cmdline: readonly string[];
   readonly free: readonly FreeParameter[];
 }

@@ -1,4 +1,4 @@
-import { lstat, readdir } from 'node:fs/promises';
+import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isCommandLineWord, isFreeType, splitCommandLine } from '../formats/cmdline.ts';
 import type { FreeParameter } from '../formats/manifest.ts';
@@ -9,7 +9,7 @@ import { Refusal } from './refusal.ts';
 
 /** A file of a release that a machine loads: what the sealer seals and the manifest lists. */
 export interface Artifact {
-  readonly role: 'kernel' | 'initrd' | 'rootfs';
+  readonly role: 'kernel' | 'initrd' | 'overlay' | 'rootfs';
   /** Relative to the tree, `/`-separated. */
   readonly path: string;
   /** Octets. */
@@ -22,7 +22,7 @@ export interface Layout {
   /** `NAME/VERSION` */
   readonly release: string;
   readonly arch: string;
-  /** Kernel, then initrds in load order, then the root image where there is one. */
+  /** Kernel, then initrds in load order, then the overlay and the root image where there are such. */
   readonly artifacts: readonly Artifact[];
   /** The fixed words of the kernel command line. */
   readonly cmdline: readonly string[];
@@ -36,6 +36,8 @@ export interface LayoutOptions {
   readonly kernel?: string;
   readonly initrds?: readonly string[];
   readonly rootfs?: string;
+  /** What `bootseal overlay` built; default: `bootseal-overlay.img` at the top, where there is one. */
+  readonly overlay?: string;
   /** Words, separated by blanks. */
   readonly cmdline?: string;
 }
@@ -54,7 +56,8 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
     entries.includes('bootseal.toml') || options.kernel !== undefined
       ? await readPlainLayout(tree, entries.includes('bootseal.toml'))
       : await readArchLayout(tree, entries);
-  const merged = { ...draft, ...defined(options) };
+  const overlay = entries.includes(OVERLAY) ? { overlay: OVERLAY } : {};
+  const merged = { ...overlay, ...draft, ...defined(options) };
 
   if (!merged.release || !isReleaseId(merged.release)) {
     throw new Refusal(
@@ -69,6 +72,7 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   const wanted = [
     { role: 'kernel' as const, path: merged.kernel },
     ...(merged.initrds ?? []).map((path) => ({ role: 'initrd' as const, path })),
+    ...(merged.overlay ? [{ role: 'overlay' as const, path: merged.overlay }] : []),
     ...(merged.rootfs ? [{ role: 'rootfs' as const, path: merged.rootfs }] : []),
   ];
   const artifacts: Artifact[] = [];
@@ -78,7 +82,11 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
     }
     artifacts.push({ role, path, size: await sizeOf(tree, path, role) });
   }
-  const cmdline = options.cmdline === undefined ? draft.cmdline : splitCommandLine(options.cmdline);
+  if (merged.overlay) await demandOverlay(tree, merged.overlay);
+  const cmdline = withOverlayInit(
+    options.cmdline === undefined ? draft.cmdline : splitCommandLine(options.cmdline),
+    merged.overlay,
+  );
   const bad = cmdline.find((word) => !isCommandLineWord(word));
   if (bad !== undefined) {
     throw new Refusal(
@@ -100,6 +108,47 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
     cmdline,
     free: draft.free,
   };
+}
+
+/** Beside the release's own files: it goes with any initramfs. */
+const OVERLAY = 'bootseal-overlay.img';
+const OVERLAY_INIT = 'rdinit=/bootseal/init';
+
+/** An overlay that the kernel does not start would check nothing, and its init without the overlay is not there. */
+function withOverlayInit(cmdline: readonly string[], overlay: string | undefined): readonly string[] {
+  if (cmdline.includes(OVERLAY_INIT)) {
+    if (overlay) return cmdline;
+    throw new Refusal(
+      'absent',
+      `The command line says ${OVERLAY_INIT}, and the release has no overlay; "bootseal overlay" builds one.`,
+      { word: OVERLAY_INIT },
+    );
+  }
+  const other = overlay && cmdline.find((word) => word.startsWith('rdinit='));
+  if (other) {
+    throw new Refusal(
+      'wrong-command-line',
+      `The command line says ${other}, so the overlay would check nothing.`,
+      {
+        word: other,
+      },
+    );
+  }
+  return overlay ? [...cmdline, OVERLAY_INIT] : cmdline;
+}
+
+/** The kernel drops an archive that does not begin at a multiple of four octets, with one line that nobody reads. */
+async function demandOverlay(tree: string, path: string): Promise<void> {
+  const handle = await open(join(tree, path));
+  try {
+    const { buffer } = await handle.read(Buffer.alloc(6), 0, 6, 0);
+    if (buffer.toString('latin1') === '070701' && (await handle.stat()).size % 4 === 0) return;
+  } finally {
+    await handle.close();
+  }
+  throw new Refusal('malformed', `The overlay ${path} is no newc archive of a multiple of four octets.`, {
+    path,
+  });
 }
 
 function defined(options: LayoutOptions): Partial<Omit<LayoutOptions, 'cmdline'>> {

@@ -14,6 +14,7 @@ const PLAIN = z.strictObject({
   kernel: z.string(),
   initrd: z.array(z.string()).default([]),
   rootfs: z.string().optional(),
+  overlay: z.string().optional(),
   cmdline: z.string().default(''),
   /** `NAME TYPE` pairs that a boot script may fill in. */
   free: z.array(z.string().regex(/^\S+ (ipv4|mac|dhcp|port|url)$/)).optional(),
@@ -45,6 +46,7 @@ export async function readPlainLayout(tree: string, hasFile: boolean): Promise<L
     ...(rest.release === undefined ? {} : { release: rest.release }),
     ...(rest.arch === undefined ? {} : { arch: rest.arch }),
     ...(rest.rootfs === undefined ? {} : { rootfs: rest.rootfs }),
+    ...(rest.overlay === undefined ? {} : { overlay: rest.overlay }),
     initrds: initrd,
     cmdline: splitCommandLine(cmdline),
     free: free?.map(parameter) ?? NETWORK_PARAMETERS,

@@ -1,15 +1,12 @@
-import { createHash, type KeyObject } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { OID } from '../formats/oids.ts';
-import { signatureTrailer } from '../formats/openpgp-signature.ts';
+import type { KeyObject } from 'node:crypto';
+import { isoSeconds } from '../formats/lines.ts';
+import { type HashName, OID, signatureByOid } from '../formats/oids.ts';
 import { decodeBundle } from '../formats/request-bundle.ts';
-import { signatureNumber } from '../formats/signing-request.ts';
+import { type RequestedLeaf, signatureNumber } from '../formats/signing-request.ts';
 import type { Certificate } from '../formats/x509.ts';
-import { type MeasuredFile, measureFile } from '../release/measure.ts';
-import type { Question } from '../release/measurer.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal, type RefusalCode } from '../release/refusal.ts';
 import { isSignature } from './digest-signer.ts';
+import { remeasure } from './remeasure.ts';
 import {
   answerName,
   certificateName,
@@ -43,7 +40,8 @@ export interface Attached {
  *
  * @throws Refusal that names the seal: `absent` for an answer or file that is missing, `malformed` for one that
  *   nobody asked for or that is there twice, `bad-signature` for a wrong or swapped one, `mixed-releases` for an
- *   answer to another request, `untrusted-signer` and `wrong-purpose` for a leaf that does not suit, `drifted`
+ *   answer to another request, `untrusted-signer`, `wrong-purpose` and the like
+ *   for a leaf that does not suit, `drifted`
  *   where the tree is no longer what the request was made of. A `WriteError`.
  */
 export async function attachAnswers(
@@ -56,7 +54,6 @@ export async function attachAnswers(
   const signatures = signaturesOf(opened, given, leaves);
   const certificates = new SealCertificates(opened.signatories, opened.others, leaves);
   const measured = await remeasure(tree, opened, options.onProgress);
-  await demandKept(tree, opened);
   const seals = new Map<string, Uint8Array>();
   for (const file of lackingOf(opened)) {
     seals.set(file.path, certificates.complete(file, signatures.get(file.path) as Uint8Array));
@@ -115,41 +112,71 @@ function otherRequest(
   { request, manifest }: OpenedRequest,
 ): Refusal {
   const about = openBundle(name, files);
-  const issued = (time: number) => new Date(time).toISOString().slice(0, 19);
-  return new Refusal(
-    'mixed-releases',
-    `${name} answers another request than ${firstName}: ${about.request.release} issued ${issued(about.manifest.issued)}, not ${request.release} issued ${issued(manifest.issued)}.`,
-    { path: name, release: about.request.release, wanted: request.release },
+  const [its, ours] = [about.manifest, manifest].map(
+    ({ release, issued: at }) => `${release} issued ${isoSeconds(at)}`,
   );
+  const what =
+    its === ours
+      ? 'one of the same release, made of another state of its tree'
+      : `one of ${its}, not of ${ours}`;
+  return new Refusal('mixed-releases', `${name} answers another request than ${firstName}: ${what}.`, {
+    path: name,
+    release: about.request.release,
+    wanted: request.release,
+  });
 }
 
 /** The leaves that were issued for this release, each held against what was ordered. */
-function leavesOf({ request, signatories, others, manifest }: OpenedRequest, given: Given) {
+function leavesOf(opened: OpenedRequest, given: Given): ReadonlyMap<KeyName, Certificate> {
   const leaves = new Map<KeyName, Certificate>();
-  for (const { key } of request.leaves) {
-    const name = certificateName(key);
+  for (const order of opened.request.leaves) {
+    const name = certificateName(order.key);
     const answer = given.get(name);
     if (!answer) continue;
     const leaf = decodeOrRefuse(`${name} in ${answer.from}`, () => oneCertificate(answer.bytes));
-    const ca = others.find(({ id }) => key === `leaf-${id}`)?.signatories.ca ?? signatories.ca;
-    const facts = { path: name, commonName: leaf.commonName };
-    const fail = (code: 'untrusted-signer' | 'wrong-purpose' | 'expired' | 'not-yet-valid', why: string) =>
-      new Refusal(code, `The release leaf in ${answer.from} ${why}.`, facts);
-    if (!isIssuedBy(leaf, ca)) throw fail('untrusted-signer', `was not issued by ${ca.commonName}`);
-    if (leaf.commonName !== request.release) {
-      throw fail('wrong-purpose', `is for ${leaf.commonName}, and not for ${request.release}`);
-    }
-    if (leaf.basicConstraints?.ca || !leaf.extKeyUsage?.includes(OID.codeSigning)) {
-      throw fail('wrong-purpose', 'may not sign code');
-    }
-    if (!leaf.keyUsage?.has('digitalSignature')) throw fail('wrong-purpose', 'may not sign');
-    if (leaf.notBefore > manifest.issued) throw fail('not-yet-valid', 'begins after the release was issued');
-    if (leaf.notAfter < Math.min(manifest.bestBefore, ca.notAfter)) {
-      throw fail('expired', 'ends before the release does');
-    }
-    leaves.set(key as KeyName, leaf);
+    demandAsOrdered(opened, order, leaf, answer.from);
+    leaves.set(order.key as KeyName, leaf);
   }
   return leaves;
+}
+
+/** Critical extensions that iPXE knows; it refuses a certificate with any other. */
+const KNOWN_TO_IPXE: readonly string[] = [OID.basicConstraints, OID.keyUsage, OID.extKeyUsage];
+const HASHES: readonly (string | undefined)[] = ['sha256', 'sha384', 'sha512'] satisfies HashName[];
+
+/** Issued by hand, a leaf may be anything; what no loader takes is found here and not at a boot. */
+function demandAsOrdered(
+  { signatories, others, manifest: { release, issued, bestBefore } }: OpenedRequest,
+  { key, kind, bits }: RequestedLeaf,
+  leaf: Certificate,
+  from: string,
+): void {
+  const ca = others.find(({ id }) => key === `leaf-${id}`)?.signatories.ca ?? signatories.ca;
+  const fail = (code: RefusalCode, why: string) =>
+    new Refusal(code, `The release leaf in ${from} ${why}.`, {
+      path: certificateName(key),
+      commonName: leaf.commonName,
+    });
+  if (!isIssuedBy(leaf, ca)) throw fail('untrusted-signer', `was not issued by ${ca.commonName}`);
+  const hash = signatureByOid(leaf.signatureAlgorithm)?.hash;
+  if (!HASHES.includes(hash)) throw fail('weak-algorithm', `was issued with ${hash}`);
+  if (leaf.commonName !== release) {
+    throw fail('wrong-purpose', `is for ${leaf.commonName}, and not for ${release}`);
+  }
+  if (leaf.basicConstraints?.ca || !leaf.extKeyUsage?.includes(OID.codeSigning)) {
+    throw fail('wrong-purpose', 'may not sign code');
+  }
+  if (!leaf.keyUsage?.has('digitalSignature')) throw fail('wrong-purpose', 'may not sign');
+  const unknown = leaf.extensions.find(({ critical, oid }) => critical && !KNOWN_TO_IPXE.includes(oid));
+  if (unknown) throw fail('wrong-purpose', `has a critical extension ${unknown.oid}, which iPXE refuses`);
+  if (leaf.key.type !== (kind === 'rsa' ? 'rsa' : 'ec')) {
+    throw fail('malformed', `has a key of another kind than ${kind}, which was ordered`);
+  }
+  if (leaf.key.bits < bits)
+    throw fail('weak-algorithm', `has a key of ${leaf.key.bits} bits, not of ${bits}`);
+  if (leaf.notBefore > issued) throw fail('not-yet-valid', 'begins after the release was issued');
+  if (leaf.notAfter < Math.min(bestBefore, ca.notAfter))
+    throw fail('expired', 'ends before the release does');
 }
 
 /** Every signature, by the path of its seal; each one holds. */
@@ -160,25 +187,24 @@ function signaturesOf(
 ): ReadonlyMap<string, Uint8Array> {
   const keys = publicKeys(opened, leaves);
   const signatures = new Map<string, Uint8Array>();
-  const missing: string[] = [];
+  const missing = new Set<string>();
   for (const file of lackingOf(opened)) {
     const asked = opened.asked.get(file.path);
     const answer = asked && given.get(answerName(asked));
     const key = keys.get(file.by);
-    if (!answer || !key) {
-      missing.push(`${signatureNumber(asked?.number ?? 0)} ${file.path} (by ${file.by})`);
-      continue;
-    }
+    if (!key) missing.add(certificateName(file.by));
+    if (!answer) missing.add(`${signatureNumber(asked?.number ?? 0)} ${file.path} (by ${file.by})`);
+    if (!answer || !key) continue;
     if (!isSignature(key, file.seal.hash, file.seal.digest, answer.bytes)) {
       throw wrongAnswer(opened, file, answer, keys);
     }
     signatures.set(file.path, answer.bytes);
   }
-  if (missing.length > 0) {
-    const shown = missing.slice(0, 5).join(', ');
-    const more = missing.length > 5 ? ` and ${missing.length - 5} more` : '';
-    throw new Refusal('absent', `Answers are missing for ${shown}${more}; nothing was attached.`, {
-      missing: missing.length,
+  if (missing.size > 0) {
+    const shown = [...missing].slice(0, 5).join(', ');
+    const more = missing.size > 5 ? ` and ${missing.size - 5} more` : '';
+    throw new Refusal('absent', `Answers are missing: ${shown}${more}; nothing was attached.`, {
+      missing: missing.size,
     });
   }
   return signatures;
@@ -218,70 +244,6 @@ function wrongAnswer(
     path: file.path,
     ...(other ? { swapped: other.path } : {}),
   });
-}
-
-/** The payload must be, octet for octet, what was signed: it is read once more, by every digest that was. */
-async function remeasure(
-  tree: string,
-  opened: OpenedRequest,
-  onProgress?: (path: string, octets: number, size: number) => void,
-): Promise<{ path: string; file: MeasuredFile }[]> {
-  const measured: { path: string; file: MeasuredFile }[] = [];
-  const lacking = lackingOf(opened);
-  for (const { path, size, sha256, sha512 } of opened.manifest.files) {
-    const openpgp = lacking.find(({ of, by }) => of === path && by === 'openpgp')?.seal;
-    const questions: Question[] = [
-      { kind: 'digest', hash: 'sha256' },
-      { kind: 'digest', hash: 'sha512' },
-      ...(openpgp?.form === 'openpgp'
-        ? [{ kind: 'digest', hash: 'sha512', suffix: signatureTrailer(openpgp.hashed) } as const]
-        : []),
-    ];
-    const file = await measureFile(join(tree, path), questions, {
-      onProgress: (octets) => onProgress?.(path, octets, size),
-    });
-    const [is256, is512, signed] = file.answers.map((answer) => Buffer.from(answer as Uint8Array));
-    if (file.size !== size || is256?.toString('hex') !== sha256 || is512?.toString('hex') !== sha512) {
-      throw drifted(path);
-    }
-    if (openpgp && signed?.compare(openpgp.digest) !== 0) {
-      throw new Refusal(
-        'malformed',
-        `The request asks for an OpenPGP signature of ${path} over something else.`,
-        {
-          path,
-        },
-      );
-    }
-    measured.push({ path, file });
-  }
-  for (const { path, of, by, seal } of lacking) {
-    const record = opened.files.find((file) => file.kind === 'record' && file.path === of);
-    if (by !== 'openpgp' || seal.form !== 'openpgp' || record?.kind !== 'record') continue;
-    const digest = createHash('sha512').update(record.bytes).update(signatureTrailer(seal.hashed)).digest();
-    if (digest.compare(seal.digest) !== 0) {
-      throw new Refusal('malformed', `The request asks for ${path} over something else than ${of}.`, {
-        path,
-      });
-    }
-  }
-  return measured;
-}
-
-/** Seals that the request counted on, since they stood and held when it was made. */
-async function demandKept(tree: string, { request }: OpenedRequest): Promise<void> {
-  for (const { path, sha256 } of request.kept) {
-    const bytes = await readFile(join(tree, path)).catch(() => undefined);
-    if (!bytes || createHash('sha256').update(bytes).digest('hex') !== sha256) throw drifted(path);
-  }
-}
-
-function drifted(path: string): Refusal {
-  return new Refusal(
-    'drifted',
-    `${path} is no longer what the request was made of; make a new request of this tree.`,
-    { path },
-  );
 }
 
 function lackingOf({ files }: OpenedRequest): LackingSeal[] {

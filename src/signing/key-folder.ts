@@ -86,7 +86,7 @@ export async function certifiedKey(
  */
 export async function readSignatory(
   path: string,
-  now: number,
+  now: number | undefined,
   usage: KeyUsage,
   issuer?: Certificate,
 ): Promise<Certificate> {

@@ -12,7 +12,7 @@ import type { LoaderSignatories, Signatories } from './signatories.ts';
 const MAX_PACKETS = 10_000;
 
 /** The public halves in an `anchors/` folder: whose seals a tree shall get. Throws a `Refusal`. */
-export async function readSignatories(anchors: string, now: number): Promise<Signatories> {
+export async function readSignatories(anchors: string, now: number | undefined): Promise<Signatories> {
   const { ca, boot } = await readLoaderSignatories(anchors, now);
   return {
     ca,
@@ -22,7 +22,10 @@ export async function readSignatories(anchors: string, now: number): Promise<Sig
   };
 }
 
-export async function readLoaderSignatories(anchors: string, now: number): Promise<LoaderSignatories> {
+export async function readLoaderSignatories(
+  anchors: string,
+  now: number | undefined,
+): Promise<LoaderSignatories> {
   const ca = await readSignatory(join(anchors, 'ca.crt'), now, 'keyCertSign');
   return { ca, boot: await readSignatory(join(anchors, 'boot.crt'), now, 'digitalSignature', ca) };
 }

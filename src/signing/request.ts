@@ -6,7 +6,7 @@ import { Malformed } from '../formats/malformed.ts';
 import { decodeManifest, type Manifest } from '../formats/manifest.ts';
 import { decodeOpenpgpKey } from '../formats/openpgp-key.ts';
 import { decodePackets, encodePacket, PACKET } from '../formats/openpgp-packet.ts';
-import { documentSignatureFields } from '../formats/openpgp-signature.ts';
+import { documentSignatureFields, signatureTrailer } from '../formats/openpgp-signature.ts';
 import { decodeBundle, encodeBundle } from '../formats/request-bundle.ts';
 import {
   decodeSigningRequest,
@@ -18,8 +18,17 @@ import {
 } from '../formats/signing-request.ts';
 import { type Certificate, decodeCertificate } from '../formats/x509.ts';
 import { Refusal } from '../release/refusal.ts';
-import { checksumPath, otherBootIpxe, RECORD, VERITY } from '../release/seal-names.ts';
-import { type KeyName, payloadSeals, recordSeals } from './seal-keys.ts';
+import { RECORD } from '../release/seal-names.ts';
+import {
+  demandCertificates,
+  demandKeys,
+  demandLeaves,
+  demandRecords,
+  demandSeals,
+  type SealPlace,
+  sealPlaces,
+} from './request-rules.ts';
+import type { KeyName } from './seal-keys.ts';
 import type { UnsignedSeal } from './seal-plan.ts';
 import type { LoaderSignatories, Signatories } from './signatories.ts';
 import type { DraftFile, LackingSeal, OtherCa, TreeDraft } from './tree-draft.ts';
@@ -46,6 +55,8 @@ export interface OpenedRequest {
   readonly signatories: Signatories;
   readonly others: readonly OtherCa[];
   readonly files: readonly DraftFile[];
+  /** Every seal of the release, asked for or standing, by its path. */
+  readonly places: ReadonlyMap<string, SealPlace>;
   /** The asked signature of each seal that lacks one, by the seal's path. */
   readonly asked: ReadonlyMap<string, RequestedSignature>;
   readonly bundle: ReadonlyMap<string, Uint8Array>;
@@ -107,7 +118,7 @@ export async function encodeRequest(
  * names, and the digests are those of the manifest and of the records beside it.
  *
  * @param name of the file, for messages.
- * @throws Refusal `malformed`, `absent`.
+ * @throws Refusal `malformed`, `absent`, `wrong-purpose`, `untrusted-signer`, `weak-algorithm`.
  */
 export function openRequest(name: string, bytes: Uint8Array): OpenedRequest {
   return openBundle(
@@ -136,7 +147,9 @@ export function openBundle(name: string, bundle: ReadonlyMap<string, Uint8Array>
   const openpgp = decodeOrRefuse(name, () => {
     const [packet, ...more] = decodePackets(file(OPENPGP_KEY), 2);
     if (packet?.tag !== PACKET.publicKey || more.length > 0) throw new Malformed('OpenPGP', 'not one key');
-    return decodeOpenpgpKey(packet.body);
+    const key = decodeOpenpgpKey(packet.body);
+    if (key.type !== 'rsa') throw new Malformed('OpenPGP', 'no RSA key');
+    return key;
   });
   if (openpgp.fingerprint !== request.openpgp) throw differs(OPENPGP_KEY);
   const records = request.records.map(({ path, size, sha256: wanted }) => {
@@ -152,29 +165,32 @@ export function openBundle(name: string, bundle: ReadonlyMap<string, Uint8Array>
   if (manifest.release !== request.release) throw differs(`records/${RECORD.manifest}`);
 
   const ids = [...certificates.keys()].flatMap((key) => /^ca-(.+)$/.exec(key)?.[1] ?? []);
-  demandRecords(name, manifest, request, ids);
+  demandRecords(name, manifest, records, ids);
+  const places = sealPlaces(manifest, records, ids);
   const hashed = documentSignatureFields(openpgp.fingerprint, Math.max(manifest.issued, openpgp.created));
   const asked = new Map<string, RequestedSignature>();
   const lacking = request.signatures.map((signature): LackingSeal => {
     const { path: of, suffix, size, key, digest: hexDigest } = signature;
     const digest = Buffer.from(hexDigest, 'hex');
     if (Buffer.compare(file(questionName(signature)), digest) !== 0) throw differs(questionName(signature));
+    const record = records.find(({ path }) => path === of);
     const known =
       manifest.files.find(({ path }) => path === of) ?? request.records.find(({ path }) => path === of);
     if (!known || known.size !== size) throw differs(`the size of ${of}`);
-    const expected = manifest.files.includes(known as never) ? payloadSeals(ids) : recordSeals(of);
-    if (!Object.hasOwn(expected, suffix) || expected[suffix] !== key) {
+    if (places.get(of + suffix)?.by !== key) {
       throw new Refusal(
         'wrong-purpose',
         `${name} asks the key ${key} for ${of}${suffix}, which is not its to sign.`,
-        {
-          path: of + suffix,
-          key,
-        },
+        { path: of + suffix, key },
       );
     }
-    // What is signed with SHA-256 can be held against the manifest; whoever signs sees what for.
-    if (key !== 'openpgp' && known.sha256 !== hexDigest) throw differs(`the digest of ${of}`);
+    // What is signed with SHA-256 can be held against the manifest; whoever signs sees what for. Behind a payload's
+    // OpenPGP digest anything may be.
+    const digests =
+      key !== 'openpgp'
+        ? known.sha256
+        : record && createHash('sha512').update(record.bytes).update(signatureTrailer(hashed)).digest('hex');
+    if (digests !== undefined && digests !== hexDigest) throw differs(`the digest of ${of}`);
     asked.set(of + suffix, signature);
     const seal: UnsignedSeal =
       key === 'openpgp'
@@ -192,55 +208,41 @@ export function openBundle(name: string, bundle: ReadonlyMap<string, Uint8Array>
     ca: certificate(`ca${suffix}`),
     boot: certificate(`boot${suffix}`),
   });
+  const signatories = { ...loader(''), codesign: certificate('codesign'), openpgp };
   const others = ids.map((id) => ({ id, signatories: loader(`-${id}`) }));
-  const opened = {
+  demandCertificates(name, request, signatories, others);
+  demandSeals(name, places, request);
+  demandKeys(name, request, signatories, others);
+  demandLeaves(name, request, manifest, signatories, others);
+  demandNamed(name, request, bundle);
+  return {
     request,
     index,
     manifest,
-    signatories: { ...loader(''), codesign: certificate('codesign'), openpgp },
+    signatories,
     others,
+    places,
     files: [...records, ...request.kept.map(({ path }) => ({ kind: 'kept', path }) as const), ...lacking],
     asked,
     bundle,
   };
-  demandKeys(name, opened);
-  return opened;
 }
 
-/** A record is written into the tree: under any other name it would replace what the tree holds. */
-function demandRecords(
+/** Whoever looks into a bundle by hand must not be shown what nobody signs or writes. */
+function demandNamed(
   name: string,
-  { files, verity }: Manifest,
-  { records }: SigningRequest,
-  ids: readonly string[],
+  { certificates, leaves, records, signatures }: SigningRequest,
+  bundle: ReadonlyMap<string, Uint8Array>,
 ): void {
-  const images = files.filter(({ role }) => role === 'rootfs').map(({ path }) => checksumPath(path));
-  const roots = verity.map(({ path }) => path + VERITY.rootHash);
-  const expected = new Set([...Object.values(RECORD), ...ids.map(otherBootIpxe), ...images, ...roots]);
-  const strange = records.find(({ path }) => !expected.delete(path))?.path;
-  if (strange !== undefined) {
-    throw new Refusal('malformed', `${name} brings ${strange}, which is no record of such a release.`, {
-      path: strange,
-    });
-  }
-  const [missing] = expected;
-  if (missing !== undefined) throw new Refusal('absent', `${name} brings no ${missing}.`, { path: missing });
-}
-
-/** Every key that a signature is by must be one that the request brings, and of the right algorithm. */
-function demandKeys(name: string, { request, signatories, others }: Omit<OpenedRequest, 'asked'>): void {
-  const known = new Map<string, 'rsa' | 'p256'>([['openpgp', 'rsa']]);
-  const kind = ({ key }: Certificate) => (key.type === 'rsa' ? 'rsa' : 'p256');
-  known.set('codesign', kind(signatories.codesign));
-  known.set('boot', kind(signatories.boot));
-  for (const { id, signatories: of } of others) known.set(`boot-${id}`, kind(of.boot));
-  const cas = new Set(['leaf', ...others.map(({ id }) => `leaf-${id}`)]);
-  for (const { key, kind: leaf } of request.leaves) if (cas.has(key)) known.set(key, leaf);
-  for (const { key, algorithm, path, suffix } of request.signatures) {
-    if (known.get(key) === algorithm.split('-')[0]) continue;
-    throw new Refusal('malformed', `${name} asks for ${path}${suffix} by a ${key} that it does not bring.`, {
-      key,
-    });
+  const named = new Set([
+    ...[INDEX, OPENPGP_KEY],
+    ...[...certificates, ...leaves].map(({ key }) => certificateName(key)),
+    ...records.map(({ path }) => `records/${path}`),
+    ...signatures.flatMap((asked) => [questionName(asked), answerName(asked)]),
+  ]);
+  for (const path of bundle.keys()) {
+    if (named.has(path)) continue;
+    throw new Refusal('malformed', `${name} holds ${path}, which its index does not name.`, { path });
   }
 }
 

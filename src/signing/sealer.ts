@@ -5,7 +5,7 @@ import { type DigestSigner, demandSignature, tryOut } from './digest-signer.ts';
 import { mintLeaf } from './release-leaf.ts';
 import type { KeyName } from './seal-keys.ts';
 import { type LoaderSealingKeys, type SealingKeys, signatoriesOf } from './signatories.ts';
-import { type DraftOptions, draftTree, type LackingSeal } from './tree-draft.ts';
+import { type DraftOptions, draftTree, type OtherCa, type TreeDraft } from './tree-draft.ts';
 import { SealCertificates, type SealedFile, writeSeals } from './write-seals.ts';
 
 export interface SealOptions extends Omit<DraftOptions, 'others'> {
@@ -39,35 +39,34 @@ export async function sealTree(
   options: SealOptions,
 ): Promise<Sealed> {
   const { others = [], ...rest } = options;
-  const otherCas = others.map(({ id, keys: { ca, boot } }) => ({
-    id,
-    signatories: { ca: ca.certificate, boot: boot.certificate },
-  }));
+  const otherCas = otherCasOf(others);
   const signing = new Signing(keys, others);
   await signing.tryOut();
   const signatories = signatoriesOf(keys);
   const draft = await draftTree(tree, layout, signatories, { ...rest, others: otherCas });
-  const leaves = new Map<KeyName, Certificate>();
-  for (const [name, order] of draft.leaves) {
-    const leaf = await mintLeaf(order, signing.ca(name));
-    signing.add(name, leaf.signer);
-    leaves.set(name, leaf.certificate);
-  }
-  const certificates = new SealCertificates(signatories, otherCas, leaves);
-  const seals = new Map<string, Uint8Array>();
-  for (const file of draft.files) {
-    if (file.kind === 'lacking') seals.set(file.path, certificates.complete(file, await signing.sign(file)));
-  }
+  const seals = await signing.signDraft(draft);
   const files = await writeSeals(tree, draft.files, seals, draft.measured);
   return { manifest: draft.manifest, manifestSha256: draft.manifestSha256, files };
 }
 
+/** The public halves of other CAs. */
+export function otherCasOf(others: readonly OtherSealingCa[]): OtherCa[] {
+  return others.map(({ id, keys: { ca, boot } }) => ({
+    id,
+    signatories: { ca: ca.certificate, boot: boot.certificate },
+  }));
+}
+
 /** Who signs for each key. */
-class Signing {
-  readonly #signers: Map<KeyName, DigestSigner>;
+export class Signing {
+  readonly #keys: SealingKeys;
+  readonly #others: readonly OtherSealingCa[];
+  readonly #signers: ReadonlyMap<KeyName, DigestSigner>;
   readonly #cas: ReadonlyMap<string, LoaderSealingKeys['ca']>;
 
   constructor(keys: SealingKeys, others: readonly OtherSealingCa[]) {
+    this.#keys = keys;
+    this.#others = others;
     this.#signers = new Map<KeyName, DigestSigner>([
       ['codesign', keys.codesign.signer],
       ['openpgp', keys.openpgp.signer],
@@ -87,19 +86,30 @@ class Signing {
     for (const { signer } of this.#cas.values()) await tryOut(signer, 'sha256');
   }
 
-  ca(leaf: KeyName): LoaderSealingKeys['ca'] {
+  /** Every seal that a draft lacks, by path; its release leaves are minted for it, and their keys thrown away. */
+  async signDraft(draft: TreeDraft): Promise<ReadonlyMap<string, Uint8Array>> {
+    const leaves = new Map<KeyName, Certificate>();
+    const signers = new Map(this.#signers);
+    for (const [name, order] of draft.leaves) {
+      const leaf = await mintLeaf(order, this.#ca(name));
+      signers.set(name, leaf.signer);
+      leaves.set(name, leaf.certificate);
+    }
+    const certificates = new SealCertificates(signatoriesOf(this.#keys), otherCasOf(this.#others), leaves);
+    const seals = new Map<string, Uint8Array>();
+    for (const file of draft.files) {
+      if (file.kind !== 'lacking') continue;
+      const signer = signers.get(file.by);
+      if (!signer) throw new RangeError(`no signer for ${file.by}`);
+      const signature = await demandSignature(signer, file.seal.hash, file.seal.digest);
+      seals.set(file.path, certificates.complete(file, signature));
+    }
+    return seals;
+  }
+
+  #ca(leaf: KeyName): LoaderSealingKeys['ca'] {
     const ca = this.#cas.get(leaf);
     if (!ca) throw new RangeError(`no CA for ${leaf}`);
     return ca;
-  }
-
-  add(name: KeyName, signer: DigestSigner): void {
-    this.#signers.set(name, signer);
-  }
-
-  async sign({ by, seal }: LackingSeal): Promise<Uint8Array> {
-    const signer = this.#signers.get(by);
-    if (!signer) throw new RangeError(`no signer for ${by}`);
-    return demandSignature(signer, seal.hash, seal.digest);
   }
 }

@@ -5,7 +5,7 @@ import { decodeSnapshot, type Snapshot } from '../formats/snapshot.ts';
 import { explain, removeTemporaries, syncDirectory, writeFileAtomically } from '../release/atomic-file.ts';
 import { SEAL } from '../release/seal-names.ts';
 import { decodeOr } from '../trust/check.ts';
-import { stateNames } from './state.ts';
+import { stateNames } from './state-names.ts';
 
 /**
  * Channels at rest: `channels/NAME/COUNTER/snapshot` and its seal, for every snapshot there ever was, and

@@ -79,7 +79,8 @@ async function alreadyThere(target: string, release: string, records: IncomingRe
   return true;
 }
 
-function objectPath(state: string, sha256: string): string {
+/** Where the content of a digest is, or would be. */
+export function objectPath(state: string, sha256: string): string {
   return join(state, 'objects', 'sha256', sha256.slice(0, 2), sha256.slice(2));
 }
 
@@ -109,7 +110,8 @@ async function storeFile(state: string, path: string, verified: Verified, source
   return object;
 }
 
-async function storeBytes(state: string, bytes: Uint8Array): Promise<string> {
+/** Puts octets among the objects; answers where they are. */
+export async function storeBytes(state: string, bytes: Uint8Array): Promise<string> {
   const object = objectPath(state, createHash('sha256').update(bytes).digest('hex'));
   if (await stat(object).catch(() => undefined)) return object;
   await mkdir(dirname(object), { recursive: true });

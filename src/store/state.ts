@@ -1,7 +1,8 @@
-import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { explain, removeTemporaries } from '../release/atomic-file.ts';
 import { Refusal } from '../release/refusal.ts';
+import { finishChange } from './journal.ts';
 
 /** A STATE folder (DESIGN §9), opened by its one writer at a time. */
 export interface State {
@@ -14,7 +15,7 @@ const FOLDERS = ['objects/sha256', 'releases', 'channels', 'quarantine', 'log'] 
 
 /**
  * Opens a state folder for writing; makes it where it does not exist. One writer at a time: two publishers
- * would each judge a serial that the other is about to change.
+ * would each judge a serial that the other is about to change. A change that a crash cut short is finished first.
  *
  * @throws Refusal `unreachable` where another process is writing; a WriteError.
  */
@@ -49,6 +50,12 @@ export async function openState(folder: string): Promise<State> {
     }
   }
   await removeTemporaries(folder);
+  try {
+    await finishChange(folder);
+  } catch (error) {
+    await rm(lock, { force: true });
+    throw error;
+  }
   return { folder, release: () => rm(lock, { force: true }) };
 }
 
@@ -60,10 +67,4 @@ function isAlive(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
-}
-
-/** Names in a folder of the state, sorted, temporaries left out. */
-export async function stateNames(folder: string, ...parts: string[]): Promise<string[]> {
-  const names = await readdir(join(folder, ...parts)).catch(() => []);
-  return names.filter((name) => !name.startsWith('.')).sort();
 }

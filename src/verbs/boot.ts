@@ -4,6 +4,7 @@ import type { IpxeAnswers, IpxeMachine } from '../client/ipxe/contract.ts';
 import type { Transport } from '../client/transport.ts';
 import { httpTransport } from '../client/transports/http.ts';
 import { tftpTransport } from '../client/transports/tftp.ts';
+import type { RootMode } from '../formats/policy-floor.ts';
 import { Refusal } from '../release/refusal.ts';
 import { readAnchorFolder } from '../store/anchor-folder.ts';
 import { anchorId } from '../trust/anchors.ts';
@@ -17,6 +18,8 @@ export interface BootRequest {
   /** Default `52:54:00:12:34:56`. */
   readonly mac?: string;
   readonly platform?: 'pcbios' | 'efi';
+  /** `ram`, the default: the root image is downloaded. `verity`: only the blocks that are read, each verified. */
+  readonly mode?: RootMode;
   /** The machine's clock, milliseconds since 1970. */
   readonly now: number;
   readonly answers?: IpxeAnswers;
@@ -46,6 +49,7 @@ export async function boot(request: BootRequest): Promise<BootVerdict> {
     policy: defaultPolicy(request.now),
     now: request.now,
     ...(request.answers ? { answers: request.answers } : {}),
+    ...(request.mode ? { mode: request.mode } : {}),
     ...(request.anyKernel ? { anyKernel: true } : {}),
     ...(embedded ? { embedded } : {}),
     ...(request.onEvent ? { onEvent: request.onEvent } : {}),

@@ -60,7 +60,15 @@ export async function demo(request: DemoRequest): Promise<Demo> {
 /** On the usual port, or on any free one when that is taken: a first look should not fail for a busy port. */
 async function serveSomewhere(request: DemoRequest, tree: string, anchors: string): Promise<Serving> {
   const { now, log, bind } = request;
-  const common = { tree, anchors, now, log, tftpPort: 0, ...(bind === undefined ? {} : { bind }) };
+  const common = {
+    tree,
+    anchors,
+    now,
+    log,
+    tftpPort: 0,
+    nbdPort: 0,
+    ...(bind === undefined ? {} : { bind }),
+  };
   try {
     return await serve({
       ...common,

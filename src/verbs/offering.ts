@@ -15,6 +15,8 @@ import { fittingAnchors, type LoadedRelease, loadRelease } from './served-releas
 export interface Offering {
   /** The release behind `/boot.ipxe` and `/grub.cfg`. */
   readonly entry: LoadedRelease;
+  /** All of them, the entry first. */
+  readonly releases: readonly LoadedRelease[];
   /** @param extra rendered scripts and loaders, by path. */
   site(extra: ReadonlyMap<string, Resource>): Site;
 }
@@ -44,7 +46,7 @@ export function treeSource(
         now,
         ...(onProgress ? { onProgress } : {}),
       });
-      return { entry, site: (extra) => releaseSite(entry, extra) };
+      return { entry, releases: [entry], site: (extra) => releaseSite(entry, extra) };
     },
     watch: () => () => {},
   };
@@ -101,7 +103,8 @@ export function stateSource(options: StateSourceOptions): OfferingSource {
       const entry = wanted.get(channels.get(entryName)?.snapshot.manifest ?? '');
       if (!entry)
         throw new Refusal('absent', `There is no channel ${entryName} in ${state}.`, { channel: entryName });
-      return { entry, site: (extra) => stateSite(entry, [...wanted.values()], channels, extra) };
+      const releases = [entry, ...[...wanted.values()].filter((release) => release !== entry)];
+      return { entry, releases, site: (extra) => stateSite(entry, releases, channels, extra) };
     },
     watch(moved) {
       const watchers: FSWatcher[] = [watch(join(state, 'channels'), { recursive: true }, moved)];

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encodePem } from '../formats/armor.ts';
+import { isOrigin } from '../formats/countersignature.ts';
 import type { Snapshot } from '../formats/snapshot.ts';
 import type { Certificate } from '../formats/x509.ts';
 import { writeFileAtomically } from '../release/atomic-file.ts';
@@ -10,8 +11,10 @@ import { RECORD } from '../release/seal-names.ts';
 import { makeSnapshotKey, readSnapshotKey, type SnapshotKey, signSnapshot } from '../signing/snapshot-key.ts';
 import { channelHistory, moveChannel, readChannel } from '../store/channels.ts';
 import { type Act, recordAct } from '../store/log.ts';
+import { recordIngest } from '../store/provenance.ts';
 import { type IncomingFile, storeRelease } from '../store/release-store.ts';
 import { openState } from '../store/state.ts';
+import type { Anchors } from '../trust/anchors.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
@@ -19,6 +22,7 @@ import { type JudgedTree, judgeTree, readAllAnchors } from './judge-tree.ts';
 import { checkpointSigner, logAct } from './log-act.ts';
 import { DEFAULT_POLICY_FILE, readPolicyFile } from './policy-file.ts';
 import { type GateRow, runGate } from './publish-gate.ts';
+import { signerFingerprints, signersOf } from './resign/standing.ts';
 import type { LoadedRelease } from './served-release.ts';
 
 const DAY = 86_400_000;
@@ -42,6 +46,8 @@ export interface PublishRequest extends ChannelRequest {
   readonly anchors: string;
   /** Anchors of other CAs whose loaders shall start the release too, while a CA is being replaced. */
   readonly otherAnchors?: readonly string[];
+  /** Where the tree was fetched from, if somebody else sealed it: its seals are then never replaced. */
+  readonly origin?: string;
   /** A policy file (TOML). */
   readonly policy?: string;
   /** Asks every gate and changes nothing. */
@@ -71,6 +77,7 @@ export interface MovedChannel {
 export async function publish(request: PublishRequest): Promise<PublishResult> {
   const { tree, channel, now } = request;
   demandChannelName(channel);
+  if (request.origin !== undefined) demandOrigin(request.origin);
   const { anchors, others } = await readAllAnchors(request.anchors, request.otherAnchors);
   const file = request.policy === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(request.policy);
   const policy = file.at(now, now);
@@ -112,8 +119,9 @@ export async function publish(request: PublishRequest): Promise<PublishResult> {
     }
     const facts = snapshotFacts(pinned);
     const moved = await onRecord(request, facts, async () => {
+      await recordOrigin(request, pinned, anchors, verdict.small);
       await storeRelease(state.folder, pinned.release, incoming(tree, verdict), verdict.small);
-      return move(request, 'publish', facts, verdict.small);
+      return move(request, 'publish', facts, verdict.small, request.origin);
     });
     return { verdict, gates: rows, refusal: undefined, moved };
   } finally {
@@ -182,6 +190,26 @@ export function demandChannelName(channel: string): void {
   );
 }
 
+/** An address that a record of provenance can hold. */
+export function demandOrigin(origin: string): void {
+  if (isOrigin(origin)) return;
+  throw new Refusal('malformed', `${JSON.stringify(origin)} is no origin; write http://… or https://….`, {
+    origin,
+  });
+}
+
+/** Before the release is there: were this lost, a fetched one would count as ours, and be signed anew. */
+async function recordOrigin(
+  { state, origin = 'local', now }: PublishRequest,
+  { release, manifestSha256 }: LoadedRelease,
+  anchors: Anchors,
+  small: ReadonlyMap<string, Uint8Array>,
+): Promise<void> {
+  if (existsSync(join(state, 'releases', release))) return;
+  const signers = signerFingerprints(signersOf(small, anchors, []));
+  await recordIngest(state, release, { time: now, origin, manifest: manifestSha256, signers });
+}
+
 /** What is refused on the way is logged too, as far as the log can be written: it may be what was refused. */
 async function onRecord<T>(request: ChannelRequest, facts: RefusedFacts, work: () => Promise<T>): Promise<T> {
   try {
@@ -223,6 +251,7 @@ async function move(
   act: 'publish' | 'renew' | 'rollback',
   facts: SnapshotFacts,
   seals?: ReadonlyMap<string, Uint8Array>,
+  origin?: string,
 ): Promise<MovedChannel> {
   const { channel, state, now } = request;
   const { key, made } = await snapshotKey(request);
@@ -251,7 +280,7 @@ async function move(
   // Before the channel moves: a crash may leave an entry whose act never was, and never an act without its entry.
   await recordAct(
     state,
-    { time: now, act, channel, release, manifest, serial, counter, rollbackFrom, seals, signers },
+    { time: now, act, channel, release, manifest, serial, counter, rollbackFrom, origin, seals, signers },
     checkpointSigner(key),
   );
   await moveChannel(state, { snapshot, bytes, seal });

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { realpath } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
 import type { Manifest } from '../formats/manifest.ts';
 import { MAX_BUNDLE } from '../formats/request-bundle.ts';
 import type { SigningRequest } from '../formats/signing-request.ts';
@@ -44,6 +44,7 @@ export interface RequestMade {
 /** Writes what must be signed so that a tree is sealed. Needs no private key. Throws a `Refusal` or a `WriteError`. */
 export async function requestSignatures(options: SigningRequestOptions): Promise<RequestMade> {
   const { tree, now, out } = options;
+  await demandOutside(tree, out);
   const layout = await recogniseTree(tree, options);
   const signatories = await signatoriesOf(options);
   const others = await otherCas(signatories, options.alsoAnchors ?? [], now);
@@ -60,6 +61,18 @@ export async function requestSignatures(options: SigningRequestOptions): Promise
   await writeSeals(tree, made, new Map(), draft.measured);
   await writeFileAtomically(out, bytes);
   return { layout, request, manifest, size: bytes.length };
+}
+
+/** In the tree a request would stand among what is served, or in the place of a kernel. */
+async function demandOutside(tree: string, out: string): Promise<void> {
+  // A folder that is not there is told of when it is written to.
+  const folder = await realpath(dirname(out)).catch(() => undefined);
+  if (folder === undefined) return;
+  const way = relative(await realpath(tree), folder);
+  if (way === '..' || way.startsWith('../')) return;
+  throw new Refusal('unsafe-path', `${out} is in the tree that it is about; write the request elsewhere.`, {
+    path: out,
+  });
 }
 
 async function signatoriesOf({ signatories, now }: SigningRequestOptions): Promise<Signatories> {
@@ -156,15 +169,17 @@ export async function attach({ tree, responses, log, onProgress }: AttachRequest
 
 async function readBundle(path: string): Promise<Uint8Array> {
   const { handle, identity } = await openRegular(path);
-  await handle.close();
-  if (identity.size > BigInt(MAX_BUNDLE)) {
-    throw new Refusal(
-      'too-large',
-      `${path} has ${identity.size} octets; no request has more than ${MAX_BUNDLE}.`,
-      {
-        path,
-      },
-    );
+  try {
+    if (identity.size > BigInt(MAX_BUNDLE)) {
+      throw new Refusal(
+        'too-large',
+        `${path} has ${identity.size} octets; no request has more than ${MAX_BUNDLE}.`,
+        { path },
+      );
+    }
+    // By the descriptor that was looked at: the name may mean a FIFO by now.
+    return await handle.readFile();
+  } finally {
+    await handle.close();
   }
-  return readFile(path);
 }

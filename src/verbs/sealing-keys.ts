@@ -19,7 +19,7 @@ import {
 } from '../signing/key-folder.ts';
 import { makeSigner } from '../signing/make-signer.ts';
 import { readOpenpgpSecret } from '../signing/openpgp-keys.ts';
-import { readLoaderSignatories, readSignatories } from '../signing/public-half.ts';
+import { readLoaderSignatories, readOpenpgpPublic, readSignatories } from '../signing/public-half.ts';
 import type { OpenedRequest } from '../signing/request.ts';
 import {
   type CertifiedSigner,
@@ -172,7 +172,10 @@ export async function readAnsweringKeys(
       const own = await signerOf(directory, 'boot', boot, now);
       if (own) signers.set(`boot${suffix}`, own);
     }
-    const elsewhere = openpgp.object && (await readSigners(directory, { openpgp: openpgp.object })).openpgp;
+    const elsewhere =
+      openpgp.object && (await holdsOpenpgp(directory, openpgp))
+        ? (await readSigners(directory, { openpgp: openpgp.object })).openpgp
+        : undefined;
     if (elsewhere) signers.set('openpgp', elsewhere);
     else if (existsSync(join(directory, 'private', 'openpgp.asc'))) {
       const secret = await readOpenpgpFile(directory);
@@ -224,4 +227,9 @@ async function holds(directory: string, name: string, { raw }: Certificate): Pro
   const path = join(directory, 'anchors', `${name}.crt`);
   if (!existsSync(path)) return false;
   return (await readCertificatesFile(path)).some((own) => Buffer.compare(own.raw, raw) === 0);
+}
+
+async function holdsOpenpgp(directory: string, { fingerprint }: OpenpgpKey): Promise<boolean> {
+  const path = join(directory, 'anchors', 'pubring.gpg');
+  return existsSync(path) && (await readOpenpgpPublic(path)).fingerprint === fingerprint;
 }

@@ -6,11 +6,13 @@ import { startHttpServer } from '../serve/http.ts';
 import { healthPage, jsonAnswer, metricsPage, readyPage } from '../serve/http-pages.ts';
 import type { HttpEvent, HttpLog, Page, Pages } from '../serve/http-types.ts';
 import { createMetrics } from '../serve/metrics.ts';
+import { type NbdServer, startNbdServer } from '../serve/nbd.ts';
 import type { Resource, Site } from '../serve/site.ts';
 import { startTftpServer, type TftpServer } from '../serve/tftp.ts';
 import { renderPage } from '../web/page.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
 import { readLoaders } from './loader-files.ts';
+import { ReleaseExports } from './nbd-exports.ts';
 import { type OfferingSource, stateSource, treeSource } from './offering.ts';
 import type { LoadedRelease } from './served-release.ts';
 
@@ -34,6 +36,8 @@ export interface ServeRequest {
   readonly httpPort?: number;
   /** 0: an ephemeral one; false leaves TFTP out. Default 69. */
   readonly tftpPort?: number | false;
+  /** 0: an ephemeral one; false leaves NBD out. Default 10809. */
+  readonly nbdPort?: number | false;
   /** Milliseconds since 1970: the time that seals are judged at. */
   readonly now: number;
   /** The clock, for what is judged later; default: it stands still at `now`. */
@@ -49,6 +53,7 @@ export interface Serving {
   readonly anchored: boolean;
   readonly http: { readonly address: string; readonly port: number };
   readonly tftp: { readonly address: string; readonly port: number } | undefined;
+  readonly nbd: { readonly address: string; readonly port: number } | undefined;
   /** `http://127.0.0.1:8080` */
   readonly url: string;
   /** Drains: no new clients, running transfers get up to `graceMs` milliseconds. */
@@ -57,17 +62,18 @@ export interface Serving {
 
 const DEFAULT_HTTP_PORT = 8080;
 const DEFAULT_TFTP_PORT = 69;
+const DEFAULT_NBD_PORT = 10_809;
 const GRACE_MS = 10_000;
 const SILENT: HttpLog = { info: () => {}, warn: () => {}, error: () => {} };
 
 /**
- * Verifies a tree, then serves it over HTTP and TFTP. Rejects with a `Refusal` when the tree does not
+ * Verifies a tree, then serves it over HTTP, TFTP and NBD. Rejects with a `Refusal` when the tree does not
  * verify and with a `ListenError` when an address cannot be had; nothing listens then.
  */
 export async function serve(request: ServeRequest): Promise<Serving> {
   const source = sourceOf(request);
   const clock = request.clock ?? (() => request.now);
-  let { entry: release, site: siteOf } = await source.load(request.now);
+  let { entry: release, releases, site: siteOf } = await source.load(request.now);
   const configuration = request.configuration ?? DEFAULT_CONFIGURATION;
   const bind = request.bind ?? '127.0.0.1';
   const loaders =
@@ -107,6 +113,9 @@ export async function serve(request: ServeRequest): Promise<Serving> {
       request.onEvent?.(event);
     },
   });
+  const exports = new ReleaseExports((name, refusal) =>
+    log.error({ export: name, ...refusal.toJSON() }, 'not served any more'),
+  );
   /** Makes what was loaded last the answer to every request from now on. */
   const put = (): void => {
     const extra = new Map(loaders);
@@ -114,25 +123,30 @@ export async function serve(request: ServeRequest): Promise<Serving> {
       extra.set(name, bytesResource(name, Buffer.from(text, 'latin1'), false));
     }
     site = siteOf(extra);
+    exports.put(releases);
     pages.set('/', homePage(release, configuration, baseOf(http)));
     pages.set('/api/v1/release', releasePage(release));
   };
   let tftp: TftpServer | undefined;
+  let nbd: NbdServer | undefined;
   try {
     put();
     if (request.tftpPort !== false) {
       const moving: Site = { find: (path) => site.find(path) };
       tftp = await startTftpServer({ site: moving, bind, port: request.tftpPort ?? DEFAULT_TFTP_PORT, log });
     }
+    if (request.nbdPort !== false) {
+      nbd = await startNbdServer({ exports, bind, port: request.nbdPort ?? DEFAULT_NBD_PORT, log });
+    }
   } catch (error) {
-    await http.close({ graceMs: 0 });
+    await Promise.all([http.close({ graceMs: 0 }), tftp?.close({ graceMs: 0 })]);
     throw error;
   }
   ready = true;
   const follow = async (): Promise<void> => {
     try {
       const before = release.manifestSha256;
-      ({ entry: release, site: siteOf } = await source.load(clock()));
+      ({ entry: release, releases, site: siteOf } = await source.load(clock()));
       put();
       if (release.manifestSha256 !== before) log.info({ release: release.release }, 'the channel moved');
     } catch (error) {
@@ -158,11 +172,17 @@ export async function serve(request: ServeRequest): Promise<Serving> {
     anchored: release.anchored,
     http: { address: http.address, port: http.port },
     tftp: tftp && { address: tftp.address, port: tftp.port },
+    nbd: nbd && { address: nbd.address, port: nbd.port },
     url: baseOf(http),
     async close(graceMs = GRACE_MS) {
       ready = false;
       unwatch();
-      await Promise.all([following, http.close({ graceMs }), tftp?.close({ graceMs })]);
+      await Promise.all([
+        following,
+        http.close({ graceMs }),
+        tftp?.close({ graceMs }),
+        nbd?.close({ graceMs }),
+      ]);
     },
   };
 }

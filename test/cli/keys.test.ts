@@ -127,7 +127,17 @@ it('seal --also-keys, verify and serve with two --anchors, boot with either: a C
   assert.equal((await run([...publish, '--dry-run'])).code, 1);
   const { code, out } = await run([...publish, '--anchors', newCa]);
   assert.equal(code, 0, out);
-  const given = ['--anchors', keys, '--anchors', newCa, '--http-port', '0', '--no-tftp', '--json'];
+  const given = [
+    '--anchors',
+    keys,
+    '--anchors',
+    newCa,
+    '--http-port',
+    '0',
+    '--no-tftp',
+    '--no-nbd',
+    '--json',
+  ];
   const server = serving(t, ['serve', '--state', state, ...given]);
   const [line] = await server.until('out', /.*\n/);
   const { url } = JSON.parse(line);

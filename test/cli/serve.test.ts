@@ -14,7 +14,7 @@ import { type Running, run, serving } from './command.ts';
 import { cliSite } from './site.ts';
 
 const site = await cliSite();
-const WORDS = ['serve', '--tree', site.tree, '--http-port', '0', '--tftp-port', '0'];
+const WORDS = ['serve', '--tree', site.tree, '--http-port', '0', '--tftp-port', '0', '--nbd-port', '0'];
 const curl = promisify(execFile);
 
 interface Addresses {
@@ -69,7 +69,7 @@ describe('serve', () => {
     const people = serving(t, WORDS);
     await people.until(
       'out',
-      /^arch\/2026\.11\.01 on http:\/\/127\.0\.0\.1:\d+ and tftp:\/\/127\.0\.0\.1:\d+ \(unanchored\)\n$/,
+      /^arch\/2026\.11\.01 on http:\/\/127\.0\.0\.1:\d+, tftp:\/\/127\.0\.0\.1:\d+, nbd:\/\/127\.0\.0\.1:\d+ \(unanchored\)\n$/,
     );
   });
 

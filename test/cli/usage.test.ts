@@ -16,7 +16,19 @@ await writeFile(join(site.folder, 'typo.toml'), 'allow_unverified_loader = true\
 await writeFile(join(site.folder, 'broken.toml'), 'allow_unverified_loaders = \n');
 await writeFile(join(site.folder, 'text.toml'), 'allow_unverified_loaders = "yes"\n');
 
-const serve = ['serve', '--tree', 'tree', '--anchors', 'keys', '--http-port', '0', '--tftp-port', '0'];
+const serve = [
+  'serve',
+  '--tree',
+  'tree',
+  '--anchors',
+  'keys',
+  '--http-port',
+  '0',
+  '--tftp-port',
+  '0',
+  '--nbd-port',
+  '0',
+];
 
 const CASES: readonly Case[] = [
   ['an unknown command', ['frobnicate'], 2, /unknown command 'frobnicate'/],

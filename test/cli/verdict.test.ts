@@ -152,6 +152,7 @@ describe('boot', () => {
       '--http-port',
       '0',
       '--no-tftp',
+      '--no-nbd',
       '--json',
     ]);
     await server.until('out', /\n/);

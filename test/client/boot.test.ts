@@ -59,7 +59,7 @@ const VERIFIED = [
 ];
 
 describe('a machine with a loader that verifies', () => {
-  const request: ServeRequest = { tree, anchors: keys, now: NOW, httpPort: 0, tftpPort: 0, log };
+  const request: ServeRequest = { tree, anchors: keys, now: NOW, httpPort: 0, tftpPort: 0, nbdPort: 0, log };
 
   it('boots over HTTP, everything verified, on a BIOS and on UEFI', async (t) => {
     const server = await serve(request);
@@ -290,7 +290,7 @@ describe('a machine with a loader that verifies refuses', () => {
 describe('a stock loader', () => {
   it('is refused, in words, unless the configuration allows it, and then it is never called verified', async (t) => {
     // The script that the server renders names the port that it has.
-    const request = { tree, anchors: keys, now: NOW, httpPort: 0, tftpPort: 0, log } as const;
+    const request = { tree, anchors: keys, now: NOW, httpPort: 0, tftpPort: 0, nbdPort: 0, log } as const;
     const strict = await serve(request);
     t.after(() => strict.close(0));
     const refused = await boot({ url: `${strict.url}/autoexec.ipxe`, now: NOW });

@@ -85,6 +85,7 @@ describe('a new CA', () => {
       now: LATER,
       httpPort: 0,
       tftpPort: false,
+      nbdPort: false,
     });
     try {
       const get = async (path: string) => Buffer.from(await (await fetch(serving.url + path)).arrayBuffer());
@@ -107,7 +108,15 @@ describe('a new CA', () => {
     const said: string[] = [];
     const warn = (facts: object, text: string) => said.push(`${JSON.stringify(facts)} ${text}`);
     const log = { info: () => {}, warn, error: () => {} };
-    const serving = await serve({ tree, anchors: newCa, now: LATER, httpPort: 0, tftpPort: false, log });
+    const serving = await serve({
+      tree,
+      anchors: newCa,
+      now: LATER,
+      httpPort: 0,
+      tftpPort: false,
+      nbdPort: false,
+      log,
+    });
     try {
       const status = async (path: string) => (await fetch(serving.url + path)).status;
       assert.equal(await status(`/anchors/${idOf(old)}/boot.ipxe`), 404);
@@ -228,7 +237,7 @@ describe('publish', () => {
       channel: 'now',
     });
     assert.equal(refusal, undefined);
-    const listening = { now: LATER, httpPort: 0, tftpPort: false } as const;
+    const listening = { now: LATER, httpPort: 0, tftpPort: false, nbdPort: false } as const;
     for (const channel of ['before', 'now']) {
       const serving = await serve({ state, channel, anchors: newCa, otherAnchors: [old], ...listening });
       try {

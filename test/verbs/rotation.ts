@@ -76,7 +76,7 @@ export async function bootOf(
   options: Partial<BootRequest> = {},
 ): ReturnType<typeof boot> {
   const [first = '', ...otherAnchors] = given;
-  const listening = { now: LATER, httpPort: 0, tftpPort: false } as const;
+  const listening = { now: LATER, httpPort: 0, tftpPort: false, nbdPort: false } as const;
   const serving = await serve({ tree, anchors: first, otherAnchors, ...listening });
   try {
     return await boot({ url: `${serving.url}/boot.ipxe`, anchors: loader, now: LATER, ...options });

@@ -37,6 +37,7 @@ async function started(): Promise<{ server: Serving; heard: (message: string) =>
     now: NOW,
     httpPort: 0,
     tftpPort: false,
+    nbdPort: false,
     log: { info: hear, warn: hear, error: hear },
   });
   return {
@@ -69,9 +70,17 @@ it('serves what the channel names, with its snapshot, and follows it', async (t)
 it('follows a rollback too, and several channels stand side by side', async (t) => {
   await publish({ ...given, channel: 'testing', tree: join(folder, '2026.11.02') });
   await rollbackChannel({ ...given, release: 'arch/2026.11.01' });
-  const several = serve({ state, anchors, now: NOW, httpPort: 0, tftpPort: false });
+  const several = serve({ state, anchors, now: NOW, httpPort: 0, tftpPort: false, nbdPort: false });
   await assert.rejects(several, refused('absent', /several channels.*stable, testing/));
-  const server = await serve({ state, anchors, now: NOW, httpPort: 0, tftpPort: false, channel: 'stable' });
+  const server = await serve({
+    state,
+    anchors,
+    now: NOW,
+    httpPort: 0,
+    tftpPort: false,
+    nbdPort: false,
+    channel: 'stable',
+  });
   t.after(() => server.close(0));
   assert.equal(server.release, 'arch/2026.11.01');
   for (const version of ['2026.11.01', '2026.11.02']) {
@@ -87,6 +96,7 @@ it('does not begin with a snapshot that has expired', async () => {
     now: NOW + 8 * 86_400_000,
     httpPort: 0,
     tftpPort: false,
+    nbdPort: false,
     channel: 'stable',
   });
   await assert.rejects(late, refused('stale', /expired on 2026-11-08/));

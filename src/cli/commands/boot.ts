@@ -1,5 +1,6 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { BootVerdict } from '../../client/boot.ts';
+import { ROOT_MODES, type RootMode } from '../../formats/policy-floor.ts';
 import { boot, bootUrl, checkedMac } from '../../verbs/boot.ts';
 import { act, folder, newCommand, time, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
@@ -13,6 +14,7 @@ interface Options {
   readonly efi?: boolean;
   readonly choose?: string;
   readonly at?: number;
+  readonly mode: RootMode;
 }
 
 export function bootCommand(): Command {
@@ -30,6 +32,11 @@ export function bootCommand(): Command {
     .option('--mac <address>', 'the machine’s MAC address', understood(checkedMac))
     .option('--efi', 'UEFI firmware instead of a BIOS')
     .option('--choose <item>', 'what is chosen from any menu')
+    .addOption(
+      new Option('--mode <mode>', 'download the root image, or read verified blocks of it')
+        .choices(ROOT_MODES)
+        .default('ram'),
+    )
     .option('--at <time>', 'what the machine’s clock says', time)
     .action(
       act<Options>(async ({ terminal, now }, options, url = '') => {
@@ -37,6 +44,7 @@ export function bootCommand(): Command {
         const verdict = await boot({
           url,
           now: options.at ?? now,
+          mode: options.mode,
           ...(options.anchors === undefined ? {} : { anchors: options.anchors }),
           ...(options.mac === undefined ? {} : { mac: options.mac }),
           platform: options.efi ? 'efi' : 'pcbios',
@@ -59,11 +67,12 @@ export function showOutcome(terminal: Terminal, verdict: BootVerdict): number {
     terminal.refused(`REFUSED: ${verdict.refusal.message} [${verdict.refusal.code}]`);
     return statusOf(verdict.refusal);
   }
-  const all = 'script, kernel, every initrd and the root image';
+  const root = verdict.mode === 'verity' ? 'every block that was read of the root image' : 'the root image';
+  const all = `script, kernel, every initrd and ${root}`;
   if (verdict.verified && verdict.bound) terminal.print(`VERIFIED: ${all}, as one release.`, 'good');
   else if (verdict.verified)
     terminal.print(`VERIFIED, each by itself: ${all}. No manifest binds them to one release.`, 'good');
-  else terminal.refused('UNVERIFIED LOADER: the root image was verified; what came before it was not.');
+  else terminal.refused(`UNVERIFIED LOADER: ${root} was verified; what came before it was not.`);
   return verdict.verified ? EXIT.ok : EXIT.refused;
 }
 
@@ -74,6 +83,8 @@ function verdictJson(verdict: BootVerdict): unknown {
     loader: verdict.loader,
     refusal: verdict.refusal?.toJSON(),
     cmdline: verdict.cmdline,
+    mode: verdict.mode,
+    verity: verdict.verity,
     artifacts: verdict.rows.map(({ artifact, role, findings, note }) => ({
       artifact,
       role,

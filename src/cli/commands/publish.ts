@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { isoSeconds } from '../../formats/lines.ts';
-import { type MovedChannel, publish } from '../../verbs/publish.ts';
+import { demandOrigin, type MovedChannel, publish } from '../../verbs/publish.ts';
 import type { GateRow } from '../../verbs/publish-gate.ts';
-import { act, anchorsOf, folder, folders, newCommand } from '../context.ts';
+import { act, anchorsOf, folder, folders, newCommand, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
@@ -14,6 +14,7 @@ interface Options {
   readonly anchors: readonly string[];
   readonly policy?: string;
   readonly snapshotKey?: string;
+  readonly origin?: string;
   readonly dryRun?: boolean;
 }
 
@@ -29,10 +30,15 @@ export function publishCommand(): Command {
     .requiredOption('--anchors <dir>', 'what its seals must lead to; once for each CA', folders)
     .option('--policy <file>', 'dates, pins, revocations and gate rules of your own (TOML)')
     .option('--snapshot-key <dir>', 'a folder as "init" makes it; default: a key of the state’s own', folder)
+    .option(
+      '--origin <url>',
+      'where it was fetched from, if others sealed it: its seals are then never replaced',
+      understood(demandOrigin),
+    )
     .option('--dry-run', 'ask every gate and change nothing')
     .action(
       act<Options>(async ({ terminal, now }, options, tree = '') => {
-        const { channel, state, anchors, policy, snapshotKey, dryRun } = options;
+        const { channel, state, anchors, policy, snapshotKey, origin, dryRun } = options;
         const bar = treeProgress(terminal, `judging ${tree}`);
         const { gates, refusal, moved, verdict } = await publish({
           tree,
@@ -42,6 +48,7 @@ export function publishCommand(): Command {
           now,
           ...(policy === undefined ? {} : { policy }),
           ...(snapshotKey === undefined ? {} : { snapshotKey }),
+          ...(origin === undefined ? {} : { origin }),
           ...(dryRun ? { dryRun } : {}),
           onProgress: bar.update,
         }).finally(bar.stop);

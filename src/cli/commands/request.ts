@@ -193,6 +193,12 @@ function showRequest(terminal: Terminal, request: SigningRequest, manifest: Mani
     `${request.release}, serial ${manifest.serial}, issued ${isoSeconds(manifest.issued)}, best before ${isoSeconds(manifest.bestBefore)}`,
   );
   terminal.print(`command line: ${manifest.cmdline.join(' ')}`);
+  if (manifest.free.length > 0) {
+    terminal.print(
+      `loaders may add: ${manifest.free.map(({ name, type }) => `${name}=(${type})`).join(' ')}`,
+    );
+  }
+  if (manifest.shell) terminal.print('early userspace may offer a SHELL');
   terminal.print();
   terminal.table(
     ['role', 'file', 'size', 'sha256'],

@@ -16,12 +16,14 @@ interface Options {
   readonly httpPort: number;
   readonly tftpPort: number;
   readonly tftp: boolean;
+  readonly nbdPort: number;
+  readonly nbd: boolean;
 }
 
 export function serveCommand(): Command {
   return newCommand(
     'serve',
-    'verify a sealed tree, then serve it over HTTP and TFTP',
+    'verify a sealed tree, then serve it over HTTP, TFTP and NBD',
     'bootseal serve --tree out/netboot --anchors keys/anchors --bind 10.0.0.1 --loaders loaders',
   )
     .option('--tree <dir>', 'a sealed tree', folder)
@@ -38,6 +40,8 @@ export function serveCommand(): Command {
     .option('--http-port <n>', '0: any free one', port, 8080)
     .option('--tftp-port <n>', '0: any free one', port, 69)
     .option('--no-tftp', 'leave TFTP out')
+    .option('--nbd-port <n>', '0: any free one', port, 10_809)
+    .option('--no-nbd', 'leave NBD out')
     .action(
       act<Options>(async ({ terminal, log, now }, options) => {
         const { tree, state, channel } = options;
@@ -55,15 +59,17 @@ export function serveCommand(): Command {
           bind: options.bind,
           httpPort: options.httpPort,
           tftpPort: options.tftp ? options.tftpPort : false,
+          nbdPort: options.nbd ? options.nbdPort : false,
           now,
           clock: Date.now,
           log,
         });
-        const { release, anchored, url, http, tftp } = serving;
-        terminal.json({ release, anchored, url, http, tftp: tftp ?? null });
-        terminal.print(
-          `${release} on ${url}${tftp ? ` and tftp://${tftp.address}:${tftp.port}` : ''}${anchored ? '' : ' (unanchored)'}`,
-        );
+        const { release, anchored, url, http, tftp, nbd } = serving;
+        terminal.json({ release, anchored, url, http, tftp: tftp ?? null, nbd: nbd ?? null });
+        const at = (scheme: string, where: Serving['tftp']) =>
+          where ? [`${scheme}://${where.address}:${where.port}`] : [];
+        const addresses = [url, ...at('tftp', tftp), ...at('nbd', nbd)].join(', ');
+        terminal.print(`${release} on ${addresses}${anchored ? '' : ' (unanchored)'}`);
         await untilStopped(serving);
         return EXIT.ok;
       }),

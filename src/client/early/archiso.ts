@@ -1,5 +1,5 @@
 import type { Manifest } from '../../formats/manifest.ts';
-import type { PolicyFloor, RequiredCheck } from '../../formats/policy-floor.ts';
+import type { PolicyFloor, RequiredCheck, RootMode } from '../../formats/policy-floor.ts';
 import type { Content } from '../../release/measure.ts';
 import { streamContent } from '../../release/measure.ts';
 import { Refusal } from '../../release/refusal.ts';
@@ -15,6 +15,8 @@ import type { Transport } from '../transport.ts';
 import { EarlyKeys } from './keys.ts';
 import { type EnforcedManifest, enforceManifest, readPolicyFloor } from './manifest.ts';
 import { archisoParameters } from './parameters.ts';
+import { RangeSource } from './range-source.ts';
+import { mountVerity, type VerityReport } from './verity.ts';
 
 export interface EarlyOptions {
   readonly initramfs: InitramfsTree;
@@ -30,11 +32,21 @@ export interface EarlyOptions {
   readonly maxRootBytes?: number;
   /** False: archiso as it is, which knows no manifest and no policy floor. */
   readonly enforceManifest?: boolean;
+  /**
+   * `verity`: the root image is not downloaded; its blocks are fetched and verified when they are read, and no check
+   * of the image as a whole is made. The default is `ram`.
+   */
+  readonly mode?: RootMode;
   onEvent?(event: EarlyEvent): void;
 }
 
 export type EarlyEvent =
-  | { readonly kind: 'fetch'; readonly url: string }
+  | {
+      readonly kind: 'fetch';
+      readonly url: string;
+      /** Octets, inclusive, where a part is asked for. */
+      readonly range?: { readonly first: number; readonly last: number };
+    }
   | {
       readonly kind: 'progress';
       readonly url: string;
@@ -48,12 +60,17 @@ export type EarlyEvent =
 export interface EarlyVerdict {
   /** Relative to the server: `arch/x86_64/airootfs.sfs`; empty where it was not even found. */
   readonly path: string;
-  /** The checks the command line asked for, in archiso's order. */
+  /** The checks the command line asked for, in archiso's order; in mode `verity` those of the root hash and the blocks. */
   readonly findings: readonly Finding[];
   /** The manifest that everything was held against. */
   readonly manifest?: Manifest;
-  /** Undefined unless every check held, and at least one had a key behind it. */
+  /**
+   * Undefined unless every check held, and at least one had a key behind it. In mode `verity` it is the root hash,
+   * since the image as a whole was not read.
+   */
   readonly verified: Verified | undefined;
+  /** Mode `verity`: what was needed. */
+  readonly verity?: VerityReport;
   /** Why it stopped. */
   readonly refusal: Refusal | undefined;
 }
@@ -87,6 +104,7 @@ export async function runArchiso(options: EarlyOptions): Promise<EarlyVerdict> {
     // 1. The manifest, and this machine's command line held against it.
     const enforced = enforces ? await early.manifest(floor) : undefined;
     stage = 'image';
+    if (options.mode === 'verity') return await early.verity(enforced, floor);
     // 2. Which image is there.
     path = await early.probe();
     // 3. The seals that the command line or the policy floor asks for.
@@ -201,6 +219,36 @@ class Early {
         );
     }
     return enforced;
+  }
+
+  async verity(enforced: EnforcedManifest | undefined, floor: PolicyFloor): Promise<EarlyVerdict> {
+    const { policy, now, transport } = this.#options;
+    const { path, findings, verified, refusal, report } = await mountVerity({
+      enforced,
+      required: floor.require,
+      keys: this.#keys,
+      policy,
+      now,
+      fetch: (name, limit) => this.#small(name, limit),
+      open: (name, size) =>
+        new RangeSource({
+          transport,
+          url: this.#server + name,
+          path: name,
+          size,
+          onFetch: (url, range) => this.#options.onEvent?.({ kind: 'fetch', url, range }),
+        }),
+    });
+    if (refusal) this.#print(`ERROR: ${refusal.message}`);
+    else if (report) this.#print(`Root hash is OK, dm-verity over ${path}: ${report.rootHash}`);
+    return {
+      path,
+      findings,
+      verified,
+      refusal,
+      ...(enforced ? { manifest: enforced.manifest } : {}),
+      ...(report ? { verity: report } : {}),
+    };
   }
 
   /** @param listed octets, by the manifest: a longer image is cut off there. */

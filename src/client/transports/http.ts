@@ -132,7 +132,7 @@ function answered(
     }
     const partial = status === 206;
     const size = bodySize(res);
-    if (partial && method === 'GET') checkPart(url, res, range, size);
+    const part = partial && method === 'GET' ? checkedPart(url, res, range, size) : undefined;
 
     if (method === 'HEAD') req.destroy();
     const patience = new Patience(stallTimeoutMs, minimumOctets);
@@ -140,6 +140,7 @@ function answered(
       url: url.href,
       size,
       partial,
+      ...(part === undefined ? {} : { part }),
       body: method === 'HEAD' ? nothing() : body(url, req, res, size, patience),
     };
   } catch (error) {
@@ -155,25 +156,27 @@ function bodySize(res: IncomingMessage): number | undefined {
 }
 
 /** A 206 that is another part than the one asked for would put octets where they do not belong. */
-function checkPart(
+function checkedPart(
   url: URL,
   res: IncomingMessage,
   range: FetchOptions['range'],
   size: number | undefined,
-): void {
-  let part: ReturnType<typeof parseContentRange>['range'];
+): Fetched['part'] {
+  let part: ReturnType<typeof parseContentRange> | undefined;
   try {
-    part = parseContentRange(res.headers['content-range'] ?? '').range;
+    part = parseContentRange(res.headers['content-range'] ?? '');
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
   }
+  const sent = part?.range;
   const fits =
-    range !== undefined && part !== undefined && part.first === range.first && part.last <= range.last;
-  if (!fits || (size !== undefined && part !== undefined && rangeLength(part) !== size)) {
+    range !== undefined && sent !== undefined && sent.first === range.first && sent.last <= range.last;
+  if (!fits || (size !== undefined && rangeLength(sent) !== size)) {
     throw new Refusal('malformed', `${url.href} sends another part than the one that was asked for.`, {
       url: url.href,
     });
   }
+  return { ...sent, size: part?.size };
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array> {}

@@ -68,6 +68,7 @@ test('our own server: whole, part, head, absent', async (t) => {
   assert.ok((await collect(whole)).equals(DATA));
   const part = await transport.fetch(url, { range: { first: 3, last: 9 } });
   assert.deepEqual([part.size, part.partial], [7, true]);
+  assert.deepEqual([part.part, whole.part], [{ first: 3, last: 9, size: DATA.length }, undefined]);
   assert.ok((await collect(part)).equals(DATA.subarray(3, 10)));
   const head = await transport.fetch(url, { method: 'HEAD' });
   assert.equal(head.size, DATA.length);

@@ -1,0 +1,138 @@
+import type { Command } from 'commander';
+import { TOOLS, type Tool } from '../../boot/overlay-tools.ts';
+import {
+  REQUIRED_CHECKS,
+  type RequiredCheck,
+  ROOT_MODES,
+  type RootMode,
+} from '../../formats/policy-floor.ts';
+import { overlay } from '../../verbs/overlay.ts';
+import { act, file, folder, newCommand } from '../context.ts';
+import { EXIT, UsageError } from '../exit.ts';
+import { octets } from '../terminal.ts';
+
+interface Options {
+  readonly anchors: string;
+  readonly out: string;
+  readonly tools?: string;
+  readonly with?: readonly string[];
+  readonly modules?: string;
+  readonly kernel?: string;
+  readonly drivers?: readonly string[];
+  readonly policy?: string;
+  readonly name?: string;
+  readonly minSerial?: string;
+  readonly graceDays?: string;
+  readonly require?: readonly string[];
+  readonly mode?: string;
+  readonly handOver?: boolean;
+}
+
+export function overlayCommand(): Command {
+  return newCommand(
+    'overlay',
+    'build the initrd overlay: anchors, policy floor and verifier for any initramfs',
+    'bootseal overlay --anchors keys/anchors --modules rootfs.sfs --min-serial 2026110100 --out bootseal-overlay.img',
+  )
+    .requiredOption('--anchors <dir>', 'what the machine shall trust', folder)
+    .requiredOption('--out <file>', 'where the archive goes')
+    .option('--tools <dir|host>', 'a root below which the tools lie; default: host, this machine', toolsRoot)
+    .option(
+      '--with <tools...>',
+      `further tools: ${TOOLS.join(', ')}; curl where the server has a name or https`,
+    )
+    .option(
+      '--modules <dir|image>',
+      'a root with lib/modules, or an image of one; default: what the kernel has',
+    )
+    .option('--kernel <version>', 'which kernel of several')
+    .option('--drivers <names...>', 'modules of network cards beyond the usual ones')
+    .option('--policy <file>', 'a policy floor; the following options win over it', file)
+    .option('--name <name>', 'boot releases of this name only')
+    .option('--min-serial <n>', 'refuse releases with a lower serial')
+    .option('--grace-days <n>', 'days after best-before during which a release still boots')
+    .option('--require <checks...>', `checks beyond the manifest: ${REQUIRED_CHECKS.slice(1).join(', ')}`)
+    .option(
+      '--mode <mode>',
+      'verity: NBD, dm-verity; ram: one download; default: verity where the modules allow',
+    )
+    .option('--hand-over', 'go on to the initramfs’ own /init, which mounts the verified root')
+    .action(
+      act<Options>(async ({ terminal }, options) => {
+        const { anchors, out, modules, kernel, drivers, policy, tools } = options;
+        const built = await overlay({
+          anchors,
+          out,
+          ...(tools === undefined ? {} : { tools }),
+          ...(options.with ? { with: options.with.map((word) => oneOf('--with', TOOLS, word)) } : {}),
+          ...(modules === undefined ? {} : { modules }),
+          ...(kernel === undefined ? {} : { kernel }),
+          ...(drivers ? { drivers } : {}),
+          ...(policy === undefined ? {} : { policy }),
+          floor: floorOf(options),
+        });
+        const { floor, sizes } = built;
+        terminal.json(built);
+        terminal.table(
+          ['what', 'size', ''],
+          [
+            [
+              { text: 'tools' },
+              { text: octets(sizes.tools) },
+              { text: `${built.tools.join(' ')} (${built.arch})`, style: 'dim' },
+            ],
+            [
+              { text: 'modules' },
+              { text: octets(sizes.modules) },
+              {
+                text: built.kernel === undefined ? 'none' : `${built.modules.length} of ${built.kernel}`,
+                style: 'dim',
+              },
+            ],
+          ],
+        );
+        terminal.print();
+        terminal.print(
+          `${out}: ${octets(built.size)}, mode ${floor.mode}, minimum serial ${floor.minSerial}, requires ${floor.require.join(', ')}.`,
+          'good',
+        );
+        return EXIT.ok;
+      }),
+    );
+}
+
+function floorOf({ name, minSerial, graceDays, require, mode, handOver }: Options) {
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(minSerial === undefined ? {} : { minSerial: wholeNumber('--min-serial', minSerial) }),
+    ...(graceDays === undefined ? {} : { graceDays: wholeNumber('--grace-days', graceDays) }),
+    ...(require ? { require: checks(require) } : {}),
+    ...(mode === undefined ? {} : { mode: oneOf<RootMode>('--mode', ROOT_MODES, mode) }),
+    ...(handOver ? { handOver } : {}),
+  };
+}
+
+function toolsRoot(text: string): string {
+  return text === 'host' ? '/' : folder(text);
+}
+
+/** In the order in which a floor names them. */
+function checks(words: readonly string[]): readonly RequiredCheck[] {
+  const asked = words.map((word) => oneOf<RequiredCheck>('--require', REQUIRED_CHECKS, word));
+  return REQUIRED_CHECKS.filter((check) => asked.includes(check));
+}
+
+function oneOf<T extends Tool | RequiredCheck | RootMode>(
+  flag: string,
+  words: readonly T[],
+  word: string,
+): T {
+  const found = words.find((candidate) => candidate === word);
+  if (found === undefined) throw new UsageError(`${flag} ${word}: one of ${words.join(', ')}.`);
+  return found;
+}
+
+function wholeNumber(flag: string, text: string): number {
+  if (!/^(0|[1-9][0-9]{0,14})$/.test(text)) throw new UsageError(`${flag} ${text} is no whole number.`);
+  return Number(text);
+}

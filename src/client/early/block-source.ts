@@ -1,0 +1,21 @@
+/** A file of a release, read in parts over a network. Nothing that it gives is trusted. */
+export interface BlockSource {
+  /** Relative to the release: `arch/x86_64/airootfs.sfs`. */
+  readonly path: string;
+  /** Octets, from the manifest. */
+  readonly size: number;
+  /** Octets that arrived so far, wanted or not. */
+  readonly fetched: number;
+  /** How often the server was asked. */
+  readonly requests: number;
+  /** Exactly so many octets from there, or a `Refusal`. */
+  read(offset: number, length: number): Promise<Uint8Array>;
+}
+
+/** What a file system is mounted from: nothing leaves it that was not verified. */
+export interface BlockDevice {
+  /** Octets. */
+  readonly size: number;
+  /** Rejects with a `Refusal`, and from then on always. */
+  read(offset: number, length: number): Promise<Uint8Array>;
+}

@@ -1,0 +1,136 @@
+import { createHash } from 'node:crypto';
+import type { FreeParameter, Manifest, ManifestFile } from '../formats/manifest.ts';
+import { bytesContent } from '../release/measure.ts';
+import type { Answer } from '../release/measurer.ts';
+import { otherBootIpxe, otherIpxeSeal, RECORD, SEAL } from '../release/seal-names.ts';
+import { existingLeaf, type LeafOrder, leafOrder } from './release-leaf.ts';
+import { type KeyName, recordSeals } from './seal-keys.ts';
+import { planCms, planOpenpgp, type SealPlan } from './seal-plan.ts';
+import type { LoaderSignatories, Signatories } from './signatories.ts';
+import { byOwn, type DraftFile, type DraftOptions, manifestOf, type TreeDraft } from './tree-draft.ts';
+
+/** A sealed release as it stands: its manifest was verified, and nothing of its payload is read. */
+export interface StandingRelease {
+  readonly manifest: Manifest;
+  /** Records, their seals and the seals for iPXE, by path. */
+  readonly small: ReadonlyMap<string, Uint8Array>;
+}
+
+export interface RedraftOptions extends Omit<DraftOptions, 'onProgress' | 'serial'> {
+  /** Another name for the same payload; its serial stays. */
+  readonly release?: string | undefined;
+  /** Other fixed words of the kernel command line. */
+  readonly cmdline?: readonly string[] | undefined;
+  readonly free?: readonly FreeParameter[] | undefined;
+}
+
+/**
+ * What a release shall be when it is signed anew: records with other dates, another name, another command line.
+ * Payload is immutable, and so are its seals: `.cms.sig` and `.sig` stay as they are. A seal for iPXE is kept where
+ * its leaf suits, and is otherwise made anew over the SHA-256 that the verified manifest lists. (An OpenPGP
+ * signature hashes its own fields behind the content: it cannot be made without reading all of it.)
+ *
+ * @throws Refusal where no manifest can say what is asked for, or a script cannot carry it.
+ */
+export async function redraftRelease(
+  { manifest: old, small }: StandingRelease,
+  signatories: Signatories,
+  options: RedraftOptions,
+): Promise<TreeDraft> {
+  const manifest: Manifest = {
+    ...old,
+    release: options.release ?? old.release,
+    cmdline: options.cmdline ?? old.cmdline,
+    free: options.free ?? old.free,
+    issued: options.issued,
+    bestBefore: options.bestBefore,
+  };
+  const draft = new Redrafter(manifest.release, small, signatories, options);
+  for (const file of manifest.files) draft.loaderSeals(file);
+  const bytes = manifestOf(manifest);
+  const manifestSha256 = createHash('sha256').update(bytes).digest('hex');
+  const scripts = options.compose(manifest, manifestSha256);
+  await draft.record(RECORD.bootIpxe, scripts.bootIpxe);
+  await draft.record(RECORD.grubCfg, scripts.grubCfg);
+  await draft.record(RECORD.manifest, bytes);
+  for (const { id } of options.others ?? []) {
+    const script = scripts.others?.get(id);
+    if (!script) throw new RangeError(`no boot script for the CA ${id}`);
+    await draft.record(otherBootIpxe(id), script);
+  }
+  return { manifest, manifestSha256, files: draft.files, leaves: draft.leaves, measured: [] };
+}
+
+/** Whether a draft asks for nothing but what stands there already, octet for octet. */
+export function isAsItStands({ files }: TreeDraft, { small }: StandingRelease): boolean {
+  return files.every((file) => {
+    if (file.kind !== 'record') return file.kind === 'kept';
+    const standing = small.get(file.path);
+    return standing !== undefined && Buffer.compare(standing, file.bytes) === 0;
+  });
+}
+
+class Redrafter {
+  readonly #small: ReadonlyMap<string, Uint8Array>;
+  readonly #signatories: Signatories;
+  readonly #loaders: ReadonlyMap<string, LoaderSignatories>;
+  readonly #terms: RedraftOptions & { readonly release: string };
+  readonly files: DraftFile[] = [];
+  readonly leaves = new Map<KeyName, LeafOrder>();
+
+  constructor(
+    release: string,
+    small: ReadonlyMap<string, Uint8Array>,
+    signatories: Signatories,
+    options: RedraftOptions,
+  ) {
+    this.#small = small;
+    this.#signatories = signatories;
+    this.#terms = { ...options, release };
+    const others = (options.others ?? []).map(({ id, signatories: of }) => [`-${id}`, of] as const);
+    this.#loaders = new Map([['', signatories], ...others]);
+  }
+
+  /** Nobody loads a hash tree: it has none. */
+  loaderSeals({ role, path, size, sha256 }: ManifestFile): void {
+    if (role === 'hashtree') return;
+    for (const [id, { ca }] of this.#loaders) {
+      const seal = path + (id === '' ? SEAL.ipxe : otherIpxeSeal(id.slice(1)));
+      const by = `leaf${id}` as KeyName;
+      const plan = planCms(this.#small.get(seal), (data) => existingLeaf(data, ca, this.#terms));
+      if (this.#finish(seal, { of: path, size, by }, plan, [Buffer.from(sha256, 'hex')]))
+        this.leaves.set(by, leafOrder(ca, this.#terms));
+    }
+  }
+
+  async record(name: string, bytes: Uint8Array): Promise<void> {
+    this.files.push({ kind: 'record', path: name, bytes });
+    for (const [suffix, by] of Object.entries(recordSeals(name))) {
+      const seal = name + suffix;
+      const plan = this.#plan(by, this.#small.get(seal));
+      const { answers } = await bytesContent(bytes).measure(plan.questions);
+      this.#finish(seal, { of: name, size: bytes.length, by }, plan, answers);
+    }
+  }
+
+  #plan(by: KeyName, existing: Uint8Array | undefined): SealPlan {
+    const { openpgp, codesign } = this.#signatories;
+    if (by === 'openpgp') return planOpenpgp(existing, openpgp, this.#terms.issued);
+    if (by === 'codesign') return planCms(existing, byOwn(codesign, []));
+    const of = this.#loaders.get(by.replace(/^boot/, ''));
+    if (!of) throw new RangeError(`no CA for the key ${by}`);
+    return planCms(existing, byOwn(of.boot, [of.boot.raw, of.ca.raw]));
+  }
+
+  /** Answers whether a signature is lacking. */
+  #finish(
+    path: string,
+    rest: { readonly of: string; readonly size: number; readonly by: KeyName },
+    plan: SealPlan,
+    answers: readonly Answer[],
+  ): boolean {
+    const seal = plan.finish(answers);
+    this.files.push(seal ? { kind: 'lacking', path, ...rest, seal } : { kind: 'kept', path });
+    return seal !== undefined;
+  }
+}

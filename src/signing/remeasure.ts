@@ -1,0 +1,118 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { signatureTrailer } from '../formats/openpgp-signature.ts';
+import { bytesContent, type MeasuredFile, measureFile } from '../release/measure.ts';
+import type { Answer, Question } from '../release/measurer.ts';
+import { Refusal } from '../release/refusal.ts';
+import { existingLeaf } from './release-leaf.ts';
+import type { OpenedRequest } from './request.ts';
+import type { KeyName } from './seal-keys.ts';
+import { planCms, planOpenpgp, type SealPlan } from './seal-plan.ts';
+import { byOwn, readExisting } from './tree-draft.ts';
+
+/** A seal that the request counted on, since it stood and held when that was made. */
+interface StandingSeal {
+  readonly path: string;
+  readonly of: string;
+  readonly plan: SealPlan;
+}
+
+/**
+ * Holds a tree against its request: the payload must be, octet for octet, what was signed, and every seal that the
+ * request counts on must still stand and hold. The payload is read once.
+ *
+ * @throws Refusal `drifted` where the tree changed; `malformed` and `bad-signature` where the request says what is
+ *   not so; `absent` and `unsafe-path` for what is no file.
+ */
+export async function remeasure(
+  tree: string,
+  opened: OpenedRequest,
+  onProgress?: (path: string, octets: number, size: number) => void,
+): Promise<{ path: string; file: MeasuredFile }[]> {
+  const standing = await standingSeals(tree, opened);
+  const measured: { path: string; file: MeasuredFile }[] = [];
+  for (const { path, size, sha256, sha512 } of opened.manifest.files) {
+    const own = standing.filter(({ of }) => of === path);
+    const openpgp = opened.files.find(
+      (file) => file.kind === 'lacking' && file.of === path && file.by === 'openpgp',
+    );
+    const asked = openpgp?.kind === 'lacking' && openpgp.seal.form === 'openpgp' ? openpgp.seal : undefined;
+    const questions: Question[] = [
+      { kind: 'digest', hash: 'sha256' },
+      { kind: 'digest', hash: 'sha512' },
+      ...(asked ? [{ kind: 'digest', hash: 'sha512', suffix: signatureTrailer(asked.hashed) } as const] : []),
+      ...own.flatMap(({ plan }) => plan.questions),
+    ];
+    const file = await measureFile(join(tree, path), questions, {
+      onProgress: (octets) => onProgress?.(path, octets, size),
+    });
+    const [is256, is512, ...rest] = file.answers;
+    if (file.size !== size || hex(is256) !== sha256 || hex(is512) !== sha512) throw drifted(path);
+    if (asked && hex(rest.shift()) !== hex(asked.digest)) {
+      throw new Refusal(
+        'malformed',
+        `The request asks for an OpenPGP signature of ${path} over something else.`,
+        { path },
+      );
+    }
+    demandHold(own, rest);
+    measured.push({ path, file });
+  }
+  for (const file of opened.files) {
+    if (file.kind !== 'record') continue;
+    const own = standing.filter(({ of }) => of === file.path);
+    const { answers } = await bytesContent(file.bytes).measure(own.flatMap(({ plan }) => plan.questions));
+    demandHold(own, answers);
+  }
+  return measured;
+}
+
+async function standingSeals(tree: string, opened: OpenedRequest): Promise<StandingSeal[]> {
+  const seals: StandingSeal[] = [];
+  for (const { path, sha256 } of opened.request.kept) {
+    const bytes = await readExisting(join(tree, path));
+    if (!bytes || createHash('sha256').update(bytes).digest('hex') !== sha256) throw drifted(path);
+    const place = opened.places.get(path);
+    if (!place) throw new RangeError(`${path} is no seal of the release`);
+    seals.push({ path, of: place.of, plan: planStanding(opened, place.by, bytes) });
+  }
+  return seals;
+}
+
+function planStanding(
+  { signatories, others, manifest }: OpenedRequest,
+  by: KeyName,
+  bytes: Uint8Array,
+): SealPlan {
+  if (by === 'openpgp') return planOpenpgp(bytes, signatories.openpgp, manifest.issued);
+  if (by === 'codesign') return planCms(bytes, byOwn(signatories.codesign, []));
+  const { ca, boot } = others.find(({ id }) => by.endsWith(`-${id}`))?.signatories ?? signatories;
+  return planCms(
+    bytes,
+    by.startsWith('boot') ? byOwn(boot, [boot.raw, ca.raw]) : (data) => existingLeaf(data, ca, manifest),
+  );
+}
+
+function demandHold(seals: readonly StandingSeal[], answers: readonly Answer[]): void {
+  const rest = [...answers];
+  for (const { path, plan } of seals) {
+    if (!plan.finish(rest.splice(0, plan.questions.length))) continue;
+    throw new Refusal(
+      'bad-signature',
+      `${path} stands in the tree, and the request counts on it, but it does not hold.`,
+      { path },
+    );
+  }
+}
+
+function drifted(path: string): Refusal {
+  return new Refusal(
+    'drifted',
+    `${path} is no longer what the request was made of; make a new request of this tree.`,
+    { path },
+  );
+}
+
+function hex(answer: Answer | undefined): string {
+  return Buffer.from(answer as Uint8Array).toString('hex');
+}

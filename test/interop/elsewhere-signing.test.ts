@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { readOpenpgpSecret } from '../../src/signing/openpgp-keys.ts';
+import { attach } from '../../src/verbs/request.ts';
+import { SIGNING_KEYS } from '../../src/verbs/signers-file.ts';
+import { verify } from '../../src/verbs/verify.ts';
+import { temporaryFolder } from '../fixtures/folder.ts';
+import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { sealFixture } from '../fixtures/release.ts';
+import { signdServer } from '../fixtures/signd-server.ts';
+import { answer, Bundle, makeRequest, WHOLE_TREE_SEALS, wholeTree } from '../fixtures/signing-request.ts';
+import { makeToken, PIN, SOFTHSM } from '../fixtures/softhsm.ts';
+import { changed, look, stockToolTakes } from '../signing/judges.ts';
+
+/** The four keys of a site in a token, and at a signing server: what comes of it is what files make. */
+
+const folder = await temporaryFolder();
+const keys = await makeKeys(join(folder, 'keys'));
+let trees = 0;
+const fresh = () => wholeTree(join(folder, `tree-${trees++}`));
+
+const pem = join(folder, 'openpgp.pem');
+const secret = join(keys, 'private', 'openpgp.asc');
+const { privateKey } = await readOpenpgpSecret(await readFile(secret, 'utf8'), secret);
+await writeFile(pem, privateKey.export({ format: 'pem', type: 'pkcs8' }), { mode: 0o600 });
+const files = SIGNING_KEYS.map((name, at) => ({
+  name,
+  path: name === 'openpgp' ? pem : join(keys, 'private', `${name}.key`),
+  label: name,
+  id: `0${at + 1}`,
+}));
+makeToken(folder, 'site', files);
+const server = await signdServer({
+  keys: Object.fromEntries(files.map(({ name, path }) => [`${name}@site`, { path, kind: 'rsa' as const }])),
+});
+
+/** An `init` folder without a private key, whose `signers.toml` says who signs. */
+async function elsewhere(name: string, table: (key: string) => string): Promise<string> {
+  const to = join(folder, name);
+  await mkdir(join(to, 'private'), { recursive: true, mode: 0o700 });
+  await cp(join(keys, 'anchors'), join(to, 'anchors'), { recursive: true });
+  await writeFile(join(to, 'private', 'site.pin'), `${PIN}\n`, { mode: 0o600 });
+  const tables = SIGNING_KEYS.map((key) => `[${key}]\n${table(key)}\n`);
+  await writeFile(join(to, 'signers.toml'), tables.join('\n'), { mode: 0o600 });
+  assert.deepEqual(await readdir(join(to, 'private')), ['site.pin']);
+  return to;
+}
+
+const token = (key: string) =>
+  `pkcs11 = "pkcs11:token=site;object=${key}"\npin-file = "private/site.pin"\nmodule = "${SOFTHSM}"`;
+const signd = (framing: string) => (key: string) =>
+  `signd = "127.0.0.1:${server.port}"\nuser = "${key}@site"\nframing = "${framing}"`;
+
+const places = [
+  { what: 'a SoftHSM token', site: await elsewhere('token', token) },
+  { what: 'a signing server', site: await elsewhere('signd', signd('new')) },
+  { what: 'a signing server of the old protocol', site: await elsewhere('old', signd('old')) },
+];
+// One request for all: the same octets are asked of everybody.
+const requested = await fresh();
+const request = await makeRequest(requested, keys, join(folder, 'request'));
+
+/** The tree that key files make, with the release leaf of another. */
+async function byFiles(leafOf: string): Promise<string> {
+  const tree = await fresh();
+  for (const name of look(leafOf).keys())
+    if (/^arch\/.*\.ipxe\.sig$/.test(name)) await cp(join(leafOf, name), join(tree, name));
+  await sealFixture(tree, keys);
+  return tree;
+}
+
+for (const { what, site } of places) {
+  describe(`with all keys in ${what}`, () => {
+    it('seal makes what it makes with files, octet for octet', async () => {
+      const tree = await fresh();
+      await sealFixture(tree, site);
+      assert.deepEqual(changed(look(await byFiles(tree)), look(tree)), []);
+      for (const seal of WHOLE_TREE_SEALS.filter((name) => name.endsWith('.sig')))
+        assert.ok(stockToolTakes(tree, keys, seal, NOW), seal);
+      assert.equal((await verify({ tree, anchors: keys, now: NOW })).refusal?.message, undefined);
+    });
+
+    it('sign-request answers what files answer, and attach makes the same tree', async () => {
+      const response = join(site, 'response');
+      const { left } = await answer(request, [site], response);
+      assert.deepEqual(left, []);
+      const tree = join(folder, `attached-${trees++}`);
+      await cp(requested, tree, { recursive: true });
+      await attach({ tree, responses: [response] });
+      assert.deepEqual(changed(look(await byFiles(tree)), look(tree)), []);
+      assert.equal((await verify({ tree, anchors: keys, now: NOW })).refusal?.message, undefined);
+    });
+  });
+}
+
+it('a key in a token, one at a server and one in a file answer one request together', async () => {
+  const mixed = await elsewhere('mixed', (key) =>
+    key === 'codesign' || key === 'ca' ? token(key) : signd('new')(key),
+  );
+  await cp(secret, join(mixed, 'private', 'openpgp.asc'));
+  const toml = await readFile(join(mixed, 'signers.toml'), 'utf8');
+  await writeFile(join(mixed, 'signers.toml'), toml.slice(0, toml.indexOf('[openpgp]')));
+  const [response, files] = [join(folder, 'mixed.cpio'), join(folder, 'files.cpio')];
+  assert.deepEqual((await answer(request, [mixed], response)).left, []);
+  await answer(request, [keys], files);
+  const [one, other] = [await Bundle.read(response), await Bundle.read(files)];
+  const differ = [...one.files].filter(([name, bytes]) => Buffer.compare(bytes, other.file(name)) !== 0);
+  assert.deepEqual(
+    differ.map(([name]) => name.replace(/\d{4}/, 'N')).filter((name) => !/leaf/.test(name)),
+    [],
+  );
+  const asked = server.requests.map((octets) => octets.toString('latin1'));
+  assert.ok(asked.some((text) => text.includes('boot@site')) && one.files.size === other.files.size);
+});

@@ -1,0 +1,268 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
+import { type TestContext, test } from 'node:test';
+import { encodeNbdClientFlags } from '../../src/formats/nbd.ts';
+import { encodeNbdOption } from '../../src/formats/nbd-option.ts';
+import { NBD_REFUSED } from '../../src/formats/nbd-option-reply.ts';
+import { encodeNbdRequest, NBD_COMMAND } from '../../src/formats/nbd-request.ts';
+import {
+  type Client,
+  content,
+  dial,
+  memoryExports,
+  nbd,
+  type Running,
+  transmitting,
+} from '../serve/nbd-harness.ts';
+
+const MIB = 1024 * 1024;
+const DATA = content(8 * MIB);
+const exports = () => memoryExports({ root: { data: DATA } });
+const PATIENT = { handshakeTimeoutMs: 60_000, stallTimeoutMs: 60_000 };
+
+async function stillServes(t: TestContext, server: Running): Promise<void> {
+  const client = await transmitting(t, server.port, { structured: true });
+  assert.ok((await client.read(5, 100_000)).data.equals(DATA.subarray(5, 100_005)));
+  client.socket.destroy();
+  assert.deepEqual(server.errors, []);
+}
+
+const GARBAGE: readonly (readonly [string, string])[] = [
+  ['client flags that are none', '80000003'],
+  ['an HTTP request', Buffer.from('GET / HTTP/1.1\r\n\r\n').toString('hex')],
+  ['an option with a wrong magic number', `00000003 ${'41'.repeat(16)}`],
+  ['one wrong octet of a magic number', '00000003 4a'],
+  ['an option of 4 GiB', '00000003 49484156454f5054 00000001 ffffffff'],
+  ['an option of one octet too many', '00000003 49484156454f5054 00000063 00004001'],
+  ['EXPORT_NAME with a NUL', '00000003 49484156454f5054 00000001 00000002 6100'],
+];
+
+test('garbage in the handshake ends it, and nothing else', async (t) => {
+  const server = await nbd(t, exports(), PATIENT);
+  for (const [what, hex] of GARBAGE) {
+    const client = await dial(t, server.port);
+    client.socket.write(Buffer.from(hex.replace(/ /g, ''), 'hex'));
+    assert.equal((await client.rest()).length, 18, `${what}: nothing but the greeting`);
+  }
+  await stillServes(t, server);
+});
+
+const BAD_REQUESTS: readonly (readonly [string, Buffer])[] = [
+  ['a wrong magic number', Buffer.alloc(28, 0x41)],
+  ['a reply instead of a request', Buffer.concat([Buffer.from('67446698', 'hex'), Buffer.alloc(24)])],
+  ['an extended request', Buffer.concat([Buffer.from('21e41c71', 'hex'), Buffer.alloc(28)])],
+  [
+    'a WRITE of 4 GiB',
+    encodeNbdRequest({ flags: 0, command: NBD_COMMAND.write, cookie: 1n, offset: 0, length: 0xffffffff }),
+  ],
+];
+
+test('garbage in the transmission ends it, and nothing else', async (t) => {
+  const server = await nbd(t, exports(), PATIENT);
+  for (const [what, bytes] of BAD_REQUESTS) {
+    const client = await transmitting(t, server.port);
+    client.socket.write(bytes);
+    assert.equal((await client.rest()).length, 0, what);
+  }
+  const endings = server.events.flatMap((event) => (event.kind === 'closed' ? [event.ending] : []));
+  assert.deepEqual([...new Set(endings)], ['protocol']);
+  await stillServes(t, server);
+});
+
+/** Octets that are the same in every run. */
+function noise(seed: string, length: number): Buffer {
+  const blocks: Buffer[] = [];
+  for (let index = 0; index * 32 < length; index += 1) {
+    blocks.push(createHash('sha256').update(`${seed} ${index}`).digest());
+  }
+  return Buffer.concat(blocks).subarray(0, length);
+}
+
+test('noise behind every valid beginning throws nothing', async (t) => {
+  const tested = exports();
+  const server = await nbd(t, tested, PATIENT);
+  const go = encodeNbdOption({ kind: 'go', name: '', wants: [] });
+  const request = encodeNbdRequest({ flags: 0, command: 0, cookie: 1n, offset: 0, length: 70_000 });
+  const stem = Buffer.concat([encodeNbdClientFlags(3), go, request]);
+  for (let length = 0; length <= stem.length; length += 1) {
+    const client = await dial(t, server.port);
+    client.socket.end(Buffer.concat([stem.subarray(0, length), noise(String(length), 300)]));
+    await client.rest();
+    client.socket.destroy();
+  }
+  await server.event('closed', ({ id }) => id === stem.length + 1);
+  await stillServes(t, server);
+});
+
+test('a session one octet at a time is a session', async (t) => {
+  const server = await nbd(t, exports(), PATIENT);
+  const client = await dial(t, server.port);
+  const read = encodeNbdRequest({ flags: 0, command: 0, cookie: 7n, offset: 3, length: 5 });
+  const write = encodeNbdRequest({ flags: 0, command: 1, cookie: 8n, offset: 0, length: 3 });
+  const stem = [
+    encodeNbdClientFlags(3),
+    encodeNbdOption({ kind: 'list' }),
+    encodeNbdOption({ kind: 'go', name: 'root', wants: [3] }),
+  ];
+  for (const octet of Buffer.concat([...stem, read, write, Buffer.from('abc'), read])) {
+    client.socket.write(Buffer.from([octet]));
+    // Each in a segment of its own.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await client.hear(18 + 28 + 20 + (20 + 12) + (20 + 14) + 20);
+  const reply = `67446698000000000000000000000007${DATA.subarray(3, 8).toString('hex')}`;
+  const refused = '67446698000000010000000000000008';
+  assert.equal((await client.hear(58)).toString('hex'), `${reply}${refused}${reply}`);
+});
+
+test('a handshake that takes too long ends, whether silent or an octet at a time', async (t) => {
+  const server = await nbd(t, exports(), { handshakeTimeoutMs: 60 });
+  const silent = await dial(t, server.port);
+  const slow = await dial(t, server.port);
+  await slow.greet();
+  const timer = setInterval(() => slow.socket.write(Buffer.from([0x49])), 25);
+  t.after(() => clearInterval(timer));
+  await Promise.all([silent.rest(), slow.rest()]);
+  const closed = await server.event('closed', ({ id }) => id === 1);
+  assert.equal(closed.ending, 'timeout');
+});
+
+test('a client that asks for lists and never listens is not listened to', async (t) => {
+  const many = Object.fromEntries(
+    Array.from({ length: 500 }, (_, index) => [`export ${index}`, { data: DATA }]),
+  );
+  const server = await nbd(t, memoryExports(many), { handshakeTimeoutMs: 400 });
+  const client = await dial(t, server.port);
+  client.socket.pause();
+  client.socket.write(encodeNbdClientFlags(3));
+  const list = encodeNbdOption({ kind: 'list' });
+  client.socket.write(Buffer.concat(Array.from({ length: 20_000 }, () => list)));
+  assert.equal((await server.event('closed')).ending, 'timeout');
+});
+
+test('a client that asks for reads and never listens is held, and dropped in the end', async (t) => {
+  const tested = exports();
+  const limits = { stallTimeoutMs: 200, maxConnectionOctets: MIB };
+  const server = await nbd(t, tested, limits);
+  for (const length of [4096, 300_000, 8 * MIB]) {
+    const client = await transmitting(t, server.port, { structured: true });
+    const { id } = await server.event(
+      'opened',
+      (event) => !server.events.some((each) => each.kind === 'closed' && each.id === event.id),
+    );
+    client.socket.pause();
+    const before = tested.octets;
+    const requests = Array.from({ length: 20_000 }, () => client.requestBytes({ length }));
+    client.socket.write(Buffer.concat(requests));
+    const closed = await server.event('closed', (event) => event.id === id);
+    assert.equal(closed.ending, 'stalled');
+    // What the kernel took, and what was held when it took no more.
+    assert.ok(
+      tested.octets - before <= closed.octets + 2 * MIB,
+      `${tested.octets - before} of ${closed.octets}`,
+    );
+    client.socket.destroy();
+  }
+  assert.equal(server.heldOctets, 0);
+  assert.equal(tested.opened, 0);
+  await stillServes(t, server);
+});
+
+test('clients that never listen cannot keep the memory of all', async (t) => {
+  const limits = { ...PATIENT, bufferOctets: 2 * MIB, maxConnectionOctets: MIB, pressureTimeoutMs: 50 };
+  let most = 0;
+  const before = (): void => {
+    most = Math.max(most, server.heldOctets);
+  };
+  const server = await nbd(t, memoryExports({ root: { data: DATA, before } }), limits);
+  for (let count = 0; count < 40; count += 1) {
+    const client = await transmitting(t, server.port);
+    client.socket.pause();
+    for (let index = 0; index < 10; index += 1) client.request({ length: 8 * MIB });
+  }
+  const good = await transmitting(t, server.port, { structured: true });
+  assert.ok((await good.read(0, 3 * MIB)).data.equals(DATA.subarray(0, 3 * MIB)));
+  assert.ok(most > MIB && most <= limits.bufferOctets, `${most} octets`);
+  assert.equal((await server.event('closed')).ending, 'stalled');
+});
+
+test('clients that leave in the middle of a reply leave nothing behind', async (t) => {
+  const tested = exports();
+  const server = await nbd(t, tested);
+  const before = (await readdir('/proc/self/fd')).length;
+  for (let count = 0; count < 20; count += 1) {
+    const client = await transmitting(t, server.port, { structured: count % 2 === 0 });
+    for (let index = 0; index < 5; index += 1) client.request({ length: 8 * MIB - count });
+    await client.hear(100_000);
+    if (count % 4 < 2) client.socket.resetAndDestroy();
+    else client.socket.destroy();
+    const { ending } = await server.event('closed', ({ id }) => id === count + 1);
+    assert.equal(ending, 'client-gone');
+  }
+  assert.equal(tested.opened, 0);
+  assert.equal(server.heldOctets, 0);
+  assert.ok((await readdir('/proc/self/fd')).length <= before);
+  await stillServes(t, server);
+});
+
+test('a client cannot leave its WRITE open for more than nothing', async (t) => {
+  const server = await nbd(t, exports());
+  const client = await transmitting(t, server.port);
+  client.request({ command: NBD_COMMAND.write, length: 32 * MIB });
+  client.socket.write(Buffer.alloc(MIB));
+  await stillServes(t, server);
+  assert.equal(server.heldOctets, 0);
+  client.socket.destroy();
+});
+
+test('thousands of idle connections hold no memory and no descriptor but their sockets', async (t) => {
+  const tested = exports();
+  const COUNT = 2000;
+  const server = await nbd(t, tested, { ...PATIENT, maxConnectionsPerAddress: COUNT + 1 });
+  const clients: Client[] = [];
+  const open = (await readdir('/proc/self/fd')).length;
+  const { arrayBuffers } = process.memoryUsage();
+  while (clients.length < COUNT) {
+    const more = Array.from({ length: 100 }, () => transmitting(t, server.port));
+    clients.push(...(await Promise.all(more)));
+  }
+  assert.equal(server.connections, COUNT);
+  assert.equal(server.heldOctets, 0);
+  // Both ends of every connection are in this process.
+  assert.ok((await readdir('/proc/self/fd')).length <= open + 2 * COUNT);
+  assert.ok(process.memoryUsage().arrayBuffers - arrayBuffers < COUNT * 4096);
+  await stillServes(t, server);
+  for (const client of clients) client.socket.destroy();
+});
+
+/** What a client is told that is one too many. */
+async function told(client: Client): Promise<string> {
+  await client.greet();
+  const [answer] = await client.ask({ kind: 'go', name: '', wants: [] });
+  assert.ok(answer?.kind === 'refused' && answer.type === NBD_REFUSED.policy, JSON.stringify(answer));
+  return answer.message;
+}
+
+test('connections beyond a bound are told so, and beyond another one not even that', async (t) => {
+  for (const [limits, reason] of [
+    [{ maxConnections: 2 }, /too many connections$/],
+    [{ maxConnectionsPerAddress: 2 }, /too many connections from one address$/],
+  ] as const) {
+    const server = await nbd(t, exports(), { ...limits, maxToldRefusals: 1 });
+    const kept = [await transmitting(t, server.port), await transmitting(t, server.port)];
+    const extra = await dial(t, server.port);
+    assert.match(await told(extra), reason);
+    assert.match((await server.event('rejected')).reason, reason);
+    const more = await dial(t, server.port);
+    assert.equal((await more.rest()).length, 0);
+    assert.equal((await kept[0]?.read(0, 10))?.error, 0);
+    assert.equal(server.connections, 2);
+    // EXPORT_NAME has no words for it.
+    extra.socket.write(encodeNbdOption({ kind: 'export-name', name: '' }));
+    assert.equal((await extra.rest()).length, 0);
+    kept[0]?.socket.destroy();
+    await server.event('closed', ({ id }) => id === 1);
+    assert.equal((await (await transmitting(t, server.port)).read(0, 10)).error, 0);
+  }
+});
