@@ -27,3 +27,15 @@ export function demandSameFile(path: string, before: FileIdentity, now: FileIden
     });
   }
 }
+
+/**
+ * True where nothing but the inode's own time changed: a link to the file was made, renamed or taken away, or its
+ * mode changed. A store links one object into many releases, so this happens to files that are being served. It
+ * would also be so for content that was changed with its times put back, so what was read must be looked at anew.
+ */
+export function onlyRelinked(before: FileIdentity, now: FileIdentity): boolean {
+  return (
+    before.ctimeNs !== now.ctimeNs &&
+    (['dev', 'ino', 'size', 'mtimeNs'] as const).every((key) => before[key] === now[key])
+  );
+}

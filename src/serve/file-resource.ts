@@ -1,7 +1,8 @@
 import type { FileHandle } from 'node:fs/promises';
-import { demandSameFile, type FileIdentity, identityOf } from '../release/file-identity.ts';
+import type { FileIdentity } from '../release/file-identity.ts';
 import { openRegular } from '../release/measure.ts';
 import { Refusal } from '../release/refusal.ts';
+import { Pin } from './pin.ts';
 import type { OpenResource, Resource } from './site.ts';
 
 /** What is known of a file that was verified. */
@@ -18,22 +19,23 @@ export interface PinnedFile {
 
 /** A verified file on disk: served from one descriptor that must still be the file that was verified. */
 export function fileResource(file: PinnedFile): Resource {
+  const pin = new Pin(file);
   return {
     size: file.size,
     sha256: file.sha256,
     name: file.name,
     immutable: true,
     async open() {
-      const { handle, identity } = await openRegular(file.path).catch((error) => {
+      const { handle } = await openRegular(file.path).catch((error) => {
         throw told(file, error);
       });
       try {
-        demandSameFile(file.name, file.identity, identity);
+        await pin.demand(handle);
       } catch (error) {
         await handle.close();
         throw error;
       }
-      return new OpenFile(handle, file);
+      return new OpenFile(handle, pin);
     },
   };
 }
@@ -50,11 +52,11 @@ function told(file: PinnedFile, error: unknown): unknown {
 
 class OpenFile implements OpenResource {
   readonly #handle: FileHandle;
-  readonly #file: PinnedFile;
+  readonly #pin: Pin;
 
-  constructor(handle: FileHandle, file: PinnedFile) {
+  constructor(handle: FileHandle, pin: Pin) {
     this.#handle = handle;
-    this.#file = file;
+    this.#pin = pin;
   }
 
   async read(buffer: Uint8Array, position: number): Promise<number> {
@@ -62,12 +64,8 @@ class OpenFile implements OpenResource {
     return bytesRead;
   }
 
-  async check(): Promise<void> {
-    demandSameFile(
-      this.#file.name,
-      this.#file.identity,
-      identityOf(await this.#handle.stat({ bigint: true })),
-    );
+  check(): Promise<void> {
+    return this.#pin.demand(this.#handle);
   }
 
   close(): Promise<void> {

@@ -1,6 +1,6 @@
 import { fstatSync, read } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { demandSameFile, identityOf } from '../release/file-identity.ts';
+import { demandSameFile, type FileIdentity, identityOf, onlyRelinked } from '../release/file-identity.ts';
 import { openRegular } from '../release/measure.ts';
 import { Refusal } from '../release/refusal.ts';
 import type { PinnedFile } from './file-resource.ts';
@@ -31,6 +31,7 @@ export class FileExport {
   readonly #onShut: ((refusal: Refusal) => void) | undefined;
   readonly #blocks: VerifiedBlocks | undefined;
   readonly #warm = new WarmReads();
+  #identity: FileIdentity;
   #opened: Promise<FileHandle> | undefined;
   #users = 0;
   #shut: Refusal | undefined;
@@ -39,6 +40,7 @@ export class FileExport {
     this.name = name;
     this.description = description;
     this.#file = file;
+    this.#identity = file.identity;
     this.#onShut = onShut;
     this.#blocks = verify && new VerifiedBlocks(file.name, file.size, verify);
   }
@@ -64,7 +66,7 @@ export class FileExport {
 
   async #openFile(): Promise<FileHandle> {
     if (this.#shut !== undefined) throw this.#shut;
-    const { name, path, identity: pinned } = this.#file;
+    const { name, path } = this.#file;
     const { handle, identity } = await openRegular(path).catch((error: unknown) => {
       if (!(error instanceof Refusal)) throw error;
       // "absent" would be a file that never was, and paths of this machine are none of a client's business.
@@ -72,12 +74,24 @@ export class FileExport {
       throw new Refusal('drifted', message, { path, found: error.code }, { cause: error });
     });
     try {
-      demandSameFile(name, pinned, identity);
+      this.#demandSame(identity, true);
       return handle;
     } catch (error) {
       await handle.close();
       throw this.#shutFor(error);
     }
+  }
+
+  /**
+   * A file of which nothing but the links may have changed goes on being served, and each block of it is looked at
+   * anew when it is read next. A hash tree has nothing to be held against but the root hash that its user holds.
+   */
+  #demandSame(now: FileIdentity, named: boolean): void {
+    if (named && onlyRelinked(this.#identity, now)) {
+      this.#identity = now;
+      this.#blocks?.forget();
+    }
+    demandSameFile(this.#file.name, this.#identity, now);
   }
 
   async #leave(): Promise<void> {
@@ -104,7 +118,8 @@ export class FileExport {
       try {
         // The inode of an open file is in memory: asking for it costs no more than handing the question to
         // another thread would, and one answer does for all replies of a write.
-        demandSameFile(name, this.#file.identity, identityOf(fstatSync(handle.fd, { bigint: true })));
+        const stat = fstatSync(handle.fd, { bigint: true });
+        this.#demandSame(identityOf(stat), stat.nlink > 0n);
       } catch (error) {
         throw this.#shutFor(error);
       }

@@ -33,6 +33,12 @@ export class VerifiedBlocks {
     this.#bits = new Uint8Array(Math.ceil(this.#left / 8));
   }
 
+  /** From now on every block is looked at once more. */
+  forget(): void {
+    this.#bits.fill(0);
+    this.#left = Math.ceil(this.#size / VERIFIED_BLOCK);
+  }
+
   /** Blocks that no one has read yet. */
   get left(): number {
     return this.#left;
