@@ -76,7 +76,7 @@ function readUri(text: string): string {
   const name = encodePkcs11Path(uri.path);
   const [extra] = uri.query.keys();
   if (extra === 'pin-value' || extra === 'pin-source') {
-    throw refuse(`(${name}) says ${extra}; put the PIN into a file of mode 0600 and name it with pin-file`);
+    throw refuse(`(${name}) says ${extra}; put the PIN into a file of mode 0600 and name it with pin_file`);
   }
   if (extra !== undefined) throw refuse(`(${name}) says ${extra}; name the token's library with module`);
   const unknown = [...uri.path.keys()].find((key) => !ENGINE_KNOWS.has(key));

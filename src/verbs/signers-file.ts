@@ -19,8 +19,8 @@ export type SigningKey = (typeof SIGNING_KEYS)[number];
 const KINDS = ['pkcs11', 'signd', 'command'] as const;
 /** What goes with each of them. */
 const COMPANIONS: Readonly<Record<(typeof KINDS)[number], readonly string[]>> = {
-  pkcs11: ['pin-file', 'module'],
-  signd: ['user', 'tls-ca', 'tls-cert', 'tls-key', 'framing'],
+  pkcs11: ['pin_file', 'module'],
+  signd: ['user', 'tls_ca', 'tls_cert', 'tls_key', 'framing'],
   command: [],
 };
 
@@ -40,13 +40,13 @@ const ADDRESS = z.string().transform((text, context) => {
 const TABLE = z
   .strictObject({
     pkcs11: z.string().optional(),
-    'pin-file': PATH.optional(),
+    pin_file: PATH.optional(),
     module: PATH.refine(isAbsolute, 'write an absolute path').optional(),
     signd: ADDRESS.optional(),
     user: z.string().refine(isSigndUser, 'write the name of a key, without "/", no "." in front').optional(),
-    'tls-ca': PATH.optional(),
-    'tls-cert': PATH.optional(),
-    'tls-key': PATH.optional(),
+    tls_ca: PATH.optional(),
+    tls_cert: PATH.optional(),
+    tls_key: PATH.optional(),
     framing: z.enum(['old', 'new']).optional(),
     command: z
       .tuple(
@@ -81,11 +81,11 @@ function misfit(table: Readonly<Record<string, unknown>>): string | undefined {
   if (kind === undefined || more.length > 0) return 'write one of pkcs11, signd and command';
   const other = Object.keys(table).find((key) => ![kind, 'timeout', ...COMPANIONS[kind]].includes(key));
   if (other !== undefined) return `${other} does not go with ${kind}`;
-  if (kind === 'pkcs11' && !has('pin-file')) return 'pkcs11 needs a pin-file';
+  if (kind === 'pkcs11' && !has('pin_file')) return 'pkcs11 needs a pin_file';
   if (kind === 'signd' && !has('user')) return 'signd needs a user';
-  if (has('tls-cert') !== has('tls-key')) return 'tls-cert and tls-key go together';
+  if (has('tls_cert') !== has('tls_key')) return 'tls_cert and tls_key go together';
   // Without it the connection is plain, and a certificate given would protect nothing.
-  if (has('tls-cert') && !has('tls-ca')) return 'tls-cert needs a tls-ca';
+  if (has('tls_cert') && !has('tls_ca')) return 'tls_cert needs a tls_ca';
   return undefined;
 }
 
@@ -123,7 +123,7 @@ async function kindOf(
   after: TimeLimit['after'],
 ): Promise<SignerKind> {
   const timeLimit: TimeLimit = { seconds: table.timeout ?? 60, ...(after && { after }) };
-  const { command, pkcs11: uri, 'pin-file': pin, module, signd: server, user, framing = 'new' } = table;
+  const { command, pkcs11: uri, pin_file: pin, module, signd: server, user, framing = 'new' } = table;
   if (command !== undefined) return { kind: 'command', key, argv: command, timeLimit };
   if (uri !== undefined && pin !== undefined) {
     const pinFile = resolve(folder, pin);
@@ -143,7 +143,7 @@ async function readTls(folder: string, table: Table): Promise<SigndTls | undefin
       throw new Refusal('absent', `${path} cannot be read: ${error.code}.`, { path });
     });
   };
-  const { 'tls-ca': ca, 'tls-cert': certificate, 'tls-key': key } = table;
+  const { tls_ca: ca, tls_cert: certificate, tls_key: key } = table;
   if (ca === undefined) return undefined;
   if (certificate === undefined || key === undefined) return { ca: await read(ca) };
   const keyPath = resolve(folder, key);

@@ -49,7 +49,7 @@ async function elsewhere(name: string, table: (key: string) => string): Promise<
 }
 
 const token = (key: string) =>
-  `pkcs11 = "pkcs11:token=site;object=${key}"\npin-file = "private/site.pin"\nmodule = "${SOFTHSM}"`;
+  `pkcs11 = "pkcs11:token=site;object=${key}"\npin_file = "private/site.pin"\nmodule = "${SOFTHSM}"`;
 const signd = (framing: string) => (key: string) =>
   `signd = "127.0.0.1:${server.port}"\nuser = "${key}@site"\nframing = "${framing}"`;
 

@@ -38,7 +38,7 @@ it('each kind of signer signs with the key that its table names', async () => {
   const folder = folderWith(`
     [ca]
     pkcs11 = "pkcs11:token=site;object=ca"
-    pin-file = "ca.pin"
+    pin_file = "ca.pin"
     module = "${SOFTHSM}"
     timeout = 5
 
@@ -48,13 +48,13 @@ it('each kind of signer signs with the key that its table names', async () => {
     [openpgp]
     signd = "localhost:${server.port}"
     user = "rsa@obs"
-    tls-ca = "tls-ca.crt"
-    tls-cert = "client.crt"
-    tls-key = "client.key"
+    tls_ca = "tls_ca.crt"
+    tls_cert = "client.crt"
+    tls_key = "client.key"
     framing = "old"
   `);
   writeFileSync(join(folder, 'ca.pin'), PIN, { mode: 0o600 });
-  writeFileSync(join(folder, 'tls-ca.crt'), tls.ca);
+  writeFileSync(join(folder, 'tls_ca.crt'), tls.ca);
   writeFileSync(join(folder, 'client.crt'), tls.client.cert);
   writeFileSync(join(folder, 'client.key'), tls.client.key, { mode: 0o600 });
   const asked: number[] = [];
@@ -116,13 +116,13 @@ const bad: readonly [string, RegExp][] = [
   ['[boot]\ncommand = ["a"]\ntimeout = 0', /boot\.timeout/],
   ['[boot]\ncommand = ["a"]\ntimeout = 3601', /boot\.timeout/],
   ['[boot]\ncommand = ["a"]\ntimeout = "5"', /boot\.timeout/],
-  ['[boot]\npkcs11 = "pkcs11:token=a;object=b"', /pkcs11 needs a pin-file/],
+  ['[boot]\npkcs11 = "pkcs11:token=a;object=b"', /pkcs11 needs a pin_file/],
   [
-    '[boot]\npkcs11 = "pkcs11:token=a;object=b"\npin-file = "p"\nmodule = "m.so"',
+    '[boot]\npkcs11 = "pkcs11:token=a;object=b"\npin_file = "p"\nmodule = "m.so"',
     /module: write an absolute path/,
   ],
-  ['[boot]\npkcs11 = "pkcs11:token=a;object=b?pin-value=1234"\npin-file = "p"', /says pin-value/],
-  ['[boot]\npkcs11 = "pkcs11:object=b"\npin-file = "p"', /does not say which token/],
+  ['[boot]\npkcs11 = "pkcs11:token=a;object=b?pin-value=1234"\npin_file = "p"', /says pin-value/],
+  ['[boot]\npkcs11 = "pkcs11:object=b"\npin_file = "p"', /does not say which token/],
   ['[boot]\nsignd = "a"', /signd needs a user/],
   ['[boot]\nsignd = "a"\nuser = "../k"', /boot\.user: write the name of a key/],
   ['[boot]\nsignd = "a:0"\nuser = "k"', /write HOST:PORT/],
@@ -130,8 +130,8 @@ const bad: readonly [string, RegExp][] = [
   ['[boot]\nsignd = "http://a"\nuser = "k"', /write HOST:PORT/],
   ['[boot]\nsignd = "::1"\nuser = "k"', /write HOST:PORT/],
   ['[boot]\nsignd = "a"\nuser = "k"\nframing = "other"', /boot\.framing/],
-  ['[boot]\nsignd = "a"\nuser = "k"\ntls-ca = "c"\ntls-cert = "c"', /go together/],
-  ['[boot]\nsignd = "a"\nuser = "k"\ntls-cert = "c"\ntls-key = "c"', /tls-cert needs a tls-ca/],
+  ['[boot]\nsignd = "a"\nuser = "k"\ntls_ca = "c"\ntls_cert = "c"', /go together/],
+  ['[boot]\nsignd = "a"\nuser = "k"\ntls_cert = "c"\ntls_key = "c"', /tls_cert needs a tls_ca/],
   ['[boot', /signers\.toml: /],
 ];
 for (const [text, fact] of bad) {
@@ -168,7 +168,7 @@ it('a file that others may only read is taken', async () => {
 });
 
 it('a TLS key that others may read is refused, and a file that is missing is named', async () => {
-  const text = '[boot]\nsignd = "a"\nuser = "k"\ntls-ca = "c"\ntls-cert = "c"\ntls-key = "k"\n';
+  const text = '[boot]\nsignd = "a"\nuser = "k"\ntls_ca = "c"\ntls_cert = "c"\ntls_key = "k"\n';
   const folder = folderWith(text);
   await assert.rejects(readSigners(folder, publicKeys), refused('absent', /\/[ck] cannot be read: ENOENT/));
   writeFileSync(join(folder, 'c'), tls.ca);
