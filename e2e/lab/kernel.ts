@@ -39,10 +39,9 @@ export async function labKernel(): Promise<LabKernel> {
   };
 }
 
-async function makeKernel(folder: string): Promise<void> {
+/** Debian's kernel package, unpacked in `work/root` and indexed by depmod. */
+export async function downloadKernel(work: string): Promise<{ root: string; version: string }> {
   const packageName = await kernelPackage();
-  const work = join(folder, 'work');
-  await mkdir(work);
   const first = await execute('apt-get', ['download', packageName], { cwd: work });
   if (first.status !== 0) {
     // Package lists older than the mirror name files that are gone.
@@ -56,6 +55,13 @@ async function makeKernel(folder: string): Promise<void> {
 
   const version = packageName.replace('linux-image-', '');
   await run('depmod', ['-b', root, version]);
+  return { root, version };
+}
+
+async function makeKernel(folder: string): Promise<void> {
+  const work = join(folder, 'work');
+  await mkdir(work);
+  const { root, version } = await downloadKernel(work);
   await copyFile(join(root, 'boot', `vmlinuz-${version}`), join(folder, 'vmlinuz'));
   await mkdir(join(folder, 'modules'));
   const order: string[] = [];

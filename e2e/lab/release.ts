@@ -24,7 +24,7 @@ export interface LabReleaseOptions {
   /** `2026.11.01` by default. */
   readonly version?: string;
   /** Changes the tree before it is sealed. */
-  readonly prepare?: (tree: string) => Promise<void>;
+  readonly prepare?: (tree: string, keys: string) => Promise<void>;
 }
 
 export const KERNEL = 'arch/boot/x86_64/vmlinuz-linux';
@@ -61,7 +61,7 @@ export async function labRelease(options: LabReleaseOptions = {}): Promise<LabRe
       },
     }),
   );
-  await options.prepare?.(tree);
+  await options.prepare?.(tree, keys);
   const { manifest } = await seal({
     tree,
     keys,

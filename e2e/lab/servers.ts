@@ -53,7 +53,7 @@ export async function copySite(release: LabRelease, folder: string): Promise<voi
   }
 }
 
-function running(child: ChildProcess): RunningServer {
+export function running(child: ChildProcess, signal: NodeJS.Signals = 'SIGTERM'): RunningServer {
   // What nobody reads must not fill the pipe and stop the server.
   child.stdout?.resume();
   child.stderr?.resume();
@@ -62,7 +62,7 @@ function running(child: ChildProcess): RunningServer {
     async stop() {
       if (child.exitCode !== null || child.signalCode !== null) return;
       const gone = new Promise((resolve) => child.once('exit', resolve));
-      child.kill('SIGTERM');
+      child.kill(signal);
       await gone;
     },
   };
