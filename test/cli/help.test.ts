@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { run } from './command.ts';
+import { runHere } from './here.ts';
 
 /** The commands that a help lists, without the one that is commander's own. */
 function listed(help: string): string[] {
@@ -14,13 +15,13 @@ function listed(help: string): string[] {
 /** Checks a command's help, and those of the commands below it. */
 async function assertHelp(words: readonly string[]): Promise<string[]> {
   const command = words.join(' ');
-  const { code, out, err } = await run([...words, '--help']);
+  const { code, out, err } = await runHere([...words, '--help']);
   assert.deepEqual([code, err], [0, ''], command);
   const [help = '', example = ''] = out.split('\nExample:\n');
   assert.match(example.trim(), new RegExp(`^bootseal ${command}( |$)`), command);
   // The example of a group of commands is one of theirs.
   const inner = listed(help).find((name) => example.trim().startsWith(`bootseal ${command} ${name}`));
-  const meant = inner === undefined ? help : (await run([...words, inner, '--help'])).out;
+  const meant = inner === undefined ? help : (await runHere([...words, inner, '--help'])).out;
   for (const [flag] of example.matchAll(/--[a-z-]+/g))
     assert.match(meant, new RegExp(`${flag}[ ,]`), `${command}: the example uses ${flag}`);
   for (const flag of ['--json', '--quiet']) assert.match(help, new RegExp(flag), command);

@@ -34,7 +34,7 @@ describe('inspect', () => {
       /^serial +2026110100$/m,
       /^command line +archisobasedir=arch checksum=y verify=y cms_verify=y$/m,
       /^free words +ip dhcp, BOOTIF mac, archiso_http_srv url$/m,
-      /^kernel +2097152 +[0-9a-f]{64} +arch\/boot\/x86_64\/vmlinuz-linux$/m,
+      /^kernel +262144 +[0-9a-f]{64} +arch\/boot\/x86_64\/vmlinuz-linux$/m,
       /^root hash +salt +data blocks +path\n[0-9a-f]{64} +- /m,
       /^fs-verity digest +path\n[0-9a-f]{64} /m,
       /^boot\.ipxe\.sig +CMS +boot\.lab +sha256 +RSA 2048 +– +certificate valid \S+Z to \S+Z$/m,

@@ -9,6 +9,7 @@ import { temporaryFolder } from '../fixtures/folder.ts';
 import { userId } from '../fixtures/openpgp.ts';
 import { BORN, certificate, certify, MAINS, SELF, SUBJECT, THREE_MAINS } from '../trust/web-fixtures.ts';
 import { run } from './command.ts';
+import { runHere } from './here.ts';
 
 const folder = await temporaryFolder();
 const AT = ['--at', '2026-11-01'];
@@ -67,13 +68,15 @@ describe('keyring build', () => {
 
   it('makes what it would make of its own work, byte for byte', async () => {
     const cwd = await web(VOUCHED);
-    await run(['keyring', 'build', 'site.gpg', '--out', 'one', ...AT], { cwd });
-    const { code } = await run(['keyring', 'build', 'one', '--out', 'two', '--name', 'site', ...AT], { cwd });
+    await runHere(['keyring', 'build', 'site.gpg', '--out', 'one', ...AT], { cwd });
+    const { code } = await runHere(['keyring', 'build', 'one', '--out', 'two', '--name', 'site', ...AT], {
+      cwd,
+    });
     assert.equal(code, 0);
     for (const name of ['site.gpg', 'site-trusted', 'site-revoked']) {
       assert.deepEqual(await readFile(join(cwd, 'two', name)), await readFile(join(cwd, 'one', name)), name);
     }
-    const checked = await run(['keyring', 'check', 'two/site.gpg', ...AT], { cwd });
+    const checked = await runHere(['keyring', 'check', 'two/site.gpg', ...AT], { cwd });
     assert.equal(checked.code, 0);
     assert.match(checked.out, /^KEPT: 4 kept, 0 dropped\.$/m);
   });
@@ -81,7 +84,7 @@ describe('keyring build', () => {
   it('succeeds where some are dropped, and names each with its reason', async () => {
     const cwd = await web(UNVOUCHED);
     const words = ['keyring', 'build', 'site.gpg', '--out', 'out', ...AT];
-    const { code, out } = await run([...words, '--json'], { cwd });
+    const { code, out } = await runHere([...words, '--json'], { cwd });
     assert.equal(code, 0);
     const { dropped, counts } = JSON.parse(out);
     assert.deepEqual(counts, { kept: 3, dropped: { 'below-threshold': 1 } });
@@ -94,7 +97,7 @@ describe('keyring build', () => {
         detail: '1 of 3 trusted keys certify a user id of it.',
       },
     ]);
-    const more = await run(['keyring', 'build', 'site.gpg', '--out', 'more', '--marginals', '1', ...AT], {
+    const more = await runHere(['keyring', 'build', 'site.gpg', '--out', 'more', '--marginals', '1', ...AT], {
       cwd,
     });
     assert.match(more.out, /^KEPT: 4 kept, 0 dropped; /m);
@@ -112,7 +115,9 @@ describe('keyring build', () => {
   it('replaces nothing', async () => {
     const cwd = await web(VOUCHED);
     await writeFile(join(cwd, 'out'), 'mine');
-    const { code, out, err } = await run(['keyring', 'build', 'site.gpg', '--out', 'out', ...AT], { cwd });
+    const { code, out, err } = await runHere(['keyring', 'build', 'site.gpg', '--out', 'out', ...AT], {
+      cwd,
+    });
     assert.deepEqual([code, out], [1, '']);
     assert.match(err, /refused \[unsafe-path\] out exists already/);
     assert.equal(await readFile(join(cwd, 'out'), 'utf8'), 'mine');
@@ -123,7 +128,7 @@ describe('keyring build', () => {
     const cwd = await web(VOUCHED);
     const place = 'arch:rolling/image/installation-medium';
     const words = ['keyring', 'build', 'site.gpg', '--out', 'out', '--name', 'lab', '--voa', place, ...AT];
-    assert.equal((await run(words, { cwd })).code, 0);
+    assert.equal((await runHere(words, { cwd })).code, 0);
     assert.equal((await readdir(join(cwd, 'out/voa', place, 'openpgp'))).length, 4);
     assert.ok((await readdir(join(cwd, 'out'))).includes('lab.gpg'));
   });
@@ -141,7 +146,7 @@ describe('keyring check', () => {
 
   it('says that each stands for itself where there is no list', async () => {
     const cwd = await place({ 'one.gpg': UNVOUCHED });
-    const { code, out, err } = await run(['keyring', 'check', 'one.gpg', ...AT], { cwd });
+    const { code, out, err } = await runHere(['keyring', 'check', 'one.gpg', ...AT], { cwd });
     assert.equal(code, 0);
     assert.match(err, /^one\.gpg: no list of trusted keys beside it, so each sound certificate is kept$/m);
     assert.match(out, /kept +given$/m);
@@ -149,7 +154,7 @@ describe('keyring check', () => {
 
   it('names trusted keys that are nowhere, and files that it passed over', async () => {
     const cwd = await place({ 'site.gpg': THREE_MAINS[0] ?? '', 'site-trusted': TRUSTED, README: 'hello' });
-    const { err } = await run(['keyring', 'check', '.', ...AT], { cwd });
+    const { err } = await runHere(['keyring', 'check', '.', ...AT], { cwd });
     assert.match(err, new RegExp(`^${MAINS[1].key.fingerprint}: trusted, and in no source$`, 'm'));
     assert.match(err, /^README: passed over, no keyring by its name$/m);
   });
@@ -158,7 +163,7 @@ describe('keyring check', () => {
     const weak = MAINS.map((main) => certify(main, { hash: 'sha1' }));
     const cwd = await web(certificate(SUBJECT, userId(SUBJECT, SELF), ...weak));
     const verdict = async (...words: readonly string[]) =>
-      (await run(['keyring', 'check', 'site.gpg', ...words], { cwd })).code;
+      (await runHere(['keyring', 'check', 'site.gpg', ...words], { cwd })).code;
     assert.equal(await verdict('--at', '2012-06-01'), 0);
     assert.equal(await verdict('--at', '2022-06-01'), 1);
     assert.equal(await verdict('--at', '2022-06-01', '--policy', 'sequoia'), 0);
@@ -177,7 +182,9 @@ describe('keyring check', () => {
   ];
   for (const [what, files, source, certificates] of wrapped) {
     it(`reads ${what}`, async () => {
-      const { out } = await run(['keyring', 'check', source, '--json', ...AT], { cwd: await place(files) });
+      const { out } = await runHere(['keyring', 'check', source, '--json', ...AT], {
+        cwd: await place(files),
+      });
       assert.equal(JSON.parse(out).counts.kept, certificates);
     });
   }
@@ -185,7 +192,7 @@ describe('keyring check', () => {
   it('shows one table that nobody’s name can break', async () => {
     const name = '\u001b[31mRed\u001b[0m\nkept kept kept\u0007';
     const cwd = await place({ 'a.gpg': certificate(SUBJECT, userId(SUBJECT, SELF, name)) });
-    const { out } = await run(['keyring', 'check', 'a.gpg', ...AT], { cwd });
+    const { out } = await runHere(['keyring', 'check', 'a.gpg', ...AT], { cwd });
     assert.doesNotMatch(out, /[\u0000-\u0009\u000b-\u001f\u007f]/);
     assert.equal(out.trimEnd().split('\n').length, 4);
   });
@@ -213,7 +220,7 @@ describe('a keyring that cannot be judged', () => {
     it(`is refused by name where it ${what}`, async () => {
       const cwd = await place({ 'a.gpg': bytes });
       const words = ['keyring', 'build', 'a.gpg', '--out', 'out', ...AT];
-      const { code, out, err } = await run(words, { cwd });
+      const { code, out, err } = await runHere(words, { cwd });
       assert.deepEqual([code, out], [1, '']);
       assert.match(err, says);
       assert.deepEqual(await readdir(cwd), ['a.gpg']);
@@ -222,7 +229,7 @@ describe('a keyring that cannot be judged', () => {
 
   it('is refused where its list of trusted keys cannot be read, not taken for one without a list', async () => {
     const cwd = await place({ 'a.gpg': VOUCHED, 'a-trusted': 'everybody\n' });
-    const { code, err } = await run(['keyring', 'check', 'a.gpg', ...AT], { cwd });
+    const { code, err } = await runHere(['keyring', 'check', 'a.gpg', ...AT], { cwd });
     assert.equal(code, 1);
     assert.match(err, /\[malformed\] a-trusted is malformed: .*line 1 is no entry/);
   });
@@ -264,7 +271,7 @@ describe('a keyring that cannot be judged', () => {
   ];
   for (const [what, words, says] of usage) {
     it(`is a matter of usage: ${what}`, async () => {
-      const { code, out, err } = await run(['keyring', ...words], { cwd: folder });
+      const { code, out, err } = await runHere(['keyring', ...words], { cwd: folder });
       assert.deepEqual([code, out], [2, '']);
       assert.match(err, says);
     });
@@ -273,7 +280,7 @@ describe('a keyring that cannot be judged', () => {
   it('has no certificate that was not born yet', async () => {
     const cwd = await place({ 'a.gpg': VOUCHED });
     const before = `@${BORN / 1000 - 1}`;
-    const { code, out } = await run(['keyring', 'check', 'a.gpg', '--at', before], { cwd });
+    const { code, out } = await runHere(['keyring', 'check', 'a.gpg', '--at', before], { cwd });
     assert.equal(code, 1);
     assert.match(out, /not-yet-valid +It begins on 2010-01-01\.$/m);
   });

@@ -8,12 +8,12 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
-import { ROOTFS } from '../fixtures/release.ts';
+import { ROOTFS, wholeSampleTree } from '../fixtures/release.ts';
 import { ask } from '../serve/harness.ts';
 import { type Running, run, serving } from './command.ts';
 import { cliSite } from './site.ts';
 
-const site = await cliSite();
+const site = await cliSite(wholeSampleTree);
 const WORDS = ['serve', '--tree', site.tree, '--http-port', '0', '--tftp-port', '0', '--nbd-port', '0'];
 const curl = promisify(execFile);
 

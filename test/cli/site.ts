@@ -12,11 +12,11 @@ export interface CliSite {
 }
 
 /** Keys and a sealed sample in a folder of this test file's own. */
-export async function cliSite(): Promise<CliSite> {
+export async function cliSite(sample = sampleTree): Promise<CliSite> {
   const folder = await temporaryFolder();
   const now = Date.now();
   const keys = await makeKeys(join(folder, 'keys'), { now });
-  const tree = await sampleTree(join(folder, 'tree'), keys);
+  const tree = await sample(join(folder, 'tree'), keys);
   await sealFixture(tree, keys, { now });
   return { folder, keys, anchors: join(keys, 'anchors'), tree };
 }

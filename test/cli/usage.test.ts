@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { run, type Said } from './command.ts';
+import { runHere } from './here.ts';
 import { cliSite } from './site.ts';
 
 /** What is wrong with a call, the words, the exit status, and what the sentence must say. */
@@ -83,7 +84,7 @@ describe('a call that cannot be meant', () => {
     it(`is one sentence, and one object with --json: ${what}`, async () => {
       const [said, json] = await Promise.all([
         run(words, { cwd: site.folder }),
-        run([...words, '--json'], { cwd: site.folder }),
+        runHere([...words, '--json'], { cwd: site.folder }),
       ]);
       assertSentence(said, says);
       assert.deepEqual([said.code, said.out], [code, '']);

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { KERNEL, ROOTFS } from '../fixtures/release.ts';
+import { KERNEL, ROOTFS, wholeSampleTree } from '../fixtures/release.ts';
 import { run, serving } from './command.ts';
+import { runHere } from './here.ts';
 import { cliSite } from './site.ts';
 
-const site = await cliSite();
+const site = await cliSite(wholeSampleTree);
 
 /** A copy of the sealed tree with one octet of one file changed. */
 async function flipped(name: string, path: string): Promise<string> {
@@ -61,10 +62,10 @@ describe('verify', () => {
   });
 
   it('says one object with --json, refused or not', async () => {
-    const good = JSON.parse((await run(['verify', site.tree, '--anchors', site.keys, '--json'])).out);
+    const good = JSON.parse((await runHere(['verify', site.tree, '--anchors', site.keys, '--json'])).out);
     assert.deepEqual([good.verified, good.release, good.refusal], [true, 'arch/2026.11.01', undefined]);
     const tree = await flipped('flipped-root', ROOTFS);
-    const { code, out, err } = await run(['verify', tree, '--anchors', site.keys, '--json']);
+    const { code, out, err } = await runHere(['verify', tree, '--anchors', site.keys, '--json']);
     const bad = JSON.parse(out);
     assert.deepEqual([code, bad.verified, bad.refusal.code], [1, false, 'bad-signature']);
     assert.match(err, /^REFUSED: [^\n]*\n$/);
@@ -96,9 +97,16 @@ describe('verify', () => {
   });
 
   it('judges as of the time it is given', async () => {
-    const early = await run(['verify', site.tree, '--anchors', site.keys, '--at', '2020-01-01']);
+    const early = await runHere(['verify', site.tree, '--anchors', site.keys, '--at', '2020-01-01']);
     assert.match(early.out, /\nREFUSED: [^\n]*2020-01-01[^\n]*\[not-yet-valid\]\n$/);
-    const later = await run(['verify', site.tree, '--anchors', site.keys, '--at', '2050-01-01T00:00:00Z']);
+    const later = await runHere([
+      'verify',
+      site.tree,
+      '--anchors',
+      site.keys,
+      '--at',
+      '2050-01-01T00:00:00Z',
+    ]);
     assert.match(later.out, /\nREFUSED: [^\n]*\[(expired|stale)\]\n$/);
     assert.deepEqual([early.code, later.code], [1, 1]);
   });
@@ -107,7 +115,7 @@ describe('verify', () => {
     const anchors = join(site.folder, 'few');
     await cp(site.anchors, anchors, { recursive: true });
     await rm(join(anchors, 'codesign.crt'));
-    const { code, err } = await run(['verify', site.tree, '--anchors', anchors]);
+    const { code, err } = await runHere(['verify', site.tree, '--anchors', anchors]);
     assert.equal(code, 1);
     assert.match(err, /^refused \[absent\] [^\n]*codesign\.crt[^\n]*\n$/);
   });
@@ -194,7 +202,7 @@ describe('boot', () => {
 
 describe('loaders', () => {
   it('says what is installed and what it can verify', async () => {
-    const { code, out } = await run(['loaders']);
+    const { code, out } = await runHere(['loaders']);
     assert.equal(code, 0);
     assertAligned(
       out
@@ -202,14 +210,14 @@ describe('loaders', () => {
         .split('\n')
         .map((line) => line.slice(0, out.indexOf('verifies') + 4)),
     );
-    const { loaders } = JSON.parse((await run(['loaders', '--json'])).out);
+    const { loaders } = JSON.parse((await runHere(['loaders', '--json'])).out);
     assert.ok(Array.isArray(loaders));
     for (const { path } of loaders as { path: string }[]) assert.match(out, new RegExp(`  ${path} `));
   });
 
   it('prints the script of a site’s own iPXE, and with --json that script in one object', async () => {
     const words = ['loaders', 'embedded', '--anchors', site.anchors, '--url', 'http://10.0.0.1:8080'];
-    const { code, out, err } = await run(words);
+    const { code, out, err } = await runHere(words);
     assert.deepEqual([code, err], [0, '']);
     assert.match(out, /^#!ipxe\n/);
     assert.match(out, /^imgverify --signer boot\.lab boot\.ipxe bootseal\.seal \|\| goto refuse$/m);
@@ -217,7 +225,7 @@ describe('loaders', () => {
       [...words, '--json'],
       ['loaders', '--json', ...words.slice(1)],
     ]) {
-      const { script } = JSON.parse((await run(flags)).out);
+      const { script } = JSON.parse((await runHere(flags)).out);
       assert.equal(`${script.trimEnd()}\n`, out);
     }
   });

@@ -11,14 +11,14 @@ import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { KERNEL, sealFixture } from '../fixtures/release.ts';
 import { changed, look, sealNames, stockToolTakes } from './judges.ts';
-import { ARTIFACTS, smallTree } from './trees.ts';
+import { ARTIFACTS, MANY_OCTETS, smallTree } from './trees.ts';
 
 const CHILD = fileURLToPath(new URL('seal-child.js', import.meta.url));
 const SEALS = sealNames(ARTIFACTS);
 const RECORDS = ['boot.ipxe', 'grub.cfg', 'release.manifest'];
 const folder = await temporaryFolder();
 const keys = await makeKeys(join(folder, 'keys'));
-const fresh = await smallTree(join(folder, 'fresh'));
+const fresh = await smallTree(join(folder, 'fresh'), 'one', '2026.11.01', MANY_OCTETS);
 
 function sealIn(tree: string, stop?: number) {
   const args = [CHILD, tree, keys, String(NOW), ...(stop === undefined ? [] : [String(stop)])];

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { cp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cpSync } from 'node:fs';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { readKeyFolder } from '../../src/signing/key-folder.ts';
@@ -42,7 +43,7 @@ type Script = keyof typeof SEALERS;
 /** What the tree's verdict says of a script that was changed and sealed again. */
 async function judge(script: Script, change: (text: string, word: string) => string): Promise<string> {
   const tree = join(folder, 'changed');
-  await cp(good, tree, { recursive: true });
+  cpSync(good, tree, { recursive: true });
   const path = join(tree, script);
   const text = await readFile(path, 'latin1');
   const [word = ''] = /bootseal\.manifest=[0-9a-f]{64}/.exec(text) ?? [];

@@ -1,3 +1,5 @@
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Rotated, RotateOptions } from '../../src/signing/rotate.ts';
@@ -7,7 +9,6 @@ import { serve } from '../../src/verbs/serve.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { sampleTree, sealFixture } from '../fixtures/release.ts';
-import { openssl } from '../signing/judges.ts';
 
 export const DAY = 86_400_000;
 /** When the keys are replaced. */
@@ -55,9 +56,7 @@ export async function copyOf(tree: Promise<string>): Promise<string> {
 export const anchors = (keys: string, name: string): string => join(keys, 'anchors', name);
 export const after = (keys: string, name: string): string => join(keys, 'anchors-after', name);
 export const fingerprint = (path: string): string =>
-  openssl('x509', '-in', path, '-noout', '-fingerprint', '-sha256')
-    .stdout.replace(/^.*=|[:\s]/g, '')
-    .toLowerCase();
+  new X509Certificate(readFileSync(path)).fingerprint256.replaceAll(':', '').toLowerCase();
 export const idOf = (keys: string): string => fingerprint(anchors(keys, 'ca.crt')).slice(0, 16);
 /** archiso's own flags. */
 export const early = (certificates: string, ca: string): string[] => [

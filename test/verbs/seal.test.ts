@@ -10,12 +10,12 @@ import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { INITRD, KERNEL, ROOTFS, sampleTree, sealFixture, writeTree } from '../fixtures/release.ts';
 import { asNobody } from '../release/nobody.ts';
 import { changed, look, run } from '../signing/judges.ts';
-import { ARTIFACTS, smallTree } from '../signing/trees.ts';
+import { ARTIFACTS, MANY_OCTETS, smallTree } from '../signing/trees.ts';
 
 const DAY = 86_400_000;
 const folder = await temporaryFolder();
 const keys = await makeKeys(join(folder, 'keys'));
-const bare = await smallTree(join(folder, 'bare'));
+const bare = await smallTree(join(folder, 'bare'), 'one', '2026.11.01', MANY_OCTETS);
 const plain = await writeTree(join(folder, 'plain'), {
   vmlinuz: 'kernel',
   'initrd.img': 'initrd',
