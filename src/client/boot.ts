@@ -6,8 +6,9 @@ import type { Anchors } from '../trust/anchors.ts';
 import { cmsCheck, imgverifyRules } from '../trust/cms-check.ts';
 import type { Policy } from '../trust/policy.ts';
 import { type Finding, verify } from '../trust/verify.ts';
-import { type EarlyEvent, type EarlyVerdict, runArchiso } from './early/archiso.ts';
+import type { EarlyEvent, EarlyVerdict } from './early/contract.ts';
 import { EarlyKeys } from './early/keys.ts';
+import { runEarly } from './early/run.ts';
 import type { VerityReport } from './early/verity.ts';
 import { readInitramfs } from './initramfs.ts';
 import type { BootImage, IpxeAnswers, IpxeEvent, IpxeMachine, IpxeRun } from './ipxe/contract.ts';
@@ -26,7 +27,7 @@ export interface BootOptions {
   /** The machine's clock, milliseconds since 1970. */
   readonly now: number;
   readonly answers?: IpxeAnswers;
-  /** How early userspace gets at the root image. Default `ram`: all of it is downloaded. */
+  /** How early userspace gets at the root image, where no overlay decides it. Default `ram`: all of it is downloaded. */
   readonly mode?: RootMode;
   /** Takes sample kernels that are no real ones. */
   readonly anyKernel?: boolean;
@@ -119,32 +120,36 @@ export async function bootMachine(options: BootOptions): Promise<BootVerdict> {
       ipxe,
     };
   }
-  const early = await runEarly(outcome.initrds, outcome.cmdline, options);
+  const started = await early(outcome.initrds, outcome.cmdline, options);
   const rows = loaderRows(ipxe, evidence, loader);
-  const root: BootRow = { artifact: early.path || 'root image', role: 'rootfs', findings: early.findings };
+  const root: BootRow = {
+    artifact: started.path || 'root image',
+    role: 'rootfs',
+    findings: started.findings,
+  };
   const loaded = [outcome.kernel, ...outcome.initrds];
   return {
     loader,
-    mode,
+    mode: started.mode,
     rows: [...rows, root],
-    refusal: early.refusal,
+    refusal: started.refusal,
     verified:
-      early.verified !== undefined && loader === 'verifying' && loaded.every((image) => image.verified),
-    bound: early.findings.some(({ check, verified }) => check === 'manifest' && verified),
-    manifest: early.manifest,
+      started.verified !== undefined && loader === 'verifying' && loaded.every((image) => image.verified),
+    bound: started.findings.some(({ check, verified }) => check === 'manifest' && verified),
+    manifest: started.manifest,
     cmdline: outcome.cmdline,
-    ...(early.verity ? { verity: early.verity } : {}),
+    ...(started.verity ? { verity: started.verity } : {}),
     ipxe,
   };
 }
 
-async function runEarly(
+async function early(
   initrds: readonly BootImage[],
   cmdline: string,
   options: BootOptions,
 ): Promise<EarlyVerdict> {
   try {
-    return await runArchiso({
+    return await runEarly({
       initramfs: await readInitramfs(
         initrds.map(({ bytes }) => bytes),
         { keep: EarlyKeys.keep, names: initrds.map(({ name }) => name) },
@@ -159,7 +164,7 @@ async function runEarly(
     });
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    return { path: '', findings: [], verified: undefined, refusal: error };
+    return { mode: options.mode ?? 'ram', path: '', findings: [], verified: undefined, refusal: error };
   }
 }
 

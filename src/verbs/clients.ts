@@ -1,7 +1,9 @@
 import { compileEmbedded } from '../boot/compile.ts';
 import { type BootEvent, type BootVerdict, bootMachine } from '../client/boot.ts';
-import { type EarlyVerdict, runArchiso } from '../client/early/archiso.ts';
+import { runArchiso } from '../client/early/archiso.ts';
+import type { EarlyVerdict } from '../client/early/contract.ts';
 import { EarlyKeys } from '../client/early/keys.ts';
+import { startsOverlay } from '../client/early/parameters.ts';
 import { readInitramfs } from '../client/initramfs.ts';
 import type { InitramfsTree } from '../client/initramfs-tree.ts';
 import type { Transport } from '../client/transport.ts';
@@ -56,6 +58,10 @@ const ARCHISO_WARNINGS = [
   'takes any certificate of the CA for CMS (-purpose any)',
   'opens a shell where a check fails, and mounts the image when that shell ends',
   'asks for no check that the command line does not ask for, and nothing holds the command line to anything',
+] as const;
+
+const OVERLAY_INSTEAD = [
+  'has nothing to say: this release starts the init of its overlay, which "manifest" is',
 ] as const;
 
 /** Runs each client once. What one learns another may use, so they share one emulated boot per firmware. */
@@ -188,12 +194,14 @@ export async function bootedInitramfs(verdict: BootVerdict): Promise<InitramfsTr
 
 async function runArchisoAsItIs(offer: Offer, boot: Boot): Promise<readonly string[]> {
   const { transport, policy, now, handover } = offer;
+  const cmdline = handover?.cmdline ?? (await boot.verdict()).cmdline ?? '';
+  if (startsOverlay(cmdline)) return OVERLAY_INSTEAD;
   const initramfs = handover
     ? await fetchInitramfs(transport, handover.initrds)
     : await bootedInitramfs(await boot.verdict());
   const verdict: EarlyVerdict = await runArchiso({
     initramfs,
-    cmdline: handover?.cmdline ?? (await boot.verdict()).cmdline ?? '',
+    cmdline,
     arch: 'x86_64',
     transport,
     policy,

@@ -56,7 +56,7 @@ export async function demandGrubBound(offer: Offer): Promise<void> {
     cmdline: boot.cmdline,
     arch: 'x86_64',
     floor: readPolicyFloor(initramfs),
-    keys: new EarlyKeys(initramfs),
+    keys: EarlyKeys.of(initramfs, boot.cmdline),
     policy,
     now,
     fetch: (name, limit) => collect(transport, server + name, name, limit),

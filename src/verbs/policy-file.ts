@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { REQUIRED_CHECKS } from '../formats/policy-floor.ts';
+import { REQUIRED_CHECKS, type RequiredCheck } from '../formats/policy-floor.ts';
 import { defaultPolicy, type Policy } from '../trust/policy.ts';
 import { readOperatorFile } from './operator-file.ts';
 
@@ -55,8 +55,11 @@ const POLICY = z.strictObject({
 
 /** What a release must hold to be published. */
 export interface PublishRules {
-  /** Checks that the command line must ask for, `manifest` by its digest. */
-  readonly require: readonly (typeof REQUIRED_CHECKS)[number][];
+  /**
+   * Checks that early userspace must make: archiso where the command line asks for them (`manifest` by its digest), an
+   * overlay by its nature and its policy floor. Undefined: all that the kind of early userspace makes.
+   */
+  readonly require?: readonly RequiredCheck[];
   /** Days by which certificates must outlive best-before. */
   readonly marginDays: number;
   /** Days into the future that a date-like serial may name: a jump further would shut out all that follow. */
@@ -83,7 +86,7 @@ export async function readPolicyFile(path: string): Promise<PolicyFile> {
 function policyOf(file: z.infer<typeof POLICY>): PolicyFile {
   return {
     publish: {
-      require: file.publish.require ?? REQUIRED_CHECKS,
+      ...(file.publish.require ? { require: file.publish.require } : {}),
       marginDays: file.publish.margin_days ?? 90,
       maxSerialDays: file.publish.max_serial_days ?? 400,
     },

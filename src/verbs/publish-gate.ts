@@ -1,6 +1,3 @@
-import { EarlyKeys } from '../client/early/keys.ts';
-import { readInitramfs } from '../client/initramfs.ts';
-import { lastValue } from '../formats/cmdline.ts';
 import { decodeDetachedCms, type SignerInfo } from '../formats/cms.ts';
 import type { Manifest } from '../formats/manifest.ts';
 import type { Certificate } from '../formats/x509.ts';
@@ -8,9 +5,9 @@ import { Refusal } from '../release/refusal.ts';
 import { RECORD, SEAL } from '../release/seal-names.ts';
 import { releaseSite } from '../serve/release-site.ts';
 import { type Anchors, anchorId } from '../trust/anchors.ts';
-import { fingerprint } from '../trust/chain.ts';
 import { day, type Policy } from '../trust/policy.ts';
 import { CLIENT_SUMMARY, CLIENTS, runClients } from './clients.ts';
+import { earlyUserspaceOf, keysInside, whatIsChecked } from './gate-early.ts';
 import type { JudgedTree } from './judge-tree.ts';
 import type { PublishRules } from './policy-file.ts';
 import { type LoadedRelease, pinRelease } from './served-release.ts';
@@ -90,9 +87,10 @@ export async function runGate(request: GateRequest): Promise<GateResult> {
     const transport = siteTransport(releaseSite(pinned, new Map()));
     const files = (path: string) => `${BASE}/releases/${manifest.release}/${path}`;
     // 2. Arch, 2021.11.01: the initramfs held no public key, and nobody had looked.
-    await ask('keys in initramfs', () => keysInside(manifest, anchors, transport, files));
+    const early = earlyUserspaceOf(manifest, transport, files);
+    await ask('keys in initramfs', async () => keysInside(manifest, anchors, await early()));
     // 3. A check that nobody asks for does not happen.
-    await ask('command line', () => checksAskedFor(manifest, request.rules));
+    await ask('command line', async () => whatIsChecked(manifest, request.rules, await early()));
     // 4. A channel goes forward, and not so far that nothing can follow.
     await ask('serial', () => serialGrows(manifest, request));
     // 5. 2026: a certificate ran out inside what was published.
@@ -138,64 +136,6 @@ function idsOf(anchors: readonly Anchors[]): string[] {
 
 /** An address that is nobody's (RFC 5737): the gate's network ends at the site. */
 const BASE = 'http://192.0.2.1:8080';
-
-type Fetching = Parameters<typeof runClients>[0]['transport'];
-
-async function keysInside(
-  manifest: Manifest,
-  anchors: Anchors,
-  transport: Fetching,
-  url: (path: string) => string,
-): Promise<string> {
-  if (!manifest.files.some(({ role }) => role === 'rootfs')) return 'no root image, so none is needed';
-  const initrds = manifest.files.filter(({ role }) => role === 'initrd' || role === 'overlay');
-  const parts: Uint8Array[] = [];
-  for (const { path } of initrds) {
-    const pieces: Uint8Array[] = [];
-    for await (const piece of (await transport.fetch(url(path))).body) pieces.push(piece);
-    parts.push(Buffer.concat(pieces));
-  }
-  const names = initrds.map(({ path }) => path);
-  const keys = new EarlyKeys(await readInitramfs(parts, { keep: EarlyKeys.keep, names }));
-  const held = new Set(keys.codesign().map(fingerprint));
-  const codesign = anchors.codesign.find((certificate) => held.has(fingerprint(certificate)));
-  if (!codesign) {
-    throw new Refusal(
-      'untrusted-signer',
-      'The initramfs holds another /codesign.crt than the one whose seals stand beside the root image.',
-      { path: '/codesign.crt' },
-    );
-  }
-  const ring = new Set(keys.openpgp().map(({ primary }) => primary.fingerprint));
-  const openpgp = anchors.openpgp.find(({ primary }) => ring.has(primary.fingerprint));
-  if (!openpgp) {
-    throw new Refusal(
-      'untrusted-signer',
-      'The keyring in the initramfs holds no OpenPGP key of the anchors.',
-      {
-        path: '/gpg',
-      },
-    );
-  }
-  return `${codesign.commonName} and OpenPGP ${openpgp.primary.fingerprint.slice(-16)}`;
-}
-
-const ASKED_BY = { checksum: 'checksum', openpgp: 'verify', cms: 'cms_verify' } as const;
-
-function checksAskedFor(manifest: Manifest, { require }: PublishRules): string {
-  if (!manifest.files.some(({ role }) => role === 'rootfs')) return 'no root image to check';
-  for (const check of require) {
-    if (check === 'manifest') continue;
-    const word = ASKED_BY[check];
-    if (lastValue(manifest.cmdline, word) === 'y') continue;
-    throw new Refusal(
-      'wrong-command-line',
-      `The command line of ${manifest.release} does not ask for ${check} (${word}=y), which the policy requires.`,
-      { check, word },
-    );
-  }
-  return `asks for ${require.filter((check) => check !== 'manifest').join(', ')}; names its manifest`;
-}
 
 function serialGrows(manifest: Manifest, { highest, rules, now }: GateRequest): string {
   const { serial, release } = manifest;

@@ -30,6 +30,7 @@ function answer(url: string, resource: Resource, { method, range }: FetchOptions
     url,
     size: end - first,
     partial: range !== undefined,
+    ...(range ? { part: { first, last: end - 1, size: resource.size } } : {}),
     body: method === 'HEAD' ? nothing() : body(resource, first, end),
   };
 }

@@ -40,6 +40,7 @@ export function treeTransport(tree: string, release: string): Transport {
         url: text,
         size,
         partial: range !== undefined,
+        ...(range ? { part: { first, last, size: facts.size } } : {}),
         body:
           method === 'HEAD' || size <= 0
             ? empty()

@@ -33,7 +33,10 @@ export function bootCommand(): Command {
     .option('--efi', 'UEFI firmware instead of a BIOS')
     .option('--choose <item>', 'what is chosen from any menu')
     .addOption(
-      new Option('--mode <mode>', 'download the root image, or read verified blocks of it')
+      new Option(
+        '--mode <mode>',
+        'download the root image, or read verified blocks of it; an overlay decides it by its policy',
+      )
         .choices(ROOT_MODES)
         .default('ram'),
     )

@@ -1,5 +1,13 @@
 import { lastValue, splitCommandLine } from '../../formats/cmdline.ts';
 
+/** Where the overlay's init lies; `rdinit=` of a release that has one. */
+export const OVERLAY_INIT = '/bootseal/init';
+
+/** Whether the kernel starts the overlay's init: of several `rdinit=` it takes the last. */
+export function startsOverlay(cmdline: string): boolean {
+  return lastValue(splitCommandLine(cmdline), 'rdinit') === OVERLAY_INIT;
+}
+
 /** The kernel parameters that archiso's early userspace reads, with its defaults. */
 export interface ArchisoParameters {
   /** `x86_64`, from `arch=` or the machine. */

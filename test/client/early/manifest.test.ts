@@ -56,7 +56,7 @@ async function enforce(machine: Machine): Promise<readonly string[]> {
     cmdline: machine.cmdline,
     arch: machine.arch,
     floor,
-    keys: new EarlyKeys(initramfs),
+    keys: EarlyKeys.ofArchiso(initramfs),
     policy: defaultPolicy(Date.UTC(2026, 10, 1)),
     now,
     async fetch(name, limit) {

@@ -1,7 +1,8 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type EarlyEvent, type EarlyVerdict, runArchiso } from '../../../src/client/early/archiso.ts';
+import type { EarlyEvent, EarlyVerdict } from '../../../src/client/early/contract.ts';
 import { EarlyKeys } from '../../../src/client/early/keys.ts';
+import { runEarly } from '../../../src/client/early/run.ts';
 import { readInitramfs } from '../../../src/client/initramfs.ts';
 import type { Fetched, FetchOptions } from '../../../src/client/transport.ts';
 import { type CpioSource, cpioEntries, encodeCpio } from '../../../src/formats/cpio.ts';
@@ -98,7 +99,7 @@ export async function early(setting: Early): Promise<Ran> {
     const part = partial ? bytes.subarray(range.first, range.last + 1) : bytes;
     return { url, size: part.length, partial, body: pieces(part, breaks[path] ?? Number.POSITIVE_INFINITY) };
   };
-  const verdict = await runArchiso({
+  const verdict = await runEarly({
     initramfs: await readInitramfs(initrds, { keep: EarlyKeys.keep }),
     cmdline: setting.cmdline ?? `archisobasedir=arch ${CHECKS} archiso_http_srv=${SERVER}`,
     arch: 'x86_64',

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type EarlyVerdict, runArchiso } from '../../../src/client/early/archiso.ts';
+import type { EarlyVerdict } from '../../../src/client/early/contract.ts';
 import { EarlyKeys } from '../../../src/client/early/keys.ts';
+import { runEarly } from '../../../src/client/early/run.ts';
 import { readInitramfs } from '../../../src/client/initramfs.ts';
 import type { Fetched, Transport } from '../../../src/client/transport.ts';
 import { decodeManifest } from '../../../src/formats/manifest.ts';
@@ -20,13 +21,14 @@ export async function sealedAround(
   keys: string,
   image: Uint8Array,
   version = '2026.11.01',
+  more: Readonly<Record<string, Uint8Array>> = {},
 ): Promise<Files> {
   await writeTree(tree, {
     'arch/version': `${version}\n`,
     'arch/boot/x86_64/vmlinuz-linux': `kernel ${version}`,
     'arch/boot/x86_64/initramfs-linux.img': `initramfs ${version}`,
   });
-  await writeTree(tree, { [ROOTFS]: image });
+  await writeTree(tree, { [ROOTFS]: image, ...more });
   await sealFixture(tree, keys);
   return readTree(tree);
 }
@@ -65,7 +67,7 @@ export interface Ran extends EarlyVerdict {
   readonly console: readonly string[];
 }
 
-/** Early userspace in mode `verity`, with an initramfs and a server in memory. */
+/** Early userspace, in mode `verity` where nothing else is said, with an initramfs and a server in memory. */
 export async function earlyVerity(setting: Setting): Promise<Ran> {
   const { files, initrds, now = NOW, part = (answer) => answer } = setting;
   const asked: string[] = [];
@@ -82,7 +84,7 @@ export async function earlyVerity(setting: Setting): Promise<Ran> {
       return part({ url, size: sent.length, partial: true, part: said, body: pieces(sent) }, path);
     },
   };
-  const verdict = await runArchiso({
+  const verdict = await runEarly({
     initramfs: await readInitramfs(initrds, { keep: EarlyKeys.keep }),
     cmdline: setting.cmdline ?? commandLine(files),
     arch: 'x86_64',
