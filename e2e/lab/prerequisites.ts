@@ -46,6 +46,12 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'opensc', needs: ['pkcs11-tool'] },
   { packageName: 'softhsm2', needs: ['softhsm2-util', '/usr/lib/softhsm/libsofthsm2.so'] },
   { packageName: 'strace', needs: ['strace'] },
+  { packageName: 'binutils', needs: ['objdump'] },
+  { packageName: 'efitools', needs: ['cert-to-efi-sig-list', 'sign-efi-sig-list', 'sig-list-to-certs'] },
+  { packageName: 'osslsigncode', needs: ['osslsigncode'] },
+  { packageName: 'sbsigntool', needs: ['sbsign', 'sbverify'] },
+  { packageName: 'systemd', needs: ['/usr/lib/systemd/systemd-measure'] },
+  { packageName: 'systemd-boot-efi', needs: ['/usr/lib/systemd/boot/efi/linuxx64.efi.stub'] },
 ];
 
 /** Names of the Debian packages whose commands or files are not there. */

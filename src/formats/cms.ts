@@ -77,7 +77,7 @@ function digestAlgorithms(set: DerCursor): ReadonlySet<HashName> {
   return hashes;
 }
 
-function digestAlgorithm(element: DerElement): HashName {
+export function digestAlgorithm(element: DerElement): HashName {
   const oid = plainAlgorithm(element, 'DigestAlgorithmIdentifier');
   const hash = hashByOid(oid);
   if (!hash) throw new Malformed('CMS', `unknown digest algorithm ${oid}`);
@@ -85,7 +85,7 @@ function digestAlgorithm(element: DerElement): HashName {
 }
 
 /** OID of an AlgorithmIdentifier whose parameters are absent or NULL (RFC 5754 §2 allows both). */
-function plainAlgorithm(element: DerElement, what: string): string {
+export function plainAlgorithm(element: DerElement, what: string): string {
   const cursor = openDer(element.raw, TAG.sequence, what);
   const oid = oidText(cursor.next(TAG.oid));
   if (!cursor.done && cursor.next(TAG.null).content.length !== 0) throw cursor.fail('NULL with content');
@@ -93,7 +93,7 @@ function plainAlgorithm(element: DerElement, what: string): string {
   return oid;
 }
 
-function decodeCertificates(element: DerElement | undefined): Certificate[] {
+export function decodeCertificates(element: DerElement | undefined): Certificate[] {
   if (!element) return [];
   const set = openDer(element.raw, contextTag(0, true), 'certificates');
   const certificates: Certificate[] = [];

@@ -37,6 +37,11 @@ const NAMES: Readonly<Record<keyof typeof OID, string>> = {
   extKeyUsage: 'X509v3 Extended Key Usage',
   codeSigning: 'Code Signing',
   serverAuth: 'TLS Web Server Authentication',
+  contentType: 'contentType',
+  messageDigest: 'messageDigest',
+  spcIndirectData: '1.3.6.1.4.1.311.2.1.4',
+  spcOpusInfo: '1.3.6.1.4.1.311.2.1.12',
+  spcPeImageData: '1.3.6.1.4.1.311.2.1.15',
 };
 
 describe('object identifiers', () => {
