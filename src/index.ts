@@ -63,5 +63,7 @@ export {
   type TamperResult,
   tamper,
 } from './verbs/tamper.ts';
+export { type UkiRequest, type UkiResult, uki } from './verbs/uki.ts';
 export { type VerifyRequest, type VerifyResult, verify } from './verbs/verify.ts';
 export { type VerifyAsRequest, verifyAs } from './verbs/verify-as.ts';
+export { type VerifyUefiRequest, verifyUefi } from './verbs/verify-uefi.ts';

@@ -25,6 +25,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   channel: async () => (await import('./commands/channel.ts')).channelCommand(),
   resign: async () => (await import('./commands/resign.ts')).resignCommand(),
   serve: async () => (await import('./commands/serve.ts')).serveCommand(),
+  uki: async () => (await import('./commands/uki.ts')).ukiCommand(),
   overlay: async () => (await import('./commands/overlay.ts')).overlayCommand(),
   boot: async () => (await import('./commands/boot.ts')).bootCommand(),
   loaders: async () => (await import('./commands/loaders.ts')).loadersCommand(),

@@ -1,5 +1,6 @@
 import type { BootVerdict } from '../client/boot.ts';
 import type { RootSeen, VerityReport } from '../client/early/verity.ts';
+import { UKI } from '../release/seal-names.ts';
 import type { Finding } from '../trust/verify.ts';
 import type { VerifyResult } from '../verbs/verify.ts';
 import type { Cell } from './table.ts';
@@ -20,12 +21,14 @@ const TREE_COLUMNS = ['ipxe', 'cms', 'openpgp', 'checksum', 'manifest', 'verity'
 
 export function showTreeVerdict(terminal: Terminal, verdict: VerifyResult): void {
   const header = ['file', 'role', 'iPXE CMS', 'early CMS', 'OpenPGP', 'checksum', 'manifest', 'verity'];
+  const hasUki = verdict.rows.some(({ cells }) => cells.uefi);
   terminal.table(
-    header,
+    [...header, ...(hasUki ? ['Secure Boot'] : [])],
     verdict.rows.map(({ path, role, cells }) => [
       { text: path },
       { text: role, style: 'dim' },
       ...TREE_COLUMNS.map((column) => cell(cells[column])),
+      ...(hasUki ? [cell(cells.uefi)] : []),
     ]),
   );
   terminal.print();
@@ -44,7 +47,12 @@ export function showTreeVerdict(terminal: Terminal, verdict: VerifyResult): void
   for (const { script, line, rule, message } of verdict.lint)
     terminal.print(`${script}, line ${line}: ${message} [${rule}]`, 'bad');
   for (const script of verdict.unjudged)
-    terminal.print(`${script} is for the loaders of another CA: not judged without its --anchors.`, 'dim');
+    terminal.print(
+      script === UKI
+        ? `${script} is for Secure Boot: not judged without a db.crt among the --anchors.`
+        : `${script} is for the loaders of another CA: not judged without its --anchors.`,
+      'dim',
+    );
 }
 
 function rootLine(root: RootSeen): string {

@@ -188,6 +188,15 @@ function certificateTable(
   return { offset, size };
 }
 
+/** The machine that an image is for, of which nothing else is asked: kernels of all ages are laid out in many ways. */
+export function peMachine(bytes: Uint8Array): number | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (bytes.length < 64 || !isPe(bytes)) return undefined;
+  const signature = view.getUint32(0x3c, true);
+  if (signature + 6 > bytes.length || view.getUint32(signature, true) !== 0x4550) return undefined;
+  return view.getUint16(signature + 4, true);
+}
+
 /** A section by its name, its octets without their padding; undefined where there is none. */
 export function peSection(bytes: Uint8Array, image: PeImage, name: string): Uint8Array | undefined {
   const [found, second] = image.sections.filter((section) => section.name === name);

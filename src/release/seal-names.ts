@@ -15,6 +15,9 @@ export const RECORD = {
   manifest: 'release.manifest',
 } as const;
 
+/** The whole boot in one file, for Secure Boot firmware: it names the manifest, so the manifest cannot list it. */
+export const UKI = 'uki.efi';
+
 /** What dm-verity needs beside a root image, named as systemd names it. */
 export const VERITY = {
   /** The hash device. Payload: the manifest lists it. */

@@ -1,5 +1,5 @@
 import { Refusal } from '../release/refusal.ts';
-import { otherBootIpxe, RECORD, SEAL } from '../release/seal-names.ts';
+import { otherBootIpxe, RECORD, SEAL, UKI } from '../release/seal-names.ts';
 import { bytesResource } from './bytes-resource.ts';
 import { fileResource, type PinnedFile } from './file-resource.ts';
 import type { Resource, Site } from './site.ts';
@@ -36,6 +36,9 @@ export function releaseSite(release: ServedRelease, extra: ReadonlyMap<string, R
     const name = path.slice(path.lastIndexOf('/') + 1);
     table.set(`/releases/${release.release}/${path}`, bytesResource(name, bytes, true));
   }
+  const uki = release.files.get(UKI);
+  // For firmware, which is told one name by DHCP and keeps it over releases.
+  if (uki) table.set(`/${UKI}`, { ...fileResource(uki), immutable: false });
   for (const name of ENTRIES) {
     const bytes = release.small.get(name);
     if (!bytes) continue;

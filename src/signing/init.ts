@@ -10,6 +10,7 @@ import type { CertifiedKey } from './key-folder.ts';
 import { type KeyKind, newKeyPair } from './key-pair.ts';
 import { newOpenpgpKey } from './openpgp-keys.ts';
 import { type ProfileName, readProfile } from './profiles.ts';
+import { addSecureBootKeys } from './secure-boot-keys.ts';
 
 const DAY = 86_400_000;
 
@@ -21,6 +22,8 @@ export interface InitOptions {
   readonly rsaBits?: number;
   /** Milliseconds since 1970. */
   readonly now: number;
+  /** Keys for Secure Boot firmware, too. */
+  readonly secureBoot?: boolean;
   readonly onStep?: (what: string) => void;
 }
 
@@ -97,6 +100,12 @@ export class KeyFolderDraft {
     await this.#write(LATER_ANCHORS, name, bytes, 0o644);
   }
 
+  /** What firmware is given, to hold from then on. */
+  async enrolment(name: string, bytes: Uint8Array): Promise<void> {
+    await mkdir(join(this.#folder, ENROLMENT), { recursive: true, mode: 0o755 });
+    await this.#write(ENROLMENT, name, bytes, 0o644);
+  }
+
   secret(name: string, bytes: Uint8Array): Promise<void> {
     return this.#write('private', name, bytes, 0o600);
   }
@@ -108,6 +117,9 @@ export class KeyFolderDraft {
 
 /** Beside `anchors/`, in a folder that `keys rotate` made. */
 export const LATER_ANCHORS = 'anchors-after';
+
+/** Beside `anchors/`, where `init` was asked for keys of Secure Boot. */
+export const ENROLMENT = 'secure-boot';
 
 async function fill(draft: KeyFolderDraft, options: InitOptions): Promise<void> {
   // Whole seconds, and 24 hours back for machines whose clock runs in local time.
@@ -138,6 +150,7 @@ async function fill(draft: KeyFolderDraft, options: InitOptions): Promise<void> 
       Buffer.from(pair.privateKey.export({ format: 'pem', type: 'pkcs8' })),
     );
   }
+  if (options.secureBoot) await addSecureBootKeys(draft, options, issued);
   options.onStep?.('OpenPGP key');
   const openpgp = await newOpenpgpKey(options.site, options.rsaBits ?? 4096, notBefore);
   await draft.secret('openpgp.asc', Buffer.from(openpgp.secret));

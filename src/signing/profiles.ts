@@ -16,7 +16,7 @@ const PROFILE = z.strictObject({
 });
 
 export type Profile = z.infer<typeof PROFILE>;
-export type ProfileName = 'ca' | 'codesign' | 'boot' | 'release' | 'snapshot';
+export type ProfileName = 'ca' | 'codesign' | 'boot' | 'release' | 'snapshot' | 'pk' | 'kek' | 'db';
 
 /** Reads one of the profiles that ship with Bootseal. */
 export function readProfile(name: ProfileName): Profile {

@@ -18,6 +18,8 @@ export async function readAnchorFolder(directory: string): Promise<Anchors> {
     'codesign.crt': await optional(join(folder, 'codesign.crt')),
     'boot.crt': await optional(join(folder, 'boot.crt')),
     'pubring.gpg': await optional(join(folder, 'pubring.gpg')),
+    'db.crt': await optional(join(folder, 'db.crt')),
+    'dbx.esl': await optional(join(folder, 'dbx.esl')),
   });
 }
 

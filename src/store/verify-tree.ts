@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { grubKernelLines, ipxeKernelLines, type KernelLine } from '../formats/kernel-lines.ts';
 import { Malformed } from '../formats/malformed.ts';
@@ -15,6 +15,7 @@ import {
   otherIpxeSeal,
   RECORD,
   SEAL,
+  UKI,
   VERITY,
 } from '../release/seal-names.ts';
 import { type Anchors, anchorId } from '../trust/anchors.ts';
@@ -30,8 +31,11 @@ import {
   verityCheck,
 } from '../trust/plain-checks.ts';
 import { day, type Policy } from '../trust/policy.ts';
+import type { SecureBootAnchors } from '../trust/secure-boot-check.ts';
 import { thresholdCheck } from '../trust/threshold.ts';
+import { ukiCheck } from '../trust/uki-check.ts';
 import { examine, type Finding, type Verified } from '../trust/verify.ts';
+import { readImage } from './read-image.ts';
 
 /** Seals beside the first that are looked at; each costs a pass of a hash. */
 const MAX_COSIGNERS = 15;
@@ -39,13 +43,13 @@ const MAX_COSIGNERS = 15;
 const MANIFEST_PREFIX = `${MANIFEST_WORD}=`;
 
 /** The columns of a tree's verdict. */
-export type Column = 'ipxe' | 'cms' | 'openpgp' | 'checksum' | 'manifest' | 'verity';
+export type Column = 'ipxe' | 'cms' | 'openpgp' | 'checksum' | 'manifest' | 'verity' | 'uefi';
 
 /** What became of one file of a sealed tree. */
 export interface TreeRow {
   /** Relative to the tree. */
   readonly path: string;
-  readonly role: ManifestFile['role'] | 'script' | 'manifest';
+  readonly role: ManifestFile['role'] | 'script' | 'manifest' | 'loader';
   readonly cells: Readonly<Partial<Record<Column, Finding>>>;
   /** Undefined unless every cell is verified. */
   readonly verified: Verified | undefined;
@@ -61,8 +65,8 @@ export interface TreeVerdict {
   /** Seals and records, by path, octet for octet as they were verified. */
   readonly small: ReadonlyMap<string, Uint8Array>;
   /**
-   * Boot scripts for the loaders of CAs whose anchors were not given. Nothing was verified of them or of the
-   * seals they name, so nothing of that is published or served.
+   * Boot scripts for the loaders of CAs whose anchors were not given, and a UKI where those hold no `db.crt`. Nothing
+   * was verified of them or of the seals they name, so nothing of that is published or served.
    */
   readonly unjudged: readonly string[];
   /** The first refusal of all, or undefined: everything is verified. */
@@ -95,12 +99,19 @@ export async function verifyTree(
   // 4. The payload: every seal, and what the manifest says of it.
   for (const file of manifest?.files ?? [])
     if (manifest) rows.push(await judge.payload(file, manifest, signer));
+  // 5. The whole boot in one file, where there is one: as firmware judges it, and made of this very release.
+  const hasUki = await isThere(join(tree, UKI));
+  if (hasUki && manifest && anchors.secureBoot)
+    rows.push(await judge.uki(manifest, sha256, anchors.secureBoot));
   return {
     manifest,
     manifestSha256: sha256,
     rows,
     small: judge.small,
-    unjudged: await unjudged(tree, options.others ?? []),
+    unjudged: [
+      ...(await unjudged(tree, options.others ?? [])),
+      ...(hasUki && !anchors.secureBoot ? [UKI] : []),
+    ],
     refusal: firstRefusal(rows),
   };
 }
@@ -167,6 +178,10 @@ function firstRefusal(rows: readonly TreeRow[]): Refusal | undefined {
 function idOf({ ca: [ca] }: Anchors): string {
   if (!ca) throw new RangeError('anchors without a CA');
   return anchorId(ca);
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return (await lstat(path).catch(() => undefined)) !== undefined;
 }
 
 async function unjudged(tree: string, others: readonly Anchors[]): Promise<string[]> {
@@ -321,6 +336,19 @@ class TreeJudge {
       checks.verity = await this.#verity(path, manifest, signer);
     }
     return this.#row(path, file.role, checks, source);
+  }
+
+  async uki(manifest: Manifest, manifestSha256: string, anchors: SecureBootAnchors): Promise<TreeRow> {
+    const path = join(this.#tree, UKI);
+    const source = new FileSource(path, () => {});
+    let check: Check;
+    try {
+      check = ukiCheck(UKI, await readImage(path), anchors, { manifest, manifestSha256 });
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      check = lost('uefi', error);
+    }
+    return this.#row(UKI, 'loader', { uefi: check }, source);
   }
 
   /** The root hash beside an image, its seal, and the trees themselves. */

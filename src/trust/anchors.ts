@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
 import { decodePem } from '../formats/armor.ts';
+import { decodeSignatureLists } from '../formats/efi-signature-list.ts';
 import { Malformed } from '../formats/malformed.ts';
 import { type Certificate, decodeCertificate } from '../formats/x509.ts';
 import { decodeOr } from './check.ts';
 import { decodeOpenpgpCertificates, type OpenpgpCertificate } from './openpgp-certificate.ts';
+import type { SecureBootAnchors } from './secure-boot-check.ts';
 
 /** What a verifier starts from. */
 export interface Anchors {
@@ -14,6 +16,8 @@ export interface Anchors {
   /** The common name that loaders demand of `boot.ipxe`. */
   readonly bootSigner: string | undefined;
   readonly openpgp: readonly OpenpgpCertificate[];
+  /** What the site's Secure Boot firmware holds: `db.crt`, and `dbx.esl`. */
+  readonly secureBoot?: SecureBootAnchors | undefined;
 }
 
 /** The files of an `anchors/` folder, as far as they exist. */
@@ -22,6 +26,8 @@ export interface AnchorFiles {
   readonly 'codesign.crt'?: Uint8Array | undefined;
   readonly 'boot.crt'?: Uint8Array | undefined;
   readonly 'pubring.gpg'?: Uint8Array | undefined;
+  readonly 'db.crt'?: Uint8Array | undefined;
+  readonly 'dbx.esl'?: Uint8Array | undefined;
 }
 
 /** Throws a `Refusal` (`malformed`) that names the file. */
@@ -33,6 +39,17 @@ export function decodeAnchors(files: AnchorFiles): Anchors {
     codesign: files['codesign.crt'] ? decodeCertificates('codesign.crt', files['codesign.crt']) : [],
     bootSigner: boot?.commonName,
     openpgp: keyring ? decodeKeyring('pubring.gpg', keyring) : [],
+    ...(files['db.crt'] ? { secureBoot: decodeSecureBoot(files['db.crt'], files['dbx.esl']) } : {}),
+  };
+}
+
+/** Whose entry it is in the lists of firmware plays no part in what they decide. */
+const NOBODY = '00000000-0000-0000-0000-000000000000';
+
+function decodeSecureBoot(db: Uint8Array, dbx: Uint8Array | undefined): SecureBootAnchors {
+  return {
+    db: decodeCertificates('db.crt', db).map((certificate) => ({ owner: NOBODY, type: 'x509', certificate })),
+    dbx: dbx ? decodeOr('dbx.esl', () => decodeSignatureLists(dbx)) : [],
   };
 }
 

@@ -17,7 +17,7 @@ export interface Evidence {
   readonly remark?: string;
 }
 
-export type CheckName = 'cms' | 'openpgp' | 'checksum' | 'manifest' | 'verity';
+export type CheckName = 'cms' | 'openpgp' | 'checksum' | 'manifest' | 'verity' | 'uefi';
 
 /** One check in the making: put its questions to the content, then let it conclude. */
 export interface Check {

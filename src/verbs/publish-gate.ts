@@ -2,7 +2,7 @@ import { decodeDetachedCms, type SignerInfo } from '../formats/cms.ts';
 import type { Manifest } from '../formats/manifest.ts';
 import type { Certificate } from '../formats/x509.ts';
 import { Refusal } from '../release/refusal.ts';
-import { RECORD, SEAL } from '../release/seal-names.ts';
+import { RECORD, SEAL, UKI } from '../release/seal-names.ts';
 import { releaseSite } from '../serve/release-site.ts';
 import { type Anchors, anchorId } from '../trust/anchors.ts';
 import { day, type Policy } from '../trust/policy.ts';
@@ -76,7 +76,9 @@ export async function runGate(request: GateRequest): Promise<GateResult> {
     if (script !== undefined) {
       throw new Refusal(
         'untrusted-signer',
-        `${script} is for the loaders of another CA, whose anchors were not given: give them with a second --anchors, or take its files out of the tree.`,
+        script === UKI
+          ? `${script} is for Secure Boot, and the anchors hold no db.crt: put it there, or take the image out of the tree.`
+          : `${script} is for the loaders of another CA, whose anchors were not given: give them with a second --anchors, or take its files out of the tree.`,
         { path: script },
       );
     }

@@ -87,7 +87,7 @@ export async function serve(request: ServeRequest): Promise<Serving> {
       'serving unanchored: the seals agree, and nobody vouches for them',
     );
   for (const script of release.unjudged)
-    log.warn({ release: release.release, script }, 'not served: it is for a CA whose anchors were not given');
+    log.warn({ release: release.release, script }, 'not served: the anchors that it is for were not given');
   if (configuration.allow_unverified_loaders)
     log.warn({}, 'unverified loaders are allowed by the configuration');
 

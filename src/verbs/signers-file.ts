@@ -13,7 +13,7 @@ import { readOperatorFile } from './operator-file.ts';
 export const SIGNERS_FILE = 'signers.toml';
 
 /** The keys of an `init` folder that may live elsewhere. */
-export const SIGNING_KEYS = ['ca', 'codesign', 'boot', 'openpgp'] as const;
+export const SIGNING_KEYS = ['ca', 'codesign', 'boot', 'openpgp', 'db', 'pcr'] as const;
 export type SigningKey = (typeof SIGNING_KEYS)[number];
 
 const KINDS = ['pkcs11', 'signd', 'command'] as const;
@@ -73,6 +73,8 @@ const FILE = z.strictObject({
   codesign: TABLE.optional(),
   boot: TABLE.optional(),
   openpgp: TABLE.optional(),
+  db: TABLE.optional(),
+  pcr: TABLE.optional(),
 });
 
 function misfit(table: Readonly<Record<string, unknown>>): string | undefined {

@@ -80,7 +80,10 @@ describe('a PE image that we write', () => {
 
   it('has the checksum that osslsigncode computes', () => {
     const signed = Buffer.from(sign(uki, db));
-    assert.doesNotMatch(run('osslsigncode', 'verify', write('checked.efi', signed)).said, /invalid PE checksum/);
+    assert.doesNotMatch(
+      run('osslsigncode', 'verify', write('checked.efi', signed)).said,
+      /invalid PE checksum/,
+    );
     const { checksum } = decodePe(signed).at;
     signed.writeUInt32LE(signed.readUInt32LE(checksum) ^ 1, checksum);
     assert.match(run('osslsigncode', 'verify', write('checked.efi', signed)).said, /invalid PE checksum/);

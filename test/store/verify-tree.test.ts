@@ -88,6 +88,7 @@ describe('a good tree', () => {
         manifest: 'codesign.lab',
         checksum: '',
         verity: 'codesign.lab',
+        uefi: undefined,
       };
       for (const [column, finding] of Object.entries(cells)) {
         assert.ok(finding.verified);

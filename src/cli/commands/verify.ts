@@ -1,16 +1,19 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { isoSeconds } from '../../formats/lines.ts';
 import { CLIENTS, type ClientVerdict } from '../../verbs/clients.ts';
 import { verify } from '../../verbs/verify.ts';
 import { clientNames, isUrl, verifyAs } from '../../verbs/verify-as.ts';
-import { act, anchorsOf, folder, folders, newCommand, time, understood } from '../context.ts';
+import { verifyUefi } from '../../verbs/verify-uefi.ts';
+import { act, anchorsOf, files, folders, newCommand, time, understood } from '../context.ts';
 import { EXIT, statusOf, UsageError } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';
 import { findingJson, showTreeVerdict } from '../verdict.ts';
 
 interface Options {
-  readonly anchors: readonly string[];
+  readonly anchors?: readonly string[];
+  readonly db?: readonly string[];
+  readonly dbx?: readonly string[];
   readonly at?: At;
   readonly logAnchors?: string;
   readonly policy?: string;
@@ -28,25 +31,32 @@ export function verifyCommand(): Command {
   )
     .argument(
       '<tree|url>',
-      'a sealed tree; a server, http://HOST:PORT/; a release’s folder on a mirror',
+      'a sealed tree; a server, http://HOST:PORT/; a release’s folder on a mirror; with --as uefi an EFI image',
       target,
     )
-    .requiredOption(
-      '--anchors <dir>',
-      'what to start from; once for each CA whose loaders it is for',
-      folders,
-    )
+    .option('--anchors <dir>', 'what to start from; once for each CA whose loaders it is for', folders)
     .option(
       '--at <time|proof>',
       'judge certificates, keys and algorithms as of then, or as of a log’s proof',
       at,
     )
     .option('--log-anchors <file>', 'the certificate of that log; default: snapshot.crt among the anchors')
-    .option('--as <clients>', `judge as these clients do: ${CLIENTS.join(',')}`, understood(clientNames))
+    .option(
+      '--as <clients>',
+      `judge as these clients do: ${CLIENTS.join(',')}; or as ${UEFI}, firmware with Secure Boot`,
+      understood((text) => text === UEFI || clientNames(text)),
+    )
+    .option('--db <file>', 'with --as uefi: what the firmware’s db holds, PEM, DER, .esl or .auth', files)
+    .option('--dbx <file>', 'and its dbx', files)
     .option('--policy <file>', 'dates, pins and revocations of your own (TOML)')
     .action(
       act<Options>(async ({ terminal, now }, options, tree = '') => {
         const { at: asOf, logAnchors, policy, as } = options;
+        if (as === UEFI) return showFirmware(terminal, options, tree);
+        if (options.db || options.dbx) throw new UsageError('--db and --dbx go with --as uefi.');
+        if (!options.anchors) throw new UsageError('Say what to start from: --anchors DIR.');
+        if (existsSync(tree) && statSync(tree).isFile())
+          throw new UsageError(`${tree} is a file: of those only EFI images are verified, with --as uefi.`);
         const { anchors, otherAnchors } = anchorsOf(options.anchors);
         const given = policy === undefined ? {} : { policy };
         if (as !== undefined || isUrl(tree)) {
@@ -123,7 +133,42 @@ function at(text: string): At {
 }
 
 function target(text: string): string {
-  return isUrl(text) ? text : folder(text);
+  if (isUrl(text) || existsSync(text)) return text;
+  throw new InvalidArgumentError('There is no such file or folder.');
+}
+
+/** Firmware is no client of a server: it judges one image, by what is enrolled in it. */
+const UEFI = 'uefi';
+
+async function showFirmware(terminal: Terminal, options: Options, path: string): Promise<number> {
+  const { db, dbx, anchors = [], at: asOf, policy, logAnchors } = options;
+  if (asOf || policy !== undefined || logAnchors !== undefined) {
+    throw new UsageError(
+      'Firmware knows no time and no policy: --as uefi goes with --db, --dbx and --anchors.',
+    );
+  }
+  if (anchors.length > 1) throw new UsageError('Name --anchors once with --as uefi.');
+  if (isUrl(path)) throw new UsageError('--as uefi judges a file or a tree; fetch it first.');
+  const [folder] = anchors;
+  const {
+    target: image,
+    refusal,
+    verdict,
+  } = await verifyUefi({
+    target: path,
+    ...(folder === undefined ? {} : { anchors: folder }),
+    ...(db ? { db } : {}),
+    ...(dbx ? { dbx } : {}),
+  });
+  terminal.json({ verified: !refusal, image, refusal: refusal?.toJSON(), ...verdict });
+  if (refusal) {
+    terminal.refused(`REFUSED: ${refusal.message} [${refusal.code}]`);
+    return EXIT.refused;
+  }
+  const by =
+    verdict?.signer === '' ? 'its digest is in db' : `signed by ${verdict?.signer}, by ${verdict?.by} in db`;
+  terminal.print(`VERIFIED: ${image}, ${by}; no date was looked at, as firmware looks at none.`, 'good');
+  return EXIT.ok;
 }
 
 /** One row a client. */

@@ -1,0 +1,97 @@
+import { type Command, InvalidArgumentError } from 'commander';
+import { ukiDnsmasqLines } from '../../boot/dnsmasq.ts';
+import { UKI } from '../../release/seal-names.ts';
+import { readPcrPublicKey, type SecureBootKey } from '../../verbs/secure-boot-signers.ts';
+import { serverAddress } from '../../verbs/server-address.ts';
+import { uki } from '../../verbs/uki.ts';
+import { act, file, folder, newCommand, understood } from '../context.ts';
+import { EXIT, UsageError } from '../exit.ts';
+import { programWords, SIGNER_COMMAND_HELP } from '../layout-options.ts';
+import { octets } from '../terminal.ts';
+
+interface Options {
+  readonly keys?: string;
+  readonly key?: string;
+  readonly certificate?: string;
+  readonly signerCommand?: readonly string[];
+  readonly unsigned?: boolean;
+  readonly url?: string;
+  readonly stub?: string;
+  readonly osrel?: string;
+  readonly pcr?: string;
+  readonly out?: string;
+}
+
+export function ukiCommand(): Command {
+  return newCommand(
+    'uki',
+    'make the whole boot of a sealed tree one image, signed for Secure Boot',
+    'bootseal uki out/netboot --keys keys --url http://10.0.0.1:8080',
+  )
+    .argument('<tree>', 'a sealed tree', folder)
+    .option('--keys <dir>', 'the folder that "bootseal init --secure-boot" made', folder)
+    .option('--key <file>', 'or a private key, PEM', file)
+    .option('--certificate <file>', 'and its certificate, which firmware holds in db, PEM', file)
+    .option('--signer-command <words>', SIGNER_COMMAND_HELP, programWords)
+    .option('--unsigned', 'sign nothing: for "bootseal request" and keys elsewhere')
+    .option('--url <url>', 'where early userspace finds the server: it goes into the image', literal)
+    .option('--stub <file>', 'a stub of systemd; default: the one that is installed', file)
+    .option('--osrel <file>', 'an os-release; default: made of the release’s name', file)
+    .option('--pcr <dir>', 'a folder with a pcr.pub, for a signature over PCR values afterwards', folder)
+    .option('--out <file>', `where it goes; default: ${UKI} in the tree, which "bootseal serve" serves`)
+    .action(
+      act<Options>(async ({ terminal, now }, options, tree = '') => {
+        const { url, stub, osrel, out, pcr } = options;
+        const signer = signerOf(options);
+        const pcrPublicKey = pcr === undefined ? undefined : await readPcrPublicKey(pcr);
+        if (pcr !== undefined && !pcrPublicKey) throw new UsageError(`--pcr ${pcr} holds no pcr.pub.`);
+        const made = await uki({
+          tree,
+          now,
+          ...(signer ? { signer } : {}),
+          ...(url === undefined ? {} : { url }),
+          ...(stub === undefined ? {} : { stub }),
+          ...(osrel === undefined ? {} : { osrel }),
+          ...(out === undefined ? {} : { out }),
+          ...(pcrPublicKey ? { pcrPublicKey } : {}),
+        });
+        terminal.json(made);
+        terminal.table(
+          ['section', 'size'],
+          made.sections.map(({ name, size }) => [{ text: name }, { text: octets(size) }]),
+        );
+        terminal.print();
+        terminal.print(`command line: ${made.cmdline}`);
+        terminal.print(`image digest: ${made.digest}`);
+        terminal.print(
+          made.signer === undefined
+            ? `${made.out}: ${octets(made.size)}, not signed; firmware with Secure Boot refuses it.`
+            : `${made.out}: ${octets(made.size)}, ${made.release}, signed by ${made.signer}.`,
+          made.signer === undefined ? undefined : 'good',
+        );
+        if (made.signer !== undefined && url !== undefined && out === undefined) {
+          const { hostname, port } = new URL(url);
+          terminal.print();
+          terminal.print('For dnsmasq:');
+          for (const line of ukiDnsmasqLines(hostname, UKI, Number(port || 80))) terminal.print(line);
+        }
+        return EXIT.ok;
+      }),
+    );
+}
+
+function signerOf({ keys, key, certificate, signerCommand, unsigned }: Options): SecureBootKey | undefined {
+  const ways = [keys, key ?? certificate, unsigned].filter((way) => way !== undefined);
+  if (ways.length !== 1 || (key === undefined) !== (certificate === undefined)) {
+    throw new UsageError('Say who signs: --keys DIR, or --key with --certificate, or --unsigned.');
+  }
+  if (signerCommand && keys === undefined) throw new UsageError('--signer-command goes with --keys.');
+  if (keys !== undefined) return { keys, ...(signerCommand ? { signerCommand } : {}) };
+  return key !== undefined && certificate !== undefined ? { key, certificate } : undefined;
+}
+
+function literal(text: string): string {
+  understood(serverAddress)(text);
+  if (text === '') throw new InvalidArgumentError('Write http://HOST:PORT.');
+  return text;
+}
