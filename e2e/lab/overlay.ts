@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decodeManifest } from '../../src/formats/manifest.ts';
-import type { RootMode } from '../../src/formats/policy-floor.ts';
+import type { PolicyFloor, RootMode } from '../../src/formats/policy-floor.ts';
 import { overlay } from '../../src/index.ts';
 import { LAN_ADDRESS, type Lan } from './lan.ts';
 import { labModules } from './modules.ts';
@@ -16,13 +16,14 @@ export async function addOverlay(
   tree: string,
   keys: string,
   mode: RootMode,
-  options: { minSerial?: number; handOver?: boolean } = {},
+  options: Partial<PolicyFloor> & { readonly modules?: string } = {},
 ): Promise<void> {
+  const { modules = await labModules(), ...floor } = options;
   await overlay({
     anchors: join(keys, 'anchors'),
     out: join(tree, OVERLAY),
-    modules: await labModules(),
-    floor: { name: 'arch', minSerial: 2026010100, mode, ...options },
+    modules,
+    floor: { name: 'arch', minSerial: 2026010100, mode, ...floor },
   });
 }
 

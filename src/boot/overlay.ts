@@ -34,10 +34,14 @@ const SCRIPTS: Readonly<Record<string, boolean>> = {
   'dhcp-answer': true,
   fetch: false,
   'verify-manifest': true,
+  jail: false,
   'mount-verity': false,
   'keep-nbd': true,
   'fetch-ram': false,
   'hand-over': false,
+  'enter-root': true,
+  'watch-root': true,
+  'halt-machine': true,
 };
 
 /** What each mode needs of the kernel. */
@@ -112,11 +116,13 @@ function demandWhatWorks({ tools, modules, floor }: OverlayParts): void {
     throw new Refusal('absent', `An overlay of mode ${mode} cannot work without ${tool}.`, { tool });
   }
   if (!modules) return;
-  const module = KERNEL_NEEDS[mode].find((name) => !modules.has(name));
+  // With a fallback the first mode may be missing; the second must be there.
+  const least = floor.fallback ?? mode;
+  const module = KERNEL_NEEDS[least].find((name) => !modules.has(name));
   if (module !== undefined) {
     throw new Refusal(
       'absent',
-      `The kernel ${modules.version} has no module ${module}, which mode ${mode} needs.`,
+      `The kernel ${modules.version} has no module ${module}, which mode ${least} needs.`,
       { module, version: modules.version },
     );
   }

@@ -12,6 +12,8 @@ import { isSafeSegment } from './safe-path.ts';
  *     require manifest
  *     require openpgp
  *     mode verity
+ *     fallback ram
+ *     hand-over yes
  */
 export interface PolicyFloor {
   /** The releases that this machine boots: `arch` for every `arch/VERSION`. Undefined: any. */
@@ -24,6 +26,8 @@ export interface PolicyFloor {
   readonly require: readonly RequiredCheck[];
   /** How the overlay's init gets at the root image: over NBD under dm-verity, or downloaded into RAM. */
   readonly mode?: RootMode | undefined;
+  /** What it does where the mode is `verity` and the kernel lacks nbd or dm-verity; without it, it refuses. */
+  readonly fallback?: 'ram';
   /** Whether it goes on to the initramfs' own `/init`, the verified root at hand, instead of into that root. */
   readonly handOver?: boolean;
 }
@@ -49,6 +53,7 @@ export function encodePolicyFloor(floor: PolicyFloor): Uint8Array {
     `grace-days ${floor.graceDays}`,
     ...floor.require.map((check) => `require ${check}`),
     ...(floor.mode === undefined ? [] : [`mode ${floor.mode}`]),
+    ...(floor.fallback === undefined ? [] : [`fallback ${floor.fallback}`]),
     ...(floor.handOver ? ['hand-over yes'] : []),
   ];
   const bytes = Buffer.from(`${lines.join('\n')}\n`, 'latin1');
@@ -73,8 +78,10 @@ export function decodePolicyFloor(bytes: Uint8Array): PolicyFloor {
   const graceDays = count(lines.shift(), 'grace-days');
   if (graceDays > MAX_GRACE_DAYS) throw new Malformed('policy', `grace-days over ${MAX_GRACE_DAYS}`);
   const handOver = lines.at(-1) === 'hand-over yes' && lines.pop() !== undefined;
+  const fallback = lines.at(-1) === 'fallback ram' && lines.pop() !== undefined;
   const mode = ROOT_MODES.find((candidate) => lines.at(-1) === `mode ${candidate}`);
   if (mode !== undefined) lines.pop();
+  if (fallback && mode !== 'verity') throw new Malformed('policy', 'a fallback from no mode verity');
   const require: RequiredCheck[] = [];
   for (const line of lines) {
     const [, word = ''] = /^require ([a-z]+)$/.exec(line) ?? [];
@@ -93,6 +100,7 @@ export function decodePolicyFloor(bytes: Uint8Array): PolicyFloor {
     graceDays,
     require,
     ...(mode === undefined ? {} : { mode }),
+    ...(fallback ? { fallback: 'ram' as const } : {}),
     ...(handOver ? { handOver } : {}),
   };
 }

@@ -100,7 +100,7 @@ async function floorOf(request: OverlayRequest, modules: ModuleSet | undefined):
     ...floor,
     // Its init does nothing without one; whoever reads the floor elsewhere shall know.
     require: ['manifest' as const, ...floor.require.filter((check) => check !== 'manifest')],
-    mode: floor.mode ?? defaultMode(modules),
+    mode: floor.mode ?? (floor.fallback ? 'verity' : defaultMode(modules)),
   };
 }
 

@@ -25,6 +25,7 @@ interface Options {
   readonly graceDays?: string;
   readonly require?: readonly string[];
   readonly mode?: string;
+  readonly fallback?: string;
   readonly handOver?: boolean;
 }
 
@@ -56,7 +57,8 @@ export function overlayCommand(): Command {
       '--mode <mode>',
       'verity: NBD, dm-verity; ram: one download; default: verity where the modules allow',
     )
-    .option('--hand-over', 'go on to the initramfs’ own /init, which mounts the verified root')
+    .option('--fallback <mode>', 'ram: download the root where a machine’s kernel lacks nbd or dm-verity')
+    .option('--hand-over', 'go on to the initramfs’ own /init, which enters the verified root')
     .action(
       act<Options>(async ({ terminal }, options) => {
         const { anchors, out, modules, kernel, drivers, policy, tools } = options;
@@ -93,7 +95,7 @@ export function overlayCommand(): Command {
         );
         terminal.print();
         terminal.print(
-          `${out}: ${octets(built.size)}, mode ${floor.mode}, minimum serial ${floor.minSerial}, requires ${floor.require.join(', ')}.`,
+          `${out}: ${octets(built.size)}, mode ${floor.mode}${floor.fallback ? ` or ${floor.fallback}` : ''}${floor.handOver ? ', hands over' : ''}, minimum serial ${floor.minSerial}, requires ${floor.require.join(', ')}.`,
           'good',
         );
         return EXIT.ok;
@@ -101,13 +103,14 @@ export function overlayCommand(): Command {
     );
 }
 
-function floorOf({ name, minSerial, graceDays, require, mode, handOver }: Options) {
+function floorOf({ name, minSerial, graceDays, require, mode, fallback, handOver }: Options) {
   return {
     ...(name === undefined ? {} : { name }),
     ...(minSerial === undefined ? {} : { minSerial: wholeNumber('--min-serial', minSerial) }),
     ...(graceDays === undefined ? {} : { graceDays: wholeNumber('--grace-days', graceDays) }),
     ...(require ? { require: checks(require) } : {}),
     ...(mode === undefined ? {} : { mode: oneOf<RootMode>('--mode', ROOT_MODES, mode) }),
+    ...(fallback === undefined ? {} : { fallback: oneOf<'ram'>('--fallback', ['ram'], fallback) }),
     ...(handOver ? { handOver } : {}),
   };
 }
