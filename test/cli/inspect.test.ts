@@ -5,7 +5,8 @@ import { describe, it } from 'node:test';
 import { printable } from '../../src/cli/printable.ts';
 import { CertificateMaker } from '../fixtures/certificates.ts';
 import { KERNEL } from '../fixtures/release.ts';
-import { run, serving } from './command.ts';
+import { serving } from './command.ts';
+import { runHere as run } from './here.ts';
 import { cliSite } from './site.ts';
 
 const { folder, keys, tree, anchors } = await cliSite();

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { run, serving } from './command.ts';
+import { serving } from './command.ts';
+import { runHere as run } from './here.ts';
 import { cliSite } from './site.ts';
 
 const DAY = 86_400_000;

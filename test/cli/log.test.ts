@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { publish } from '../../src/verbs/publish.ts';
 import { makeKeys } from '../fixtures/keys.ts';
 import { sampleTree, sealFixture } from '../fixtures/release.ts';
-import { run } from './command.ts';
+import { runHere as run } from './here.ts';
 import { cliSite } from './site.ts';
 
 const { folder, anchors, tree, keys } = await cliSite();

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { makeKeys } from '../fixtures/keys.ts';
 import { sampleTree, sealFixture } from '../fixtures/release.ts';
-import { run } from './command.ts';
+import { runHere as run } from './here.ts';
 import { cliSite } from './site.ts';
 
 const { folder, anchors, tree, keys } = await cliSite();

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { INITRD, KERNEL, ROOTFS, sampleTree } from '../fixtures/release.ts';
 import { Bundle, someKeys } from '../fixtures/signing-request.ts';
-import { run, start } from './command.ts';
+import { start } from './command.ts';
+import { runHere as run } from './here.ts';
 import { cliSite } from './site.ts';
 
 const { folder, keys, anchors } = await cliSite();

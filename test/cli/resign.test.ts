@@ -5,7 +5,7 @@ import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { run } from './command.ts';
+import { runHere as run } from './here.ts';
 import { cliSite } from './site.ts';
 
 const { folder, keys, anchors, tree } = await cliSite();

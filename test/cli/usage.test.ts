@@ -43,7 +43,12 @@ const CASES: readonly Case[] = [
   ['a missing word', ['init'], 2, /missing required argument 'dir'/],
   ['a missing flag', ['seal', 'tree'], 2, /required option '--keys <dir>'/],
   ['a word too many', ['verify', 'tree', 'tree', '--anchors', 'keys'], 2, /too many arguments/],
-  ['a tree that is not there', ['verify', 'nowhere', '--anchors', 'keys'], 2, /'nowhere' .*no such folder/],
+  [
+    'a tree that is not there',
+    ['verify', 'nowhere', '--anchors', 'keys'],
+    2,
+    /'nowhere' .*no such file or folder/,
+  ],
   ['a tree that is a file', ['seal', 'typo.toml', '--keys', 'keys'], 2, /'typo.toml' .*no such folder/],
   ['a tree that holds nothing', ['seal', 'empty', '--keys', 'keys'], 1, /empty is empty/],
   ['keys that are not there', ['seal', 'tree', '--keys', 'nowhere'], 2, /'nowhere' .*no such folder/],
@@ -82,16 +87,24 @@ function assertSentence({ err }: Said, says: RegExp): void {
 describe('a call that cannot be meant', () => {
   for (const [what, words, code, says] of CASES) {
     it(`is one sentence, and one object with --json: ${what}`, async () => {
-      const [said, json] = await Promise.all([
-        run(words, { cwd: site.folder }),
-        runHere([...words, '--json'], { cwd: site.folder }),
-      ]);
+      const said = await runHere(words, { cwd: site.folder });
+      const json = await runHere([...words, '--json'], { cwd: site.folder });
       assertSentence(said, says);
       assert.deepEqual([said.code, said.out], [code, '']);
       assertSentence(json, says);
       const object = JSON.parse(json.out) as { error?: string; refusal?: { message: string } };
       assert.match(object.error ?? object.refusal?.message ?? '', says);
       assert.deepEqual([json.code, json.out.split('\n').length], [code, 2]);
+    });
+  }
+
+  // A process of its own has the same to say, and ends.
+  for (const code of [1, 2, 3]) {
+    const [what, words, , says] = CASES.find((one) => one[2] === code) ?? assert.fail();
+    it(`ends the process with ${code}: ${what}`, async () => {
+      const said = await run(words, { cwd: site.folder });
+      assertSentence(said, says);
+      assert.deepEqual([said.code, said.out], [code, '']);
     });
   }
 
