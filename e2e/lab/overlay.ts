@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decodeManifest } from '../../src/formats/manifest.ts';
@@ -29,7 +30,7 @@ export async function addOverlay(
 
 export interface DirectBoot {
   readonly lan: Lan;
-  /** A sealed tree: the kernel and the initrds that the machine is given. */
+  /** A sealed tree: the kernel and the initrds that the machine is given, an overlay where there is one. */
   readonly tree: string;
   readonly release: string;
   /** Changes what the loader would pass. */
@@ -37,6 +38,7 @@ export interface DirectBoot {
   /** In the place of the release's initramfs. */
   readonly initramfs?: Uint8Array;
   readonly memoryMiB?: number;
+  readonly hungAfter?: number;
 }
 
 /**
@@ -55,7 +57,7 @@ export async function bootDirect(options: DirectBoot): Promise<QemuMachine> {
   const line = (options.commandLine ?? ((text) => text))(words.join(' '));
   const initrds = [
     options.initramfs ?? (await readFile(join(tree, INITRD))),
-    await readFile(join(tree, OVERLAY)),
+    ...(existsSync(join(tree, OVERLAY)) ? [await readFile(join(tree, OVERLAY))] : []),
   ];
   const path = join(lan.workFolder, `initrd-${createHash('sha256').update(line).digest('hex').slice(0, 8)}`);
   await writeFile(path, Buffer.concat(initrds.flatMap((bytes) => [bytes, Buffer.alloc(-bytes.length & 3)])));
@@ -64,6 +66,7 @@ export async function bootDirect(options: DirectBoot): Promise<QemuMachine> {
     firmware: 'bios',
     extra: ['-kernel', join(tree, KERNEL), '-initrd', path, '-append', line],
     ...(options.memoryMiB === undefined ? {} : { memoryMiB: options.memoryMiB }),
+    ...(options.hungAfter === undefined ? {} : { hungAfter: options.hungAfter }),
   };
   return bootQemu(qemu);
 }

@@ -1,6 +1,8 @@
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { RefusalCode } from '../release/refusal.ts';
 import type { HttpEvent } from './http-types.ts';
+import type { NbdServer } from './nbd.ts';
+import type { NbdEvent } from './nbd-types.ts';
 
 /**
  * The numbers of one server, in a registry of its own: two servers in one process (tests, harnesses) must
@@ -13,6 +15,10 @@ export interface Metrics {
   readonly registry: Registry;
   /** Counts an event of the HTTP edge. */
   observeHttp(event: HttpEvent): void;
+  /** Counts an event of the NBD edge. */
+  observeNbd(event: NbdEvent): void;
+  /** Tells, whenever somebody asks, how much an NBD server has done: connections that carry a root last for days. */
+  followNbd(server: Pick<NbdServer, 'connections' | 'heldOctets' | 'requests' | 'octets'>): void;
   /** Counts a refusal of any server: `http`, `tftp`, `nbd`. */
   countRefusal(server: string, code: RefusalCode): void;
 }
@@ -59,6 +65,7 @@ export function createMetrics(): Metrics {
   return {
     registry,
     countRefusal,
+    ...nbdMetrics(registry, countRefusal),
     observeHttp(event) {
       switch (event.kind) {
         case 'started':
@@ -77,6 +84,78 @@ export function createMetrics(): Metrics {
         default:
           break;
       }
+    },
+  };
+}
+
+function nbdMetrics(
+  registry: Registry,
+  countRefusal: Metrics['countRefusal'],
+): Pick<Metrics, 'observeNbd' | 'followNbd'> {
+  const registers = [registry];
+  const closed = new Counter({
+    name: 'bootseal_nbd_closed_connections_total',
+    help: 'NBD connections by how they ended.',
+    labelNames: ['ending'] as const,
+    registers,
+  });
+  const rejected = new Counter({
+    name: 'bootseal_nbd_rejected_connections_total',
+    help: 'NBD connections that were not let in.',
+    registers,
+  });
+  return {
+    observeNbd(event) {
+      switch (event.kind) {
+        case 'closed':
+          closed.inc({ ending: event.ending });
+          break;
+        case 'rejected':
+          rejected.inc();
+          break;
+        case 'refused':
+        case 'failed':
+          countRefusal('nbd', event.refusal.code);
+          break;
+        default:
+          break;
+      }
+    },
+    followNbd(server) {
+      new Gauge({
+        name: 'bootseal_nbd_connections',
+        help: 'NBD connections that are open.',
+        registers,
+        collect() {
+          this.set(server.connections);
+        },
+      });
+      new Gauge({
+        name: 'bootseal_nbd_held_bytes',
+        help: 'Octets that NBD replies hold in memory.',
+        registers,
+        collect() {
+          this.set(server.heldOctets);
+        },
+      });
+      new Counter({
+        name: 'bootseal_nbd_requests_total',
+        help: 'NBD requests that were answered, errors included.',
+        registers,
+        collect() {
+          this.reset();
+          this.inc(server.requests);
+        },
+      });
+      new Counter({
+        name: 'bootseal_nbd_sent_bytes_total',
+        help: 'Octets of exports sent over NBD.',
+        registers,
+        collect() {
+          this.reset();
+          this.inc(server.octets);
+        },
+      });
     },
   };
 }

@@ -85,6 +85,16 @@ export class NbdConnection {
     return this.#transmission?.held ?? 0;
   }
 
+  /** Requests that were answered, errors included. */
+  get requests(): number {
+    return this.#transmission?.requests ?? 0;
+  }
+
+  /** Octets of the export that were sent. */
+  get octets(): number {
+    return this.#transmission?.octets ?? 0;
+  }
+
   /** Answers what it has taken and takes nothing more. A connection with nothing under way ends at once. */
   drain(): void {
     this.#closing = true;
@@ -230,8 +240,8 @@ export class NbdConnection {
       kind: 'closed',
       export: this.#export,
       ending: this.#ending ?? 'client-gone',
-      requests: transmission?.requests ?? 0,
-      octets: transmission?.octets ?? 0,
+      requests: this.requests,
+      octets: this.octets,
       durationMs: performance.now() - this.#since,
     });
   }

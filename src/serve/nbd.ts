@@ -30,6 +30,10 @@ export interface NbdServer {
   readonly connections: number;
   /** Octets that replies hold now. */
   readonly heldOctets: number;
+  /** Requests that were answered so far, errors included. */
+  readonly requests: number;
+  /** Octets of exports that were sent so far. */
+  readonly octets: number;
   /**
    * Takes no more connections, closes those with nothing under way, lets requests that were taken be answered
    * for up to `graceMs` milliseconds (later ones get ESHUTDOWN), ends the rest. Resolves when every socket and
@@ -65,6 +69,8 @@ class Server implements NbdServer {
   #bound: { readonly address: string; readonly port: number };
   #sweeping: NodeJS.Timeout | undefined;
   #count = 0;
+  /** Of connections that have ended. */
+  #done = { requests: 0, octets: 0 };
   #closed: Promise<void> | undefined;
 
   constructor(options: NbdServerOptions) {
@@ -104,6 +110,14 @@ class Server implements NbdServer {
 
   get heldOctets(): number {
     return this.#memory.held;
+  }
+
+  get requests(): number {
+    return [...this.#welcome].reduce((sum, { requests }) => sum + requests, this.#done.requests);
+  }
+
+  get octets(): number {
+    return [...this.#welcome].reduce((sum, { octets }) => sum + octets, this.#done.octets);
   }
 
   async listen(): Promise<void> {
@@ -155,6 +169,8 @@ class Server implements NbdServer {
     if (why === undefined) this.#byAddress.set(remote, ofAddress + 1);
     void connection.closed.then(() => {
       all.delete(connection);
+      this.#done.requests += connection.requests;
+      this.#done.octets += connection.octets;
       if (why !== undefined) return;
       const left = (this.#byAddress.get(remote) ?? 1) - 1;
       if (left === 0) this.#byAddress.delete(remote);

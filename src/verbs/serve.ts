@@ -136,7 +136,14 @@ export async function serve(request: ServeRequest): Promise<Serving> {
       tftp = await startTftpServer({ site: moving, bind, port: request.tftpPort ?? DEFAULT_TFTP_PORT, log });
     }
     if (request.nbdPort !== false) {
-      nbd = await startNbdServer({ exports, bind, port: request.nbdPort ?? DEFAULT_NBD_PORT, log });
+      nbd = await startNbdServer({
+        exports,
+        bind,
+        port: request.nbdPort ?? DEFAULT_NBD_PORT,
+        log,
+        onEvent: (event) => metrics.observeNbd(event),
+      });
+      metrics.followNbd(nbd);
     }
   } catch (error) {
     await Promise.all([http.close({ graceMs: 0 }), tftp?.close({ graceMs: 0 })]);

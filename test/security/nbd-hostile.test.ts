@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
 import { encodeNbdClientFlags } from '../../src/formats/nbd.ts';
 import { encodeNbdOption } from '../../src/formats/nbd-option.ts';
 import { NBD_REFUSED } from '../../src/formats/nbd-option-reply.ts';
 import { encodeNbdRequest, NBD_COMMAND } from '../../src/formats/nbd-request.ts';
+import { DEFAULT_NBD_LIMITS } from '../../src/serve/nbd-types.ts';
 import {
   type Client,
   content,
@@ -234,6 +237,44 @@ test('thousands of idle connections hold no memory and no descriptor but their s
   assert.ok(process.memoryUsage().arrayBuffers - arrayBuffers < COUNT * 4096);
   await stillServes(t, server);
   for (const client of clients) client.socket.destroy();
+});
+
+/** Connects so often, says nothing, and tells how many were greeted once each was or was closed. Ends with its input. */
+const SILENT_CROWD = `
+const [port, count] = process.argv.slice(1).map(Number);
+let greeted = 0, done = 0, started = 0;
+const settle = () => { if (++done === count) console.log(greeted); else if (started < count) start(); };
+const start = () => {
+  started += 1;
+  const socket = require('node:net').connect(port, '127.0.0.1');
+  let heard = false;
+  socket.on('error', () => {});
+  socket.once('data', () => { heard = true; greeted += 1; settle(); });
+  socket.once('close', () => { if (!heard) settle(); });
+};
+for (let at = 0; at < 100; at += 1) start();
+process.stdin.on('end', () => process.exit()).resume();
+`;
+
+test('of more than ten thousand connections that say nothing ten thousand are let in, and cost next to nothing', async (t) => {
+  const { maxConnections, maxToldRefusals } = DEFAULT_NBD_LIMITS;
+  const server = await nbd(t, exports(), { ...PATIENT, maxConnectionsPerAddress: maxConnections });
+  const kept = await transmitting(t, server.port);
+  const { arrayBuffers } = process.memoryUsage();
+  // In a process of its own: many systems allow a process some 20,000 descriptors.
+  const count = maxConnections + maxToldRefusals + 200;
+  const crowd = spawn(process.execPath, ['-e', SILENT_CROWD, String(server.port), String(count)]);
+  t.after(() => crowd.kill());
+  const [greeted] = (await once(crowd.stdout, 'data')) as [Buffer];
+  assert.equal(Number(greeted), maxConnections - 1 + maxToldRefusals);
+  assert.equal(server.connections, maxConnections);
+  assert.equal(server.heldOctets, 0);
+  assert.ok(process.memoryUsage().arrayBuffers - arrayBuffers < maxConnections * 4096);
+  assert.equal((await kept.read(0, 10)).error, 0);
+  crowd.stdin.end();
+  await once(crowd, 'exit');
+  await server.event('closed');
+  kept.socket.destroy();
 });
 
 /** What a client is told that is one too many. */

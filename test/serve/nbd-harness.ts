@@ -73,6 +73,12 @@ export async function nbd(
     get heldOctets() {
       return server.heldOctets;
     },
+    get requests() {
+      return server.requests;
+    },
+    get octets() {
+      return server.octets;
+    },
     close: (options) => server.close(options),
     events,
     errors,
