@@ -42,7 +42,8 @@ export function addFiles(initramfs: Uint8Array, files: Readonly<Record<string, s
 }
 
 async function versionOf(packageName: string): Promise<string> {
-  return (await run('dpkg-query', ['-W', '-f', '${Version}', packageName])).stdout;
+  const { stdout } = await run('dpkg-query', ['-W', packageName]);
+  return stdout.split('\t')[1]?.trim() ?? '';
 }
 
 async function moduleFolder(): Promise<{ folder: string; version: string }> {
