@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { cp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { KERNEL, ROOTFS, wholeSampleTree } from '../fixtures/release.ts';
+import { KERNEL, ROOTFS, sealFixture, wholeSampleTree } from '../fixtures/release.ts';
 import { run, serving } from './command.ts';
 import { runHere } from './here.ts';
 import { cliSite } from './site.ts';
@@ -129,6 +129,18 @@ describe('verify', () => {
       assert.match(plain.out, /verified/);
       assert.doesNotMatch(plain.out, /\u001b/);
     }
+  });
+});
+
+describe('verify on a terminal', () => {
+  it('shows a bar where there is much to read', async () => {
+    const tree = join(site.folder, 'much');
+    await cp(site.tree, tree, { recursive: true });
+    await truncate(join(tree, ROOTFS), 80 * 1024 * 1024);
+    await sealFixture(tree, site.keys, { now: Date.now() });
+    const { out } = await run(['verify', tree, '--anchors', site.anchors], { terminal: true });
+    assert.match(out, /verifying \S+ {2}━+ {2}100% {2}(8\d) MB of \1 MB/);
+    assert.match(out, /VERIFIED/);
   });
 });
 

@@ -4,6 +4,7 @@ import { type Configuration, readConfiguration } from '../../verbs/configuration
 import { type Serving, serve } from '../../verbs/serve.ts';
 import { act, anchorsOf, folder, folders, newCommand, port } from '../context.ts';
 import { EXIT, UsageError } from '../exit.ts';
+import { SOON_READ, treeProgress } from '../tree-progress.ts';
 
 interface Options {
   readonly tree?: string;
@@ -49,6 +50,7 @@ export function serveCommand(): Command {
           throw new UsageError('Name either --tree or --state.');
         if (state !== undefined && options.anchors === undefined)
           throw new UsageError('--state needs --anchors.');
+        const bar = treeProgress(terminal, `verifying ${tree ?? state}`, SOON_READ);
         const serving = await serve({
           ...(tree === undefined ? {} : { tree }),
           ...(state === undefined ? {} : { state }),
@@ -63,7 +65,8 @@ export function serveCommand(): Command {
           now,
           clock: Date.now,
           log,
-        });
+          onProgress: bar.update,
+        }).finally(bar.stop);
         const { release, anchored, url, http, tftp, nbd } = serving;
         terminal.json({ release, anchored, url, http, tftp: tftp ?? null, nbd: nbd ?? null });
         const at = (scheme: string, where: Serving['tftp']) =>

@@ -8,6 +8,7 @@ import { verifyUefi } from '../../verbs/verify-uefi.ts';
 import { act, anchorsOf, files, folders, newCommand, time, understood } from '../context.ts';
 import { EXIT, statusOf, UsageError } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';
+import { SOON_READ, treeProgress } from '../tree-progress.ts';
 import { findingJson, showTreeVerdict } from '../verdict.ts';
 
 interface Options {
@@ -75,6 +76,7 @@ export function verifyCommand(): Command {
           };
           return showClients(terminal, await verifyAs({ target: tree, anchors, now, ...wanted }));
         }
+        const bar = treeProgress(terminal, `verifying ${tree}`, SOON_READ);
         const verdict = await verify({
           tree,
           anchors,
@@ -83,7 +85,8 @@ export function verifyCommand(): Command {
           ...(asOf === undefined ? {} : 'proof' in asOf ? { proof: asOf.proof } : { at: asOf.time }),
           ...(logAnchors === undefined ? {} : { logCertificates: logAnchors }),
           ...given,
-        });
+          onProgress: bar.update,
+        }).finally(bar.stop);
         const { logged } = verdict;
         terminal.json({
           verified: verdict.refusal === undefined,
