@@ -3,6 +3,16 @@ export { Refusal, type RefusalCode } from './release/refusal.ts';
 export { type BootRequest, boot } from './verbs/boot.ts';
 export { type ShownChannel, showChannel } from './verbs/channel.ts';
 export { type Configuration, readConfiguration } from './verbs/configuration.ts';
+export {
+  type AttachImageOptions,
+  attachImage,
+  type ImageAttached,
+  type ImageRequested,
+  type ImageRequestOptions,
+  requestImageSignature,
+  type SignImageRequestOptions,
+  signImageRequest,
+} from './verbs/image-request.ts';
 export { type InitOptions, init } from './verbs/init.ts';
 export { type Fact, type Facts, type Inspection, type InspectRequest, inspect } from './verbs/inspect.ts';
 export {

@@ -29,6 +29,7 @@ const WANTED = [
     'crc32c_generic',
     'ext4',
     'isofs',
+    'efivarfs',
   ],
 ];
 

@@ -11,7 +11,10 @@ interface Prerequisite {
 
 const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'qemu-system-x86', needs: ['qemu-system-x86_64'] },
-  { packageName: 'ovmf', needs: ['/usr/share/OVMF/OVMF_CODE_4M.fd', '/usr/share/OVMF/OVMF_VARS_4M.fd'] },
+  {
+    packageName: 'ovmf',
+    needs: ['/usr/share/OVMF/OVMF_CODE_4M.secboot.fd', '/usr/share/OVMF/OVMF_VARS_4M.fd'],
+  },
   { packageName: 'seabios', needs: ['/usr/share/seabios/bios-256k.bin'] },
   {
     packageName: 'ipxe-qemu',

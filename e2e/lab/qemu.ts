@@ -7,6 +7,11 @@ import type { Lan } from './lan.ts';
 export interface QemuOptions {
   readonly lan: Lan;
   readonly firmware: 'bios' | 'efi';
+  /**
+   * With `efi`: firmware that knows Secure Boot, whose variables are in this file and are written to it. It enforces
+   * once a PK is among them.
+   */
+  readonly secureBoot?: string;
   readonly nic?: 'virtio-net-pci' | 'e1000';
   readonly mac?: string;
   /** 1024 by default. */
@@ -45,6 +50,8 @@ export interface QemuMachine {
 
 const OVMF = '/usr/share/OVMF/OVMF_CODE_4M.fd';
 const OVMF_VARIABLES = '/usr/share/OVMF/OVMF_VARS_4M.fd';
+/** Built with SMM, which alone keeps the variables from whoever runs on the machine. */
+const OVMF_SECURE = '/usr/share/OVMF/OVMF_CODE_4M.secboot.fd';
 const HUNG_AFTER = 5 * 60_000;
 
 let machines = 0;
@@ -59,7 +66,10 @@ export async function bootQemu(options: QemuOptions): Promise<QemuMachine> {
     ...['-nographic', '-monitor', 'none', '-serial', 'stdio'],
     ...(await firmwareArguments(options, number)),
     ...['-netdev', `tap,id=n0,ifname=${tap},script=no,downscript=no`],
-    ...['-device', `${options.nic ?? 'virtio-net-pci'},netdev=n0,mac=${mac},bootindex=1`],
+    ...[
+      '-device',
+      `${options.nic ?? 'virtio-net-pci'},netdev=n0,mac=${mac},bootindex=1${options.secureBoot === undefined ? '' : ',romfile='}`,
+    ],
     // An emulated CPU has no randomness of its own: gpg and curl would wait for the kernel to gather some.
     ...['-device', 'virtio-rng-pci'],
     ...(options.disks ?? []).flatMap((file) => ['-drive', `file=${file},format=raw,if=virtio`]),
@@ -161,6 +171,13 @@ export async function refusedLog(machine: QemuMachine): Promise<string> {
 
 async function firmwareArguments(options: QemuOptions, number: number): Promise<readonly string[]> {
   if (options.firmware === 'bios') return [];
+  if (options.secureBoot !== undefined) {
+    return [
+      ...['-machine', 'q35,smm=on', '-global', 'driver=cfi.pflash01,property=secure,value=on'],
+      ...['-drive', `if=pflash,format=raw,unit=0,readonly=on,file=${OVMF_SECURE}`],
+      ...['-drive', `if=pflash,format=raw,unit=1,file=${options.secureBoot}`],
+    ];
+  }
   const variables = join(options.lan.workFolder, `variables-${number}.fd`);
   await copyFile(OVMF_VARIABLES, variables);
   return [

@@ -1,8 +1,9 @@
 import { isOfType, MAX_COMMAND_LINE } from '../formats/cmdline.ts';
 import { Malformed } from '../formats/malformed.ts';
 import type { Manifest } from '../formats/manifest.ts';
-import { decodePe, PE_MACHINE, peMachine, peSection } from '../formats/pe.ts';
+import { decodePe, PE_MACHINE, peMachine } from '../formats/pe.ts';
 import { addPeSections, MAX_PE, type NewSection } from '../formats/pe-write.ts';
+import { stubVersion } from '../formats/uki.ts';
 import { Refusal } from '../release/refusal.ts';
 import { demandCommandLine, MANIFEST_WORD } from '../trust/command-line.ts';
 import { initrdPadding } from '../trust/uki-check.ts';
@@ -20,9 +21,6 @@ export interface UkiParts {
   /** PEM: who signs for what the TPM will have measured. */
   readonly pcrPublicKey?: Uint8Array | undefined;
 }
-
-/** What every stub of systemd says of itself in `.sdmagic`. */
-const STUB = /^#### LoaderInfo: systemd-stub ([0-9]+)/;
 
 /** Revocation by generation (SBAT): only where a stub brings none of its own. */
 const SBAT =
@@ -84,11 +82,10 @@ export function demandRoom(octets: number): void {
 
 /** A stub of systemd: for which machine, and of which version. Throws a `Refusal` (`malformed`). */
 export function demandStub(stub: Uint8Array): { readonly machine: number; readonly version: number } {
-  const { image, magic } = decodeStub(() => {
+  const { image, version } = decodeStub(() => {
     const decoded = decodePe(stub);
-    return { image: decoded, magic: peSection(stub, decoded, '.sdmagic') };
+    return { image: decoded, version: stubVersion(stub, decoded) };
   });
-  const version = STUB.exec(Buffer.from(magic ?? []).toString('latin1'))?.[1];
   if (version === undefined) {
     throw new Refusal(
       'malformed',
@@ -96,7 +93,7 @@ export function demandStub(stub: Uint8Array): { readonly machine: number; readon
       {},
     );
   }
-  return { machine: image.machine, version: Number(version) };
+  return { machine: image.machine, version };
 }
 
 function hasSection(stub: Uint8Array, name: string): boolean {

@@ -23,9 +23,9 @@ const FORMAT = 'request bundle';
 export const MAX_BUNDLE = 8 * 1024 * 1024;
 export const MAX_BUNDLE_ENTRIES = 8192;
 
-const KEY = '(codesign|openpgp|(boot|leaf)(-[0-9a-f]{16})?)';
+const KEY = '(codesign|openpgp|db|pcr|(boot|leaf)(-[0-9a-f]{16})?)';
 const NAMES = new RegExp(
-  `^(index|certificates/(openpgp\\.gpg|(codesign|(ca|boot|leaf)(-[0-9a-f]{16})?)\\.crt)|digests/[0-9]{4}\\.${KEY}(\\.sig)?)$`,
+  `^(index|certificates/(openpgp\\.gpg|pcr\\.pub|(codesign|db|(ca|boot|leaf)(-[0-9a-f]{16})?)\\.crt)|digests/[0-9]{4}\\.${KEY}(\\.sig)?)$`,
 );
 const RECORDS = 'records/';
 

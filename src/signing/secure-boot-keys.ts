@@ -55,11 +55,9 @@ export async function addSecureBootKeys(
     await draft.enrolment(`${name}.esl`, list);
     await draft.enrolment(`${name}.auth`, signVariable(name, issued, list, signer));
   }
-  // An empty platform key, signed by the old one, is how firmware is given back.
-  await draft.enrolment(
-    'no-PK.auth',
-    signVariable('PK', issued, new Uint8Array(), keys.get('PK') as CertifiedKey),
-  );
+  // An empty platform key, signed by the old one, is how firmware is given back; it wants a later time than the last.
+  const noKey = signVariable('PK', issued + 1000, new Uint8Array(), keys.get('PK') as CertifiedKey);
+  await draft.enrolment('no-PK.auth', noKey);
   onStep?.('PCR key');
   const pcr = await newKeyPair('rsa', 2048);
   await draft.anchor('pcr.pub', Buffer.from(pcr.publicKey.export({ format: 'pem', type: 'spki' })));

@@ -8,8 +8,9 @@ import { decodePe } from '../formats/pe.ts';
 import { writeFileAtomically } from '../release/atomic-file.ts';
 import { Refusal } from '../release/refusal.ts';
 import { RECORD, UKI } from '../release/seal-names.ts';
-import { attachAuthenticode, draftAuthenticode, imageDigest } from '../signing/authenticode.ts';
-import { demandSignature } from '../signing/digest-signer.ts';
+import { imageDigest } from '../signing/authenticode.ts';
+import type { DigestSigner } from '../signing/digest-signer.ts';
+import { signImage, signPcrValues } from '../signing/image-request.ts';
 import { readImage } from '../store/read-image.ts';
 import { decodeOr } from '../trust/check.ts';
 import { initrdFiles } from '../trust/uki-check.ts';
@@ -31,6 +32,8 @@ export interface UkiRequest {
   readonly url?: string;
   /** PEM, into `.pcrpkey`: who will sign for what a TPM measures. */
   readonly pcrPublicKey?: Uint8Array;
+  /** Its private half, where it is at hand. */
+  readonly pcrSigner?: DigestSigner;
   /** Milliseconds since 1970: what the certificate is judged at. */
   readonly now: number;
 }
@@ -78,13 +81,8 @@ export async function uki(request: UkiRequest): Promise<UkiResult> {
     initrds,
     pcrPublicKey: request.pcrPublicKey,
   });
-  let image = unsigned;
-  if (signer) {
-    const { certificate } = signer;
-    const draft = draftAuthenticode(imageDigest(unsigned), certificate, manifest.release);
-    const signature = await demandSignature(signer.signer, 'sha256', draft.digest);
-    image = attachAuthenticode(unsigned, draft.complete(signature));
-  }
+  const measured = request.pcrSigner ? await signPcrValues(out, unsigned, request.pcrSigner) : unsigned;
+  const image = signer ? await signImage(out, measured, signer) : measured;
   await writeFileAtomically(out, image);
   return {
     out,

@@ -35,6 +35,8 @@ const CUTTABLE = new Map<InspectedKind, (kept: string) => boolean>([
   ['request-index', (kept) => kept.endsWith('\n')],
   ['policy-floor', (kept) => kept.endsWith('\n')],
   ['openpgp-keys', () => true],
+  // Without content it takes a variable away.
+  ['efi-variable', () => true],
   ['grub-configuration', () => true],
   ['ipxe-script', () => true],
 ]);

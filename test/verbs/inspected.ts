@@ -10,6 +10,7 @@ import type { InspectedKind } from '../../src/verbs/inspect.ts';
 import { proveLog } from '../../src/verbs/log.ts';
 import { publish } from '../../src/verbs/publish.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { smallPe } from '../fixtures/pe.ts';
 import { KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
 import { answer, makeRequest } from '../fixtures/signing-request.ts';
 
@@ -36,7 +37,7 @@ export interface Samples {
 
 /** Keys, a release sealed with them, a request for another, a published state, and one file of each kind. */
 export async function samples(folder: string): Promise<Samples> {
-  const keys = await makeKeys(join(folder, 'keys'));
+  const keys = await makeKeys(join(folder, 'keys'), { secureBoot: true });
   const anchors = join(keys, 'anchors');
   const tree = await sampleTree(join(folder, 'tree'), keys);
   const unsealed = await sampleTree(join(folder, 'unsealed'), keys);
@@ -78,6 +79,9 @@ export async function samples(folder: string): Promise<Samples> {
     ['verity-superblock', await of(`${ROOTFS}.verity`)],
     ['ipxe-script', await of('boot.ipxe')],
     ['grub-configuration', await of('grub.cfg')],
+    ['efi-image', smallPe()],
+    ['efi-signatures', await readFile(join(keys, 'secure-boot', 'db.esl'))],
+    ['efi-variable', await readFile(join(keys, 'secure-boot', 'db.auth'))],
   ]);
   return { keys, tree, files };
 }

@@ -1,7 +1,9 @@
-import type { Command } from 'commander';
+import { existsSync, statSync } from 'node:fs';
+import { type Command, InvalidArgumentError } from 'commander';
 import { isoSeconds } from '../../formats/lines.ts';
 import type { Manifest } from '../../formats/manifest.ts';
 import type { SigningRequest } from '../../formats/signing-request.ts';
+import { isImageRequestFile } from '../../verbs/image-request.ts';
 import { attach, requestSignatures, type SigningRequestOptions, signRequest } from '../../verbs/request.ts';
 import { act, file, files, folder, folders, newCommand } from '../context.ts';
 import { EXIT, UsageError } from '../exit.ts';
@@ -18,12 +20,14 @@ import {
 } from '../layout-options.ts';
 import { octets, type Terminal } from '../terminal.ts';
 import { treeProgress } from '../tree-progress.ts';
+import { attachImageWords, requestImage, signImageWords } from './image-request.ts';
 
 interface RequestWords extends LayoutWords, TermWords {
   readonly anchors?: string;
   readonly alsoAnchors?: readonly string[];
   readonly certificate?: readonly string[];
   readonly openpgpKey?: string;
+  readonly pcr?: boolean;
   readonly out: string;
 }
 
@@ -33,7 +37,8 @@ export function requestCommand(): Command {
     'write down what must be signed so that a tree is sealed; needs no private key',
     'bootseal request out/netboot --anchors anchors --out request.cpio',
   )
-    .argument('<tree>', 'an Arch netboot tree, or one with a bootseal.toml', folder)
+    .argument('<tree|image>', 'a tree to be sealed, or an EFI image to be signed for Secure Boot', there)
+    .option('--pcr', 'of an image: ask for signatures over PCR values; they come before its own')
     .option('--anchors <dir>', 'the public half of an "init" folder: whose seals the tree shall get', folder)
     .option('--certificate <file>', 'instead: the CA’s, codesign’s and boot’s certificate; repeated', files)
     .option('--openpgp-key <file>', 'and the OpenPGP public key, binary', file)
@@ -44,7 +49,10 @@ export function requestCommand(): Command {
     )
     .requiredOption('--out <file>', 'where the request goes');
   return addTermOptions(addLayoutOptions(command)).action(
-    act<RequestWords>(async ({ terminal, now }, options, tree = '') => {
+    act<RequestWords>(async (context, options, tree = '') => {
+      if (isFile(tree)) return requestImage(context, options, tree);
+      if (options.pcr) throw new UsageError('--pcr goes with an image, not with a tree.');
+      const { terminal, now } = context;
       const { out, alsoAnchors } = options;
       const progress = treeProgress(terminal, 'reading');
       const sizes = new Map<string, number>();
@@ -111,10 +119,13 @@ export function signRequestCommand(): Command {
     .option('--signer-command <words>', `instead: ${SIGNER_COMMAND_HELP}`, programWords)
     .requiredOption('--out <file>', 'where the answers go: the request, with them in it')
     .action(
-      act<SignWords>(async ({ terminal, now }, { keys = [], signerCommand, out }, path = '') => {
+      act<SignWords>(async (context, { keys = [], signerCommand, out }, path = '') => {
+        const { terminal, now } = context;
         if (keys.length > 0 === (signerCommand !== undefined)) {
           throw new UsageError('Say who signs: --keys DIR, or --signer-command.');
         }
+        if (await isImageRequestFile(path))
+          return signImageWords(context, { keys, ...(signerCommand ? { signerCommand } : {}), out }, path);
         let bar: ReturnType<Terminal['progress']> | undefined;
         const signed = await interruptible((stop) =>
           signRequest({
@@ -155,15 +166,17 @@ export function attachCommand(): Command {
     'complete a tree with signatures that were made elsewhere',
     'bootseal attach out/netboot response.cpio',
   )
-    .argument('<tree>', 'the tree that the request was made of', folder)
+    .argument('<tree|image>', 'what the request was made of', there)
     .option('--state <dir>', 'a state folder whose log shall have an entry of this')
     .argument(
       '<response...>',
       'the answers, in any order and in parts; the request itself where they lack it',
     )
     .action(
-      act<{ state?: string }>(async ({ terminal, now }, { state }, tree = '', ...rest) => {
+      act<{ state?: string }>(async (context, { state }, tree = '', ...rest) => {
         const responses = (rest as unknown as [readonly string[]])[0];
+        if (isFile(tree)) return attachImageWords(context, tree, responses);
+        const { terminal, now } = context;
         const progress = treeProgress(terminal, 'checking');
         const { request, manifest, manifestSha256, files } = await interruptible((stop) =>
           attach({
@@ -229,4 +242,13 @@ function whichKey({ openpgp, leaves, certificates, release }: SigningRequest, ke
   if (leaf)
     return `to be issued for ${release}, ${leaf.kind} ${leaf.bits}, until ${isoSeconds(leaf.notAfter)}`;
   return `sha256 ${certificates.find((certificate) => certificate.key === key)?.sha256 ?? ''}`;
+}
+
+function there(text: string): string {
+  if (existsSync(text)) return text;
+  throw new InvalidArgumentError('There is no such file or folder.');
+}
+
+function isFile(path: string): boolean {
+  return statSync(path).isFile();
 }

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { ukiDnsmasqLines } from '../../boot/dnsmasq.ts';
 import { UKI } from '../../release/seal-names.ts';
-import { readPcrPublicKey, type SecureBootKey } from '../../verbs/secure-boot-signers.ts';
+import { readPcrPublicKey, readPcrSigner, type SecureBootKey } from '../../verbs/secure-boot-signers.ts';
 import { serverAddress } from '../../verbs/server-address.ts';
 import { uki } from '../../verbs/uki.ts';
 import { act, file, folder, newCommand, understood } from '../context.ts';
@@ -45,6 +45,11 @@ export function ukiCommand(): Command {
         const signer = signerOf(options);
         const pcrPublicKey = pcr === undefined ? undefined : await readPcrPublicKey(pcr);
         if (pcr !== undefined && !pcrPublicKey) throw new UsageError(`--pcr ${pcr} holds no pcr.pub.`);
+        const pcrSigner = pcr === undefined || options.unsigned ? undefined : await readPcrSigner(pcr);
+        if (pcrPublicKey && signer && !pcrSigner)
+          throw new UsageError(
+            'PCR signatures come first: with their key elsewhere make the image --unsigned.',
+          );
         const made = await uki({
           tree,
           now,
@@ -54,6 +59,7 @@ export function ukiCommand(): Command {
           ...(osrel === undefined ? {} : { osrel }),
           ...(out === undefined ? {} : { out }),
           ...(pcrPublicKey ? { pcrPublicKey } : {}),
+          ...(pcrSigner ? { pcrSigner } : {}),
         });
         terminal.json(made);
         terminal.table(

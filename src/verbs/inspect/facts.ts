@@ -34,6 +34,9 @@ export const KINDS = {
   'verity-superblock': 'superblock of a dm-verity hash device',
   'ipxe-script': 'iPXE script',
   'grub-configuration': 'GRUB configuration',
+  'efi-image': 'EFI image',
+  'efi-signatures': 'list of EFI signatures',
+  'efi-variable': 'authenticated EFI variable',
 } as const;
 export type InspectedKind = keyof typeof KINDS;
 

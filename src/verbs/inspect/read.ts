@@ -1,3 +1,5 @@
+import { isPe } from '../../formats/pe.ts';
+import { MAX_PE } from '../../formats/pe-write.ts';
 import { openRegular } from '../../release/measure.ts';
 import { Refusal } from '../../release/refusal.ts';
 import type { Read } from './recognise.ts';
@@ -31,11 +33,13 @@ export async function readInspected(path: string, limit = MAX_INSPECTED): Promis
     const head = Buffer.alloc(Math.min(size, BLOCK));
     const got = await fill(head, 0);
     if (got === head.length && head.subarray(0, VERITY.length).equals(VERITY)) return { bytes: head, size };
-    if (size > limit) {
-      throw new Refusal('too-large', `${path} has ${size} octets, and more than ${limit} are not read.`, {
+    // A whole boot in one file; no more than firmware loads.
+    const most = isPe(head) ? MAX_PE : limit;
+    if (size > most) {
+      throw new Refusal('too-large', `${path} has ${size} octets, and more than ${most} are not read.`, {
         path,
         size,
-        limit,
+        limit: most,
       });
     }
     // One octet more than there should be: a file that grows is told from one that does not.

@@ -1,6 +1,10 @@
 import { decodeArmor, decodePem } from '../../formats/armor.ts';
+import { isSignatureLists } from '../../formats/efi-signature-list.ts';
+import { isAuthenticatedVariable } from '../../formats/efi-variable.ts';
+import { isImageRequest } from '../../formats/image-request.ts';
 import { Malformed } from '../../formats/malformed.ts';
 import { PACKET } from '../../formats/openpgp-packet.ts';
+import { isPe } from '../../formats/pe.ts';
 import { type Certificate, decodeCertificate } from '../../formats/x509.ts';
 import { Refusal } from '../../release/refusal.ts';
 import { decodeOr } from '../../trust/check.ts';
@@ -8,6 +12,7 @@ import { decodeKeyringFile } from '../keyring-files.ts';
 import { certificateFacts } from './certificates.ts';
 import { inspectCms } from './cms.ts';
 import type { Recognised } from './facts.ts';
+import { imageRequestFacts, inspectImage, inspectSignatureLists, inspectVariable } from './images.ts';
 import { inspectKeys, inspectSignatures } from './openpgp.ts';
 import { holdsPrivateKey } from './private-keys.ts';
 import { inspectChecksums, inspectRecord, inspectRootHash, inspectSuperblock } from './records.ts';
@@ -38,7 +43,8 @@ export function recognise(
 ): Recognised {
   if (bytes.length === 0) throw new Refusal('malformed', `${name} is empty.`, { path: name });
   // First of all: no decoder may put a line of one into its message.
-  if (holdsPrivateKey(bytes)) throw privateKey(name);
+  // In an image are programs, whose words look like a key's; nothing of those is shown.
+  if (!isPe(bytes) && holdsPrivateKey(bytes)) throw privateKey(name);
   const found = decodeOr(name, () => known(name, bytes, size, others));
   if (found) return found;
   throw new Refusal(
@@ -56,6 +62,9 @@ function known(
 ): Recognised | undefined {
   const start = Buffer.from(bytes.subarray(0, 32)).toString('latin1');
   const first = bytes[0] ?? 0;
+  if (isPe(bytes)) return inspectImage(bytes);
+  if (isAuthenticatedVariable(bytes)) return inspectVariable(bytes);
+  if (isSignatureLists(bytes)) return inspectSignatureLists(bytes);
   if (start.startsWith(VERITY)) return inspectSuperblock(bytes, size);
   if (start.startsWith('07070')) return inspectBundle(bytes);
   if (start.slice(8, 12) === 'KBXf') return inspectKeys(keysOf(name, bytes));
@@ -64,6 +73,7 @@ function known(
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
   // A root hash has no line end, and a checksum follows its digest with a name.
   if (/^[0-9a-f]{64}$/.test(text)) return inspectRootHash(text);
+  if (isImageRequest(bytes)) return { kind: 'request-index', facts: imageRequestFacts(bytes) };
   return (
     inspectRecord(bytes) ??
     inspectChecksums(bytes) ??

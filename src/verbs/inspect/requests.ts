@@ -1,17 +1,20 @@
+import { isImageRequest } from '../../formats/image-request.ts';
 import { isoSeconds } from '../../formats/lines.ts';
 import { Malformed } from '../../formats/malformed.ts';
 import { decodeBundle } from '../../formats/request-bundle.ts';
 import { decodeSigningRequest, type SigningRequest, signatureNumber } from '../../formats/signing-request.ts';
 import { answerName, INDEX } from '../../signing/request.ts';
 import type { Facts, Recognised } from './facts.ts';
+import { imageRequestFacts } from './images.ts';
 
 /** A bundle of questions, with or without answers. Throws `Malformed`. */
 export function inspectBundle(bytes: Uint8Array): Recognised {
   const { files } = decodeBundle(bytes);
   const index = files.get(INDEX);
   if (!index) throw new Malformed('request bundle', 'has no index');
-  const request = decodeSigningRequest(index);
-  const facts = requestFacts(request, files);
+  const facts = isImageRequest(index)
+    ? imageRequestFacts(index, files)
+    : requestFacts(decodeSigningRequest(index), files);
   const answered = [...files.keys()].some((name) => name.endsWith('.sig') && name.startsWith('digests/'));
   return { kind: answered ? 'signing-response' : 'signing-request', facts };
 }
