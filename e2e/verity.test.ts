@@ -9,7 +9,7 @@ import { createLan, type Lan } from './lab/lan.ts';
 import { addOverlay, bootDirect, consoleOf } from './lab/overlay.ts';
 import { bootQemu, type QemuMachine } from './lab/qemu.ts';
 import { type LabRelease, labRelease, ROOTFS } from './lab/release.ts';
-import { REAL_ROOT_LINE } from './lab/rootfs.ts';
+import { labRootfs, NETWORK_LINE, REAL_ROOT_LINE } from './lab/rootfs.ts';
 import { type RunningServer, startProduct } from './lab/servers.ts';
 
 /**
@@ -121,6 +121,29 @@ describe('mode verity, from loader to systemd, by the product alone', () => {
       expectReadInPlace(second);
     });
 
+    it('a whole Debian with networkd leaves its network card as it is, and comes to a login prompt', async () => {
+      const login = await labRelease({
+        keys: release.keys,
+        url: URL,
+        prepare: async (tree, keys) => {
+          await cp(await labRootfs('login'), join(tree, ROOTFS));
+          await addOverlay(tree, keys, 'verity');
+        },
+      });
+      const server = await serve(login);
+      const machine = await start(login);
+      await machine.waitFor(['bootseal: network up', 'bootseal-lab login:']);
+      const log = machine.log();
+      await machine.kill();
+      await server.stop();
+      await login.remove();
+      const address = /network up on \S+, ([0-9.]+)/.exec(log)?.[1] ?? 'none';
+      expectMilestones(log, [
+        MOUNTED,
+        `${NETWORK_LINE} ${address} ADMIN_STATE=unmanaged ADMIN_STATE=configured`,
+      ]);
+    });
+
     it('goes on trying where the server is killed before root image and hash tree are open', async () => {
       const first = await serve();
       const machine = await start();
@@ -167,11 +190,11 @@ describe('mode verity, from loader to systemd, by the product alone', () => {
     });
   });
 
-  const serve = (): Promise<Product> => product(lan, release, { httpPort: 80, tftpPort: false });
+  const serve = (of = release): Promise<Product> => product(lan, of, { httpPort: 80, tftpPort: false });
 
-  const start = (): Promise<QemuMachine> =>
+  const start = (of = release): Promise<QemuMachine> =>
     bootDirect({
-      ...{ lan, tree: release.tree, release: release.release },
+      ...{ lan, tree: of.tree, release: of.release },
       commandLine: (line) => line.replace(/(archiso_http_srv=http:\/\/[^/:]+):8080/, '$1'),
     });
 });
