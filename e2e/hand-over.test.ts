@@ -57,7 +57,10 @@ const KNOWN: Readonly<Record<Family, Known>> = {
     broken: {
       'usr/lib/dracut/hooks/pre-pivot/50-site.sh': 'emergency_shell "The site is out of order"\n',
     },
-    says: ['bootseal: the root of the initramfs is the verified one'],
+    says: [
+      'Mounted sysroot.mount - The verified root',
+      'bootseal: starting /sbin/init of the verified root',
+    ],
   },
   mkinitcpio: {
     name: 'mkinitcpio',
