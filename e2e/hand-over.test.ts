@@ -57,10 +57,7 @@ const KNOWN: Readonly<Record<Family, Known>> = {
     broken: {
       'usr/lib/dracut/hooks/pre-pivot/50-site.sh': 'emergency_shell "The site is out of order"\n',
     },
-    says: [
-      'Mounted sysroot.mount - The verified root',
-      'bootseal: starting /sbin/init of the verified root',
-    ],
+    says: ['Mounted sysroot.mount - The verified root', 'bootseal: starting /sbin/init of the verified root'],
   },
   mkinitcpio: {
     name: 'mkinitcpio',

@@ -1,8 +1,9 @@
-import { cp, mkdir, mkdtemp, rm, truncate } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { expectAbsent, expectMilestones } from './lab/console.ts';
 import { createLan, type Lan } from './lab/lan.ts';
+import { emptyModules, modulesWithout } from './lab/modules.ts';
 import { startNbd } from './lab/nbd.ts';
 import { addOverlay, bootDirect, consoleOf, type DirectBoot } from './lab/overlay.ts';
 import { flip, type LabRelease, labRelease, ROOTFS } from './lab/release.ts';
@@ -147,10 +148,15 @@ describe('the initrd overlay, mode verity', () => {
 
 describe('the initrd overlay, mode ram', () => {
   let release: LabRelease;
+  let large: LabRelease;
   let lan: Lan;
+  let size: number;
 
   before(async () => {
-    release = await labRelease({
+    release = await labRelease({ prepare: (tree, keys) => addOverlay(tree, keys, 'ram') });
+    ({ size } = await stat(join(release.tree, ROOTFS)));
+    large = await labRelease({
+      keys: release.keys,
       prepare: async (tree, keys) => {
         await truncate(join(tree, ROOTFS), LARGE);
         await addOverlay(tree, keys, 'ram');
@@ -161,11 +167,12 @@ describe('the initrd overlay, mode ram', () => {
   });
   after(async () => {
     await lan?.close();
+    await large?.remove();
     await release?.remove();
   });
 
   it('boots an image of 600 MB, held once, on a machine of 1 GiB', async () => {
-    const log = await boot();
+    const log = await boot(undefined, large);
     expectMilestones(log, [
       ...VERIFIED,
       `bootseal: fetching ${ROOTFS}, ${LARGE} octets`,
@@ -181,16 +188,16 @@ describe('the initrd overlay, mode ram', () => {
   });
 
   it('refuses an image that never ends', async () => {
-    const log = await boot((tree) => truncate(join(tree, ROOTFS), 2 * LARGE));
+    const log = await boot((tree) => truncate(join(tree, ROOTFS), 2 * size));
     expectRefused(
       log,
-      `mixed-releases ${ROOTFS} is longer than the ${LARGE} octets that arch/2026.11.01 lists`,
+      `mixed-releases ${ROOTFS} is longer than the ${size} octets that arch/2026.11.01 lists`,
     );
   });
 
   it('refuses an image that ends early', async () => {
-    const log = await boot((tree) => truncate(join(tree, ROOTFS), LARGE / 2));
-    expectRefused(log, `unreachable ${ROOTFS} ended after ${LARGE / 2} octets of ${LARGE}`);
+    const log = await boot((tree) => truncate(join(tree, ROOTFS), size / 2));
+    expectRefused(log, `unreachable ${ROOTFS} ended after ${size / 2} octets of ${size}`);
   });
 
   function expectRefused(log: string, reason: string): void {
@@ -198,19 +205,77 @@ describe('the initrd overlay, mode ram', () => {
     expectAbsent(log, [MOUNTED, 'bootseal: starting', REAL_ROOT_LINE]);
   }
 
-  async function boot(change?: (tree: string) => Promise<void>): Promise<string> {
-    const site = await mkdtemp(join(release.folder, 'site-'));
+  async function boot(change?: (tree: string) => Promise<void>, sealed = release): Promise<string> {
+    const site = await mkdtemp(join(sealed.folder, 'site-'));
     await mkdir(join(site, 'releases/arch'), { recursive: true });
-    await cp(release.tree, join(site, INSIDE), { recursive: true });
+    await cp(sealed.tree, join(site, INSIDE), { recursive: true });
     await change?.(join(site, INSIDE));
     const http = await startStatic(lan, site, 8080);
     try {
       return await consoleOf(
-        await bootDirect({ lan, tree: release.tree, release: release.release, memoryMiB: 1024 }),
+        await bootDirect({ lan, tree: sealed.tree, release: sealed.release, memoryMiB: 1024 }),
       );
     } finally {
       await http.stop();
       await rm(site, { recursive: true });
+    }
+  }
+});
+
+describe('the initrd overlay, mode verity, on a kernel without nbd and dm-verity', () => {
+  let lan: Lan;
+  let bare: string;
+  before(async () => {
+    bare = await modulesWithout(['nbd', 'dm_verity']);
+    lan = await createLan();
+    await lan.startDhcp({});
+  });
+  after(async () => {
+    await lan?.close();
+    await rm(bare, { recursive: true });
+  });
+
+  it('goes on in mode ram where the policy allows, and says so', async () => {
+    expectMilestones(await boot({ fallback: 'ram', modules: bare }), [
+      ...VERIFIED,
+      'bootseal: WARNING This kernel has no nbd: going on in mode ram, as the policy of this overlay allows.',
+      'bootseal: root image verified, it is the one of arch/2026.11.01',
+      REAL_ROOT_LINE,
+    ]);
+  });
+
+  it('refuses where it does not', async () => {
+    // Built for a kernel that has them, on one where they do not load.
+    const log = await boot({}, bare);
+    expectMilestones(log, [
+      ...VERIFIED,
+      'bootseal: REFUSED absent This kernel has no nbd, which mode verity needs',
+      HALTED,
+    ]);
+    expectAbsent(log, [MOUNTED, REAL_ROOT_LINE]);
+  });
+
+  /** `later`: modules of an overlay behind the sealed one, which a loader was given as well. */
+  async function boot(options: Parameters<typeof addOverlay>[3], later?: string): Promise<string> {
+    const release = await labRelease({
+      prepare: (tree, keys) => addOverlay(tree, keys, 'verity', options),
+    });
+    const site = join(release.folder, 'site');
+    await mkdir(join(site, 'releases/arch'), { recursive: true });
+    await cp(release.tree, join(site, INSIDE), { recursive: true });
+    const http = await startStatic(lan, site, 8080);
+    try {
+      return await consoleOf(
+        await bootDirect({
+          lan,
+          tree: release.tree,
+          release: release.release,
+          ...(later === undefined ? {} : { behind: await emptyModules(later) }),
+        }),
+      );
+    } finally {
+      await http.stop();
+      await release.remove();
     }
   }
 });

@@ -1,5 +1,8 @@
-import { cp, mkdir, readFile, rm } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, relative } from 'node:path';
+import { collectModules } from '../../src/boot/overlay-modules.ts';
+import { cpioEntries, encodeCpio } from '../../src/formats/cpio.ts';
 import { cacheEntry } from './cache.ts';
 import { run } from './command.ts';
 import { downloadKernel } from './kernel.ts';
@@ -58,4 +61,29 @@ export async function labModules(): Promise<string> {
     await rm(work, { recursive: true });
   });
   return join(entry, 'root');
+}
+
+/** A folder as `labModules` is, as a kernel's would be that was built without some. Whoever asks removes it. */
+export async function modulesWithout(names: readonly string[]): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'bootseal-modules-'));
+  await cp(await labModules(), folder, { recursive: true });
+  const [version = ''] = await readdir(join(folder, 'lib', 'modules'));
+  const found = await run('find', [join(folder, 'lib', 'modules', version), '-name', '*.ko*']);
+  for (const path of found.stdout.trim().split('\n')) {
+    const name = basename(path)
+      .replace(/\.ko.*$/, '')
+      .replaceAll('-', '_');
+    if (names.includes(name)) await rm(path);
+  }
+  await run('depmod', ['-b', folder, version]);
+  return folder;
+}
+
+/** An archive that leaves of an overlay's modules for the lab's kernel what the kernel of `root` has to load. */
+export async function emptyModules(root: string): Promise<Uint8Array> {
+  const { version, entries } = await collectModules(root, undefined, {
+    decompress: async (_, bytes) => bytes,
+  });
+  const order = entries.filter(({ name }) => name === `bootseal/modules/${version}/order`);
+  return encodeCpio(cpioEntries(order, 0));
 }

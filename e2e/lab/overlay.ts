@@ -37,6 +37,8 @@ export interface DirectBoot {
   readonly commandLine?: (line: string) => string;
   /** In the place of the release's initramfs. */
   readonly initramfs?: Uint8Array;
+  /** One more archive, behind the overlay. */
+  readonly behind?: Uint8Array;
   readonly memoryMiB?: number;
   readonly hungAfter?: number;
 }
@@ -58,6 +60,7 @@ export async function bootDirect(options: DirectBoot): Promise<QemuMachine> {
   const initrds = [
     options.initramfs ?? (await readFile(join(tree, INITRD))),
     ...(existsSync(join(tree, OVERLAY)) ? [await readFile(join(tree, OVERLAY))] : []),
+    ...(options.behind ? [options.behind] : []),
   ];
   const path = join(lan.workFolder, `initrd-${createHash('sha256').update(line).digest('hex').slice(0, 8)}`);
   await writeFile(path, Buffer.concat(initrds.flatMap((bytes) => [bytes, Buffer.alloc(-bytes.length & 3)])));

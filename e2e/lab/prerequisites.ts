@@ -24,6 +24,8 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'grub-common', needs: ['grub-mkimage'] },
   { packageName: 'grub-pc-bin', needs: ['/usr/lib/grub/i386-pc/pxe.mod'] },
   { packageName: 'grub-efi-amd64-bin', needs: ['/usr/lib/grub/x86_64-efi/efinet.mod'] },
+  { packageName: 'dracut-core', needs: ['dracut'] },
+  { packageName: 'initramfs-tools-core', needs: ['mkinitramfs'] },
   { packageName: 'dnsmasq-base', needs: ['dnsmasq'] },
   { packageName: 'iproute2', needs: ['ip'] },
   { packageName: 'libnbd-bin', needs: ['nbdinfo', 'nbdcopy'] },

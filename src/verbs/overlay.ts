@@ -96,11 +96,17 @@ async function floorOf(request: OverlayRequest, modules: ModuleSet | undefined):
   const given = request.policy === undefined ? undefined : await readFloor(request.policy);
   const base = given ?? { name: undefined, minSerial: 0, graceDays: 0, require: [] };
   const floor = { ...base, ...request.floor };
+  const mode = floor.mode ?? (floor.fallback ? 'verity' : defaultMode(modules));
+  if (floor.fallback && mode !== 'verity') {
+    throw new Refusal('malformed', `There is nothing to fall back from mode ${mode}; name mode verity.`, {
+      mode,
+    });
+  }
   return {
     ...floor,
     // Its init does nothing without one; whoever reads the floor elsewhere shall know.
     require: ['manifest' as const, ...floor.require.filter((check) => check !== 'manifest')],
-    mode: floor.mode ?? (floor.fallback ? 'verity' : defaultMode(modules)),
+    mode,
   };
 }
 

@@ -263,6 +263,20 @@ describe('an overlay', () => {
     });
   }
 
+  it('that may fall back needs the modules of the mode it falls back to', () => {
+    const floor: PolicyFloor = { ...FLOOR, fallback: 'ram' };
+    const parts = { tools, anchors: ANCHORS, floor };
+    assert.throws(
+      () => composeOverlay({ ...parts, modules: without('loop') }),
+      refusing('absent', /module loop, which mode ram needs/),
+    );
+    const bare = { ...modules, has: (name: string) => name === 'loop' || without('nbd').has(name) };
+    const text = decodeCpio(composeOverlay({ ...parts, modules: bare })).find(
+      ({ name }) => name === 'bootseal/policy',
+    );
+    assert.match(Buffer.from(text?.data ?? '').toString(), /^mode verity\nfallback ram\n$/m);
+  });
+
   function without(name: string): ModuleSet {
     return { ...modules, has: (other) => other !== name && modules.has(other) };
   }

@@ -40,6 +40,13 @@ describe('a policy floor', () => {
     assert.deepEqual(decode(encode(least)), least);
   });
 
+  it('may name a mode, what to fall back to, and that it hands over', () => {
+    const text = `${GOLDEN}mode verity\nfallback ram\nhand-over yes\n`;
+    const floor: PolicyFloor = { ...VALUE, mode: 'verity', fallback: 'ram', handOver: true };
+    assert.deepEqual(decode(text), floor);
+    assert.equal(encode(floor), text);
+  });
+
   it('has one spelling: what is read is written again octet for octet', () => {
     const floors = fc.record(
       {
@@ -76,6 +83,14 @@ describe('a policy floor', () => {
   });
 
   const vectors: Readonly<Record<string, [string, RegExp]>> = {
+    'falls back from mode ram': [`${GOLDEN}mode ram\nfallback ram\n`, /a fallback from no mode verity/],
+    'falls back from no mode': [`${GOLDEN}fallback ram\n`, /a fallback from no mode verity/],
+    'falls back to what there is not': [`${GOLDEN}mode verity\nfallback nfs\n`, /unknown line/],
+    'falls back before it names its mode': [`${GOLDEN}fallback ram\nmode verity\n`, /unknown line/],
+    'falls back after it hands over': [
+      `${GOLDEN}mode verity\nhand-over yes\nfallback ram\n`,
+      /a fallback from no mode verity/,
+    ],
     'is empty': ['', /no newline at the end/],
     'lacks its last newline': [GOLDEN.slice(0, -1), /no newline at the end/],
     'has an empty line at its end': [`${GOLDEN}\n`, /unknown line/],
