@@ -26,8 +26,8 @@ v=/sys/firmware/efi/efivars
 $b mount -t efivarfs efivarfs $v
 while read -r name; do
 	# Linux guards what is there already.
-	[ ! -e $v/$name ] || $b chattr -i $v/$name
-	if $b dd if=/variables/$name of=$v/$name bs=64k; then
+	[ ! -e $v/$name ] || /chattr -i $v/$name
+	if $b dd if=/variables/$name of=$v/$name bs=64k 2>/dev/null; then
 		$b echo "ENROL: $name taken"
 	else
 		$b echo "ENROL: $name refused"
@@ -77,6 +77,7 @@ export async function enrol(
       ...[folder('bin'), folder('variables')],
       file('bin/busybox', await readFile(stdout.trim()), 0o755),
       file('efivarfs.ko', await module()),
+      ...(await withLibraries('/usr/bin/chattr')),
       file('init', Buffer.from(INIT), 0o755),
       file('order', Buffer.from(entries.map((entry) => `${entry.name}\n`).join(''))),
       ...entries.map((entry) => file(`variables/${entry.name}`, entry.data)),
@@ -99,6 +100,27 @@ export async function enrol(
   const { log } = await machine.ended;
   expectMilestones(log, ['ENROL: done']);
   return { variables, log };
+}
+
+/** A program at the top, and its libraries where it looks for them. */
+async function withLibraries(program: string) {
+  const { stdout } = await run('ldd', [program]);
+  const libraries = [...stdout.matchAll(/(?:=>\s+|^\s+)(\/\S+)/gm)].map(([, path = '']) => path.slice(1));
+  const folders = new Set(
+    libraries.flatMap((path) =>
+      path
+        .split('/')
+        .slice(0, -1)
+        .map((_, at, parts) => parts.slice(0, at + 1).join('/')),
+    ),
+  );
+  const file = async (name: string, from: string) =>
+    ({ kind: 'file', name, data: await readFile(from), mode: 0o755 }) as const;
+  return [
+    ...[...folders].map((name) => ({ kind: 'directory', name }) as const),
+    await file(basename(program), program),
+    ...(await Promise.all(libraries.map((path) => file(path, `/${path}`)))),
+  ];
 }
 
 async function module(): Promise<Uint8Array> {
