@@ -56,6 +56,10 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'efitools', needs: ['cert-to-efi-sig-list', 'sign-efi-sig-list', 'sig-list-to-certs'] },
   { packageName: 'osslsigncode', needs: ['osslsigncode'] },
   { packageName: 'sbsigntool', needs: ['sbsign', 'sbverify'] },
+  { packageName: 'libtss2-esys-3.0.2-0', needs: ['/usr/lib/x86_64-linux-gnu/libtss2-esys.so.0'] },
+  { packageName: 'libtss2-rc0', needs: ['/usr/lib/x86_64-linux-gnu/libtss2-rc.so.0'] },
+  { packageName: 'libtss2-tcti-swtpm0', needs: ['/usr/lib/x86_64-linux-gnu/libtss2-tcti-swtpm.so.0'] },
+  { packageName: 'swtpm', needs: ['swtpm'] },
   { packageName: 'systemd', needs: ['/usr/lib/systemd/systemd-measure'] },
   { packageName: 'systemd-boot-efi', needs: ['/usr/lib/systemd/boot/efi/linuxx64.efi.stub'] },
 ];
