@@ -100,7 +100,11 @@ export function peSignatures(bytes: Uint8Array, { certificateTable }: PeImage): 
       throw new Malformed(FORMAT, `more than ${MAX_SIGNATURES} signatures`, offset + at);
     }
     found.push(withoutPadding(table.subarray(at + CERTIFICATE_HEADER, at + length), offset + at));
-    at += roundUp(length, 8);
+    const next = at + roundUp(length, 8);
+    if (table.subarray(at + length, next).some((octet) => octet !== 0)) {
+      throw new Malformed(FORMAT, 'something between two certificates', offset + at + length);
+    }
+    at = next;
   }
   return found;
 }
