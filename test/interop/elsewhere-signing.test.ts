@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { readOpenpgpSecret } from '../../src/signing/openpgp-keys.ts';
 import { attach } from '../../src/verbs/request.ts';
-import { SIGNING_KEYS } from '../../src/verbs/signers-file.ts';
 import { verify } from '../../src/verbs/verify.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
@@ -15,6 +14,7 @@ import { makeToken, PIN, SOFTHSM } from '../fixtures/softhsm.ts';
 import { changed, look, stockToolTakes } from '../signing/judges.ts';
 
 /** The four keys of a site in a token, and at a signing server: what comes of it is what files make. */
+const SIGNING_KEYS = ['ca', 'codesign', 'boot', 'openpgp'] as const;
 
 const folder = await temporaryFolder();
 const keys = await makeKeys(join(folder, 'keys'));
