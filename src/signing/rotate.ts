@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encodeArmor, encodePem } from '../formats/armor.ts';
 import { Malformed } from '../formats/malformed.ts';
@@ -10,7 +10,7 @@ import { type Certificate, decodeCertificate } from '../formats/x509.ts';
 import { Refusal } from '../release/refusal.ts';
 import { SEAL } from '../release/seal-names.ts';
 import { issueCertificate } from './certificate.ts';
-import { type KeyFolderDraft, LATER_ANCHORS, writeKeyFolder } from './init.ts';
+import { ENROLMENT, type KeyFolderDraft, LATER_ANCHORS, writeKeyFolder } from './init.ts';
 import { type CertifiedKey, type Keys, readCertificatesFile, readKeyFolder } from './key-folder.ts';
 import { newKeyPair } from './key-pair.ts';
 import { newOpenpgpKey, oldFormat } from './openpgp-keys.ts';
@@ -111,6 +111,7 @@ class Rotation {
     else await this.#keepOpenpgp();
     if (this.#kinds.has('snapshot')) await this.#snapshot();
     else if (await exists(join(this.#directory, 'private', 'snapshot.key'))) await this.#keep('snapshot');
+    await this.#keepSecureBoot();
     await this.#record();
     return { steps: this.#steps, warnings: this.#warnings };
   }
@@ -209,6 +210,26 @@ class Rotation {
     await this.#draft.secret(`${kind}.key`, await this.#read('private', `${kind}.key`));
     await this.#draft.anchor(`${kind}.crt`, await this.#read('anchors', `${kind}.crt`));
     await this.#draft.laterAnchor(`${kind}.crt`, await readFile(await this.#lasting(`${kind}.crt`)));
+  }
+
+  /** What machines have enrolled stays theirs: nobody but their owner at the console can give them another. */
+  async #keepSecureBoot(): Promise<void> {
+    for (const name of ['PK', 'KEK', 'db']) {
+      if (!(await exists(join(this.#directory, 'anchors', `${name}.crt`)))) continue;
+      await this.#draft.anchor(`${name}.crt`, await this.#read('anchors', `${name}.crt`));
+      await this.#draft.laterAnchor(`${name}.crt`, await this.#read('anchors', `${name}.crt`));
+      if (await exists(join(this.#directory, 'private', `${name}.key`)))
+        await this.#draft.secret(`${name}.key`, await this.#read('private', `${name}.key`));
+    }
+    if (await exists(join(this.#directory, 'anchors', 'dbx.esl')))
+      await this.#draft.anchor('dbx.esl', await this.#read('anchors', 'dbx.esl'));
+    if (await exists(join(this.#directory, 'anchors', 'pcr.pub'))) {
+      await this.#draft.anchor('pcr.pub', await this.#read('anchors', 'pcr.pub'));
+      if (await exists(join(this.#directory, 'private', 'pcr.key')))
+        await this.#draft.secret('pcr.key', await this.#read('private', 'pcr.key'));
+    }
+    for (const name of await readdir(join(this.#directory, ENROLMENT)).catch(() => []))
+      await this.#draft.enrolment(name, await this.#read(ENROLMENT, name));
   }
 
   /** Who follows whom, on the word of the old keys: whoever trusted them may go on from there. */

@@ -34,6 +34,14 @@ describe('new leaves', () => {
     assert.deepEqual(changed(before, look(keys)), []);
   });
 
+  it('leave the keys of Secure Boot to the machines that hold them', async () => {
+    const keys = await makeKeys(fresh('keys'), { secureBoot: true });
+    const { out: next } = await rotate(keys);
+    const names = ['PK.crt', 'KEK.crt', 'db.crt', 'pcr.pub'].map((name) => join('anchors', name));
+    for (const name of [...names, 'private/db.key', 'private/pcr.key', 'secure-boot/PK.auth'])
+      assert.deepEqual(await readFile(join(next, name)), await readFile(join(keys, name)), name);
+  });
+
   it('are made for all but the CA, each with a private key of its own, 0600', async () => {
     assert.deepEqual(
       leafSteps.map(({ kind }) => kind),

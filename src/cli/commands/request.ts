@@ -246,7 +246,7 @@ function whichKey({ openpgp, leaves, certificates, release }: SigningRequest, ke
 
 function there(text: string): string {
   if (existsSync(text)) return text;
-  throw new InvalidArgumentError('There is no such file or folder.');
+  throw new InvalidArgumentError('There is no such folder or image.');
 }
 
 function isFile(path: string): boolean {

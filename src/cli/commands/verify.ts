@@ -137,7 +137,7 @@ function at(text: string): At {
 
 function target(text: string): string {
   if (isUrl(text) || existsSync(text)) return text;
-  throw new InvalidArgumentError('There is no such file or folder.');
+  throw new InvalidArgumentError('There is no such folder or image.');
 }
 
 /** Firmware is no client of a server: it judges one image, by what is enrolled in it. */
