@@ -96,11 +96,14 @@ describe('the initrd overlay, handing over', () => {
         expectAbsent(log, [...SHELLS, ':: archiso', 'bootseal: REFUSED']);
       });
 
-      it('stops the machine when a block of the root was changed', async () => {
-        const log = await boot(await labInitramfs(family), (site) => flip(join(site, ROOTFS)));
-        expectMilestones(log, [MOUNTED, /verity: .* data block \d+ is corrupted/, 'Kernel panic']);
-        expectAbsent(log, [...SHELLS, REAL_ROOT_LINE]);
-      });
+      // Once with a busybox and once with systemd: dm-verity is the kernel's, whatever reads.
+      const reads = family === 'mkinitcpio' || family === 'dracut with systemd';
+      if (reads)
+        it('stops the machine when a block of the root was changed', async () => {
+          const log = await boot(await labInitramfs(family), (site) => flip(join(site, ROOTFS)));
+          expectMilestones(log, [MOUNTED, /verity: .* data block \d+ is corrupted/, 'Kernel panic']);
+          expectAbsent(log, [...SHELLS, REAL_ROOT_LINE]);
+        });
 
       it('halts, without a shell, where a hook of the initramfs fails', async () => {
         const log = await boot(addFiles(await labInitramfs(family), broken));

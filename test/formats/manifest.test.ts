@@ -304,7 +304,13 @@ describe('words that open a shell', () => {
       'rd.shell',
       'rd.emergency',
     ],
-    ...['systemd.unit=rescue.target', 'rd.systemd.unit=emergency.target', 'systemd.debug_shell', 'rd.rescue'],
+    ...[
+      'systemd.unit=rescue.target',
+      'rd.systemd.unit=emergency.target',
+      'systemd.debug_shell',
+      'rd.rescue',
+      'rd.cmdline=ask',
+    ],
     ...['systemd.debug-shell=1', 'rd.systemd.debug_shell=1', 'systemd.crash_shell', 'systemd.run=/bin/sh'],
   ];
   const allow = (text: string) => text.replace(line('file kernel'), `shell yes\n${line('file kernel')}`);
