@@ -1,7 +1,7 @@
 /**
  * From "network up" to a verified and mounted root: mode verity beside archiso's way (download all of it, sha512sum,
- * gpg, openssl cms), in the same virtual machine, with the same images, in one run: quote the ratios. And what is
- * fetched of an image until there is a login prompt.
+ * gpg, openssl cms), in the same virtual machine, with the same images, in one run, best of two: quote the ratios. And
+ * what is fetched of an image until there is a login prompt.
  *
  *     node dist/bench/verified-root.js [MEGABYTES…]
  *
@@ -25,17 +25,21 @@ import { startProduct } from '../e2e/lab/servers.ts';
 
 const MEGABYTE = 1_000_000;
 const MEMORY_MIB = 2048;
-/** The last line of each way's checks. What the stand-in for archiso checks beyond archiso comes after its line. */
+const ROUNDS = 2;
+/**
+ * Between which lines time is taken. Verity: everything from "network up". Archiso: what archiso itself does; its
+ * stand-in also verifies the manifest, before the first line and after the last one.
+ */
 const WAYS = {
-  verity: { up: 'bootseal: network up', done: 'bootseal: root mounted' },
-  archiso: { up: 'bootseal-early: network up', done: 'bootseal-early: CMS verified' },
+  verity: { since: 'bootseal: network up', done: 'bootseal: root mounted' },
+  archiso: { since: 'bootseal-early: manifest verified', done: 'bootseal-early: CMS verified' },
 } as const;
 type Way = keyof typeof WAYS;
 
 interface Boot {
-  /** Milliseconds from "network up" to the end of the checks. */
+  /** Milliseconds, of the quickest round. */
   readonly mountedAfter: number;
-  /** Octets that the server sent from kernel start to the login prompt: over HTTP, and over NBD. */
+  /** Octets that the server sent from kernel start to the login prompt, over HTTP and over NBD, in the last round. */
   readonly octets: number;
 }
 
@@ -103,13 +107,18 @@ async function measure(on: Lan, image: string, way: Way): Promise<Boot> {
     },
   });
   try {
-    return await timed(on, release, way);
+    const boots: Boot[] = [];
+    for (let round = 1; round <= ROUNDS; round += 1) {
+      boots.push(await timed(on, release, way, round === ROUNDS));
+    }
+    const mountedAfter = Math.min(...boots.map((boot) => boot.mountedAfter));
+    return { mountedAfter, octets: boots.at(-1)?.octets ?? 0 };
   } finally {
     await release.remove();
   }
 }
 
-async function timed(on: Lan, release: LabRelease, way: Way): Promise<Boot> {
+async function timed(on: Lan, release: LabRelease, way: Way, toLogin: boolean): Promise<Boot> {
   const server = await startProduct(on, release, { httpPort: 8080, tftpPort: false });
   let log = '';
   server.child.stdout?.on('data', (piece: Buffer) => {
@@ -120,12 +129,11 @@ async function timed(on: Lan, release: LabRelease, way: Way): Promise<Boot> {
     memoryMiB: MEMORY_MIB,
     hungAfter: 20 * 60_000,
   });
-  const { up, done } = WAYS[way];
-  await machine.waitFor([up]);
+  await machine.waitFor([WAYS[way].since]);
   const since = performance.now();
-  await machine.waitFor([done]);
+  await machine.waitFor([WAYS[way].done]);
   const mountedAfter = performance.now() - since;
-  if (way === 'verity') await machine.waitFor(['bootseal-lab login:']);
+  if (way === 'verity' && toLogin) await machine.waitFor(['bootseal-lab login:']);
   await machine.kill();
   // What was sent is logged when a connection ends, at the latest with the server.
   const closed = new Promise((resolve) => server.child.stdout?.once('end', resolve));
