@@ -173,7 +173,8 @@ describe('mode verity, from loader to systemd, by the product alone', () => {
       await server.stop();
       expectMilestones(log, [
         'bootseal: manifest verified, arch/2026.11.01',
-        `bootseal: REFUSED unreachable The NBD server on 10.77.0.1:10809 gives no ${EXPORT}`,
+        `bootseal: REFUSED unreachable The NBD server on 10.77.0.1:10809 gives no ${EXPORT}: `,
+        'drifted: the export is not served',
         'The machine is halted.',
       ]);
       expectAbsent(log, [MOUNTED, REAL_ROOT_LINE]);
