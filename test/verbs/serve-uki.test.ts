@@ -7,6 +7,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { Refusal } from '../../src/release/refusal.ts';
 import { publish } from '../../src/verbs/publish.ts';
+import { resignStore } from '../../src/verbs/resign/store.ts';
 import { type ServeRequest, type Serving, serve } from '../../src/verbs/serve.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
@@ -57,6 +58,25 @@ describe('an image for Secure Boot', () => {
     assert.equal(published.refusal, undefined, published.refusal?.message);
     const { url } = await started(t, { state, anchors });
     assert.deepEqual(await fetched(`${url}/uki.efi`), image);
+  });
+
+  it('keeps its release from being signed anew, since it names the manifest as it stands', async () => {
+    const state = join(folder, 'to-resign');
+    await publish({ tree, channel: 'stable', state, anchors, snapshotKey: keys, now: NOW });
+    const { rows } = await resignStore({
+      state,
+      keys,
+      snapshotKey: keys,
+      now: NOW + 86_400_000,
+      rsaBits: 2048,
+    });
+    assert.deepEqual(
+      rows.map(({ outcome, refusal }) => [outcome, refusal?.code]),
+      [['refused', 'mixed-releases']],
+    );
+    await serve({ state, anchors, now: NOW, httpPort: 0, tftpPort: false, nbdPort: false }).then((one) =>
+      one.close(0),
+    );
   });
 
   it('is not served without a db.crt to judge it by, and not published', async (t) => {

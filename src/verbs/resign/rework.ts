@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { splitCommandLine } from '../../formats/cmdline.ts';
 import { listedContent } from '../../release/listed-content.ts';
 import { Refusal } from '../../release/refusal.ts';
-import { otherIpxeSeal, RECORD, SEAL } from '../../release/seal-names.ts';
+import { otherIpxeSeal, RECORD, SEAL, UKI } from '../../release/seal-names.ts';
 import { isAsItStands, redraftRelease } from '../../signing/redraft.ts';
 import { otherCasOf, type Signing } from '../../signing/sealer.ts';
 import { signatoriesOf } from '../../signing/signatories.ts';
@@ -79,6 +80,14 @@ export async function rework(
     cmdline,
     others: otherCasOf(others),
   });
+  // It names the manifest, and nobody here has the stub that it was made of.
+  if (draft.manifestSha256 !== standing.manifestSha256 && existsSync(join(standing.folder, UKI))) {
+    throw new Refusal(
+      'mixed-releases',
+      `${manifest.release} has a ${UKI}, which names the manifest as it stands; seal a new version of its tree, and make the image of that.`,
+      { release: manifest.release },
+    );
+  }
   const changes = draft.files
     .filter((file) => {
       if (file.kind !== 'record') return file.kind === 'lacking';
