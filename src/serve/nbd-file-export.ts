@@ -108,11 +108,12 @@ export class FileExport {
 
   #exportOf(handle: FileHandle): NbdExport {
     const { name, size } = this.#file;
-    const readFile = async (into: Buffer, position: number): Promise<void> => {
-      if (this.#warm.fill(handle.fd, into, position)) return;
+    const readCold = async (into: Buffer, position: number): Promise<void> => {
       if (await fill(handle.fd, into, position)) return;
       throw this.#shutFor(new Refusal('drifted', `${name} is shorter than it was.`, { position }));
     };
+    const readFile = (into: Buffer, position: number): Promise<void> | undefined =>
+      this.#warm.fill(handle.fd, into, position) ? undefined : readCold(into, position);
     const check = (): void => {
       if (this.#shut !== undefined) throw this.#shut;
       try {
@@ -129,16 +130,14 @@ export class FileExport {
       name: this.name,
       description: this.description,
       size,
-      read: async (into, position) => {
-        if (this.#shut !== undefined) throw this.#shut;
+      read: (into, position) => {
+        if (this.#shut !== undefined) return Promise.reject(this.#shut);
         if (blocks === undefined || blocks.has(position, into.length)) return readFile(into, position);
-        try {
-          await blocks.read(into, position, readFile);
-        } catch (error) {
+        return blocks.read(into, position, readFile).catch((error: unknown) => {
           // Where the file was changed, that is the reason, and not what its blocks look like now.
           check();
           throw this.#shutFor(error);
-        }
+        });
       },
       check,
       close: () => this.#leave(),

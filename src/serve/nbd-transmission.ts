@@ -244,6 +244,10 @@ export class Transmission {
   /** Reads what `part` needs. Where the connection has ended meanwhile, the part is given up. */
   #fill(into: Buffer, part: Part, done: () => void, failed: (refusal: Refusal) => void): void {
     const read = this.#export.read(into, part.offset);
+    if (read === undefined) {
+      done();
+      return;
+    }
     this.#reading += 1;
     read.then(
       () => {

@@ -24,9 +24,10 @@ export interface NbdExport extends NbdListed {
   readonly size: number;
   /**
    * Fills `into` from `position`, all of it: the server asks for nothing beyond `size`. Rejects with a `Refusal`
-   * where that cannot be done with the octets that were verified.
+   * where that cannot be done with the octets that were verified. Undefined where it was done at once: what was
+   * just read is then sent while it is in the processor's cache.
    */
-  read(into: Buffer, position: number): Promise<void>;
+  read(into: Buffer, position: number): Promise<void> | undefined;
   /**
    * Called after reads and before what they read leaves, once for many of them: throws a `Refusal` where the
    * file is no longer the one that was verified. Must not block.

@@ -11,7 +11,7 @@ export const VERIFIED_BLOCK = 4096;
 export type BlockVerifier = (index: number, block: Buffer) => boolean | Promise<boolean>;
 
 /** Fills a buffer from a position of the file. */
-type ReadFile = (into: Buffer, position: number) => Promise<void>;
+type ReadFile = (into: Buffer, position: number) => Promise<void> | undefined;
 
 /**
  * Which blocks of a file were verified. Every block is looked at once, when it is first read; after that the

@@ -5,6 +5,8 @@ import { Refusal } from '../release/refusal.ts';
 import { refusalText, thrownRefusal } from './nbd-decide.ts';
 import type { ReplyChunk } from './nbd-memory.ts';
 
+/** Octets of a piece that leaves at once: while it waited for others it would leave the processor's cache. */
+const EAGER = 128 * 1024;
 /** Octets of one write: a client that takes so many in `stallTimeoutMs` is slow, not gone. */
 const WRITE = 1024 * 1024;
 
@@ -160,6 +162,7 @@ export class ReplyWire {
         this.#headless.add(reply);
       }
     }
+    if (piece.data >= EAGER) this.#flush();
   }
 
   #flush(): void {

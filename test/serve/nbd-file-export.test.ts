@@ -221,14 +221,17 @@ describe('blocks that are verified', () => {
     };
     const { file } = await exported({ verify });
     const opened = await file.open();
-    await assert.rejects(opened.read(Buffer.alloc(10), 0), (error) => error === why);
+    await assert.rejects(
+      async () => opened.read(Buffer.alloc(10), 0),
+      (error) => error === why,
+    );
     await opened.close();
 
     const drifting = await exported({ verify: () => false });
     const client = await drifting.file.open();
     t.after(() => client.close());
     await appendFile(drifting.path, 'x');
-    await assert.rejects(client.read(Buffer.alloc(10), 0), { code: 'drifted' });
+    await assert.rejects(async () => client.read(Buffer.alloc(10), 0), { code: 'drifted' });
   });
 
   it('give the octets that were asked for, whatever was read before', async () => {

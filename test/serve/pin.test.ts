@@ -95,7 +95,7 @@ describe('a file that is served over NBD', () => {
     await changeInSecret(path);
     opened.check();
     await opened.read(Buffer.alloc(10), 0);
-    await assert.rejects(opened.read(Buffer.alloc(10), 4096), { code: 'bad-signature' });
+    await assert.rejects(async () => opened.read(Buffer.alloc(10), 4096), { code: 'bad-signature' });
     await opened.close();
   });
 });
