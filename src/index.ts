@@ -1,6 +1,6 @@
 /** The verbs of the command line, typed, for test harnesses and for programs. */
 export { Refusal, type RefusalCode } from './release/refusal.ts';
-export { type BootRequest, boot } from './verbs/boot.ts';
+export { type BootImageRequest, type BootRequest, boot, bootImage } from './verbs/boot.ts';
 export { type ShownChannel, showChannel } from './verbs/channel.ts';
 export { type Configuration, readConfiguration } from './verbs/configuration.ts';
 export {

@@ -1,4 +1,4 @@
-import type { BootVerdict } from '../client/boot.ts';
+import type { MachineVerdict } from '../client/boot.ts';
 import type { RootSeen, VerityReport } from '../client/early/verity.ts';
 import { UKI } from '../release/seal-names.ts';
 import type { Finding } from '../trust/verify.ts';
@@ -77,10 +77,11 @@ const VERITY_COLUMNS = [
   ['verity', 'blocks read'],
 ] as const;
 
-export function showBootVerdict(terminal: Terminal, verdict: BootVerdict): void {
+export function showBootVerdict(terminal: Terminal, verdict: MachineVerdict): void {
   if (verdict.rows.length === 0) return;
   const columns = verdict.mode === 'verity' ? VERITY_COLUMNS : RAM_COLUMNS;
-  const header = ['artifact', 'role', 'loader (iPXE CMS)', ...columns.map(([, title]) => title)];
+  const loaderTitle = verdict.loader === 'secure-boot' ? 'firmware (db)' : 'loader (iPXE CMS)';
+  const header = ['artifact', 'role', loaderTitle, ...columns.map(([, title]) => title)];
   terminal.table(
     header,
     verdict.rows.map(({ artifact, role, findings, note }) => {

@@ -43,20 +43,22 @@ export type BootEvent =
 /** One artifact, and what each stage found. */
 export interface BootRow {
   readonly artifact: string;
-  readonly role: 'script' | 'kernel' | 'initrd' | 'rootfs';
+  readonly role: 'script' | 'kernel' | 'initrd' | 'image' | 'rootfs';
   readonly findings: readonly Finding[];
   /** What to say where there are no findings: `not caught by this loader`. */
   readonly note?: string;
 }
 
-export interface BootVerdict {
-  readonly loader: 'verifying' | 'stock';
+/** What became of one emulated machine, whatever started it. */
+export interface MachineVerdict {
+  /** What vouches for kernel, initrds and command line: iPXE's imgverify, firmware with Secure Boot, or nobody. */
+  readonly loader: 'verifying' | 'stock' | 'secure-boot';
   readonly mode: RootMode;
   readonly rows: readonly BootRow[];
   /** Undefined: the root image was verified and would be mounted. */
   readonly refusal: Refusal | undefined;
   /**
-   * True only when script, kernel, every initrd and the root image were verified; in mode `verity`, of the root
+   * True only when script, kernel, every initrd (or the image that holds them) and the root image were verified; in mode `verity`, of the root
    * image, its root hash and every block that was read.
    */
   readonly verified: boolean;
@@ -67,6 +69,10 @@ export interface BootVerdict {
   readonly cmdline: string | undefined;
   /** Mode `verity`, where early userspace came to the root: what was needed of it. */
   readonly verity?: VerityReport;
+}
+
+export interface BootVerdict extends MachineVerdict {
+  readonly loader: 'verifying' | 'stock';
   readonly ipxe: IpxeRun;
 }
 

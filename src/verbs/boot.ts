@@ -1,9 +1,10 @@
 import { compileEmbedded } from '../boot/compile.ts';
-import { type BootEvent, type BootVerdict, bootMachine } from '../client/boot.ts';
+import { type BootEvent, type BootVerdict, bootMachine, type MachineVerdict } from '../client/boot.ts';
 import type { IpxeAnswers, IpxeMachine } from '../client/ipxe/contract.ts';
 import type { Transport } from '../client/transport.ts';
 import { httpTransport } from '../client/transports/http.ts';
 import { tftpTransport } from '../client/transports/tftp.ts';
+import { bootUefi } from '../client/uefi.ts';
 import type { RootMode } from '../formats/policy-floor.ts';
 import { Refusal } from '../release/refusal.ts';
 import { readAnchorFolder } from '../store/anchor-folder.ts';
@@ -54,6 +55,47 @@ export async function boot(request: BootRequest): Promise<BootVerdict> {
     ...(embedded ? { embedded } : {}),
     ...(request.onEvent ? { onEvent: request.onEvent } : {}),
   });
+}
+
+export interface BootImageRequest {
+  /** A unified kernel image: `http://HOST:PORT/uki.efi`. */
+  readonly url: string;
+  /** An `anchors/` folder: its `db.crt` and `dbx.esl` are what is enrolled in the firmware. */
+  readonly anchors: string;
+  /** `ram`, the default, or `verity`, where no overlay decides it. */
+  readonly mode?: RootMode;
+  /** Early userspace's clock, milliseconds since 1970. */
+  readonly now: number;
+  readonly onEvent?: (event: BootEvent) => void;
+}
+
+/**
+ * Boots one emulated machine, whose firmware enforces Secure Boot, from a unified kernel image; a refusal is a
+ * verdict. Throws a `Refusal` (`absent`) where the anchors hold no `db.crt`.
+ */
+export async function bootImage(request: BootImageRequest): Promise<MachineVerdict> {
+  const { href } = bootUrl(request.url);
+  const { secureBoot } = await readAnchorFolder(request.anchors);
+  if (!secureBoot) {
+    throw new Refusal(
+      'absent',
+      `${request.anchors} holds no db.crt: firmware that has nothing enrolled enforces nothing.`,
+      { path: request.anchors },
+    );
+  }
+  return bootUefi({
+    ...request,
+    url: href,
+    anchors: secureBoot,
+    arch: 'x86_64',
+    transport: byScheme(),
+    policy: defaultPolicy(request.now),
+  });
+}
+
+/** Whether an address is that of an image for firmware, and not of a script for a loader. */
+export function isImageUrl(url: string): boolean {
+  return URL.canParse(url) && new URL(url).pathname.endsWith('.efi');
 }
 
 /** A loader built with anchors holds `embedded.ipxe`, as rendered for this server. */

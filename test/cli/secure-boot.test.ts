@@ -13,7 +13,7 @@ import { run } from './command.ts';
 
 const folder = await temporaryFolder();
 const keys = join(folder, 'keys');
-const initialised = await run(['init', keys, '--site', 'lab', '--secure-boot']);
+const initialised = await run(['init', keys, '--site', 'lab', '--secure-boot', '--ecdsa']);
 const fixture = await makeKeys(join(folder, 'fixture'), { secureBoot: true });
 const tree = await ukiTree(join(folder, 'tree'), fixture);
 const image = join(tree, 'uki.efi');

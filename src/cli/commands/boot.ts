@@ -1,9 +1,9 @@
 import { type Command, Option } from 'commander';
-import type { BootVerdict } from '../../client/boot.ts';
+import type { BootEvent, MachineVerdict } from '../../client/boot.ts';
 import { ROOT_MODES, type RootMode } from '../../formats/policy-floor.ts';
-import { boot, bootUrl, checkedMac } from '../../verbs/boot.ts';
+import { type BootImageRequest, boot, bootImage, bootUrl, checkedMac, isImageUrl } from '../../verbs/boot.ts';
 import { act, folder, newCommand, time, understood } from '../context.ts';
-import { EXIT, statusOf } from '../exit.ts';
+import { EXIT, statusOf, UsageError } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';
 import { traceLine } from '../trace.ts';
 import { findingJson, showBootVerdict } from '../verdict.ts';
@@ -23,10 +23,14 @@ export function bootCommand(): Command {
     'boot an emulated machine and say what each stage verified',
     'bootseal boot http://127.0.0.1:8080/boot.ipxe --anchors keys/anchors',
   )
-    .argument('<url>', 'the entry script, http: or tftp:', understood(bootUrl))
+    .argument(
+      '<url>',
+      'the entry script, or an image *.efi for Secure Boot; http: or tftp:',
+      understood(bootUrl),
+    )
     .option(
       '--anchors <dir>',
-      'what the loader was built with; without it the loader is a stock iPXE',
+      'what the loader was built with, or the firmware has enrolled; without it the loader is a stock iPXE',
       folder,
     )
     .option('--mac <address>', 'the machine’s MAC address', understood(checkedMac))
@@ -44,18 +48,18 @@ export function bootCommand(): Command {
     .action(
       act<Options>(async ({ terminal, now }, options, url = '') => {
         const { choose } = options;
+        const onEvent = (event: BootEvent) => {
+          const line = traceLine(event);
+          if (line !== undefined) terminal.note(line);
+        };
+        const machine = { url, now: options.at ?? now, mode: options.mode, onEvent };
+        if (isImageUrl(url)) return showImage(terminal, options, machine);
         const verdict = await boot({
-          url,
-          now: options.at ?? now,
-          mode: options.mode,
+          ...machine,
           ...(options.anchors === undefined ? {} : { anchors: options.anchors }),
           ...(options.mac === undefined ? {} : { mac: options.mac }),
           platform: options.efi ? 'efi' : 'pcbios',
           ...(choose === undefined ? {} : { answers: { choose: () => ({ name: choose }) } }),
-          onEvent: (event) => {
-            const line = traceLine(event);
-            if (line !== undefined) terminal.note(line);
-          },
         });
         terminal.json(verdictJson(verdict));
         return showOutcome(terminal, verdict);
@@ -63,15 +67,34 @@ export function bootCommand(): Command {
     );
 }
 
+/** Firmware that enforces Secure Boot starts one image; there is no stock firmware to compare it with. */
+async function showImage(
+  terminal: Terminal,
+  { anchors, choose, mac }: Options,
+  machine: Omit<BootImageRequest, 'anchors'>,
+): Promise<number> {
+  if (anchors === undefined)
+    throw new UsageError('An image needs --anchors: its db.crt is what the firmware has enrolled.');
+  if (choose !== undefined || mac !== undefined)
+    throw new UsageError('An image shows no menu and knows no machine: --choose and --mac are for scripts.');
+  const verdict = await bootImage({ ...machine, anchors });
+  terminal.json(verdictJson(verdict));
+  return showOutcome(terminal, verdict);
+}
+
 /** The table and the last word. */
-export function showOutcome(terminal: Terminal, verdict: BootVerdict): number {
+export function showOutcome(terminal: Terminal, verdict: MachineVerdict): number {
   showBootVerdict(terminal, verdict);
   if (verdict.refusal) {
     terminal.refused(`REFUSED: ${verdict.refusal.message} [${verdict.refusal.code}]`);
     return statusOf(verdict.refusal);
   }
   const root = verdict.mode === 'verity' ? 'every block that was read of the root image' : 'the root image';
-  const all = `script, kernel, every initrd and ${root}`;
+  const before =
+    verdict.loader === 'secure-boot'
+      ? 'one image with kernel, initrds and command line, by the firmware,'
+      : 'script, kernel, every initrd';
+  const all = `${before} and ${root}`;
   if (verdict.verified && verdict.bound) terminal.print(`VERIFIED: ${all}, as one release.`, 'good');
   else if (verdict.verified)
     terminal.print(`VERIFIED, each by itself: ${all}. No manifest binds them to one release.`, 'good');
@@ -79,7 +102,7 @@ export function showOutcome(terminal: Terminal, verdict: BootVerdict): number {
   return verdict.verified ? EXIT.ok : EXIT.refused;
 }
 
-function verdictJson(verdict: BootVerdict): unknown {
+function verdictJson(verdict: MachineVerdict): unknown {
   return {
     verified: verdict.verified,
     bound: verdict.bound,
