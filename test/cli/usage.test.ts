@@ -47,7 +47,7 @@ const CASES: readonly Case[] = [
     'a tree that is not there',
     ['verify', 'nowhere', '--anchors', 'keys'],
     2,
-    /'nowhere' .*no such file or folder/,
+    /'nowhere' .*no such folder or image/,
   ],
   ['a tree that is a file', ['seal', 'typo.toml', '--keys', 'keys'], 2, /'typo.toml' .*no such folder/],
   ['a tree that holds nothing', ['seal', 'empty', '--keys', 'keys'], 1, /empty is empty/],
