@@ -58,18 +58,21 @@ const EXPLICIT_0 = contextTag(0, true);
 /**
  * The digest of an image: all of it but its checksum, the entry and the content of the certificate table; padded with
  * zeros to a multiple of eight octets, as it is before a certificate table is put behind it.
+ *
+ * @param padded false: as firmware hashes an image that is not signed.
  */
 export function authenticodeDigest(
   bytes: Uint8Array,
   { at, certificateTable }: PeImage,
   hash: HashName,
+  padded = true,
 ): Uint8Array {
   const end = certificateTable?.offset ?? bytes.length;
   return createHash(hash)
     .update(bytes.subarray(0, at.checksum))
     .update(bytes.subarray(at.checksum + 4, at.certificates))
     .update(bytes.subarray(at.certificates + 8, end))
-    .update(Buffer.alloc(-end & 7))
+    .update(Buffer.alloc(padded ? -end & 7 : 0))
     .digest();
 }
 
@@ -159,6 +162,9 @@ export function decodeAuthenticode(bytes: Uint8Array): AuthenticodeSignature {
   encapsulated.end();
   const { raw, content } = wrapper.next(TAG.sequence);
   wrapper.end();
+  // Firmware knows a length in one octet, and one in two that follow, and nothing between.
+  if (raw[1] === 0x81)
+    throw new Malformed(FORMAT, 'SpcIndirectDataContent of a length that firmware cannot read');
   const imageDigest = decodeIndirectData(raw, hash);
   const certificates = decodeCertificates(data.optional(EXPLICIT_0));
   if (data.optional(contextTag(1, true))) throw new Malformed(FORMAT, 'holds revocation lists');

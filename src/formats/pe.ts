@@ -81,8 +81,9 @@ export function decodePe(bytes: Uint8Array): PeImage {
   if (directories <= CERTIFICATE_DIRECTORY || directories > 16) {
     throw new Malformed(FORMAT, `${directories} data directories`, optional + 108);
   }
-  if (sections < optional + BEFORE_DIRECTORIES + directories * 8) {
-    throw new Malformed(FORMAT, 'data directories beyond the optional header', coff + 16);
+  // Firmware's loader demands it exactly.
+  if (sections !== optional + BEFORE_DIRECTORIES + directories * 8) {
+    throw new Malformed(FORMAT, 'an optional header of another length than its data directories', coff + 16);
   }
   const count = view.getUint16(coff + 2, true);
   if (count === 0 || count > MAX_SECTIONS) throw new Malformed(FORMAT, `${count} sections`, coff + 2);
@@ -141,11 +142,13 @@ function decodeSection(bytes: Uint8Array, view: DataView, at: number): PeSection
 
 function demandApartInMemory(table: readonly PeSection[], sizeOfHeaders: number, sizeOfImage: number): void {
   let end = sizeOfHeaders;
-  for (const section of table.toSorted((a, b) => a.virtualAddress - b.virtualAddress)) {
+  // In the table's own order: loaders copy in it, and what comes later would lie over what came before.
+  for (const section of table) {
     if (section.virtualAddress < end) {
       throw new Malformed(FORMAT, `section ${section.name} overlaps what is before it in memory`);
     }
-    end = section.virtualAddress + section.virtualSize;
+    // Where no size in memory is given, a loader takes the one in the file.
+    end = section.virtualAddress + (section.virtualSize || section.rawSize);
     if (end > sizeOfImage)
       throw new Malformed(FORMAT, `section ${section.name} runs past the end of the image`);
   }
@@ -180,6 +183,8 @@ function certificateTable(
   if (offset === 0 && size === 0) return undefined;
   if (offset < endOfSections) throw new Malformed(FORMAT, 'a certificate table inside a section', offset);
   if (offset % 8 !== 0) throw new Malformed(FORMAT, 'a certificate table that is not aligned', offset);
+  // Firmware stops at a rest of less than eight octets, and then takes none of it.
+  if (size % 8 !== 0) throw new Malformed(FORMAT, `a certificate table of ${size} octets`, offset);
   if (size === 0 || offset + size > length)
     throw new Malformed(FORMAT, 'a certificate table past the end', offset);
   // Firmware hashes what is behind the table by counting octets from the wrong end.

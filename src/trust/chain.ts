@@ -101,8 +101,13 @@ function demandIssuer(issuer: Certificate, below: number): void {
   }
 }
 
+/** A critical extension that this verifier does not understand (RFC 5280 §4.2). */
+export function unknownCritical({ extensions }: Certificate): Certificate['extensions'][number] | undefined {
+  return extensions.find(({ oid, critical }) => critical && !KNOWN.has(oid));
+}
+
 function demandKnownExtensions(certificate: Certificate): void {
-  const unknown = certificate.extensions.find(({ oid, critical }) => critical && !KNOWN.has(oid));
+  const unknown = unknownCritical(certificate);
   if (unknown) {
     throw new Refusal(
       'wrong-purpose',

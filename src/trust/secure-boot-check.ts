@@ -7,12 +7,12 @@ import {
 import type { EfiSignature } from '../formats/efi-signature-list.ts';
 import type { HashName } from '../formats/oids.ts';
 import { signatureByOid } from '../formats/oids.ts';
-import { decodePe, type PeImage } from '../formats/pe.ts';
+import { decodePe, PE_MACHINE, type PeImage } from '../formats/pe.ts';
 import { peSignatures } from '../formats/pe-write.ts';
 import { isRsaSignature } from '../formats/pkcs1.ts';
 import type { Certificate } from '../formats/x509.ts';
 import { Refusal } from '../release/refusal.ts';
-import { nameOf } from './chain.ts';
+import { nameOf, unknownCritical } from './chain.ts';
 import { decodeOr } from './check.ts';
 
 /** What firmware holds: db says what may run, dbx what may not, whoever signed it. */
@@ -52,9 +52,12 @@ export function verifySecureBoot(
   // 1. An image that two readers read alike.
   const image = decodeOr(what, () => decodePe(bytes));
   const signatures = decodeOr(what, () => peSignatures(bytes, image).map(decodeAuthenticode));
+  demandFirmwareProgram(what, image);
   const digest = hex(authenticodeDigest(bytes, image, 'sha256'));
+  // Of an image without signatures whose length is no multiple of eight, tools take one and firmware the other.
+  const bare = hex(authenticodeDigest(bytes, image, 'sha256', image.certificateTable !== undefined));
   // 2. The image itself is forbidden.
-  if (anchors.dbx.some((entry) => entry.type === 'sha256' && entry.digest === digest)) {
+  if (anchors.dbx.some((entry) => entry.type === 'sha256' && [digest, bare].includes(entry.digest))) {
     throw new Refusal('revoked', `${what} is forbidden: its digest is in dbx.`, { digest });
   }
   // 3. Each signature: over this image, by its signer. One that does not hold counts for nothing.
@@ -62,12 +65,19 @@ export function verifySecureBoot(
   let found: Omit<SecureBootVerdict, 'digest'> | undefined;
   for (const signature of signatures) {
     try {
-      const signers = demandHolds(what, bytes, image, signature);
-      // 4. Whoever is forbidden spoils the image, also beside a good signature.
-      for (const signer of signers) demandNotForbidden(what, signer, signature, anchors.dbx);
+      // 4. Whoever is forbidden spoils the image, beside a good signature and by one that does not hold.
+      const signers = signersOf(what, signature, anchors.dbx.length > 0);
+      for (const { certificate } of signers)
+        demandNotForbidden(what, certificate, pathOf(certificate, signature.certificates), anchors.dbx);
+      demandHolds(what, bytes, image, signature, signers);
       // 5. All of its signers lead to db.
-      const by = signers.map((signer) => anchorOf(what, signer, signature, anchors.db));
-      found ??= { by: by.join(', '), signer: signers.map(({ commonName }) => commonName).join(', ') };
+      const by = signers.map(({ certificate }) => {
+        const anchor = anchorOf(what, certificate, signature, anchors.db);
+        demandNotForbidden(what, certificate, [anchor], anchors.dbx);
+        return anchor.commonName;
+      });
+      const names = signers.map(({ certificate }) => certificate.commonName);
+      found ??= { by: by.join(', '), signer: names.join(', ') };
     } catch (error) {
       if (!(error instanceof Refusal) || error.code === 'revoked') throw error;
       failures.push(error);
@@ -75,7 +85,7 @@ export function verifySecureBoot(
   }
   if (found) return { ...found, digest };
   // 6. Not signed, or by nobody that counts: db may name the image itself.
-  if (anchors.db.some((entry) => entry.type === 'sha256' && entry.digest === digest)) {
+  if (anchors.db.some((entry) => entry.type === 'sha256' && entry.digest === bare)) {
     return { by: 'hash', signer: '', digest };
   }
   const [first] = failures;
@@ -83,43 +93,67 @@ export function verifySecureBoot(
   throw new Refusal('absent', `${what} is not signed, and its digest is not in db.`, { digest });
 }
 
-/** The certificates of a signature's signers, once all of them are shown to have signed this image. */
+/** EFI applications, boot service and runtime drivers (UEFI 2.10 §2.1.1), for machines that we know. */
+function demandFirmwareProgram(what: string, { subsystem, machine }: PeImage): void {
+  const known = Object.values(PE_MACHINE).some((one) => one === machine);
+  if (known && subsystem >= 10 && subsystem <= 12) return;
+  throw new Refusal('malformed', `${what} is no EFI program that 64-bit firmware starts.`, {
+    subsystem,
+    machine,
+  });
+}
+
+interface Signer {
+  readonly info: AuthenticodeSignature['signers'][number];
+  readonly certificate: Certificate;
+}
+
+/** Who claims to have signed. @param forbids whether there is a dbx: it then counts as forbidden to be nobody. */
+function signersOf(
+  what: string,
+  { signers, certificates }: AuthenticodeSignature,
+  forbids: boolean,
+): readonly Signer[] {
+  if (signers.length === 0) throw new Refusal('bad-signature', `${what} holds a signature by nobody.`, {});
+  return signers.map((info) => {
+    const certificate = certificates.find(
+      ({ issuer, serialNumber }) => same(issuer, info.issuer) && same(serialNumber, info.serialNumber),
+    );
+    if (certificate) return { info, certificate };
+    throw forbids
+      ? new Refusal(
+          'revoked',
+          `${what} holds a signature without its signer's certificate, which firmware with a dbx takes for a forbidden one.`,
+          {},
+        )
+      : new Refusal('untrusted-signer', `${what}: the signer's certificate is not inside the signature.`, {});
+  });
+}
+
+/** Throws unless all of a signature's signers have signed this image. */
 function demandHolds(
   what: string,
   bytes: Uint8Array,
   image: PeImage,
-  signature: AuthenticodeSignature,
-): Certificate[] {
-  const { hash, imageDigest, content } = signature;
+  { hash, imageDigest, content }: AuthenticodeSignature,
+  signers: readonly Signer[],
+): void {
   demandStrongHash(what, hash);
-  if (signature.signers.length === 0)
-    throw new Refusal('bad-signature', `${what} holds a signature by nobody.`, {});
   const bad = (why: string) => new Refusal('bad-signature', `${what} ${why}.`, {});
   if (Buffer.compare(authenticodeDigest(bytes, image, hash), imageDigest) !== 0) {
     throw bad('does not match its signature: the image or its signature was changed');
   }
   const contentDigest = createHash(hash).update(content).digest();
-  return signature.signers.map((signer) => {
-    const certificate = signature.certificates.find(
-      ({ issuer, serialNumber }) => same(issuer, signer.issuer) && same(serialNumber, signer.serialNumber),
-    );
-    if (!certificate) {
-      throw new Refusal(
-        'untrusted-signer',
-        `${what}: the signer's certificate is not inside the signature.`,
-        {},
-      );
-    }
-    if (!same(contentDigest, signer.messageDigest)) throw bad('holds a signature over another content');
+  for (const { info, certificate } of signers) {
+    if (!same(contentDigest, info.messageDigest)) throw bad('holds a signature over another content');
     const { key } = certificate;
-    const attributes = createHash(hash).update(signer.signed).digest();
+    const attributes = createHash(hash).update(info.signed).digest();
     const holds =
-      signer.key === 'rsa' &&
+      info.key === 'rsa' &&
       key.type === 'rsa' &&
-      isRsaSignature(key.object, hash, attributes, signer.signature);
+      isRsaSignature(key.object, hash, attributes, info.signature);
     if (!holds) throw bad(`holds a signature that is not by the key of ${nameOf(certificate)}`);
-    return certificate;
-  });
+  }
 }
 
 function demandStrongHash(what: string, hash: HashName): void {
@@ -133,14 +167,13 @@ function demandStrongHash(what: string, hash: HashName): void {
 function demandNotForbidden(
   what: string,
   signer: Certificate,
-  { certificates }: AuthenticodeSignature,
+  path: readonly Certificate[],
   dbx: readonly EfiSignature[],
 ): void {
-  const path = pathOf(signer, certificates);
   for (const entry of dbx) {
     const forbidden = path.find((certificate) =>
       entry.type === 'x509'
-        ? same(entry.certificate.raw, certificate.raw) || isIssuer(entry.certificate, certificate)
+        ? same(entry.certificate.raw, certificate.raw) || signed(entry.certificate, certificate)
         : // A time from which on it is revoked asks for a trusted time stamp, which no signature of ours has.
           entry.type === 'x509-hash' &&
           createHash(entry.hash).update(certificate.tbs).digest('hex') === entry.digest,
@@ -157,17 +190,24 @@ function demandNotForbidden(
   }
 }
 
-/** The common name of the certificate of db that a signer is, or leads to: any on the way, not only a root. */
+/** The certificate of db that a signer is, or leads to: any on the way, not only a root. */
 function anchorOf(
   what: string,
   signer: Certificate,
   { certificates }: AuthenticodeSignature,
   db: readonly EfiSignature[],
-): string {
+): Certificate {
   const trusted = db.flatMap((entry) => (entry.type === 'x509' ? [entry.certificate] : []));
-  for (const certificate of pathOf(signer, certificates)) {
-    const anchor = trusted.find((one) => same(one.raw, certificate.raw) || isIssuer(one, certificate));
-    if (anchor) return anchor.commonName;
+  const path = pathOf(signer, certificates);
+  for (const [below, certificate] of path.entries()) {
+    // OpenSSL, which firmware asks, ends at a critical extension that it does not know.
+    if (unknownCritical(certificate)) break;
+    const anchor = trusted.find(
+      (one) => same(one.raw, certificate.raw) || (isIssuer(one, certificate) && allows(one, below)),
+    );
+    if (anchor && !unknownCritical(anchor)) return anchor;
+    const above = path[below + 1];
+    if (above && !allows(above, below)) break;
   }
   throw new Refusal('untrusted-signer', `${what} is signed by ${signer.commonName}, whom db does not know.`, {
     signer: signer.commonName,
@@ -186,11 +226,23 @@ function pathOf(signer: Certificate, certificates: readonly Certificate[]): Cert
   return path;
 }
 
+/** @param below certificates between this one and the signer. */
+function allows({ basicConstraints }: Certificate, below: number): boolean {
+  return basicConstraints?.pathLength === undefined || below <= basicConstraints.pathLength;
+}
+
 function isIssuer(issuer: Certificate, certificate: Certificate): boolean {
-  const algorithm = signatureByOid(certificate.signatureAlgorithm);
   return (
     issuer.basicConstraints?.ca === true &&
     (issuer.keyUsage === undefined || issuer.keyUsage.has('keyCertSign')) &&
+    signed(issuer, certificate)
+  );
+}
+
+/** Whether it may or not: what dbx forbids ends also what its key signed without leave. */
+function signed(issuer: Certificate, certificate: Certificate): boolean {
+  const algorithm = signatureByOid(certificate.signatureAlgorithm);
+  return (
     same(issuer.subject, certificate.issuer) &&
     algorithm?.key === issuer.key.type &&
     verifySignature(algorithm.hash, certificate.tbs, issuer.key.object, certificate.signature)

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Manifest } from '../formats/manifest.ts';
-import { decodePe, peSection } from '../formats/pe.ts';
+import { decodePe, type PeImage, peSection } from '../formats/pe.ts';
 import { Refusal } from '../release/refusal.ts';
 import { type Check, decodeOr, evidenceOf, prepare } from './check.ts';
 import { demandCommandLine } from './command-line.ts';
@@ -54,6 +54,7 @@ export function demandUkiOf(what: string, bytes: Uint8Array, { manifest, manifes
     new Refusal('mixed-releases', `${what} holds another ${role} than ${manifest.release} lists.`, {
       section: name,
     });
+  demandNothingElse(what, image);
   demandCommandLine(Buffer.from(section('.cmdline')).toString('latin1'), manifest, manifestSha256);
   const kernel = manifest.files.find(({ role }) => role === 'kernel');
   if (!kernel || sha256(section('.linux')) !== kernel.sha256) throw other('.linux', 'kernel');
@@ -66,6 +67,27 @@ export function demandUkiOf(what: string, bytes: Uint8Array, { manifest, manifes
     if (initrds.subarray(end, at).some((octet) => octet !== 0)) throw other('.initrd', role);
   }
   if (at !== initrds.length) throw other('.initrd', 'initrd');
+}
+
+/** What stubs look for by name, and what this looks at. */
+const LOOKED_AT = ['.osrel', '.cmdline', '.uname', '.sbat', '.pcrpkey', '.pcrsig', '.initrd', '.linux'];
+/** What stubs hand to the kernel, or choose between, and no manifest lists. */
+const NOT_LISTED = ['.dtb', '.dtbauto', '.ucode', '.profile', '.hwids', '.efifw', '.splash'];
+
+/**
+ * Whoever signs an image signs all of it; but a signer who was shown another one would have signed what runs unseen.
+ * Older stubs find a section by how its name begins, and take the last one: `.linuxx` would run instead of `.linux`.
+ */
+function demandNothingElse(what: string, { sections }: PeImage): void {
+  const odd = sections.find(
+    ({ name }) =>
+      NOT_LISTED.some((one) => name.startsWith(one)) ||
+      LOOKED_AT.some((one) => name !== one && name.startsWith(one)),
+  );
+  if (!odd) return;
+  throw new Refusal('mixed-releases', `${what} has a section ${odd.name}, which no manifest speaks of.`, {
+    section: odd.name,
+  });
 }
 
 /** What a machine is given, in this order: an overlay overrides files of the initrds before it. */

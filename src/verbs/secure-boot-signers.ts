@@ -61,6 +61,7 @@ export async function readPcrSigner(folder: string): Promise<DigestSigner | unde
   const elsewhere = await signerElsewhere({ keys: folder }, 'pcr', publicKey);
   if (elsewhere) return elsewhere;
   if (!existsSync(join(folder, 'private', 'pcr.key'))) return undefined;
+  await demandPrivate(folder, 'private', 0o700);
   const keyPath = await demandPrivate(folder, 'private/pcr.key', 0o600);
   const privateKey = await readPrivateKeyFile(keyPath);
   if (!createPublicKey(privateKey).equals(publicKey))

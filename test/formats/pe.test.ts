@@ -40,7 +40,12 @@ describe('PE images', () => {
     ['no section', (b) => b.writeUInt16LE(0, AT.coff + 2), /0 sections/],
     ['2³² data directories', (b) => b.writeUInt32LE(0xffff_ffff, AT.directories), /4294967295 data dir/],
     ['too few data directories', (b) => b.writeUInt32LE(4, AT.directories), /4 data directories/],
-    ['directories beyond their header', (b) => b.writeUInt16LE(120, AT.coff + 16), /beyond the optional/],
+    ['directories beyond their header', (b) => b.writeUInt16LE(120, AT.coff + 16), /another length than/],
+    [
+      'a header longer than its directories',
+      (b) => b.writeUInt16LE(248, AT.coff + 16),
+      /another length than/,
+    ],
     ['a file alignment of 3', (b) => b.writeUInt32LE(3, AT.fileAlignment), /file alignment of 3/],
     ['a file alignment of 0', (b) => b.writeUInt32LE(0, AT.fileAlignment), /file alignment of 0/],
     ['an odd section alignment', (b) => b.writeUInt32LE(0x1001, AT.sectionAlignment), /alignment of 4097/],
@@ -48,6 +53,22 @@ describe('PE images', () => {
     ['headers that end in the section table', (b) => b.writeUInt32LE(0x180, AT.sizeOfHeaders), /headers of/],
     ['sections that overlap in the file', (b) => b.writeUInt32LE(0x400, second + 20), /overlaps what is/],
     ['sections that overlap in memory', (b) => b.writeUInt32LE(0x1100, second + 12), /overlaps .* in memory/],
+    [
+      'a section without a size in memory over the next',
+      (b) => {
+        b.writeUInt32LE(0x1f00, AT.sections + 12);
+        b.writeUInt32LE(0, AT.sections + 8);
+      },
+      /\.data overlaps .* in memory/,
+    ],
+    [
+      'sections out of their order in memory',
+      (b) => {
+        b.writeUInt32LE(0x2000, AT.sections + 12);
+        b.writeUInt32LE(0x1000, second + 12);
+      },
+      /overlaps .* in memory/,
+    ],
     ['a section over the headers', (b) => b.writeUInt32LE(0x200, AT.sections + 12), /overlaps .* in memory/],
     ['a section past the end', (b) => b.writeUInt32LE(0xffff_fe00, second + 16), /\.data runs past the end/],
     ['a section past the image', (b) => b.writeUInt32LE(0xffff, second + 8), /end of the image/],
@@ -66,6 +87,12 @@ describe('PE images', () => {
     const bytes = Buffer.concat([smallPe(), Buffer.alloc(0x200)]);
     bytes.writeUInt32LE(0x800, second + 20);
     assert.throws(() => decodePe(bytes), malformed(/a gap before section \.data/));
+  });
+
+  it('are refused with a certificate table that ends between two multiples of eight', () => {
+    const signed = Buffer.from(withPeSignatures(smallPe(), decodePe(smallPe()), [DER]));
+    signed.writeUInt32LE(signed.readUInt32LE(AT.certificates + 4) - 1, AT.certificates + 4);
+    assert.throws(() => decodePe(signed.subarray(0, -1)), malformed(/certificate table of \d+ octets/));
   });
 
   it('are refused with octets behind the certificate table', () => {

@@ -42,12 +42,35 @@ const ended = maker.make({
   notAfter: NOW - 8000 * DAY,
 });
 
+const odd = maker.make({
+  commonName: 'odd',
+  key: 'rsa-leaf',
+  issuer: ca,
+  extensions: [...LEAF_EXTENSIONS, '1.2.3.4.5=critical,ASN1:NULL'],
+});
+const intermediate = maker.make({
+  commonName: 'intermediate',
+  key: 'rsa-intermediate',
+  issuer: ca,
+  extensions: ['basicConstraints=critical,CA:TRUE', 'keyUsage=critical,keyCertSign'],
+});
+const tooDeep = maker.make({ commonName: 'too-deep', key: 'rsa-leaf', issuer: intermediate });
+const noConstraints = maker.make({ commonName: 'v', key: 'rsa-v', extensions: ['keyUsage=keyCertSign'] });
+const underNoConstraints = maker.make({ commonName: 'under-v', key: 'rsa-leaf', issuer: noConstraints });
+
 const owner = '00000000-0000-0000-0000-000000000000';
 const entry = ({ certificate }: MadeCertificate): EfiSignature => ({ owner, type: 'x509', certificate });
 const ofImage = (bytes: Uint8Array): EfiSignature => ({
   owner,
   type: 'sha256',
   digest: Buffer.from(imageDigest(bytes)).toString('hex'),
+});
+const hashOf = ({ certificate }: MadeCertificate): EfiSignature => ({
+  owner,
+  type: 'x509-hash',
+  hash: 'sha256',
+  digest: createHash('sha256').update(certificate.tbs).digest('hex'),
+  revokedFrom: 0,
 });
 const firmware = (
   trusted: readonly EfiSignature[],
@@ -235,6 +258,64 @@ describe('firmware with Secure Boot refuses', () => {
         signed(signature(db, { change: (parts) => ({ ...parts, certificates: [other.certificate.raw] }) })),
       firmware(known),
       'untrusted-signer',
+    ],
+    [
+      'the same where there is a dbx, since nobody can say that it is not in it',
+      () =>
+        signed(
+          signature(db),
+          signature(other, { change: (parts) => ({ ...parts, certificates: [db.certificate.raw] }) }),
+        ),
+      firmware(known, [ofImage(smallPe({ headers: 0x600 }))]),
+      'revoked',
+    ],
+    [
+      'a certificate of db whose hash is in dbx, though it is not inside the signature',
+      () => signed(signature(leaf)),
+      firmware([entry(ca)], [hashOf(ca)]),
+      'revoked',
+    ],
+    [
+      'a signature that does not hold by somebody in dbx, beside a good one',
+      () => signed(signature(db), signature(other, { over: smallPe({ headers: 0x600 }) })),
+      firmware(known, [hashOf(other)]),
+      'revoked',
+    ],
+    [
+      'a SHA-1 signature by somebody in dbx, beside a good one',
+      () => signed(signature(db), signature(other, { hash: 'sha1' })),
+      firmware(known, [entry(other)]),
+      'revoked',
+    ],
+    [
+      'a signer whose issuer is in dbx, though that one might not have issued it',
+      () => signed(signature(underNoConstraints)),
+      firmware([entry(underNoConstraints)], [entry(noConstraints)]),
+      'revoked',
+    ],
+    [
+      'a leaf with a critical extension that nobody knows',
+      () => signed(signature(odd)),
+      firmware([entry(ca)]),
+      'untrusted-signer',
+    ],
+    [
+      'a chain longer than its CA allows',
+      () => signed(signature(tooDeep, { beside: [intermediate] })),
+      firmware([entry(ca)]),
+      'untrusted-signer',
+    ],
+    [
+      'a program that is none for firmware',
+      () => smallPe({ change: (bytes) => bytes.writeUInt16LE(3, 0x58 + 68) }),
+      firmware(known),
+      'malformed',
+    ],
+    [
+      'a program for a machine of another width',
+      () => smallPe({ machine: 0x14c }),
+      firmware(known),
+      'malformed',
     ],
     ['everything, with an empty db', good, firmware([]), 'untrusted-signer'],
   ] as readonly [string, () => Uint8Array, SecureBootAnchors, RefusalCode][]) {

@@ -246,6 +246,18 @@ describe('verifying a tree with an image', () => {
     });
   }
 
+  for (const name of ['.linuxx', '.initrdx', '.unamex', '.ucode', '.dtb', '.profile']) {
+    it(`refuses one, well signed, with a section ${name} that a stub might take and no manifest speaks of`, async () => {
+      const copy = await copyOf();
+      const stub = join(folder, `stub${name}`);
+      await writeFile(stub, addPeSections(readFileSync(STUB), [{ name, data: Buffer.from('anything') }]));
+      await makeUki(copy, keys, { stub });
+      const verdict = await verify({ tree: copy, anchors, now: NOW });
+      assert.equal(verdict.refusal?.code, 'mixed-releases', verdict.refusal?.message);
+      assert.match(verdict.refusal?.message ?? '', /which no manifest speaks of/);
+    });
+  }
+
   it('says that it did not look at one without a db.crt', async () => {
     const copy = await copyOf();
     await makeUki(copy, keys);
