@@ -82,7 +82,7 @@ const PARAMETER = /^[A-Za-z][A-Za-z0-9._-]{0,63}$/;
  * it says `shell yes`.
  */
 const SHELL_WORDS =
-  /^(break|disablehooks|init|rdinit|emergency|single|rescue|(rd\.)?systemd\.(debug[-_]shell|crash[-_]shell|run|unit)|rd\.(break|cmdline|shell|emergency|rescue)|S|s|1|-b|-s)(=|$)/;
+  /^(break|disablehooks|init|rdinit|emergency|single|rescue|(rd\.)?systemd\.(debug[-_]shell|crash[-_]shell|run|unit|wants)|rd\.(break|cmdline|shell|emergency|rescue)|S|s|1|-b|-s)(=|$)/;
 
 /** Writes the one canonical form. Throws `Malformed` for a value that has none, as `decodeManifest` would. */
 export function encodeManifest(manifest: Manifest): Uint8Array {

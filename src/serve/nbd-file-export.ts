@@ -23,6 +23,9 @@ export interface FileExportOptions {
   readonly onShut?: (refusal: Refusal) => void;
 }
 
+/** Of this machine, and not of the file: what wants to read it may come back. */
+const PASSING = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EINTR', 'EIO']);
+
 /** A verified file as an export: one descriptor for all of its connections, open while there is one. */
 export class FileExport {
   readonly name: string;
@@ -68,7 +71,7 @@ export class FileExport {
     if (this.#shut !== undefined) throw this.#shut;
     const { name, path } = this.#file;
     const { handle, identity } = await openRegular(path).catch((error: unknown) => {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof Refusal) || PASSING.has(String(error.facts.errno))) throw error;
       // "absent" would be a file that never was, and paths of this machine are none of a client's business.
       const message = `${name} is no longer the file that was verified: it is gone or cannot be read.`;
       throw new Refusal('drifted', message, { path, found: error.code }, { cause: error });

@@ -23,6 +23,8 @@ export class VerifiedBlocks {
   readonly #verify: BlockVerifier;
   readonly #bits: Uint8Array;
   #left: number;
+  /** Raised when all is forgotten: what was read before then is no word about what is there now. */
+  #generation = 0;
 
   /** @param name of the file, as clients know it. @param size its octets. */
   constructor(name: string, size: number, verify: BlockVerifier) {
@@ -35,6 +37,7 @@ export class VerifiedBlocks {
 
   /** From now on every block is looked at once more. */
   forget(): void {
+    this.#generation += 1;
     this.#bits.fill(0);
     this.#left = Math.ceil(this.#size / VERIFIED_BLOCK);
   }
@@ -91,13 +94,14 @@ export class VerifiedBlocks {
 
   async #look(index: number, block: Buffer): Promise<void> {
     if (this.#hasBlock(index)) return;
+    const generation = this.#generation;
     const verdict = this.#verify(index, block);
     if (!(typeof verdict === 'boolean' ? verdict : await verdict)) {
       const message = `Block ${index} of ${this.#name} is not the one that was sealed.`;
       throw new Refusal('bad-signature', message, { block: index });
     }
     // Another read may have looked at it meanwhile.
-    if (this.#hasBlock(index)) return;
+    if (this.#hasBlock(index) || generation !== this.#generation) return;
     this.#bits[index >> 3] = (this.#bits[index >> 3] ?? 0) | (1 << (index & 7));
     this.#left -= 1;
   }

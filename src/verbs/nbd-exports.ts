@@ -97,7 +97,11 @@ function blockVerifier({ rootHash, dataBlocks }: Verity, tree: PinnedFile): Bloc
     );
   };
   return async (index, block) => {
-    reader ??= begin();
+    // What failed in passing is tried again.
+    reader ??= begin().catch((error: unknown) => {
+      reader = undefined;
+      throw error;
+    });
     const verdict = await (await reader).verifyBlock(index, block, (offset, length) =>
       readTree(tree, offset, length),
     );
@@ -105,9 +109,13 @@ function blockVerifier({ rootHash, dataBlocks }: Verity, tree: PinnedFile): Bloc
   };
 }
 
+const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES', 'EISDIR']);
+
 /** A hash block is read once for each 128 blocks of the image, so it is opened for each: nothing stays open. */
 async function readTree({ path, name }: PinnedFile, offset: number, length: number): Promise<Uint8Array> {
   const handle = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
+    // Anything else is about this machine and passes: too many open files say nothing about the tree.
+    if (!GONE.has(error.code ?? '')) throw error;
     throw new Refusal('drifted', `${name} is gone or cannot be read: ${error.code}.`, { path: name });
   });
   try {

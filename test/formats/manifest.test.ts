@@ -310,6 +310,8 @@ describe('words that open a shell', () => {
       'systemd.debug_shell',
       'rd.rescue',
       'rd.cmdline=ask',
+      'systemd.wants=debug-shell.service',
+      'rd.systemd.wants=x.service',
     ],
     ...['systemd.debug-shell=1', 'rd.systemd.debug_shell=1', 'systemd.crash_shell', 'systemd.run=/bin/sh'],
   ];

@@ -27,6 +27,8 @@ export async function runOverlay(options: EarlyOptions): Promise<EarlyVerdict> {
     const floor = readPolicyFloor(initramfs);
     mode = floor.mode ?? mode;
     const early = new Userspace(options, EarlyKeys.ofOverlay(initramfs));
+    // A kind of seal that must be looked at, and nothing here that could.
+    if (floor.require.includes('openpgp')) early.keys.openpgp();
     // 1. The manifest, which it never does without.
     const enforced = await early.manifest({ ...floor, require: ['manifest', ...floor.require] });
     stage = 'image';

@@ -88,6 +88,10 @@ describe('the init of an overlay', () => {
       { overlay: await floored({ require: ['manifest', 'openpgp'] }) },
       'absent',
     ],
+    'the same in mode ram': async () => [
+      { overlay: await floored({ mode: 'ram', require: ['manifest', 'openpgp'] }) },
+      'absent',
+    ],
   };
   for (const [what, setting] of Object.entries(REFUSALS)) {
     it(`refuses ${what}`, async () => {
