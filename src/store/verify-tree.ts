@@ -4,9 +4,8 @@ import { grubKernelLines, ipxeKernelLines, type KernelLine } from '../formats/ke
 import { Malformed } from '../formats/malformed.ts';
 import { decodeManifest, type Manifest, type ManifestFile } from '../formats/manifest.ts';
 import type { Certificate } from '../formats/x509.ts';
-import { demandSameFile, type FileIdentity, identityOf } from '../release/file-identity.ts';
-import { bytesContent, type Content, type Measured, measureFile, openRegular } from '../release/measure.ts';
-import type { Question } from '../release/measurer.ts';
+import type { FileIdentity } from '../release/file-identity.ts';
+import { bytesContent } from '../release/measure.ts';
 import { Refusal } from '../release/refusal.ts';
 import {
   checksumPath,
@@ -36,6 +35,7 @@ import { thresholdCheck } from '../trust/threshold.ts';
 import { ukiCheck } from '../trust/uki-check.ts';
 import { examine, type Finding, type Verified } from '../trust/verify.ts';
 import { readImage } from './read-image.ts';
+import { FileSource, RecordSource, readSmall, type Source } from './tree-source.ts';
 
 /** Seals beside the first that are looked at; each costs a pass of a hash. */
 const MAX_COSIGNERS = 15;
@@ -439,68 +439,4 @@ class TreeJudge {
 function withRefusal(row: TreeRow, refusal: Refusal): TreeRow {
   const finding: Finding = { check: 'manifest', verified: false, refusal };
   return { ...row, cells: { ...row.cells, manifest: finding }, verified: undefined };
-}
-
-/** Content whose file is known again later. */
-interface Source extends Content {
-  readonly identity: FileIdentity | undefined;
-}
-
-class FileSource implements Source {
-  readonly #path: string;
-  readonly #onProgress: (octets: number) => void;
-  identity: FileIdentity | undefined;
-
-  constructor(path: string, onProgress: (octets: number) => void) {
-    this.#path = path;
-    this.#onProgress = onProgress;
-  }
-
-  async measure(questions: readonly Question[]): Promise<Measured> {
-    const measured = await measureFile(this.#path, questions, { onProgress: this.#onProgress });
-    this.identity = measured.identity;
-    return measured;
-  }
-}
-
-/** A small record, kept in memory: what is decoded later is what was verified, not what stands there then. */
-class RecordSource implements Source {
-  readonly #path: string;
-  readonly #name: string;
-  bytes: Uint8Array = new Uint8Array();
-  identity: FileIdentity | undefined;
-
-  constructor(path: string, name: string) {
-    this.#path = path;
-    this.#name = name;
-  }
-
-  async measure(questions: readonly Question[]): Promise<Measured> {
-    const { bytes, identity } = await readSmall(this.#path, this.#name);
-    this.bytes = bytes;
-    this.identity = identity;
-    return bytesContent(bytes).measure(questions);
-  }
-}
-
-/** Seals, checksum files, records: at most 1 MiB, read whole from one descriptor. */
-async function readSmall(path: string, name: string): Promise<{ bytes: Uint8Array; identity: FileIdentity }> {
-  const { handle, identity } = await openRegular(path).catch((error) => {
-    if (error instanceof Refusal && error.code === 'absent') {
-      throw new Refusal('absent', `${name} is missing.`, { path: name });
-    }
-    throw error;
-  });
-  try {
-    if (identity.size > 1024n * 1024n) {
-      throw new Refusal('too-large', `${name} has ${identity.size} octets; no seal or record is that long.`, {
-        path: name,
-      });
-    }
-    const bytes = await handle.readFile();
-    demandSameFile(name, identity, identityOf(await handle.stat({ bigint: true })));
-    return { bytes, identity };
-  } finally {
-    await handle.close();
-  }
 }

@@ -89,14 +89,14 @@ describe('attach refuses, and names', () => {
     ],
     [
       'missing answers, and how many more',
-      (b) => b.only(/^(?!digests\/....\.(codesign|openpgp)\.sig)/),
+      (b) => b.having(/^(?!digests\/....\.(codesign|openpgp)\.sig)/),
       'absent',
       /Answers are missing: 0002 .* and 7 more; nothing was attached/,
     ],
     ['a missing leaf', (b) => b.delete('certificates/leaf.crt'), 'absent', /certificates\/leaf\.crt/],
     [
       'no answer at all',
-      (b) => b.only(/^(index|records|digests\/[^.]*\.[^.]*$)|certificates\/[^l]/),
+      (b) => b.having(/^(index|records|digests\/[^.]*\.[^.]*$)|certificates\/[^l]/),
       'absent',
       /missing/,
     ],
@@ -204,7 +204,7 @@ describe('attach refuses, and names', () => {
   }
 
   it('answers that are there twice, in two files or in one given twice', async () => {
-    const one = await whole.only(/0002\.codesign\.sig$/).write(fresh('one'));
+    const one = await whole.having(/0002\.codesign\.sig$/).write(fresh('one'));
     await demandRefused(
       await copyOf(),
       [response, one],
@@ -231,7 +231,7 @@ describe('attach refuses, and names', () => {
   });
 
   it('answers without their request', async () => {
-    const answers = await whole.only(/\.sig$|leaf\.crt$/).write(fresh('answers'));
+    const answers = await whole.having(/\.sig$|leaf\.crt$/).write(fresh('answers'));
     await demandRefused(await copyOf(), [answers], 'absent', /No request is in .*; give the request beside/);
   });
 
@@ -259,7 +259,7 @@ describe('attach refuses, and names', () => {
       /arch\/2026\.11\.01 issued .* not of arch\/2026\.12\.01/,
     );
     // Without the index nothing says what they were for; the signatures do.
-    const answers = await whole.only(/\.sig$|leaf\.crt$/).write(fresh('answers'));
+    const answers = await whole.having(/\.sig$|leaf\.crt$/).write(fresh('answers'));
     await demandRefused(later, [again, answers], 'bad-signature', /./);
     await demandRefused(
       next,

@@ -185,7 +185,7 @@ describe('answers', () => {
 
   it('may come without the request, where that is given beside them', async () => {
     const bundle = await Bundle.read(response);
-    const answers = await bundle.only(/\.sig$|leaf\.crt$/).write(fresh('answers'));
+    const answers = await bundle.having(/\.sig$|leaf\.crt$/).write(fresh('answers'));
     for (const responses of [
       [request, answers],
       [answers, request],
