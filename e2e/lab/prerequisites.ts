@@ -42,6 +42,8 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'squashfs-tools', needs: ['mksquashfs'] },
   { packageName: 'cpio', needs: ['cpio'] },
   { packageName: 'kmod', needs: ['depmod', 'modprobe'] },
+  { packageName: 'lz4', needs: ['lz4'] },
+  { packageName: 'shellcheck', needs: ['shellcheck'] },
   { packageName: 'zstd', needs: ['zstd'] },
   { packageName: 'xz-utils', needs: ['xz'] },
   { packageName: 'faketime', needs: ['faketime'] },

@@ -141,12 +141,13 @@ export function withPeSignatures(
   out.set(bytes.subarray(0, image.certificateTable?.offset ?? bytes.length));
   let at = end;
   for (const one of signatures) {
-    const length = CERTIFICATE_HEADER + one.length;
+    // With its padding, as signtool counts: osslsigncode before 2.6 takes nothing else for a signature.
+    const length = roundUp(CERTIFICATE_HEADER + one.length, 8);
     out.writeUInt32LE(length, at);
     out.writeUInt16LE(REVISION, at + 4);
     out.writeUInt16LE(PKCS_SIGNED_DATA, at + 6);
     out.set(one, at + CERTIFICATE_HEADER);
-    at += roundUp(length, 8);
+    at += length;
   }
   out.writeUInt32LE(size === 0 ? 0 : end, image.at.certificates);
   out.writeUInt32LE(size, image.at.certificates + 4);
