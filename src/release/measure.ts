@@ -21,6 +21,8 @@ export interface Content {
 export interface MeasureOptions {
   /** Octets so far. */
   readonly onProgress?: (octets: number) => void;
+  /** Waited for before each read of a large file, with the octets so far: for those who are in no hurry. */
+  readonly pace?: (octets: number) => Promise<void>;
   readonly signal?: AbortSignal;
 }
 
@@ -86,6 +88,13 @@ export async function openRegular(path: string): Promise<{ handle: FileHandle; i
     await handle.close();
     throw error;
   }
+}
+
+const PASSING = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EINTR', 'EIO']);
+
+/** True where a file could not be opened for a reason of this machine, and not of the file: it may come back. */
+export function isPassing({ facts }: Refusal): boolean {
+  return PASSING.has(String(facts.errno));
 }
 
 /**
@@ -163,6 +172,7 @@ async function measureLarge(
     let at = 0;
     while (at < size) {
       options.signal?.throwIfAborted();
+      await options.pace?.(at);
       const slot = await ring.take();
       const { bytesRead } = await handle.read(new Uint8Array(slots[slot] as SharedArrayBuffer), 0, SLOT, at);
       if (bytesRead === 0) break;

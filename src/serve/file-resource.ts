@@ -2,7 +2,7 @@ import type { FileHandle } from 'node:fs/promises';
 import type { FileIdentity } from '../release/file-identity.ts';
 import { openRegular } from '../release/measure.ts';
 import { Refusal } from '../release/refusal.ts';
-import { Pin } from './pin.ts';
+import { type Pin, pinOf } from './pin.ts';
 import type { OpenResource, Resource } from './site.ts';
 
 /** What is known of a file that was verified. */
@@ -19,7 +19,7 @@ export interface PinnedFile {
 
 /** A verified file on disk: served from one descriptor that must still be the file that was verified. */
 export function fileResource(file: PinnedFile): Resource {
-  const pin = new Pin(file);
+  const pin = pinOf(file);
   return {
     size: file.size,
     sha256: file.sha256,

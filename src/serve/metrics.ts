@@ -19,7 +19,9 @@ export interface Metrics {
   observeNbd(event: NbdEvent): void;
   /** Tells, whenever somebody asks, how much an NBD server has done: connections that carry a root last for days. */
   followNbd(server: Pick<NbdServer, 'connections' | 'heldOctets' | 'requests' | 'octets'>): void;
-  /** Counts a refusal of any server: `http`, `tftp`, `nbd`. */
+  /** Counts a round of the scrub, which read so many octets and ended at `time`, milliseconds since 1970. */
+  observeScrub(octets: number, time: number): void;
+  /** Counts a refusal: of `http`, `tftp`, `nbd`, `scrub`. */
   countRefusal(server: string, code: RefusalCode): void;
 }
 
@@ -60,12 +62,26 @@ export function createMetrics(): Metrics {
     labelNames: ['server', 'code'] as const,
     registers,
   });
+  const scrubbed = new Counter({
+    name: 'bootseal_scrub_read_bytes_total',
+    help: 'Octets of served files that were read again and were what was verified.',
+    registers,
+  });
+  const scrubEnded = new Gauge({
+    name: 'bootseal_scrub_ended_timestamp_seconds',
+    help: 'When everything that is served had been read again; 0 is not yet.',
+    registers,
+  });
   const countRefusal = (server: string, code: RefusalCode): void => refusals.inc({ server, code });
 
   return {
     registry,
     countRefusal,
     ...nbdMetrics(registry, countRefusal),
+    observeScrub(octets, time) {
+      scrubbed.inc(octets);
+      scrubEnded.set(time / 1000);
+    },
     observeHttp(event) {
       switch (event.kind) {
         case 'started':

@@ -1,11 +1,12 @@
 import { fstatSync, read } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { demandSameFile, type FileIdentity, identityOf, onlyRelinked } from '../release/file-identity.ts';
-import { openRegular } from '../release/measure.ts';
+import { isPassing, openRegular } from '../release/measure.ts';
 import { Refusal } from '../release/refusal.ts';
 import type { PinnedFile } from './file-resource.ts';
 import type { NbdExport, NbdExports } from './nbd-types.ts';
 import { type BlockVerifier, VerifiedBlocks } from './nbd-verified-blocks.ts';
+import { pinOf } from './pin.ts';
 import { WarmReads } from './warm-reads.ts';
 
 export interface FileExportOptions {
@@ -22,9 +23,6 @@ export interface FileExportOptions {
    */
   readonly onShut?: (refusal: Refusal) => void;
 }
-
-/** Of this machine, and not of the file: what wants to read it may come back. */
-const PASSING = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EINTR', 'EIO']);
 
 /** A verified file as an export: one descriptor for all of its connections, open while there is one. */
 export class FileExport {
@@ -71,7 +69,7 @@ export class FileExport {
     if (this.#shut !== undefined) throw this.#shut;
     const { name, path } = this.#file;
     const { handle, identity } = await openRegular(path).catch((error: unknown) => {
-      if (!(error instanceof Refusal) || PASSING.has(String(error.facts.errno))) throw error;
+      if (!(error instanceof Refusal) || isPassing(error)) throw error;
       // "absent" would be a file that never was, and paths of this machine are none of a client's business.
       const message = `${name} is no longer the file that was verified: it is gone or cannot be read.`;
       throw new Refusal('drifted', message, { path, found: error.code }, { cause: error });
@@ -90,6 +88,8 @@ export class FileExport {
    * anew when it is read next. A hash tree has nothing to be held against but the root hash that its user holds.
    */
   #demandSame(now: FileIdentity, named: boolean): void {
+    const { withdrawn } = pinOf(this.#file);
+    if (withdrawn) throw withdrawn;
     if (named && onlyRelinked(this.#identity, now)) {
       this.#identity = now;
       this.#blocks?.forget();

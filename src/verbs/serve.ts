@@ -14,6 +14,7 @@ import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
 import { readLoaders } from './loader-files.ts';
 import { ReleaseExports } from './nbd-exports.ts';
 import { type OfferingSource, stateSource, treeSource } from './offering.ts';
+import { scrubReleases } from './scrub-releases.ts';
 import type { LoadedRelease } from './served-release.ts';
 
 export interface ServeRequest {
@@ -27,7 +28,7 @@ export interface ServeRequest {
   readonly anchors?: string;
   /** Anchors of other CAs whose loaders shall start the release too, while a CA is being replaced. */
   readonly otherAnchors?: readonly string[];
-  readonly configuration?: Configuration;
+  readonly configuration?: Partial<Configuration>;
   /** A folder of loaders (iPXE, GRUB images) to offer over TFTP and HTTP. */
   readonly loaders?: string;
   /** An IP address; default loopback. */
@@ -74,7 +75,7 @@ export async function serve(request: ServeRequest): Promise<Serving> {
   const source = sourceOf(request);
   const clock = request.clock ?? (() => request.now);
   let { entry: release, releases, site: siteOf } = await source.load(request.now);
-  const configuration = request.configuration ?? DEFAULT_CONFIGURATION;
+  const configuration = { ...DEFAULT_CONFIGURATION, ...request.configuration };
   const bind = request.bind ?? '127.0.0.1';
   const loaders =
     request.loaders === undefined ? new Map<string, Resource>() : await readLoaders(request.loaders);
@@ -150,6 +151,7 @@ export async function serve(request: ServeRequest): Promise<Serving> {
     throw error;
   }
   ready = true;
+  const endScrub = scrubReleases(configuration, () => releases, { clock, metrics, log });
   const follow = async (): Promise<void> => {
     try {
       const before = release.manifestSha256;
@@ -186,6 +188,7 @@ export async function serve(request: ServeRequest): Promise<Serving> {
       unwatch();
       await Promise.all([
         following,
+        endScrub(),
         http.close({ graceMs }),
         tftp?.close({ graceMs }),
         nbd?.close({ graceMs }),

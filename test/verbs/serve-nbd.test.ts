@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { cp, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -104,6 +104,32 @@ describe('a server’s block devices', () => {
     );
     const again = await run('nbdinfo', nbd(serving, 'airootfs'));
     assert.notEqual(again.code, 0);
+  });
+
+  it('are read again now and then, without a client', async (t) => {
+    const copy = join(folder, 'rotten');
+    await cp(tree, copy, { recursive: true, preserveTimestamps: true });
+    const said = new EventEmitter();
+    const log = {
+      info: (_: object, message: string) => said.emit(message),
+      warn: () => {},
+      error: (facts: object, message: string) => said.emit(message, facts),
+    };
+    const round = 'scrub: everything that is served was read again';
+    const done = once(said, round);
+    const serving = await started(t, { tree: copy, log, configuration: { scrub_hours: 1e-6 } });
+    await done;
+    const refused = once(said, 'not served any more');
+    const image = await open(join(copy, ROOTFS), 'r+');
+    await image.write(Buffer.from('x'), 0, 1, 5000);
+    await image.close();
+    const [{ path, code }] = (await refused) as [{ path: string; code: string }];
+    assert.deepEqual([path, code], [join(copy, ROOTFS), 'drifted']);
+    await once(said, round);
+    const metrics = await (await fetch(`${serving.url}/metrics`)).text();
+    assert.match(metrics, /^bootseal_refusals_total\{server="scrub",code="drifted"\} 1$/m);
+    assert.match(metrics, /^bootseal_scrub_read_bytes_total [1-9]/m);
+    assert.match(metrics, new RegExp(`^bootseal_scrub_ended_timestamp_seconds ${NOW / 1000}$`, 'm'));
   });
 
   it('follow the channels of a state', async (t) => {
