@@ -42,6 +42,7 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'squashfs-tools', needs: ['mksquashfs'] },
   { packageName: 'cpio', needs: ['cpio'] },
   { packageName: 'kmod', needs: ['depmod', 'modprobe'] },
+  { packageName: 'bzip2', needs: ['bzip2'] },
   { packageName: 'lz4', needs: ['lz4'] },
   { packageName: 'shellcheck', needs: ['shellcheck'] },
   { packageName: 'zstd', needs: ['zstd'] },

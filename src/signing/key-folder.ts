@@ -45,7 +45,7 @@ export async function readKeyFolder(
   const codesign = await certifiedKey(directory, 'codesign', at('codesign'), 'digitalSignature', issuer);
   const boot = await certifiedKey(directory, 'boot', at('boot'), 'digitalSignature', issuer);
   const path = await demandPrivate(directory, 'private/openpgp.asc', 0o600);
-  const openpgp = await readOpenpgpSecret(await readFile(path, 'utf8'), path);
+  const openpgp = readOpenpgpSecret(await readFile(path, 'utf8'), path);
   return { ca, codesign, boot, openpgp };
 }
 

@@ -1,10 +1,14 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
-import { generateKey, readPrivateKey } from 'openpgp';
+import { decodeArmor } from '../formats/armor.ts';
+import { Malformed } from '../formats/malformed.ts';
 import { decodeOpenpgpKey, type OpenpgpKey } from '../formats/openpgp-key.ts';
 import { decodePackets, encodePacket, PACKET } from '../formats/openpgp-packet.ts';
+import { decodeOpenpgpSecretKey, type OpenpgpSecretKey, type RsaSecret } from '../formats/openpgp-secret.ts';
 import { Refusal } from '../release/refusal.ts';
 
 /** The site's OpenPGP signing key: made with openpgp.js, exported so that GRUB reads it. */
+
+const MAX_PACKETS = 10_000;
 
 export interface OpenpgpSecret {
   readonly key: OpenpgpKey;
@@ -25,6 +29,8 @@ export interface NewOpenpgpKey {
  * @param created milliseconds since 1970.
  */
 export async function newOpenpgpKey(site: string, rsaBits: number, created: number): Promise<NewOpenpgpKey> {
+  // Most commands make no key, and need not wait for this.
+  const { generateKey } = await import('openpgp');
   const { privateKey, publicKey } = await generateKey({
     type: 'rsa',
     rsaBits,
@@ -42,66 +48,68 @@ export async function newOpenpgpKey(site: string, rsaBits: number, created: numb
 
 /** Rewrites every packet with an old-format header; what the signatures cover is the bodies. */
 export function oldFormat(packets: Uint8Array): Uint8Array {
-  return Buffer.concat(decodePackets(packets, 10_000).map(({ tag, body }) => encodePacket(tag, body)));
+  return Buffer.concat(decodePackets(packets, MAX_PACKETS).map(({ tag, body }) => encodePacket(tag, body)));
 }
 
 /** Reads an armored secret key whose RSA primary signs. Throws a `Refusal`. */
-export async function readOpenpgpSecret(armored: string, path: string): Promise<OpenpgpSecret> {
-  const parsed = await readPrivateKey({ armoredKey: armored }).catch((error: Error) => {
-    throw new Refusal('malformed', `${path} is no OpenPGP secret key: ${error.message}.`, { path });
-  });
-  if (!parsed.isDecrypted()) {
-    throw new Refusal(
-      'unsafe-keys',
-      `${path} is protected by a passphrase, which cannot be asked for here.`,
-      { path },
-    );
-  }
-  const publicPacket = decodePackets(parsed.toPublic().write(), 10_000).find(
-    ({ tag }) => tag === PACKET.publicKey,
-  );
-  const key = publicPacket && decodeOpenpgpKey(publicPacket.body);
-  const secret = parsed.keyPacket as unknown as {
-    publicParams: Record<string, Uint8Array>;
-    privateParams: Record<string, Uint8Array> | null;
-  };
-  if (key?.type !== 'rsa' || !secret.privateParams) {
+export function readOpenpgpSecret(armored: string, path: string): OpenpgpSecret {
+  const secret = primarySecret(armored, path);
+  const key = secret && decodeOpenpgpKey(secret.publicBody);
+  if (key?.type !== 'rsa') {
     throw new Refusal(
       'wrong-purpose',
       `${path} is no RSA key; GRUB verifies no other kind that we can make.`,
       { path },
     );
   }
-  return { key, privateKey: rsaPrivateKey(secret.publicParams, secret.privateParams) };
+  if (!secret?.rsa) {
+    throw new Refusal(
+      'unsafe-keys',
+      `${path} is protected by a passphrase, which cannot be asked for here, or holds no secret numbers.`,
+      { path },
+    );
+  }
+  return { key, privateKey: rsaPrivateKey(secret.rsa) };
+}
+
+function primarySecret(armored: string, path: string): OpenpgpSecretKey | undefined {
+  try {
+    const { label, bytes } = decodeArmor(`${armored.replaceAll('\r\n', '\n').trim()}\n`);
+    const [first] = decodePackets(bytes, MAX_PACKETS);
+    if (label !== 'PRIVATE KEY BLOCK' || first?.tag !== PACKET.secretKey) {
+      throw new Malformed('OpenPGP', 'it does not begin with a secret key');
+    }
+    return decodeOpenpgpSecretKey(first.body);
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    const message = `${path} is no OpenPGP secret key: ${error.message}.`;
+    throw new Refusal('malformed', message, { path });
+  }
 }
 
 /** PKCS#8 wants the CRT numbers in RFC 8017's order; OpenPGP stores p, q and u = p⁻¹ mod q. */
-function rsaPrivateKey(
-  publicParams: Record<string, Uint8Array>,
-  privateParams: Record<string, Uint8Array>,
-): KeyObject {
-  const number = (bytes: Uint8Array | undefined) =>
-    BigInt(`0x${Buffer.from(bytes ?? []).toString('hex') || '0'}`);
+function rsaPrivateKey(secret: RsaSecret): KeyObject {
+  const number = (bytes: Uint8Array) => BigInt(`0x${Buffer.from(bytes).toString('hex') || '0'}`);
   const text = (value: bigint) => {
     const hex = value.toString(16);
     return Buffer.from(hex.length % 2 ? `0${hex}` : hex, 'hex').toString('base64url');
   };
-  const d = number(privateParams.d);
+  const d = number(secret.d);
   // With p and q swapped, OpenPGP's u is RFC 8017's qInv.
-  const p = number(privateParams.q);
-  const q = number(privateParams.p);
+  const p = number(secret.q);
+  const q = number(secret.p);
   return createPrivateKey({
     format: 'jwk',
     key: {
       kty: 'RSA',
-      n: text(number(publicParams.n)),
-      e: text(number(publicParams.e)),
+      n: text(number(secret.n)),
+      e: text(number(secret.e)),
       d: text(d),
       p: text(p),
       q: text(q),
       dp: text(d % (p - 1n)),
       dq: text(d % (q - 1n)),
-      qi: text(number(privateParams.u)),
+      qi: text(number(secret.u)),
     },
   });
 }

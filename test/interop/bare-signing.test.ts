@@ -56,7 +56,7 @@ function run({ keys, place }: Case, recipes: readonly string[]): void {
 
 async function writePem({ keys }: Case): Promise<void> {
   const path = join(keys, 'private', 'openpgp.asc');
-  const { privateKey } = await readOpenpgpSecret(await readFile(path, 'utf8'), path);
+  const { privateKey } = readOpenpgpSecret(await readFile(path, 'utf8'), path);
   writeFileSync(`${path}.pem`, privateKey.export({ format: 'pem', type: 'pkcs8' }), { mode: 0o600 });
 }
 

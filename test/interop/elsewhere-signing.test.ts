@@ -23,7 +23,7 @@ const fresh = () => wholeTree(join(folder, `tree-${trees++}`));
 
 const pem = join(folder, 'openpgp.pem');
 const secret = join(keys, 'private', 'openpgp.asc');
-const { privateKey } = await readOpenpgpSecret(await readFile(secret, 'utf8'), secret);
+const { privateKey } = readOpenpgpSecret(await readFile(secret, 'utf8'), secret);
 await writeFile(pem, privateKey.export({ format: 'pem', type: 'pkcs8' }), { mode: 0o600 });
 const files = SIGNING_KEYS.map((name, at) => ({
   name,

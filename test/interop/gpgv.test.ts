@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { sign, verify } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { decodeArmor } from '../../src/formats/armor.ts';
 import { readKeyFolder } from '../../src/signing/key-folder.ts';
+import { readOpenpgpSecret } from '../../src/signing/openpgp-keys.ts';
 import { sealRecordOpenpgp } from '../../src/signing/seal-record.ts';
 import { openpgpSigner } from '../../src/signing/signatories.ts';
 import { decodeOpenpgpCertificates } from '../../src/trust/openpgp-certificate.ts';
@@ -162,6 +164,23 @@ describe('what gpgv does not call good', () => {
       assert.equal(has(status, 'GOODSIG') && !bad, takes, status.join('\n'));
     });
   }
+});
+
+describe('a secret key that gpg exported', () => {
+  it('is read, with its numbers in gpg’s order, and its subkeys left alone', () => {
+    const home = new GnupgHome(folder);
+    after(() => home.close());
+    home.run(['--quick-generate-key', 'ours <ours@example.org>', 'rsa2048', 'sign', 'never']);
+    const listed = home.run(['--with-colons', '--list-keys']).toString();
+    const [, fingerprint = ''] = /^fpr:+([0-9A-F]{40}):/m.exec(listed) ?? [];
+    home.run(['--quick-add-key', fingerprint, 'rsa2048', 'encr']);
+    const armored = home.run(['--armor', '--export-secret-keys']).toString();
+    for (const text of [armored, armored.replaceAll('\n', '\r\n'), `\n${armored}`]) {
+      const { key, privateKey } = readOpenpgpSecret(text, 'ours.asc');
+      assert.equal(key.fingerprint, fingerprint.toLowerCase());
+      assert.ok(key.object && verify('sha256', CONTENT, key.object, sign('sha256', CONTENT, privateKey)));
+    }
+  });
 });
 
 describe('gpg --verify with one argument', () => {
