@@ -28,6 +28,7 @@ const server = await startNbdServer({
         name,
         description: '',
         size,
+        generation: 0,
         read: async (into, position) => {
           await handle.read(into, 0, into.length, position);
         },

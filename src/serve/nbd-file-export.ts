@@ -133,6 +133,9 @@ export class FileExport {
       name: this.name,
       description: this.description,
       size,
+      get generation() {
+        return blocks?.generation ?? 0;
+      },
       read: (into, position) => {
         if (this.#shut !== undefined) return Promise.reject(this.#shut);
         if (blocks === undefined || blocks.has(position, into.length)) return readFile(into, position);

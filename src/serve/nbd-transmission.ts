@@ -68,7 +68,11 @@ export class Transmission {
     this.#events = events;
     this.#room = new ReplyRoom(memory, limits.maxConnectionOctets, { resume: () => this.#resume() });
     this.#wire = new ReplyWire(socket, structured, {
-      check: () => opened.check(),
+      check: () => {
+        opened.check();
+        return opened.generation;
+      },
+      again: (part) => this.#again(part),
       sent: (parts) => this.#sent(parts),
       dropped: ({ chunk }) => this.#room.release(chunk),
       failed: (refusal) => events.failed(refusal),
@@ -182,7 +186,7 @@ export class Transmission {
     if (this.#structured) writeNbdDataChunk(chunk.view, from, { cookie, offset, length, last: true });
     else writeNbdSimpleReply(chunk.view, from, 0, cookie);
     const whole = { head: undefined, data: length, last: true, of: undefined };
-    const part = { chunk, from, to, cookie, offset, ...whole };
+    const part = { chunk, from, to, cookie, offset, ...whole, generation: this.#export.generation };
     this.#fill(
       chunk.buffer.subarray(from + header, to),
       part,
@@ -213,7 +217,8 @@ export class Transmission {
 
   #fillPiece(reply: LongReply, chunk: ReplyChunk, offset: number, length: number): void {
     const { cookie } = reply;
-    const piece = { chunk, from: 0, to: length, data: length, cookie, offset, of: reply };
+    const { generation } = this.#export;
+    const piece = { chunk, from: 0, to: length, data: length, cookie, offset, of: reply, generation };
     this.#fill(
       chunk.buffer.subarray(0, length),
       { ...piece, head: undefined, last: false },
@@ -262,11 +267,26 @@ export class Transmission {
   }
 
   #isOver({ chunk }: Part): boolean {
+    if (this.#ended) this.#room.release(chunk);
+    this.#endRead();
+    return this.#ended;
+  }
+
+  #endRead(): void {
     this.#reading -= 1;
-    if (!this.#ended) return false;
-    this.#room.release(chunk);
-    if (this.#reading === 0) this.#readAll?.();
-    return true;
+    if (this.#ended && this.#reading === 0) this.#readAll?.();
+  }
+
+  /** Whoever holds the part goes on holding it, also where the connection ends meanwhile. */
+  async #again(part: Part): Promise<void> {
+    const { chunk, to, data, offset } = part;
+    this.#reading += 1;
+    try {
+      part.generation = this.#export.generation;
+      await this.#export.read((chunk as ReplyChunk).buffer.subarray(to - data, to), offset);
+    } finally {
+      this.#endRead();
+    }
   }
 
   /** The answer to a READ of no octets, which the protocol leaves open. */
@@ -295,6 +315,7 @@ export class Transmission {
     reply.copy(chunk.buffer, from);
     this.#wire.ready({
       ...{ chunk, from, to, head: undefined, data: 0, cookie, offset: 0, last: true, of: undefined },
+      generation: 0,
     });
     return true;
   }

@@ -29,6 +29,11 @@ export interface NbdExport extends NbdListed {
    */
   read(into: Buffer, position: number): Promise<void> | undefined;
   /**
+   * Grows when `check` found that everything must be looked at anew: what a read began to fetch at a lower one
+   * must not leave before it was read once more.
+   */
+  readonly generation: number;
+  /**
    * Called after reads and before what they read leaves, once for many of them: throws a `Refusal` where the
    * file is no longer the one that was verified. Must not block.
    */

@@ -23,7 +23,6 @@ export class VerifiedBlocks {
   readonly #verify: BlockVerifier;
   readonly #bits: Uint8Array;
   #left: number;
-  /** Raised when all is forgotten: what was read before then is no word about what is there now. */
   #generation = 0;
 
   /** @param name of the file, as clients know it. @param size its octets. */
@@ -33,6 +32,11 @@ export class VerifiedBlocks {
     this.#verify = verify;
     this.#left = Math.ceil(size / VERIFIED_BLOCK);
     this.#bits = new Uint8Array(Math.ceil(this.#left / 8));
+  }
+
+  /** Grows when all is forgotten: what was read before then is no word about what is there now. */
+  get generation(): number {
+    return this.#generation;
   }
 
   /** From now on every block is looked at once more. */

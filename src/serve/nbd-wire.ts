@@ -25,6 +25,8 @@ export interface Part {
   readonly last: boolean;
   /** The reply that it is a piece of, where it has several. */
   readonly of: LongReply | undefined;
+  /** Of the export, when its read began. */
+  generation: number;
 }
 
 /** A reply to a READ that does not fit into one chunk of memory. */
@@ -46,8 +48,10 @@ export interface LongReply {
 }
 
 export interface WireEvents {
-  /** Looks whether what was read may leave. @throws Refusal */
-  check(): void;
+  /** Looks whether what was read may leave. @returns the export's generation. @throws Refusal */
+  check(): number;
+  /** Reads once more what a part holds. Rejects with a `Refusal`. */
+  again(part: Part): Promise<void>;
   /** Parts that left. */
   sent(parts: readonly Part[]): void;
   /** A part that never will. */
@@ -76,6 +80,8 @@ export class ReplyWire {
   /** The simple reply in the middle of which the wire is: nothing else may leave before its end. */
   #owner: LongReply | undefined;
   #writing: readonly Part[] = [];
+  /** Parts that are being read once more; nothing leaves meanwhile. */
+  #renewing: readonly Part[] = [];
   #scheduled = false;
   #ended = false;
   /** When the write under way began, by a monotonic clock. */
@@ -106,7 +112,7 @@ export class ReplyWire {
   /** The socket is gone. @returns parts that never left; those of a write that was cut off are marked so. */
   end(): readonly Part[] {
     this.#ended = true;
-    for (const { chunk } of this.#writing) if (chunk !== undefined) chunk.cut = true;
+    for (const { chunk } of [...this.#writing, ...this.#renewing]) if (chunk !== undefined) chunk.cut = true;
     const left = [...this.#writing];
     for (const item of this.#ready.slice(this.#next)) left.push(...('pieces' in item ? item.pieces : [item]));
     if (this.#owner !== undefined) left.push(...this.#owner.pieces);
@@ -122,7 +128,7 @@ export class ReplyWire {
   /** What `part` was for could not be read. */
   failed(part: Part, failure: Refusal): void {
     this.#events.failed(failure);
-    this.#events.dropped(part);
+    this.#drop(part);
     this.ready(this.#errorPart(part, failure));
   }
 
@@ -138,7 +144,7 @@ export class ReplyWire {
       this.#events.broken();
     } else {
       this.#headless.delete(reply);
-      for (const piece of reply.pieces.splice(0)) this.#events.dropped(piece);
+      for (const piece of reply.pieces.splice(0)) this.#drop(piece);
       if (!reply.queued) this.ready(reply);
       reply.queued = true;
     }
@@ -147,7 +153,7 @@ export class ReplyWire {
   /** A piece of `reply` was read: it waits for its turn, or is given up. */
   arrived(reply: LongReply, piece: Part): void {
     if (reply.failure !== undefined) {
-      this.#events.dropped(piece);
+      this.#drop(piece);
     } else if (this.#structured) {
       this.ready(piece);
     } else {
@@ -166,12 +172,15 @@ export class ReplyWire {
   }
 
   #flush(): void {
-    if (this.#ended || this.writingSince !== undefined) return;
+    if (this.#ended || this.#renewing.length > 0 || this.writingSince !== undefined) return;
     try {
-      this.#events.check();
+      const stale = this.#readBefore(this.#events.check());
+      if (stale.length > 0) {
+        void this.#renew(stale);
+        return;
+      }
     } catch (error) {
-      if (!(error instanceof Refusal)) this.#events.fault(error);
-      this.#refuseAll(thrownRefusal(error));
+      this.#refuse(error);
       if (this.#ended) return;
     }
     const parts = this.#collect();
@@ -191,6 +200,36 @@ export class ReplyWire {
     for (let index = 0; index < octets.length - 1; index += 1) this.#socket.write(octets[index] as Buffer);
     this.#socket.write(octets.at(-1) as Buffer, written);
     if (octets.length > 1) this.#socket.uncork();
+  }
+
+  /** Parts that wait with what was read before `generation`. */
+  #readBefore(generation: number): Part[] {
+    const stale: Part[] = [];
+    const look = (part: Part): void => {
+      if (part.data > 0 && part.generation !== generation) stale.push(part);
+    };
+    for (let index = this.#next; index < this.#ready.length; index += 1) {
+      const item = this.#ready[index] as Part | LongReply;
+      if (!('pieces' in item)) look(item);
+      else for (const piece of item.pieces) look(piece);
+    }
+    for (const piece of this.#owner?.pieces ?? []) look(piece);
+    return stale;
+  }
+
+  /**
+   * The file was found to be another one, perhaps, after these were read and before they left. They keep their
+   * places: a reply's last piece must not come before its others.
+   */
+  async #renew(stale: readonly Part[]): Promise<void> {
+    this.#renewing = stale;
+    // All of them, also where one fails: no buffer may be used again while a read still fills it.
+    const ends = await Promise.allSettled(stale.map((part) => this.#events.again(part)));
+    this.#renewing = [];
+    if (this.#ended) return;
+    const failed = ends.find((end) => end.status === 'rejected');
+    if (failed !== undefined) this.#refuse(failed.reason);
+    this.#flush();
   }
 
   /** What leaves next, in order. */
@@ -231,7 +270,9 @@ export class ReplyWire {
   }
 
   /** Nothing that was read may leave: errors do, in its place. */
-  #refuseAll(refusal: Refusal): void {
+  #refuse(error: unknown): void {
+    if (!(error instanceof Refusal)) this.#events.fault(error);
+    const refusal = thrownRefusal(error);
     if (this.#owner !== undefined) {
       this.#events.broken();
       return;
@@ -248,11 +289,16 @@ export class ReplyWire {
         if (item.of === undefined) {
           this.failed(item, refusal);
         } else {
-          this.#events.dropped(item);
+          this.#drop(item);
           this.fail(item.of, refusal, item.offset);
         }
       }
     }
+  }
+
+  #drop(part: Part): void {
+    if (part.chunk !== undefined && this.#renewing.includes(part)) part.chunk.cut = true;
+    this.#events.dropped(part);
   }
 
   #errorPart(
@@ -266,7 +312,18 @@ export class ReplyWire {
           true,
         )
       : simpleError(cookie);
-    return { chunk: undefined, from: 0, to: 0, head, data: 0, cookie, offset, last: true, of: undefined };
+    return {
+      chunk: undefined,
+      from: 0,
+      to: 0,
+      head,
+      data: 0,
+      cookie,
+      offset,
+      last: true,
+      of: undefined,
+      generation: 0,
+    };
   }
 }
 

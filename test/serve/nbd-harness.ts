@@ -108,6 +108,7 @@ export interface MemoryExportParts {
   /** Called before each read; may wait, or throw. */
   readonly before?: (position: number, length: number) => Promise<void> | void;
   readonly check?: () => void;
+  readonly generation?: () => number;
   /** `open` itself fails. */
   readonly refuses?: Error;
   readonly description?: string;
@@ -137,6 +138,9 @@ export function memoryExports(parts: Readonly<Record<string, MemoryExportParts>>
         name,
         description: part.description ?? '',
         size: part.data.length,
+        get generation() {
+          return part.generation?.() ?? 0;
+        },
         async read(into, position) {
           await part.before?.(position, into.length);
           part.data.copy(into, 0, position, position + into.length);

@@ -92,8 +92,10 @@ describe('a file that is served over NBD', () => {
     const opened = await new FileExport({ name: 'root', file: { ...file, identity }, verify }).open();
     await opened.read(Buffer.alloc(10), 0);
     opened.check();
+    const before = opened.generation;
     await changeInSecret(path);
     opened.check();
+    assert.ok(opened.generation > before, 'what was read so far is read once more before it leaves');
     await opened.read(Buffer.alloc(10), 0);
     await assert.rejects(async () => opened.read(Buffer.alloc(10), 4096), { code: 'bad-signature' });
     await opened.close();
