@@ -46,7 +46,7 @@ async function main(releases: number): Promise<void> {
     });
   }
   console.log('lost:', lost(before, state).length);
-  console.log('fault:', await faultOf(state, [next], LATER + 200 * 86_400_000));
+  console.log('fault:', (await faultOf(state, [next], LATER + 200 * 86_400_000)) ?? 'none');
 }
 
 async function timed(what: string, count: number, work: () => Promise<unknown>): Promise<void> {
