@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { chmod, cp, mkdir, readdir, readFile, stat, truncate } from 'node:fs/promises';
+import { appendFile, chmod, cp, mkdir, readdir, readFile, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { INITRD, KERNEL, ROOTFS, sampleTree } from '../fixtures/release.ts';
@@ -85,6 +85,14 @@ describe('seal', () => {
     );
     const again = await run(['seal', tree, '--keys', site.keys]);
     assert.match(again.out, /: 0 files written, 20 kept;/);
+  });
+
+  it('says so where the root image can have no hash tree', async () => {
+    const tree = await sampleTree(join(site.folder, 'odd'), site.keys);
+    await appendFile(join(tree, ROOTFS), 'odd');
+    const { code, err } = await run(['seal', tree, '--keys', site.keys]);
+    assert.equal(code, 0);
+    assert.ok(err.includes(`${ROOTFS} does not end with a whole block of 4096 octets`), err);
   });
 
   it('says one object with --json: digest of the manifest, and what became of each file', async () => {

@@ -82,6 +82,12 @@ export function sealCommand(): Command {
         `${manifest.release}, serial ${manifest.serial}: ${written} files written, ${files.length - written} kept; best before ${isoSeconds(manifest.bestBefore)}.`,
         'good',
       );
+      for (const { path } of manifest.files.filter(({ role }) => role === 'rootfs')) {
+        if (manifest.verity.some((line) => line.path === path)) continue;
+        terminal.note(
+          `${path} does not end with a whole block of 4096 octets, so there is no hash tree of it: no dm-verity.`,
+        );
+      }
       return EXIT.ok;
     }),
   );
