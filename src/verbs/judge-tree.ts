@@ -2,7 +2,8 @@ import { type Finding as LintFinding, lintScript } from '../boot/lint.ts';
 import { Refusal } from '../release/refusal.ts';
 import { otherCaOf, RECORD } from '../release/seal-names.ts';
 import { readAnchorFolder } from '../store/anchor-folder.ts';
-import { type TreeVerdict, type VerifyTreeOptions, verifyTree } from '../store/verify-tree.ts';
+import type { VerifyTreeOptions } from '../store/tree-judge.ts';
+import { type TreeVerdict, verifyTree } from '../store/verify-tree.ts';
 import { type Anchors, anchorId } from '../trust/anchors.ts';
 import { refusedLine } from './script-lines.ts';
 
