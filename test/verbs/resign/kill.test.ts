@@ -11,7 +11,7 @@ import { addReleases, copyStore, faultOf, LATER, lost, snapshotOf } from './stor
 const CHILD = fileURLToPath(new URL('resign-child.js', import.meta.url));
 const KILLS = 100;
 const folder = await temporaryFolder();
-const keys = await makeKeys(join(folder, 'keys'), { kind: 'p256' });
+const keys = await makeKeys(join(folder, 'keys'));
 const store = join(folder, 'store');
 await addReleases(store, join(folder, 'trees'), keys, [
   { release: 'lab/2026.11.02', named: true },
