@@ -128,6 +128,11 @@ export class PacketCursor {
   }
 }
 
+/** The number that the octets of an MPI stand for. */
+export function mpiNumber(octets: Uint8Array): bigint {
+  return BigInt(`0x${Buffer.from(octets).toString('hex') || '0'}`);
+}
+
 export function encodeMpi(value: Uint8Array): Uint8Array {
   let start = 0;
   while (start < value.length && value[start] === 0) start++;

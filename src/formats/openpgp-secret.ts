@@ -1,5 +1,5 @@
 import { Malformed } from './malformed.ts';
-import { PacketCursor } from './openpgp-packet.ts';
+import { mpiNumber, PacketCursor } from './openpgp-packet.ts';
 
 /** OpenPGP secret key packets, version 4 (RFC 9580 §5.5.3). */
 
@@ -44,12 +44,9 @@ export function decodeOpenpgpSecretKey(body: Uint8Array): OpenpgpSecretKey | und
   if (cursor.unsigned(2) !== sum)
     throw new Malformed('OpenPGP', 'the checksum of a secret key is not its own');
   cursor.end();
-  if (number(p) < 2n || number(q) < 2n || number(p) * number(q) !== number(n)) {
+  const [first, second] = [mpiNumber(p), mpiNumber(q)];
+  if (first < 2n || second < 2n || first * second !== mpiNumber(n)) {
     throw new Malformed('OpenPGP', 'the numbers of a secret key do not belong together');
   }
   return { publicBody, rsa: { n, e, d, p, q, u } };
-}
-
-function number(bytes: Uint8Array): bigint {
-  return BigInt(`0x${Buffer.from(bytes).toString('hex') || '0'}`);
 }

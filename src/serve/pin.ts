@@ -60,7 +60,7 @@ export class Pin {
     if (same && onlyRelinked(this.#identity, identity)) this.#identity = identity;
     demandSameFile(name, this.#identity, identity);
     if (same) return;
-    const message = `${name} reads otherwise than when it was verified, and nobody wrote to it: its disk fails.`;
+    const message = `${name} reads otherwise than when it was verified, though by its times nobody wrote to it: look at its disk.`;
     this.#withdrawn = new Refusal('bad-signature', message, { path: name });
     throw this.#withdrawn;
   }

@@ -2,7 +2,7 @@ import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { decodeArmor } from '../formats/armor.ts';
 import { Malformed } from '../formats/malformed.ts';
 import { decodeOpenpgpKey, type OpenpgpKey } from '../formats/openpgp-key.ts';
-import { decodePackets, encodePacket, PACKET } from '../formats/openpgp-packet.ts';
+import { decodePackets, encodePacket, mpiNumber, PACKET } from '../formats/openpgp-packet.ts';
 import { decodeOpenpgpSecretKey, type OpenpgpSecretKey, type RsaSecret } from '../formats/openpgp-secret.ts';
 import { Refusal } from '../release/refusal.ts';
 
@@ -89,27 +89,26 @@ function primarySecret(armored: string, path: string): OpenpgpSecretKey | undefi
 
 /** PKCS#8 wants the CRT numbers in RFC 8017's order; OpenPGP stores p, q and u = p⁻¹ mod q. */
 function rsaPrivateKey(secret: RsaSecret): KeyObject {
-  const number = (bytes: Uint8Array) => BigInt(`0x${Buffer.from(bytes).toString('hex') || '0'}`);
   const text = (value: bigint) => {
     const hex = value.toString(16);
     return Buffer.from(hex.length % 2 ? `0${hex}` : hex, 'hex').toString('base64url');
   };
-  const d = number(secret.d);
+  const d = mpiNumber(secret.d);
   // With p and q swapped, OpenPGP's u is RFC 8017's qInv.
-  const p = number(secret.q);
-  const q = number(secret.p);
+  const p = mpiNumber(secret.q);
+  const q = mpiNumber(secret.p);
   return createPrivateKey({
     format: 'jwk',
     key: {
       kty: 'RSA',
-      n: text(number(secret.n)),
-      e: text(number(secret.e)),
+      n: text(mpiNumber(secret.n)),
+      e: text(mpiNumber(secret.e)),
       d: text(d),
       p: text(p),
       q: text(q),
       dp: text(d % (p - 1n)),
       dq: text(d % (q - 1n)),
-      qi: text(number(secret.u)),
+      qi: text(mpiNumber(secret.u)),
     },
   });
 }

@@ -58,7 +58,7 @@ describe('a scrub', () => {
     const { refused, round } = scrub(t, [file]);
     assert.deepEqual(await round(), { files: 0, octets: 0 });
     assert.deepEqual(refused, [['forgotten', 'bad-signature']]);
-    const expected = { code: 'bad-signature', message: /forgotten reads otherwise .* its disk fails\./ };
+    const expected = { code: 'bad-signature', message: /forgotten reads otherwise .* look at its disk\./ };
     await assert.rejects(open.check(), expected);
     await assert.rejects(overHttp.open(), expected);
     assert.throws(() => device.check(), expected);
