@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { isSafePath } from '../formats/safe-path.ts';
 import { type LayoutDraft, NETWORK_PARAMETERS } from './layout-draft.ts';
 import { Refusal } from './refusal.ts';
+import { unreadable } from './unreadable.ts';
 
 /** Arch's netboot tree (archiso's `netboot` build mode): `INSTALL_DIR/boot/ARCH/…`, `INSTALL_DIR/ARCH/airootfs.*`. */
 export async function readArchLayout(tree: string, entries: readonly string[]): Promise<LayoutDraft> {
@@ -87,6 +88,6 @@ async function list(directory: string): Promise<string[]> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return [];
-    throw new Refusal('absent', `${directory} cannot be read: ${code}.`, { path: directory });
+    throw unreadable(directory, error);
   }
 }

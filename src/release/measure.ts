@@ -4,6 +4,7 @@ import { demandSameFile, type FileIdentity, identityOf } from './file-identity.t
 import { takeLane } from './lane.ts';
 import { type Answer, Measurer, type Question } from './measurer.ts';
 import { Refusal } from './refusal.ts';
+import { unreadable } from './unreadable.ts';
 
 /** Answers to questions about content that was read once, and how long it was. */
 export interface Measured {
@@ -75,10 +76,8 @@ export async function openRegular(path: string): Promise<{ handle: FileHandle; i
     handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ENOENT' || code === 'ENOTDIR')
-      throw new Refusal('absent', `${path} does not exist.`, { path });
     if (code === 'ELOOP') throw new Refusal('unsafe-path', `${path} is a symbolic link.`, { path });
-    throw new Refusal('absent', `${path} cannot be read: ${code ?? String(error)}.`, { path, errno: code });
+    throw unreadable(path, error);
   }
   try {
     const stat = await handle.stat({ bigint: true });

@@ -6,6 +6,7 @@ import { Malformed } from '../formats/malformed.ts';
 import { OID } from '../formats/oids.ts';
 import { type Certificate, decodeCertificate, type KeyUsage } from '../formats/x509.ts';
 import { Refusal } from '../release/refusal.ts';
+import { unreadable } from '../release/unreadable.ts';
 import { type OpenpgpSecret, readOpenpgpSecret } from './openpgp-keys.ts';
 import { isIssuedBy } from './seal-plan.ts';
 
@@ -207,8 +208,8 @@ export async function readCertificateFile(path: string): Promise<Certificate> {
 
 /** Reads a file of PEM certificates. Throws a `Refusal`. */
 export async function readCertificatesFile(path: string): Promise<[Certificate, ...Certificate[]]> {
-  const text = await readFile(path, 'latin1').catch((error: NodeJS.ErrnoException) => {
-    throw new Refusal('absent', `${path} cannot be read: ${error.code}.`, { path });
+  const text = await readFile(path, 'latin1').catch((error: unknown) => {
+    throw unreadable(path, error);
   });
   try {
     const [first, ...rest] = decodePem(text).map(({ label, bytes }) => {

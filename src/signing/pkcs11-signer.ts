@@ -4,6 +4,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { Malformed } from '../formats/malformed.ts';
 import { decodePkcs11Uri, encodePkcs11Path, type Pkcs11Uri } from '../formats/pkcs11-uri.ts';
 import { Refusal } from '../release/refusal.ts';
+import { unreadable } from '../release/unreadable.ts';
 import type { DigestSigner } from './digest-signer.ts';
 import { runProgram } from './run-program.ts';
 import { demandForm, demandHash, demandKeyKind, MAX_SIGNATURE } from './signature-form.ts';
@@ -108,7 +109,7 @@ async function readPin(path: string): Promise<Buffer> {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ELOOP')
       throw new Refusal('unsafe-keys', `The PIN file ${path} is a symbolic link.`, { path });
-    throw new Refusal('absent', `The PIN file ${path} cannot be read: ${code}.`, { path });
+    throw unreadable(path, error, `The PIN file ${path}`);
   }
   try {
     const stat = await file.stat();

@@ -5,6 +5,7 @@ import { decodeOpenpgpKey, type OpenpgpKey } from '../formats/openpgp-key.ts';
 import { decodePackets, PACKET } from '../formats/openpgp-packet.ts';
 import type { Certificate } from '../formats/x509.ts';
 import { Refusal } from '../release/refusal.ts';
+import { unreadable } from '../release/unreadable.ts';
 import { demandSuitable, readCertificatesFile, readSignatory } from './key-folder.ts';
 import type { LoaderSignatories, Signatories } from './signatories.ts';
 
@@ -73,8 +74,8 @@ export async function readNamedSignatories(
 
 /** The RSA key of a binary keyring whose primary signs; of several, the one made last. Throws a `Refusal`. */
 export async function readOpenpgpPublic(path: string): Promise<OpenpgpKey> {
-  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    throw new Refusal('absent', `${path} cannot be read: ${error.code}.`, { path });
+  const bytes = await readFile(path).catch((error: unknown) => {
+    throw unreadable(path, error);
   });
   try {
     const keys = decodePackets(bytes, MAX_PACKETS)

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../release/refusal.ts';
+import { unreadable } from '../release/unreadable.ts';
 import { type Anchors, decodeAnchors } from '../trust/anchors.ts';
 
 /** Reads an `anchors/` folder, or the folder of `init` that holds one. Throws a `Refusal`. */
@@ -34,6 +35,6 @@ async function optional(path: string): Promise<Uint8Array | undefined> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw new Refusal('absent', `${path} cannot be read: ${code}.`, { path });
+    throw unreadable(path, error);
   }
 }

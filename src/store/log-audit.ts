@@ -13,6 +13,7 @@ import {
 } from '../formats/merkle.ts';
 import type { Certificate } from '../formats/x509.ts';
 import { Refusal } from '../release/refusal.ts';
+import { unreadable } from '../release/unreadable.ts';
 import { decodeOr } from '../trust/check.ts';
 import { verifyCheckpoint } from '../trust/checkpoint-check.ts';
 import type { Policy } from '../trust/policy.ts';
@@ -121,8 +122,8 @@ export async function auditLog(
 }
 
 async function readKept(path: string): Promise<Checkpoint> {
-  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    throw new Refusal('absent', `${path} cannot be read: ${error.code}.`, { path });
+  const bytes = await readFile(path).catch((error: unknown) => {
+    throw unreadable(path, error);
   });
   return decodeOr(path, () => decodeCheckpointFile(bytes)).checkpoint;
 }

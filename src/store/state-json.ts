@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { z } from 'zod';
 import { isoSeconds } from '../formats/lines.ts';
 import { Refusal } from '../release/refusal.ts';
+import { unreadable } from '../release/unreadable.ts';
 
 /** Small records of a state folder as JSON: strict, and with one way to be written. */
 
@@ -17,7 +18,7 @@ export function encodeStateJson(value: unknown): Uint8Array {
 export async function readStateJson<T>(path: string, schema: z.ZodType<T>): Promise<T | undefined> {
   const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
-    throw new Refusal('absent', `${path} cannot be read: ${error.code}.`, { path });
+    throw unreadable(path, error);
   });
   if (!bytes) return undefined;
   const result = schema.safeParse(parse(bytes));

@@ -1,5 +1,6 @@
 import { realpath, stat } from 'node:fs/promises';
 import { Refusal } from '../release/refusal.ts';
+import { unreadable } from '../release/unreadable.ts';
 import type { Facts, InspectedKind, ScriptRow, SealRow } from './inspect/facts.ts';
 import { readInspected } from './inspect/read.ts';
 import { recognise } from './inspect/recognise.ts';
@@ -36,7 +37,7 @@ export async function inspect({ target }: InspectRequest): Promise<Inspection> {
   const facts = await stat(target).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR')
       throw new Refusal('absent', `There is no ${target}.`, { path: target });
-    throw new Refusal('absent', `${target} cannot be read: ${error.code}.`, { path: target });
+    throw unreadable(target, error);
   });
   if (facts.isDirectory())
     return { target, kind: 'release', ...(await inspectRelease(folderSource(target))) };

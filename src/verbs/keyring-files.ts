@@ -6,6 +6,7 @@ import { Malformed } from '../formats/malformed.ts';
 import { splitTransferableKeys, type TransferableKey } from '../formats/openpgp-transferable.ts';
 import { decodeRevokedList, decodeTrustedList, type TrustEntry } from '../formats/trust-list.ts';
 import { Refusal } from '../release/refusal.ts';
+import { unreadable } from '../release/unreadable.ts';
 import { decodeOr } from '../trust/check.ts';
 import type { KeyringSource } from '../trust/keyring-sources.ts';
 
@@ -146,12 +147,8 @@ async function read(path: string): Promise<Uint8Array> {
     }
     return await handle.readFile();
   } catch (error) {
-    throw error instanceof Refusal ? error : unreadable(path, error as NodeJS.ErrnoException);
+    throw error instanceof Refusal ? error : unreadable(path, error);
   } finally {
     await handle.close();
   }
-}
-
-function unreadable(path: string, { code, message }: NodeJS.ErrnoException): Refusal {
-  return new Refusal('absent', `${path} cannot be read: ${code ?? message}.`, { path });
 }

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isSafeSegment } from '../formats/safe-path.ts';
 import { measureFile } from '../release/measure.ts';
-import { Refusal } from '../release/refusal.ts';
+import { unreadable } from '../release/unreadable.ts';
 import { fileResource } from '../serve/file-resource.ts';
 import type { Resource } from '../serve/site.ts';
 
@@ -11,10 +11,8 @@ import type { Resource } from '../serve/site.ts';
  * can vouch for it to a machine that fetches it by plain TFTP; what changes here later is not served.
  */
 export async function readLoaders(directory: string): Promise<Map<string, Resource>> {
-  const entries = await readdir(directory, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
-    throw new Refusal('absent', `The folder of loaders ${directory} cannot be read: ${error.code}.`, {
-      path: directory,
-    });
+  const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
+    throw unreadable(directory, error, `The folder of loaders ${directory}`);
   });
   const loaders = new Map<string, Resource>();
   for (const entry of entries) {

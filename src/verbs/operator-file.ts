@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { parse } from 'smol-toml';
 import type { z } from 'zod';
 import { Refusal } from '../release/refusal.ts';
+import { unreadable } from '../release/unreadable.ts';
 
 /**
  * Reads a TOML file of the operator's: configuration, policy.
@@ -9,8 +10,8 @@ import { Refusal } from '../release/refusal.ts';
  * @throws Refusal `absent`; `malformed`, also for an unknown key, since it may be a misspelt safeguard.
  */
 export async function readOperatorFile<T extends z.ZodType>(path: string, schema: T): Promise<z.infer<T>> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new Refusal('absent', `${path} cannot be read: ${error.code}.`, { path });
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw unreadable(path, error);
   });
   const malformed = (fact: string) => new Refusal('malformed', `${path}: ${fact}.`, { path });
   let raw: unknown;

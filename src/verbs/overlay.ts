@@ -11,6 +11,7 @@ import { Malformed } from '../formats/malformed.ts';
 import { decodePolicyFloor, type PolicyFloor } from '../formats/policy-floor.ts';
 import { writeFileAtomically } from '../release/atomic-file.ts';
 import { Refusal } from '../release/refusal.ts';
+import { unreadable } from '../release/unreadable.ts';
 import { readAnchorFile, readAnchorFolder } from '../store/anchor-folder.ts';
 
 export interface OverlayRequest {
@@ -115,9 +116,7 @@ async function readFloor(path: string): Promise<PolicyFloor> {
     return decodePolicyFloor(await readFile(path));
   } catch (error) {
     if (error instanceof Malformed) throw new Refusal('malformed', `${path}: ${error.message}.`, { path });
-    throw new Refusal('absent', `${path} cannot be read: ${(error as NodeJS.ErrnoException).code}.`, {
-      path,
-    });
+    throw unreadable(path, error);
   }
 }
 

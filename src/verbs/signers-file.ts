@@ -4,6 +4,7 @@ import { isAbsolute, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { isSigndUser } from '../formats/signd.ts';
 import { Refusal } from '../release/refusal.ts';
+import { unreadable } from '../release/unreadable.ts';
 import type { DigestSigner } from '../signing/digest-signer.ts';
 import { makeSigner, type SignerKind } from '../signing/make-signer.ts';
 import type { SigndTls } from '../signing/signd-signer.ts';
@@ -141,8 +142,8 @@ async function kindOf(
 async function readTls(folder: string, table: Table): Promise<SigndTls | undefined> {
   const read = async (name: string): Promise<string> => {
     const path = resolve(folder, name);
-    return readFile(path, 'latin1').catch((error: NodeJS.ErrnoException) => {
-      throw new Refusal('absent', `${path} cannot be read: ${error.code}.`, { path });
+    return readFile(path, 'latin1').catch((error: unknown) => {
+      throw unreadable(path, error);
     });
   };
   const { tls_ca: ca, tls_cert: certificate, tls_key: key } = table;
@@ -164,7 +165,7 @@ async function readTls(folder: string, table: Table): Promise<SigndTls | undefin
 async function isThereAndOurs(folder: string, path: string): Promise<boolean> {
   const file = await lstat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
-    throw new Refusal('absent', `${path} cannot be read: ${error.code}.`, { path });
+    throw unreadable(path, error);
   });
   if (file === undefined) return false;
   if (!file.isFile()) throw new Refusal('unsafe-keys', `${path} is a symbolic link, or no file.`, { path });

@@ -8,6 +8,7 @@ import { decodePe } from '../formats/pe.ts';
 import { writeFileAtomically } from '../release/atomic-file.ts';
 import { Refusal } from '../release/refusal.ts';
 import { RECORD, UKI } from '../release/seal-names.ts';
+import { unreadable } from '../release/unreadable.ts';
 import { imageDigest } from '../signing/authenticode.ts';
 import type { DigestSigner } from '../signing/digest-signer.ts';
 import { signImage, signPcrValues } from '../signing/image-request.ts';
@@ -140,8 +141,8 @@ async function readPayload(
 }
 
 async function readOsRelease(path: string): Promise<string> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new Refusal('absent', `${path} cannot be read: ${error.code}.`, { path });
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw unreadable(path, error);
   });
   // Whoever reads it looks for lines; os-release(5).
   if (text.length > 0 && text.length <= 65_536 && !text.includes('\0')) return text;

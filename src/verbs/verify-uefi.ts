@@ -6,6 +6,7 @@ import { Malformed } from '../formats/malformed.ts';
 import { decodeCertificate } from '../formats/x509.ts';
 import { Refusal } from '../release/refusal.ts';
 import { UKI } from '../release/seal-names.ts';
+import { unreadable } from '../release/unreadable.ts';
 import { readAnchorFolder } from '../store/anchor-folder.ts';
 import { readImage } from '../store/read-image.ts';
 import { decodeCertificates } from '../trust/anchors.ts';
@@ -63,8 +64,8 @@ async function readAll(paths: readonly string[] = []): Promise<EfiSignature[]> {
 const NOBODY = '00000000-0000-0000-0000-000000000000';
 
 async function readEntries(path: string): Promise<readonly EfiSignature[]> {
-  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    throw new Refusal('absent', `${path} cannot be read: ${error.code}.`, { path });
+  const bytes = await readFile(path).catch((error: unknown) => {
+    throw unreadable(path, error);
   });
   if (isSignatureLists(bytes)) return decodeOr(path, () => decodeSignatureLists(bytes));
   if (isAuthenticatedVariable(bytes))

@@ -205,7 +205,7 @@ describe('a refusal is exit 1 and one sentence, and nothing is written', () => {
         await mkdir(empty);
         return ['request', tree, '--anchors', empty, '--out', out];
       },
-      /\[absent\] \S*ca\.crt cannot be read/,
+      /\[absent\] \S*ca\.crt does not exist\./,
     ],
     [
       'a tree that is none',

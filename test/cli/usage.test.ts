@@ -70,7 +70,7 @@ const CASES: readonly Case[] = [
   ['a name where an address belongs', [...serve, '--bind', 'localhost'], 2, /not an IP address/],
   ['an address of another machine', [...serve, '--bind', '192.0.2.1'], 3, /no such address/],
   ['a tree without seals', ['serve', '--tree', 'empty', '--http-port', '0'], 1, /it is not sealed/],
-  ['a configuration that is not there', [...serve, '--config', 'nowhere'], 2, /nowhere cannot be read/],
+  ['a configuration that is not there', [...serve, '--config', 'nowhere'], 2, /nowhere does not exist\./],
   ['a misspelt safeguard', [...serve, '--config', 'typo.toml'], 2, /allow_unverified_loader"/],
   ['a configuration that is not TOML', [...serve, '--config', 'broken.toml'], 2, /broken\.toml: .*TOML/],
   ['a text where yes or no belongs', [...serve, '--config', 'text.toml'], 2, /expected boolean/],

@@ -83,7 +83,7 @@ const UNFIT: readonly Unfit[] = [
     name: 'a missing certificate',
     spoil: (path) => rm(join(path, 'anchors/boot.crt')),
     code: 'absent',
-    says: /boot\.crt cannot be read: ENOENT/,
+    says: /boot\.crt does not exist\./,
   },
   {
     name: 'a certificate that has ended',

@@ -120,7 +120,7 @@ it('a PIN file may end with any newline, or none', async () => {
 });
 
 const pins: readonly [string, string, RefusalCode, RegExp][] = [
-  ['is missing', join(folder, 'nowhere'), 'absent', /cannot be read: ENOENT/],
+  ['is missing', join(folder, 'nowhere'), 'absent', /The PIN file .* does not exist\./],
   ['others may read', pinOf(PIN, 0o640), 'unsafe-keys', /run "chmod 600 .*", and change the PIN/],
   ['is a symbolic link', join(folder, 'link'), 'unsafe-keys', /symbolic link/],
   ['is a folder', join(folder, 'folder'), 'unsafe-keys', /is no file/],

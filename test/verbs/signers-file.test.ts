@@ -170,7 +170,7 @@ it('a file that others may only read is taken', async () => {
 it('a TLS key that others may read is refused, and a file that is missing is named', async () => {
   const text = '[boot]\nsignd = "a"\nuser = "k"\ntls_ca = "c"\ntls_cert = "c"\ntls_key = "k"\n';
   const folder = folderWith(text);
-  await assert.rejects(readSigners(folder, publicKeys), refused('absent', /\/[ck] cannot be read: ENOENT/));
+  await assert.rejects(readSigners(folder, publicKeys), refused('absent', /\/[ck] does not exist\./));
   writeFileSync(join(folder, 'c'), tls.ca);
   writeFileSync(join(folder, 'k'), tls.client.key, { mode: 0o644 });
   await assert.rejects(readSigners(folder, publicKeys), refused('unsafe-keys', /run "chmod 600 .*\/k"/));

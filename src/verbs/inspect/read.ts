@@ -2,6 +2,7 @@ import { isPe } from '../../formats/pe.ts';
 import { MAX_PE } from '../../formats/pe-write.ts';
 import { openRegular } from '../../release/measure.ts';
 import { Refusal } from '../../release/refusal.ts';
+import { unreadable } from '../../release/unreadable.ts';
 import type { Read } from './recognise.ts';
 
 /** Octets of the largest file that is read: a keyring of a whole distribution takes half of it. */
@@ -52,8 +53,7 @@ export async function readInspected(path: string, limit = MAX_INSPECTED): Promis
     return { bytes: whole.subarray(0, size), size };
   } catch (error) {
     if (error instanceof Refusal) throw error;
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw new Refusal('absent', `${path} cannot be read: ${code ?? message}.`, { path, errno: code });
+    throw unreadable(path, error);
   } finally {
     await handle.close();
   }

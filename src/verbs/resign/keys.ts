@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Certificate } from '../../formats/x509.ts';
 import { Refusal } from '../../release/refusal.ts';
 import { SEAL } from '../../release/seal-names.ts';
+import { unreadable } from '../../release/unreadable.ts';
 import { SUCCESSORS } from '../../signing/rotate.ts';
 import type { OtherSealingCa } from '../../signing/sealer.ts';
 import type { SealingKeys } from '../../signing/signatories.ts';
@@ -54,8 +55,8 @@ export async function readResignKeys(
 }
 
 async function readMap(path: string): Promise<SuccessorMap> {
-  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    throw new Refusal('absent', `${path} cannot be read: ${error.code}.`, { path });
+  const bytes = await readFile(path).catch((error: unknown) => {
+    throw unreadable(path, error);
   });
   const seal = (suffix: string) => readFile(path + suffix).catch(() => undefined);
   return { name: path, bytes, cms: await seal(SEAL.cms), openpgp: await seal(SEAL.openpgp) };
