@@ -14,7 +14,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { startHttpServer } from '../src/serve/http.ts';
+import { startHttpServer } from '../src/serve/http/http.ts';
 import { diskSite } from '../test/serve/sites.ts';
 
 const run = promisify(execFile);

@@ -16,9 +16,9 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { identityOf } from '../src/release/file-identity.ts';
-import { startNbdServer } from '../src/serve/nbd.ts';
-import { FileExport, fileExports } from '../src/serve/nbd-file-export.ts';
+import { identityOf } from '../src/files/file-identity.ts';
+import { startNbdServer } from '../src/serve/nbd/nbd.ts';
+import { FileExport, fileExports } from '../src/serve/nbd/nbd-file-export.ts';
 
 const run = promisify(execFile);
 

@@ -8,10 +8,10 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { rotateKeys } from '../src/verbs/keys-rotate.ts';
-import { resignStore } from '../src/verbs/resign/store.ts';
+import { rotateKeys } from '../src/operations/keys-rotate.ts';
+import { resignStore } from '../src/resigning/store.ts';
 import { makeKeys, NOW } from '../test/fixtures/keys.ts';
-import { addReleases, faultOf, LATER, lost, snapshotOf } from '../test/verbs/resign/stores.ts';
+import { addReleases, faultOf, LATER, lost, snapshotOf } from '../test/resigning/stores.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'bootseal-bench-'));
 try {

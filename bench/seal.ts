@@ -12,7 +12,7 @@ import { mkdir, mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { seal } from '../src/verbs/seal.ts';
+import { seal } from '../src/operations/seal.ts';
 import { makeKeys } from '../test/fixtures/keys.ts';
 import { sampleTree } from '../test/fixtures/release.ts';
 

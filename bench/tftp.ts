@@ -14,8 +14,8 @@ import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { decodeTftp, encodeTftp } from '../src/formats/tftp.ts';
-import { startTftpServer } from '../src/serve/tftp.ts';
+import { decodeTftp, encodeTftp } from '../src/formats/net/tftp.ts';
+import { startTftpServer } from '../src/serve/tftp/tftp.ts';
 import { diskSite } from '../test/serve/sites.ts';
 
 const run = promisify(execFile);

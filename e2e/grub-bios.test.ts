@@ -1,8 +1,8 @@
 import { it } from 'node:test';
-import { expectAbsent, expectMilestones } from './lab/console.ts';
-import { describeGrub, INSIDE, VERIFIED_BOOT } from './lab/grub.ts';
-import { INITRD, KERNEL, ROOTFS } from './lab/release.ts';
-import { REAL_ROOT_LINE } from './lab/rootfs.ts';
+import { expectAbsent, expectMilestones } from '../lab/console.ts';
+import { describeGrub, INSIDE, VERIFIED_BOOT } from '../lab/grub.ts';
+import { INITRD, KERNEL, ROOTFS } from '../lab/release.ts';
+import { REAL_ROOT_LINE } from '../lab/rootfs.ts';
 
 const FLIPS = [
   'grub.cfg',

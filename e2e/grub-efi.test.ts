@@ -1,4 +1,4 @@
-import { describeGrub, INSIDE } from './lab/grub.ts';
-import { INITRD, KERNEL } from './lab/release.ts';
+import { describeGrub, INSIDE } from '../lab/grub.ts';
+import { INITRD, KERNEL } from '../lab/release.ts';
 
 describeGrub('efi', ['grub.cfg', `${INSIDE}/${KERNEL}`, `${INSIDE}/${INITRD}`], () => {});

@@ -1,14 +1,14 @@
 import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { expectAbsent, expectMilestones, type Milestone } from './lab/console.ts';
-import { addFiles, FAMILIES, type Family, labInitramfs } from './lab/families.ts';
-import { createLan, type Lan } from './lab/lan.ts';
-import { startNbd } from './lab/nbd.ts';
-import { addOverlay, bootDirect, consoleOf } from './lab/overlay.ts';
-import { flip, type LabRelease, labRelease, ROOTFS } from './lab/release.ts';
-import { REAL_ROOT_LINE } from './lab/rootfs.ts';
-import { startStatic } from './lab/servers.ts';
+import { expectAbsent, expectMilestones, type Milestone } from '../lab/console.ts';
+import { addFiles, FAMILIES, type Family, labInitramfs } from '../lab/families.ts';
+import { createLan, type Lan } from '../lab/lan.ts';
+import { startNbd } from '../lab/nbd.ts';
+import { addOverlay, bootDirect, consoleOf } from '../lab/overlay.ts';
+import { flip, type LabRelease, labRelease, ROOTFS } from '../lab/release.ts';
+import { REAL_ROOT_LINE } from '../lab/rootfs.ts';
+import { startStatic } from '../lab/servers.ts';
 
 /**
  * An overlay that hands over: /init of the initramfs that it rides on runs, with its own hooks, and can end in the

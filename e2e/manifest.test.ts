@@ -1,16 +1,16 @@
 import { cp, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { expectAbsent, expectMilestones } from '../lab/console.ts';
+import { createLan, type Lan } from '../lab/lan.ts';
+import { bootQemu } from '../lab/qemu.ts';
+import { flip, type LabRelease, labRelease, ROOTFS } from '../lab/release.ts';
+import { REAL_ROOT_LINE } from '../lab/rootfs.ts';
+import { copySite, startStatic } from '../lab/servers.ts';
 import { buildGrubLoaders } from '../src/index.ts';
-import { readKeyFolder } from '../src/signing/key-folder.ts';
+import { readKeyFolder } from '../src/signing/keys/key-folder.ts';
 import { sealRecordOpenpgp } from '../src/signing/seal-record.ts';
 import { openpgpSigner } from '../src/signing/signatories.ts';
-import { expectAbsent, expectMilestones } from './lab/console.ts';
-import { createLan, type Lan } from './lab/lan.ts';
-import { bootQemu } from './lab/qemu.ts';
-import { flip, type LabRelease, labRelease, ROOTFS } from './lab/release.ts';
-import { REAL_ROOT_LINE } from './lab/rootfs.ts';
-import { copySite, startStatic } from './lab/servers.ts';
 
 /**
  * The manifest, enforced in early userspace by the verifier that runs under busybox. Every boot gets past

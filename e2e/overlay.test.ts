@@ -1,14 +1,14 @@
 import { cp, mkdir, mkdtemp, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { expectAbsent, expectMilestones } from './lab/console.ts';
-import { createLan, type Lan } from './lab/lan.ts';
-import { emptyModules, modulesWithout } from './lab/modules.ts';
-import { startNbd } from './lab/nbd.ts';
-import { addOverlay, bootDirect, consoleOf, type DirectBoot } from './lab/overlay.ts';
-import { flip, type LabRelease, labRelease, ROOTFS } from './lab/release.ts';
-import { REAL_ROOT_LINE } from './lab/rootfs.ts';
-import { startStatic } from './lab/servers.ts';
+import { expectAbsent, expectMilestones } from '../lab/console.ts';
+import { createLan, type Lan } from '../lab/lan.ts';
+import { emptyModules, modulesWithout } from '../lab/modules.ts';
+import { startNbd } from '../lab/nbd.ts';
+import { addOverlay, bootDirect, consoleOf, type DirectBoot } from '../lab/overlay.ts';
+import { flip, type LabRelease, labRelease, ROOTFS } from '../lab/release.ts';
+import { REAL_ROOT_LINE } from '../lab/rootfs.ts';
+import { startStatic } from '../lab/servers.ts';
 
 /**
  * The overlay on a real kernel, behind an initramfs that knows nothing of it: root over NBD under dm-verity, and in

@@ -3,21 +3,21 @@ import { createPrivateKey } from 'node:crypto';
 import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { ukiDnsmasqLines } from '../src/boot/dnsmasq.ts';
-import { encodeHashList } from '../src/formats/efi-signature-list.ts';
-import { decodePe } from '../src/formats/pe.ts';
+import { expectAbsent, expectMilestones } from '../lab/console.ts';
+import { createLan, LAN_ADDRESS, type Lan } from '../lab/lan.ts';
+import { addOverlay, consoleOf } from '../lab/overlay.ts';
+import { bootQemu } from '../lab/qemu.ts';
+import { type LabRelease, labRelease } from '../lab/release.ts';
+import { REAL_ROOT_LINE } from '../lab/rootfs.ts';
+import { enrol } from '../lab/secure-boot.ts';
+import { startProduct } from '../lab/servers.ts';
+import { encodeHashList } from '../src/formats/efi/efi-signature-list.ts';
+import { decodePe } from '../src/formats/efi/pe.ts';
 import { init, uki, verifyUefi } from '../src/index.ts';
+import { ukiDnsmasqLines } from '../src/operations/dnsmasq.ts';
 import { imageDigest } from '../src/signing/authenticode.ts';
-import { signVariable } from '../src/signing/secure-boot-keys.ts';
+import { signVariable } from '../src/signing/keys/secure-boot-keys.ts';
 import { decodeCertificates } from '../src/trust/anchors.ts';
-import { expectAbsent, expectMilestones } from './lab/console.ts';
-import { createLan, LAN_ADDRESS, type Lan } from './lab/lan.ts';
-import { addOverlay, consoleOf } from './lab/overlay.ts';
-import { bootQemu } from './lab/qemu.ts';
-import { type LabRelease, labRelease } from './lab/release.ts';
-import { REAL_ROOT_LINE } from './lab/rootfs.ts';
-import { enrol } from './lab/secure-boot.ts';
-import { startProduct } from './lab/servers.ts';
 
 /**
  * The whole boot in one file: OVMF with Secure Boot enforced and our own keys in it, which the firmware itself took

@@ -1,13 +1,13 @@
 import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
-import { expectAbsent, expectMilestones } from './lab/console.ts';
-import { createLan, LAN_ADDRESS, type Lan } from './lab/lan.ts';
-import { waitForOutput } from './lab/output.ts';
-import { bootQemu, type QemuEnd } from './lab/qemu.ts';
-import { CHECKSUM, flip, INITRD, KERNEL, type LabRelease, labRelease, ROOTFS } from './lab/release.ts';
-import { REAL_ROOT_LINE } from './lab/rootfs.ts';
-import { copySite, type RunningServer, startProduct, startStatic } from './lab/servers.ts';
+import { expectAbsent, expectMilestones } from '../lab/console.ts';
+import { createLan, LAN_ADDRESS, type Lan } from '../lab/lan.ts';
+import { waitForOutput } from '../lab/output.ts';
+import { bootQemu, type QemuEnd } from '../lab/qemu.ts';
+import { CHECKSUM, flip, INITRD, KERNEL, type LabRelease, labRelease, ROOTFS } from '../lab/release.ts';
+import { REAL_ROOT_LINE } from '../lab/rootfs.ts';
+import { copySite, type RunningServer, startProduct, startStatic } from '../lab/servers.ts';
 
 /**
  * (a) Debian's iPXE, which cannot verify: allowed by configuration and labelled so. Script, kernel and initrd

@@ -3,12 +3,12 @@ import { existsSync } from 'node:fs';
 import { cp, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { expectAbsent, expectMilestones } from './lab/console.ts';
-import { createLan, type Lan } from './lab/lan.ts';
-import { bootQemu, refusedLog } from './lab/qemu.ts';
-import { flip, INITRD, KERNEL, type LabRelease, labRelease, ROOTFS } from './lab/release.ts';
-import { REAL_ROOT_LINE } from './lab/rootfs.ts';
-import { copySite, startProduct, startStatic } from './lab/servers.ts';
+import { expectAbsent, expectMilestones } from '../lab/console.ts';
+import { createLan, type Lan } from '../lab/lan.ts';
+import { bootQemu, refusedLog } from '../lab/qemu.ts';
+import { flip, INITRD, KERNEL, type LabRelease, labRelease, ROOTFS } from '../lab/release.ts';
+import { REAL_ROOT_LINE } from '../lab/rootfs.ts';
+import { copySite, startProduct, startStatic } from '../lab/servers.ts';
 
 /**
  * (c) A site's own iPXE with `imgverify`, its CA and embedded.ipxe inside: the whole chain, each link verified

@@ -3,14 +3,14 @@ import { existsSync } from 'node:fs';
 import { appendFile, cp, mkdir, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { expectAbsent, expectMilestones } from '../lab/console.ts';
+import { createLan, type Lan } from '../lab/lan.ts';
+import { addOverlay, bootDirect, consoleOf } from '../lab/overlay.ts';
+import { bootQemu, type QemuMachine } from '../lab/qemu.ts';
+import { INITRD, type LabRelease, labRelease, ROOTFS } from '../lab/release.ts';
+import { labRootfs, NETWORK_LINE, REAL_ROOT_LINE } from '../lab/rootfs.ts';
+import { type RunningServer, startProduct } from '../lab/servers.ts';
 import { buildGrubLoaders } from '../src/index.ts';
-import { expectAbsent, expectMilestones } from './lab/console.ts';
-import { createLan, type Lan } from './lab/lan.ts';
-import { addOverlay, bootDirect, consoleOf } from './lab/overlay.ts';
-import { bootQemu, type QemuMachine } from './lab/qemu.ts';
-import { INITRD, type LabRelease, labRelease, ROOTFS } from './lab/release.ts';
-import { labRootfs, NETWORK_LINE, REAL_ROOT_LINE } from './lab/rootfs.ts';
-import { type RunningServer, startProduct } from './lab/servers.ts';
 
 /**
  * Mode `verity` with nothing but the product: loader, kernel and overlay over TFTP and HTTP, then root image and hash

@@ -1,8 +1,28 @@
 /** The verbs of the command line, typed, for test harnesses and for programs. */
-export { Refusal, type RefusalCode } from './release/refusal.ts';
-export { type BootImageRequest, type BootRequest, boot, bootImage } from './verbs/boot.ts';
-export { type ShownChannel, showChannel } from './verbs/channel.ts';
-export { type Configuration, readConfiguration } from './verbs/configuration.ts';
+
+export { buildGrubLoaders, embeddedScript, type GrubRequest } from './build/loaders.ts';
+export { type OverlayRequest, type OverlayResult, overlay } from './build/overlay.ts';
+export {
+  type Deviation,
+  type MatrixCell,
+  type MatrixRow,
+  type TamperRequest,
+  type TamperResult,
+  tamper,
+} from './conformance/tamper.ts';
+export { type VerifyRequest, type VerifyResult, verify } from './conformance/verify.ts';
+export { type VerifyAsRequest, verifyAs } from './conformance/verify-as.ts';
+export { type VerifyUefiRequest, verifyUefi } from './conformance/verify-uefi.ts';
+export { Refusal, type RefusalCode } from './errors/refusal.ts';
+export {
+  buildKeyring,
+  checkKeyring,
+  type KeyringBuild,
+  type KeyringBuildRequest,
+  type KeyringReport,
+  type KeyringRequest,
+} from './keyrings/keyring.ts';
+export { type BootImageRequest, type BootRequest, boot, bootImage } from './operations/boot.ts';
 export {
   type AttachImageOptions,
   attachImage,
@@ -12,42 +32,22 @@ export {
   requestImageSignature,
   type SignImageRequestOptions,
   signImageRequest,
-} from './verbs/image-request.ts';
-export { type InitOptions, init } from './verbs/init.ts';
-export { type Fact, type Facts, type Inspection, type InspectRequest, inspect } from './verbs/inspect.ts';
+} from './operations/image-request.ts';
+export { type InitOptions, init } from './operations/init.ts';
 export {
-  buildKeyring,
-  checkKeyring,
-  type KeyringBuild,
-  type KeyringBuildRequest,
-  type KeyringReport,
-  type KeyringRequest,
-} from './verbs/keyring.ts';
-export { type RotateKeysRequest, rotateKeys } from './verbs/keys-rotate.ts';
-export { type KeysStatus, type KeysStatusRequest, keysStatus, type StatusItem } from './verbs/keys-status.ts';
-export { buildGrubLoaders, embeddedScript, type GrubRequest } from './verbs/loaders.ts';
+  type Fact,
+  type Facts,
+  type Inspection,
+  type InspectRequest,
+  inspect,
+} from './operations/inspect.ts';
+export { type RotateKeysRequest, rotateKeys } from './operations/keys-rotate.ts';
 export {
-  type CheckLogProofRequest,
-  type CheckLogRequest,
-  checkLog,
-  checkLogProof,
-  type ProveLogRequest,
-  proveLog,
-  type ShowLogRequest,
-  showLog,
-} from './verbs/log.ts';
-export { type OverlayRequest, type OverlayResult, overlay } from './verbs/overlay.ts';
-export {
-  type ChannelRequest,
-  type MovedChannel,
-  type PublishRequest,
-  type PublishResult,
-  publish,
-  type RollbackRequest,
-  renewChannel,
-  rollbackChannel,
-} from './verbs/publish.ts';
-export type { GateRow } from './verbs/publish-gate.ts';
+  type KeysStatus,
+  type KeysStatusRequest,
+  keysStatus,
+  type StatusItem,
+} from './operations/keys-status.ts';
 export {
   type AttachRequest,
   type AttachResult,
@@ -58,22 +58,34 @@ export {
   type SigningRequestOptions,
   type SignRequestOptions,
   signRequest,
-} from './verbs/request.ts';
-export { type RestoreRequest, restoreRelease } from './verbs/resign/restore.ts';
-export { type ResignedStore, type ResignStoreRequest, resignStore } from './verbs/resign/store.ts';
-export type { ResignRow } from './verbs/resign/stored.ts';
-export { type ResignedTree, type ResignTreeRequest, resignTree } from './verbs/resign/tree.ts';
-export { type SealRequest, type SealResult, seal } from './verbs/seal.ts';
-export { type ServeRequest, type Serving, serve } from './verbs/serve.ts';
+} from './operations/request.ts';
+export { type SealRequest, type SealResult, seal } from './operations/seal.ts';
+export { type UkiRequest, type UkiResult, uki } from './operations/uki.ts';
+export { type ShownChannel, showChannel } from './publish/channel.ts';
 export {
-  type Deviation,
-  type MatrixCell,
-  type MatrixRow,
-  type TamperRequest,
-  type TamperResult,
-  tamper,
-} from './verbs/tamper.ts';
-export { type UkiRequest, type UkiResult, uki } from './verbs/uki.ts';
-export { type VerifyRequest, type VerifyResult, verify } from './verbs/verify.ts';
-export { type VerifyAsRequest, verifyAs } from './verbs/verify-as.ts';
-export { type VerifyUefiRequest, verifyUefi } from './verbs/verify-uefi.ts';
+  type ChannelRequest,
+  type MovedChannel,
+  type PublishRequest,
+  type PublishResult,
+  publish,
+  type RollbackRequest,
+  renewChannel,
+  rollbackChannel,
+} from './publish/publish.ts';
+export type { GateRow } from './publish/publish-gate.ts';
+export { type RestoreRequest, restoreRelease } from './resigning/restore.ts';
+export { type ResignedStore, type ResignStoreRequest, resignStore } from './resigning/store.ts';
+export type { ResignRow } from './resigning/stored.ts';
+export { type ResignedTree, type ResignTreeRequest, resignTree } from './resigning/tree.ts';
+export { type Configuration, readConfiguration } from './server/configuration.ts';
+export { type ServeRequest, type Serving, serve } from './server/serve.ts';
+export {
+  type CheckLogProofRequest,
+  type CheckLogRequest,
+  checkLog,
+  checkLogProof,
+  type ProveLogRequest,
+  proveLog,
+  type ShowLogRequest,
+  showLog,
+} from './store/log-reader.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
-import { installPrerequisites } from '../e2e/lab/prerequisites.ts';
+import { installPrerequisites } from '../lab/prerequisites.ts';
 
 /**
  * All tests: `npm test`. `npm test -- unit` leaves QEMU out, `npm test -- e2e` runs nothing else; further words

@@ -1,5 +1,5 @@
-import { WriteError } from '../release/atomic-file.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { WriteError } from '../files/atomic-file.ts';
 import { ListenError } from '../serve/listen.ts';
 import { Interrupted } from './interrupt.ts';
 import type { Terminal } from './terminal.ts';

@@ -1,4 +1,4 @@
-import type { Fact, Facts } from '../verbs/inspect.ts';
+import type { Fact, Facts } from '../operations/inspect.ts';
 import type { Cell } from './table.ts';
 import type { Terminal } from './terminal.ts';
 

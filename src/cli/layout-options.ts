@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { serverAddress } from '../verbs/server-address.ts';
+import { serverAddress } from '../scripts/server-address.ts';
 import { time, understood } from './context.ts';
 import { UsageError } from './exit.ts';
 

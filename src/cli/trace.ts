@@ -1,4 +1,4 @@
-import type { BootEvent } from '../client/boot.ts';
+import type { BootEvent } from '../emulator/boot.ts';
 
 /** One line of a boot's trace, or undefined for what is too small to tell. */
 export function traceLine(event: BootEvent): string | undefined {

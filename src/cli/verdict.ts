@@ -1,8 +1,8 @@
-import type { MachineVerdict } from '../client/boot.ts';
-import type { RootSeen, VerityReport } from '../client/early/verity.ts';
-import { UKI } from '../release/seal-names.ts';
+import type { VerifyResult } from '../conformance/verify.ts';
+import type { MachineVerdict } from '../emulator/boot.ts';
+import type { RootSeen, VerityReport } from '../emulator/early/verity.ts';
+import { UKI } from '../formats/records/seal-names.ts';
 import type { Finding } from '../trust/verify.ts';
-import type { VerifyResult } from '../verbs/verify.ts';
 import type { Cell } from './table.ts';
 import { octets, type Terminal } from './terminal.ts';
 

@@ -1,9 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isSafePath } from '../formats/safe-path.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { unreadable } from '../errors/unreadable.ts';
+import { isSafePath } from '../formats/records/safe-path.ts';
 import { type LayoutDraft, NETWORK_PARAMETERS } from './layout-draft.ts';
-import { Refusal } from './refusal.ts';
-import { unreadable } from './unreadable.ts';
 
 /** Arch's netboot tree (archiso's `netboot` build mode): `INSTALL_DIR/boot/ARCH/…`, `INSTALL_DIR/ARCH/airootfs.*`. */
 export async function readArchLayout(tree: string, entries: readonly string[]): Promise<LayoutDraft> {

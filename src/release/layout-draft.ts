@@ -1,4 +1,4 @@
-import type { FreeParameter } from '../formats/manifest.ts';
+import type { FreeParameter } from '../formats/script/cmdline.ts';
 
 /** Parameters that a boot script fills in for the machine and the LAN it finds itself in. */
 export const NETWORK_PARAMETERS: readonly FreeParameter[] = [

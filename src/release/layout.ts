@@ -1,11 +1,11 @@
 import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isCommandLineWord, isFreeType, splitCommandLine } from '../formats/cmdline.ts';
-import type { FreeParameter } from '../formats/manifest.ts';
-import { isReleaseId, isSafePath } from '../formats/safe-path.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { isReleaseId, isSafePath } from '../formats/records/safe-path.ts';
+import type { FreeParameter } from '../formats/script/cmdline.ts';
+import { isCommandLineWord, isFreeType, splitCommandLine } from '../formats/script/cmdline.ts';
 import { readArchLayout } from './arch-layout.ts';
 import { readPlainLayout } from './plain-layout.ts';
-import { Refusal } from './refusal.ts';
 
 /** A file of a release that a machine loads: what the sealer seals and the manifest lists. */
 export interface Artifact {

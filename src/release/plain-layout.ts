@@ -2,10 +2,10 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'smol-toml';
 import { z } from 'zod';
-import { splitCommandLine } from '../formats/cmdline.ts';
-import type { FreeParameter, FreeType } from '../formats/manifest.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { FreeParameter, FreeType } from '../formats/script/cmdline.ts';
+import { splitCommandLine } from '../formats/script/cmdline.ts';
 import { type LayoutDraft, NETWORK_PARAMETERS } from './layout-draft.ts';
-import { Refusal } from './refusal.ts';
 
 /** `bootseal.toml` at the top of a plain tree: which file is which. */
 const PLAIN = z.strictObject({

@@ -1,6 +1,6 @@
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { OpenResource } from '../release/site.ts';
 import { type ChunkPool, LARGEST, SMALLEST } from './chunk-pool.ts';
-import type { OpenResource } from './site.ts';
 
 /** A client that needs longer for one chunk is slow: nothing is read ahead for it. Milliseconds. */
 const SLOW_MS = 250;

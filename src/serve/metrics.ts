@@ -1,8 +1,8 @@
 import { Counter, Gauge, Registry } from 'prom-client';
-import type { RefusalCode } from '../release/refusal.ts';
-import type { HttpEvent } from './http-types.ts';
-import type { NbdServer } from './nbd.ts';
-import type { NbdEvent } from './nbd-types.ts';
+import type { RefusalCode } from '../errors/refusal.ts';
+import type { HttpEvent } from './http/http-types.ts';
+import type { NbdServer } from './nbd/nbd.ts';
+import type { NbdEvent } from './nbd/nbd-types.ts';
 
 /**
  * The numbers of one server, in a registry of its own: two servers in one process (tests, harnesses) must

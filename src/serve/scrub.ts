@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isPassing } from '../release/measure.ts';
-import { Refusal } from '../release/refusal.ts';
-import type { PinnedFile } from './file-resource.ts';
-import { pinOf } from './pin.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { isPassing } from '../files/measure.ts';
+import type { PinnedFile } from '../release/pin.ts';
+import { pinOf } from '../release/pin.ts';
 
 /** Octets a second: a gigabyte in half a minute, and clients of a slow disk hardly notice. */
 const RATE = 32 * 1024 * 1024;

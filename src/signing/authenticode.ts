@@ -1,16 +1,16 @@
 import { createHash } from 'node:crypto';
+import { Refusal } from '../errors/refusal.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
 import {
   authenticodeAttributes,
   authenticodeDigest,
   decodeAuthenticode,
   encodeAuthenticode,
   encodeIndirectData,
-} from '../formats/authenticode.ts';
-import { decodePe } from '../formats/pe.ts';
-import { peSignatures, withPeSignatures } from '../formats/pe-write.ts';
-import type { Certificate } from '../formats/x509.ts';
-import { Refusal } from '../release/refusal.ts';
-import { isSignature } from './digest-signer.ts';
+} from '../formats/efi/authenticode.ts';
+import { decodePe } from '../formats/efi/pe.ts';
+import { peSignatures, withPeSignatures } from '../formats/efi/pe-write.ts';
+import { isSignature } from './signers/digest-signer.ts';
 
 /** An Authenticode signature that lacks nothing but the key's work. No private key is needed to make one. */
 export interface AuthenticodeDraft {

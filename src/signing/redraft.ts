@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import type { FreeParameter, Manifest, ManifestFile } from '../formats/manifest.ts';
-import { bytesContent } from '../release/measure.ts';
-import type { Answer } from '../release/measurer.ts';
-import { otherBootIpxe, otherIpxeSeal, RECORD, SEAL } from '../release/seal-names.ts';
-import { existingLeaf, type LeafOrder, leafOrder } from './release-leaf.ts';
+import { bytesContent } from '../files/measure.ts';
+import type { Answer } from '../files/measurer.ts';
+import type { Manifest, ManifestFile } from '../formats/records/manifest.ts';
+import { otherBootIpxe, otherIpxeSeal, RECORD, SEAL } from '../formats/records/seal-names.ts';
+import type { FreeParameter } from '../formats/script/cmdline.ts';
+import { existingLeaf, type LeafOrder, leafOrder } from './keys/release-leaf.ts';
 import { type KeyName, recordSeals } from './seal-keys.ts';
 import { planCms, planOpenpgp, type SealPlan } from './seal-plan.ts';
 import type { LoaderSignatories, Signatories } from './signatories.ts';

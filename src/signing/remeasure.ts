@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { signatureTrailer } from '../formats/openpgp-signature.ts';
-import { bytesContent, type MeasuredFile, measureFile } from '../release/measure.ts';
-import type { Answer, Question } from '../release/measurer.ts';
-import { Refusal } from '../release/refusal.ts';
-import { existingLeaf } from './release-leaf.ts';
-import type { OpenedRequest } from './request.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { bytesContent, type MeasuredFile, measureFile } from '../files/measure.ts';
+import type { Answer, Question } from '../files/measurer.ts';
+import { signatureTrailer } from '../formats/openpgp/openpgp-signature.ts';
+import { existingLeaf } from './keys/release-leaf.ts';
+import type { OpenedRequest } from './requests/request.ts';
 import type { KeyName } from './seal-keys.ts';
 import { planCms, planOpenpgp, type SealPlan } from './seal-plan.ts';
 import { byOwn, readExisting } from './tree-draft.ts';

@@ -1,4 +1,4 @@
-import { otherCaOf, otherIpxeSeal, RECORD, SEAL, VERITY } from '../release/seal-names.ts';
+import { otherCaOf, otherIpxeSeal, RECORD, SEAL, VERITY } from '../formats/records/seal-names.ts';
 
 /**
  * The key that a seal is by. `leaf` is the release leaf; with a dash and an id, the key of another CA whose

@@ -1,7 +1,10 @@
 import { verify as verifySignature } from 'node:crypto';
-import { decodeDetachedCms, encodeDetachedCms, type SignedData } from '../formats/cms.ts';
-import { signatureByOid } from '../formats/oids.ts';
-import type { OpenpgpKey } from '../formats/openpgp-key.ts';
+import type { Answer, Question } from '../files/measurer.ts';
+import { decodeDetachedCms, encodeDetachedCms, type SignedData } from '../formats/asn1/cms.ts';
+import { signatureByOid } from '../formats/asn1/oids.ts';
+import { isRsaSignature } from '../formats/asn1/pkcs1.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
+import type { OpenpgpKey } from '../formats/openpgp/openpgp-key.ts';
 import {
   decodeDetachedOpenpgp,
   documentSignatureFields,
@@ -9,11 +12,8 @@ import {
   hasLeft16,
   type OpenpgpSignature,
   signatureTrailer,
-} from '../formats/openpgp-signature.ts';
-import { isRsaSignature } from '../formats/pkcs1.ts';
-import type { Certificate } from '../formats/x509.ts';
-import type { Answer, Question } from '../release/measurer.ts';
-import { isSignature } from './digest-signer.ts';
+} from '../formats/openpgp/openpgp-signature.ts';
+import { isSignature } from './signers/digest-signer.ts';
 
 /**
  * How one seal comes about: what must be asked of the content, and what becomes of the answers. An existing

@@ -1,8 +1,8 @@
-import { encodeSignature } from '../formats/openpgp-signature.ts';
-import { bytesContent } from '../release/measure.ts';
-import { demandSignature } from './digest-signer.ts';
+import { bytesContent } from '../files/measure.ts';
+import { encodeSignature } from '../formats/openpgp/openpgp-signature.ts';
 import { cmsSeal, planCms, planOpenpgp, type SealPlan } from './seal-plan.ts';
 import type { CertifiedSigner, SealingKeys } from './signatories.ts';
+import { demandSignature } from './signers/digest-signer.ts';
 
 /** A detached CMS seal over a small record. */
 export async function sealRecord(

@@ -1,10 +1,10 @@
-import type { Manifest } from '../formats/manifest.ts';
-import type { Certificate } from '../formats/x509.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
+import type { Manifest } from '../formats/records/manifest.ts';
 import type { Layout } from '../release/layout.ts';
-import { type DigestSigner, demandSignature, tryOut } from './digest-signer.ts';
-import { mintLeaf } from './release-leaf.ts';
+import { mintLeaf } from './keys/release-leaf.ts';
 import type { KeyName } from './seal-keys.ts';
 import { type LoaderSealingKeys, type SealingKeys, signatoriesOf } from './signatories.ts';
+import { type DigestSigner, demandSignature, tryOut } from './signers/digest-signer.ts';
 import { type DraftOptions, draftTree, type OtherCa, type TreeDraft } from './tree-draft.ts';
 import { SealCertificates, type SealedFile, writeSeals } from './write-seals.ts';
 

@@ -1,8 +1,8 @@
-import type { OpenpgpKey } from '../formats/openpgp-key.ts';
-import type { Certificate } from '../formats/x509.ts';
-import { type DigestSigner, keySigner } from './digest-signer.ts';
-import type { CertifiedKey, Keys, LoaderKeys } from './key-folder.ts';
-import type { OpenpgpSecret } from './openpgp-keys.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
+import type { OpenpgpKey } from '../formats/openpgp/openpgp-key.ts';
+import type { CertifiedKey, Keys, LoaderKeys } from './keys/key-folder.ts';
+import type { OpenpgpSecret } from './keys/openpgp-keys.ts';
+import { type DigestSigner, keySigner } from './signers/digest-signer.ts';
 
 /** Whose seals a tree gets: public halves, and no key. */
 export interface Signatories {

@@ -1,26 +1,33 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { encodeChecksums } from '../formats/checksums.ts';
-import type { SignedData } from '../formats/cms.ts';
-import { encodeRootHash } from '../formats/dm-verity.ts';
-import { Malformed } from '../formats/malformed.ts';
+import { Malformed } from '../errors/malformed.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { bytesContent, type MeasuredFile, measureFile, openRegular } from '../files/measure.ts';
+import type { Answer, Question } from '../files/measurer.ts';
+import type { SignedData } from '../formats/asn1/cms.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
+import { encodeChecksums } from '../formats/records/checksums.ts';
 import {
   encodeManifest,
   type FsVerity,
   type Manifest,
   type ManifestFile,
   type Verity,
-} from '../formats/manifest.ts';
-import type { VerityTrees } from '../formats/verity-sink.ts';
-import { BLOCK_SIZE } from '../formats/verity-tree.ts';
-import type { Certificate } from '../formats/x509.ts';
+} from '../formats/records/manifest.ts';
+import {
+  checksumPath,
+  otherBootIpxe,
+  otherIpxeSeal,
+  RECORD,
+  SEAL,
+  VERITY,
+} from '../formats/records/seal-names.ts';
+import { encodeRootHash } from '../formats/verity/dm-verity.ts';
+import type { VerityTrees } from '../formats/verity/verity-sink.ts';
+import { BLOCK_SIZE } from '../formats/verity/verity-tree.ts';
 import type { Artifact, Layout } from '../release/layout.ts';
-import { bytesContent, type MeasuredFile, measureFile, openRegular } from '../release/measure.ts';
-import type { Answer, Question } from '../release/measurer.ts';
-import { Refusal } from '../release/refusal.ts';
-import { checksumPath, otherBootIpxe, otherIpxeSeal, RECORD, SEAL, VERITY } from '../release/seal-names.ts';
-import { existingLeaf, type LeafOrder, leafOrder } from './release-leaf.ts';
+import { existingLeaf, type LeafOrder, leafOrder } from './keys/release-leaf.ts';
 import { type KeyName, type LoaderKeyName, payloadSeals, recordSeals, type SealKeys } from './seal-keys.ts';
 import { planCms, planOpenpgp, type SealPlan, type UnsignedSeal } from './seal-plan.ts';
 import type { LoaderSignatories, Signatories } from './signatories.ts';

@@ -1,10 +1,10 @@
 import { dirname, join } from 'node:path';
-import { encodeSignature } from '../formats/openpgp-signature.ts';
-import type { Certificate } from '../formats/x509.ts';
-import { removeTemporaries, writeFileAtomically } from '../release/atomic-file.ts';
-import { demandSameFile, identityOf } from '../release/file-identity.ts';
-import { type MeasuredFile, measureFile, openRegular } from '../release/measure.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { removeTemporaries, writeFileAtomically } from '../files/atomic-file.ts';
+import { demandSameFile, identityOf } from '../files/file-identity.ts';
+import { type MeasuredFile, measureFile, openRegular } from '../files/measure.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
+import { encodeSignature } from '../formats/openpgp/openpgp-signature.ts';
 import type { KeyName } from './seal-keys.ts';
 import { cmsSeal } from './seal-plan.ts';
 import type { LoaderSignatories, Signatories } from './signatories.ts';

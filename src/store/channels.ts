@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { decodeSnapshot, type Snapshot } from '../formats/snapshot.ts';
-import { explain, removeTemporaries, syncDirectory, writeFileAtomically } from '../release/atomic-file.ts';
-import { SEAL } from '../release/seal-names.ts';
+import { explain, removeTemporaries, syncDirectory, writeFileAtomically } from '../files/atomic-file.ts';
+import { SEAL } from '../formats/records/seal-names.ts';
+import { decodeSnapshot, type Snapshot } from '../formats/records/snapshot.ts';
 import { decodeOr } from '../trust/check.ts';
 import { stateNames } from './state-names.ts';
 

@@ -1,5 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import { type Checkpoint, decodeCheckpointFile } from '../formats/checkpoint.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { unreadable } from '../errors/unreadable.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
+import { type Checkpoint, decodeCheckpointFile } from '../formats/records/checkpoint.ts';
 import {
   consistencyRanges,
   HASH_OCTETS,
@@ -10,10 +13,7 @@ import {
   leftOf,
   nodesOf,
   type Range,
-} from '../formats/merkle.ts';
-import type { Certificate } from '../formats/x509.ts';
-import { Refusal } from '../release/refusal.ts';
-import { unreadable } from '../release/unreadable.ts';
+} from '../formats/records/merkle.ts';
 import { decodeOr } from '../trust/check.ts';
 import { verifyCheckpoint } from '../trust/checkpoint-check.ts';
 import type { Policy } from '../trust/policy.ts';

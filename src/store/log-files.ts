@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type CheckpointFile, decodeCheckpointFile } from '../formats/checkpoint.ts';
-import { decodeLogEntry, type LogEntry, MAX_LOG_ENTRY } from '../formats/log-entry.ts';
-import { Malformed } from '../formats/malformed.ts';
-import { HASH_OCTETS, joinNodes, nodesOf, type Range } from '../formats/merkle.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Malformed } from '../errors/malformed.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { type CheckpointFile, decodeCheckpointFile } from '../formats/records/checkpoint.ts';
+import { decodeLogEntry, type LogEntry, MAX_LOG_ENTRY } from '../formats/records/log-entry.ts';
+import { HASH_OCTETS, joinNodes, nodesOf, type Range } from '../formats/records/merkle.ts';
 import { decodeOr } from '../trust/check.ts';
 
 /**

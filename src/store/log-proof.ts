@@ -1,7 +1,7 @@
-import type { LogEntry } from '../formats/log-entry.ts';
-import { encodeLogProof } from '../formats/log-proof.ts';
-import { inclusionRanges } from '../formats/merkle.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { LogEntry } from '../formats/records/log-entry.ts';
+import { encodeLogProof } from '../formats/records/log-proof.ts';
+import { inclusionRanges } from '../formats/records/merkle.ts';
 import { decodeOr } from '../trust/check.ts';
 import {
   type FoundEntry,

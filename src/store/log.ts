@@ -1,6 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
-import { encodeCheckpoint, encodeCheckpointFile } from '../formats/checkpoint.ts';
+import { Malformed } from '../errors/malformed.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { explain, removeTemporaries, syncDirectory, writeFileAtomically } from '../files/atomic-file.ts';
+import { encodeCheckpoint, encodeCheckpointFile } from '../formats/records/checkpoint.ts';
 import {
   type ActKind,
   encodeLogEntry,
@@ -8,12 +11,9 @@ import {
   type LoggedFile,
   MAX_MESSAGE,
   MAX_ORIGIN,
-} from '../formats/log-entry.ts';
-import { Malformed } from '../formats/malformed.ts';
-import { HASH_OCTETS, hashesToStore, leafHash, leftOf, storedHashes } from '../formats/merkle.ts';
-import { encodeSealList } from '../formats/seal-list.ts';
-import { explain, removeTemporaries, syncDirectory, writeFileAtomically } from '../release/atomic-file.ts';
-import { Refusal } from '../release/refusal.ts';
+} from '../formats/records/log-entry.ts';
+import { HASH_OCTETS, hashesToStore, leafHash, leftOf, storedHashes } from '../formats/records/merkle.ts';
+import { encodeSealList } from '../formats/records/seal-list.ts';
 import { decodeOr } from '../trust/check.ts';
 import {
   LOG_FILES,

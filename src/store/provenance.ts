@@ -1,13 +1,13 @@
 import { link, mkdir, readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { isOrigin } from '../formats/countersignature.ts';
-import { isoSeconds } from '../formats/lines.ts';
-import { isReleaseId } from '../formats/safe-path.ts';
-import { SUCCESSION_KINDS } from '../formats/successors.ts';
-import { syncDirectory, writeFileAtomically } from '../release/atomic-file.ts';
-import { writeFolderAtomically } from '../release/atomic-folder.ts';
-import { SEAL } from '../release/seal-names.ts';
+import { syncDirectory, writeFileAtomically } from '../files/atomic-file.ts';
+import { writeFolderAtomically } from '../files/atomic-folder.ts';
+import { isOrigin } from '../formats/records/countersignature.ts';
+import { isoSeconds } from '../formats/records/lines.ts';
+import { isReleaseId } from '../formats/records/safe-path.ts';
+import { SEAL } from '../formats/records/seal-names.ts';
+import { SUCCESSION_KINDS } from '../formats/records/successors.ts';
 import type { SealedCountersignature } from '../trust/countersignature-check.ts';
 import { encodeStateJson, isStateTime, readStateJson } from './state-json.ts';
 

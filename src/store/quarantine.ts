@@ -1,10 +1,10 @@
 import { mkdir, readdir, rename, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { isoSeconds } from '../formats/lines.ts';
-import { isReleaseId } from '../formats/safe-path.ts';
-import { explain, syncDirectory, writeFileAtomically } from '../release/atomic-file.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { explain, syncDirectory, writeFileAtomically } from '../files/atomic-file.ts';
+import { isoSeconds } from '../formats/records/lines.ts';
+import { isReleaseId } from '../formats/records/safe-path.ts';
 import { provenancePath } from './provenance.ts';
 import { encodeStateJson, isStateTime, readStateJson } from './state-json.ts';
 

@@ -2,10 +2,10 @@ import { createHash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { chmod, copyFile, link, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { explain, removeTemporaries, syncDirectory, writeFileAtomically } from '../release/atomic-file.ts';
-import { measureFile } from '../release/measure.ts';
-import { Refusal } from '../release/refusal.ts';
-import { RECORD } from '../release/seal-names.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { explain, removeTemporaries, syncDirectory, writeFileAtomically } from '../files/atomic-file.ts';
+import { measureFile } from '../files/measure.ts';
+import { RECORD } from '../formats/records/seal-names.ts';
 import type { Verified } from '../trust/verify.ts';
 
 /** One file on its way into the store. */

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { syncDirectory, writeFileAtomically } from '../release/atomic-file.ts';
+import { syncDirectory, writeFileAtomically } from '../files/atomic-file.ts';
 import { encodeStateJson, isStateTime, readStateJson } from './state-json.ts';
 
 /**

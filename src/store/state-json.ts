@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import type { z } from 'zod';
-import { isoSeconds } from '../formats/lines.ts';
-import { Refusal } from '../release/refusal.ts';
-import { unreadable } from '../release/unreadable.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { unreadable } from '../errors/unreadable.ts';
+import { isoSeconds } from '../formats/records/lines.ts';
 
 /** Small records of a state folder as JSON: strict, and with one way to be written. */
 

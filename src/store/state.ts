@@ -1,7 +1,7 @@
 import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { explain, removeTemporaries } from '../release/atomic-file.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { explain, removeTemporaries } from '../files/atomic-file.ts';
 import { finishChange } from './journal.ts';
 
 /** A STATE folder (DESIGN §9), opened by its one writer at a time. */

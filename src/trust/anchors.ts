@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { decodePem } from '../formats/armor.ts';
-import { decodeSignatureLists } from '../formats/efi-signature-list.ts';
-import { Malformed } from '../formats/malformed.ts';
-import { type Certificate, decodeCertificate } from '../formats/x509.ts';
+import { Malformed } from '../errors/malformed.ts';
+import { decodePem } from '../formats/asn1/armor.ts';
+import { type Certificate, decodeCertificate } from '../formats/asn1/x509.ts';
+import { decodeSignatureLists } from '../formats/efi/efi-signature-list.ts';
 import { decodeOr } from './check.ts';
 import { decodeOpenpgpCertificates, type OpenpgpCertificate } from './openpgp-certificate.ts';
 import type { SecureBootAnchors } from './secure-boot-check.ts';

@@ -1,7 +1,7 @@
 import { createHash, verify as verifySignature } from 'node:crypto';
-import { OID, signatureByOid } from '../formats/oids.ts';
-import type { Certificate } from '../formats/x509.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { OID, signatureByOid } from '../formats/asn1/oids.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
 import { demandNotRevoked, demandStrong, type Policy } from './policy.ts';
 import { demandWithin } from './validity.ts';
 

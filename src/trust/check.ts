@@ -1,7 +1,7 @@
-import { Malformed } from '../formats/malformed.ts';
-import type { Measured } from '../release/measure.ts';
-import type { Answer, Question } from '../release/measurer.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Malformed } from '../errors/malformed.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { Measured } from '../files/measure.ts';
+import type { Answer, Question } from '../files/measurer.ts';
 import type { Policy } from './policy.ts';
 
 /** What a seal turned out to say, once it is verified. */

@@ -1,6 +1,6 @@
-import type { Checkpoint, CheckpointFile } from '../formats/checkpoint.ts';
-import type { Certificate } from '../formats/x509.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
+import type { Checkpoint, CheckpointFile } from '../formats/records/checkpoint.ts';
 import { day, type Policy } from './policy.ts';
 import { verifySnapshotSeal } from './snapshot-seal.ts';
 

@@ -1,8 +1,8 @@
-import { decodeDetachedCms, type SignedData, type SignerInfo } from '../formats/cms.ts';
-import { isRsaSignature } from '../formats/pkcs1.ts';
-import type { Certificate } from '../formats/x509.ts';
-import type { Answer, Question } from '../release/measurer.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { Answer, Question } from '../files/measurer.ts';
+import { decodeDetachedCms, type SignedData, type SignerInfo } from '../formats/asn1/cms.ts';
+import { isRsaSignature } from '../formats/asn1/pkcs1.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
 import { demandCodeSigning, nameOf, verifyChain } from './chain.ts';
 import { type Check, decodeOr, evidenceOf, pinnedContent, pinQuestions, prepare } from './check.ts';
 import { answersToIpxe } from './ipxe-name.ts';

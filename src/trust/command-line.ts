@@ -1,6 +1,6 @@
-import { isCommandLineWord, isOfType, MAX_COMMAND_LINE } from '../formats/cmdline.ts';
-import type { Manifest } from '../formats/manifest.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { Manifest } from '../formats/records/manifest.ts';
+import { isCommandLineWord, isOfType, MAX_COMMAND_LINE } from '../formats/script/cmdline.ts';
 
 /** The word that binds a boot to its manifest. */
 export const MANIFEST_WORD = 'bootseal.manifest';

@@ -1,6 +1,6 @@
-import { type Countersignature, decodeCountersignature } from '../formats/countersignature.ts';
-import { bytesContent } from '../release/measure.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { bytesContent } from '../files/measure.ts';
+import { type Countersignature, decodeCountersignature } from '../formats/records/countersignature.ts';
 import type { Anchors } from './anchors.ts';
 import { decodeOr } from './check.ts';
 import { cmsCheck, codesignRules } from './cms-check.ts';

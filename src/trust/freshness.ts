@@ -1,6 +1,6 @@
-import type { Manifest } from '../formats/manifest.ts';
-import type { PolicyFloor } from '../formats/policy-floor.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { Manifest } from '../formats/records/manifest.ts';
+import type { PolicyFloor } from '../formats/records/policy-floor.ts';
 import { day } from './policy.ts';
 
 const DAY = 86_400_000;

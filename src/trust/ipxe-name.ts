@@ -1,7 +1,7 @@
 import { isIPv6 } from 'node:net';
-import { contextTag } from '../formats/der.ts';
-import { parseUnsigned } from '../formats/ipxe-settings.ts';
-import type { Certificate } from '../formats/x509.ts';
+import { contextTag } from '../formats/asn1/der.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
+import { parseUnsigned } from '../formats/script/ipxe-settings.ts';
 
 /** The kinds of alternative name that iPXE reads (RFC 5280 §4.2.1.6). */
 const DNS_NAME = contextTag(2, false);

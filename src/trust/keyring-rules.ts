@@ -1,4 +1,4 @@
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
 import { defaultPolicy, type Policy } from './policy.ts';
 
 /** What a keyring is judged by, and the ways a certificate can fall out of it. */

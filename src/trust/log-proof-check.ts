@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
-import type { Checkpoint } from '../formats/checkpoint.ts';
-import type { ActKind, LogEntry } from '../formats/log-entry.ts';
-import { decodeLogProof } from '../formats/log-proof.ts';
-import { isIncluded, leafHash } from '../formats/merkle.ts';
-import type { SealList } from '../formats/seal-list.ts';
-import type { Certificate } from '../formats/x509.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
+import type { Checkpoint } from '../formats/records/checkpoint.ts';
+import type { ActKind, LogEntry } from '../formats/records/log-entry.ts';
+import { decodeLogProof } from '../formats/records/log-proof.ts';
+import { isIncluded, leafHash } from '../formats/records/merkle.ts';
+import type { SealList } from '../formats/records/seal-list.ts';
 import { decodeOr } from './check.ts';
 import { verifyCheckpoint } from './checkpoint-check.ts';
 import { day, type Policy } from './policy.ts';

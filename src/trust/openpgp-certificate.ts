@@ -1,7 +1,16 @@
-import { decodeOpenpgpKey, keyHashInput, type OpenpgpKey } from '../formats/openpgp-key.ts';
-import { PACKET } from '../formats/openpgp-packet.ts';
-import { decodeSignature, find, type OpenpgpSignature, SUBPACKET } from '../formats/openpgp-signature.ts';
-import { type Part, splitTransferableKeys, type TransferableKey } from '../formats/openpgp-transferable.ts';
+import { decodeOpenpgpKey, keyHashInput, type OpenpgpKey } from '../formats/openpgp/openpgp-key.ts';
+import { PACKET } from '../formats/openpgp/openpgp-packet.ts';
+import {
+  decodeSignature,
+  find,
+  type OpenpgpSignature,
+  SUBPACKET,
+} from '../formats/openpgp/openpgp-signature.ts';
+import {
+  type Part,
+  splitTransferableKeys,
+  type TransferableKey,
+} from '../formats/openpgp/openpgp-transferable.ts';
 import { Drop, Effort } from './keyring-rules.ts';
 import { unknownCritical } from './openpgp-signed.ts';
 import {

@@ -1,12 +1,12 @@
-import type { OpenpgpKey } from '../formats/openpgp-key.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { OpenpgpKey } from '../formats/openpgp/openpgp-key.ts';
 import {
   decodeDetachedOpenpgp,
   grubKeyId,
   hasLeft16,
   type OpenpgpSignature,
   signatureTrailer,
-} from '../formats/openpgp-signature.ts';
-import { Refusal } from '../release/refusal.ts';
+} from '../formats/openpgp/openpgp-signature.ts';
 import { type Check, decodeOr, evidenceOf, pinnedContent, pinQuestions, prepare } from './check.ts';
 import type { OpenpgpCertificate, SigningKey } from './openpgp-certificate.ts';
 import { isOpenpgpSignature, unknownCritical } from './openpgp-signed.ts';

@@ -1,7 +1,7 @@
 import { createHash, verify as verifySignature } from 'node:crypto';
-import type { OpenpgpKey } from '../formats/openpgp-key.ts';
-import { type OpenpgpSignature, signatureTrailer } from '../formats/openpgp-signature.ts';
-import { isRsaSignature } from '../formats/pkcs1.ts';
+import { isRsaSignature } from '../formats/asn1/pkcs1.ts';
+import type { OpenpgpKey } from '../formats/openpgp/openpgp-key.ts';
+import { type OpenpgpSignature, signatureTrailer } from '../formats/openpgp/openpgp-signature.ts';
 
 /** The arithmetic of OpenPGP signatures: what they cover, and whether they hold. */
 

@@ -1,14 +1,14 @@
-import { Malformed } from '../formats/malformed.ts';
-import { keyHashInput, type OpenpgpKey } from '../formats/openpgp-key.ts';
-import { PACKET, type Packet } from '../formats/openpgp-packet.ts';
+import { Malformed } from '../errors/malformed.ts';
+import { keyHashInput, type OpenpgpKey } from '../formats/openpgp/openpgp-key.ts';
+import { PACKET, type Packet } from '../formats/openpgp/openpgp-packet.ts';
 import {
   decodeSignature,
   type OpenpgpSignature,
   readSignatureClaim,
   type SignatureClaim,
   SUBPACKET,
-} from '../formats/openpgp-signature.ts';
-import type { Part, TransferableKey } from '../formats/openpgp-transferable.ts';
+} from '../formats/openpgp/openpgp-signature.ts';
+import type { Part, TransferableKey } from '../formats/openpgp/openpgp-transferable.ts';
 import { Drop, type Effort } from './keyring-rules.ts';
 import { canVerify, certificationInput, isOver, unknownCritical } from './openpgp-signed.ts';
 import type { Policy } from './policy.ts';

@@ -1,9 +1,9 @@
-import { decodeChecksums } from '../formats/checksums.ts';
-import { decodeRootHash } from '../formats/dm-verity.ts';
-import type { Manifest, ManifestFile } from '../formats/manifest.ts';
-import type { VerityTrees } from '../formats/verity-sink.ts';
-import type { Answer } from '../release/measurer.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { Answer } from '../files/measurer.ts';
+import { decodeChecksums } from '../formats/records/checksums.ts';
+import type { Manifest, ManifestFile } from '../formats/records/manifest.ts';
+import { decodeRootHash } from '../formats/verity/dm-verity.ts';
+import type { VerityTrees } from '../formats/verity/verity-sink.ts';
 import { type Check, decodeOr, prepare } from './check.ts';
 
 /** Checks that compare digests. */

@@ -1,5 +1,5 @@
-import type { HashName } from '../formats/oids.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { HashName } from '../formats/asn1/oids.ts';
 
 /**
  * Which algorithms are good enough, and until when they were. Judged as of a time that something other than

@@ -1,4 +1,4 @@
-import { type OpenpgpSignature, SUBPACKET } from '../formats/openpgp-signature.ts';
+import { type OpenpgpSignature, SUBPACKET } from '../formats/openpgp/openpgp-signature.ts';
 
 /** What a revocation signature takes away, and from when (RFC 9580 §5.2.3.31). */
 export interface Revocation {

@@ -1,17 +1,17 @@
 import { createHash, verify as verifySignature } from 'node:crypto';
+import { Refusal } from '../errors/refusal.ts';
+import type { HashName } from '../formats/asn1/oids.ts';
+import { signatureByOid } from '../formats/asn1/oids.ts';
+import { isRsaSignature } from '../formats/asn1/pkcs1.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
 import {
   type AuthenticodeSignature,
   authenticodeDigest,
   decodeAuthenticode,
-} from '../formats/authenticode.ts';
-import type { EfiSignature } from '../formats/efi-signature-list.ts';
-import type { HashName } from '../formats/oids.ts';
-import { signatureByOid } from '../formats/oids.ts';
-import { decodePe, PE_MACHINE, type PeImage } from '../formats/pe.ts';
-import { peSignatures } from '../formats/pe-write.ts';
-import { isRsaSignature } from '../formats/pkcs1.ts';
-import type { Certificate } from '../formats/x509.ts';
-import { Refusal } from '../release/refusal.ts';
+} from '../formats/efi/authenticode.ts';
+import type { EfiSignature } from '../formats/efi/efi-signature-list.ts';
+import { decodePe, PE_MACHINE, type PeImage } from '../formats/efi/pe.ts';
+import { peSignatures } from '../formats/efi/pe-write.ts';
 import { nameOf, unknownCritical } from './chain.ts';
 import { decodeOr } from './check.ts';
 

@@ -1,6 +1,6 @@
-import { decodeSnapshot, type Snapshot } from '../formats/snapshot.ts';
-import type { Certificate } from '../formats/x509.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
+import { decodeSnapshot, type Snapshot } from '../formats/records/snapshot.ts';
 import { decodeOr } from './check.ts';
 import { day, type Policy } from './policy.ts';
 import { verifySnapshotSeal } from './snapshot-seal.ts';

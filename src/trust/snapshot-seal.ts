@@ -1,6 +1,6 @@
-import type { Certificate } from '../formats/x509.ts';
-import { bytesContent } from '../release/measure.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { bytesContent } from '../files/measure.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
 import { cmsCheck } from './cms-check.ts';
 import type { Policy } from './policy.ts';
 import { verify } from './verify.ts';

@@ -1,7 +1,7 @@
-import { decodeSuccessors, type SuccessionKind, type Successors } from '../formats/successors.ts';
-import type { Certificate } from '../formats/x509.ts';
-import { bytesContent } from '../release/measure.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { bytesContent } from '../files/measure.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
+import { decodeSuccessors, type SuccessionKind, type Successors } from '../formats/records/successors.ts';
 import type { Anchors } from './anchors.ts';
 import { fingerprint } from './chain.ts';
 import { type Check, decodeOr } from './check.ts';

@@ -1,4 +1,4 @@
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
 import type { Check, Evidence } from './check.ts';
 
 /**

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import type { Manifest } from '../formats/manifest.ts';
-import { decodePe, type PeImage, peSection } from '../formats/pe.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { decodePe, type PeImage, peSection } from '../formats/efi/pe.ts';
+import type { Manifest } from '../formats/records/manifest.ts';
 import { type Check, decodeOr, evidenceOf, prepare } from './check.ts';
 import { demandCommandLine } from './command-line.ts';
 import { type SecureBootAnchors, verifySecureBoot } from './secure-boot-check.ts';

@@ -1,4 +1,4 @@
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
 import { day } from './policy.ts';
 
 /** No release was sealed before: a machine that says so has lost its clock, and that is no tampering. */

@@ -1,6 +1,6 @@
-import type { Content, Measured } from '../release/measure.ts';
-import type { Question } from '../release/measurer.ts';
-import { Refusal } from '../release/refusal.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { Content, Measured } from '../files/measure.ts';
+import type { Question } from '../files/measurer.ts';
 import type { Check, CheckName, Evidence } from './check.ts';
 
 /**

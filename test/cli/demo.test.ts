@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys } from '../fixtures/keys.ts';
-import { ask } from '../serve/harness.ts';
+import { ask } from '../serve/http/harness.ts';
 import { run, serving } from './command.ts';
 
 const state = await temporaryFolder();

@@ -3,11 +3,11 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { encodeArmor } from '../../src/formats/armor.ts';
-import { encodePacket, PACKET } from '../../src/formats/openpgp-packet.ts';
+import { encodeArmor } from '../../src/formats/asn1/armor.ts';
+import { encodePacket, PACKET } from '../../src/formats/openpgp/openpgp-packet.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { userId } from '../fixtures/openpgp.ts';
-import { BORN, certificate, certify, MAINS, SELF, SUBJECT, THREE_MAINS } from '../trust/web-fixtures.ts';
+import { BORN, certificate, certify, MAINS, SELF, SUBJECT, THREE_MAINS } from '../keyrings/web-fixtures.ts';
 import { run } from './command.ts';
 import { runHere } from './here.ts';
 

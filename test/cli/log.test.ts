@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { publish } from '../../src/verbs/publish.ts';
+import { publish } from '../../src/publish/publish.ts';
 import { makeKeys } from '../fixtures/keys.ts';
 import { sampleTree, sealFixture } from '../fixtures/release.ts';
 import { runHere as run } from './here.ts';

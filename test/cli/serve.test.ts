@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { ROOTFS, wholeSampleTree } from '../fixtures/release.ts';
-import { ask } from '../serve/harness.ts';
+import { ask } from '../serve/http/harness.ts';
 import { type Running, run, serving } from './command.ts';
 import { cliSite } from './site.ts';
 

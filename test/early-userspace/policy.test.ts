@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { decodePolicyFloor } from '../../src/formats/policy-floor.ts';
+import { decodePolicyFloor } from '../../src/formats/records/policy-floor.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 
 /** The floor's rules, written once for Node and once for busybox, asked about the same texts. */

@@ -3,9 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { isCommandLineWord, isOfType } from '../../src/formats/cmdline.ts';
-import { isoSeconds } from '../../src/formats/lines.ts';
-import { isReleaseId, isSafePath, isSafeSegment } from '../../src/formats/safe-path.ts';
+import { isoSeconds } from '../../src/formats/records/lines.ts';
+import { isReleaseId, isSafePath, isSafeSegment } from '../../src/formats/records/safe-path.ts';
+import { isCommandLineWord, isOfType } from '../../src/formats/script/cmdline.ts';
 
 /** The rules of a manifest's text, written once for Node and once for busybox, asked about the same texts. */
 

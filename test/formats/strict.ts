@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Malformed } from '../../src/formats/malformed.ts';
+import { Malformed } from '../../src/errors/malformed.ts';
 
 /** What every decoder of untrusted bytes must hold. */
 

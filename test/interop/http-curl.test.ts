@@ -4,8 +4,8 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { decodeByteranges } from '../../src/formats/byteranges.ts';
-import { serving } from '../serve/harness.ts';
+import { decodeByteranges } from '../../src/formats/net/byteranges.ts';
+import { serving } from '../serve/http/harness.ts';
 import { memorySite, sha256 } from '../serve/sites.ts';
 
 const DATA = Buffer.from(Array.from({ length: 2_500_000 }, (_, i) => (i * 31 + (i >> 9)) & 0xff));

@@ -16,12 +16,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { constants, crc32, createDeflateRaw, type DeflateRaw } from 'node:zlib';
-import { openStream } from '../../src/client/decompress.ts';
-import { readInitramfs } from '../../src/client/initramfs.ts';
-import type { InitramfsTree } from '../../src/client/initramfs-tree.ts';
-import { cpioEntries, decodeCpio, encodeCpio } from '../../src/formats/cpio.ts';
-import { Malformed } from '../../src/formats/malformed.ts';
-import { Refusal } from '../../src/release/refusal.ts';
+import { readInitramfs } from '../../src/emulator/initramfs.ts';
+import type { InitramfsTree } from '../../src/emulator/initramfs-tree.ts';
+import { Malformed } from '../../src/errors/malformed.ts';
+import { Refusal } from '../../src/errors/refusal.ts';
+import { cpioEntries, decodeCpio, encodeCpio } from '../../src/formats/archive/cpio.ts';
+import { openStream } from '../../src/formats/archive/decompress.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'bootseal-initramfs-'));
 const tree = join(folder, 'tree');

@@ -5,12 +5,12 @@ import { once } from 'node:events';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { identityOf } from '../../src/release/file-identity.ts';
-import { startNbdServer } from '../../src/serve/nbd.ts';
-import { FileExport, fileExports } from '../../src/serve/nbd-file-export.ts';
-import { VERIFIED_BLOCK } from '../../src/serve/nbd-verified-blocks.ts';
+import { identityOf } from '../../src/files/file-identity.ts';
+import { startNbdServer } from '../../src/serve/nbd/nbd.ts';
+import { FileExport, fileExports } from '../../src/serve/nbd/nbd-file-export.ts';
+import { VERIFIED_BLOCK } from '../../src/serve/nbd/nbd-verified-blocks.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
-import { content } from '../serve/nbd-harness.ts';
+import { content } from '../serve/nbd/nbd-harness.ts';
 
 const folder = await temporaryFolder();
 /** Neither a multiple of 512 nor of 4096. */

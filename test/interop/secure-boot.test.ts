@@ -4,20 +4,20 @@ import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { authenticodeDigest, decodeAuthenticode } from '../../src/formats/authenticode.ts';
+import { signRsaDigest } from '../../src/formats/asn1/pkcs1.ts';
+import { authenticodeDigest, decodeAuthenticode } from '../../src/formats/efi/authenticode.ts';
 import {
   decodeSignatureLists,
   encodeCertificateLists,
   encodeHashList,
-} from '../../src/formats/efi-signature-list.ts';
+} from '../../src/formats/efi/efi-signature-list.ts';
 import {
   decodeAuthenticatedVariable,
   encodeAuthenticatedVariable,
   variableToSign,
-} from '../../src/formats/efi-variable.ts';
-import { decodePe } from '../../src/formats/pe.ts';
-import { addPeSections, peSignatures, withPeSignatures } from '../../src/formats/pe-write.ts';
-import { signRsaDigest } from '../../src/formats/pkcs1.ts';
+} from '../../src/formats/efi/efi-variable.ts';
+import { decodePe } from '../../src/formats/efi/pe.ts';
+import { addPeSections, peSignatures, withPeSignatures } from '../../src/formats/efi/pe-write.ts';
 import { attachAuthenticode, draftAuthenticode, imageDigest } from '../../src/signing/authenticode.ts';
 import { verifySecureBoot } from '../../src/trust/secure-boot-check.ts';
 import { CertificateMaker, type MadeCertificate } from '../fixtures/certificates.ts';

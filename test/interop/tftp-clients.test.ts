@@ -4,11 +4,11 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import type { Transport } from '../../src/client/transport.ts';
-import { tftpTransport } from '../../src/client/transports/tftp.ts';
+import type { Transport } from '../../src/emulator/transport.ts';
+import { tftpTransport } from '../../src/emulator/transports/tftp.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { memorySite } from '../serve/sites.ts';
-import { tftp } from '../serve/tftp-harness.ts';
+import { tftp } from '../serve/tftp/tftp-harness.ts';
 
 /** Octets that repeat at no power of two, so that a block in another's place shows. */
 function content(size: number): Uint8Array {

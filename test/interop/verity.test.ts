@@ -3,11 +3,11 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { decodeSuperblock, encodeRootHash, verityUuid } from '../../src/formats/dm-verity.ts';
-import { openVerity } from '../../src/formats/verity-reader.ts';
-import { VeritySink, type VerityTrees } from '../../src/formats/verity-sink.ts';
+import { decodeSuperblock, encodeRootHash, verityUuid } from '../../src/formats/verity/dm-verity.ts';
+import { openVerity } from '../../src/formats/verity/verity-reader.ts';
+import { VeritySink, type VerityTrees } from '../../src/formats/verity/verity-sink.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
-import { blockOf, content } from '../formats/verity-content.ts';
+import { blockOf, content } from '../formats/verity/verity-content.ts';
 
 const BLOCK = 4096;
 const folder = await temporaryFolder();

@@ -3,11 +3,11 @@ import { execFileSync } from 'node:child_process';
 import { chmod, mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import type { RefusalCode } from '../../src/errors/refusal.ts';
 import { type LayoutOptions, recogniseTree } from '../../src/release/layout.ts';
-import type { RefusalCode } from '../../src/release/refusal.ts';
+import { asNobody } from '../files/nobody.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { INITRD, KERNEL, ROOTFS, writeTree } from '../fixtures/release.ts';
-import { asNobody } from './nobody.ts';
 
 const folder = await temporaryFolder();
 let trees = 0;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Site } from '../../src/release/site.ts';
 import { createMetrics } from '../../src/serve/metrics.ts';
-import type { Site } from '../../src/serve/site.ts';
-import { ask, raw, serving } from '../serve/harness.ts';
+import { ask, raw, serving } from '../serve/http/harness.ts';
 import { memorySite } from '../serve/sites.ts';
 
 const BIG = Buffer.alloc(4_000_000, 'o');

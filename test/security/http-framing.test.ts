@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ask, raw, serving } from '../serve/harness.ts';
+import { ask, raw, serving } from '../serve/http/harness.ts';
 import { memorySite } from '../serve/sites.ts';
 
 const site = () => memorySite({ '/f': 'the file', '/other': 'smuggled' });

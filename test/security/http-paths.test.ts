@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Refusal } from '../../src/release/refusal.ts';
-import { safeRequestPath } from '../../src/serve/request-path.ts';
-import { raw, serving } from '../serve/harness.ts';
+import { Refusal } from '../../src/errors/refusal.ts';
+import { safeRequestPath } from '../../src/serve/http/request-path.ts';
+import { raw, serving } from '../serve/http/harness.ts';
 import { memorySite } from '../serve/sites.ts';
 
 const TRICKS = [

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ask, serving } from '../serve/harness.ts';
+import { ask, serving } from '../serve/http/harness.ts';
 import { memorySite } from '../serve/sites.ts';
 
 const SIZE = 5_000_000;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import { ask, dial, raw, serving, untilClosed } from '../serve/harness.ts';
+import { ask, dial, raw, serving, untilClosed } from '../serve/http/harness.ts';
 import { memorySite } from '../serve/sites.ts';
 
 const site = () => memorySite({ '/f': 'x' });

@@ -3,7 +3,7 @@ import { mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { ask, dial, serving } from '../serve/harness.ts';
+import { ask, dial, serving } from '../serve/http/harness.ts';
 import { diskSite, memorySite } from '../serve/sites.ts';
 
 const MIB = 1024 * 1024;

@@ -1,8 +1,8 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: this is how iPXE writes a setting
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type LintRule, lintScript } from '../../src/boot/lint.ts';
-import { bzImage, play, SERVER, seal } from '../client/ipxe/emulated.ts';
+import { type LintRule, lintScript } from '../../src/scripts/lint.ts';
+import { bzImage, play, SERVER, seal } from '../emulator/ipxe/emulated.ts';
 
 /**
  * Scripts that try to boot something unverified, or with other words than the signer's, behind the linter's

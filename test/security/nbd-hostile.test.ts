@@ -4,11 +4,11 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
-import { encodeNbdClientFlags } from '../../src/formats/nbd.ts';
-import { encodeNbdOption } from '../../src/formats/nbd-option.ts';
-import { NBD_REFUSED } from '../../src/formats/nbd-option-reply.ts';
-import { encodeNbdRequest, NBD_COMMAND } from '../../src/formats/nbd-request.ts';
-import { DEFAULT_NBD_LIMITS } from '../../src/serve/nbd-types.ts';
+import { encodeNbdClientFlags } from '../../src/formats/net/nbd.ts';
+import { encodeNbdOption } from '../../src/formats/net/nbd-option.ts';
+import { NBD_REFUSED } from '../../src/formats/net/nbd-option-reply.ts';
+import { encodeNbdRequest, NBD_COMMAND } from '../../src/formats/net/nbd-request.ts';
+import { DEFAULT_NBD_LIMITS } from '../../src/serve/nbd/nbd-types.ts';
 import {
   type Client,
   content,
@@ -17,7 +17,7 @@ import {
   nbd,
   type Running,
   transmitting,
-} from '../serve/nbd-harness.ts';
+} from '../serve/nbd/nbd-harness.ts';
 
 const MIB = 1024 * 1024;
 const DATA = content(8 * MIB);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { createHash, sign } from 'node:crypto';
 import { describe, it } from 'node:test';
-import { keyHashInput } from '../../src/formats/openpgp-key.ts';
-import { encodeMpi, encodePacket, PACKET } from '../../src/formats/openpgp-packet.ts';
+import { keyHashInput } from '../../src/formats/openpgp/openpgp-key.ts';
+import { encodeMpi, encodePacket, PACKET } from '../../src/formats/openpgp/openpgp-packet.ts';
 import { decodeOpenpgpCertificates } from '../../src/trust/openpgp-certificate.ts';
 import { openpgpCheck } from '../../src/trust/openpgp-check.ts';
 import { defaultPolicy, type Policy } from '../../src/trust/policy.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
+import type { OpenResource } from '../../src/release/site.ts';
 import { ChunkPool } from '../../src/serve/chunk-pool.ts';
 import { ChunkReader } from '../../src/serve/chunk-reader.ts';
-import type { OpenResource } from '../../src/serve/site.ts';
 
 const MIB = 1024 * 1024;
 const LAST = 64 * MIB - 1;

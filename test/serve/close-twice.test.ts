@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import { dial, serving } from './harness.ts';
+import { dial, serving } from './http/harness.ts';
 import { memorySite } from './sites.ts';
-import { rawSocket, rrq, tftp } from './tftp-harness.ts';
+import { rawSocket, rrq, tftp } from './tftp/tftp-harness.ts';
 
 /** Longer than any test runs: who waits for it hangs. */
 const LONG = 2 ** 31 - 1;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startHttpServer } from '../../src/serve/http.ts';
+import { startHttpServer } from '../../src/serve/http/http.ts';
 import { ListenError, toListenError } from '../../src/serve/listen.ts';
-import { serving } from './harness.ts';
+import { serving } from './http/harness.ts';
 import { memorySite } from './sites.ts';
 
 const log = { info: () => {}, warn: () => {}, error: () => {} };

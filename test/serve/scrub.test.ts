@@ -4,10 +4,11 @@ import { once } from 'node:events';
 import { link, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { openRegular } from '../../src/release/measure.ts';
-import { Refusal } from '../../src/release/refusal.ts';
-import { fileResource, type PinnedFile } from '../../src/serve/file-resource.ts';
-import { FileExport } from '../../src/serve/nbd-file-export.ts';
+import { Refusal } from '../../src/errors/refusal.ts';
+import { openRegular } from '../../src/files/measure.ts';
+import { fileResource } from '../../src/release/file-resource.ts';
+import type { PinnedFile } from '../../src/release/pin.ts';
+import { FileExport } from '../../src/serve/nbd/nbd-file-export.ts';
 import { type ScrubOptions, startScrub } from '../../src/serve/scrub.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { open as openFile } from 'node:fs/promises';
-import { Refusal } from '../../src/release/refusal.ts';
-import type { OpenResource, Resource, Site } from '../../src/serve/site.ts';
+import { Refusal } from '../../src/errors/refusal.ts';
+import type { OpenResource, Resource, Site } from '../../src/release/site.ts';
 
 /** What a test site was asked to do. */
 export interface SiteTrace {

@@ -7,7 +7,7 @@ import { dieAt, step, steps } from './kill-steps.ts';
 const [tree = '', keys = '', now = '', stop] = process.argv.slice(2);
 dieAt(stop);
 
-const { seal } = await import('../../src/verbs/seal.ts');
+const { seal } = await import('../../src/operations/seal.ts');
 try {
   const onProgress = () => step('progress');
   const { files } = await seal({ tree, keys, now: Number(now), rsaBits: 2048, onProgress });

@@ -5,7 +5,7 @@ import { cp, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { verify } from '../../src/verbs/verify.ts';
+import { verify } from '../../src/conformance/verify.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { sealFixture } from '../fixtures/release.ts';

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readSnapshotKey } from '../../src/signing/snapshot-key.ts';
+import { checkpointSigner } from '../../src/publish/log-act.ts';
+import { readSnapshotKey } from '../../src/signing/keys/snapshot-key.ts';
 import { recordAct } from '../../src/store/log.ts';
-import { checkpointSigner } from '../../src/verbs/log-act.ts';
 import { actOf } from './logs.ts';
 
 /** Appends acts without end, `STATE KEYS`, and tells the index of each once it is durable. To be killed. */

@@ -1,10 +1,10 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { LogEntry } from '../../src/formats/log-entry.ts';
-import { makeSnapshotKey } from '../../src/signing/snapshot-key.ts';
+import type { LogEntry } from '../../src/formats/records/log-entry.ts';
+import { checkpointSigner } from '../../src/publish/log-act.ts';
+import { makeSnapshotKey } from '../../src/signing/keys/snapshot-key.ts';
 import { type Act, recordAct } from '../../src/store/log.ts';
-import { checkpointSigner } from '../../src/verbs/log-act.ts';
 import { NOW } from '../fixtures/keys.ts';
 
 /** Logs for tests: a key, and acts a second apart. */

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import type { RefusalCode } from '../../src/release/refusal.ts';
+import type { RefusalCode } from '../../src/errors/refusal.ts';
 import { type ChainRules, demandCodeSigning, nameOf, verifyChain } from '../../src/trust/chain.ts';
 import { defaultPolicy } from '../../src/trust/policy.ts';
 import {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { bytesContent } from '../../src/release/measure.ts';
+import { bytesContent } from '../../src/files/measure.ts';
 import { archisoRules, cmsCheck, codesignRules, imgverifyRules } from '../../src/trust/cms-check.ts';
 import { defaultPolicy } from '../../src/trust/policy.ts';
 import { examine, verify } from '../../src/trust/verify.ts';

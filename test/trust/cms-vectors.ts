@@ -1,7 +1,7 @@
 import { sign } from 'node:crypto';
-import { encodeDetachedCms, type SignerInfo } from '../../src/formats/cms.ts';
-import { contextTag, DerCursor, der, derOid, derSequence, openDer, TAG } from '../../src/formats/der.ts';
-import { OID } from '../../src/formats/oids.ts';
+import { encodeDetachedCms, type SignerInfo } from '../../src/formats/asn1/cms.ts';
+import { contextTag, DerCursor, der, derOid, derSequence, openDer, TAG } from '../../src/formats/asn1/der.ts';
+import { OID } from '../../src/formats/asn1/oids.ts';
 import {
   CA_EXTENSIONS,
   CertificateMaker,

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { decodeManifest, type FreeType } from '../../src/formats/manifest.ts';
-import { Refusal } from '../../src/release/refusal.ts';
+import { Refusal } from '../../src/errors/refusal.ts';
+import { decodeManifest } from '../../src/formats/records/manifest.ts';
+import type { FreeType } from '../../src/formats/script/cmdline.ts';
 import { demandCommandLine } from '../../src/trust/command-line.ts';
 import { goodText } from '../fixtures/manifest-record.ts';
 

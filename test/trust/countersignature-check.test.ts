@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { it } from 'node:test';
-import { encodeCountersignature } from '../../src/formats/countersignature.ts';
-import { readKeyFolder } from '../../src/signing/key-folder.ts';
+import { encodeCountersignature } from '../../src/formats/records/countersignature.ts';
+import { readKeyFolder } from '../../src/signing/keys/key-folder.ts';
 import { sealRecord, sealRecordOpenpgp } from '../../src/signing/seal-record.ts';
 import { certifiedSigner, openpgpSigner } from '../../src/signing/signatories.ts';
-import { readAnchorFolder } from '../../src/store/anchor-folder.ts';
+import { readAnchorFolder } from '../../src/trust/anchor-folder.ts';
 import { verifyCountersignature } from '../../src/trust/countersignature-check.ts';
 import { defaultPolicy } from '../../src/trust/policy.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { decodeManifest } from '../../src/formats/manifest.ts';
-import type { PolicyFloor } from '../../src/formats/policy-floor.ts';
-import { Refusal, type RefusalCode } from '../../src/release/refusal.ts';
+import { Refusal, type RefusalCode } from '../../src/errors/refusal.ts';
+import { decodeManifest } from '../../src/formats/records/manifest.ts';
+import type { PolicyFloor } from '../../src/formats/records/policy-floor.ts';
 import { demandArchitecture, demandFresh, NO_FLOOR } from '../../src/trust/freshness.ts';
 import { goodText } from '../fixtures/manifest-record.ts';
 

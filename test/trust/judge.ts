@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { bytesContent } from '../../src/release/measure.ts';
-import { Refusal, type RefusalCode } from '../../src/release/refusal.ts';
+import { Refusal, type RefusalCode } from '../../src/errors/refusal.ts';
+import { bytesContent } from '../../src/files/measure.ts';
 import type { Check } from '../../src/trust/check.ts';
 import { examine } from '../../src/trust/verify.ts';
 

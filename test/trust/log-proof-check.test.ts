@@ -3,17 +3,17 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import type { Certificate } from '../../src/formats/asn1/x509.ts';
 import {
   decodeCheckpointFile,
   encodeCheckpoint,
   encodeCheckpointFile,
-} from '../../src/formats/checkpoint.ts';
-import { decodeLogEntry, encodeLogEntry, type LogEntry } from '../../src/formats/log-entry.ts';
-import { decodeLogProof, encodeLogProof } from '../../src/formats/log-proof.ts';
-import { encodeSealList } from '../../src/formats/seal-list.ts';
-import { encodeSnapshot } from '../../src/formats/snapshot.ts';
-import type { Certificate } from '../../src/formats/x509.ts';
-import { readKeyFolder } from '../../src/signing/key-folder.ts';
+} from '../../src/formats/records/checkpoint.ts';
+import { decodeLogEntry, encodeLogEntry, type LogEntry } from '../../src/formats/records/log-entry.ts';
+import { decodeLogProof, encodeLogProof } from '../../src/formats/records/log-proof.ts';
+import { encodeSealList } from '../../src/formats/records/seal-list.ts';
+import { encodeSnapshot } from '../../src/formats/records/snapshot.ts';
+import { readKeyFolder } from '../../src/signing/keys/key-folder.ts';
 import { makeLogProof } from '../../src/store/log-proof.ts';
 import { verifyCheckpoint } from '../../src/trust/checkpoint-check.ts';
 import { demandLogged, loggedTime, verifyLogProof } from '../../src/trust/log-proof-check.ts';

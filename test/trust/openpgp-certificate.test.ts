@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Malformed } from '../../src/formats/malformed.ts';
-import { keyHashInput } from '../../src/formats/openpgp-key.ts';
-import { decodePackets, encodePacket, PACKET } from '../../src/formats/openpgp-packet.ts';
+import { Malformed } from '../../src/errors/malformed.ts';
+import { keyHashInput } from '../../src/formats/openpgp/openpgp-key.ts';
+import { decodePackets, encodePacket, PACKET } from '../../src/formats/openpgp/openpgp-packet.ts';
 import { decodeOpenpgpCertificates, type SigningKey } from '../../src/trust/openpgp-certificate.ts';
 import {
   KEY_CREATED,

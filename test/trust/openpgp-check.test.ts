@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { decodeDetachedOpenpgp } from '../../src/formats/openpgp-signature.ts';
-import { bytesContent } from '../../src/release/measure.ts';
+import { bytesContent } from '../../src/files/measure.ts';
+import { decodeDetachedOpenpgp } from '../../src/formats/openpgp/openpgp-signature.ts';
 import { decodeOpenpgpCertificates } from '../../src/trust/openpgp-certificate.ts';
 import { openpgpCheck } from '../../src/trust/openpgp-check.ts';
 import { defaultPolicy } from '../../src/trust/policy.ts';

@@ -1,5 +1,5 @@
-import { keyHashInput } from '../../src/formats/openpgp-key.ts';
-import { encodePacket, PACKET } from '../../src/formats/openpgp-packet.ts';
+import { keyHashInput } from '../../src/formats/openpgp/openpgp-key.ts';
+import { encodePacket, PACKET } from '../../src/formats/openpgp/openpgp-packet.ts';
 import { NOW } from '../fixtures/keys.ts';
 import {
   KEY_CREATED,

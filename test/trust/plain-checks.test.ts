@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
-import type { ManifestFile } from '../../src/formats/manifest.ts';
-import { bytesContent } from '../../src/release/measure.ts';
+import { bytesContent } from '../../src/files/measure.ts';
+import type { ManifestFile } from '../../src/formats/records/manifest.ts';
 import { checksumCheck, digestCheck, manifestCheck } from '../../src/trust/plain-checks.ts';
 import { examine } from '../../src/trust/verify.ts';
 import { judge } from './judge.ts';

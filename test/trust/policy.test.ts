@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { HashName } from '../../src/formats/oids.ts';
+import type { HashName } from '../../src/formats/asn1/oids.ts';
 import { day, defaultPolicy, demandStrong } from '../../src/trust/policy.ts';
 import { NOW } from '../fixtures/keys.ts';
 import { refused } from './judge.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { decodePackets } from '../../src/formats/openpgp-packet.ts';
-import { decodeSignature } from '../../src/formats/openpgp-signature.ts';
+import { decodePackets } from '../../src/formats/openpgp/openpgp-packet.ts';
+import { decodeSignature } from '../../src/formats/openpgp/openpgp-signature.ts';
 import { isInForce, revocationOf } from '../../src/trust/revocation.ts';
 import { NOW } from '../fixtures/keys.ts';
 import { newTestKey, type SignatureWish, signTest, subpacket } from '../fixtures/openpgp.ts';

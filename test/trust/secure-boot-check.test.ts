@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
+import { Refusal, type RefusalCode } from '../../src/errors/refusal.ts';
+import { signRsaDigest } from '../../src/formats/asn1/pkcs1.ts';
 import {
   authenticodeAttributes,
   decodeAuthenticode,
   encodeAuthenticode,
   encodeIndirectData,
-} from '../../src/formats/authenticode.ts';
-import type { EfiSignature } from '../../src/formats/efi-signature-list.ts';
-import { decodePe } from '../../src/formats/pe.ts';
-import { withPeSignatures } from '../../src/formats/pe-write.ts';
-import { signRsaDigest } from '../../src/formats/pkcs1.ts';
-import { Refusal, type RefusalCode } from '../../src/release/refusal.ts';
+} from '../../src/formats/efi/authenticode.ts';
+import type { EfiSignature } from '../../src/formats/efi/efi-signature-list.ts';
+import { decodePe } from '../../src/formats/efi/pe.ts';
+import { withPeSignatures } from '../../src/formats/efi/pe-write.ts';
 import { imageDigest } from '../../src/signing/authenticode.ts';
 import { type SecureBootAnchors, verifySecureBoot } from '../../src/trust/secure-boot-check.ts';
 import {

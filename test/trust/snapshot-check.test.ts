@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { it } from 'node:test';
-import type { Snapshot } from '../../src/formats/snapshot.ts';
-import { readKeyFolder } from '../../src/signing/key-folder.ts';
-import { makeSnapshotKey, signSnapshot } from '../../src/signing/snapshot-key.ts';
+import type { Snapshot } from '../../src/formats/records/snapshot.ts';
+import { readKeyFolder } from '../../src/signing/keys/key-folder.ts';
+import { makeSnapshotKey, signSnapshot } from '../../src/signing/keys/snapshot-key.ts';
 import { defaultPolicy } from '../../src/trust/policy.ts';
 import { type KnownSnapshot, verifySnapshot } from '../../src/trust/snapshot-check.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';

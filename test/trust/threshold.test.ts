@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { Refusal } from '../../src/release/refusal.ts';
+import { Refusal } from '../../src/errors/refusal.ts';
 import { type Check, lost } from '../../src/trust/check.ts';
 import { thresholdCheck } from '../../src/trust/threshold.ts';
 import { judge } from './judge.ts';

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
-import { Malformed } from '../../src/formats/malformed.ts';
-import { bytesContent, type Content } from '../../src/release/measure.ts';
-import type { Question } from '../../src/release/measurer.ts';
-import { Refusal, type RefusalCode } from '../../src/release/refusal.ts';
+import { Malformed } from '../../src/errors/malformed.ts';
+import { Refusal, type RefusalCode } from '../../src/errors/refusal.ts';
+import { bytesContent, type Content } from '../../src/files/measure.ts';
+import type { Question } from '../../src/files/measurer.ts';
 import { type Check, type CheckName, decodeOr, lost, prepare } from '../../src/trust/check.ts';
 import { examine, Verified, verify } from '../../src/trust/verify.ts';
 import { refused } from './judge.ts';

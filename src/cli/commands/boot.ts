@@ -1,7 +1,14 @@
 import { type Command, Option } from 'commander';
-import type { BootEvent, MachineVerdict } from '../../client/boot.ts';
-import { ROOT_MODES, type RootMode } from '../../formats/policy-floor.ts';
-import { type BootImageRequest, boot, bootImage, bootUrl, checkedMac, isImageUrl } from '../../verbs/boot.ts';
+import type { BootEvent, MachineVerdict } from '../../emulator/boot.ts';
+import { ROOT_MODES, type RootMode } from '../../formats/records/policy-floor.ts';
+import {
+  type BootImageRequest,
+  boot,
+  bootImage,
+  bootUrl,
+  checkedMac,
+  isImageUrl,
+} from '../../operations/boot.ts';
 import { act, folder, newCommand, time, understood } from '../context.ts';
 import { EXIT, statusOf, UsageError } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { isoSeconds } from '../../formats/lines.ts';
-import { showChannel } from '../../verbs/channel.ts';
-import { type MovedChannel, renewChannel, rollbackChannel } from '../../verbs/publish.ts';
+import { isoSeconds } from '../../formats/records/lines.ts';
+import { showChannel } from '../../publish/channel.ts';
+import { type MovedChannel, renewChannel, rollbackChannel } from '../../publish/publish.ts';
 import { act, anchorsOf, folder, folders, newCommand } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';

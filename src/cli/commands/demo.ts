@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { dnsmasqLines } from '../../boot/dnsmasq.ts';
-import { type Demo, demo, demoStateFolder } from '../../verbs/demo.ts';
+import { type Demo, demo, demoStateFolder } from '../../operations/demo.ts';
+import { dnsmasqLines } from '../../operations/dnsmasq.ts';
 import { act, newCommand, port } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';

@@ -1,5 +1,5 @@
-import type { ImageRequest } from '../../formats/image-request.ts';
-import { attachImage, requestImageSignature, signImageRequest } from '../../verbs/image-request.ts';
+import type { ImageRequest } from '../../formats/records/image-request.ts';
+import { attachImage, requestImageSignature, signImageRequest } from '../../operations/image-request.ts';
 import type { Context } from '../context.ts';
 import { EXIT, UsageError } from '../exit.ts';
 import { octets, type Terminal } from '../terminal.ts';

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { demandSite, init } from '../../verbs/init.ts';
+import { demandSite, init } from '../../operations/init.ts';
 import { act, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';

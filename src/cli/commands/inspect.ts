@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
-import { type Inspection, inspect, KINDS, type SealRow } from '../../verbs/inspect.ts';
+import { type Inspection, inspect, KINDS, type SealRow } from '../../operations/inspect.ts';
 import { act, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { cell, showFacts } from '../facts.ts';

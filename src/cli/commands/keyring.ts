@@ -1,6 +1,4 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { KEYRING_POLICIES, type KeyringPolicyName } from '../../trust/keyring-rules.ts';
-import { day } from '../../trust/policy.ts';
 import {
   buildKeyring,
   checkKeyring,
@@ -9,7 +7,9 @@ import {
   type KeyringReport,
   keyringJson,
   voaPlace,
-} from '../../verbs/keyring.ts';
+} from '../../keyrings/keyring.ts';
+import { KEYRING_POLICIES, type KeyringPolicyName } from '../../trust/keyring-rules.ts';
+import { day } from '../../trust/policy.ts';
 import { act, newCommand, time, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import type { Cell } from '../table.ts';

@@ -1,8 +1,8 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { isoSeconds } from '../../formats/lines.ts';
-import { DEFAULT_ROTATION } from '../../signing/rotate.ts';
-import { rotateKeys, rotationKinds } from '../../verbs/keys-rotate.ts';
-import { type KeysStatus, keysStatus, type StatusItem } from '../../verbs/keys-status.ts';
+import { isoSeconds } from '../../formats/records/lines.ts';
+import { rotateKeys, rotationKinds } from '../../operations/keys-rotate.ts';
+import { type KeysStatus, keysStatus, type StatusItem } from '../../operations/keys-status.ts';
+import { DEFAULT_ROTATION } from '../../signing/keys/rotate.ts';
 import { act, folder, folders, newCommand, time, understood } from '../context.ts';
 import { EXIT, UsageError } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';

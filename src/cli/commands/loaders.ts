@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { dnsmasqLines } from '../../boot/dnsmasq.ts';
-import { buildGrubLoaders, embeddedScript, installedLoaders } from '../../verbs/loaders.ts';
-import { serverAddress } from '../../verbs/server-address.ts';
+import { buildGrubLoaders, embeddedScript, installedLoaders } from '../../build/loaders.ts';
+import { dnsmasqLines } from '../../operations/dnsmasq.ts';
+import { serverAddress } from '../../scripts/server-address.ts';
 import { act, folder, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 

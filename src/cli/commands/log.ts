@@ -1,8 +1,8 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { isoSeconds } from '../../formats/lines.ts';
-import { ACT_KINDS, type ActKind, type LogEntry } from '../../formats/log-entry.ts';
+import { isoSeconds } from '../../formats/records/lines.ts';
+import { ACT_KINDS, type ActKind, type LogEntry } from '../../formats/records/log-entry.ts';
+import { checkLog, checkLogProof, proveLog, showLog } from '../../store/log-reader.ts';
 import type { ProvenEntry } from '../../trust/log-proof-check.ts';
-import { checkLog, checkLogProof, proveLog, showLog } from '../../verbs/log.ts';
 import { act, folder, newCommand } from '../context.ts';
 import { EXIT, UsageError } from '../exit.ts';
 import type { Cell } from '../table.ts';

@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
-import { TOOLS, type Tool } from '../../boot/overlay-tools.ts';
+import { overlay } from '../../build/overlay.ts';
+import { TOOLS, type Tool } from '../../build/overlay-tools.ts';
 import {
   REQUIRED_CHECKS,
   type RequiredCheck,
   ROOT_MODES,
   type RootMode,
-} from '../../formats/policy-floor.ts';
-import { overlay } from '../../verbs/overlay.ts';
+} from '../../formats/records/policy-floor.ts';
 import { act, file, folder, newCommand } from '../context.ts';
 import { EXIT, UsageError } from '../exit.ts';
 import { octets } from '../terminal.ts';

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { isoSeconds } from '../../formats/lines.ts';
-import { demandOrigin, type MovedChannel, publish } from '../../verbs/publish.ts';
-import type { GateRow } from '../../verbs/publish-gate.ts';
+import { isoSeconds } from '../../formats/records/lines.ts';
+import { demandOrigin, type MovedChannel, publish } from '../../publish/publish.ts';
+import type { GateRow } from '../../publish/publish-gate.ts';
 import { act, anchorsOf, folder, folders, newCommand, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import type { Cell } from '../table.ts';

@@ -1,10 +1,15 @@
 import { existsSync, statSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
-import { isoSeconds } from '../../formats/lines.ts';
-import type { Manifest } from '../../formats/manifest.ts';
-import type { SigningRequest } from '../../formats/signing-request.ts';
-import { isImageRequestFile } from '../../verbs/image-request.ts';
-import { attach, requestSignatures, type SigningRequestOptions, signRequest } from '../../verbs/request.ts';
+import { isoSeconds } from '../../formats/records/lines.ts';
+import type { Manifest } from '../../formats/records/manifest.ts';
+import type { SigningRequest } from '../../formats/records/signing-request.ts';
+import { isImageRequestFile } from '../../operations/image-request.ts';
+import {
+  attach,
+  requestSignatures,
+  type SigningRequestOptions,
+  signRequest,
+} from '../../operations/request.ts';
 import { act, file, files, folder, folders, newCommand } from '../context.ts';
 import { EXIT, UsageError } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
-import { isoSeconds } from '../../formats/lines.ts';
-import { restoreRelease } from '../../verbs/resign/restore.ts';
-import { type ResignedStore, resignStore } from '../../verbs/resign/store.ts';
-import type { ResignRow } from '../../verbs/resign/stored.ts';
-import { resignTree } from '../../verbs/resign/tree.ts';
-import { serverAddress } from '../../verbs/server-address.ts';
+import { isoSeconds } from '../../formats/records/lines.ts';
+import { restoreRelease } from '../../resigning/restore.ts';
+import { type ResignedStore, resignStore } from '../../resigning/store.ts';
+import type { ResignRow } from '../../resigning/stored.ts';
+import { resignTree } from '../../resigning/tree.ts';
+import { serverAddress } from '../../scripts/server-address.ts';
 import { act, type Context, file, files, folder, folders, newCommand, time, understood } from '../context.ts';
 import { EXIT, INTERRUPTED, statusOf, UsageError } from '../exit.ts';
 import { Interrupted, interruptible } from '../interrupt.ts';

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { isoSeconds } from '../../formats/lines.ts';
-import { seal } from '../../verbs/seal.ts';
+import { isoSeconds } from '../../formats/records/lines.ts';
+import { seal } from '../../operations/seal.ts';
 import { act, folder, folders, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { Refusal } from '../../release/refusal.ts';
-import { type Configuration, readConfiguration } from '../../verbs/configuration.ts';
-import { type Serving, serve } from '../../verbs/serve.ts';
+import { Refusal } from '../../errors/refusal.ts';
+import { type Configuration, readConfiguration } from '../../server/configuration.ts';
+import { type Serving, serve } from '../../server/serve.ts';
 import { act, anchorsOf, folder, folders, newCommand, port } from '../context.ts';
 import { EXIT, UsageError } from '../exit.ts';
 import { SOON_READ, treeProgress } from '../tree-progress.ts';

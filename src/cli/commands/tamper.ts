@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
-import { CLIENT_SUMMARY } from '../../verbs/clients.ts';
-import { COLUMNS, type Column } from '../../verbs/tamper/attack.ts';
+import { CLIENT_SUMMARY } from '../../conformance/clients.ts';
+import { COLUMNS, type Column } from '../../conformance/tamper/attack.ts';
 import {
   type MatrixCell,
   type MatrixRow,
   NoSuchAttack,
   type TamperResult,
   tamper,
-} from '../../verbs/tamper.ts';
+} from '../../conformance/tamper.ts';
 import { act, folder, newCommand } from '../context.ts';
 import { EXIT, UsageError } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';

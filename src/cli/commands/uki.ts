@@ -1,9 +1,13 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { ukiDnsmasqLines } from '../../boot/dnsmasq.ts';
-import { UKI } from '../../release/seal-names.ts';
-import { readPcrPublicKey, readPcrSigner, type SecureBootKey } from '../../verbs/secure-boot-signers.ts';
-import { serverAddress } from '../../verbs/server-address.ts';
-import { uki } from '../../verbs/uki.ts';
+import { UKI } from '../../formats/records/seal-names.ts';
+import { ukiDnsmasqLines } from '../../operations/dnsmasq.ts';
+import { uki } from '../../operations/uki.ts';
+import { serverAddress } from '../../scripts/server-address.ts';
+import {
+  readPcrPublicKey,
+  readPcrSigner,
+  type SecureBootKey,
+} from '../../signing/keys/secure-boot-signers.ts';
 import { act, file, folder, newCommand, understood } from '../context.ts';
 import { EXIT, UsageError } from '../exit.ts';
 import { programWords, SIGNER_COMMAND_HELP } from '../layout-options.ts';

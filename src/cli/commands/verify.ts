@@ -1,10 +1,10 @@
 import { existsSync, statSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
-import { isoSeconds } from '../../formats/lines.ts';
-import { CLIENTS, type ClientVerdict } from '../../verbs/clients.ts';
-import { verify } from '../../verbs/verify.ts';
-import { clientNames, isUrl, verifyAs } from '../../verbs/verify-as.ts';
-import { verifyUefi } from '../../verbs/verify-uefi.ts';
+import { CLIENTS, type ClientVerdict } from '../../conformance/clients.ts';
+import { verify } from '../../conformance/verify.ts';
+import { clientNames, isUrl, verifyAs } from '../../conformance/verify-as.ts';
+import { verifyUefi } from '../../conformance/verify-uefi.ts';
+import { isoSeconds } from '../../formats/records/lines.ts';
 import { act, anchorsOf, files, folders, newCommand, time, understood } from '../context.ts';
 import { EXIT, statusOf, UsageError } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';

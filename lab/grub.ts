@@ -1,0 +1,123 @@
+import { cp, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { buildGrubLoaders } from '../src/index.ts';
+import { expectAbsent, expectMilestones } from './console.ts';
+import { createLan, type Lan } from './lan.ts';
+import { bootQemu, refusedLog } from './qemu.ts';
+import { flip, type LabRelease, labRelease } from './release.ts';
+import { REAL_ROOT_LINE } from './rootfs.ts';
+import { copySite, startProduct, startStatic } from './servers.ts';
+
+export const INSIDE = 'releases/arch/2026.11.01';
+export const VERIFIED_BOOT = [
+  'Verified: arch/2026.11.01',
+  'bootseal-early: started',
+  'bootseal-early: manifest verified, arch/2026.11.01',
+  'bootseal-early: checksum verified',
+  'bootseal-early: OpenPGP verified',
+  'bootseal-early: CMS verified',
+  'bootseal-early: root mounted',
+  REAL_ROOT_LINE,
+];
+const KERNEL_BANNER = ['Linux version', 'bootseal-early:'];
+const LOADERS = { bios: 'bootseal-grub.0', efi: 'bootseal-grub.efi' } as const;
+
+export type Firmware = keyof typeof LOADERS;
+
+/** A LAN, a release sealed for it, and what tests of one kind of firmware do there. */
+export interface GrubLab {
+  readonly lan: Lan;
+  /** Serves a release and boots it; without `url` nothing but DHCP names the server. */
+  goodBoot(url?: string): Promise<string>;
+  /** The site with one file flipped, on a plain web server that would serve anything. */
+  tamperedBoot(path: string, toTheEnd?: boolean): Promise<string>;
+}
+
+const URL = 'http://10.77.0.1';
+
+/** (b) GRUB with the site's OpenPGP key inside: every file it opens is verified by GRUB itself. */
+export function describeGrub(
+  firmware: Firmware,
+  flips: readonly string[],
+  more: (lab: GrubLab) => void,
+): void {
+  describe(`GRUB enforcing OpenPGP signatures, ${firmware}`, () => {
+    let release: LabRelease;
+    let loaders: string;
+    let network: Lan | undefined;
+    const loader = LOADERS[firmware];
+    const lan = (): Lan => {
+      if (!network) throw new Error('the LAN is not up');
+      return network;
+    };
+
+    const lab: GrubLab = {
+      get lan() {
+        return lan();
+      },
+      async goodBoot(url) {
+        const options = url === undefined ? {} : { url };
+        const sealed = url === URL ? release : await labRelease(options);
+        const images = join(sealed.folder, 'loaders');
+        await buildGrubLoaders({ anchors: sealed.keys, out: images, now: Date.now(), ...options });
+        const dhcp = await lan().startDhcp({ [firmware]: loader, ipxe: loader });
+        const httpPort = url === undefined ? 8080 : 80;
+        const server = await startProduct(lan(), sealed, { httpPort, tftpPort: 69, loaders: images });
+        try {
+          return (await (await bootQemu({ lan: lan(), firmware })).ended).log;
+        } finally {
+          await server.stop();
+          await dhcp.stop();
+          if (sealed !== release) await sealed.remove();
+        }
+      },
+      async tamperedBoot(path, toTheEnd = false) {
+        const site = join(release.folder, `site-${path.replaceAll('/', '-')}`);
+        await mkdir(site, { recursive: true });
+        await copySite(release, site);
+        await flip(join(site, path));
+        await cp(loaders, join(site, 'tftp'), { recursive: true });
+        const dhcp = await lan().startDhcp({
+          [firmware]: loader,
+          ipxe: loader,
+          tftpRoot: join(site, 'tftp'),
+        });
+        const server = await startStatic(lan(), site, 80);
+        try {
+          const machine = await bootQemu({ lan: lan(), firmware });
+          return toTheEnd ? (await machine.ended).log : await refusedLog(machine);
+        } finally {
+          await server.stop();
+          await dhcp.stop();
+        }
+      },
+    };
+
+    before(async () => {
+      release = await labRelease({ url: URL });
+      loaders = join(release.folder, 'tampered-loaders');
+      await buildGrubLoaders({ anchors: release.keys, out: loaders, url: URL, now: Date.now() });
+      network = await createLan();
+    });
+    after(async () => {
+      await network?.close();
+      await release?.remove();
+    });
+
+    it('boots over our TFTP and HTTP into the real root', async () => {
+      expectMilestones(await lab.goodBoot(URL), VERIFIED_BOOT);
+    });
+
+    for (const [index, path] of flips.entries()) {
+      it(`refuses a flipped byte in ${path}`, async () => {
+        // One of them is watched until it restarts.
+        const log = await lab.tamperedBoot(path, firmware === 'bios' && index === 0);
+        expectMilestones(log, ['REFUSED: ', 'Nothing was started']);
+        expectAbsent(log, [...KERNEL_BANNER, ...(path.startsWith('grub.cfg') ? ['Release arch'] : [])]);
+      });
+    }
+
+    more(lab);
+  });
+}

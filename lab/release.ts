@@ -1,0 +1,87 @@
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { init, seal } from '../src/index.ts';
+import { buildInitramfs } from './initramfs.ts';
+import { labKernel } from './kernel.ts';
+import { labRootfs } from './rootfs.ts';
+
+/** A real release, sealed: Debian's kernel, an initramfs that holds the keys, a Debian root. */
+export interface LabRelease {
+  /** Removed by `remove`. */
+  readonly folder: string;
+  readonly keys: string;
+  readonly tree: string;
+  readonly release: string;
+  remove(): Promise<void>;
+}
+
+export interface LabReleaseOptions {
+  /** A literal server for the scripts. GRUB 2.06 reaches HTTP on port 80 only. */
+  readonly url?: string;
+  /** An `init` folder to seal with; a new one by default. */
+  readonly keys?: string;
+  /** `2026.11.01` by default. */
+  readonly version?: string;
+  /** Changes the tree before it is sealed. */
+  readonly prepare?: (tree: string, keys: string) => Promise<void>;
+}
+
+export const KERNEL = 'arch/boot/x86_64/vmlinuz-linux';
+export const INITRD = 'arch/boot/x86_64/initramfs-linux.img';
+export const ROOTFS = 'arch/x86_64/airootfs.sfs';
+export const CHECKSUM = 'arch/x86_64/airootfs.sha512';
+
+/** Arch's words, and a console that the tests can read. */
+const CMDLINE = 'archisobasedir=arch checksum=y verify=y cms_verify=y console=ttyS0 panic=-1';
+
+export async function labRelease(options: LabReleaseOptions = {}): Promise<LabRelease> {
+  const folder = await mkdtemp(join(tmpdir(), 'bootseal-e2e-'));
+  const keys = options.keys ?? join(folder, 'keys');
+  const now = Date.now();
+  if (options.keys === undefined) await init(keys, { site: 'lab', kind: 'rsa', now });
+  const tree = join(folder, 'tree');
+  const anchor = (name: string) => readFile(join(keys, 'anchors', name));
+  await mkdir(join(tree, 'arch/boot/x86_64'), { recursive: true });
+  await mkdir(join(tree, 'arch/x86_64'), { recursive: true });
+  await writeFile(join(tree, 'arch/version'), `${options.version ?? '2026.11.01'}\n`);
+  await cp((await labKernel()).vmlinuz, join(tree, KERNEL));
+  await cp(await labRootfs(), join(tree, ROOTFS));
+  await writeFile(
+    join(tree, INITRD),
+    await buildInitramfs({
+      openpgpPublicKeys: await anchor('pubring.gpg'),
+      codesignCertificate: await anchor('codesign.crt'),
+      codesignCaCertificate: await anchor('ca.crt'),
+      policy: {
+        name: 'arch',
+        minSerial: 2026010100,
+        graceDays: 0,
+        require: ['manifest', 'checksum', 'openpgp', 'cms'],
+      },
+    }),
+  );
+  await options.prepare?.(tree, keys);
+  const { manifest } = await seal({
+    tree,
+    keys,
+    cmdline: CMDLINE,
+    now,
+    ...(options.url === undefined ? {} : { url: options.url }),
+  });
+  return {
+    folder,
+    keys,
+    tree,
+    release: manifest.release,
+    remove: () => rm(folder, { recursive: true, force: true }),
+  };
+}
+
+/** Flips one bit in the middle of a file, or of the octet at `offset`, which counts from the end where negative. */
+export async function flip(path: string, offset?: number): Promise<void> {
+  const bytes = await readFile(path);
+  const at = offset === undefined ? bytes.length >> 1 : offset < 0 ? bytes.length + offset : offset;
+  bytes[at] = (bytes[at] ?? 0) ^ 1;
+  await writeFile(path, bytes);
+}

@@ -1,0 +1,69 @@
+import type { ChildProcess } from 'node:child_process';
+import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { ServeRequest } from '../src/index.ts';
+import { LAN_ADDRESS, type Lan } from './lan.ts';
+import { waitForOutput } from './output.ts';
+import type { LabRelease } from './release.ts';
+
+const script = (name: string) => fileURLToPath(new URL(name, import.meta.url));
+
+export interface RunningServer {
+  readonly child: ChildProcess;
+  stop(): Promise<void>;
+}
+
+/** Bootseal, verifying and serving a release inside the LAN. */
+export async function startProduct(
+  lan: Lan,
+  release: LabRelease,
+  options: Pick<ServeRequest, 'httpPort' | 'tftpPort' | 'loaders' | 'configuration'>,
+): Promise<RunningServer> {
+  const request = {
+    tree: release.tree,
+    anchors: join(release.keys, 'anchors'),
+    bind: LAN_ADDRESS,
+    ...options,
+  };
+  const child = lan.spawn(process.execPath, [script('./product-server.js'), JSON.stringify(request)]);
+  await waitForOutput(child, 'stdout', /^serving /m);
+  return running(child);
+}
+
+/** A plain web server over a folder: what would serve a tampered release, since ours does not. */
+export async function startStatic(lan: Lan, folder: string, port: number): Promise<RunningServer> {
+  const child = lan.spawn(process.execPath, [
+    script('./static-server.js'),
+    folder,
+    LAN_ADDRESS,
+    String(port),
+  ]);
+  await waitForOutput(child, 'stdout', /listening/);
+  return running(child);
+}
+
+/** Copies what Bootseal serves of a release into a folder for `startStatic`; further names are fetched. */
+export async function copySite(release: LabRelease, folder: string): Promise<void> {
+  const inside = join(folder, 'releases', release.release);
+  await mkdir(inside, { recursive: true });
+  await cp(release.tree, inside, { recursive: true });
+  for (const name of ['boot.ipxe', 'boot.ipxe.sig', 'grub.cfg', 'grub.cfg.sig']) {
+    await writeFile(join(folder, name), await readFile(join(release.tree, name)));
+  }
+}
+
+export function running(child: ChildProcess, signal: NodeJS.Signals = 'SIGTERM'): RunningServer {
+  // What nobody reads must not fill the pipe and stop the server.
+  child.stdout?.resume();
+  child.stderr?.resume();
+  return {
+    child,
+    async stop() {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const gone = new Promise((resolve) => child.once('exit', resolve));
+      child.kill(signal);
+      await gone;
+    },
+  };
+}

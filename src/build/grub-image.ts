@@ -1,0 +1,212 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
+import {
+  GRUB_PAUSE,
+  type GrubServer,
+  httpDevice,
+  httpPortOf,
+  lines,
+  serverLines,
+} from '../scripts/grub-server.ts';
+import { type Fragment, joinFragments, readTemplate, renderTemplate } from '../scripts/template.ts';
+import { grubKeyring } from './grub-keyring.ts';
+import { tarOfOneFile } from './grub-tar.ts';
+
+export type GrubPlatform = 'i386-pc-pxe' | 'x86_64-efi';
+export type GrubProtocol = 'http' | 'tftp';
+
+export interface GrubImageOptions {
+  /** Binary certificates. GRUB trusts exactly their signing keys, each of which must be RSA. */
+  readonly openpgpPublicKey: Uint8Array;
+  /** What the keys are judged at, milliseconds since 1970. GRUB itself knows no time. */
+  readonly now: number;
+  /** Made where it does not exist. */
+  readonly outDir: string;
+  readonly server: GrubServer;
+  /** Tried in this order; HTTP, then TFTP by default. */
+  readonly protocols?: readonly GrubProtocol[];
+  /** Seconds between a refusal and the restart; 30 by default. */
+  readonly pause?: number;
+  readonly platforms?: readonly GrubPlatform[];
+}
+
+export interface GrubImage {
+  readonly platform: GrubPlatform;
+  readonly file: string;
+  /** Octets. */
+  readonly size: number;
+}
+
+interface PlatformFacts {
+  /** Folder of `/usr/lib/grub`. */
+  readonly folder: string;
+  readonly packageName: string;
+  readonly fileName: string;
+  readonly modules: readonly string[];
+}
+
+const PLATFORMS: Readonly<Record<GrubPlatform, PlatformFacts>> = {
+  'i386-pc-pxe': {
+    folder: 'i386-pc',
+    packageName: 'grub-pc-bin',
+    fileName: 'bootseal-grub.0',
+    modules: ['pxe'],
+  },
+  'x86_64-efi': {
+    folder: 'x86_64-efi',
+    packageName: 'grub-efi-amd64-bin',
+    fileName: 'bootseal-grub.efi',
+    // Without a video driver GRUB starts the kernel blind: no console on a screen.
+    modules: ['efinet', 'efi_gop', 'efi_uga'],
+  },
+};
+
+/** Nothing that reads disks, writes memory or starts anything but Linux: what is absent cannot be misused. */
+const MODULES = [
+  ...['normal', 'configfile', 'echo', 'test', 'true', 'sleep', 'reboot', 'halt', 'regexp', 'hashsum'],
+  ...['memdisk', 'tar', 'net', 'http', 'tftp', 'linux', 'boot'],
+  ...['pgp', 'gcry_sha256', 'gcry_sha512', 'gcry_rsa'],
+];
+
+/**
+ * Run by GRUB's simplest parser before anything else. A user list without a password for any of its users
+ * turns every way to a prompt or an editor into a login that cannot succeed; without the list, GRUB lets
+ * everybody in.
+ */
+const FIRST_LINES = `set check_signatures=enforce
+export check_signatures
+set superusers=nobody
+export superusers
+`;
+
+/**
+ * Builds GRUB images that boot from the network and open nothing without a good OpenPGP signature. Throws a
+ * plain Error naming the Debian package when a tool is missing, a `Refusal` (`unsafe-keys`) for a key that
+ * GRUB cannot use.
+ *
+ * GRUB before 2.12 reaches HTTP on port 80 only; asking it for another port is an Error.
+ */
+export async function buildGrubImages(options: GrubImageOptions): Promise<readonly GrubImage[]> {
+  const keyring = grubKeyring(options.openpgpPublicKey, options.now);
+  const platforms = options.platforms ?? (['i386-pc-pxe', 'x86_64-efi'] as const);
+  const protocols = options.protocols ?? (['http', 'tftp'] as const);
+  const version = await grubVersion();
+  demandModules(platforms);
+  demandPort(options.server, protocols, version);
+
+  const work = await mkdtemp(join(tmpdir(), 'bootseal-grub-'));
+  try {
+    const script = compileLoaderScript({ ...options, protocols });
+    await writeFile(join(work, 'key.gpg'), keyring);
+    await writeFile(join(work, 'first.cfg'), FIRST_LINES);
+    // GRUB takes what lies in the image itself for verified: the pgp module leaves memory disks alone.
+    await writeFile(join(work, 'memdisk.tar'), tarOfOneFile('grub.cfg', Buffer.from(script, 'latin1')));
+    await mkdir(options.outDir, { recursive: true });
+    const images: GrubImage[] = [];
+    for (const platform of platforms) images.push(await makeImage(platform, work, options.outDir));
+    return images;
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** The script inside the image: `grub-loader.cfg` with its values. */
+export function compileLoaderScript(options: {
+  readonly server: GrubServer;
+  readonly protocols: readonly GrubProtocol[];
+  readonly pause?: number;
+}): string {
+  return renderTemplate('grub-loader.cfg', readTemplate('grub-loader.cfg'), {
+    pause: { kind: 'hex', text: String(options.pause ?? GRUB_PAUSE) },
+    server: serverLines(options.server),
+    attempts: joinFragments(options.protocols.map((protocol) => attempt(protocol, options.server))),
+  });
+}
+
+/**
+ * Fetches, verifies, runs. `configfile` keeps its reasons to itself; `sha256sum` before it says why a file was
+ * not opened, and otherwise prints which one was.
+ */
+function attempt(protocol: GrubProtocol, server: GrubServer): Fragment {
+  const device = protocol === 'http' ? httpDevice(server) : lines('tftp,$bootseal_server\n', {});
+  return lines(
+    `set bootseal_protocol=${protocol}
+export bootseal_protocol
+set bootseal_config="({{device}})/grub.cfg"
+echo "Fetching and verifying $bootseal_config"
+if sha256sum "$bootseal_config"; then configfile "$bootseal_config"; fi
+`,
+    { device },
+  );
+}
+
+async function makeImage(platform: GrubPlatform, work: string, outDir: string): Promise<GrubImage> {
+  const facts = PLATFORMS[platform];
+  const made = join(work, facts.fileName);
+  const modules = [...facts.modules, ...MODULES];
+  await tool('grub-mkimage', [
+    ...['-O', platform, '-d', join('/usr/lib/grub', facts.folder), '-o', made],
+    ...['-k', join(work, 'key.gpg'), '-c', join(work, 'first.cfg')],
+    // The prefix comes after the memory disk, which sets one of its own.
+    ...['-m', join(work, 'memdisk.tar'), '-p', '(memdisk)'],
+    ...modules,
+  ]);
+  const bytes = await readFile(made);
+  const file = join(outDir, facts.fileName);
+  const temporary = join(outDir, `.${basename(file)}.${process.pid}`);
+  const handle = await open(temporary, 'w', 0o644);
+  try {
+    await handle.writeFile(bytes);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, file);
+  return { platform, file, size: bytes.length };
+}
+
+function demandModules(platforms: readonly GrubPlatform[]): void {
+  for (const platform of platforms) {
+    const { folder, packageName } = PLATFORMS[platform];
+    if (!existsSync(join('/usr/lib/grub', folder, 'pgp.mod'))) {
+      throw new Error(
+        `GRUB's modules for ${folder} are missing, so no ${platform} image can be built; install the package ${packageName}.`,
+      );
+    }
+  }
+}
+
+function demandPort(server: GrubServer, protocols: readonly GrubProtocol[], version: string): void {
+  const port = httpPortOf(server);
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  if (port === 80 || !protocols.includes('http') || major > 2 || minor >= 12) return;
+  throw new Error(
+    `GRUB ${version} reaches HTTP on port 80 only, not on ${port}; serve HTTP on port 80, or build the loader for TFTP alone.`,
+  );
+}
+
+async function grubVersion(): Promise<string> {
+  const said = await tool('grub-mkimage', ['--version']);
+  return /\) (\d+\.\d+)/.exec(said)?.[1] ?? '0.0';
+}
+
+async function tool(command: string, args: readonly string[]): Promise<string> {
+  try {
+    const { stdout } = await promisify(execFile)(command, [...args]);
+    return stdout;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
+      throw new Error(
+        `${command} is missing, so no GRUB image can be built; install the package grub-common.`,
+        {
+          cause: error,
+        },
+      );
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,195 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, open, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { Malformed } from '../errors/malformed.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { unreadable } from '../errors/unreadable.ts';
+import { writeFileAtomically } from '../files/atomic-file.ts';
+import { detectCompression, openStream } from '../formats/archive/decompress.ts';
+import { decodePolicyFloor, type PolicyFloor } from '../formats/records/policy-floor.ts';
+import { readAnchorFile, readAnchorFolder } from '../trust/anchor-folder.ts';
+import { composeOverlay, defaultMode, toolsFor } from './overlay-image.ts';
+import { collectModules, type ModuleSet } from './overlay-modules.ts';
+import { collectTools, type Tool } from './overlay-tools.ts';
+
+export interface OverlayRequest {
+  /** An `anchors/` folder, or the folder of `init` that holds one. */
+  readonly anchors: string;
+  readonly out: string;
+  /** Below which the tools lie; `/`, the default, is the machine itself. */
+  readonly tools?: string;
+  /** Tools beyond those that the mode needs: curl, for servers with a name or with https. */
+  readonly with?: readonly Tool[];
+  /** A root with `lib/modules`, such a folder, or a squashfs or EROFS image of a root. */
+  readonly modules?: string;
+  /** Which kernel of several. */
+  readonly kernel?: string;
+  /** Modules for network cards beyond the usual ones. */
+  readonly drivers?: readonly string[];
+  /** A policy floor as a file; what is said besides wins over it. */
+  readonly policy?: string;
+  /** What is said of the floor here. */
+  readonly floor?: Partial<PolicyFloor>;
+}
+
+export interface OverlayResult {
+  readonly out: string;
+  /** Octets. */
+  readonly size: number;
+  readonly floor: PolicyFloor;
+  readonly arch: string;
+  readonly tools: readonly Tool[];
+  readonly kernel: string | undefined;
+  readonly modules: readonly string[];
+  /** Octets of tools with their libraries, and of modules. */
+  readonly sizes: { readonly tools: number; readonly modules: number };
+}
+
+/** Builds the overlay, one more initrd. Throws a `Refusal` for what would not work, or a `WriteError`. */
+export async function overlay(request: OverlayRequest): Promise<OverlayResult> {
+  const anchors = await overlayAnchors(request.anchors);
+  const modules = request.modules === undefined ? undefined : await modulesOf(request.modules, request);
+  const floor = await floorOf(request, modules);
+  if (floor.require.includes('openpgp') && !anchors.keyring) {
+    throw new Refusal('absent', `${request.anchors} holds no pubring.gpg, and the policy requires OpenPGP.`, {
+      path: request.anchors,
+    });
+  }
+  const tools = await collectTools(request.tools ?? '/', [
+    ...new Set([...toolsFor(floor), ...(request.with ?? [])]),
+  ]);
+  const archive = composeOverlay({ tools, modules, anchors, floor });
+  await writeFileAtomically(request.out, archive);
+  return {
+    out: request.out,
+    size: archive.length,
+    floor,
+    arch: tools.machine,
+    tools: tools.names,
+    kernel: modules?.version,
+    modules: modules?.names ?? [],
+    sizes: { tools: octetsOf(tools.entries), modules: octetsOf(modules?.entries ?? []) },
+  };
+}
+
+function octetsOf(entries: readonly { kind: string; data?: Uint8Array }[]): number {
+  return entries.reduce((sum, { data }) => sum + (data?.length ?? 0), 0);
+}
+
+/** The files as they are, once they were read as what they must be. */
+async function overlayAnchors(folder: string) {
+  const { codesign } = await readAnchorFolder(folder);
+  const ca = await readAnchorFile(folder, 'ca.crt');
+  const certificate = await readAnchorFile(folder, 'codesign.crt');
+  if (codesign.length === 0 || !ca || !certificate) {
+    throw new Refusal(
+      'absent',
+      `${folder} holds no codesign.crt: a machine with such an overlay could verify nothing.`,
+      { path: folder },
+    );
+  }
+  return { ca, codesign: certificate, keyring: await readAnchorFile(folder, 'pubring.gpg') };
+}
+
+async function floorOf(request: OverlayRequest, modules: ModuleSet | undefined): Promise<PolicyFloor> {
+  const given = request.policy === undefined ? undefined : await readFloor(request.policy);
+  const base = given ?? { name: undefined, minSerial: 0, graceDays: 0, require: [] };
+  const floor = { ...base, ...request.floor };
+  const mode = floor.mode ?? (floor.fallback ? 'verity' : defaultMode(modules));
+  if (floor.fallback && mode !== 'verity') {
+    throw new Refusal('malformed', `There is nothing to fall back from mode ${mode}; name mode verity.`, {
+      mode,
+    });
+  }
+  return {
+    ...floor,
+    // Its init does nothing without one; whoever reads the floor elsewhere shall know.
+    require: ['manifest' as const, ...floor.require.filter((check) => check !== 'manifest')],
+    mode,
+  };
+}
+
+async function readFloor(path: string): Promise<PolicyFloor> {
+  try {
+    return decodePolicyFloor(await readFile(path));
+  } catch (error) {
+    if (error instanceof Malformed) throw new Refusal('malformed', `${path}: ${error.message}.`, { path });
+    throw unreadable(path, error);
+  }
+}
+
+/** Of a folder, or of an image, out of which they are taken first. */
+async function modulesOf(source: string, request: OverlayRequest): Promise<ModuleSet> {
+  const options = {
+    decompress: decompressModule,
+    ...(request.drivers === undefined ? {} : { drivers: request.drivers }),
+  };
+  const facts = await stat(source).catch(() => undefined);
+  if (!facts) throw new Refusal('absent', `There is no ${source}.`, { path: source });
+  if (facts.isDirectory()) return collectModules(source, request.kernel, options);
+  const folder = await mkdtemp(join(tmpdir(), 'bootseal-modules-'));
+  try {
+    await extractModules(source, join(folder, 'root'));
+    return await collectModules(join(folder, 'root'), request.kernel, options);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+const SQUASHFS = [0x68, 0x73, 0x71, 0x73];
+
+/** By the tools that know the format: unsquashfs, fsck.erofs. */
+async function extractModules(image: string, folder: string): Promise<void> {
+  const bytes = await firstOctets(image);
+  const squashfs = SQUASHFS.every((octet, at) => bytes[at] === octet);
+  const [tool, args, packageName] = squashfs
+    ? ([
+        'unsquashfs',
+        ['-n', '-q', '-d', folder, image, 'usr/lib/modules', 'lib/modules'],
+        'squashfs-tools',
+      ] as const)
+    : (['fsck.erofs', [`--extract=${folder}`, image], 'erofs-utils'] as const);
+  try {
+    await promisify(execFile)(tool, [...args], { maxBuffer: 16 * 1024 * 1024 });
+  } catch (error) {
+    const { code, stderr } = error as NodeJS.ErrnoException & { stderr?: string };
+    const why = code === 'ENOENT' ? `${tool} is missing (Debian: ${packageName})` : lastLine(stderr);
+    throw new Refusal('malformed', `No modules can be taken out of ${image}: ${why}.`, { path: image });
+  }
+}
+
+async function firstOctets(path: string): Promise<Uint8Array> {
+  const handle = await open(path);
+  try {
+    return (await handle.read(Buffer.alloc(4), 0, 4, 0)).buffer;
+  } finally {
+    await handle.close();
+  }
+}
+
+function lastLine(text = ''): string {
+  return text.trim().split('\n').at(-1)?.replace(/\.$/, '') || 'it gave no reason';
+}
+
+const MAX_MODULE = 64 * 1024 * 1024;
+
+/** busybox's insmod knows few compressions, and a kernel may know none. */
+async function decompressModule(path: string, bytes: Uint8Array): Promise<Uint8Array> {
+  const compression = detectCompression(bytes)?.decoded;
+  if (compression === undefined) return bytes;
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for await (const piece of openStream(compression, bytes, 0).content) {
+      size += piece.length;
+      if (size > MAX_MODULE) throw new Malformed(compression, `more than ${MAX_MODULE} octets`);
+      pieces.push(Uint8Array.from(piece));
+    }
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    throw new Refusal('malformed', `${path}: ${error.message}.`, { path });
+  }
+  return Buffer.concat(pieces);
+}

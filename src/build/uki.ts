@@ -1,0 +1,162 @@
+import { Malformed } from '../errors/malformed.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { decodePe, PE_MACHINE, peMachine } from '../formats/efi/pe.ts';
+import { addPeSections, MAX_PE, type NewSection } from '../formats/efi/pe-write.ts';
+import { stubVersion } from '../formats/efi/uki.ts';
+import type { Manifest } from '../formats/records/manifest.ts';
+import { isOfType, MAX_COMMAND_LINE } from '../formats/script/cmdline.ts';
+import { demandCommandLine, MANIFEST_WORD } from '../trust/command-line.ts';
+import { initrdPadding } from '../trust/uki-check.ts';
+
+/** Unified kernel images, by the UAPI group's specification: an EFI program that holds all that it starts. */
+export interface UkiParts {
+  /** systemd-stub. */
+  readonly stub: Uint8Array;
+  /** What the image says it is: lines of an os-release. */
+  readonly osrel: string;
+  readonly cmdline: string;
+  readonly kernel: Uint8Array;
+  /** In load order, the overlay last. */
+  readonly initrds: readonly Uint8Array[];
+  /** PEM: who signs for what the TPM will have measured. */
+  readonly pcrPublicKey?: Uint8Array | undefined;
+}
+
+/** Revocation by generation (SBAT): only where a stub brings none of its own. */
+const SBAT =
+  'sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\n' +
+  'uki,1,UKI,uki,1,https://uapi-group.org/specifications/specs/unified_kernel_image/\n';
+
+/**
+ * The image, not signed. The same parts give the same octets.
+ *
+ * @throws Refusal `malformed` for a stub or kernel that is none, `wrong-machine` where the two do not fit,
+ *   `wrong-command-line` for one that the kernel would cut, `too-large`.
+ */
+export function composeUki(parts: UkiParts): Uint8Array {
+  const { stub, kernel, cmdline, initrds } = parts;
+  const { machine } = demandStub(stub);
+  const kernelMachine = peMachine(kernel);
+  if (kernelMachine === undefined) {
+    throw new Refusal('malformed', 'The kernel is no EFI program, so no stub can start it.', {});
+  }
+  if (kernelMachine !== machine) {
+    throw new Refusal(
+      'wrong-machine',
+      `The stub is for ${machineName(machine)}, and the kernel is for ${machineName(kernelMachine)}.`,
+      { stub: machineName(machine), kernel: machineName(kernelMachine) },
+    );
+  }
+  if (cmdline.length > MAX_COMMAND_LINE) {
+    throw new Refusal(
+      'wrong-command-line',
+      `The command line has ${cmdline.length} octets; the kernel cuts at ${MAX_COMMAND_LINE}.`,
+      { octets: cmdline.length },
+    );
+  }
+  demandRoom([stub, kernel, ...initrds].reduce((sum, { length }) => sum + length, 0));
+  const version = kernelVersion(kernel);
+  const pieces = initrds.flatMap((one) => [one, Buffer.alloc(initrdPadding(one.length))]);
+  const sections: NewSection[] = [
+    { name: '.osrel', data: Buffer.from(parts.osrel) },
+    { name: '.cmdline', data: Buffer.from(cmdline, 'latin1') },
+    ...(version === undefined ? [] : [{ name: '.uname', data: Buffer.from(version, 'latin1') }]),
+    ...(hasSection(stub, '.sbat') ? [] : [{ name: '.sbat', data: Buffer.from(SBAT) }]),
+    ...(parts.pcrPublicKey ? [{ name: '.pcrpkey', data: parts.pcrPublicKey }] : []),
+    { name: '.initrd', data: Buffer.concat(pieces) },
+    // Last: what a kernel uncompresses in place may need memory behind it.
+    { name: '.linux', data: kernel },
+  ];
+  return decodeStub(() => addPeSections(stub, sections));
+}
+
+/** Octets of all that goes in, known before any of it is read. Throws a `Refusal` (`too-large`). */
+export function demandRoom(octets: number): void {
+  if (octets < MAX_PE) return;
+  throw new Refusal(
+    'too-large',
+    `Kernel and initrds have ${octets} octets; firmware loads no image of 2 GiB or more.`,
+    { octets },
+  );
+}
+
+/** A stub of systemd: for which machine, and of which version. Throws a `Refusal` (`malformed`). */
+export function demandStub(stub: Uint8Array): { readonly machine: number; readonly version: number } {
+  const { image, version } = decodeStub(() => {
+    const decoded = decodePe(stub);
+    return { image: decoded, version: stubVersion(stub, decoded) };
+  });
+  if (version === undefined) {
+    throw new Refusal(
+      'malformed',
+      'The stub is none of systemd: it has no section .sdmagic that says so.',
+      {},
+    );
+  }
+  return { machine: image.machine, version };
+}
+
+function hasSection(stub: Uint8Array, name: string): boolean {
+  return decodePe(stub).sections.some((section) => section.name === name);
+}
+
+function decodeStub<T>(decode: () => T): T {
+  try {
+    return decode();
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    throw new Refusal('malformed', `The stub cannot be used: ${error.message}.`, {});
+  }
+}
+
+/** `6.1.0-18-amd64`, out of a bzImage's header (Linux, Documentation/arch/x86/boot.rst); undefined for others. */
+export function kernelVersion(kernel: Uint8Array): string | undefined {
+  const bytes = Buffer.from(kernel.buffer, kernel.byteOffset, kernel.length);
+  if (bytes.length < 0x250 || bytes.toString('latin1', 0x202, 0x206) !== 'HdrS') return undefined;
+  const at = bytes.readUInt16LE(0x20e) + 0x200;
+  return /^[A-Za-z0-9._+~-]{1,128}(?=[ \0])/.exec(bytes.toString('latin1', at, at + 129))?.[0];
+}
+
+function machineName(machine: number): string {
+  const known = Object.entries(PE_MACHINE).find(([, value]) => value === machine)?.[0];
+  return known ?? `machine 0x${machine.toString(16)}`;
+}
+
+/**
+ * The command line of a release's image: what the manifest fixes, and what a loader would have added. Nothing comes
+ * after it any more, since the stub ignores what it is started with.
+ *
+ * @param server `http://HOST:PORT` that early userspace shall fetch from; undefined where it needs none.
+ * @throws Refusal `absent` where the server must be named, `wrong-command-line`.
+ */
+export function ukiCommandLine(
+  manifest: Manifest,
+  manifestSha256: string,
+  server: string | undefined,
+): string {
+  const added = manifest.free.flatMap(({ name, type }): string[] => {
+    if (name === 'ip' && type === 'dhcp') return ['ip=dhcp'];
+    if (name !== 'archiso_http_srv' || type !== 'url') return [];
+    if (server === undefined) {
+      throw new Refusal(
+        'absent',
+        `Early userspace of ${manifest.release} must be told where to fetch; name the server with --url http://HOST:PORT.`,
+        { release: manifest.release },
+      );
+    }
+    const url = `${server.replace(/\/$/, '')}/releases/${manifest.release}/`;
+    if (!isOfType(url, 'url')) {
+      throw new Refusal('malformed', `${url} is no address that early userspace accepts.`, { url });
+    }
+    return [`archiso_http_srv=${url}`];
+  });
+  const line = [...manifest.cmdline, ...added, `${MANIFEST_WORD}=${manifestSha256}`].join(' ');
+  demandCommandLine(line, manifest, manifestSha256);
+  return line;
+}
+
+/** What boot menus and systemd show of an image. */
+export function ukiOsRelease({ release }: Manifest): string {
+  const [name = '', version = ''] = release.split('/');
+  return `ID=${name.toLowerCase()}\nNAME="${name}"\nVERSION_ID="${version}"\nPRETTY_NAME="${release}"\n`;
+}

@@ -1,0 +1,196 @@
+import { type BootVerdict, bootMachine } from '../emulator/boot.ts';
+import { runArchiso } from '../emulator/early/archiso.ts';
+import type { EarlyVerdict } from '../emulator/early/contract.ts';
+import { EarlyKeys } from '../emulator/early/keys.ts';
+import { startsOverlay } from '../emulator/early/parameters.ts';
+import { demandGrubBound, fetchInitramfs, GRUB_WARNINGS, runGrub } from '../emulator/grub.ts';
+import { readInitramfs } from '../emulator/initramfs.ts';
+import type { InitramfsTree } from '../emulator/initramfs-tree.ts';
+import type { Offer } from '../emulator/offer.ts';
+import { Refusal, type RefusalFacts } from '../errors/refusal.ts';
+import { RECORD } from '../formats/records/seal-names.ts';
+import { compileEmbedded } from '../scripts/compile.ts';
+import { anchorId } from '../trust/anchors.ts';
+
+/** The machines that a release must satisfy, each with its own rules of acceptance. */
+export const CLIENTS = ['ipxe', 'ipxe-efi', 'grub', 'archiso', 'manifest'] as const;
+export type ClientName = (typeof CLIENTS)[number];
+
+export const CLIENT_SUMMARY: Readonly<Record<ClientName, string>> = {
+  ipxe: 'iPXE on a BIOS: imgverify on script, kernel and initrds, each by the name its script demands',
+  'ipxe-efi': 'iPXE under UEFI: the same',
+  grub: 'GRUB: OpenPGP on grub.cfg, kernel and initrds',
+  archiso: 'archiso as it is: checksum, gpg and openssl with its own flags, keys from the initramfs',
+  manifest: 'our early userspace: the manifest, then the command line, then all of the above',
+};
+
+export interface ClientVerdict {
+  readonly client: ClientName;
+  /** Undefined: verified. */
+  readonly refusal: Refusal | undefined;
+  /** What this client lets pass by its nature, and a person should know. */
+  readonly warnings: readonly string[];
+}
+
+const ARCHISO_WARNINGS = [
+  'takes any certificate of the CA for CMS (-purpose any)',
+  'opens a shell where a check fails, and mounts the image when that shell ends',
+  'asks for no check that the command line does not ask for, and nothing holds the command line to anything',
+] as const;
+
+const OVERLAY_INSTEAD = [
+  'has nothing to say: this release starts the init of its overlay, which "manifest" is',
+] as const;
+
+/** Runs each client once. What one learns another may use, so they share one emulated boot per firmware. */
+export async function runClients(
+  offer: Offer,
+  names: readonly ClientName[] = CLIENTS,
+): Promise<ClientVerdict[]> {
+  const bios = new Boot(offer, 'pcbios');
+  const efi = new Boot(offer, 'efi');
+  const verdicts: ClientVerdict[] = [];
+  for (const client of names) {
+    const { refusal, warnings } = await judged(() => run(client, offer, bios, efi));
+    verdicts.push({ client, refusal, warnings });
+  }
+  return verdicts;
+}
+
+async function run(client: ClientName, offer: Offer, bios: Boot, efi: Boot): Promise<readonly string[]> {
+  switch (client) {
+    case 'ipxe':
+      return demandLoader(await bios.verdict());
+    case 'ipxe-efi':
+      return demandLoader(await efi.verdict());
+    case 'manifest':
+      for (const boot of [bios, efi]) demandBound(await boot.verdict());
+      await demandGrubBound(offer);
+      return [];
+    case 'archiso':
+      return runArchisoAsItIs(offer, bios);
+    case 'grub':
+      await runGrub(offer);
+      return GRUB_WARNINGS;
+  }
+}
+
+async function judged(
+  work: () => Promise<readonly string[]>,
+): Promise<{ refusal: Refusal | undefined; warnings: readonly string[] }> {
+  try {
+    return { refusal: undefined, warnings: await work() };
+  } catch (error) {
+    if (error instanceof Refusal) return { refusal: error, warnings: [] };
+    throw error;
+  }
+}
+
+/** One emulated boot, done when it is first asked for. */
+class Boot {
+  readonly #offer: Offer;
+  readonly #platform: 'pcbios' | 'efi';
+  #verdict: Promise<BootVerdict> | undefined;
+
+  constructor(offer: Offer, platform: 'pcbios' | 'efi') {
+    this.#offer = offer;
+    this.#platform = platform;
+  }
+
+  verdict(): Promise<BootVerdict> {
+    this.#verdict ??= emulatedBoot(this.#offer, this.#platform);
+    return this.#verdict;
+  }
+}
+
+async function emulatedBoot(offer: Offer, platform: 'pcbios' | 'efi'): Promise<BootVerdict> {
+  const { anchors, transport, base, policy, now } = offer;
+  const [ca] = anchors.ca;
+  if (!ca || !anchors.bootSigner) {
+    throw new Refusal(
+      'absent',
+      'The anchors hold no boot.crt, so no loader knows whose boot.ipxe to take.',
+      {},
+    );
+  }
+  const script = compileEmbedded({ base, anchorId: anchorId(ca), bootSigner: anchors.bootSigner });
+  return bootMachine({
+    url: `${base}/${RECORD.bootIpxe}`,
+    anchors,
+    embedded: Buffer.from(script, 'latin1'),
+    machine: {
+      mac: '52:54:00:12:34:56',
+      buildarch: 'x86_64',
+      platform,
+      dhcp: { ip: '192.0.2.15', 'next-server': new URL(base).hostname },
+    },
+    transport,
+    policy,
+    now,
+    anyKernel: true,
+    ...(offer.onEvent ? { onEvent: offer.onEvent } : {}),
+  });
+}
+
+function demandLoader(verdict: BootVerdict): readonly string[] {
+  for (const { findings } of verdict.rows.filter(({ role }) => role !== 'rootfs')) {
+    for (const finding of findings) if (!finding.verified) throw finding.refusal;
+  }
+  demandAllVerified(verdict);
+  return [];
+}
+
+/** Throws unless the loader started something, and had verified all of it. */
+function demandAllVerified(verdict: BootVerdict): void {
+  const { outcome } = verdict.ipxe;
+  if (outcome.kind !== 'boot') throw verdict.refusal ?? noVerdict('The loader ended without booting.');
+  const unverified = [outcome.kernel, ...outcome.initrds].find((image) => !image.verified);
+  if (unverified) {
+    // The machine runs by now: told apart from a loader that stopped.
+    throw noVerdict(`The loader started ${unverified.name} without verifying it.`, {
+      started: unverified.name,
+    });
+  }
+}
+
+function demandBound(verdict: BootVerdict): void {
+  if (verdict.refusal) throw verdict.refusal;
+  demandAllVerified(verdict);
+  if (!verdict.verified || !verdict.bound)
+    throw noVerdict('No manifest binds what was booted to one release.');
+}
+
+/** What is in the initrds that the loader handed over. Throws where it handed over none. */
+export async function bootedInitramfs(verdict: BootVerdict): Promise<InitramfsTree> {
+  const { outcome } = verdict.ipxe;
+  if (outcome.kind !== 'boot') throw verdict.refusal ?? noVerdict('The loader ended without booting.');
+  return readInitramfs(
+    outcome.initrds.map(({ bytes }) => bytes),
+    { keep: EarlyKeys.keep, names: outcome.initrds.map(({ name }) => name) },
+  );
+}
+
+async function runArchisoAsItIs(offer: Offer, boot: Boot): Promise<readonly string[]> {
+  const { transport, policy, now, handover } = offer;
+  const cmdline = handover?.cmdline ?? (await boot.verdict()).cmdline ?? '';
+  if (startsOverlay(cmdline)) return OVERLAY_INSTEAD;
+  const initramfs = handover
+    ? await fetchInitramfs(transport, handover.initrds)
+    : await bootedInitramfs(await boot.verdict());
+  const verdict: EarlyVerdict = await runArchiso({
+    initramfs,
+    cmdline,
+    arch: 'x86_64',
+    transport,
+    policy,
+    now,
+    enforceManifest: false,
+    onEvent: (event) => offer.onEvent?.({ stage: 'early', ...event }),
+  });
+  if (verdict.refusal) throw verdict.refusal;
+  return ARCHISO_WARNINGS;
+}
+
+function noVerdict(message: string, facts: RefusalFacts = {}): Refusal {
+  return new Refusal('no-verdict', message, facts);
+}

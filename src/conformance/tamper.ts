@@ -1,0 +1,134 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import { readKeyFolder } from '../signing/keys/key-folder.ts';
+import { readAnchorFolder } from '../trust/anchor-folder.ts';
+import { demandAllAnchors, judgeTree } from '../trust/judge-tree.ts';
+import { defaultPolicy } from '../trust/policy.ts';
+import type { Attack, Column } from './tamper/attack.ts';
+import { byteAttacks } from './tamper/bytes.ts';
+import { channelAttacks } from './tamper/channels.ts';
+import { clockAttacks } from './tamper/clocks.ts';
+import { Columns } from './tamper/columns.ts';
+import { manifestAttacks } from './tamper/manifests.ts';
+import { Matrix, type MatrixCell, type MatrixRow } from './tamper/matrix.ts';
+import { mixAttacks } from './tamper/mixes.ts';
+import { scriptAttacks } from './tamper/scripts.ts';
+import { formAttacks } from './tamper/seal-forms.ts';
+import { signerAttacks } from './tamper/signers.ts';
+import { Site } from './tamper/site.ts';
+import { sizeAttacks } from './tamper/sizes.ts';
+
+export type { MatrixCell, MatrixRow } from './tamper/matrix.ts';
+
+export interface TamperRequest {
+  /** A sealed tree; it is copied, and only the copy is touched. */
+  readonly tree: string;
+  /** The `init` folder that sealed it: some attacks are by whoever stole a key. */
+  readonly keys: string;
+  /** What loaders and operators start from; default: those of `keys`. */
+  readonly anchors?: string;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  /** Only attacks whose name holds this. */
+  readonly attack?: string;
+  /** An `init` folder of somebody else's, for the attacks by strangers; default: one is made. */
+  readonly stranger?: string;
+  readonly onRow?: (row: MatrixRow, done: number, all: number) => void;
+  /** Called often; what it throws ends the run, and the copy is removed. */
+  readonly onProgress?: () => void;
+}
+
+export interface Deviation extends MatrixCell {
+  readonly attack: string;
+  readonly column: Column;
+  readonly deviation: string;
+}
+
+export interface TamperResult {
+  readonly release: string;
+  readonly rows: readonly MatrixRow[];
+  /** Cells that are not as they must be; none: every attack was refused by whoever must refuse it. */
+  readonly deviations: readonly Deviation[];
+}
+
+/** No attack bears the name that was asked for: nothing was tried, and so nothing held. */
+export class NoSuchAttack extends Error {
+  constructor(attack: string, release: string) {
+    super(
+      `No attack on ${release} has ${JSON.stringify(attack)} in its name; leave --attack out to see all.`,
+    );
+    this.name = 'NoSuchAttack';
+  }
+}
+
+/** Every attack that there is for this release. */
+export function attacksOn(site: Site): Attack[] {
+  return [
+    ...byteAttacks(site),
+    ...signerAttacks(site),
+    ...formAttacks(site),
+    ...scriptAttacks(site),
+    ...manifestAttacks(site),
+    ...mixAttacks(site),
+    ...clockAttacks(site),
+    ...sizeAttacks(site),
+    ...channelAttacks(),
+  ];
+}
+
+/**
+ * Breaks a copy of a sealed tree in every way we know, one at a time, and lets every client judge it. Throws
+ * a `Refusal` where the tree is refused untouched, and `NoSuchAttack`.
+ */
+export async function tamper(request: TamperRequest): Promise<TamperResult> {
+  const { tree, now, onProgress = () => {} } = request;
+  const keys = await readKeyFolder(request.keys, now);
+  const folder = request.anchors ?? request.keys;
+  const anchors = await readAnchorFolder(folder);
+  demandAllAnchors(folder, anchors);
+  const policy = defaultPolicy(now);
+  // The tree itself, symbolic links and all; of the copy nothing is taken on trust either.
+  const { manifest, refusal, rows, small } = await judgeTree(tree, anchors, { policy, now, onProgress });
+  if (refusal) throw refusal;
+  if (!manifest) throw new Refusal('no-verdict', `Nothing vouches for ${tree}.`, { path: tree });
+  const paths = new Set([...rows.map(({ path }) => path), ...small.keys()]);
+  const work = await mkdtemp(join(tmpdir(), 'bootseal-tamper-'));
+  try {
+    const stranger = request.stranger === undefined ? {} : { stranger: request.stranger };
+    const site = await Site.create({
+      work,
+      tree,
+      paths: [...paths],
+      manifest,
+      keys,
+      anchors,
+      now,
+      ...stranger,
+    });
+    const wanted = request.attack?.toLowerCase() ?? '';
+    const attacks = attacksOn(site).filter(({ name }) => name.toLowerCase().includes(wanted));
+    if (attacks.length === 0) throw new NoSuchAttack(request.attack ?? '', manifest.release);
+    const matrix = new Matrix(site, new Columns(site, policy, onProgress));
+    await matrix.begin();
+    const done: MatrixRow[] = [];
+    for (const attack of attacks) {
+      onProgress();
+      const row = await matrix.row(attack);
+      done.push(row);
+      request.onRow?.(row, done.length, attacks.length);
+    }
+    return { release: manifest.release, rows: done, deviations: done.flatMap(deviationsOf) };
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+function deviationsOf({ attack, cells }: MatrixRow): Deviation[] {
+  return Object.entries(cells).flatMap(([column, cell]) =>
+    cell.deviation === undefined
+      ? []
+      : [{ attack, column: column as Column, ...cell, deviation: cell.deviation }],
+  );
+}

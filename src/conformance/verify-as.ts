@@ -1,0 +1,84 @@
+import type { Transport } from '../emulator/transport.ts';
+import { httpTransport } from '../emulator/transports/http.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { decodeManifest } from '../formats/records/manifest.ts';
+import { RECORD } from '../formats/records/seal-names.ts';
+import { readAnchorFolder } from '../trust/anchor-folder.ts';
+import { decodeOr } from '../trust/check.ts';
+import { demandAllAnchors } from '../trust/judge-tree.ts';
+import { DEFAULT_POLICY_FILE, readPolicyFile } from '../trust/policy-file.ts';
+import { CLIENTS, type ClientName, type ClientVerdict, runClients } from './clients.ts';
+import { readRecord, treeTransport } from './tree-transport.ts';
+import type { VerifyRequest } from './verify.ts';
+
+/** The conformance lab: what each client, by its own rules of acceptance, makes of a release. */
+export interface VerifyAsRequest
+  extends Omit<VerifyRequest, 'tree' | 'onProgress' | 'proof' | 'logCertificates'> {
+  /**
+   * A tree; a server (`http://HOST[:PORT]/`), whose entry script decides which release it is; or the folder of
+   * one release on any mirror (`http://HOST/…/arch/2026.11.01/`).
+   */
+  readonly target: string;
+  /** Default: all. */
+  readonly as?: readonly ClientName[];
+}
+
+/** One verdict a client, in the order of `CLIENTS`. Throws a `Refusal` where there is nothing to judge. */
+export async function verifyAs(request: VerifyAsRequest): Promise<ClientVerdict[]> {
+  const { target, now, at = now, as = CLIENTS } = request;
+  const anchors = await readAnchorFolder(request.anchors);
+  demandAllAnchors(request.anchors, anchors);
+  const file = request.policy === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(request.policy);
+  const { transport, base } = isUrl(target) ? remote(new URL(target)) : await local(target);
+  return runClients({ transport, base, anchors, policy: file.at(at, now), now: at }, as);
+}
+
+export function isUrl(target: string): boolean {
+  return /^https?:\/\//.test(target);
+}
+
+/** Splits `--as` at its commas. Throws a `Refusal` (`malformed`) for a client that there is not. */
+export function clientNames(text: string): ClientName[] {
+  return text.split(',').map((word) => {
+    const name = CLIENTS.find((candidate) => candidate === word);
+    if (name !== undefined) return name;
+    throw new Refusal(
+      'malformed',
+      `There is no client ${JSON.stringify(word)}; there are ${CLIENTS.join(', ')}.`,
+      {
+        client: word,
+      },
+    );
+  });
+}
+
+interface Place {
+  readonly transport: Transport;
+  readonly base: string;
+}
+
+async function local(tree: string): Promise<Place> {
+  const bytes = await readRecord(tree, RECORD.manifest);
+  const { release } = decodeOr(RECORD.manifest, () => decodeManifest(bytes));
+  return { transport: treeTransport(tree, release), base: 'http://192.0.2.1:8080' };
+}
+
+function remote(url: URL): Place {
+  if (url.protocol !== 'http:') {
+    throw new Refusal('malformed', `${url.href} is no http: address, which is what boot loaders speak.`, {
+      url: url.href,
+    });
+  }
+  const http = httpTransport({ connectTimeoutMs: 10_000, stallTimeoutMs: 30_000 });
+  if (url.pathname === '/') return { transport: http, base: url.origin };
+  // A folder on a mirror: its own scripts and files stand where a server would have them, whatever host they name.
+  const folder = url.href.endsWith('/') ? url.href : `${url.href}/`;
+  const transport: Transport = {
+    fetch: (text, options) => {
+      const { pathname } = new URL(text);
+      const path = pathname.replace(/^\/(releases\/[^/]+\/[^/]+\/)?/, '');
+      return http.fetch(folder + path, options);
+    },
+  };
+  return { transport, base: 'http://192.0.2.1:8080' };
+}

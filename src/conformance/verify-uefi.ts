@@ -1,0 +1,85 @@
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Malformed } from '../errors/malformed.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { unreadable } from '../errors/unreadable.ts';
+import { readImage } from '../files/read-image.ts';
+import { decodeCertificate } from '../formats/asn1/x509.ts';
+import {
+  decodeSignatureLists,
+  type EfiSignature,
+  isSignatureLists,
+} from '../formats/efi/efi-signature-list.ts';
+import { decodeAuthenticatedVariable, isAuthenticatedVariable } from '../formats/efi/efi-variable.ts';
+import { UKI } from '../formats/records/seal-names.ts';
+import { readAnchorFolder } from '../trust/anchor-folder.ts';
+import { decodeCertificates } from '../trust/anchors.ts';
+import { decodeOr } from '../trust/check.ts';
+import { type SecureBootVerdict, verifySecureBoot } from '../trust/secure-boot-check.ts';
+
+export interface VerifyUefiRequest {
+  /** An EFI image, or a tree with a `uki.efi`. */
+  readonly target: string;
+  /** An `anchors/` folder whose `db.crt` and `dbx.esl` count. */
+  readonly anchors?: string;
+  /** What firmware's db holds: certificates (PEM, DER), `.esl` or `.auth` files. */
+  readonly db?: readonly string[];
+  readonly dbx?: readonly string[];
+}
+
+export interface UefiVerdict {
+  readonly target: string;
+  /** Undefined: firmware would start it. */
+  readonly refusal: Refusal | undefined;
+  readonly verdict: SecureBootVerdict | undefined;
+}
+
+/** What firmware with Secure Boot makes of an image. Throws a `Refusal` where there is nothing to judge, or by. */
+export async function verifyUefi(request: VerifyUefiRequest): Promise<UefiVerdict> {
+  const { target } = request;
+  const given =
+    request.anchors === undefined ? undefined : (await readAnchorFolder(request.anchors)).secureBoot;
+  const db = [...(given?.db ?? []), ...(await readAll(request.db))];
+  const dbx = [...(given?.dbx ?? []), ...(await readAll(request.dbx))];
+  if (db.length === 0) {
+    throw new Refusal(
+      'absent',
+      'Firmware whose db is empty starts nothing; name a certificate with --db.',
+      {},
+    );
+  }
+  const folder = (await stat(target).catch(() => undefined))?.isDirectory() ?? false;
+  const path = folder ? join(target, UKI) : target;
+  const bytes = await readImage(path);
+  try {
+    return { target: path, refusal: undefined, verdict: verifySecureBoot(path, bytes, { db, dbx }) };
+  } catch (error) {
+    if (error instanceof Refusal) return { target: path, refusal: error, verdict: undefined };
+    throw error;
+  }
+}
+
+async function readAll(paths: readonly string[] = []): Promise<EfiSignature[]> {
+  const found: EfiSignature[] = [];
+  for (const path of paths) found.push(...(await readEntries(path)));
+  return found;
+}
+
+const NOBODY = '00000000-0000-0000-0000-000000000000';
+
+async function readEntries(path: string): Promise<readonly EfiSignature[]> {
+  const bytes = await readFile(path).catch((error: unknown) => {
+    throw unreadable(path, error);
+  });
+  if (isSignatureLists(bytes)) return decodeOr(path, () => decodeSignatureLists(bytes));
+  if (isAuthenticatedVariable(bytes))
+    return decodeOr(path, () => decodeSignatureLists(decodeAuthenticatedVariable(bytes).content));
+  const certificates =
+    bytes[0] === 0x30 ? decodeOr(path, () => [decodeCertificate(bytes)]) : decodeCertificates(path, bytes);
+  if (certificates.length === 0) {
+    return decodeOr(path, () => {
+      throw new Malformed('db', 'no certificate in it');
+    });
+  }
+  return certificates.map((certificate) => ({ owner: NOBODY, type: 'x509', certificate }));
+}

@@ -1,0 +1,206 @@
+import { Refusal } from '../errors/refusal.ts';
+import { bytesContent } from '../files/measure.ts';
+import type { Manifest } from '../formats/records/manifest.ts';
+import type { RootMode } from '../formats/records/policy-floor.ts';
+import type { Anchors } from '../trust/anchors.ts';
+import { cmsCheck, imgverifyRules } from '../trust/cms-check.ts';
+import type { Policy } from '../trust/policy.ts';
+import { type Finding, verify } from '../trust/verify.ts';
+import type { EarlyEvent, EarlyVerdict } from './early/contract.ts';
+import { EarlyKeys } from './early/keys.ts';
+import { runEarly } from './early/run.ts';
+import type { VerityReport } from './early/verity.ts';
+import { readInitramfs } from './initramfs.ts';
+import type { BootImage, IpxeAnswers, IpxeEvent, IpxeMachine, IpxeRun } from './ipxe/contract.ts';
+import { runIpxe } from './ipxe/run.ts';
+import type { Transport } from './transport.ts';
+
+/** What one emulated machine is, and where it boots from. */
+export interface BootOptions {
+  /** The entry script, `http:` or `tftp:`; its host is what DHCP would name as next-server. */
+  readonly url: string;
+  /** What the loader was built with; undefined: a stock iPXE, which cannot verify. Never used after it. */
+  readonly anchors: Anchors | undefined;
+  readonly machine: IpxeMachine;
+  readonly transport: Transport;
+  readonly policy: Policy;
+  /** The machine's clock, milliseconds since 1970. */
+  readonly now: number;
+  readonly answers?: IpxeAnswers;
+  /** How early userspace gets at the root image, where no overlay decides it. Default `ram`: all of it is downloaded. */
+  readonly mode?: RootMode;
+  /** Takes sample kernels that are no real ones. */
+  readonly anyKernel?: boolean;
+  /** The script built into the loader, without which a loader with anchors would run whatever DHCP names. */
+  readonly embedded?: Uint8Array;
+  readonly onEvent?: (event: BootEvent) => void;
+}
+
+export type BootEvent =
+  | ({ readonly stage: 'loader' } & IpxeEvent)
+  | ({ readonly stage: 'early' } & EarlyEvent);
+
+/** One artifact, and what each stage found. */
+export interface BootRow {
+  readonly artifact: string;
+  readonly role: 'script' | 'kernel' | 'initrd' | 'image' | 'rootfs';
+  readonly findings: readonly Finding[];
+  /** What to say where there are no findings: `not caught by this loader`. */
+  readonly note?: string;
+}
+
+/** What became of one emulated machine, whatever started it. */
+export interface MachineVerdict {
+  /** What vouches for kernel, initrds and command line: iPXE's imgverify, firmware with Secure Boot, or nobody. */
+  readonly loader: 'verifying' | 'stock' | 'secure-boot';
+  readonly mode: RootMode;
+  readonly rows: readonly BootRow[];
+  /** Undefined: the root image was verified and would be mounted. */
+  readonly refusal: Refusal | undefined;
+  /**
+   * True only when script, kernel, every initrd (or the image that holds them) and the root image were verified; in mode `verity`, of the root
+   * image, its root hash and every block that was read.
+   */
+  readonly verified: boolean;
+  /** True when early userspace held all of that, and its command line, against one manifest. */
+  readonly bound: boolean;
+  /** What early userspace held it against; also where something else was then refused. */
+  readonly manifest: Manifest | undefined;
+  readonly cmdline: string | undefined;
+  /** Mode `verity`, where early userspace came to the root: what was needed of it. */
+  readonly verity?: VerityReport;
+}
+
+export interface BootVerdict extends MachineVerdict {
+  readonly loader: 'verifying' | 'stock';
+  readonly ipxe: IpxeRun;
+}
+
+/**
+ * Boots one emulated machine: loader, then early userspace, each trusting only what it was given itself.
+ * Resolves with a verdict; a refusal is one.
+ */
+export async function bootMachine(options: BootOptions): Promise<BootVerdict> {
+  // imgtrust binds what a script starts, never the first script: that one must be the loader's own.
+  if (options.anchors && !options.embedded)
+    throw new TypeError('a loader with anchors has a script built in');
+  const evidence = new Map<string, Finding>();
+  const ipxe = await runIpxe({
+    transport: options.transport,
+    machine: options.machine,
+    features: { imgtrust: options.anchors !== undefined, ...(options.anyKernel ? { anyKernel: true } : {}) },
+    ...(options.embedded ? { script: { embedded: true, bytes: options.embedded } } : {}),
+    now: new Date(options.now),
+    ...(options.answers ? { answers: options.answers } : {}),
+    verify: async (image, signature, signer, at) => {
+      // A script's text is one character per octet; names in certificates are UTF-8.
+      const name = signer === undefined ? undefined : Buffer.from(signer, 'latin1').toString('utf8');
+      const rules = imgverifyRules(options.anchors?.ca ?? [], name);
+      const check = cmsCheck('the seal', signature, rules, options.policy, at.getTime());
+      await verify('the image', bytesContent(image), [check]);
+    },
+    onEvent: (event) => {
+      if (event.kind === 'verification') evidence.set(event.image, findingOf(event.refusal, event.signer));
+      options.onEvent?.({ stage: 'loader', ...event });
+    },
+  });
+  const loader = options.anchors ? 'verifying' : 'stock';
+  const mode = options.mode ?? 'ram';
+  const { outcome } = ipxe;
+  if (outcome.kind !== 'boot') {
+    const refusal =
+      outcome.refusal ??
+      ipxe.refusals.at(-1) ??
+      new Refusal('no-verdict', `The loader ended without booting: ${outcome.reason}.`, {
+        outcome: outcome.kind,
+      });
+    return {
+      loader,
+      mode,
+      rows: loaderRows(ipxe, evidence, loader),
+      refusal,
+      verified: false,
+      bound: false,
+      manifest: undefined,
+      cmdline: undefined,
+      ipxe,
+    };
+  }
+  const started = await early(outcome.initrds, outcome.cmdline, options);
+  const rows = loaderRows(ipxe, evidence, loader);
+  const root: BootRow = {
+    artifact: started.path || 'root image',
+    role: 'rootfs',
+    findings: started.findings,
+  };
+  const loaded = [outcome.kernel, ...outcome.initrds];
+  return {
+    loader,
+    mode: started.mode,
+    rows: [...rows, root],
+    refusal: started.refusal,
+    verified:
+      started.verified !== undefined && loader === 'verifying' && loaded.every((image) => image.verified),
+    bound: started.findings.some(({ check, verified }) => check === 'manifest' && verified),
+    manifest: started.manifest,
+    cmdline: outcome.cmdline,
+    ...(started.verity ? { verity: started.verity } : {}),
+    ipxe,
+  };
+}
+
+async function early(
+  initrds: readonly BootImage[],
+  cmdline: string,
+  options: BootOptions,
+): Promise<EarlyVerdict> {
+  try {
+    return await runEarly({
+      initramfs: await readInitramfs(
+        initrds.map(({ bytes }) => bytes),
+        { keep: EarlyKeys.keep, names: initrds.map(({ name }) => name) },
+      ),
+      cmdline,
+      arch: options.machine.buildarch,
+      transport: options.transport,
+      policy: options.policy,
+      now: options.now,
+      ...(options.mode ? { mode: options.mode } : {}),
+      onEvent: (event) => options.onEvent?.({ stage: 'early', ...event }),
+    });
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    return { mode: options.mode ?? 'ram', path: '', findings: [], verified: undefined, refusal: error };
+  }
+}
+
+function findingOf(refusal: Refusal | undefined, signer: string | undefined): Finding {
+  return refusal
+    ? { check: 'cms', verified: false, refusal }
+    : { check: 'cms', verified: true, evidence: { check: 'cms', signer: signer ?? '', signed: true } };
+}
+
+/** Script, kernel and initrds as the loader saw them. */
+function loaderRows(ipxe: IpxeRun, evidence: ReadonlyMap<string, Finding>, loader: string): BootRow[] {
+  const rows: BootRow[] = [];
+  const row = (artifact: string, role: BootRow['role']) => {
+    const finding = evidence.get(artifact);
+    const note = loader === 'stock' ? 'not caught by this loader' : 'not verified';
+    rows.push(finding ? { artifact, role, findings: [finding] } : { artifact, role, findings: [], note });
+  };
+  const { outcome } = ipxe;
+  const booted =
+    outcome.kind === 'boot' ? [outcome.kernel.name, ...outcome.initrds.map(({ name }) => name)] : [];
+  // Scripts are those that were verified and are not handed to the kernel.
+  for (const name of evidence.keys())
+    if (!booted.includes(name) && name.endsWith('.ipxe')) row(name, 'script');
+  if (outcome.kind === 'boot') {
+    row(outcome.kernel.name, 'kernel');
+    for (const initrd of outcome.initrds) row(initrd.name, 'initrd');
+  } else {
+    for (const name of evidence.keys())
+      if (!name.endsWith('.ipxe'))
+        row(name, rows.some(({ role }) => role === 'kernel') ? 'initrd' : 'kernel');
+  }
+  return rows;
+}

@@ -1,0 +1,136 @@
+import { Refusal } from '../../errors/refusal.ts';
+import { bytesContent } from '../../files/measure.ts';
+import { decodeDetachedCms } from '../../formats/asn1/cms.ts';
+import { decodeDetachedOpenpgp } from '../../formats/openpgp/openpgp-signature.ts';
+import {
+  decodeManifest,
+  MAX_MANIFEST,
+  type Manifest,
+  type ManifestFile,
+} from '../../formats/records/manifest.ts';
+import {
+  decodePolicyFloor,
+  POLICY_FLOOR_PATH,
+  type PolicyFloor,
+} from '../../formats/records/policy-floor.ts';
+import { RECORD, SEAL } from '../../formats/records/seal-names.ts';
+import { splitCommandLine } from '../../formats/script/cmdline.ts';
+import { type Check, type CheckName, decodeOr, prepare } from '../../trust/check.ts';
+import { cmsCheck, codesignRules } from '../../trust/cms-check.ts';
+import { demandCommandLine, MANIFEST_WORD } from '../../trust/command-line.ts';
+import { demandArchitecture, demandFresh, NO_FLOOR } from '../../trust/freshness.ts';
+import { openpgpCheck } from '../../trust/openpgp-check.ts';
+import { digestCheck } from '../../trust/plain-checks.ts';
+import type { Policy } from '../../trust/policy.ts';
+import { verify } from '../../trust/verify.ts';
+import type { InitramfsTree } from '../initramfs-tree.ts';
+import type { EarlyKeys } from './keys.ts';
+
+export interface ManifestSource {
+  readonly cmdline: string;
+  /** `uname -m`. */
+  readonly arch: string;
+  readonly floor: PolicyFloor;
+  readonly keys: EarlyKeys;
+  readonly policy: Policy;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  /** Fetches a record of the release, at most `limit` octets. */
+  fetch(name: string, limit: number): Promise<Uint8Array>;
+}
+
+/** A manifest that this machine holds everything else against. */
+export interface EnforcedManifest {
+  readonly manifest: Manifest;
+  /** Who signed it. */
+  readonly signer: string;
+  readonly rootfs: ManifestFile | undefined;
+  /** Days until best-before where they are few. */
+  readonly daysLeft: number | undefined;
+}
+
+/** The policy floor of an initramfs; where it holds none, there is none. */
+export function readPolicyFloor(initramfs: InitramfsTree): PolicyFloor {
+  if (!initramfs.exists(POLICY_FLOOR_PATH)) return NO_FLOOR;
+  return decodeOr(`/${POLICY_FLOOR_PATH}`, () => decodePolicyFloor(initramfs.read(POLICY_FLOOR_PATH)));
+}
+
+/**
+ * What early userspace does before anything else (DESIGN §5). Undefined where neither the command line names
+ * a manifest nor the policy floor requires one.
+ */
+export async function enforceManifest(source: ManifestSource): Promise<EnforcedManifest | undefined> {
+  const named = namedManifest(source.cmdline);
+  if (named === undefined) {
+    if (!source.floor.require.includes('manifest')) return undefined;
+    throw new Refusal(
+      'wrong-command-line',
+      `The command line names no manifest; this machine requires one.`,
+      {
+        word: MANIFEST_WORD,
+      },
+    );
+  }
+  const { keys, policy, now } = source;
+  // 1. The record, and a seal for each kind of key that this initramfs holds.
+  const record = await source.fetch(RECORD.manifest, MAX_MANIFEST);
+  const checks: Check[] = [digestCheck(RECORD.manifest, named, 'the command line')];
+  if (keys.hasCodesign) {
+    const name = RECORD.manifest + SEAL.cms;
+    const rules = codesignRules(keys.codesign(), keys.ca());
+    const seal = await source.fetch(name, SEAL_LIMIT);
+    const signers = () => decodeDetachedCms(seal).signers;
+    checks.push(soleCheck('cms', name, signers, () => cmsCheck(name, seal, rules, policy, now)));
+  }
+  if (keys.hasOpenpgp) {
+    const name = RECORD.manifest + SEAL.openpgp;
+    const keyring = keys.openpgp();
+    const seal = await source.fetch(name, SEAL_LIMIT);
+    const signers = () => decodeDetachedOpenpgp(seal);
+    checks.push(soleCheck('openpgp', name, signers, () => openpgpCheck(name, seal, keyring, policy, now)));
+  }
+  // The digest alone came with the command line, which nobody here has verified.
+  if (checks.length === 1) {
+    throw new Refusal('absent', 'The initramfs holds no key that could verify release.manifest.', {
+      path: RECORD.manifest,
+    });
+  }
+  const { evidence } = await verify(RECORD.manifest, bytesContent(record), checks);
+  // 2. What it says: of itself, of this machine, of the command line.
+  const manifest = decodeOr(RECORD.manifest, () => decodeManifest(record));
+  const daysLeft = demandFresh(manifest, source.floor, now);
+  demandArchitecture(manifest, source.arch);
+  demandCommandLine(source.cmdline, manifest, named);
+  return {
+    manifest,
+    signer: evidence.at(-1)?.signer ?? '',
+    rootfs: manifest.files.find(({ role }) => role === 'rootfs'),
+    daysLeft,
+  };
+}
+
+const SEAL_LIMIT = 64 * 1024;
+
+/**
+ * A check of a seal by one signer. Of several, openssl and gpg report in ways that a shell cannot tell apart
+ * for certain, so the verifier in the initramfs takes exactly one, and so does this one.
+ */
+function soleCheck(
+  name: CheckName,
+  what: string,
+  signers: () => readonly unknown[],
+  check: () => Check,
+): Check {
+  return prepare(name, () => {
+    if (decodeOr(what, signers).length > 1) {
+      throw new Refusal('malformed', `${what} is by more than one signer.`, { path: what });
+    }
+    return check();
+  });
+}
+
+/** The first digest that the command line names; that there is no second one is checked with the rest of it. */
+function namedManifest(cmdline: string): string | undefined {
+  const word = splitCommandLine(cmdline).find((candidate) => candidate.startsWith(`${MANIFEST_WORD}=`));
+  return word?.slice(MANIFEST_WORD.length + 1);
+}

@@ -1,0 +1,106 @@
+import { Refusal } from '../errors/refusal.ts';
+import { bytesContent, streamContent } from '../files/measure.ts';
+import { decodeDetachedOpenpgp } from '../formats/openpgp/openpgp-signature.ts';
+import { RECORD, SEAL } from '../formats/records/seal-names.ts';
+import { type GrubBoot, grubBoot, grubVariables } from '../formats/script/grub-boot.ts';
+import { openpgpCheck } from '../trust/openpgp-check.ts';
+import { verify } from '../trust/verify.ts';
+import { EarlyKeys } from './early/keys.ts';
+import { enforceManifest, readPolicyFloor } from './early/manifest.ts';
+import { archisoParameters } from './early/parameters.ts';
+import { readInitramfs } from './initramfs.ts';
+import type { InitramfsTree } from './initramfs-tree.ts';
+import type { Offer } from './offer.ts';
+import type { Transport } from './transport.ts';
+
+/** GRUB as a client: what its configuration opens, and nothing that another loader found out. */
+
+export const GRUB_WARNINGS = [
+  'knows no expiry, no roles and no file names: any file that the key signed fits anywhere',
+] as const;
+
+const MAX_SEAL = 64 * 1024;
+const MAX_CONFIG = 1024 * 1024;
+const MAX_INITRD = 1024 ** 3;
+const MAX_FILE = 4 * 1024 ** 3;
+
+/** GRUB verifies every file it opens: its configuration, then the kernel and initrds that this one names. */
+export async function runGrub(offer: Offer): Promise<GrubBoot> {
+  const url = `${offer.base}/${RECORD.grubCfg}`;
+  const check = await grubCheck(offer, url, RECORD.grubCfg);
+  const config = await collect(offer.transport, url, RECORD.grubCfg, MAX_CONFIG);
+  await verify(RECORD.grubCfg, bytesContent(config), [check]);
+  const boot = grubBoot(config, grubVariables(offer.base));
+  if (!boot)
+    throw new Refusal('no-verdict', `${RECORD.grubCfg} boots nothing that can be told beforehand.`, {});
+  for (const path of [boot.kernel, ...boot.initrds]) {
+    const name = path.replace(/^\/(releases\/[^/]+\/[^/]+\/)?/, '');
+    const file = offer.base + path;
+    const check = await grubCheck(offer, file, name);
+    const { body } = await offer.transport.fetch(file);
+    await verify(name, streamContent(body, name, MAX_FILE), [check]);
+  }
+  return boot;
+}
+
+/** Throws unless early userspace, started by GRUB, would hold GRUB's own command line against its manifest. */
+export async function demandGrubBound(offer: Offer): Promise<void> {
+  const { transport, base, policy, now } = offer;
+  const boot = await runGrub(offer);
+  const initramfs = await fetchInitramfs(
+    transport,
+    boot.initrds.map((path) => base + path),
+  );
+  const server = archisoParameters(boot.cmdline, 'x86_64').httpServer ?? `${base}/`;
+  const enforced = await enforceManifest({
+    cmdline: boot.cmdline,
+    arch: 'x86_64',
+    floor: readPolicyFloor(initramfs),
+    keys: EarlyKeys.of(initramfs, boot.cmdline),
+    policy,
+    now,
+    fetch: (name, limit) => collect(transport, server + name, name, limit),
+  });
+  if (enforced) return;
+  throw new Refusal('no-verdict', 'No manifest binds what GRUB boots to one release.', {});
+}
+
+/** Fetches initrds, unverified, and reads what early userspace looks for in them. */
+export async function fetchInitramfs(transport: Transport, urls: readonly string[]): Promise<InitramfsTree> {
+  const names = urls.map((url) => url.slice(url.lastIndexOf('/') + 1));
+  const parts: Uint8Array[] = [];
+  for (const [index, url] of urls.entries()) {
+    parts.push(await collect(transport, url, names[index] ?? url, MAX_INITRD));
+  }
+  return readInitramfs(parts, { keep: EarlyKeys.keep, names });
+}
+
+async function grubCheck({ anchors, policy, now, transport }: Offer, url: string, name: string) {
+  const seal = name + SEAL.openpgp;
+  const bytes = await collect(transport, url + SEAL.openpgp, seal, MAX_SEAL);
+  return openpgpCheck(seal, bytes, anchors.openpgp, policy, signedAt(bytes) ?? now, 'grub');
+}
+
+/** GRUB has no clock to judge by: to it every signature is of today. */
+function signedAt(seal: Uint8Array): number | undefined {
+  try {
+    return decodeDetachedOpenpgp(seal)[0]?.created;
+  } catch {
+    // What cannot be read is refused by the check, by name.
+    return undefined;
+  }
+}
+
+async function collect(transport: Transport, url: string, name: string, limit: number): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  for await (const piece of (await transport.fetch(url)).body) {
+    size += piece.length;
+    if (size > limit)
+      throw new Refusal('too-large', `${name} is longer than ${limit} octets, and may not be.`, {
+        path: name,
+      });
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces);
+}

@@ -1,0 +1,115 @@
+import { Malformed } from '../errors/malformed.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { CPIO_MAX_BYTES, CPIO_MAX_ENTRIES } from '../formats/archive/cpio.ts';
+import { detectCompression, openStream, xzCheckName } from '../formats/archive/decompress.ts';
+import { EntryStream } from './initramfs-stream.ts';
+import { type InitramfsTree, RootFileSystem } from './initramfs-tree.ts';
+import { Unpacker } from './initramfs-unpack.ts';
+
+export interface InitramfsLimits {
+  /** Octets of everything unpacked, kept or not. Default 1 GiB. */
+  readonly maxBytes?: number;
+  /** Default 200 000. */
+  readonly maxEntries?: number;
+  /**
+   * Which files' content to retain: `path` without leading slash, symlinks in it followed; `size` in octets.
+   * Default: files of at most 1 MiB. Of the others size and attributes are known, but `read` refuses.
+   */
+  readonly keep?: (path: string, size: number) => boolean;
+  /** What refusals call the parts. Default `initrd 1`, `initrd 2` … */
+  readonly names?: readonly string[];
+}
+
+const KEEP_OCTETS = 2 ** 20;
+
+/**
+ * What a Linux kernel sees of the initrds a loader hands it (init/initramfs.c; Documentation/driver-api/
+ * early-userspace/buffer-format.rst): each part begins at a multiple of four octets (iPXE and GRUB pad), and
+ * holds cpio archives, plain or each in a compressed stream of its own, with zeros between them. Later
+ * entries override earlier ones.
+ *
+ * Where a kernel prints a line and boots on with half an initramfs, this refuses: `malformed` (also for a
+ * compression that cannot be decoded here), `too-large`. The tree holds views of `parts` and of unpacked
+ * pieces; nothing is copied that arrived in one.
+ */
+export async function readInitramfs(
+  parts: readonly Uint8Array[],
+  limits: InitramfsLimits = {},
+): Promise<InitramfsTree> {
+  const tree = new RootFileSystem();
+  const keep = limits.keep ?? ((_path: string, size: number) => size <= KEEP_OCTETS);
+  const stream = new EntryStream(new Unpacker(tree, keep), {
+    maxEntries: limits.maxEntries ?? CPIO_MAX_ENTRIES,
+    maxBytes: limits.maxBytes ?? CPIO_MAX_BYTES,
+  });
+  for (const [index, bytes] of parts.entries()) {
+    await readPart(bytes, limits.names?.[index] ?? `initrd ${index + 1}`, stream, tree);
+  }
+  tree.finish();
+  return tree;
+}
+
+async function readPart(
+  bytes: Uint8Array,
+  initrd: string,
+  stream: EntryStream,
+  tree: RootFileSystem,
+): Promise<void> {
+  const before = tree.archives.length;
+  let at = 0;
+  while (at < bytes.length) {
+    if (bytes[at] === 0) {
+      at++;
+      continue;
+    }
+    const offset = at;
+    try {
+      at = await readArchive(bytes, offset, initrd, stream, tree);
+    } catch (error) {
+      if (!(error instanceof Malformed)) throw error;
+      const message = `The archive at octet ${offset} of ${initrd} cannot be unpacked: ${error.message}.`;
+      throw new Refusal('malformed', message, { initrd, offset, format: error.format }, { cause: error });
+    }
+  }
+  if (tree.archives.length === before) {
+    throw new Refusal('malformed', `${initrd} holds no archive.`, { initrd });
+  }
+}
+
+/** Unpacks the archive at `offset`; returns the offset behind it. */
+async function readArchive(
+  bytes: Uint8Array,
+  offset: number,
+  initrd: string,
+  stream: EntryStream,
+  tree: RootFileSystem,
+): Promise<number> {
+  if (bytes[offset] === 0x30) {
+    // The kernel looks for a plain archive at multiples of four only; elsewhere it is junk to it.
+    if (offset & 3) throw new Malformed('newc cpio', 'begins unaligned, so a kernel drops it');
+    tree.archives.push({ initrd, offset, compression: 'none' });
+    stream.start();
+    const taken = stream.feed(bytes.subarray(offset));
+    if (!stream.idle) throw new Malformed('newc cpio', 'ends in mid-entry', taken);
+    return offset + taken;
+  }
+  const found = detectCompression(bytes, offset);
+  if (found === undefined) throw new Malformed('initramfs', 'neither a cpio archive nor a known compression');
+  if (found.decoded === undefined) throw new Malformed('initramfs', `cannot decode ${found.name}`);
+  const compression = found.decoded;
+  tree.archives.push({ initrd, offset, compression });
+  if (compression === 'xz') {
+    const check = xzCheckName(bytes, offset);
+    // The kernel's decoder is built without the larger checks and answers "unsupported options".
+    if (check !== 'CRC32' && check !== 'none') {
+      tree.remark(`${initrd}: xz with ${check}, which a stock kernel refuses; compress with --check=crc32`);
+    }
+  }
+  const opened = openStream(compression, bytes, offset);
+  stream.start();
+  for await (const piece of opened.content) {
+    if (stream.feed(piece) < piece.length) throw new Malformed('newc cpio', 'junk in a compressed archive');
+  }
+  if (!stream.idle) throw new Malformed('newc cpio', 'the compressed archive ends in mid-entry');
+  return opened.end();
+}

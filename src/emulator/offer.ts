@@ -1,0 +1,25 @@
+import type { Anchors } from '../trust/anchors.ts';
+import type { Policy } from '../trust/policy.ts';
+import type { BootEvent } from './boot.ts';
+import type { Transport } from './transport.ts';
+
+/** A release as some server offers it. */
+export interface Offer {
+  readonly transport: Transport;
+  /** Where `boot.ipxe` and `grub.cfg` stand: `http://HOST[:PORT]`. */
+  readonly base: string;
+  readonly anchors: Anchors;
+  readonly policy: Policy;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  /** What archiso is started with. Absent: what the loader hands over, whose refusals are then archiso's too. */
+  readonly handover?: Handover;
+  readonly onEvent?: (event: BootEvent) => void;
+}
+
+/** What early userspace gets of whichever loader came before it. */
+export interface Handover {
+  readonly cmdline: string;
+  /** URLs, in load order. */
+  readonly initrds: readonly string[];
+}

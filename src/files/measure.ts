@@ -1,0 +1,255 @@
+import { constants } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { Refusal } from '../errors/refusal.ts';
+import { unreadable } from '../errors/unreadable.ts';
+import { demandSameFile, type FileIdentity, identityOf } from './file-identity.ts';
+import { takeLane } from './lane.ts';
+import { type Answer, Measurer, type Question } from './measurer.ts';
+
+/** Answers to questions about content that was read once, and how long it was. */
+export interface Measured {
+  /** Octets. */
+  readonly size: number;
+  /** In the order of the questions. */
+  readonly answers: readonly Answer[];
+}
+
+/** Content that can be asked. What is behind it (file, memory, network) is its own affair. */
+export interface Content {
+  measure(questions: readonly Question[]): Promise<Measured>;
+}
+
+export interface MeasureOptions {
+  /** Octets so far. */
+  readonly onProgress?: (octets: number) => void;
+  /** Waited for before each read of a large file, with the octets so far: for those who are in no hurry. */
+  readonly pace?: (octets: number) => Promise<void>;
+  readonly signal?: AbortSignal;
+}
+
+/** 4 MiB: large enough that a message per slot costs nothing, small enough that four of them are cheap. */
+const SLOT = 4 * 1024 * 1024;
+const SLOTS = 4;
+
+export function bytesContent(bytes: Uint8Array): Content {
+  return {
+    async measure(questions) {
+      const measurer = new Measurer(questions);
+      measurer.update(bytes);
+      return { size: bytes.length, answers: measurer.answers() };
+    },
+  };
+}
+
+/**
+ * Content of a stream, hashed as it arrives.
+ *
+ * @param limit octets; one more is a refusal `too-large` (TUF's endless data attack).
+ */
+export function streamContent(body: AsyncIterable<Uint8Array>, what: string, limit: number): Content {
+  return {
+    async measure(questions) {
+      const measurer = new Measurer(questions);
+      let size = 0;
+      for await (const piece of body) {
+        size += piece.length;
+        if (size > limit) {
+          throw new Refusal('too-large', `${what} is longer than the ${limit} octets it may have.`, {
+            limit,
+          });
+        }
+        measurer.update(piece);
+      }
+      return { size, answers: measurer.answers() };
+    },
+  };
+}
+
+export interface MeasuredFile extends Measured {
+  readonly identity: FileIdentity;
+}
+
+/** Opens a regular file for reading, never following a final symlink, never blocking on a FIFO. */
+export async function openRegular(path: string): Promise<{ handle: FileHandle; identity: FileIdentity }> {
+  let handle: FileHandle;
+  try {
+    handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ELOOP') throw new Refusal('unsafe-path', `${path} is a symbolic link.`, { path });
+    throw unreadable(path, error);
+  }
+  try {
+    const stat = await handle.stat({ bigint: true });
+    if (!stat.isFile()) throw new Refusal('unsafe-path', `${path} is not a regular file.`, { path });
+    return { handle, identity: identityOf(stat) };
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+const PASSING = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EINTR', 'EIO']);
+
+/** True where a file could not be opened for a reason of this machine, and not of the file: it may come back. */
+export function isPassing({ facts }: Refusal): boolean {
+  return PASSING.has(String(facts.errno));
+}
+
+/**
+ * Reads a file once and answers every question about it, hash functions side by side in threads of their
+ * own. Refuses (`drifted`) a file that changes meanwhile.
+ */
+export async function measureFile(
+  path: string,
+  questions: readonly Question[],
+  options: MeasureOptions = {},
+): Promise<MeasuredFile> {
+  const { handle, identity } = await openRegular(path);
+  try {
+    const size = Number(identity.size);
+    const measured =
+      size <= SLOT
+        ? await measureSmall(handle, size, questions, options)
+        : await measureLarge(handle, size, questions, options);
+    if (measured.size !== size) {
+      throw new Refusal('drifted', `${path} changed while it was being read (size differs).`, { path });
+    }
+    demandSameFile(path, identity, identityOf(await handle.stat({ bigint: true })));
+    return { ...measured, identity };
+  } finally {
+    await handle.close();
+  }
+}
+
+export function fileContent(path: string, options: MeasureOptions = {}): Content {
+  return { measure: (questions) => measureFile(path, questions, options) };
+}
+
+async function measureSmall(
+  handle: FileHandle,
+  size: number,
+  questions: readonly Question[],
+  options: MeasureOptions,
+): Promise<Measured> {
+  const measurer = new Measurer(questions);
+  const buffer = Buffer.allocUnsafe(size + 1);
+  let at = 0;
+  for (;;) {
+    const { bytesRead } = await handle.read(buffer, at, buffer.length - at, at);
+    at += bytesRead;
+    if (bytesRead === 0 || at > size) break;
+  }
+  measurer.update(buffer.subarray(0, at));
+  options.onProgress?.(at);
+  return { size: at, answers: measurer.answers() };
+}
+
+async function measureLarge(
+  handle: FileHandle,
+  size: number,
+  questions: readonly Question[],
+  options: MeasureOptions,
+): Promise<Measured> {
+  const groups = splitQuestions(questions);
+  const lanes = groups.map(() => takeLane());
+  const slots = Array.from({ length: SLOTS }, () => new SharedArrayBuffer(SLOT));
+  const ring = new SlotRing(slots.length, lanes.length);
+  let failed = false;
+  try {
+    for (const [index, lane] of lanes.entries()) {
+      const asked = (groups[index] ?? [])
+        .map((at) => questions[at])
+        .filter((question) => question !== undefined);
+      lane.begin(
+        asked,
+        slots,
+        (slot) => ring.give(slot),
+        (error) => ring.fail(error),
+      );
+    }
+    let at = 0;
+    while (at < size) {
+      options.signal?.throwIfAborted();
+      await options.pace?.(at);
+      const slot = await ring.take();
+      const { bytesRead } = await handle.read(new Uint8Array(slots[slot] as SharedArrayBuffer), 0, SLOT, at);
+      if (bytesRead === 0) break;
+      at += bytesRead;
+      for (const lane of lanes) lane.update(slot, bytesRead);
+      options.onProgress?.(at);
+    }
+    const answers: Answer[] = [];
+    const results = await Promise.all(lanes.map((lane) => lane.end()));
+    for (const [index, group] of groups.entries()) {
+      for (const [n, position] of group.entries()) answers[position] = results[index]?.[n] ?? false;
+    }
+    return { size: at, answers };
+  } catch (error) {
+    failed = true;
+    throw error;
+  } finally {
+    // A lane that failed in mid-file still holds queued slots; it is not given to the next file.
+    if (!failed) for (const lane of lanes) lane.release();
+    else for (const lane of lanes) lane.stop();
+  }
+}
+
+/** Groups question indexes into lanes of about equal cost: SHA-512's family, verity trees, and the rest. */
+function splitQuestions(questions: readonly Question[]): number[][] {
+  const wide: number[] = [];
+  const narrow: number[] = [];
+  const trees: number[] = [];
+  for (const [index, question] of questions.entries()) {
+    if (question.kind === 'verity') trees.push(index);
+    else (question.hash === 'sha512' || question.hash === 'sha384' ? wide : narrow).push(index);
+  }
+  const groups = [wide, narrow, trees].filter((group) => group.length > 0);
+  // Without a question the content is still read, by one lane, to learn its size.
+  return groups.length > 0 ? groups : [[]];
+}
+
+/** Free slots, and who waits for one. A slot is free when every lane has given it back. */
+class SlotRing {
+  readonly #lanes: number;
+  readonly #pending: number[];
+  readonly #free: number[];
+  #waiting: { resolve: (slot: number) => void; reject: (error: Error) => void } | undefined;
+  #error: Error | undefined;
+
+  constructor(slots: number, lanes: number) {
+    this.#lanes = lanes;
+    this.#pending = new Array(slots).fill(0);
+    this.#free = Array.from({ length: slots }, (_, slot) => slot);
+  }
+
+  take(): Promise<number> {
+    if (this.#error) return Promise.reject(this.#error);
+    const slot = this.#free.pop();
+    if (slot === undefined) {
+      return new Promise((resolve, reject) => {
+        this.#waiting = { resolve: (free) => resolve(this.#lend(free)), reject };
+      });
+    }
+    return Promise.resolve(this.#lend(slot));
+  }
+
+  give(slot: number): void {
+    this.#pending[slot] = (this.#pending[slot] ?? 0) - 1;
+    if (this.#pending[slot] !== 0) return;
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting) waiting.resolve(slot);
+    else this.#free.push(slot);
+  }
+
+  fail(error: Error): void {
+    this.#error = error;
+    this.#waiting?.reject(error);
+  }
+
+  #lend(slot: number): number {
+    this.#pending[slot] = this.#lanes;
+    return slot;
+  }
+}

@@ -1,0 +1,27 @@
+import { readFile } from 'node:fs/promises';
+import { parse } from 'smol-toml';
+import type { z } from 'zod';
+import { Refusal } from '../errors/refusal.ts';
+import { unreadable } from '../errors/unreadable.ts';
+
+/**
+ * Reads a TOML file of the operator's: configuration, policy.
+ *
+ * @throws Refusal `absent`; `malformed`, also for an unknown key, since it may be a misspelt safeguard.
+ */
+export async function readOperatorFile<T extends z.ZodType>(path: string, schema: T): Promise<z.infer<T>> {
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw unreadable(path, error);
+  });
+  const malformed = (fact: string) => new Refusal('malformed', `${path}: ${fact}.`, { path });
+  let raw: unknown;
+  try {
+    raw = parse(text);
+  } catch (error) {
+    throw malformed((error as Error).message.split('\n')[0] ?? '');
+  }
+  const result = schema.safeParse(raw);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw malformed([issue?.path.join('.'), issue?.message].filter(Boolean).join(': '));
+}

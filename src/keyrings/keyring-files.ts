@@ -1,0 +1,154 @@
+import { open, readdir, stat } from 'node:fs/promises';
+import { basename, dirname, extname, join } from 'node:path';
+import { Malformed } from '../errors/malformed.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { unreadable } from '../errors/unreadable.ts';
+import { decodeArmor } from '../formats/asn1/armor.ts';
+import { decodeKeybox } from '../formats/openpgp/keybox.ts';
+import { splitTransferableKeys, type TransferableKey } from '../formats/openpgp/openpgp-transferable.ts';
+import { decodeRevokedList, decodeTrustedList, type TrustEntry } from '../formats/openpgp/trust-list.ts';
+import { decodeOr } from '../trust/check.ts';
+import type { KeyringSource } from './keyring-sources.ts';
+
+/** Reads what users have their certificates in: keyrings, armor, keyboxes, folders of them. */
+
+/** Debian's whole keyring is 29 MB and 55,000 packets. */
+const LARGEST_FILE = 128 * 2 ** 20;
+const LARGEST_SOURCE = 256 * 2 ** 20;
+const MOST_PACKETS = 1_000_000;
+const MOST_FILES = 20_000;
+const DEEPEST = 8;
+const KEYRINGS: ReadonlySet<string> = new Set(['.gpg', '.asc', '.pgp', '.openpgp', '.kbx']);
+
+export interface SourceFiles {
+  readonly source: KeyringSource;
+  /** Files of a folder that are no keyrings by their names, and were not read. */
+  readonly passedOver: readonly string[];
+}
+
+/** @param path a keyring file, with its `-trusted` and `-revoked` beside it, or a folder. Throws a `Refusal`. */
+export async function readKeyringSource(path: string): Promise<SourceFiles> {
+  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    throw unreadable(path, error);
+  });
+  if (!found.isFile() && !found.isDirectory()) {
+    throw new Refusal('unsafe-path', `${path} is neither a file nor a folder.`, { path });
+  }
+  const { keyrings, lists, passedOver } = found.isDirectory()
+    ? await filesOf(path)
+    : { keyrings: [path], lists: await companions(path), passedOver: [] };
+  const certificates: TransferableKey[] = [];
+  let octets = 0;
+  for (const file of keyrings) {
+    const bytes = await read(file);
+    octets += bytes.length;
+    if (octets > LARGEST_SOURCE) {
+      throw new Refusal('too-large', `${path} holds more than ${LARGEST_SOURCE} octets.`, { path });
+    }
+    for (const certificate of decodeKeyringFile(file, bytes)) certificates.push(certificate);
+  }
+  let trusted: TrustEntry[] | undefined;
+  const revoked: string[] = [];
+  for (const file of lists) {
+    const bytes = await read(file);
+    if (file.endsWith('-revoked')) {
+      for (const fingerprint of decodeOr(file, () => decodeRevokedList(bytes))) revoked.push(fingerprint);
+    } else trusted = (trusted ?? []).concat(decodeOr(file, () => decodeTrustedList(bytes)));
+  }
+  if (certificates.length === 0) {
+    throw new Refusal('absent', `${path} holds no OpenPGP certificate.`, { path });
+  }
+  return { source: { name: path, certificates, trusted, revoked }, passedOver };
+}
+
+/** `archlinux-trusted` and `archlinux-revoked` beside `archlinux.gpg`. */
+async function companions(path: string): Promise<string[]> {
+  const stem = join(dirname(path), basename(path, extname(path)));
+  const found: string[] = [];
+  for (const list of [`${stem}-trusted`, `${stem}-revoked`]) {
+    const there = await stat(list).catch((error: NodeJS.ErrnoException) => {
+      // A list that is there and cannot be read must not count as one that is not.
+      if (error.code === 'ENOENT') return undefined;
+      throw unreadable(list, error);
+    });
+    if (there) found.push(list);
+  }
+  return found;
+}
+
+async function filesOf(
+  folder: string,
+): Promise<{ keyrings: string[]; lists: string[]; passedOver: string[] }> {
+  const found = { keyrings: [] as string[], lists: [] as string[], passedOver: [] as string[] };
+  let count = 0;
+  const visit = async (path: string, depth: number): Promise<void> => {
+    const entries = await readdir(path, { withFileTypes: true });
+    for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+      const inner = join(path, entry.name);
+      if (++count > MOST_FILES) {
+        throw new Refusal('too-large', `${folder} holds more than ${MOST_FILES} files.`, { path: folder });
+      }
+      if (entry.isDirectory()) {
+        if (depth === DEEPEST) {
+          throw new Refusal('too-large', `${inner} lies deeper than ${DEEPEST} folders.`, { path: inner });
+        }
+        await visit(inner, depth + 1);
+      } else if (!entry.isFile()) found.passedOver.push(inner);
+      else if (/-(trusted|revoked)$/.test(entry.name)) found.lists.push(inner);
+      else if (KEYRINGS.has(extname(entry.name))) found.keyrings.push(inner);
+      else found.passedOver.push(inner);
+    }
+  };
+  await visit(folder, 0);
+  return found;
+}
+
+/** A keyring in any of its wrappings. Throws a `Refusal` (`malformed`) that names the file. */
+export function decodeKeyringFile(name: string, bytes: Uint8Array): TransferableKey[] {
+  return decodeOr(name, () => {
+    const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    if (buffer.toString('latin1', 8, 12) === 'KBXf') {
+      return decodeKeybox(buffer).flatMap((key) => splitTransferableKeys(key, MOST_PACKETS));
+    }
+    // A packet's first octet has its top bit set; text has not.
+    if (((buffer[0] ?? 0x80) & 0x80) !== 0) return splitTransferableKeys(buffer, MOST_PACKETS);
+    return armoredBlocks(buffer.toString('latin1')).flatMap((block) =>
+      splitTransferableKeys(block, MOST_PACKETS),
+    );
+  });
+}
+
+const END = '-----END PGP PUBLIC KEY BLOCK-----';
+
+/** Blocks one after the other, as `cat *.asc` leaves them; between them nothing but empty lines. */
+function armoredBlocks(text: string): Uint8Array[] {
+  const blocks: Uint8Array[] = [];
+  for (let at = 0; ; ) {
+    while (/\s/.test(text[at] ?? '')) at++;
+    if (at >= text.length) return blocks;
+    const end = text.indexOf(END, at);
+    if (end < 0) throw new Malformed('OpenPGP armor', `no ${END}`, at);
+    const line = text.indexOf('\n', end);
+    const next = line < 0 ? text.length : line + 1;
+    const { bytes } = decodeArmor(`${text.slice(at, next).trimEnd()}\n`);
+    blocks.push(bytes);
+    at = next;
+  }
+}
+
+async function read(path: string): Promise<Uint8Array> {
+  const handle = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
+    throw unreadable(path, error);
+  });
+  try {
+    const { size } = await handle.stat();
+    if (size > LARGEST_FILE) {
+      throw new Refusal('too-large', `${path} is larger than ${LARGEST_FILE} octets.`, { path, size });
+    }
+    return await handle.readFile();
+  } catch (error) {
+    throw error instanceof Refusal ? error : unreadable(path, error);
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,170 @@
+import { basename, extname } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import { writeFolderAtomically } from '../files/atomic-folder.ts';
+import { encodeArmor } from '../formats/asn1/armor.ts';
+import { encodeRevokedList, encodeTrustedList } from '../formats/openpgp/trust-list.ts';
+import { isoSeconds } from '../formats/records/lines.ts';
+import { type DropReason, type KeyringPolicyName, keyringPolicy } from '../trust/keyring-rules.ts';
+import { readKeyringSource } from './keyring-files.ts';
+import { type Curation, curate } from './web-of-trust.ts';
+
+export interface KeyringRequest {
+  /** Keyring files, binary or armored, or folders of them. `-trusted` and `-revoked` beside them count. */
+  readonly sources: readonly string[];
+  /** Milliseconds since 1970: the time that keys, signatures and algorithms are judged at. */
+  readonly at: number;
+  /** Until when SHA-1 counts in certifications by others. */
+  readonly policy?: KeyringPolicyName;
+  /** Trusted keys that must certify one user id of a certificate; 3, as in pacman and GnuPG. */
+  readonly marginals?: number;
+}
+
+export interface KeyringBuildRequest extends KeyringRequest {
+  /** A folder that does not exist yet. */
+  readonly out: string;
+  /** Of the files in it; default: the first source's. */
+  readonly name?: string;
+  /** `OS/PURPOSE/CONTEXT` in the VOA tree; default: `NAME/image/netboot`. */
+  readonly voa?: string;
+}
+
+export interface KeyringReport extends Curation {
+  readonly at: number;
+  readonly policy: KeyringPolicyName;
+  readonly marginals: number;
+  readonly sources: readonly {
+    readonly path: string;
+    readonly certificates: number;
+    /** Trusted keys that it lists; undefined: it has no list, so each certificate in it stands for itself. */
+    readonly trusted: number | undefined;
+    readonly revoked: number;
+  }[];
+  /** Files of folders that are no keyrings by their names. */
+  readonly passedOver: readonly string[];
+}
+
+export interface KeyringBuild extends KeyringReport {
+  readonly name: string;
+  /** Below `out`; empty where nothing was kept, and nothing written. */
+  readonly files: readonly string[];
+}
+
+const MARGINALS = 3;
+
+/** Judges a keyring and writes nothing. Throws a `Refusal` where it cannot be judged as a whole. */
+export async function checkKeyring(request: KeyringRequest): Promise<KeyringReport> {
+  const { at, policy = 'default', marginals = MARGINALS } = request;
+  const read = [];
+  for (const path of request.sources) read.push(await readKeyringSource(path));
+  const sources = read.map(({ source }) => source);
+  return {
+    at,
+    policy,
+    marginals,
+    sources: sources.map(({ name, certificates, trusted, revoked }) => ({
+      path: name,
+      certificates: certificates.length,
+      trusted: trusted?.length,
+      revoked: revoked.length,
+    })),
+    passedOver: read.flatMap(({ passedOver }) => passedOver),
+    ...curate(sources, { at, policy: keyringPolicy(policy, at), marginals }),
+  };
+}
+
+/**
+ * Judges keyrings and writes what is kept as a flat list, into a folder that appears whole or not at all.
+ * Where nothing is kept, nothing is written: an empty keyring only looks like one.
+ */
+export async function buildKeyring(request: KeyringBuildRequest): Promise<KeyringBuild> {
+  const name = request.name ?? defaultName(request.sources[0] ?? '');
+  demandKeyringName(name);
+  const place = voaPlace(request.voa ?? `${name}/image/netboot`);
+  const report = await checkKeyring(request);
+  if (report.kept.length === 0) return { ...report, name, files: [] };
+  const files = keyringFiles(name, place, report);
+  await writeFolderAtomically(request.out, files);
+  return { ...report, name, files: [...files.keys()] };
+}
+
+/**
+ * The VOA tree follows UAPI.11, "File Hierarchy for the Verification of OS Artifacts", version 1: its
+ * openpgp technology holds one armored certificate a file, named after the lower-case fingerprint.
+ * https://uapi-group.org/specifications/specs/file_hierarchy_for_the_verification_of_os_artifacts/
+ */
+function keyringFiles(name: string, place: string, report: KeyringReport): Map<string, Uint8Array> {
+  const { kept, revoked } = report;
+  const files = new Map<string, Uint8Array>([
+    [`${name}.gpg`, Buffer.concat(kept.map(({ certificate }) => certificate))],
+    // pacman-key makes every key on this list valid; 3 keeps those that vouched for nobody from doing so there.
+    [
+      `${name}-trusted`,
+      encodeTrustedList(
+        kept.map(({ fingerprint, basis }) => ({ fingerprint, level: basis === 'trusted' ? 4 : 3 })),
+      ),
+    ],
+    [`${name}-revoked`, encodeRevokedList(revoked)],
+    ['report.json', Buffer.from(`${JSON.stringify(keyringJson(report), undefined, 2)}\n`)],
+  ]);
+  for (const { fingerprint, certificate } of kept) {
+    const armored = Buffer.from(encodeArmor('PUBLIC KEY BLOCK', certificate));
+    files.set(`voa/${place}/openpgp/${fingerprint}.openpgp`, armored);
+  }
+  return files;
+}
+
+/** How many certificates fell out for each reason, most first. */
+export function dropCounts({ dropped }: Pick<Curation, 'dropped'>): [DropReason, number][] {
+  const counts = new Map<DropReason, number>();
+  for (const { reason } of dropped) counts.set(reason, (counts.get(reason) ?? 0) + 1);
+  return [...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
+}
+
+/** The report for machines. It depends on the sources and the request alone. */
+export function keyringJson(report: KeyringReport): object {
+  return {
+    at: isoSeconds(report.at),
+    policy: report.policy,
+    marginals: report.marginals,
+    sources: report.sources,
+    passedOver: report.passedOver,
+    introducers: report.introducers,
+    absent: report.absent,
+    counts: { kept: report.kept.length, dropped: Object.fromEntries(dropCounts(report)) },
+    kept: report.kept.map(({ certificate: _, until, ...rest }) => ({
+      ...rest,
+      until: until === undefined ? undefined : isoSeconds(until),
+    })),
+    dropped: report.dropped,
+  };
+}
+
+/** `archlinux` of `/usr/share/keyrings/archlinux.gpg`. */
+function defaultName(source: string): string {
+  return basename(source, extname(source)).toLowerCase();
+}
+
+/** A name that may stand in a file name and as an operating system's in VOA. Throws a `Refusal`. */
+export function demandKeyringName(name: string): void {
+  if (!/^[a-z0-9][a-z0-9._-]{0,62}$/.test(name)) {
+    throw new Refusal(
+      'malformed',
+      `${JSON.stringify(name)} is no name for a keyring: small letters, digits, dots, dashes; give --name.`,
+      { name },
+    );
+  }
+}
+
+/** UAPI.11: `OS` has up to five parts with colons between, none empty at the end. Throws a `Refusal`. */
+export function voaPlace(text: string): string {
+  const word = '[a-z0-9_-][a-z0-9._-]*';
+  const os = `${word}(:(${word})?){0,3}(:${word})?`;
+  if (text.length > 255 || !new RegExp(`^${os}/${word}/${word}$`).test(text) || text.includes(':/')) {
+    throw new Refusal(
+      'malformed',
+      `${JSON.stringify(text)} is no place in a VOA tree: OS/PURPOSE/CONTEXT, like arch/image/netboot.`,
+      { place: text },
+    );
+  }
+  return text;
+}

@@ -1,0 +1,137 @@
+import { type BootEvent, type BootVerdict, bootMachine, type MachineVerdict } from '../emulator/boot.ts';
+import type { IpxeAnswers, IpxeMachine } from '../emulator/ipxe/contract.ts';
+import type { Transport } from '../emulator/transport.ts';
+import { httpTransport } from '../emulator/transports/http.ts';
+import { tftpTransport } from '../emulator/transports/tftp.ts';
+import { bootUefi } from '../emulator/uefi.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { RootMode } from '../formats/records/policy-floor.ts';
+import { compileEmbedded } from '../scripts/compile.ts';
+import { readAnchorFolder } from '../trust/anchor-folder.ts';
+import { anchorId } from '../trust/anchors.ts';
+import { defaultPolicy } from '../trust/policy.ts';
+
+export interface BootRequest {
+  /** The entry script: `http://HOST:PORT/boot.ipxe`, `tftp://HOST/autoexec.ipxe`. */
+  readonly url: string;
+  /** What the loader was built with. Absent: a stock iPXE, which cannot verify. */
+  readonly anchors?: string;
+  /** Default `52:54:00:12:34:56`. */
+  readonly mac?: string;
+  readonly platform?: 'pcbios' | 'efi';
+  /** `ram`, the default: the root image is downloaded. `verity`: only the blocks that are read, each verified. */
+  readonly mode?: RootMode;
+  /** The machine's clock, milliseconds since 1970. */
+  readonly now: number;
+  readonly answers?: IpxeAnswers;
+  /** Takes a sample kernel that is no real one. */
+  readonly anyKernel?: boolean;
+  readonly onEvent?: (event: BootEvent) => void;
+}
+
+/** Boots one emulated machine and resolves with its verdict; a refusal is a verdict too. */
+export async function boot(request: BootRequest): Promise<BootVerdict> {
+  const url = bootUrl(request.url);
+  const anchors = request.anchors === undefined ? undefined : await readAnchorFolder(request.anchors);
+  const embedded = anchors && embeddedScript(url, anchors);
+  const machine: IpxeMachine = {
+    mac: checkedMac(request.mac ?? '52:54:00:12:34:56'),
+    buildarch: 'x86_64',
+    platform: request.platform ?? 'pcbios',
+    manufacturer: 'Bootseal',
+    product: 'emulated machine',
+    dhcp: { ip: '10.0.2.15', 'next-server': url.hostname, filename: request.url },
+  };
+  return bootMachine({
+    url: request.url,
+    anchors,
+    machine,
+    transport: byScheme(),
+    policy: defaultPolicy(request.now),
+    now: request.now,
+    ...(request.answers ? { answers: request.answers } : {}),
+    ...(request.mode ? { mode: request.mode } : {}),
+    ...(request.anyKernel ? { anyKernel: true } : {}),
+    ...(embedded ? { embedded } : {}),
+    ...(request.onEvent ? { onEvent: request.onEvent } : {}),
+  });
+}
+
+export interface BootImageRequest {
+  /** A unified kernel image: `http://HOST:PORT/uki.efi`. */
+  readonly url: string;
+  /** An `anchors/` folder: its `db.crt` and `dbx.esl` are what is enrolled in the firmware. */
+  readonly anchors: string;
+  /** `ram`, the default, or `verity`, where no overlay decides it. */
+  readonly mode?: RootMode;
+  /** Early userspace's clock, milliseconds since 1970. */
+  readonly now: number;
+  readonly onEvent?: (event: BootEvent) => void;
+}
+
+/**
+ * Boots one emulated machine, whose firmware enforces Secure Boot, from a unified kernel image; a refusal is a
+ * verdict. Throws a `Refusal` (`absent`) where the anchors hold no `db.crt`.
+ */
+export async function bootImage(request: BootImageRequest): Promise<MachineVerdict> {
+  const { href } = bootUrl(request.url);
+  const { secureBoot } = await readAnchorFolder(request.anchors);
+  if (!secureBoot) {
+    throw new Refusal(
+      'absent',
+      `${request.anchors} holds no db.crt: firmware that has nothing enrolled enforces nothing.`,
+      { path: request.anchors },
+    );
+  }
+  return bootUefi({
+    ...request,
+    url: href,
+    anchors: secureBoot,
+    arch: 'x86_64',
+    transport: byScheme(),
+    policy: defaultPolicy(request.now),
+  });
+}
+
+/** Whether an address is that of an image for firmware, and not of a script for a loader. */
+export function isImageUrl(url: string): boolean {
+  return URL.canParse(url) && new URL(url).pathname.endsWith('.efi');
+}
+
+/** A loader built with anchors holds `embedded.ipxe`, as rendered for this server. */
+function embeddedScript(url: URL, anchors: Awaited<ReturnType<typeof readAnchorFolder>>): Uint8Array {
+  const [ca] = anchors.ca;
+  if (!ca || !anchors.bootSigner) {
+    throw new Refusal(
+      'absent',
+      'The anchors hold no boot.crt, so the loader cannot know whose boot.ipxe to take.',
+      {},
+    );
+  }
+  const base = `${url.protocol}//${url.host}`;
+  const script = compileEmbedded({ base, anchorId: anchorId(ca), bootSigner: anchors.bootSigner });
+  return Buffer.from(script, 'latin1');
+}
+
+/** Reads the address of an entry script. Throws a `Refusal` (`malformed`) for anything but http: and tftp:. */
+export function bootUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (!url || !['http:', 'tftp:'].includes(url.protocol) || !url.hostname) {
+    throw new Refusal('malformed', `${JSON.stringify(text)} is no http: or tftp: address.`, { url: text });
+  }
+  return url;
+}
+
+/** A MAC address in small letters. Throws a `Refusal` (`malformed`). */
+export function checkedMac(mac: string): string {
+  if (/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/.test(mac)) return mac.toLowerCase();
+  throw new Refusal('malformed', `${JSON.stringify(mac)} is no MAC address; write it as 52:54:00:12:34:56.`, {
+    mac,
+  });
+}
+
+function byScheme(): Transport {
+  const http = httpTransport({ connectTimeoutMs: 10_000, stallTimeoutMs: 30_000 });
+  const tftp = tftpTransport({ timeoutMs: 1000, retries: 5, maxBytes: 256 * 1024 * 1024 });
+  return { fetch: (url, options) => (url.startsWith('tftp:') ? tftp : http).fetch(url, options) };
+}

@@ -1,0 +1,164 @@
+import { createPublicKey } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import { writeFileAtomically } from '../files/atomic-file.ts';
+import { openRegular } from '../files/measure.ts';
+import { readImage } from '../files/read-image.ts';
+import type { ImageRequest } from '../formats/records/image-request.ts';
+import { MAX_BUNDLE } from '../formats/records/request-bundle.ts';
+import { imageDigest } from '../signing/authenticode.ts';
+import { demandSuitable, readCertificateFile } from '../signing/keys/key-folder.ts';
+import { readDbSigner, readPcrPublicKey, readPcrSigner } from '../signing/keys/secure-boot-signers.ts';
+import {
+  answerImageRequest,
+  attachImageAnswers,
+  isAboutImage,
+  openImageRequest,
+  requestAuthenticode,
+  requestPcrSignatures,
+} from '../signing/requests/image-request.ts';
+import type { DigestSigner } from '../signing/signers/digest-signer.ts';
+import { makeSigner } from '../signing/signers/make-signer.ts';
+
+export interface ImageRequestOptions {
+  /** An EFI image, as `bootseal uki --unsigned` makes it. */
+  readonly image: string;
+  /** Whose signature it shall get: a folder with a `db.crt`, that certificate itself, or whoever `.pcrpkey` names. */
+  readonly by: { readonly anchors: string } | { readonly certificate: string } | 'pcr';
+  readonly out: string;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+}
+
+export interface ImageRequested {
+  readonly request: ImageRequest;
+  /** Octets. */
+  readonly size: number;
+}
+
+/** Writes down what must be signed so that an image is. No private key is needed, and the image is not changed. */
+export async function requestImageSignature(options: ImageRequestOptions): Promise<ImageRequested> {
+  const { image, by, out, now } = options;
+  const bytes = await readImage(image);
+  const bundle =
+    by === 'pcr'
+      ? requestPcrSignatures(image, bytes)
+      : requestAuthenticode(image, bytes, await dbOf(by, now));
+  const { request } = openImageRequest(out, bundle);
+  await writeFileAtomically(out, bundle);
+  return { request, size: bundle.length };
+}
+
+async function dbOf(by: Exclude<ImageRequestOptions['by'], 'pcr'>, now: number) {
+  if ('certificate' in by) return readCertificateFile(by.certificate);
+  const inner = join(by.anchors, 'anchors', 'db.crt');
+  const path = existsSync(inner) ? inner : join(by.anchors, 'db.crt');
+  const certificate = await readCertificateFile(path);
+  demandSuitable(path, certificate, now, 'digitalSignature');
+  return certificate;
+}
+
+/** Whether a file is a request about an image. Throws a `Refusal` for what cannot be read at all. */
+export async function isImageRequestFile(path: string): Promise<boolean> {
+  return isAboutImage(await readBundleFile(path));
+}
+
+export interface SignImageRequestOptions {
+  readonly request: string;
+  /** `init --secure-boot` folders, whole or in part. */
+  readonly keys: readonly string[];
+  /** A program that signs, and its arguments. */
+  readonly signerCommand?: readonly string[];
+  readonly out: string;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  /** Sees what is about to be signed; throws to refuse it. */
+  readonly onRequest?: (request: ImageRequest) => void;
+}
+
+/** Answers a request about an image where the key is. Throws a `Refusal` or a `WriteError`. */
+export async function signImageRequest(options: SignImageRequestOptions): Promise<ImageRequest> {
+  const opened = openImageRequest(options.request, await readBundleFile(options.request));
+  options.onRequest?.(opened.request);
+  const signer = await answeringKey(opened, options);
+  await writeFileAtomically(options.out, await answerImageRequest(opened, signer));
+  return opened.request;
+}
+
+/** Seconds that a program named on the command line has for one signature. */
+const COMMAND_SECONDS = 60;
+
+async function answeringKey(
+  { signatory }: ReturnType<typeof openImageRequest>,
+  { keys, signerCommand, now }: SignImageRequestOptions,
+): Promise<DigestSigner> {
+  const publicKey = signatory.key === 'db' ? signatory.certificate.key.object : signatory.publicKey;
+  const [program, ...rest] = signerCommand ?? [];
+  if (program !== undefined) {
+    const timeLimit = { seconds: COMMAND_SECONDS };
+    return makeSigner(
+      { kind: 'command', key: signatory.key, argv: [program, ...rest], timeLimit },
+      publicKey,
+    );
+  }
+  for (const folder of keys) {
+    if (signatory.key === 'db') {
+      if (!existsSync(join(folder, 'anchors', 'db.crt'))) continue;
+      const { certificate, signer } = await readDbSigner({ keys: folder }, now);
+      if (Buffer.compare(certificate.raw, signatory.certificate.raw) === 0) return signer;
+    } else {
+      const pem = await readPcrPublicKey(folder);
+      if (!pem || !createPublicKey(Buffer.from(pem)).equals(publicKey)) continue;
+      const signer = await readPcrSigner(folder);
+      if (signer) return signer;
+    }
+  }
+  throw new Refusal('absent', `None of the keys here is the ${signatory.key} key that is asked for.`, {
+    key: signatory.key,
+  });
+}
+
+export interface AttachImageOptions {
+  /** The image that the request was made of; it is replaced by the signed one. */
+  readonly image: string;
+  readonly responses: readonly string[];
+}
+
+export interface ImageAttached {
+  readonly outcome: 'written' | 'kept';
+  /** Octets. */
+  readonly size: number;
+  /** Authenticode digest, SHA-256, lower-case hex. */
+  readonly digest: string;
+}
+
+/** Puts the signatures that were made elsewhere into an image. Throws a `Refusal` or a `WriteError`. */
+export async function attachImage({ image, responses }: AttachImageOptions): Promise<ImageAttached> {
+  const answers = [];
+  for (const name of responses) answers.push({ name, bytes: await readBundleFile(name) });
+  const bytes = await readImage(image);
+  const signed = attachImageAnswers(image, bytes, answers);
+  const same = Buffer.compare(signed, bytes) === 0;
+  if (!same) await writeFileAtomically(image, signed);
+  const digest = Buffer.from(imageDigest(signed)).toString('hex');
+  return { outcome: same ? 'kept' : 'written', size: signed.length, digest };
+}
+
+async function readBundleFile(path: string): Promise<Uint8Array> {
+  const { handle, identity } = await openRegular(path);
+  try {
+    if (identity.size > BigInt(MAX_BUNDLE)) {
+      throw new Refusal(
+        'too-large',
+        `${path} has ${identity.size} octets; no request has more than ${MAX_BUNDLE}.`,
+        {
+          path,
+        },
+      );
+    }
+    return await handle.readFile();
+  } finally {
+    await handle.close();
+  }
+}

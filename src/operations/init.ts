@@ -1,0 +1,1 @@
+export { createKeyFolder as init, demandSite, type InitOptions } from '../signing/keys/init.ts';

@@ -1,0 +1,60 @@
+import { Refusal } from '../../errors/refusal.ts';
+import { unreadable } from '../../errors/unreadable.ts';
+import { openRegular } from '../../files/measure.ts';
+import { isPe } from '../../formats/efi/pe.ts';
+import { MAX_PE } from '../../formats/efi/pe-write.ts';
+import type { Read } from './recognise.ts';
+
+/** Octets of the largest file that is read: a keyring of a whole distribution takes half of it. */
+export const MAX_INSPECTED = 64 * 2 ** 20;
+
+/** The one kind of file that may be of any size, and of which the first block says everything. */
+const VERITY = Buffer.from('verity\0\0', 'latin1');
+const BLOCK = 4096;
+
+/**
+ * Reads a regular file, bounded. Throws a `Refusal`: `absent`, `unsafe-path` for anything that is no regular file,
+ * `too-large`, `drifted` for one that changes meanwhile.
+ *
+ * @param limit octets.
+ */
+export async function readInspected(path: string, limit = MAX_INSPECTED): Promise<Read> {
+  const { handle, identity } = await openRegular(path);
+  try {
+    const size = Number(identity.size);
+    const fill = async (buffer: Buffer, from: number): Promise<number> => {
+      let at = from;
+      while (at < buffer.length) {
+        const { bytesRead } = await handle.read(buffer, at, buffer.length - at, at);
+        if (bytesRead === 0) break;
+        at += bytesRead;
+      }
+      return at;
+    };
+    const head = Buffer.alloc(Math.min(size, BLOCK));
+    const got = await fill(head, 0);
+    if (got === head.length && head.subarray(0, VERITY.length).equals(VERITY)) return { bytes: head, size };
+    // A whole boot in one file; no more than firmware loads.
+    const most = isPe(head) ? MAX_PE : limit;
+    if (size > most) {
+      throw new Refusal('too-large', `${path} has ${size} octets, and more than ${most} are not read.`, {
+        path,
+        size,
+        limit: most,
+      });
+    }
+    // One octet more than there should be: a file that grows is told from one that does not.
+    const whole = Buffer.alloc(size + 1);
+    head.copy(whole);
+    const end = await fill(whole, got);
+    if (end !== size) {
+      throw new Refusal('drifted', `${path} changed while it was being read (size differs).`, { path });
+    }
+    return { bytes: whole.subarray(0, size), size };
+  } catch (error) {
+    if (error instanceof Refusal) throw error;
+    throw unreadable(path, error);
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,154 @@
+import { Malformed } from '../../errors/malformed.ts';
+import { Refusal } from '../../errors/refusal.ts';
+import { decodeArmor, decodePem } from '../../formats/asn1/armor.ts';
+import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
+import { isSignatureLists } from '../../formats/efi/efi-signature-list.ts';
+import { isAuthenticatedVariable } from '../../formats/efi/efi-variable.ts';
+import { isPe } from '../../formats/efi/pe.ts';
+import { PACKET } from '../../formats/openpgp/openpgp-packet.ts';
+import { isImageRequest } from '../../formats/records/image-request.ts';
+import { decodeKeyringFile } from '../../keyrings/keyring-files.ts';
+import { decodeOr } from '../../trust/check.ts';
+import { certificateFacts } from './certificates.ts';
+import { inspectCms } from './cms.ts';
+import type { Recognised } from './facts.ts';
+import { imageRequestFacts, inspectImage, inspectSignatureLists, inspectVariable } from './images.ts';
+import { inspectKeys, inspectSignatures } from './openpgp.ts';
+import { holdsPrivateKey } from './private-keys.ts';
+import { inspectChecksums, inspectRecord, inspectRootHash, inspectSuperblock } from './records.ts';
+import { inspectBundle } from './requests.ts';
+import { inspectScript } from './scripts.ts';
+
+/** What was read of a file. */
+export interface Read {
+  readonly bytes: Uint8Array;
+  /** Of the whole file, octets: of a hash device only the beginning is read. */
+  readonly size: number;
+}
+
+const VERITY = 'verity\0\0';
+const [SEQUENCE, OID] = [0x30, 0x06];
+
+/**
+ * Says what bytes are, by their content alone, and what they say. Nothing is verified.
+ *
+ * @param name in refusals.
+ * @param others certificates that may be those of signers.
+ * @throws Refusal `malformed`, also for what is unknown; `unsafe-keys` for a private key.
+ */
+export function recognise(
+  name: string,
+  { bytes, size }: Read,
+  others: readonly Certificate[] = [],
+): Recognised {
+  if (bytes.length === 0) throw new Refusal('malformed', `${name} is empty.`, { path: name });
+  // First of all: no decoder may put a line of one into its message.
+  // In an image are programs, whose words look like a key's; nothing of those is shown.
+  if (!isPe(bytes) && holdsPrivateKey(bytes)) throw privateKey(name);
+  const found = decodeOr(name, () => known(name, bytes, size, others));
+  if (found) return found;
+  throw new Refusal(
+    'malformed',
+    `${name} is nothing that inspect knows: no seal, key, certificate, script or record of a release.`,
+    { path: name },
+  );
+}
+
+function known(
+  name: string,
+  bytes: Uint8Array,
+  size: number,
+  others: readonly Certificate[],
+): Recognised | undefined {
+  const start = Buffer.from(bytes.subarray(0, 32)).toString('latin1');
+  const first = bytes[0] ?? 0;
+  if (isPe(bytes)) return inspectImage(bytes);
+  if (isAuthenticatedVariable(bytes)) return inspectVariable(bytes);
+  if (isSignatureLists(bytes)) return inspectSignatureLists(bytes);
+  if (start.startsWith(VERITY)) return inspectSuperblock(bytes, size);
+  if (start.startsWith('07070')) return inspectBundle(bytes);
+  if (start.slice(8, 12) === 'KBXf') return inspectKeys(keysOf(name, bytes));
+  if (first === SEQUENCE && isDer(bytes)) return inspectDer(bytes, others);
+  if (first & 0x80) return inspectPackets(name, bytes);
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
+  // A root hash has no line end, and a checksum follows its digest with a name.
+  if (/^[0-9a-f]{64}$/.test(text)) return inspectRootHash(text);
+  if (isImageRequest(bytes)) return { kind: 'request-index', facts: imageRequestFacts(bytes) };
+  return (
+    inspectRecord(bytes) ??
+    inspectChecksums(bytes) ??
+    (/^-----BEGIN /m.test(text) ? inspectArmor(name, bytes, text, others) : undefined) ??
+    inspectScript(bytes)
+  );
+}
+
+/** "0" begins a SEQUENCE, and texts too: only the one has an element behind the length. */
+function isDer(bytes: Uint8Array): boolean {
+  const length = bytes[1] ?? 0;
+  const inner = bytes[length < 0x80 ? 2 : 2 + (length & 0x7f)];
+  return inner === SEQUENCE || inner === OID;
+}
+
+function inspectDer(bytes: Uint8Array, others: readonly Certificate[]): Recognised {
+  const length = bytes[1] ?? 0;
+  const inner = bytes[length < 0x80 ? 2 : 2 + (length & 0x7f)];
+  return inner === OID ? inspectCms(bytes, others) : inspectCertificates([decodeCertificate(bytes)]);
+}
+
+function inspectCertificates(certificates: readonly Certificate[]): Recognised {
+  return {
+    kind: 'certificate',
+    facts: { certificates: certificates.map(certificateFacts) },
+    certificates,
+  };
+}
+
+/** Binary OpenPGP: the first packet tells what the file is. */
+function inspectPackets(name: string, bytes: Uint8Array): Recognised {
+  const header = bytes[0] ?? 0;
+  const tag = header & 0x40 ? header & 0x3f : (header >> 2) & 0x0f;
+  if (tag === PACKET.signature) return inspectSignatures(bytes);
+  if (tag === PACKET.publicKey) return inspectKeys(keysOf(name, bytes));
+  throw new Malformed('OpenPGP', `packet type ${tag} begins neither a signature nor a public key`);
+}
+
+function inspectArmor(
+  name: string,
+  bytes: Uint8Array,
+  text: string,
+  others: readonly Certificate[],
+): Recognised {
+  const label = /^-----BEGIN ([A-Z0-9 ]+)-----/m.exec(text)?.[1] ?? '';
+  if (label === 'PGP PUBLIC KEY BLOCK') return inspectKeys(keysOf(name, bytes));
+  if (label.startsWith('PGP ')) {
+    const armored = decodeArmor(text);
+    if (armored.label === 'SIGNATURE') return inspectSignatures(armored.bytes);
+    throw new Malformed('OpenPGP armor', `a ${label} is neither a signature nor a public key`);
+  }
+  const blocks = decodePem(text, { explanatoryText: true });
+  const [block] = blocks;
+  if (block && blocks.length === 1 && /^(CMS|PKCS7)$/.test(block.label))
+    return inspectCms(block.bytes, others);
+  return inspectCertificates(
+    blocks.map((each) => {
+      if (each.label !== 'CERTIFICATE') throw new Malformed('PEM', `inspect knows no ${each.label}`);
+      return decodeCertificate(each.bytes);
+    }),
+  );
+}
+
+/** Keys of a keyring, a keybox or an armored file; where one of them is secret, that is what is said. */
+function keysOf(name: string, bytes: Uint8Array) {
+  try {
+    const keys = decodeKeyringFile(name, bytes);
+    if (keys.length === 0) throw new Malformed('OpenPGP', 'no key in it');
+    return keys;
+  } catch (error) {
+    if (error instanceof Refusal && / secret key /.test(error.message)) throw privateKey(name);
+    throw error;
+  }
+}
+
+function privateKey(name: string): Refusal {
+  return new Refusal('unsafe-keys', `${name} is a private key; nothing of it is shown.`, { path: name });
+}

@@ -1,0 +1,53 @@
+import { Malformed } from '../../errors/malformed.ts';
+import { isImageRequest } from '../../formats/records/image-request.ts';
+import { isoSeconds } from '../../formats/records/lines.ts';
+import { decodeBundle } from '../../formats/records/request-bundle.ts';
+import {
+  decodeSigningRequest,
+  type SigningRequest,
+  signatureNumber,
+} from '../../formats/records/signing-request.ts';
+import { answerName, INDEX } from '../../signing/requests/request.ts';
+import type { Facts, Recognised } from './facts.ts';
+import { imageRequestFacts } from './images.ts';
+
+/** A bundle of questions, with or without answers. Throws `Malformed`. */
+export function inspectBundle(bytes: Uint8Array): Recognised {
+  const { files } = decodeBundle(bytes);
+  const index = files.get(INDEX);
+  if (!index) throw new Malformed('request bundle', 'has no index');
+  const facts = isImageRequest(index)
+    ? imageRequestFacts(index, files)
+    : requestFacts(decodeSigningRequest(index), files);
+  const answered = [...files.keys()].some((name) => name.endsWith('.sig') && name.startsWith('digests/'));
+  return { kind: answered ? 'signing-response' : 'signing-request', facts };
+}
+
+/** @param files of the bundle, where there is one: they tell what was answered. */
+export function requestFacts(request: SigningRequest, files?: ReadonlyMap<string, Uint8Array>): Facts {
+  const { release, manifestSha256, openpgp, certificates, leaves, records, kept, signatures } = request;
+  return {
+    release,
+    manifest: manifestSha256,
+    openpgp,
+    answered: files && signatures.filter((asked) => files.has(answerName(asked))).length,
+    asked: signatures.length,
+    certificates: certificates.map((certificate) => ({ ...certificate })),
+    leaves: leaves.map(({ notBefore, notAfter, ...leaf }) => ({
+      ...leaf,
+      notBefore: isoSeconds(notBefore),
+      notAfter: isoSeconds(notAfter),
+    })),
+    records: records.map(({ size, sha256, path }) => ({ size, sha256, path })),
+    kept: kept.map((seal) => ({ ...seal })),
+    questions: signatures.map((asked) => ({
+      number: signatureNumber(asked.number),
+      key: asked.key,
+      algorithm: asked.algorithm,
+      answered: files && (files.has(answerName(asked)) ? 'yes' : 'no'),
+      digest: asked.digest,
+      size: asked.size,
+      seal: asked.path + asked.suffix,
+    })),
+  };
+}

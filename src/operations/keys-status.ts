@@ -1,0 +1,213 @@
+import { join } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import { decodeDetachedCms } from '../formats/asn1/cms.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
+import { channelNames, readChannel } from '../store/channels.ts';
+import { readAnchorFile, readAnchorFolder } from '../trust/anchor-folder.ts';
+import { decodeCertificates } from '../trust/anchors.ts';
+import { fingerprint } from '../trust/chain.ts';
+import { decodeOr } from '../trust/check.ts';
+import { isSignedBy, readTreeKeys, type TreeKeys } from '../trust/tree-keys.ts';
+import { EFFECT, type StatusKind } from './keys-effects.ts';
+
+export interface KeysStatusRequest {
+  /** `anchors/` folders, or the `init` folders around them; several while a CA is being replaced. */
+  readonly anchors: readonly string[];
+  /** Sealed trees. */
+  readonly trees?: readonly string[];
+  /** A STATE folder: the releases that its channels point at, and the channels themselves. */
+  readonly state?: string;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  /** Ends nearer than that are due; 30. */
+  readonly warnDays?: number;
+}
+
+export interface StatusItem {
+  readonly kind: StatusKind;
+  /** A common name, a user id, a release, a channel. */
+  readonly name: string;
+  /** 16 hex digits: of the certificate's SHA-256, of the OpenPGP key's fingerprint; of the manifest's SHA-256. */
+  readonly id: string;
+  /** Milliseconds since 1970. */
+  readonly begins: number;
+  /** Undefined: never. */
+  readonly ends: number | undefined;
+  /** Whole days until the end; negative: since then. */
+  readonly daysLeft: number | undefined;
+  /** Releases and channels that need it, of those that were given. */
+  readonly usedBy: readonly string[];
+  /** What stops on the day it ends, for whom, and what to do before. */
+  readonly effect: string;
+  /** True where something that was given, or that is sealed from now on, needs it. */
+  readonly inUse: boolean;
+  /** In use, and ended, about to end or not begun. */
+  readonly due: boolean;
+}
+
+export interface KeysStatus {
+  /** The first to end comes first, what never ends last. */
+  readonly items: readonly StatusItem[];
+  /** The first of those in use that is still to end. */
+  readonly next: StatusItem | undefined;
+  readonly due: readonly StatusItem[];
+}
+
+const DAY = 86_400_000;
+const WARN_DAYS = 30;
+/** What lives for days only, as a channel's snapshot, is due in the last part of its life. */
+const LAST_PART = 3;
+
+/**
+ * Every key and certificate that the given trees, releases and loaders depend on, and what ends with each. An
+ * inventory: it reads what seals say of their signers and verifies none of them.
+ *
+ * @throws Refusal where a tree or folder is not what it should be.
+ */
+export async function keysStatus(request: KeysStatusRequest): Promise<KeysStatus> {
+  const found = new Inventory();
+  const trees = await treesOf(request);
+  for (const folder of request.anchors) await addAnchors(found, folder, trees);
+  for (const tree of trees) addTree(found, tree);
+  if (request.state !== undefined) await addChannels(found, request.state);
+  const { now, warnDays = WARN_DAYS } = request;
+  const items = found.items(now, warnDays);
+  return {
+    items,
+    next: items.find(({ inUse, ends }) => inUse && ends !== undefined && ends >= now),
+    due: items.filter(({ due }) => due),
+  };
+}
+
+/** A thing with an end, as it is being found: the same certificate may turn up in many places. */
+interface Entry {
+  readonly kind: StatusKind;
+  readonly name: string;
+  readonly id: string;
+  readonly begins: number;
+  readonly ends: number | undefined;
+}
+
+class Inventory {
+  readonly #found = new Map<string, Entry & { usedBy: Set<string>; inUse: boolean }>();
+
+  /** @param user a release or channel that needs it. */
+  add(entry: Entry, user?: string, inUse = user !== undefined): void {
+    const key = `${entry.kind} ${entry.id}`;
+    const known = this.#found.get(key) ?? { ...entry, usedBy: new Set<string>(), inUse: false };
+    if (user !== undefined) known.usedBy.add(user);
+    known.inUse ||= inUse;
+    this.#found.set(key, known);
+  }
+
+  certificate(kind: StatusKind, certificate: Certificate, user?: string, inUse?: boolean): void {
+    const { commonName: name, notBefore: begins, notAfter: ends } = certificate;
+    this.add({ kind, name, id: fingerprint(certificate).slice(0, 16), begins, ends }, user, inUse);
+  }
+
+  items(now: number, warnDays: number): StatusItem[] {
+    const items = [...this.#found.values()].map((entry): StatusItem => {
+      const { begins, ends, inUse } = entry;
+      const usedBy = [...entry.usedBy].sort();
+      const left = ends === undefined ? undefined : ends - now;
+      const notice =
+        ends === undefined ? 0 : Math.min(warnDays * DAY, Math.max(0, ends - begins) / LAST_PART);
+      return {
+        ...entry,
+        usedBy,
+        daysLeft: left === undefined ? undefined : Math.floor(left / DAY),
+        effect: EFFECT[entry.kind](usedBy, entry.name),
+        inUse,
+        due: inUse && (begins > now || (left !== undefined && left <= notice)),
+      };
+    });
+    const end = ({ ends }: StatusItem) => ends ?? Number.POSITIVE_INFINITY;
+    return items.sort((a, b) => (end(a) === end(b) ? order(a, b) : end(a) - end(b)));
+  }
+}
+
+function order(a: StatusItem, b: StatusItem): number {
+  return `${a.kind} ${a.name} ${a.id}` < `${b.kind} ${b.name} ${b.id}` ? -1 : 1;
+}
+
+/** Of the trees and the channels' releases, each once. */
+async function treesOf({ trees = [], state }: KeysStatusRequest): Promise<TreeKeys[]> {
+  const paths = new Set(trees);
+  if (state !== undefined) {
+    for (const channel of await channelNames(state)) {
+      const current = await readChannel(state, channel);
+      if (current) paths.add(join(state, 'releases', current.snapshot.release));
+    }
+  }
+  return Promise.all([...paths].map(readTreeKeys));
+}
+
+/**
+ * What loaders, initramfs images and readers of channels hold. The first of a file is what is sealed with next;
+ * of the others those count that something given was signed by.
+ */
+async function addAnchors(found: Inventory, folder: string, trees: readonly TreeKeys[]): Promise<void> {
+  const { ca, codesign, openpgp } = await readAnchorFolder(folder);
+  for (const certificate of ca) found.certificate('ca', certificate, undefined, true);
+  for (const [index, leaf] of codesign.entries()) {
+    found.certificate('codesign', leaf, undefined, index === 0);
+    for (const { release, codesign: signers } of trees) {
+      if (signers.some((info) => isSignedBy(info, leaf))) found.certificate('codesign', leaf, release);
+    }
+  }
+  const boot = await readAnchorFile(folder, 'boot.crt');
+  for (const leaf of boot ? decodeCertificates('boot.crt', boot) : []) {
+    found.certificate('boot', leaf, undefined, true);
+  }
+  for (const [index, { primary, userIds, keys }] of openpgp.entries()) {
+    for (const { key, expires, maySign } of keys) {
+      if (!maySign) continue;
+      const entry = {
+        kind: 'openpgp',
+        name: userIds[0] ?? primary.keyId,
+        id: key.keyId,
+        begins: key.created,
+        ends: expires,
+      } as const;
+      found.add(entry, undefined, index === 0);
+      for (const { release, openpgp: signers } of trees) {
+        if (signers.includes(key.keyId)) found.add(entry, release);
+      }
+    }
+  }
+  const snapshot = await readAnchorFile(folder, 'snapshot.crt');
+  const [own] = snapshot ? decodeCertificates('snapshot.crt', snapshot) : [];
+  // Where a channel is signed by another key, this one is nobody's yet.
+  if (own) found.certificate('snapshot key', own, undefined, false);
+}
+
+function addTree(found: Inventory, tree: TreeKeys): void {
+  const { release, issued, bestBefore, manifestSha256 } = tree;
+  const id = manifestSha256.slice(0, 16);
+  found.add({ kind: 'best-before', name: release, id, begins: issued, ends: bestBefore }, release);
+  for (const certificate of tree.cas) found.certificate('ca', certificate, release);
+  for (const certificate of tree.boot) found.certificate('boot', certificate, release);
+  for (const certificate of tree.leaves) found.certificate('release', certificate, release);
+}
+
+async function addChannels(found: Inventory, state: string): Promise<void> {
+  const bytes = await readAnchorFile(state, 'snapshot.crt');
+  const keys = bytes ? decodeCertificates('snapshot.crt', bytes) : [];
+  const names = await channelNames(state);
+  if (names.length === 0) {
+    throw new Refusal('absent', `There is no channel in ${state}: "bootseal publish" makes one.`, {
+      path: state,
+    });
+  }
+  for (const channel of names) {
+    const current = await readChannel(state, channel);
+    if (!current) continue;
+    const { manifest, issued, expires } = current.snapshot;
+    const id = manifest.slice(0, 16);
+    found.add({ kind: 'snapshot', name: channel, id, begins: issued, ends: expires }, channel);
+    const { signers } = decodeOr(`the snapshot of ${channel}`, () => decodeDetachedCms(current.seal));
+    for (const key of keys) {
+      if (signers.some((info) => isSignedBy(info, key))) found.certificate('snapshot key', key, channel);
+    }
+  }
+}

@@ -1,0 +1,185 @@
+import { existsSync } from 'node:fs';
+import { realpath } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import { writeFileAtomically } from '../files/atomic-file.ts';
+import { openRegular } from '../files/measure.ts';
+import type { Manifest } from '../formats/records/manifest.ts';
+import { MAX_BUNDLE } from '../formats/records/request-bundle.ts';
+import type { SigningRequest } from '../formats/records/signing-request.ts';
+import { type Layout, recogniseTree } from '../release/layout.ts';
+import { readLoaderSignatories, readNamedSignatories, readSignatories } from '../signing/keys/public-half.ts';
+import { answeringCommand, readAnsweringKeys } from '../signing/keys/sealing-keys.ts';
+import { answerRequest } from '../signing/requests/answer-request.ts';
+import { attachAnswers } from '../signing/requests/attach.ts';
+import { encodeRequest, openRequest } from '../signing/requests/request.ts';
+import { type SealTermsRequest, sealTerms } from '../signing/seal-terms.ts';
+import type { Signatories } from '../signing/signatories.ts';
+import { draftTree, type OtherCa } from '../signing/tree-draft.ts';
+import { type SealedFile, writeSeals } from '../signing/write-seals.ts';
+import { anchorId } from '../trust/anchors.ts';
+import { logSeal } from './log-seal.ts';
+
+/** Sealing in two passes, with the keys elsewhere: `request` here, `sign-request` there, `attach` here. */
+
+export interface SigningRequestOptions extends SealTermsRequest {
+  /** A folder of anchors, or the files one by one. */
+  readonly signatories:
+    | { readonly anchors: string }
+    | { readonly certificates: readonly string[]; readonly openpgpKey: string };
+  /** Folders of anchors of other CAs whose loaders shall start this release too. */
+  readonly alsoAnchors?: readonly string[];
+  /** Where the request is written. */
+  readonly out: string;
+}
+
+export interface RequestMade {
+  readonly layout: Layout;
+  readonly request: SigningRequest;
+  readonly manifest: Manifest;
+  /** Octets. */
+  readonly size: number;
+}
+
+/** Writes what must be signed so that a tree is sealed. Needs no private key. Throws a `Refusal` or a `WriteError`. */
+export async function requestSignatures(options: SigningRequestOptions): Promise<RequestMade> {
+  const { tree, now, out } = options;
+  await demandOutside(tree, out);
+  const layout = await recogniseTree(tree, options);
+  const signatories = await signatoriesOf(options);
+  const others = await otherCas(signatories, options.alsoAnchors ?? [], now);
+  const terms = await sealTerms(
+    layout,
+    options,
+    others.map(({ id }) => id),
+  );
+  const draft = await draftTree(tree, layout, signatories, { ...terms, others });
+  const bytes = await encodeRequest(tree, draft, signatories, others);
+  const { request, manifest } = openRequest(out, bytes);
+  // A hash tree is payload: it goes into the tree now, and what is signed is its digest in the manifest.
+  const made = draft.files.filter(({ kind }) => kind === 'made');
+  await writeSeals(tree, made, new Map(), draft.measured);
+  await writeFileAtomically(out, bytes);
+  return { layout, request, manifest, size: bytes.length };
+}
+
+/** In the tree a request would stand among what is served, or in the place of a kernel. */
+async function demandOutside(tree: string, out: string): Promise<void> {
+  // A folder that is not there is told of when it is written to.
+  const folder = await realpath(dirname(out)).catch(() => undefined);
+  if (folder === undefined) return;
+  const way = relative(await realpath(tree), folder);
+  if (way === '..' || way.startsWith('../')) return;
+  throw new Refusal('unsafe-path', `${out} is in the tree that it is about; write the request elsewhere.`, {
+    path: out,
+  });
+}
+
+async function signatoriesOf({ signatories, now }: SigningRequestOptions): Promise<Signatories> {
+  return 'anchors' in signatories
+    ? readSignatories(anchorsIn(signatories.anchors), now)
+    : readNamedSignatories(signatories.certificates, signatories.openpgpKey, now);
+}
+
+/** The folder of `init`, or its public half. */
+function anchorsIn(folder: string): string {
+  return existsSync(join(folder, 'anchors', 'ca.crt')) ? join(folder, 'anchors') : folder;
+}
+
+async function otherCas(own: Signatories, folders: readonly string[], now: number): Promise<OtherCa[]> {
+  const others: OtherCa[] = [];
+  const taken = new Set([anchorId(own.ca)]);
+  for (const folder of folders) {
+    const signatories = await readLoaderSignatories(anchorsIn(folder), now);
+    const id = anchorId(signatories.ca);
+    if (taken.has(id)) {
+      throw new Refusal('mixed-releases', `${folder} has the same CA as the anchors before it.`, {
+        path: folder,
+        ca: id,
+      });
+    }
+    taken.add(id);
+    others.push({ id, signatories });
+  }
+  return others;
+}
+
+export interface SignRequestOptions {
+  /** The request's file. */
+  readonly request: string;
+  /** `init` folders, whole or in part. */
+  readonly keys: readonly string[];
+  /** A program that signs for all keys that the request asks for, and its arguments. */
+  readonly signerCommand?: readonly string[];
+  readonly out: string;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  /** Sees what is about to be signed; throws to refuse it. */
+  readonly onRequest?: (request: SigningRequest, manifest: Manifest) => void;
+  readonly onSignature?: (done: number, of: number) => void;
+}
+
+export interface RequestSigned {
+  readonly request: SigningRequest;
+  readonly manifest: Manifest;
+  readonly answered: readonly string[];
+  readonly left: readonly { readonly path: string; readonly key: string }[];
+}
+
+/** Answers a request where the keys are. Throws a `Refusal` or a `WriteError`. */
+export async function signRequest(options: SignRequestOptions): Promise<RequestSigned> {
+  const opened = openRequest(options.request, await readBundle(options.request));
+  options.onRequest?.(opened.request, opened.manifest);
+  const keys = options.signerCommand
+    ? answeringCommand(options.signerCommand, opened)
+    : await readAnsweringKeys(options.keys, opened, options.now);
+  const { bundle, answered, left } = await answerRequest(opened, keys, {
+    ...(options.onSignature ? { onSignature: options.onSignature } : {}),
+  });
+  await writeFileAtomically(options.out, bundle);
+  return { request: opened.request, manifest: opened.manifest, answered, left };
+}
+
+export interface AttachRequest {
+  readonly tree: string;
+  /** Files with the request and its answers, in any order, whole or in parts. */
+  readonly responses: readonly string[];
+  /** A STATE folder whose log shall have an entry of this, and the time it gets: milliseconds since 1970. */
+  readonly log?: { readonly state: string; readonly now: number };
+  readonly onProgress?: (path: string, octets: number, size: number) => void;
+}
+
+export interface AttachResult {
+  readonly request: SigningRequest;
+  readonly manifest: Manifest;
+  readonly manifestSha256: string;
+  readonly files: readonly SealedFile[];
+}
+
+/** Completes a tree with the answers to its request. Throws a `Refusal` or a `WriteError`. */
+export async function attach({ tree, responses, log, onProgress }: AttachRequest): Promise<AttachResult> {
+  const answers = [];
+  for (const name of responses) answers.push({ name, bytes: await readBundle(name) });
+  const { opened, files } = await attachAnswers(tree, answers, onProgress ? { onProgress } : {});
+  const { request, manifest } = opened;
+  const { manifestSha256 } = request;
+  if (log) await logSeal(log.state, tree, { manifest, manifestSha256, files }, log.now);
+  return { request, manifest, manifestSha256, files };
+}
+
+async function readBundle(path: string): Promise<Uint8Array> {
+  const { handle, identity } = await openRegular(path);
+  try {
+    if (identity.size > BigInt(MAX_BUNDLE)) {
+      throw new Refusal(
+        'too-large',
+        `${path} has ${identity.size} octets; no request has more than ${MAX_BUNDLE}.`,
+        { path },
+      );
+    }
+    // By the descriptor that was looked at: the name may mean a FIFO by now.
+    return await handle.readFile();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,58 @@
+import { Refusal } from '../errors/refusal.ts';
+import { type Layout, recogniseTree } from '../release/layout.ts';
+import { readLoaderSealingKeys, readSealingKeys } from '../signing/keys/sealing-keys.ts';
+import { type SealTermsRequest, sealTerms } from '../signing/seal-terms.ts';
+import { type OtherSealingCa, type Sealed, sealTree } from '../signing/sealer.ts';
+import type { SealingKeys } from '../signing/signatories.ts';
+import { anchorId } from '../trust/anchors.ts';
+import { logSeal } from './log-seal.ts';
+
+export interface SealRequest extends SealTermsRequest {
+  /** An `init` folder. */
+  readonly keys: string;
+  /** `init` folders of other CAs whose loaders shall start this release too, while a CA is being replaced. */
+  readonly alsoKeys?: readonly string[];
+  /** A program that signs for all of these keys, and its arguments: see `signers.toml`. */
+  readonly signerCommand?: readonly string[];
+  /** A STATE folder whose log shall have an entry of this. */
+  readonly state?: string;
+}
+
+export interface SealResult extends Sealed {
+  readonly layout: Layout;
+}
+
+/** Seals a tree: every seal, one pass. Throws a `Refusal` or a `WriteError`. */
+export async function seal(request: SealRequest): Promise<SealResult> {
+  const layout = await recogniseTree(request.tree, request);
+  const keys = await readSealingKeys(request.keys, request.now, request.signerCommand);
+  const others = await otherCas(keys, request);
+  const terms = await sealTerms(
+    layout,
+    request,
+    others.map(({ id }) => id),
+  );
+  const sealed = await sealTree(request.tree, layout, keys, { ...terms, others });
+  if (request.state !== undefined) await logSeal(request.state, request.tree, sealed, request.now);
+  return { ...sealed, layout };
+}
+
+/** The other CAs, each once: one set of iPXE seals serves every loader that trusts a CA. */
+async function otherCas(keys: SealingKeys, { alsoKeys = [], now }: SealRequest): Promise<OtherSealingCa[]> {
+  const others: OtherSealingCa[] = [];
+  const taken = new Set([anchorId(keys.ca.certificate)]);
+  for (const folder of alsoKeys) {
+    const other = await readLoaderSealingKeys(folder, now);
+    const id = anchorId(other.ca.certificate);
+    if (taken.has(id)) {
+      throw new Refusal(
+        'mixed-releases',
+        `${folder} has the same CA as the keys before it, and loaders of one CA need one set of seals.`,
+        { path: folder, ca: id },
+      );
+    }
+    taken.add(id);
+    others.push({ id, keys: other });
+  }
+  return others;
+}

@@ -1,0 +1,150 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { lstat, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { composeUki, demandRoom, kernelVersion, ukiCommandLine, ukiOsRelease } from '../build/uki.ts';
+import { readRecord } from '../conformance/tree-transport.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { unreadable } from '../errors/unreadable.ts';
+import { writeFileAtomically } from '../files/atomic-file.ts';
+import { readImage } from '../files/read-image.ts';
+import { decodePe } from '../formats/efi/pe.ts';
+import { decodeManifest, type Manifest, type ManifestFile } from '../formats/records/manifest.ts';
+import { RECORD, UKI } from '../formats/records/seal-names.ts';
+import { imageDigest } from '../signing/authenticode.ts';
+import { readDbSigner, type SecureBootKey } from '../signing/keys/secure-boot-signers.ts';
+import { signImage, signPcrValues } from '../signing/requests/image-request.ts';
+import type { DigestSigner } from '../signing/signers/digest-signer.ts';
+import { decodeOr } from '../trust/check.ts';
+import { initrdFiles } from '../trust/uki-check.ts';
+
+export interface UkiRequest {
+  /** A sealed tree. */
+  readonly tree: string;
+  /** Default: `uki.efi` at the top of the tree, where `serve` finds it. */
+  readonly out?: string;
+  /** Whose key signs it; undefined: nobody's yet. */
+  readonly signer?: SecureBootKey;
+  /** systemd-stub; default: the one that is installed. */
+  readonly stub?: string;
+  /** A file in the place of the os-release that the release's name makes. */
+  readonly osrel?: string;
+  /** `http://HOST:PORT`: where early userspace fetches the rest of the release. */
+  readonly url?: string;
+  /** PEM, into `.pcrpkey`: who will sign for what a TPM measures. */
+  readonly pcrPublicKey?: Uint8Array;
+  /** Its private half, where it is at hand. */
+  readonly pcrSigner?: DigestSigner;
+  /** Milliseconds since 1970: what the certificate is judged at. */
+  readonly now: number;
+}
+
+export interface UkiResult {
+  readonly out: string;
+  /** Octets. */
+  readonly size: number;
+  readonly release: string;
+  readonly stub: string;
+  readonly cmdline: string;
+  readonly kernelVersion: string | undefined;
+  readonly sections: readonly { readonly name: string; readonly size: number }[];
+  /** Authenticode digest, SHA-256, lower-case hex: what dbx would name. */
+  readonly digest: string;
+  /** Common name of who signed. */
+  readonly signer: string | undefined;
+}
+
+const STUBS: Readonly<Record<string, string>> = {
+  x86_64: 'linuxx64.efi.stub',
+  aarch64: 'linuxaa64.efi.stub',
+};
+const STUB_FOLDER = '/usr/lib/systemd/boot/efi';
+
+/** Makes the whole boot of a sealed tree one image. Throws a `Refusal` or a `WriteError`; no output is left then. */
+export async function uki(request: UkiRequest): Promise<UkiResult> {
+  const { tree, now, url } = request;
+  const bytes = await readRecord(tree, RECORD.manifest);
+  const manifest = decodeOr(RECORD.manifest, () => decodeManifest(bytes));
+  const manifestSha256 = createHash('sha256').update(bytes).digest('hex');
+  if (manifest.files.some(({ path }) => path === UKI)) {
+    throw new Refusal('malformed', `${UKI} is a file of the release; give it another name.`, { path: UKI });
+  }
+  const out = request.out ?? join(tree, UKI);
+  const signer = request.signer && (await readDbSigner(request.signer, now));
+  const stubPath = request.stub ?? installedStub(manifest.arch);
+  const cmdline = ukiCommandLine(manifest, manifestSha256, url);
+  const { kernel, initrds } = await readPayload(tree, manifest);
+  const unsigned = composeUki({
+    stub: await readImage(stubPath),
+    osrel: request.osrel === undefined ? ukiOsRelease(manifest) : await readOsRelease(request.osrel),
+    cmdline,
+    kernel,
+    initrds,
+    pcrPublicKey: request.pcrPublicKey,
+  });
+  const measured = request.pcrSigner ? await signPcrValues(out, unsigned, request.pcrSigner) : unsigned;
+  const image = signer ? await signImage(out, measured, signer) : measured;
+  await writeFileAtomically(out, image);
+  return {
+    out,
+    size: image.length,
+    release: manifest.release,
+    stub: stubPath,
+    cmdline,
+    kernelVersion: kernelVersion(kernel),
+    sections: decodePe(image).sections.map(({ name, virtualSize: size }) => ({ name, size })),
+    digest: Buffer.from(imageDigest(image)).toString('hex'),
+    signer: signer?.certificate.commonName,
+  };
+}
+
+function installedStub(arch: string): string {
+  const path = join(STUB_FOLDER, STUBS[arch] ?? `linux${arch}.efi.stub`);
+  if (existsSync(path)) return path;
+  throw new Refusal(
+    'absent',
+    `There is no ${path} (Debian: systemd-boot-efi); install it, or name a stub with --stub.`,
+    { path },
+  );
+}
+
+/** Kernel and initrds, each the one that the manifest lists. Sizes are looked at before anything is read. */
+async function readPayload(
+  tree: string,
+  manifest: Manifest,
+): Promise<{ kernel: Uint8Array; initrds: readonly Uint8Array[] }> {
+  const kernel = manifest.files.find(({ role }) => role === 'kernel');
+  const initrds = initrdFiles(manifest);
+  if (!kernel || initrds.length === 0) {
+    throw new Refusal('absent', `The manifest of ${manifest.release} lists no kernel with an initrd.`, {
+      release: manifest.release,
+    });
+  }
+  let octets = 0;
+  for (const { path } of [kernel, ...initrds])
+    octets += (await lstat(join(tree, path)).catch(() => undefined))?.size ?? 0;
+  demandRoom(octets);
+  const read = async ({ path, size, sha256, role }: ManifestFile): Promise<Uint8Array> => {
+    const bytes = await readImage(join(tree, path));
+    if (bytes.length === size && createHash('sha256').update(bytes).digest('hex') === sha256) return bytes;
+    throw new Refusal(
+      'drifted',
+      `The ${role} ${path} is not the one that the manifest lists; seal the tree anew.`,
+      {
+        path,
+      },
+    );
+  };
+  const pieces: Uint8Array[] = [];
+  for (const file of initrds) pieces.push(await read(file));
+  return { kernel: await read(kernel), initrds: pieces };
+}
+
+async function readOsRelease(path: string): Promise<string> {
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw unreadable(path, error);
+  });
+  // Whoever reads it looks for lines; os-release(5).
+  if (text.length > 0 && text.length <= 65_536 && !text.includes('\0')) return text;
+  throw new Refusal('malformed', `${path} is no os-release: text of 1 to 65536 octets.`, { path });
+}

@@ -1,0 +1,40 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import type { LogEntry } from '../formats/records/log-entry.ts';
+import { readCertificatesFile } from '../signing/keys/key-folder.ts';
+import { readSnapshotKey, type SnapshotKey } from '../signing/keys/snapshot-key.ts';
+import { sealRecord } from '../signing/seal-record.ts';
+import { certifiedSigner } from '../signing/signatories.ts';
+import { type Act, recordAct, type SignCheckpoint } from '../store/log.ts';
+import { fingerprint } from '../trust/chain.ts';
+
+/** Signs checkpoints of the log, as snapshots are signed; their first lines tell them apart. */
+export function checkpointSigner(key: SnapshotKey): SignCheckpoint {
+  const signer = certifiedSigner('snapshot', key);
+  return (checkpoint) => sealRecord(checkpoint, signer);
+}
+
+/**
+ * Logs an act that needs no key itself: a refusal, a quarantine, a seal. A checkpoint follows where the state's
+ * readers have been told of the key; else the next act that needs the key makes one, and says what is wrong with it.
+ * The caller has opened the state (`openState`).
+ *
+ * @param snapshotKey a folder of the shape that `init` makes; default: the state's own key.
+ */
+export async function logAct(state: string, act: Act, snapshotKey?: string): Promise<LogEntry> {
+  return recordAct(state, act, await knownSigner(state, snapshotKey));
+}
+
+async function knownSigner(state: string, folder = state): Promise<SignCheckpoint | undefined> {
+  const told = join(state, 'anchors', 'snapshot.crt');
+  if (!existsSync(told)) return undefined;
+  try {
+    const key = await readSnapshotKey(folder);
+    const known = (await readCertificatesFile(told)).map(fingerprint);
+    return known.includes(fingerprint(key.certificate)) ? checkpointSigner(key) : undefined;
+  } catch (error) {
+    if (error instanceof Refusal) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,254 @@
+import { CLIENT_SUMMARY, CLIENTS, runClients } from '../conformance/clients.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { decodeDetachedCms, type SignerInfo } from '../formats/asn1/cms.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
+import type { Manifest } from '../formats/records/manifest.ts';
+import { RECORD, SEAL, UKI } from '../formats/records/seal-names.ts';
+import { releaseSite } from '../release/release-site.ts';
+import { type Anchors, anchorId } from '../trust/anchors.ts';
+import type { JudgedTree } from '../trust/judge-tree.ts';
+import { day, type Policy } from '../trust/policy.ts';
+import type { PublishRules } from '../trust/policy-file.ts';
+import { type LoadedRelease, pinRelease } from '../trust/verified-release.ts';
+import { earlyUserspaceOf, keysInside, whatIsChecked } from './gate-early.ts';
+import { siteTransport } from './site-transport.ts';
+
+/** What every release passes before any machine sees it. */
+
+const DAY = 86_400_000;
+/** A number that is no date may jump so far, and a date so far ahead as the policy says. */
+const MAX_SERIAL_STEP = 1_000_000;
+
+export interface GateRow {
+  readonly gate: string;
+  /** What was found, where it is good. */
+  readonly fact: string;
+  readonly refusal: Refusal | undefined;
+  readonly warnings: readonly string[];
+}
+
+export interface GateRequest {
+  readonly tree: string;
+  readonly anchors: Anchors;
+  /** Of other CAs whose loaders shall start the release too. */
+  readonly others?: readonly Anchors[];
+  /** The tree as it was judged: seals, lint. */
+  readonly verdict: JudgedTree;
+  readonly policy: Policy;
+  readonly rules: PublishRules;
+  /** What the channel had before: the highest serial of its history. */
+  readonly highest: { readonly release: string; readonly serial: number } | undefined;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+}
+
+export interface GateResult {
+  readonly rows: readonly GateRow[];
+  /** The first refusal of all; undefined: it may be published. */
+  readonly refusal: Refusal | undefined;
+  /** Undefined where the seals alone are refused. */
+  readonly pinned: LoadedRelease | undefined;
+}
+
+/** A fact, and what a person should know beside it. */
+type Found = string | { readonly fact: string; readonly warnings: readonly string[] };
+
+/** Asks every gate, also after a refusal, so that a person sees all that is wrong at once. */
+export async function runGate(request: GateRequest): Promise<GateResult> {
+  const rows: GateRow[] = [];
+  const ask = async (gate: string, question: () => Promise<Found> | Found): Promise<void> => {
+    try {
+      const found = await question();
+      const { fact, warnings } = typeof found === 'string' ? { fact: found, warnings: [] } : found;
+      rows.push({ gate, fact, refusal: undefined, warnings });
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      rows.push({ gate, fact: '', refusal: error, warnings: [] });
+    }
+  };
+  const { verdict, anchors, others = [], tree, policy, now } = request;
+  // 1. Every seal of every file, and a boot script that the linter has proven.
+  let pinned: LoadedRelease | undefined;
+  await ask('seals', () => {
+    pinned = pinRelease(tree, verdict, anchors, true, others);
+    // It would not be published, and the loaders it is for would stop without a word.
+    const [script] = pinned.unjudged;
+    if (script !== undefined) {
+      throw new Refusal(
+        'untrusted-signer',
+        script === UKI
+          ? `${script} is for Secure Boot, and the anchors hold no db.crt: put it there, or take the image out of the tree.`
+          : `${script} is for the loaders of another CA, whose anchors were not given: give them with a second --anchors, or take its files out of the tree.`,
+        { path: script },
+      );
+    }
+    return `${verdict.rows.length} files, every seal of each`;
+  });
+  if (pinned) {
+    const { manifest } = pinned;
+    const transport = siteTransport(releaseSite(pinned, new Map()));
+    const files = (path: string) => `${BASE}/releases/${manifest.release}/${path}`;
+    // 2. Arch, 2021.11.01: the initramfs held no public key, and nobody had looked.
+    const early = earlyUserspaceOf(manifest, transport, files);
+    await ask('keys in initramfs', async () => keysInside(manifest, anchors, await early()));
+    // 3. A check that nobody asks for does not happen.
+    await ask('command line', async () => whatIsChecked(manifest, request.rules, await early()));
+    // 4. A channel goes forward, and not so far that nothing can follow.
+    await ask('serial', () => serialGrows(manifest, request));
+    // 5. 2026: a certificate ran out inside what was published.
+    await ask('certificates', () => outlive(manifest, verdict, request));
+    // 6. Every client, against the tree as it would be served.
+    for (const { client, refusal, warnings } of await runClients({
+      transport,
+      base: BASE,
+      anchors,
+      policy,
+      now,
+    })) {
+      rows.push({ gate: `client ${client}`, fact: CLIENT_SUMMARY[client], refusal, warnings });
+    }
+    // 7. Loaders of the other CAs. GRUB knows no CA.
+    for (const other of others) {
+      const offer = { transport, base: BASE, anchors: other, policy, now };
+      for (const { client, refusal, warnings } of await runClients(offer, OF_A_CA)) {
+        const gate = `client ${client}, CA ${idsOf([other]).join()}`;
+        rows.push({ gate, fact: CLIENT_SUMMARY[client], refusal, warnings });
+      }
+    }
+  } else {
+    for (const gate of [
+      'keys in initramfs',
+      'command line',
+      'serial',
+      'certificates',
+      ...CLIENTS.map((name) => `client ${name}`),
+    ]) {
+      rows.push({ gate, fact: 'not asked', refusal: undefined, warnings: [] });
+    }
+  }
+  return { rows, refusal: rows.find(({ refusal }) => refusal)?.refusal, pinned };
+}
+
+/** Clients that differ by the CA in their loader. */
+const OF_A_CA = ['ipxe', 'ipxe-efi', 'archiso', 'manifest'] as const;
+
+function idsOf(anchors: readonly Anchors[]): string[] {
+  return anchors.flatMap(({ ca: [ca] }) => (ca ? [anchorId(ca)] : []));
+}
+
+/** An address that is nobody's (RFC 5737): the gate's network ends at the site. */
+const BASE = 'http://192.0.2.1:8080';
+
+function serialGrows(manifest: Manifest, { highest, rules, now }: GateRequest): string {
+  const { serial, release } = manifest;
+  if (highest && highest.release !== release && serial <= highest.serial) {
+    throw new Refusal(
+      'rolled-back',
+      `${release} has serial ${serial}, and ${highest.release} with ${highest.serial} was published before; to go back is "bootseal channel rollback".`,
+      { serial, highest: highest.serial },
+    );
+  }
+  const date = dateOf(serial);
+  if (date !== undefined && date > now + rules.maxSerialDays * DAY) {
+    throw new Refusal(
+      'unsafe-serial',
+      `The serial ${serial} lies more than ${rules.maxSerialDays} days ahead: every release before that day would count as rolled back.`,
+      { serial },
+    );
+  }
+  if (date === undefined && highest && serial - highest.serial > MAX_SERIAL_STEP) {
+    throw new Refusal(
+      'unsafe-serial',
+      `The serial jumps from ${highest.serial} to ${serial}; releases that follow could not be numbered for long.`,
+      { serial, highest: highest.serial },
+    );
+  }
+  return highest ? `${highest.serial} → ${serial}` : `${serial}, the first of this channel`;
+}
+
+/** Milliseconds of YYYYMMDDNN; undefined for a number that is no date. */
+function dateOf(serial: number): number | undefined {
+  const [, year = '', month = '', date = ''] = /^(\d{4})(\d\d)(\d\d)\d\d$/.exec(String(serial)) ?? [];
+  const time = Date.parse(`${year}-${month}-${date}`);
+  return Number.isNaN(time) ? undefined : time;
+}
+
+/** What was signed must outlive the release; a key that merely stands in the anchors need not. */
+function outlive(
+  { release, bestBefore }: Manifest,
+  verdict: JudgedTree,
+  { anchors, others = [], rules: { marginDays } }: GateRequest,
+): Found {
+  const ends: End[] = [];
+  const otherEnds: End[] = [];
+  const otherIds = new Set(idsOf(others));
+  for (const ca of anchors.ca) ends.push(endOf(`the CA ${ca.commonName}`, ca));
+  for (const ca of others.flatMap((other) => other.ca)) otherEnds.push(endOf(`the CA ${ca.commonName}`, ca));
+  const codesign = new Set<Certificate>();
+  for (const [path, bytes] of verdict.small) {
+    const name = path.slice(path.lastIndexOf('/') + 1);
+    if (path.endsWith(SEAL.cms)) {
+      for (const info of decodeDetachedCms(bytes).signers) {
+        const signer = anchors.codesign.find((leaf) => signedBy(info, leaf));
+        if (signer) codesign.add(signer);
+      }
+    } else if (path.endsWith(SEAL.ipxe) || path === RECORD.bootIpxe + SEAL.openpgp) {
+      const id = /\.([0-9a-f]{16})\.ipxe\.sig$/.exec(name)?.[1];
+      const [leaf] = decodeDetachedCms(bytes).certificates;
+      const into = id !== undefined && otherIds.has(id) ? otherEnds : ends;
+      if (leaf) into.push(endOf(`the signer of ${name}`, leaf));
+    }
+  }
+  for (const leaf of codesign) ends.push(endOf(leaf.commonName, leaf));
+  const signers = verdict.rows.flatMap(({ cells: { openpgp } }) =>
+    openpgp?.verified ? [openpgp.evidence.signer, openpgp.evidence.holder ?? ''] : [],
+  );
+  for (const { keys, primary } of anchors.openpgp) {
+    for (const { key, expires } of keys) {
+      const used = signers.some(
+        (signer) => signer.includes(key.fingerprint) || signer.includes(primary.fingerprint),
+      );
+      if (used && expires !== undefined) ends.push({ name: `the OpenPGP key ${key.keyId}`, end: expires });
+    }
+  }
+  const first = firstOf(ends);
+  const needed = bestBefore + marginDays * DAY;
+  if (first && first.end < needed) {
+    throw new Refusal(
+      'expired',
+      `${first.name} ends on ${day(first.end)}; ${release} is best before ${day(bestBefore)}, and ${marginDays} days more are asked for.`,
+      { end: day(first.end), needed: day(needed) },
+    );
+  }
+  // A CA that is being replaced is near its end as a rule: its loaders are served as long as they can be.
+  const other = firstOf(otherEnds);
+  const warnings =
+    other && other.end < needed
+      ? [
+          `for the loaders of the other CA: ${other.name} ends on ${day(other.end)}, and they stop starting ${release} then`,
+        ]
+      : [];
+  const fact = first ? `the first to end is ${first.name}, on ${day(first.end)}` : 'none ends';
+  return { fact, warnings };
+}
+
+interface End {
+  readonly name: string;
+  /** Milliseconds since 1970. */
+  readonly end: number;
+}
+
+function endOf(name: string, { notAfter }: Certificate): End {
+  return { name, end: notAfter };
+}
+
+function firstOf(ends: readonly End[]): End | undefined {
+  return [...ends].sort((a, b) => a.end - b.end)[0];
+}
+
+function signedBy({ issuer, serialNumber }: SignerInfo, certificate: Certificate): boolean {
+  return (
+    Buffer.compare(certificate.issuer, issuer) === 0 &&
+    Buffer.compare(certificate.serialNumber, serialNumber) === 0
+  );
+}

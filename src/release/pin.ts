@@ -1,0 +1,90 @@
+import type { FileHandle } from 'node:fs/promises';
+import { Refusal } from '../errors/refusal.ts';
+import { demandSameFile, type FileIdentity, identityOf, onlyRelinked } from '../files/file-identity.ts';
+import { type MeasureOptions, measureFile } from '../files/measure.ts';
+
+/** What is known of a file that was verified. */
+export interface PinnedFile {
+  /** Absolute. */
+  readonly path: string;
+  readonly name: string;
+  /** Octets. */
+  readonly size: number;
+  /** Lower-case hex. */
+  readonly sha256: string;
+  readonly identity: FileIdentity;
+}
+
+const pins = new WeakMap<PinnedFile, Pin>();
+
+/** The pin of a verified file: one for all who serve it. */
+export function pinOf(file: PinnedFile): Pin {
+  const pin = pins.get(file) ?? new Pin(file);
+  pins.set(file, pin);
+  return pin;
+}
+
+/**
+ * The identity of a verified file, by which it is known again. Where nothing but its links may have changed, the
+ * file is read and hashed anew, once for all who ask: it is the same content, or it is not served.
+ */
+export class Pin {
+  readonly #file: PinnedFile;
+  #identity: FileIdentity;
+  #renewal: Promise<void> | undefined;
+  #withdrawn: Refusal | undefined;
+
+  constructor(file: PinnedFile) {
+    this.#file = file;
+    this.#identity = file.identity;
+  }
+
+  /** Why nothing of it is served any more, whatever its identity; undefined while it is. */
+  get withdrawn(): Refusal | undefined {
+    return this.#withdrawn;
+  }
+
+  /** Throws a `Refusal` (`drifted`) unless the open file is the one that was verified. */
+  async demand(handle: FileHandle): Promise<void> {
+    if (this.#withdrawn) throw this.#withdrawn;
+    const now = identityOf(await handle.stat({ bigint: true }));
+    if (onlyRelinked(this.#identity, now)) {
+      this.#renewal ??= this.#renew().finally(() => {
+        this.#renewal = undefined;
+      });
+      await this.#renewal;
+    }
+    demandSameFile(this.#file.name, this.#identity, identityOf(await handle.stat({ bigint: true })));
+  }
+
+  /**
+   * Reads all of it again. A disk may give back other octets than were written to it, and no time of the file
+   * tells: then it is withdrawn for as long as this process lives.
+   *
+   * @throws Refusal where it is not what was verified any more: `drifted` by its identity, `bad-signature` by its
+   * content alone; what the system says where it cannot be read.
+   */
+  async scrub(options: MeasureOptions): Promise<void> {
+    if (this.#withdrawn) throw this.#withdrawn;
+    const { name } = this.#file;
+    const { same, identity } = await this.#measure(options);
+    if (same && onlyRelinked(this.#identity, identity)) this.#identity = identity;
+    demandSameFile(name, this.#identity, identity);
+    if (same) return;
+    const message = `${name} reads otherwise than when it was verified, though by its times nobody wrote to it: look at its disk.`;
+    this.#withdrawn = new Refusal('bad-signature', message, { path: name });
+    throw this.#withdrawn;
+  }
+
+  async #renew(): Promise<void> {
+    const { same, identity } = await this.#measure({});
+    // Whoever asked finds another identity than the one that is pinned, and refuses.
+    if (same) this.#identity = identity;
+  }
+
+  async #measure(options: MeasureOptions): Promise<{ same: boolean; identity: FileIdentity }> {
+    const { path, sha256 } = this.#file;
+    const { answers, identity } = await measureFile(path, [{ kind: 'digest', hash: 'sha256' }], options);
+    return { same: Buffer.from(answers[0] as Uint8Array).toString('hex') === sha256, identity };
+  }
+}

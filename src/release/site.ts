@@ -1,0 +1,41 @@
+import type { Refusal } from '../errors/refusal.ts';
+
+/**
+ * What the servers serve. HTTP, TFTP and NBD all ask the same `Site`, so a byte is accounted for once and
+ * leaves the same over every protocol.
+ */
+export interface Site {
+  /**
+   * Finds what stands at `path`: decoded, absolute, `/`-separated, as in `/releases/arch/2026.11.01/version`.
+   * Answers a refusal (`absent`, `unsafe-path`, `drifted`, …) instead of throwing.
+   */
+  find(path: string): Promise<Resource | Refusal>;
+}
+
+/** One thing that may be served: sealed bytes whose size and digest are known before the first read. */
+export interface Resource {
+  /** Octets. */
+  readonly size: number;
+  /** Lower-case hex, the strong ETag over HTTP. */
+  readonly sha256: string;
+  /** The name that decides the content type: `boot.ipxe`, `vmlinuz-linux`. */
+  readonly name: string;
+  /** Content type, where the name does not decide it. */
+  readonly type?: string;
+  /** True for files below `/releases/`: their bytes never change under that name. */
+  readonly immutable: boolean;
+  /** Opens it. Rejects with a `Refusal` (`drifted`) where the file is no longer the one that was verified. */
+  open(): Promise<OpenResource>;
+}
+
+/** One open descriptor: everything a response sends comes from here. */
+export interface OpenResource {
+  /** Fills `buffer` from `position`; resolves with the octets read, 0 at the end. */
+  read(buffer: Uint8Array, position: number): Promise<number>;
+  /**
+   * Resolves when dev, inode, size, mtime and ctime are still those of the verified file; rejects with a
+   * `Refusal` (`drifted`) otherwise. Called before the last octets of a response leave.
+   */
+  check(): Promise<void>;
+  close(): Promise<void>;
+}

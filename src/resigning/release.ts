@@ -1,0 +1,124 @@
+import { Refusal } from '../errors/refusal.ts';
+import { isoSeconds } from '../formats/records/lines.ts';
+import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
+import { changeRelease } from '../store/journal.ts';
+import { withResigned } from '../store/provenance.ts';
+import { fingerprint } from '../trust/chain.ts';
+import { countersign } from './countersign.ts';
+import { demandSuccession, mapDigest, signerNames } from './keys.ts';
+import { channelsOf, nextSnapshot } from './next-snapshot.ts';
+import { rework, SignerGone, signRework } from './rework.ts';
+import { readStanding, type Standing } from './standing.ts';
+import {
+  type Batch,
+  bringBack,
+  factsOf,
+  folderOf,
+  log,
+  type Outcome,
+  putAway,
+  type ResignRow,
+  rowOf,
+  type Stored,
+} from './stored.ts';
+
+/**
+ * Signs one release anew, countersigns it, or puts it in quarantine.
+ *
+ * @returns its row; `stopped` where a signer went away, which is no fault of the release. A WriteError is thrown.
+ */
+export async function resignOne(
+  batch: Batch,
+  release: string,
+): Promise<{ row: ResignRow; stopped: Refusal | undefined }> {
+  const { state, trusted } = batch;
+  let stored: Stored = {
+    release,
+    folder: await folderOf(state, release),
+    origin: { origin: 'local', recorded: false },
+    provenance: undefined,
+    mark: undefined,
+    channels: [],
+  };
+  try {
+    stored = { ...stored, ...(await factsOf(state, release)) };
+  } catch (error) {
+    // Nobody can tell where it came from: were it fetched, we would put our name in the place of another's.
+    if (!(error instanceof Refusal)) throw error;
+    return { row: rowOf(stored, { outcome: 'refused', refusal: error }), stopped: undefined };
+  }
+  let standing: Standing | undefined;
+  try {
+    standing = await readStanding(stored.folder, trusted);
+    const work = stored.origin.origin === 'local' ? signAnew : countersign;
+    return { row: rowOf(stored, await work(batch, stored, standing)), stopped: undefined };
+  } catch (error) {
+    const refusal = error instanceof SignerGone ? error.refusal : error;
+    if (!(refusal instanceof Refusal)) throw error;
+    const row = rowOf(stored, await putAway(batch, stored, standing, refusal));
+    return { row, stopped: error instanceof SignerGone ? refusal : undefined };
+  }
+}
+
+async function signAnew(batch: Batch, stored: Stored, standing: Standing): Promise<Outcome> {
+  const { state, now, trusted, resignKeys, change, signing, snapshotKey } = batch;
+  const { release, mark } = stored;
+  const steps = await demandSuccession(standing.signers, resignKeys, trusted);
+  const key = steps.length > 0 ? 'mapped' : 'same';
+  const wanted = await rework(standing, resignKeys, change).catch((error) => {
+    // What was wished for cannot be; that is no reason to take a sound release out of service.
+    if (error instanceof Refusal) return error;
+    throw error;
+  });
+  if (wanted instanceof Refusal) return { outcome: 'refused', refusal: wanted, key, steps };
+  const { draft, changes, asItStands } = wanted;
+  if (asItStands) {
+    if (mark && signing) await bringBack(batch, stored, standing);
+    return { outcome: 'kept', key, steps };
+  }
+  const to = draft.manifest.release;
+  const result: Outcome = { outcome: 'resigned', key, steps, changes };
+  if (!signing) return result;
+  const records = await signRework(standing, wanted, signing, resignKeys, trusted, state);
+  const channels = [];
+  for (const channel of await channelsOf(state, release)) {
+    if (snapshotKey) channels.push(await nextSnapshot(channel, draft, snapshotKey, now));
+  }
+  if (mark && !mark.held) await bringBack(batch, stored, standing);
+  // Before anything changes: a crash may leave an entry whose act never was, and never an act without its entry.
+  const signers = signerNames(resignKeys);
+  const { serial } = draft.manifest;
+  const facts = { act: 'resign', release: to, manifest: draft.manifestSha256, serial } as const;
+  const seals = new Map([...standing.small, ...records]);
+  await log(batch, { ...facts, seals, signers });
+  for (const { snapshot } of channels) {
+    const { channel, counter } = snapshot;
+    await log(batch, { ...facts, channel, counter, signers: snapshotSigner(snapshotKey) });
+  }
+  await changeRelease(state, {
+    release,
+    to,
+    from: standing.manifestSha256,
+    records,
+    channels,
+    provenance: withResigned(to, stored.provenance, {
+      time: isoSeconds(Math.floor(now / 1000) * 1000),
+      from: standing.manifestSha256,
+      to: draft.manifestSha256,
+      ...(to === release ? {} : { renamed: release }),
+      signers,
+      steps: steps.map(({ map, kind, from, to: next }) => ({
+        kind,
+        from,
+        to: next,
+        map: mapDigest(resignKeys.maps, map),
+      })),
+    }),
+  });
+  if (mark?.held) await bringBack(batch, stored, standing);
+  return { ...result, channels: channels.map(({ snapshot }) => snapshot.channel) };
+}
+
+function snapshotSigner(key: SnapshotKey | undefined): string[] {
+  return key ? [fingerprint(key.certificate)] : [];
+}

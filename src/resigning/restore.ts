@@ -1,0 +1,53 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import { openState } from '../store/state.ts';
+import { DEFAULT_POLICY_FILE, readPolicyFile } from '../trust/policy-file.ts';
+import { readStanding, readTrusted } from './standing.ts';
+import { bringBack, factsOf, folderOf, type ResignRow, rowOf, type Stored } from './stored.ts';
+
+export interface RestoreRequest {
+  /** The STATE folder. */
+  readonly state: string;
+  /** `NAME/VERSION`, in quarantine. */
+  readonly release: string;
+  /** An `init` folder, or the anchors alone, whose seals count. */
+  readonly anchors: readonly string[];
+  /** A policy file (TOML): which keys are revoked. */
+  readonly policy?: string;
+  /** A folder of the shape that `init` makes; default: the state's own. It signs the log. */
+  readonly snapshotKey?: string;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+}
+
+/**
+ * Takes a release back from quarantine as it is, where its seals hold. Signs nothing.
+ *
+ * @throws Refusal with the reason why they do not; it stays where it is then.
+ */
+export async function restoreRelease(request: RestoreRequest): Promise<ResignRow> {
+  if (!existsSync(join(request.state, 'releases')))
+    throw new Refusal('absent', `${request.state} holds no releases.`, { path: request.state });
+  const state = await openState(request.state);
+  try {
+    return await restoreOne(request);
+  } finally {
+    await state.release();
+  }
+}
+
+async function restoreOne(request: RestoreRequest): Promise<ResignRow> {
+  const { state, release, anchors, now, policy, snapshotKey } = request;
+  const stored: Stored = {
+    release,
+    folder: await folderOf(state, release),
+    ...(await factsOf(state, release)),
+  };
+  if (!stored.mark) throw new Refusal('absent', `${release} is not in quarantine in ${state}.`, { release });
+  const file = policy === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(policy);
+  const trusted = await readTrusted(anchors, file.at(now, now), now);
+  const standing = await readStanding(stored.folder, trusted);
+  await bringBack({ state, now, snapshotFolder: snapshotKey }, stored, standing);
+  return rowOf(stored, { outcome: 'restored' });
+}

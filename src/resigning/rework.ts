@@ -1,0 +1,178 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import { listedContent } from '../files/listed-content.ts';
+import { otherIpxeSeal, RECORD, SEAL, UKI } from '../formats/records/seal-names.ts';
+import { splitCommandLine } from '../formats/script/cmdline.ts';
+import { isAsItStands, redraftRelease } from '../signing/redraft.ts';
+import { sealTerms } from '../signing/seal-terms.ts';
+import { otherCasOf, type Signing } from '../signing/sealer.ts';
+import { signatoriesOf } from '../signing/signatories.ts';
+import type { TreeDraft } from '../signing/tree-draft.ts';
+import { cmsCheck, imgverifyRules } from '../trust/cms-check.ts';
+import { refusedLine } from '../trust/script-lines.ts';
+import { verify } from '../trust/verify.ts';
+import { verifyRecords } from '../trust/verify-tree.ts';
+import type { ResignKeys } from './keys.ts';
+import { pooled, type Standing, type Trusted } from './standing.ts';
+
+/** What shall be other than it was. */
+export interface WantedChange {
+  /** Milliseconds since 1970, whole seconds. */
+  readonly issued: number;
+  /** Another name for the same payload. */
+  readonly release?: string | undefined;
+  /** Other fixed words of the kernel command line. */
+  readonly cmdline?: string | undefined;
+  /** A literal server for the scripts; default: the one that they name already. */
+  readonly url?: string | undefined;
+  /** Overrides the release leaf's RSA modulus length. */
+  readonly rsaBits?: number | undefined;
+}
+
+/** A signer did not answer, or not with a signature: no fault of the release. */
+export class SignerGone extends Error {
+  readonly refusal: Refusal;
+
+  constructor(refusal: Refusal) {
+    super(refusal.message, { cause: refusal });
+    this.name = 'SignerGone';
+    this.refusal = refusal;
+  }
+}
+
+export interface Rework {
+  readonly draft: TreeDraft;
+  /** Nothing is to be signed: it is what it shall be. */
+  readonly asItStands: boolean;
+  /** Paths of the records and seals that change. */
+  readonly changes: readonly string[];
+}
+
+/** What a release shall be once it is signed anew. No key is needed for it, and no payload is read. */
+export async function rework(
+  standing: Standing,
+  { keys, others }: ResignKeys,
+  change: WantedChange,
+): Promise<Rework> {
+  const { manifest, small } = standing;
+  const release = change.release ?? manifest.release;
+  const cmdline = change.cmdline === undefined ? manifest.cmdline : splitCommandLine(change.cmdline);
+  const { arch, free, serial } = manifest;
+  const url = change.url ?? serverOf(small.get(RECORD.bootIpxe));
+  const terms = await sealTerms(
+    { family: 'plain', release, arch, artifacts: [], cmdline, free },
+    {
+      tree: standing.folder,
+      issued: change.issued,
+      now: change.issued,
+      serial,
+      ...(url === undefined ? {} : { url }),
+      ...(change.rsaBits === undefined ? {} : { rsaBits: change.rsaBits }),
+    },
+    others.map(({ id }) => id),
+  );
+  const draft = await redraftRelease(standing, signatoriesOf(keys), {
+    ...terms,
+    release,
+    cmdline,
+    others: otherCasOf(others),
+  });
+  // It names the manifest, and nobody here has the stub that it was made of.
+  if (draft.manifestSha256 !== standing.manifestSha256 && existsSync(join(standing.folder, UKI))) {
+    throw new Refusal(
+      'mixed-releases',
+      `${manifest.release} has a ${UKI}, which names the manifest as it stands; seal a new version of its tree, and make the image of that.`,
+      { release: manifest.release },
+    );
+  }
+  const changes = draft.files
+    .filter((file) => {
+      if (file.kind !== 'record') return file.kind === 'lacking';
+      const there = small.get(file.path);
+      return !there || Buffer.compare(there, file.bytes) !== 0;
+    })
+    .map(({ path }) => path);
+  return { draft, asItStands: isAsItStands(draft, standing), changes };
+}
+
+/**
+ * Signs a draft and verifies what came of it, as its clients will.
+ *
+ * @param scratch a folder in which the records may stand for a moment.
+ * @returns the records and seals that change, by path.
+ * @throws SignerGone; a Refusal where the result would not be taken.
+ */
+export async function signRework(
+  standing: Standing,
+  { draft, changes }: Rework,
+  signing: Signing,
+  resignKeys: ResignKeys,
+  trusted: Trusted,
+  scratch: string,
+): Promise<ReadonlyMap<string, Uint8Array>> {
+  const seals = await signing.signDraft(draft).catch((error) => {
+    throw error instanceof Refusal ? new SignerGone(error) : error;
+  });
+  const records = new Map<string, Uint8Array>();
+  for (const file of draft.files) {
+    const bytes = file.kind === 'record' ? file.bytes : seals.get(file.path);
+    if (bytes && changes.includes(file.path)) records.set(file.path, bytes);
+  }
+  await demandGood(new Map([...standing.small, ...records]), draft, resignKeys, trusted, scratch);
+  return records;
+}
+
+async function demandGood(
+  small: ReadonlyMap<string, Uint8Array>,
+  { manifest, manifestSha256 }: TreeDraft,
+  { keys, others }: ResignKeys,
+  trusted: Trusted,
+  scratch: string,
+): Promise<void> {
+  const { policy, now } = trusted;
+  const anchors = pooled(trusted, keys.boot.certificate.commonName);
+  const otherAnchors = others.map(({ keys: { ca, boot } }) => ({
+    ca: [ca.certificate],
+    codesign: [],
+    openpgp: [],
+    bootSigner: boot.certificate.commonName,
+  }));
+  // 1. The records, from files, as every verifier reads them.
+  const folder = join(scratch, `.bootseal-${randomBytes(8).toString('hex')}.tmp`);
+  try {
+    await mkdir(folder);
+    // Records stand at the top of a tree.
+    for (const [path, bytes] of small) if (!path.includes('/')) await writeFile(join(folder, path), bytes);
+    const verdict = await verifyRecords(folder, anchors, { policy, now, others: otherAnchors });
+    if (verdict.refusal) throw verdict.refusal;
+    if (verdict.manifestSha256 !== manifestSha256)
+      throw new Refusal('no-verdict', `${manifest.release} is not what was drafted.`, {});
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+  const line = refusedLine(small, manifest, manifestSha256);
+  if (line) throw line;
+  // 2. The seals for iPXE, over the digests that the manifest lists.
+  const cas = [
+    { suffix: SEAL.ipxe as string, ca: keys.ca.certificate },
+    ...others.map((other) => ({ suffix: otherIpxeSeal(other.id), ca: other.keys.ca.certificate })),
+  ];
+  for (const file of manifest.files) {
+    if (file.role === 'hashtree') continue;
+    for (const { suffix, ca } of cas) {
+      const name = file.path + suffix;
+      const rules = { ...imgverifyRules([ca], manifest.release), complete: true, exactName: true };
+      const seal = small.get(name) ?? new Uint8Array();
+      await verify(name, listedContent(file), [cmsCheck(name, seal, rules, policy, now)]);
+    }
+  }
+}
+
+/** The literal server that a script names; undefined where it asks DHCP. */
+function serverOf(script: Uint8Array | undefined): string | undefined {
+  const text = Buffer.from(script ?? []).toString('latin1');
+  return /(http:\/\/[A-Za-z0-9.:[\]-]+)\/releases\//.exec(text)?.[1];
+}

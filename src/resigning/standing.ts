@@ -1,0 +1,118 @@
+import { lstat, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import type { Manifest, ManifestFile } from '../formats/records/manifest.ts';
+import { checksumPath, otherBootIpxe, otherCaOf, VERITY } from '../formats/records/seal-names.ts';
+import { payloadSeals } from '../signing/seal-keys.ts';
+import { readExisting } from '../signing/tree-draft.ts';
+import { readAnchorFolder } from '../trust/anchor-folder.ts';
+import { type Anchors, anchorId } from '../trust/anchors.ts';
+import { demandAllAnchors } from '../trust/judge-tree.ts';
+import type { Policy } from '../trust/policy.ts';
+import { type StandingSigners, signersOf } from '../trust/record-signers.ts';
+import { refusedLine } from '../trust/script-lines.ts';
+import { readSelfAnchor } from '../trust/self-anchor.ts';
+import { verifyRecords } from '../trust/verify-tree.ts';
+
+/** Everybody whose seals count: anchors of several folders, those of replaced keys among them. */
+export interface Trusted {
+  readonly folders: readonly Anchors[];
+  readonly policy: Policy;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+}
+
+/** A sealed release as it stands, its records verified. Its payload was looked at from outside only. */
+export interface Standing {
+  readonly folder: string;
+  readonly manifest: Manifest;
+  /** Lower-case hex. */
+  readonly manifestSha256: string;
+  /** Every record and seal, by path. */
+  readonly small: ReadonlyMap<string, Uint8Array>;
+  readonly signers: StandingSigners;
+}
+
+/** Reads anchors that count together: of one site before and after a rotation, of several sites. */
+export async function readTrusted(folders: readonly string[], policy: Policy, now: number): Promise<Trusted> {
+  const read: Anchors[] = [];
+  for (const folder of new Set(folders)) {
+    const anchors = await readAnchorFolder(folder);
+    demandAllAnchors(folder, anchors);
+    read.push(anchors);
+  }
+  return { folders: read, policy, now };
+}
+
+/** All of them as one. @param bootSigner the name that `boot.ipxe` is by. */
+export function pooled({ folders }: Trusted, bootSigner: string | undefined): Anchors {
+  return {
+    ca: folders.flatMap(({ ca }) => ca),
+    codesign: folders.flatMap(({ codesign }) => codesign),
+    openpgp: folders.flatMap(({ openpgp }) => openpgp),
+    bootSigner,
+  };
+}
+
+/**
+ * Verifies the records of a release by anchors of the pool, and says who sealed them. No file of the payload is
+ * opened: its digests are what the verified manifest says, and its sizes are compared.
+ *
+ * @throws Refusal with the reason of the first seal that does not hold.
+ */
+export async function readStanding(folder: string, trusted: Trusted): Promise<Standing> {
+  const { policy, now } = trusted;
+  // 1. Which site's name `boot.ipxe` bears decides nothing: whoever it names must be one of ours.
+  const { bootSigner } = await readSelfAnchor(folder);
+  const known = trusted.folders.some((anchors) => anchors.bootSigner === bootSigner);
+  const anchors = pooled(trusted, known ? bootSigner : trusted.folders[0]?.bootSigner);
+  const ids = (await readdir(folder)).flatMap((name) => otherCaOf(name) ?? []).sort();
+  const others = ids.map((id) => otherAnchors(id, trusted));
+  // 2. Every record by its seal, and each names the manifest.
+  const verdict = await verifyRecords(folder, anchors, { policy, now, others });
+  if (verdict.refusal) throw verdict.refusal;
+  const { manifest, manifestSha256 } = verdict;
+  if (!manifest) throw new Refusal('no-verdict', `Nothing vouches for ${folder}.`, { path: folder });
+  const line = refusedLine(verdict.small, manifest, manifestSha256);
+  if (line) throw line;
+  // 3. The payload is there, and nothing of it is read.
+  const small = new Map(verdict.small);
+  for (const file of manifest.files) await addSeals(folder, file, ids, small);
+  return { folder, manifest, manifestSha256, small, signers: signersOf(small, anchors, ids) };
+}
+
+function otherAnchors(id: string, { folders }: Trusted): Anchors {
+  for (const anchors of folders) {
+    const ca = anchors.ca.find((candidate) => anchorId(candidate) === id);
+    if (ca) return { ...anchors, ca: [ca] };
+  }
+  const path = otherBootIpxe(id);
+  throw new Refusal('untrusted-signer', `${path} is for the loaders of a CA that is none of the anchors.`, {
+    path,
+  });
+}
+
+async function addSeals(
+  folder: string,
+  { role, path, size }: ManifestFile,
+  ids: readonly string[],
+  small: Map<string, Uint8Array>,
+): Promise<void> {
+  const stat = await lstat(join(folder, path)).catch(() => undefined);
+  if (!stat) throw new Refusal('absent', `${path} is missing from ${folder}.`, { path });
+  if (!stat.isFile() || stat.size !== size) {
+    throw new Refusal('drifted', `${path} is not the file that its manifest lists: its size differs.`, {
+      path,
+    });
+  }
+  if (role === 'hashtree') return;
+  const wanted = Object.keys(payloadSeals(ids)).map((suffix) => path + suffix);
+  const roothash = path + VERITY.rootHash;
+  const optional = [checksumPath(path), roothash, roothash + VERITY.seal];
+  for (const name of [...wanted, ...(role === 'rootfs' ? optional : [])]) {
+    const bytes = await readExisting(join(folder, name));
+    if (bytes) small.set(name, bytes);
+    else if (wanted.includes(name))
+      throw new Refusal('absent', `${name} is missing from ${folder}.`, { path: name });
+  }
+}

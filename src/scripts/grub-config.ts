@@ -1,0 +1,135 @@
+import { Refusal } from '../errors/refusal.ts';
+import type { Manifest } from '../formats/records/manifest.ts';
+import type { FreeParameter } from '../formats/script/cmdline.ts';
+import { isCommandLineWord, isOfType, MAX_COMMAND_LINE } from '../formats/script/cmdline.ts';
+import { GRUB_PAUSE, type GrubServer, httpDevice, httpPortOf, lines, serverLines } from './grub-server.ts';
+import { type Fragment, joinFragments, readTemplate, renderTemplate, type Value } from './template.ts';
+
+export interface GrubConfigOptions {
+  readonly manifest: Manifest;
+  /** Of the manifest's octets; lower-case hex. */
+  readonly manifestSha256: string;
+  readonly server: GrubServer;
+  /** Seconds between a refusal and the restart; 30 by default. */
+  readonly pause?: number;
+}
+
+/** The card GRUB booted from, as archiso wants it: GRUB writes colons, BOOTIF has dashes. */
+const BOOTIF_LINES = `if regexp --set=1:m1 --set=2:m2 --set=3:m3 --set=4:m4 --set=5:m5 --set=6:m6 \
+'^([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f])$' \
+"$net_default_mac"; then
+  set bootseal_bootif="BOOTIF=01-$m1-$m2-$m3-$m4-$m5-$m6"
+fi
+`;
+
+/**
+ * `grub.cfg` of one release: ASCII lines, the same for the same input. Throws a `Refusal`: `absent` without a
+ * kernel or an initrd, `unsafe-script` for what a script cannot carry.
+ */
+export function compileGrubConfig(options: GrubConfigOptions): string {
+  const { manifest, server } = options;
+  const kernel = manifest.files.find(({ role }) => role === 'kernel');
+  // An overlay overrides files of the initrds before it, so it comes last.
+  const initrds = ['initrd', 'overlay'].flatMap((role) =>
+    manifest.files.filter((file) => file.role === role),
+  );
+  if (kernel === undefined || initrds.length === 0) {
+    const what = kernel === undefined ? 'kernel' : 'initrd';
+    throw new Refusal('absent', `The manifest of ${manifest.release} lists no ${what}.`, {
+      release: manifest.release,
+    });
+  }
+  if (!/^[0-9a-f]{64}$/.test(options.manifestSha256)) {
+    throw new Refusal('unsafe-script', 'A manifest is named by 64 hex digits.', {
+      release: manifest.release,
+    });
+  }
+  demandRoom(options, kernel.path);
+
+  const release: Value = { kind: 'release', text: manifest.release };
+  return renderTemplate('grub.cfg', readTemplate('grub.cfg'), {
+    release,
+    pause: { kind: 'hex', text: String(options.pause ?? GRUB_PAUSE) },
+    server: serverLines(server),
+    'literal-host': literalHost(server),
+    http: httpDevice(server),
+    free: joinFragments(manifest.free.map((free) => freeLines(free, options))),
+    kernel: { kind: 'path', text: kernel.path },
+    'command-line': quotedWords(manifest.cmdline),
+    manifest: { kind: 'hex', text: options.manifestSha256 },
+    initrd: joinFragments([
+      initrdCommand(
+        manifest.release,
+        initrds.map(({ path }) => path),
+      ),
+    ]),
+  });
+}
+
+/** What the server's name must be where it is no address; a name that no server has where it comes from DHCP. */
+function literalHost(server: GrubServer): Value {
+  return { kind: 'host', text: server.kind === 'literal' ? server.host : '0' };
+}
+
+/** Each word in quotes of its own: unquoted, GRUB takes `[` for a pattern of file names. */
+function quotedWords(words: readonly string[]): Fragment {
+  const values: Record<string, Value> = {};
+  const quoted = words.map((word, index) => {
+    if (!isCommandLineWord(word)) {
+      throw new Refusal(
+        'unsafe-script',
+        `${JSON.stringify(word)} cannot be a word of a kernel command line.`,
+      );
+    }
+    values[`word-${index}`] = { kind: 'command-line', text: word };
+    return `'{{word-${index}}}'`;
+  });
+  return lines(`${quoted.join(' ')}\n`, values);
+}
+
+function initrdCommand(release: string, paths: readonly string[]): Fragment {
+  const values: Record<string, Value> = { release: { kind: 'release', text: release } };
+  const files = paths.map((path, index) => {
+    values[`path-${index}`] = { kind: 'path', text: path };
+    return `"$bootseal_device/releases/{{release}}/{{path-${index}}}"`;
+  });
+  return lines(`initrd ${files.join(' ')}\n`, values);
+}
+
+/** Lines for the parameters that GRUB knows a value for; others stay unset, which the manifest allows. */
+function freeLines({ name, type }: FreeParameter, { manifest, server }: GrubConfigOptions): Fragment {
+  if (name === 'ip' && type === 'dhcp') return lines('set bootseal_ip=ip=dhcp\n', {});
+  if (name === 'BOOTIF' && type === 'mac') return lines(BOOTIF_LINES, {});
+  if (name !== 'archiso_http_srv' || type !== 'url') return joinFragments([]);
+  const port = httpPortOf(server);
+  return lines(
+    `set bootseal_files="archiso_http_srv=http://\${bootseal_server}${port === 80 ? '' : ':{{port}}'}/releases/{{release}}/"\n`,
+    {
+      release: { kind: 'release', text: manifest.release },
+      ...(port === 80 ? {} : { port: { kind: 'hex' as const, text: String(port) } }),
+    },
+  );
+}
+
+/** The kernel would cut a longer line, and early userspace would be missing words. */
+function demandRoom({ manifest, manifestSha256, server }: GrubConfigOptions, kernel: string): void {
+  const host = server.kind === 'literal' ? server.host : '255.255.255.255';
+  const files = `http://${host}:65535/releases/${manifest.release}/`;
+  if (!isOfType(files, 'url')) {
+    throw new Refusal('unsafe-script', `${files} is no address that early userspace accepts.`, {
+      release: manifest.release,
+    });
+  }
+  const line = [
+    `BOOT_IMAGE=(http,${host},65535)/releases/${manifest.release}/${kernel}`,
+    ...manifest.cmdline,
+    `ip=dhcp BOOTIF=01-ff-ff-ff-ff-ff-ff archiso_http_srv=${files} bootseal.manifest=${manifestSha256}`,
+  ].join(' ');
+  if (line.length > MAX_COMMAND_LINE) {
+    throw new Refusal(
+      'unsafe-script',
+      `The command line of ${manifest.release} can exceed ${MAX_COMMAND_LINE} octets; the kernel would cut it.`,
+      { release: manifest.release },
+    );
+  }
+}

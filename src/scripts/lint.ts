@@ -1,0 +1,268 @@
+import { Malformed } from '../errors/malformed.ts';
+import { isCommandLineWord, MAX_COMMAND_LINE } from '../formats/script/cmdline.ts';
+import { type IpxeScript, parseIpxeScript, type ScriptLine } from '../formats/script/ipxe-script.ts';
+import { expansions } from '../formats/script/ipxe-tokens.ts';
+import {
+  INTERACTIVE,
+  imageNameOf,
+  longestCommandLine,
+  longestSetting,
+  type ReadCommand,
+  readCommand,
+  settingFault,
+  withoutExpansions,
+} from './lint-command.ts';
+import { followScript } from './lint-flow.ts';
+
+/** What a boot script broke. */
+export type LintRule =
+  /** Not a script, too long, or not lines of printable ASCII. */
+  | 'malformed'
+  /** Does not begin with `imgfree`. */
+  | 'imgfree'
+  /** Fetches or executes without `imgtrust --permanent`, or loosens it. */
+  | 'trust'
+  /** An image can reach execution without `imgverify`. */
+  | 'unverified'
+  /** `imgverify` without `--signer`, or with another signer than asked for. */
+  | 'signer'
+  /** A failure is not answered by leaving. */
+  | 'fatal'
+  /** A person could take over. */
+  | 'shell'
+  /** A setting that can hold any text, where text matters. */
+  | 'setting'
+  /** An address that is not plain. */
+  | 'url'
+  /** A word that does not belong on a kernel command line. */
+  | 'command-line'
+  /** Executes what nothing fetched and verified. */
+  | 'chain'
+  /** It cannot be told which image is meant. */
+  | 'name'
+  /** An unknown command. */
+  | 'unknown'
+  /** An option iPXE does not know, or that is not written in full. */
+  | 'option'
+  /** A label that is missing, or there twice. */
+  | 'label'
+  /** Ends as if it had succeeded. */
+  | 'end';
+
+export interface Finding {
+  readonly rule: LintRule;
+  /** From 1. */
+  readonly line: number;
+  readonly message: string;
+}
+
+export interface LintOptions {
+  /** Names that `imgverify --signer` may ask for; any name where this is left out. */
+  readonly signers?: readonly string[];
+}
+
+/** Bounds the work a hostile script can cause; honest ones have some dozens. */
+const MAX_LINES = 1000;
+const MAX_FETCHES = 64;
+
+/**
+ * Proves that a script boots only what it verified, and names each line that breaks the proof. No finding
+ * means: from an iPXE that honours `imgtrust` and `imgverify`, this script starts nothing whose seal by a
+ * named signer did not verify, hands the kernel no other image, and lets no string setting into an address
+ * or a command line, nor a command line grow beyond what the kernel reads. Ordered by line.
+ */
+export function lintScript(bytes: Uint8Array, options: LintOptions = {}): Finding[] {
+  let script: IpxeScript;
+  try {
+    script = parseIpxeScript(bytes);
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    return [{ rule: 'malformed', line: 1, message: error.message }];
+  }
+  const findings: Finding[] = [];
+  const seen = new Set<string>();
+  const report = (rule: LintRule, line: number, message: string): void => {
+    const key = `${rule} ${line} ${message}`;
+    if (!seen.has(key)) findings.push({ rule, line, message });
+    seen.add(key);
+  };
+  const dropped = (script.lines.at(-1)?.number ?? 0) + 1;
+  if (script.truncated) report('malformed', dropped, 'the last line ends in a backslash');
+  if (script.magic !== '#!ipxe') report('malformed', 1, 'the first line is not #!ipxe');
+  if (!tooLarge(script, report)) {
+    checkStart(script, report);
+    checkLabels(script, report);
+    for (const line of script.lines) checkLine(line, options, report);
+    followScript(script, report);
+  }
+  return findings.sort((a, b) => a.line - b.line);
+}
+
+type Report = (rule: LintRule, line: number, message: string) => void;
+
+function tooLarge({ lines }: IpxeScript, report: Report): boolean {
+  const fetches = lines
+    .flatMap(({ commands }) => commands)
+    .filter(({ words }) => ['fetch', 'select'].includes(readCommand(words)?.does ?? ''));
+  if (lines.length <= MAX_LINES && fetches.length <= MAX_FETCHES) return false;
+  report('malformed', 1, `more than ${MAX_LINES} lines or ${MAX_FETCHES} images`);
+  return true;
+}
+
+/** Images that were there before the script would reach the kernel with it. */
+function checkStart({ lines }: IpxeScript, report: Report): void {
+  const first = lines.find(({ commands }) => commands.length > 0);
+  if (first === undefined || first.commands[0]?.words.join(' ') !== 'imgfree') {
+    report('imgfree', first?.number ?? 1, 'the first command is not imgfree');
+  }
+}
+
+function checkLabels({ lines }: IpxeScript, report: Report): void {
+  const labels = new Set<string>();
+  for (const { label, number } of lines) {
+    if (label === undefined) continue;
+    if (labels.has(label)) report('label', number, `:${label} is there twice; goto takes the first`);
+    labels.add(label);
+  }
+  for (const { commands, number } of lines) {
+    for (const { words } of commands) {
+      if (words[0] !== 'goto') continue;
+      if (words.length !== 2 || !labels.has(words[1] ?? '')) {
+        report('label', number, `${words.join(' ')}: there is no such label`);
+      }
+    }
+  }
+}
+
+function checkLine(line: ScriptLine, options: LintOptions, report: Report): void {
+  const { number, raw, commands } = line;
+  // Terminals obey escape sequences: a script must look like what it is.
+  if (/[^\x20-\x7e\t]/.test(raw)) report('malformed', number, 'a character that is not printable ASCII');
+  for (const [index, { words }] of commands.entries()) {
+    const [name] = words;
+    if (name === undefined) continue;
+    if (INTERACTIVE.has(name)) {
+      report('shell', number, `${name} lets a person take over from the script`);
+      continue;
+    }
+    const command = readCommand(words);
+    if (command === undefined) {
+      report('unknown', number, `${name} is no command this linter knows to be safe`);
+      continue;
+    }
+    if (command.fault !== undefined) report('option', number, command.fault);
+    checkSettings(command, number, report);
+    checkCommand(command, options, number, report);
+    checkFailure(command, commands.slice(index + 1), number, report);
+  }
+}
+
+function checkSettings(command: ReadCommand, line: number, report: Report): void {
+  // What is printed decides nothing; what is asked or set decides only where to go or what to print next,
+  // and every way is followed.
+  if (['show', 'ask'].includes(command.does)) return;
+  const words = [
+    ...[...command.options.values()].filter((option) => option !== true),
+    ...(command.does === 'set' ? command.operands.slice(0, 1) : command.operands),
+  ];
+  for (const expansion of words.flatMap(expansions)) {
+    const fault =
+      command.does === 'set' ? `${expansion.text} decides which setting is set` : settingFault(expansion);
+    if (fault !== undefined) report('setting', line, fault);
+  }
+}
+
+/** Scratch settings, and those that say where to fetch from. Others steer iPXE itself. */
+const SETTABLE = /^(bootseal-[a-z0-9-]+(:[a-z0-9]+)?|next-server|syslog)$/;
+
+function checkCommand(command: ReadCommand, options: LintOptions, line: number, report: Report): void {
+  const { does, name, operands } = command;
+  const [target = ''] = operands;
+  switch (does) {
+    case 'trust':
+      if (command.options.has('allow') || !command.options.has('permanent') || operands.length > 0)
+        report('trust', line, 'imgtrust must be --permanent and must not --allow');
+      return;
+    case 'verify': {
+      const signer = command.options.get('signer');
+      if (typeof signer !== 'string' || signer.includes('$')) {
+        report('signer', line, 'imgverify without --signer takes any certificate of the CA');
+      } else if (options.signers !== undefined && !options.signers.includes(signer)) {
+        report('signer', line, `${signer} is not the signer this script must ask for`);
+      }
+      if (command.options.has('keep'))
+        report('unverified', line, '--keep leaves the seal for the kernel as an initrd');
+      if (operands.length !== 2) report('name', line, 'imgverify takes an image and its seal');
+      if (operands[1]?.includes('://')) checkUrl(operands[1], line, report);
+      return;
+    }
+    case 'fetch':
+    case 'select':
+      if (does === 'fetch' || target.includes('/')) checkUrl(target, line, report);
+      checkCommandLine(command, line, report);
+      return;
+    case 'execute':
+      checkCommandLine(command, line, report);
+      return;
+    case 'set':
+      if (!SETTABLE.test(target))
+        report('setting', line, `${name} ${target}: a script sets only bootseal-…, next-server and syslog`);
+      return;
+    default:
+  }
+}
+
+function checkUrl(url: string, line: number, report: Report): void {
+  const plain = withoutExpansions(url);
+  if (
+    !/^(https?|tftp):\/\/(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]+)?(\/[A-Za-z0-9._+@:,=~-]+)+$/.test(plain)
+  ) {
+    report('url', line, `${url} is not a plain address that begins with http://, https:// or tftp://`);
+  }
+}
+
+function checkCommandLine(command: ReadCommand, line: number, report: Report): void {
+  const words = command.operands.slice(1);
+  for (const word of words) {
+    if (!isCommandLineWord(withoutExpansions(word))) {
+      report('command-line', line, `${word} does not belong on a kernel command line`);
+    }
+  }
+  const settings = words.flatMap(expansions);
+  if (settings.some((setting) => settingFault(setting) !== undefined)) return;
+  const endless = settings.filter((setting) => longestSetting(setting) === Number.POSITIVE_INFINITY);
+  for (const { text } of endless)
+    report('setting', line, `${text} can be of any length, and the kernel cuts what it pushes to the end`);
+  const longest = longestCommandLine(imageNameOf(command) ?? '', words);
+  if (words.length > 0 && endless.length === 0 && longest > MAX_COMMAND_LINE) {
+    report(
+      'command-line',
+      line,
+      `the command line can have ${longest} octets; the kernel cuts at ${MAX_COMMAND_LINE}`,
+    );
+  }
+}
+
+/**
+ * What must not fail unnoticed leaves on failure: by `|| goto`, `|| exit 1`, `|| reboot` or `|| poweroff`. A
+ * bare `||` swallows it. Without any `||` the script would end and leave the machine to whatever ran it.
+ */
+function checkFailure(
+  command: ReadCommand,
+  rest: ScriptLine['commands'],
+  line: number,
+  report: Report,
+): void {
+  const { does, name } = command;
+  if (does === 'fetch' || does === 'select') {
+    if (!rest.some(({ after }) => after === '||')) report('fatal', line, `${name} has no ||`);
+    return;
+  }
+  if (!['trust', 'verify', 'execute'].includes(does)) return;
+  const [next] = rest;
+  const leaves =
+    next?.after === '||' &&
+    (['goto', 'reboot', 'poweroff'].includes(next.words[0] ?? '') ||
+      (next.words[0] === 'exit' && /^[1-9][0-9]*$/.test(next.words[1] ?? '')));
+  if (!leaves) report('fatal', line, `${name} is not followed by || goto, exit 1, reboot or poweroff`);
+}

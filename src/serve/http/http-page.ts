@@ -1,0 +1,89 @@
+import { Refusal } from '../../errors/refusal.ts';
+import type { Exchange } from './http-exchange.ts';
+import { HttpRefusal } from './http-status.ts';
+import type { Page, PageAnswer, Pages } from './http-types.ts';
+
+/** The page for a path: the exact one, else that of the longest pattern `PREFIX/*`. */
+export function findPage(pages: Pages, path: string): Page | undefined {
+  const exact = pages.get(path);
+  if (exact !== undefined) return exact;
+  for (let slash = path.lastIndexOf('/'); slash !== -1; slash = path.lastIndexOf('/', slash - 1)) {
+    const page = pages.get(`${path.slice(0, slash)}/*`);
+    if (page !== undefined) return page;
+    if (slash === 0) break;
+  }
+  return undefined;
+}
+
+/**
+ * Asks a page and writes its answer.
+ *
+ * @throws HttpRefusal 405 for a method the page does not know, 413 for a body beyond its bound; whatever
+ *   the page throws; Gone.
+ */
+export async function answerPage(exchange: Exchange, page: Page): Promise<void> {
+  const { method, path, query, req, res, remote } = exchange;
+  const methods = allowed(page);
+  if (!methods.includes(method)) {
+    throw new HttpRefusal(405, 'malformed', `This page answers ${methods.join(', ')} only.`, {
+      Allow: methods.join(', '),
+      Connection: 'close',
+    });
+  }
+  const body = method === 'GET' || method === 'HEAD' ? Buffer.alloc(0) : await readBody(exchange, page);
+  const answer = await page.handle({
+    method,
+    path: path ?? '/',
+    query,
+    headers: req.headers,
+    remote,
+    body,
+    get signal() {
+      return exchange.signal;
+    },
+  });
+  if (answer instanceof Refusal) throw answer;
+
+  const headers = { 'Cache-Control': 'no-store', ...answer.headers };
+  if (!isStream(answer.body)) {
+    const octets = Buffer.from(answer.body);
+    res.writeHead(answer.status, { ...headers, 'Content-Length': String(octets.length) });
+    await exchange.end(method === 'HEAD' ? undefined : octets);
+    return;
+  }
+  res.writeHead(answer.status, headers);
+  if (method !== 'HEAD') {
+    res.flushHeaders();
+    for await (const piece of answer.body) {
+      if (piece.length > 0) await exchange.write(Buffer.from(piece));
+    }
+  }
+  await exchange.end();
+}
+
+function allowed(page: Page): readonly string[] {
+  return (page.methods ?? ['GET']).flatMap((each) => (each === 'GET' ? ['GET', 'HEAD'] : [each]));
+}
+
+function isStream(body: PageAnswer['body']): body is AsyncIterable<string | Uint8Array> {
+  return typeof body === 'object' && Symbol.asyncIterator in body;
+}
+
+/** Reads a request body up to the page's bound, which is held against the announced length first. */
+async function readBody({ req, res }: Exchange, page: Page): Promise<Buffer> {
+  const most = page.maxBodyOctets ?? 0;
+  const tooLarge = new HttpRefusal(413, 'too-large', `A body here has at most ${most} octets.`, {
+    Connection: 'close',
+  });
+  if (Number(req.headers['content-length'] ?? 0) > most) throw tooLarge;
+  if (req.headers.expect !== undefined) res.writeContinue();
+  const chunks: Buffer[] = [];
+  let octets = 0;
+  // Leaving the loop early must not destroy the request: its socket still has to carry the refusal.
+  for await (const chunk of req.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    octets += chunk.length;
+    if (octets > most) throw tooLarge;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}

@@ -1,0 +1,50 @@
+import type { Refusal } from '../../errors/refusal.ts';
+import type { Metrics } from '../metrics.ts';
+import { refusalText } from './http-status.ts';
+import type { Page, PageAnswer } from './http-types.ts';
+
+/** An answer of plain text. */
+export function textAnswer(status: number, body: string): PageAnswer {
+  return { status, headers: { 'Content-Type': 'text/plain; charset=utf-8' }, body };
+}
+
+/** An answer of one JSON value. */
+export function jsonAnswer(status: number, value: unknown): PageAnswer {
+  return {
+    status,
+    headers: { 'Content-Type': 'application/json; charset=utf-8' },
+    body: `${JSON.stringify(value)}\n`,
+  };
+}
+
+/** `/healthz`: this process answers. Nothing else: a supervisor that restarts it repairs nothing else. */
+export function healthPage(): Page {
+  return { handle: () => textAnswer(200, 'ok\n') };
+}
+
+/**
+ * `/readyz`: machines may be sent here.
+ *
+ * @param ready true, or why not: 503 with the reason.
+ */
+export function readyPage(ready: () => true | Refusal): Page {
+  return {
+    handle() {
+      const state = ready();
+      return state === true ? textAnswer(200, 'ready\n') : textAnswer(503, refusalText(state));
+    },
+  };
+}
+
+/** `/metrics`, in Prometheus' text format. */
+export function metricsPage({ registry }: Metrics): Page {
+  return {
+    async handle() {
+      return {
+        status: 200,
+        headers: { 'Content-Type': registry.contentType },
+        body: await registry.metrics(),
+      };
+    },
+  };
+}

@@ -1,0 +1,146 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Refusal } from '../../errors/refusal.ts';
+
+/** Where log lines go; pino's logger fits. */
+export interface HttpLog {
+  info(facts: object, message: string): void;
+  warn(facts: object, message: string): void;
+  error(facts: object, message: string): void;
+}
+
+/** Bounds on what clients may cost. Times are milliseconds, sizes octets. */
+export interface HttpLimits {
+  readonly maxConnections: number;
+  /** Connections from one address; undefined sets no bound, since a whole LAN may stand behind one NAT. */
+  readonly maxConnectionsPerAddress: number | undefined;
+  /** Request line and header fields together. */
+  readonly maxHeaderOctets: number;
+  /** Requests that may wait on one connection behind the one being answered (pipelining). */
+  readonly maxPipelined: number;
+  /** From the first octet of a request (or from connecting) to the end of its header. */
+  readonly headersTimeoutMs: number;
+  /** From the first octet of a request to the end of its body. */
+  readonly requestTimeoutMs: number;
+  /** How long an idle connection is kept for the next request. */
+  readonly keepAliveTimeoutMs: number;
+  /** A connection on which nothing moves in either direction for this long is dropped. */
+  readonly stallTimeoutMs: number;
+  /** A client that needs longer than this for one chunk (at most 1 MiB) is dropped, though it may move. */
+  readonly chunkTimeoutMs: number;
+  /** How often headers and requests are checked for being late. */
+  readonly checkIntervalMs: number;
+  /** What read buffers of all responses may hold before chunks become small. */
+  readonly bufferOctets: number;
+}
+
+export const DEFAULT_HTTP_LIMITS: HttpLimits = {
+  maxConnections: 4096,
+  maxConnectionsPerAddress: undefined,
+  maxHeaderOctets: 8192,
+  maxPipelined: 8,
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 30_000,
+  keepAliveTimeoutMs: 15_000,
+  stallTimeoutMs: 60_000,
+  chunkTimeoutMs: 600_000,
+  checkIntervalMs: 1_000,
+  bufferOctets: 256 * 1024 * 1024,
+};
+
+/** What a page's handler is given. */
+export interface PageRequest {
+  readonly method: string;
+  /** Decoded and safe (`safeRequestPath`). */
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly headers: IncomingHttpHeaders;
+  /** Address of the peer. */
+  readonly remote: string;
+  /** Empty unless the page accepts bodies. */
+  readonly body: Uint8Array;
+  /** Aborted when the client goes away: a stream of events ends there. */
+  readonly signal: AbortSignal;
+}
+
+/** What a page answers; the edge writes it. */
+export interface PageAnswer {
+  readonly status: number;
+  /** Content-Length and the security fields are the edge's. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** A stream (an event source) leaves without Content-Length, each piece at once. */
+  readonly body: string | Uint8Array | AsyncIterable<string | Uint8Array>;
+}
+
+/**
+ * A named page of the server: everything it answers that is not a file of a release.
+ *
+ * `Pages` maps a path (`/healthz`), or a path ending in `/*` (`/api/v1/machines/*`), to its page. An exact
+ * path wins over a pattern, the longer pattern over the shorter.
+ */
+export interface Page {
+  /** May throw a `Refusal`. */
+  handle(request: PageRequest): PageAnswer | Refusal | Promise<PageAnswer | Refusal>;
+  /** Without HEAD, which goes with GET. Default: GET only. */
+  readonly methods?: readonly ('GET' | 'POST' | 'PUT' | 'DELETE')[];
+  /** Largest request body, octets; default 0: none. Never on GET and HEAD. */
+  readonly maxBodyOctets?: number;
+}
+
+export type Pages = ReadonlyMap<string, Page>;
+
+/** How a response ended. */
+export type HttpEnding =
+  | 'complete'
+  /** The client closed the connection early. */
+  | 'client-gone'
+  /** The client stopped reading, or read too slowly, and was dropped. */
+  | 'stalled'
+  /** The file changed, or could not be read, after the response had begun. */
+  | 'cut'
+  /** The server closed while the response was running. */
+  | 'closed';
+
+/** What happens at the HTTP edge, for metrics, logs, and the dashboard. */
+export type HttpEvent =
+  | {
+      readonly kind: 'started';
+      /** Counts requests from 1. */
+      readonly id: number;
+      readonly remote: string;
+      readonly method: string;
+      /** Undefined where the target was refused: it is hostile and goes nowhere. */
+      readonly path: string | undefined;
+    }
+  | {
+      /** About every 16 MiB of a large file. */
+      readonly kind: 'progress';
+      readonly id: number;
+      readonly remote: string;
+      readonly path: string;
+      /** Octets of content that left so far, and that the response will have. */
+      readonly octets: number;
+      readonly total: number;
+    }
+  | {
+      readonly kind: 'finished';
+      readonly id: number;
+      readonly remote: string;
+      readonly method: string;
+      readonly path: string | undefined;
+      /** 0 where the client was gone before there was a status. */
+      readonly status: number;
+      /** Octets of content that the kernel took. */
+      readonly octets: number;
+      /** Milliseconds from the request's turn to its end, by a monotonic clock. */
+      readonly durationMs: number;
+      readonly ending: HttpEnding;
+      readonly refusal: Refusal | undefined;
+    }
+  | {
+      /** A connection that never made a request: too many, too slow, too large, or not HTTP. */
+      readonly kind: 'rejected';
+      readonly remote: string;
+      /** 0 where nothing was answered. */
+      readonly status: number;
+      readonly reason: string;
+    };

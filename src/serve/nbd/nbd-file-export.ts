@@ -1,0 +1,186 @@
+import { fstatSync, read } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { Refusal } from '../../errors/refusal.ts';
+import { demandSameFile, type FileIdentity, identityOf, onlyRelinked } from '../../files/file-identity.ts';
+import { isPassing, openRegular } from '../../files/measure.ts';
+import type { PinnedFile } from '../../release/pin.ts';
+import { pinOf } from '../../release/pin.ts';
+import type { NbdExport, NbdExports } from './nbd-types.ts';
+import { type BlockVerifier, VerifiedBlocks } from './nbd-verified-blocks.ts';
+import { WarmReads } from './warm-reads.ts';
+
+export interface FileExportOptions {
+  /** The name that clients ask for. */
+  readonly name: string;
+  /** For people; default none. */
+  readonly description?: string;
+  readonly file: PinnedFile;
+  /** Looks at every block before any of its octets leaves for the first time. */
+  readonly verify?: BlockVerifier;
+  /**
+   * Told once, when the file turns out to be another than the one that was verified (`drifted`), or when a block
+   * of it is not what it should be (what `verify` said). From then on every read fails.
+   */
+  readonly onShut?: (refusal: Refusal) => void;
+}
+
+/** A verified file as an export: one descriptor for all of its connections, open while there is one. */
+export class FileExport {
+  readonly name: string;
+  readonly description: string;
+  readonly #file: PinnedFile;
+  readonly #onShut: ((refusal: Refusal) => void) | undefined;
+  readonly #blocks: VerifiedBlocks | undefined;
+  readonly #warm = new WarmReads();
+  #identity: FileIdentity;
+  #opened: Promise<FileHandle> | undefined;
+  #users = 0;
+  #shut: Refusal | undefined;
+
+  constructor({ name, description = '', file, verify, onShut }: FileExportOptions) {
+    this.name = name;
+    this.description = description;
+    this.#file = file;
+    this.#identity = file.identity;
+    this.#onShut = onShut;
+    this.#blocks = verify && new VerifiedBlocks(file.name, file.size, verify);
+  }
+
+  /** Why it is not served any more; undefined while it is. */
+  get shut(): Refusal | undefined {
+    return this.#shut;
+  }
+
+  /** @throws Refusal where it may not be served. */
+  async open(): Promise<NbdExport> {
+    this.#users += 1;
+    this.#opened ??= this.#openFile();
+    try {
+      const handle = await this.#opened;
+      if (this.#shut !== undefined) throw this.#shut;
+      return this.#exportOf(handle);
+    } catch (error) {
+      await this.#leave();
+      throw error;
+    }
+  }
+
+  async #openFile(): Promise<FileHandle> {
+    if (this.#shut !== undefined) throw this.#shut;
+    const { name, path } = this.#file;
+    const { handle, identity } = await openRegular(path).catch((error: unknown) => {
+      if (!(error instanceof Refusal) || isPassing(error)) throw error;
+      // "absent" would be a file that never was, and paths of this machine are none of a client's business.
+      const message = `${name} is no longer the file that was verified: it is gone or cannot be read.`;
+      throw new Refusal('drifted', message, { path, found: error.code }, { cause: error });
+    });
+    try {
+      this.#demandSame(identity, true);
+      return handle;
+    } catch (error) {
+      await handle.close();
+      throw this.#shutFor(error);
+    }
+  }
+
+  /**
+   * A file of which nothing but the links may have changed goes on being served, and each block of it is looked at
+   * anew when it is read next. A hash tree has nothing to be held against but the root hash that its user holds.
+   */
+  #demandSame(now: FileIdentity, named: boolean): void {
+    const { withdrawn } = pinOf(this.#file);
+    if (withdrawn) throw withdrawn;
+    if (named && onlyRelinked(this.#identity, now)) {
+      this.#identity = now;
+      this.#blocks?.forget();
+    }
+    demandSameFile(this.#file.name, this.#identity, now);
+  }
+
+  async #leave(): Promise<void> {
+    this.#users -= 1;
+    if (this.#users > 0) return;
+    const opened = this.#opened;
+    this.#opened = undefined;
+    await opened?.then(
+      (handle) => handle.close(),
+      // It never was open.
+      () => {},
+    );
+  }
+
+  #exportOf(handle: FileHandle): NbdExport {
+    const { name, size } = this.#file;
+    const readCold = async (into: Buffer, position: number): Promise<void> => {
+      if (await fill(handle.fd, into, position)) return;
+      throw this.#shutFor(new Refusal('drifted', `${name} is shorter than it was.`, { position }));
+    };
+    const readFile = (into: Buffer, position: number): Promise<void> | undefined =>
+      this.#warm.fill(handle.fd, into, position) ? undefined : readCold(into, position);
+    const check = (): void => {
+      if (this.#shut !== undefined) throw this.#shut;
+      try {
+        // The inode of an open file is in memory: asking for it costs no more than handing the question to
+        // another thread would, and one answer does for all replies of a write.
+        const stat = fstatSync(handle.fd, { bigint: true });
+        this.#demandSame(identityOf(stat), stat.nlink > 0n);
+      } catch (error) {
+        throw this.#shutFor(error);
+      }
+    };
+    const blocks = this.#blocks;
+    return {
+      name: this.name,
+      description: this.description,
+      size,
+      get generation() {
+        return blocks?.generation ?? 0;
+      },
+      read: (into, position) => {
+        if (this.#shut !== undefined) return Promise.reject(this.#shut);
+        if (blocks === undefined || blocks.has(position, into.length)) return readFile(into, position);
+        return blocks.read(into, position, readFile).catch((error: unknown) => {
+          // Where the file was changed, that is the reason, and not what its blocks look like now.
+          check();
+          throw this.#shutFor(error);
+        });
+      },
+      check,
+      close: () => this.#leave(),
+    };
+  }
+
+  /** Nothing of this file leaves any more where the reason is a refusal. */
+  #shutFor(error: unknown): unknown {
+    if (!(error instanceof Refusal) || this.#shut !== undefined) return error;
+    this.#shut = error;
+    this.#onShut?.(error);
+    return error;
+  }
+}
+
+/** Fills a buffer from a descriptor; false where the file ends before. */
+function fill(fd: number, into: Buffer, position: number): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const next = (at: number): void => {
+      read(fd, into, at, into.length - at, position + at, (error, count) => {
+        if (error !== null) reject(error);
+        else if (count === 0) resolve(false);
+        else if (at + count === into.length) resolve(true);
+        else next(at + count);
+      });
+    };
+    next(0);
+  });
+}
+
+/** Files by their names; the first one is the default export. */
+export function fileExports(files: readonly FileExport[]): NbdExports {
+  const byName = new Map(files.map((file) => [file.name, file]));
+  return {
+    list: () => files,
+    async open(name) {
+      return (name === '' ? files[0] : byName.get(name))?.open();
+    },
+  };
+}

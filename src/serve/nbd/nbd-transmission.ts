@@ -1,0 +1,349 @@
+import type { Socket } from 'node:net';
+import { Malformed } from '../../errors/malformed.ts';
+import { Refusal } from '../../errors/refusal.ts';
+import { viewOf } from '../../formats/net/nbd.ts';
+import {
+  encodeNbdChunk,
+  NBD_DATA_CHUNK_HEADER,
+  NBD_SIMPLE_REPLY,
+  writeNbdDataChunk,
+  writeNbdSimpleReply,
+} from '../../formats/net/nbd-reply.ts';
+import { decodeNbdRequest, NBD_REQUEST, type NbdRequest } from '../../formats/net/nbd-request.ts';
+import { SMALLEST } from '../chunk-pool.ts';
+import { CLOSING, decide, type NbdFault, READ_ONLY, thrownRefusal } from './nbd-decide.ts';
+import type { ReplyChunk, ReplyMemory } from './nbd-memory.ts';
+import { ReplyRoom } from './nbd-room.ts';
+import { NBD_BLOCK_SIZES, type NbdExport, type NbdLimits } from './nbd-types.ts';
+import { type LongReply, type Part, ReplyWire } from './nbd-wire.ts';
+
+export interface TransmissionEvents {
+  /** It can take requests again. */
+  resume(): void;
+  /** The client has said that it leaves, or the server does, and everything was answered. */
+  finished(): void;
+  /** A reply that had begun cannot be finished. */
+  broken(): void;
+  /** Reads fail. */
+  failed(refusal: Refusal): void;
+  /** Something that is ours to repair. */
+  fault(error: unknown): void;
+}
+
+/** A connection after its handshake: requests in, replies out. */
+export class Transmission {
+  readonly #export: NbdExport;
+  readonly #structured: boolean;
+  readonly #limits: NbdLimits;
+  readonly #room: ReplyRoom;
+  readonly #events: TransmissionEvents;
+  readonly #wire: ReplyWire;
+  /** The reply whose reads have not all begun. Requests behind it wait, so that it never waits for them. */
+  #issuing: LongReply | undefined;
+  /** A WRITE whose data is still coming, to be refused when it has come. */
+  #refusing: { readonly request: NbdRequest; left: number } | undefined;
+  /** Requests that are not answered yet. */
+  #open = 0;
+  #reading = 0;
+  #blocked = false;
+  #leaving: 'disconnected' | 'closed' | undefined;
+  #ended = false;
+  #readAll: (() => void) | undefined;
+  /** Requests that were answered. */
+  requests = 0;
+  /** Octets of the export that were sent. */
+  octets = 0;
+
+  constructor(
+    socket: Socket,
+    opened: NbdExport,
+    structured: boolean,
+    limits: NbdLimits,
+    memory: ReplyMemory,
+    events: TransmissionEvents,
+  ) {
+    this.#export = opened;
+    this.#structured = structured;
+    this.#limits = limits;
+    this.#events = events;
+    this.#room = new ReplyRoom(memory, limits.maxConnectionOctets, { resume: () => this.#resume() });
+    this.#wire = new ReplyWire(socket, structured, {
+      check: () => {
+        opened.check();
+        return opened.generation;
+      },
+      again: (part) => this.#again(part),
+      sent: (parts) => this.#sent(parts),
+      dropped: ({ chunk }) => this.#room.release(chunk),
+      failed: (refusal) => events.failed(refusal),
+      broken: () => events.broken(),
+      fault: (error) => events.fault(error),
+    });
+  }
+
+  /** When the write under way began, by a monotonic clock. */
+  get writingSince(): number | undefined {
+    return this.#wire.writingSince;
+  }
+
+  /** Octets of memory that its replies hold. */
+  get held(): number {
+    return this.#room.held;
+  }
+
+  /** True where requests wait for room; the event `resume` says when there is some. */
+  get blocked(): boolean {
+    return this.#blocked;
+  }
+
+  /**
+   * Begins what the requests in `input` ask for, as far as there is room.
+   *
+   * @returns octets that were used. What is left is a part of a request, or waits.
+   * @throws Malformed where there is no request: what follows cannot be told apart any more.
+   */
+  take(input: Buffer): number {
+    const view = new DataView(input.buffer, input.byteOffset, input.length);
+    let at = 0;
+    this.#blocked = false;
+    while (!this.#ended) {
+      if (!this.#issue()) break;
+      // Nothing may come after DISC; what does is not looked at.
+      if (this.#leaving === 'disconnected') return input.length;
+      if (this.#refusing !== undefined) {
+        const count = Math.min(this.#refusing.left, input.length - at);
+        this.#refusing.left -= count;
+        at += count;
+        if (this.#refusing.left > 0) return at;
+        if (!this.#refuse(this.#refusing.request, READ_ONLY)) break;
+        this.#refusing = undefined;
+      }
+      if (input.length - at < NBD_REQUEST) return at;
+      if (!this.#begin(decodeNbdRequest(view, at))) break;
+      at += NBD_REQUEST;
+    }
+    this.#blocked = true;
+    return at;
+  }
+
+  /** No further request is answered; the event `finished` says when those that were taken are. */
+  leave(how: 'disconnected' | 'closed'): void {
+    this.#leaving ??= how;
+    this.#finishIfIdle();
+  }
+
+  /** The socket is gone. Resolves when no read is under way and the export is closed. */
+  async end(): Promise<void> {
+    this.#ended = true;
+    this.#room.end();
+    for (const { chunk } of this.#wire.end()) this.#room.release(chunk);
+    if (this.#reading > 0) {
+      await new Promise<void>((resolve) => {
+        this.#readAll = resolve;
+      });
+    }
+    await this.#export.close();
+  }
+
+  /** @returns false where there is no room for its answer yet. @throws Malformed */
+  #begin(request: NbdRequest): boolean {
+    if (this.#open >= this.#limits.maxRequests) return false;
+    const decision = decide(request, this.#export.size, this.#structured);
+    switch (decision) {
+      case 'hang-up':
+        throw new Malformed('NBD', 'a WRITE of more than 32 MiB');
+      case 'leave':
+        this.leave('disconnected');
+        return true;
+      case 'drain':
+        this.#refusing = { request, left: request.length };
+        return true;
+      case 'read':
+        return this.#leaving === undefined ? this.#read(request) : this.#refuse(request, CLOSING);
+      case 'nothing':
+        return this.#answerNothing(request);
+      default:
+        return this.#refuse(request, decision);
+    }
+  }
+
+  #read({ cookie, offset, length }: NbdRequest): boolean {
+    const header = this.#structured ? NBD_DATA_CHUNK_HEADER : NBD_SIMPLE_REPLY;
+    if (header + length > SMALLEST) {
+      this.#open += 1;
+      this.#issuing = {
+        ...{ cookie, offset, length, issued: 0, arrived: 0, sent: 0 },
+        ...{ queued: false, pieces: [], failure: undefined },
+      };
+      return true;
+    }
+    const chunk = this.#room.small(header + length);
+    if (chunk === undefined) return false;
+    this.#open += 1;
+    const from = chunk.used;
+    const to = from + header + length;
+    chunk.used = to;
+    if (this.#structured) writeNbdDataChunk(chunk.view, from, { cookie, offset, length, last: true });
+    else writeNbdSimpleReply(chunk.view, from, 0, cookie);
+    const whole = { head: undefined, data: length, last: true, of: undefined };
+    const part = { chunk, from, to, cookie, offset, ...whole, generation: this.#export.generation };
+    this.#fill(
+      chunk.buffer.subarray(from + header, to),
+      part,
+      () => this.#wire.ready(part),
+      (refusal) => this.#wire.failed(part, refusal),
+    );
+    return true;
+  }
+
+  /** Begins reads of the reply whose turn it is. @returns false where some of them have to wait. */
+  #issue(): boolean {
+    const reply = this.#issuing;
+    if (reply === undefined) return true;
+    while (reply.issued < reply.length) {
+      const position = reply.offset + reply.issued;
+      const left = reply.length - reply.issued;
+      const chunk = this.#room.piece(left);
+      if (chunk === undefined) return false;
+      // Pieces end where blocks do, as far as that can be: clients and verifiers both like it.
+      const full = chunk.buffer.length;
+      const length = left <= full ? left : full - ((position + full) % NBD_BLOCK_SIZES.preferred);
+      reply.issued += length;
+      this.#fillPiece(reply, chunk, position, length);
+    }
+    this.#issuing = undefined;
+    return true;
+  }
+
+  #fillPiece(reply: LongReply, chunk: ReplyChunk, offset: number, length: number): void {
+    const { cookie } = reply;
+    const { generation } = this.#export;
+    const piece = { chunk, from: 0, to: length, data: length, cookie, offset, of: reply, generation };
+    this.#fill(
+      chunk.buffer.subarray(0, length),
+      { ...piece, head: undefined, last: false },
+      () => {
+        reply.arrived += length;
+        let head: Buffer | undefined;
+        // Whichever is read last leaves last; simple replies have one header, and one order.
+        const last = this.#structured
+          ? reply.arrived === reply.length
+          : offset + length === reply.offset + reply.length;
+        if (this.#structured) {
+          head = Buffer.allocUnsafe(NBD_DATA_CHUNK_HEADER);
+          writeNbdDataChunk(viewOf(head), 0, { cookie, offset, length, last });
+        } else if (offset === reply.offset) {
+          head = Buffer.allocUnsafe(NBD_SIMPLE_REPLY);
+          writeNbdSimpleReply(viewOf(head), 0, 0, cookie);
+        }
+        this.#wire.arrived(reply, { ...piece, head, last });
+      },
+      (refusal) => {
+        this.#room.release(chunk);
+        if (reply === this.#issuing) this.#issuing = undefined;
+        this.#wire.fail(reply, refusal, offset);
+      },
+    );
+  }
+
+  /** Reads what `part` needs. Where the connection has ended meanwhile, the part is given up. */
+  #fill(into: Buffer, part: Part, done: () => void, failed: (refusal: Refusal) => void): void {
+    const read = this.#export.read(into, part.offset);
+    if (read === undefined) {
+      done();
+      return;
+    }
+    this.#reading += 1;
+    read.then(
+      () => {
+        if (!this.#isOver(part)) done();
+      },
+      (error: unknown) => {
+        if (this.#isOver(part)) return;
+        if (!(error instanceof Refusal)) this.#events.fault(error);
+        failed(thrownRefusal(error));
+      },
+    );
+  }
+
+  #isOver({ chunk }: Part): boolean {
+    if (this.#ended) this.#room.release(chunk);
+    this.#endRead();
+    return this.#ended;
+  }
+
+  #endRead(): void {
+    this.#reading -= 1;
+    if (this.#ended && this.#reading === 0) this.#readAll?.();
+  }
+
+  /** Whoever holds the part goes on holding it, also where the connection ends meanwhile. */
+  async #again(part: Part): Promise<void> {
+    const { chunk, to, data, offset } = part;
+    this.#reading += 1;
+    try {
+      part.generation = this.#export.generation;
+      await this.#export.read((chunk as ReplyChunk).buffer.subarray(to - data, to), offset);
+    } finally {
+      this.#endRead();
+    }
+  }
+
+  /** The answer to a READ of no octets, which the protocol leaves open. */
+  #answerNothing({ cookie }: NbdRequest): boolean {
+    if (this.#structured) return this.#say(encodeNbdChunk(cookie, { kind: 'none' }, true), cookie);
+    return this.#say(simpleReply(0, cookie), cookie);
+  }
+
+  #refuse({ cookie }: NbdRequest, { error, message }: NbdFault): boolean {
+    return this.#say(
+      this.#structured
+        ? encodeNbdChunk(cookie, { kind: 'error', error, message }, true)
+        : simpleReply(error, cookie),
+      cookie,
+    );
+  }
+
+  /** Has a reply without data sent. @returns false where there is no room for it yet. */
+  #say(reply: Buffer, cookie: bigint): boolean {
+    const chunk = this.#room.small(reply.length);
+    if (chunk === undefined) return false;
+    this.#open += 1;
+    const from = chunk.used;
+    const to = from + reply.length;
+    chunk.used = to;
+    reply.copy(chunk.buffer, from);
+    this.#wire.ready({
+      ...{ chunk, from, to, head: undefined, data: 0, cookie, offset: 0, last: true, of: undefined },
+      generation: 0,
+    });
+    return true;
+  }
+
+  #sent(parts: readonly Part[]): void {
+    for (const { chunk, data, last } of parts) {
+      this.#room.release(chunk);
+      this.octets += data;
+      if (!last) continue;
+      this.#open -= 1;
+      this.requests += 1;
+    }
+    if (this.#blocked) this.#resume();
+    this.#finishIfIdle();
+  }
+
+  /** There may be room again. */
+  #resume(): void {
+    if (!this.#ended) this.#events.resume();
+  }
+
+  #finishIfIdle(): void {
+    if (this.#leaving !== undefined && this.#open === 0 && !this.#ended) this.#events.finished();
+  }
+}
+
+function simpleReply(error: number, cookie: bigint): Buffer {
+  const bytes = Buffer.allocUnsafe(NBD_SIMPLE_REPLY);
+  writeNbdSimpleReply(viewOf(bytes), 0, error, cookie);
+  return bytes;
+}

@@ -1,0 +1,354 @@
+import type { Socket } from 'node:net';
+import { Refusal } from '../../errors/refusal.ts';
+import { NBD_ERROR } from '../../formats/net/nbd.ts';
+import { encodeNbdChunk, NBD_SIMPLE_REPLY, writeNbdSimpleReply } from '../../formats/net/nbd-reply.ts';
+import { refusalText, thrownRefusal } from './nbd-decide.ts';
+import type { ReplyChunk } from './nbd-memory.ts';
+
+/** Octets of a piece that leaves at once: while it waited for others it would leave the processor's cache. */
+const EAGER = 128 * 1024;
+/** Octets of one write: a client that takes so many in `stallTimeoutMs` is slow, not gone. */
+const WRITE = 1024 * 1024;
+
+/** A piece of a reply: `head`, then what stands in `chunk` from `from` to `to`. */
+export interface Part {
+  readonly chunk: ReplyChunk | undefined;
+  readonly from: number;
+  readonly to: number;
+  readonly head: Buffer | undefined;
+  /** Octets of the export in it. */
+  readonly data: number;
+  readonly cookie: bigint;
+  /** Of the data, in the export. */
+  readonly offset: number;
+  /** True where nothing of its reply follows. */
+  readonly last: boolean;
+  /** The reply that it is a piece of, where it has several. */
+  readonly of: LongReply | undefined;
+  /** Of the export, when its read began. */
+  generation: number;
+}
+
+/** A reply to a READ that does not fit into one chunk of memory. */
+export interface LongReply {
+  readonly cookie: bigint;
+  readonly offset: number;
+  readonly length: number;
+  /** Octets for which a read was begun. */
+  issued: number;
+  /** Octets that were read. */
+  arrived: number;
+  /** Octets on the wire (simple replies, whose pieces leave in order). */
+  sent: number;
+  /** True where it waits for the wire, has it, or had it (simple replies). */
+  queued: boolean;
+  /** Pieces that were read and wait (simple replies). */
+  readonly pieces: Part[];
+  failure: Refusal | undefined;
+}
+
+export interface WireEvents {
+  /** Looks whether what was read may leave. @returns the export's generation. @throws Refusal */
+  check(): number;
+  /** Reads once more what a part holds. Rejects with a `Refusal`. */
+  again(part: Part): Promise<void>;
+  /** Parts that left. */
+  sent(parts: readonly Part[]): void;
+  /** A part that never will. */
+  dropped(part: Part): void;
+  /** Reads fail. */
+  failed(refusal: Refusal): void;
+  /** A reply that had begun cannot be finished. */
+  broken(): void;
+  /** Something that is ours to repair. */
+  fault(error: unknown): void;
+}
+
+/**
+ * What leaves a connection in its transmission phase. Replies leave in the order in which they are ready, as
+ * many with one write as are; there is never more than one write under way, so whatever becomes ready meanwhile
+ * leaves together.
+ */
+export class ReplyWire {
+  readonly #socket: Socket;
+  readonly #structured: boolean;
+  readonly #events: WireEvents;
+  readonly #ready: (Part | LongReply)[] = [];
+  #next = 0;
+  /** Simple replies of which some piece was read, but not the first. */
+  readonly #headless = new Set<LongReply>();
+  /** The simple reply in the middle of which the wire is: nothing else may leave before its end. */
+  #owner: LongReply | undefined;
+  #writing: readonly Part[] = [];
+  /** Parts that are being read once more; nothing leaves meanwhile. */
+  #renewing: readonly Part[] = [];
+  #scheduled = false;
+  #ended = false;
+  /** When the write under way began, by a monotonic clock. */
+  writingSince: number | undefined;
+
+  constructor(socket: Socket, structured: boolean, events: WireEvents) {
+    this.#socket = socket;
+    this.#structured = structured;
+    this.#events = events;
+  }
+
+  /** What may leave; of a long simple reply, the reply itself. */
+  ready(what: Part | LongReply): void {
+    this.#ready.push(what);
+    this.schedule();
+  }
+
+  /** Has everything that is ready sent, at the end of this turn of the event loop. */
+  schedule(): void {
+    if (this.#scheduled || this.writingSince !== undefined || this.#ended) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#flush();
+    });
+  }
+
+  /** The socket is gone. @returns parts that never left; those of a write that was cut off are marked so. */
+  end(): readonly Part[] {
+    this.#ended = true;
+    for (const { chunk } of [...this.#writing, ...this.#renewing]) if (chunk !== undefined) chunk.cut = true;
+    const left = [...this.#writing];
+    for (const item of this.#ready.slice(this.#next)) left.push(...('pieces' in item ? item.pieces : [item]));
+    if (this.#owner !== undefined) left.push(...this.#owner.pieces);
+    for (const { pieces } of this.#headless) left.push(...pieces);
+    this.#headless.clear();
+    this.#writing = [];
+    this.#ready.length = 0;
+    this.#next = 0;
+    this.#owner = undefined;
+    return left;
+  }
+
+  /** What `part` was for could not be read. */
+  failed(part: Part, failure: Refusal): void {
+    this.#events.failed(failure);
+    this.#drop(part);
+    this.ready(this.#errorPart(part, failure));
+  }
+
+  /** A reply of several pieces cannot be finished: what is read of it from now on is given up. */
+  fail(reply: LongReply, refusal: Refusal, offset: number): void {
+    if (reply.failure !== undefined) return;
+    reply.failure = refusal;
+    reply.issued = reply.length;
+    this.#events.failed(refusal);
+    if (this.#structured) {
+      this.ready(this.#errorPart({ cookie: reply.cookie, offset }, refusal));
+    } else if (reply.sent > 0) {
+      this.#events.broken();
+    } else {
+      this.#headless.delete(reply);
+      for (const piece of reply.pieces.splice(0)) this.#drop(piece);
+      if (!reply.queued) this.ready(reply);
+      reply.queued = true;
+    }
+  }
+
+  /** A piece of `reply` was read: it waits for its turn, or is given up. */
+  arrived(reply: LongReply, piece: Part): void {
+    if (reply.failure !== undefined) {
+      this.#drop(piece);
+    } else if (this.#structured) {
+      this.ready(piece);
+    } else {
+      reply.pieces.push(piece);
+      if (!reply.queued && piece.offset === reply.offset) {
+        reply.queued = true;
+        this.#headless.delete(reply);
+        this.ready(reply);
+      } else if (reply === this.#owner) {
+        this.schedule();
+      } else if (!reply.queued) {
+        this.#headless.add(reply);
+      }
+    }
+    if (piece.data >= EAGER) this.#flush();
+  }
+
+  #flush(): void {
+    if (this.#ended || this.#renewing.length > 0 || this.writingSince !== undefined) return;
+    try {
+      const stale = this.#readBefore(this.#events.check());
+      if (stale.length > 0) {
+        void this.#renew(stale);
+        return;
+      }
+    } catch (error) {
+      this.#refuse(error);
+      if (this.#ended) return;
+    }
+    const parts = this.#collect();
+    if (parts.length === 0) return;
+    const octets = gathered(parts);
+    this.#writing = parts;
+    this.writingSince = performance.now();
+    const written = (error?: Error | null): void => {
+      // What could not be written belongs to a socket that is about to close.
+      if (error || this.#ended) return;
+      this.writingSince = undefined;
+      this.#writing = [];
+      this.#events.sent(parts);
+      if (this.#next < this.#ready.length || this.#owner !== undefined) this.schedule();
+    };
+    if (octets.length > 1) this.#socket.cork();
+    for (let index = 0; index < octets.length - 1; index += 1) this.#socket.write(octets[index] as Buffer);
+    this.#socket.write(octets.at(-1) as Buffer, written);
+    if (octets.length > 1) this.#socket.uncork();
+  }
+
+  /** Parts that wait with what was read before `generation`. */
+  #readBefore(generation: number): Part[] {
+    const stale: Part[] = [];
+    const look = (part: Part): void => {
+      if (part.data > 0 && part.generation !== generation) stale.push(part);
+    };
+    for (let index = this.#next; index < this.#ready.length; index += 1) {
+      const item = this.#ready[index] as Part | LongReply;
+      if (!('pieces' in item)) look(item);
+      else for (const piece of item.pieces) look(piece);
+    }
+    for (const piece of this.#owner?.pieces ?? []) look(piece);
+    return stale;
+  }
+
+  /**
+   * The file was found to be another one, perhaps, after these were read and before they left. They keep their
+   * places: a reply's last piece must not come before its others.
+   */
+  async #renew(stale: readonly Part[]): Promise<void> {
+    this.#renewing = stale;
+    // All of them, also where one fails: no buffer may be used again while a read still fills it.
+    const ends = await Promise.allSettled(stale.map((part) => this.#events.again(part)));
+    this.#renewing = [];
+    if (this.#ended) return;
+    const failed = ends.find((end) => end.status === 'rejected');
+    if (failed !== undefined) this.#refuse(failed.reason);
+    this.#flush();
+  }
+
+  /** What leaves next, in order. */
+  #collect(): Part[] {
+    const parts: Part[] = [];
+    let octets = 0;
+    while (octets < WRITE) {
+      const part = this.#owner === undefined ? this.#take() : this.#piece(this.#owner);
+      if (part === undefined) break;
+      octets += part.to - part.from;
+      parts.push(part);
+    }
+    return parts;
+  }
+
+  #take(): Part | undefined {
+    const item = this.#ready[this.#next];
+    if (item === undefined) return undefined;
+    this.#next += 1;
+    if (this.#next === this.#ready.length) {
+      this.#ready.length = 0;
+      this.#next = 0;
+    }
+    if (!('pieces' in item)) return item;
+    if (item.failure !== undefined) return this.#errorPart(item, item.failure);
+    this.#owner = item;
+    return this.#piece(item);
+  }
+
+  /** The next piece of a simple reply. */
+  #piece(reply: LongReply): Part | undefined {
+    const index = reply.pieces.findIndex(({ offset }) => offset === reply.offset + reply.sent);
+    if (index === -1) return undefined;
+    const [piece] = reply.pieces.splice(index, 1) as [Part];
+    reply.sent += piece.data;
+    if (reply.sent === reply.length) this.#owner = undefined;
+    return piece;
+  }
+
+  /** Nothing that was read may leave: errors do, in its place. */
+  #refuse(error: unknown): void {
+    if (!(error instanceof Refusal)) this.#events.fault(error);
+    const refusal = thrownRefusal(error);
+    if (this.#owner !== undefined) {
+      this.#events.broken();
+      return;
+    }
+    const items = this.#ready.splice(0).slice(this.#next);
+    this.#next = 0;
+    for (const item of items) {
+      if ('pieces' in item) {
+        this.fail(item, refusal, item.offset);
+        this.#ready.push(item);
+      } else if (item.data === 0) {
+        this.#ready.push(item);
+      } else {
+        if (item.of === undefined) {
+          this.failed(item, refusal);
+        } else {
+          this.#drop(item);
+          this.fail(item.of, refusal, item.offset);
+        }
+      }
+    }
+  }
+
+  #drop(part: Part): void {
+    if (part.chunk !== undefined && this.#renewing.includes(part)) part.chunk.cut = true;
+    this.#events.dropped(part);
+  }
+
+  #errorPart(
+    { cookie, offset }: { readonly cookie: bigint; readonly offset: number },
+    refusal: Refusal,
+  ): Part {
+    const head = this.#structured
+      ? encodeNbdChunk(
+          cookie,
+          { kind: 'error-offset', error: NBD_ERROR.io, message: refusalText(refusal), offset },
+          true,
+        )
+      : simpleError(cookie);
+    return {
+      chunk: undefined,
+      from: 0,
+      to: 0,
+      head,
+      data: 0,
+      cookie,
+      offset,
+      last: true,
+      of: undefined,
+      generation: 0,
+    };
+  }
+}
+
+function simpleError(cookie: bigint): Buffer {
+  const bytes = Buffer.alloc(NBD_SIMPLE_REPLY);
+  writeNbdSimpleReply(new DataView(bytes.buffer, bytes.byteOffset, bytes.length), 0, NBD_ERROR.io, cookie);
+  return bytes;
+}
+
+/** Parts as buffers: those that lie side by side are one. */
+function gathered(parts: readonly Part[]): Buffer[] {
+  const octets: Buffer[] = [];
+  let index = 0;
+  while (index < parts.length) {
+    const { chunk, from, head, to } = parts[index] as Part;
+    let end = to;
+    index += 1;
+    if (head !== undefined) octets.push(head);
+    if (chunk === undefined) continue;
+    for (let next = parts[index]; next?.chunk === chunk; next = parts[index]) {
+      if (next.head !== undefined || next.from !== end) break;
+      end = next.to;
+      index += 1;
+    }
+    if (end > from) octets.push(chunk.buffer.subarray(from, end));
+  }
+  return octets;
+}

@@ -1,0 +1,344 @@
+import { Malformed } from '../../errors/malformed.ts';
+import {
+  decodeTftp,
+  encodeTftp,
+  TFTP_ERROR,
+  TFTP_HEADER,
+  TFTP_OPCODE,
+  tftpOpcode,
+  writeTftpDataHeader,
+} from '../../formats/net/tftp.ts';
+import type { OpenResource, Resource } from '../../release/site.ts';
+import type { ChunkPool } from '../chunk-pool.ts';
+import { BlockReader } from './tftp-blocks.ts';
+import { type Terms, thrownRefusal } from './tftp-request.ts';
+import type { TftpAbort, TftpLimits, TftpPeer } from './tftp-types.ts';
+
+/** How a transfer ended. */
+export interface TransferOutcome {
+  /** Undefined where the client acknowledged the last block. */
+  readonly reason: TftpAbort | undefined;
+  readonly message: string | undefined;
+  readonly octets: number;
+  readonly retransmits: number;
+  /** What was thrown and is no refusal: ours to repair. */
+  readonly fault: unknown;
+}
+
+/** What a transfer needs of the socket and the table that it lives in. */
+export interface TransferEdge {
+  /** Sends one datagram to the client, or loses it. */
+  send(packet: Buffer): void;
+  /** The client answered for the first time: its address is its own. */
+  answered(): void;
+  /** A datagram of the client was ignored. */
+  ignored(reason: string): void;
+  /** Once. The file may still be closing: `closed` says when it is. */
+  ended(outcome: TransferOutcome): void;
+}
+
+type TransferLimits = Pick<TftpLimits, 'retransmitMs' | 'maxRetries' | 'maxHandshakeRetries'>;
+
+/**
+ * One file on its way to one client: RFC 1350 with windows (RFC 7440). Knows no socket.
+ *
+ * Blocks are counted from 1 without end; on the wire their number is that modulo 65536, so block 65536 is 0,
+ * as every client that boots files of this size expects.
+ *
+ * Only an ACK that acknowledges something new makes a block leave. A repeated ACK never does: answering it
+ * doubles every packet for the rest of the transfer (the Sorcerer's Apprentice, RFC 1123 §4.2.3.1). What was
+ * lost is sent again by our timer alone, or after an ACK in the middle of a window, which is new.
+ */
+export class Transfer {
+  readonly id: number;
+  readonly peer: TftpPeer;
+  readonly path: string;
+  readonly #limits: TransferLimits;
+  readonly #pool: ChunkPool;
+  readonly #edge: TransferEdge;
+
+  #resource: Resource | undefined;
+  #terms: Terms = { blksize: 512, windowsize: 1, timeoutMs: undefined, accepted: new Map() };
+  /** Number of the last block; always shorter than the others, perhaps empty. */
+  #last = 0;
+  /** The OACK that waits for its ACK. */
+  #oack: Buffer | undefined;
+  #open: OpenResource | undefined;
+  #reader: BlockReader | undefined;
+  #busy = false;
+  #loading: Promise<unknown> = Promise.resolve();
+
+  /** Blocks in flight, each a whole packet, reused every `windowsize` blocks. */
+  readonly #slots: Buffer[] = [];
+  #lastPacket: Buffer | undefined;
+  #acked = 0;
+  #next = 1;
+  #filled = 0;
+
+  #timer: NodeJS.Timeout | undefined;
+  #timerMs = 0;
+  #retries = 0;
+  #retransmits = 0;
+  #answered = false;
+  #ended = false;
+  #closing: Promise<void> = Promise.resolve();
+
+  constructor(
+    facts: { readonly id: number; readonly peer: TftpPeer; readonly path: string },
+    limits: TransferLimits,
+    pool: ChunkPool,
+    edge: TransferEdge,
+  ) {
+    this.id = facts.id;
+    this.peer = facts.peer;
+    this.path = facts.path;
+    this.#limits = limits;
+    this.#pool = pool;
+    this.#edge = edge;
+  }
+
+  /** False until the client has shown that it receives what it asked for: until then its address is a claim. */
+  get answered(): boolean {
+    return this.#answered;
+  }
+
+  /** Retransmissions since the client last answered with something new. */
+  get retries(): number {
+    return this.#retries;
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Resolves when the file is closed, after the transfer has ended. */
+  get closed(): Promise<void> {
+    return this.#closing;
+  }
+
+  /**
+   * Sends the first packet: OACK, or block 1 where no option was agreed on. With OACK the file is not opened
+   * before the client has answered: neither spoofed requests nor ROMs that only want tsize cost a descriptor.
+   */
+  begin(resource: Resource, terms: Terms): void {
+    if (this.#ended) return;
+    this.#resource = resource;
+    this.#terms = terms;
+    this.#last = Math.floor(resource.size / terms.blksize) + 1;
+    if (terms.accepted.size === 0) {
+      this.#pump();
+      return;
+    }
+    this.#oack = encodeTftp({ kind: 'oack', options: terms.accepted });
+    this.#edge.send(this.#oack);
+    this.#arm();
+  }
+
+  /** Takes a datagram that came from the client's address and port. */
+  receive(bytes: Uint8Array): void {
+    if (this.#ended) return;
+    const opcode = tftpOpcode(bytes);
+    if (opcode === TFTP_OPCODE.ack && bytes.length === TFTP_HEADER) {
+      this.#acknowledged(((bytes[2] ?? 0) << 8) | (bytes[3] ?? 0));
+    } else if (opcode === TFTP_OPCODE.error) {
+      // Never answered, and it ends the transfer even where its text is odd: a client that says no in bad
+      // grammar means it. Intel's ROM says `TFTP Aborted`, UEFI `User aborted the transfer`, both after OACK
+      // has told them the size; they then ask anew.
+      this.end(this.#acked === 0 ? 'probe' : 'client', undefined, errorText(bytes));
+    } else if (bytes.length < TFTP_HEADER) {
+      this.#edge.ignored('a datagram that is too short');
+    } else if (opcode === TFTP_OPCODE.ack) {
+      this.#edge.ignored('an ACK that is not four octets');
+    } else {
+      this.end('protocol', { error: TFTP_ERROR.illegalOperation, text: 'That has no place in a transfer' });
+    }
+  }
+
+  /** Ends the transfer where it has not ended; `tell` is the ERROR that the client gets. */
+  end(
+    reason: TftpAbort | undefined,
+    tell?: { readonly error: number; readonly text: string },
+    message: string | undefined = tell?.text,
+    fault?: unknown,
+  ): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    clearTimeout(this.#timer);
+    if (tell !== undefined) {
+      this.#edge.send(encodeTftp({ kind: 'error', code: tell.error, message: tell.text }));
+    }
+    this.#closing = this.#close();
+    const octets = Math.min(this.#acked * this.#terms.blksize, this.#resource?.size ?? 0);
+    this.#edge.ended({ reason, message, octets, retransmits: this.#retransmits, fault });
+  }
+
+  #acknowledged(block: number): void {
+    if (this.#oack !== undefined) {
+      if (block !== 0) return;
+      this.#oack = undefined;
+      this.#progress();
+      this.#pump();
+      return;
+    }
+    // Of the past, a repetition, or of a block that never left: each is ignored.
+    const more = (block - this.#acked) & 0xffff;
+    if (more === 0 || more > this.#filled - this.#acked) return;
+    this.#acked += more;
+    this.#progress();
+    if (this.#acked === this.#last) {
+      this.end(undefined);
+      return;
+    }
+    this.#rewind();
+    this.#pump();
+  }
+
+  #progress(): void {
+    this.#retries = 0;
+    if (this.#answered) return;
+    this.#answered = true;
+    this.#edge.answered();
+  }
+
+  /** What left and was not acknowledged leaves again (RFC 7440 §4: from the block after the acknowledged). */
+  #rewind(): void {
+    this.#retransmits += this.#next - 1 - this.#acked;
+    this.#next = this.#acked + 1;
+  }
+
+  /** Sends what the window has room for. */
+  #pump(): void {
+    if (this.#busy || this.#ended) return;
+    const end = Math.min(this.#acked + this.#terms.windowsize, this.#last);
+    while (this.#next <= end) {
+      const block = this.#next;
+      if (block > this.#filled) {
+        if (!this.#fill(block)) {
+          this.#load(block);
+          return;
+        }
+        this.#filled = block;
+      }
+      this.#next = block + 1;
+      this.#edge.send(block === this.#last && this.#lastPacket ? this.#lastPacket : this.#slot(block));
+    }
+    this.#arm();
+  }
+
+  /** Makes the packet of a block out of what is in memory; false where that is not enough. */
+  #fill(block: number): boolean {
+    if (block === this.#last || this.#reader === undefined) return false;
+    const packet = this.#slot(block);
+    writeTftpDataHeader(packet, block & 0xffff);
+    return this.#reader.take(packet, TFTP_HEADER, this.#terms.blksize);
+  }
+
+  /**
+   * The packet in which a block stands. A datagram that the kernel did not take at once may still refer to
+   * it when it is filled again: then a newer block leaves twice, whole, which a client passes over. The last
+   * block is shorter and has a packet of its own, since there a mix of lengths would be a wrong file.
+   */
+  #slot(block: number): Buffer {
+    const index = block % this.#terms.windowsize;
+    this.#slots[index] ??= Buffer.allocUnsafeSlow(TFTP_HEADER + this.#terms.blksize);
+    return this.#slots[index];
+  }
+
+  #load(block: number): void {
+    this.#busy = true;
+    const loading = this.#loaded(block);
+    this.#loading = loading;
+    loading.then(
+      () => {
+        this.#busy = false;
+        this.#filled = Math.max(this.#filled, block);
+        this.#pump();
+      },
+      (error: unknown) => {
+        const { text, error: code, refusal } = thrownRefusal(error);
+        const fault = refusal === error ? undefined : error;
+        this.end('refused', { error: code, text }, `${refusal.code}: ${refusal.message}`, fault);
+      },
+    );
+  }
+
+  async #loaded(block: number): Promise<void> {
+    const { blksize } = this.#terms;
+    const resource = this.#resource;
+    if (resource === undefined) throw new Error('a transfer without its resource');
+    const reader = this.#reader ?? (await this.#opened(resource));
+    const last = block === this.#last;
+    const length = last ? resource.size % blksize : blksize;
+    const packet = last ? Buffer.allocUnsafeSlow(TFTP_HEADER + length) : this.#slot(block);
+    writeTftpDataHeader(packet, block & 0xffff);
+    await reader.load(packet, TFTP_HEADER, length);
+    if (!last) return;
+    // Without its last block no client has the file: a file that changed on the way never becomes complete.
+    await this.#open?.check();
+    this.#lastPacket = packet;
+  }
+
+  async #opened(resource: Resource): Promise<BlockReader> {
+    const open = await resource.open();
+    if (this.#ended) {
+      await open.close();
+      throw new Error('the transfer ended while its file was being opened');
+    }
+    this.#open = open;
+    this.#reader = new BlockReader(open, this.#pool, resource.size);
+    return this.#reader;
+  }
+
+  async #close(): Promise<void> {
+    await this.#reader?.release();
+    // A file that is just being opened closes itself as soon as it is; its failure has had its listener.
+    await this.#loading.catch(() => {});
+    await this.#open?.close();
+  }
+
+  #arm(): void {
+    const { retransmitMs } = this.#limits;
+    const ms = this.#terms.timeoutMs ?? retransmitMs * 2 ** Math.min(this.#retries, 3);
+    if (this.#timer !== undefined && ms === this.#timerMs) {
+      this.#timer.refresh();
+      return;
+    }
+    clearTimeout(this.#timer);
+    this.#timerMs = ms;
+    this.#timer = setTimeout(() => this.#late(), ms);
+  }
+
+  #late(): void {
+    if (this.#ended) return;
+    if (this.#busy) {
+      this.#arm();
+      return;
+    }
+    const most = this.#answered ? this.#limits.maxRetries : this.#limits.maxHandshakeRetries;
+    if (this.#retries >= most) {
+      const text = 'The client stopped answering';
+      // Whoever never answered may not have asked either, and is left alone.
+      this.end('timeout', this.#answered ? { error: TFTP_ERROR.undefined, text } : undefined, text);
+      return;
+    }
+    this.#retries += 1;
+    if (this.#oack === undefined) {
+      this.#rewind();
+      this.#pump();
+    } else {
+      this.#retransmits += 1;
+      this.#edge.send(this.#oack);
+      this.#arm();
+    }
+  }
+}
+
+function errorText(bytes: Uint8Array): string | undefined {
+  try {
+    const packet = decodeTftp(bytes);
+    return packet.kind === 'error' ? `${packet.code} ${packet.message}` : undefined;
+  } catch (error) {
+    if (error instanceof Malformed) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,376 @@
+import type { RemoteInfo, Socket } from 'node:dgram';
+import { isIPv6 } from 'node:net';
+import { Malformed } from '../../errors/malformed.ts';
+import { Refusal } from '../../errors/refusal.ts';
+import {
+  decodeTftp,
+  encodeTftp,
+  TFTP_ERROR,
+  TFTP_HEADER,
+  TFTP_OPCODE,
+  type TftpRequest,
+  tftpOpcode,
+} from '../../formats/net/tftp.ts';
+import type { Resource, Site } from '../../release/site.ts';
+import { ChunkPool } from '../chunk-pool.ts';
+import { checkListenTarget, ListenError, toListenError } from '../listen.ts';
+import { tftpEventLog } from './tftp-log.ts';
+import {
+  agree,
+  refusal,
+  requestedPath,
+  siteRefusal,
+  type Terms,
+  type TftpRefusal,
+  thrownRefusal,
+} from './tftp-request.ts';
+import { datagramSocket, isPeer, mayBeTold, sendDatagram } from './tftp-socket.ts';
+import { TransferTable } from './tftp-table.ts';
+import { Transfer } from './tftp-transfer.ts';
+import {
+  DEFAULT_TFTP_LIMITS,
+  type TftpEvent,
+  type TftpLimits,
+  type TftpLog,
+  type TftpPeer,
+} from './tftp-types.ts';
+
+export interface TftpServerOptions {
+  readonly site: Site;
+  /** An IP address: that of one interface. A wildcard works where the machine has only one. */
+  readonly bind: string;
+  /** 0 asks for an ephemeral one. */
+  readonly port: number;
+  readonly log: TftpLog;
+  /**
+   * Sends everything from the port that was asked, for clients behind NAT and firewalls. It gives up the
+   * transfer identifier (RFC 1350 §4): whoever writes another's address on a request can then write its ACKs
+   * too and have the file sent there. Default false.
+   */
+  readonly singlePort?: boolean;
+  readonly limits?: Partial<TftpLimits>;
+  /** Must not block. What it throws is logged and goes no further. */
+  readonly onEvent?: (event: TftpEvent) => void;
+}
+
+export interface TftpServer {
+  readonly address: string;
+  readonly port: number;
+  /** Transfers under way. */
+  readonly transfers: number;
+  /** Octets that read buffers of running transfers hold now. */
+  readonly heldOctets: number;
+  /**
+   * Takes no more requests, lets running transfers finish for up to `graceMs` milliseconds (default: the
+   * limit `closeGraceMs`), ends the rest with ERROR. Resolves when every socket and file is closed.
+   */
+  close(options?: { readonly graceMs?: number }): Promise<void>;
+}
+
+/**
+ * Serves a site over TFTP, read-only (RFC 1350, 2347, 2348, 2349, 7440), until it is closed.
+ *
+ * @throws ListenError
+ */
+export async function startTftpServer(options: TftpServerOptions): Promise<TftpServer> {
+  const server = new Server(options);
+  await server.listen();
+  return server;
+}
+
+const BUSY = 'The server is busy, try again later';
+const CLOSING = 'The server is closing';
+
+class Server implements TftpServer {
+  readonly #options: TftpServerOptions;
+  readonly #limits: TftpLimits;
+  readonly #pool: ChunkPool;
+  readonly #table: TransferTable;
+  readonly #main: Socket;
+  readonly #logEvent: (event: TftpEvent) => void;
+  /** The newest transfer of a client's port, and the request that began it. */
+  readonly #byPeer = new Map<string, { readonly transfer: Transfer; readonly request: Buffer }>();
+  /** What must be over before the server is closed: sockets, files. */
+  readonly #pending = new Set<Promise<void>>();
+  #bound: { readonly address: string; readonly port: number };
+  #requests = 0;
+  #draining = false;
+  #drained: (() => void) | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor(options: TftpServerOptions) {
+    const { bind: address, port, limits } = options;
+    checkListenTarget({ what: 'TFTP', address, port });
+    const merged = { ...DEFAULT_TFTP_LIMITS, ...limits };
+    // An IPv6 header is 20 octets longer.
+    const maxBlksize = isIPv6(address) && limits?.maxBlksize === undefined ? 1448 : merged.maxBlksize;
+    this.#options = options;
+    this.#limits = { ...merged, maxBlksize };
+    this.#pool = new ChunkPool(this.#limits.bufferOctets);
+    this.#table = new TransferTable(this.#limits);
+    this.#logEvent = tftpEventLog(options.log);
+    this.#main = datagramSocket(address);
+    this.#bound = { address, port };
+  }
+
+  get address(): string {
+    return this.#bound.address;
+  }
+
+  get port(): number {
+    return this.#bound.port;
+  }
+
+  get transfers(): number {
+    return this.#table.size;
+  }
+
+  get heldOctets(): number {
+    return this.#pool.held;
+  }
+
+  async listen(): Promise<void> {
+    const { bind: address, port, log } = this.#options;
+    const target = { what: 'TFTP', address, port };
+    await new Promise<void>((resolve, reject) => {
+      const failed = (error: unknown): void => {
+        this.#main.close();
+        reject(toListenError(target, error));
+      };
+      this.#main.once('error', failed);
+      this.#main.bind({ address, port, exclusive: true }, () => {
+        this.#main.off('error', failed);
+        resolve();
+      });
+    });
+    this.#main.on('error', (error) => log.warn({ err: error }, 'tftp: a datagram could not be sent'));
+    this.#main.on('message', (bytes, peer) => this.#receive(bytes, peer));
+    this.#track(closing(this.#main));
+    const bound = this.#main.address();
+    if (bound.port === 0) throw new ListenError(target, 'EINVAL');
+    this.#bound = { address: bound.address, port: bound.port };
+  }
+
+  close({ graceMs = this.#limits.closeGraceMs }: { readonly graceMs?: number } = {}): Promise<void> {
+    this.#closed ??= this.#close();
+    // Every call counts: a second one may end the wait that the first one allowed.
+    const timer = setTimeout(() => this.#drained?.(), graceMs);
+    return this.#closed.finally(() => clearTimeout(timer));
+  }
+
+  async #close(): Promise<void> {
+    this.#draining = true;
+    if (!this.#options.singlePort) this.#main.close();
+    if (this.#table.size > 0) {
+      await new Promise<void>((resolve) => {
+        this.#drained = resolve;
+      });
+    }
+    for (const transfer of [...this.#table]) {
+      transfer.end('closed', { error: TFTP_ERROR.undefined, text: CLOSING });
+    }
+    if (this.#options.singlePort) this.#main.close();
+    while (this.#pending.size > 0) await Promise.all(this.#pending);
+  }
+
+  /** A datagram to the port that everyone knows. */
+  #receive(bytes: Buffer, rinfo: RemoteInfo): void {
+    const peer = { address: rinfo.address, port: rinfo.port };
+    if (!isPeer(peer)) return;
+    const opcode = tftpOpcode(bytes);
+    if (opcode === TFTP_OPCODE.rrq || opcode === TFTP_OPCODE.wrq) {
+      this.#request(bytes, peer);
+      return;
+    }
+    if (this.#options.singlePort) {
+      const known = this.#byPeer.get(keyOf(peer));
+      if (known !== undefined) {
+        known.transfer.receive(bytes);
+        return;
+      }
+    }
+    this.#stray(this.#main, bytes, peer, 'no request and no transfer');
+  }
+
+  /** A datagram that belongs to nothing. ERROR is never answered, nor what is too short to be a packet. */
+  #stray(socket: Socket, bytes: Buffer, peer: TftpPeer, reason: string): void {
+    this.#emit({ kind: 'rejected', remote: peer.address, port: peer.port, reason });
+    const opcode = tftpOpcode(bytes);
+    if (bytes.length < TFTP_HEADER || opcode === TFTP_OPCODE.error || !mayBeTold(peer)) return;
+    const known = opcode !== undefined && opcode >= TFTP_OPCODE.rrq && opcode <= TFTP_OPCODE.oack;
+    const [code, message] = known
+      ? [TFTP_ERROR.unknownTransferId, 'Unknown transfer ID']
+      : [TFTP_ERROR.illegalOperation, 'Illegal TFTP operation'];
+    sendDatagram(socket, encodeTftp({ kind: 'error', code, message }), peer);
+  }
+
+  #request(bytes: Buffer, peer: TftpPeer): void {
+    const key = keyOf(peer);
+    const known = this.#byPeer.get(key);
+    // A client that asks again has not heard us yet, and our timer is what repeats the first packet. A second
+    // transfer to the same port would only earn it an ERROR 5 (RFC 1350 §4).
+    if (known !== undefined && !known.transfer.answered && known.request.equals(bytes)) return;
+
+    let packet: TftpRequest;
+    try {
+      packet = decodeTftp(bytes) as TftpRequest;
+    } catch (error) {
+      if (!(error instanceof Malformed)) throw error;
+      const text = 'That is not a request';
+      this.#refuse(peer, undefined, refusal(TFTP_ERROR.illegalOperation, 'malformed', text));
+      return;
+    }
+    const path = requestedPath(packet);
+    if (typeof path !== 'string') {
+      this.#refuse(peer, undefined, path);
+      return;
+    }
+    if (this.#draining) {
+      this.#refuse(peer, path, refusal(TFTP_ERROR.undefined, 'unreachable', CLOSING));
+      return;
+    }
+    if (this.#options.singlePort) known?.transfer.end('replaced');
+    if (!this.#table.makeRoom(peer)) {
+      this.#refuse(peer, path, refusal(TFTP_ERROR.undefined, 'unreachable', BUSY));
+      return;
+    }
+    this.#requests += 1;
+    this.#emit({ kind: 'request', id: this.#requests, remote: peer.address, port: peer.port, path });
+    this.#admit({ id: this.#requests, peer, path }, packet, bytes, key);
+  }
+
+  /** The entry is in the table before the site is asked: what a request may cost is bounded from here on. */
+  #admit(
+    facts: { readonly id: number; readonly peer: TftpPeer; readonly path: string },
+    packet: TftpRequest,
+    request: Buffer,
+    key: string,
+  ): void {
+    const { id, peer, path } = facts;
+    const startedAt = performance.now();
+    let socket: Socket | undefined;
+    let refused = false;
+    const transfer = new Transfer(facts, this.#limits, this.#pool, {
+      send: (datagram) => {
+        if (socket !== undefined) sendDatagram(socket, datagram, peer);
+      },
+      answered: () => this.#table.answered(transfer),
+      ignored: (reason) => this.#emit({ kind: 'rejected', remote: peer.address, port: peer.port, reason }),
+      ended: ({ reason, message, octets, retransmits, fault }) => {
+        this.#table.delete(transfer);
+        if (this.#byPeer.get(key)?.transfer === transfer) this.#byPeer.delete(key);
+        this.#track(transfer.closed);
+        if (socket !== this.#main) socket?.close();
+        if (this.#table.size === 0) this.#drained?.();
+        if (fault !== undefined) this.#options.log.error({ err: fault, path }, 'tftp: a transfer failed');
+        if (refused) return;
+        const durationMs = performance.now() - startedAt;
+        const end = { id, remote: peer.address, port: peer.port, path, octets, durationMs, retransmits };
+        this.#emit(
+          reason === undefined ? { kind: 'completed', ...end } : { kind: 'aborted', reason, message, ...end },
+        );
+      },
+    });
+    this.#table.add(transfer);
+    this.#byPeer.set(key, { transfer, request });
+
+    const refuse = (why: TftpRefusal): void => {
+      if (transfer.ended) return;
+      refused = true;
+      transfer.end('refused');
+      this.#refuse(peer, path, why);
+    };
+    this.#decide(packet, path).then(
+      (decision) => {
+        if ('error' in decision) refuse(decision);
+        if (transfer.ended || 'error' in decision) return;
+        try {
+          socket = this.#options.singlePort ? this.#main : this.#transferSocket(transfer);
+        } catch (error) {
+          this.#options.log.error({ err: error }, 'tftp: no socket for a transfer');
+          refuse(refusal(TFTP_ERROR.undefined, 'unreachable', BUSY));
+          return;
+        }
+        transfer.begin(decision.resource, decision.terms);
+      },
+      (error: unknown) => {
+        const why = thrownRefusal(error);
+        if (why.refusal !== error) this.#options.log.error({ err: error, path }, 'tftp: the site failed');
+        refuse(why);
+      },
+    );
+  }
+
+  async #decide(
+    packet: TftpRequest,
+    path: string,
+  ): Promise<TftpRefusal | { readonly resource: Resource; readonly terms: Terms }> {
+    const resource = await this.#options.site.find(path);
+    if (resource instanceof Refusal) return siteRefusal(resource);
+    const terms = agree(packet.options, resource.size, this.#limits);
+    return 'error' in terms ? terms : { resource, terms };
+  }
+
+  /**
+   * A socket whose port is this transfer's identifier (RFC 1350 §4). Bound to the address that was asked:
+   * from another one a client would not take the answer.
+   */
+  #transferSocket(transfer: Transfer): Socket {
+    const { peer } = transfer;
+    const socket = datagramSocket(this.#bound.address);
+    this.#track(closing(socket));
+    let failure: unknown;
+    socket.on('error', (error) => {
+      failure = error;
+    });
+    socket.on('message', (bytes, from) => {
+      if (from.port === peer.port && from.address === peer.address) transfer.receive(bytes);
+      // RFC 1350 §4: the stranger is told, the transfer goes on as if nothing had come.
+      else if (isPeer(from)) this.#strange(socket, bytes, from);
+    });
+    socket.bind({ address: this.#bound.address, port: 0, exclusive: true });
+    // Without a name to look up, binding is over at once: a table of descriptors that is full shows here.
+    if (failure !== undefined) {
+      socket.close();
+      throw failure;
+    }
+    return socket;
+  }
+
+  #strange(socket: Socket, bytes: Buffer, { address, port }: TftpPeer): void {
+    const peer = { address, port };
+    this.#emit({ kind: 'rejected', remote: address, port, reason: 'a stranger to the transfer' });
+    if (tftpOpcode(bytes) === TFTP_OPCODE.error || !mayBeTold(peer)) return;
+    const code = TFTP_ERROR.unknownTransferId;
+    sendDatagram(socket, encodeTftp({ kind: 'error', code, message: 'Unknown transfer ID' }), peer);
+  }
+
+  #refuse(peer: TftpPeer, path: string | undefined, { error, text, refusal: why }: TftpRefusal): void {
+    sendDatagram(this.#main, encodeTftp({ kind: 'error', code: error, message: text }), peer);
+    this.#emit({ kind: 'refused', remote: peer.address, port: peer.port, path, error, refusal: why });
+  }
+
+  #emit(event: TftpEvent): void {
+    this.#logEvent(event);
+    try {
+      this.#options.onEvent?.(event);
+    } catch (error) {
+      this.#options.log.error({ err: error, event: event.kind }, 'tftp: a listener of events failed');
+    }
+  }
+
+  #track(work: Promise<void>): void {
+    const tracked = work
+      .catch((error: unknown) => this.#options.log.error({ err: error }, 'tftp: a file could not be closed'))
+      .finally(() => this.#pending.delete(tracked));
+    this.#pending.add(tracked);
+  }
+}
+
+function keyOf({ address, port }: TftpPeer): string {
+  return `${address} ${port}`;
+}
+
+function closing(socket: Socket): Promise<void> {
+  return new Promise((resolve) => socket.once('close', () => resolve()));
+}

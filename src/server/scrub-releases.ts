@@ -1,0 +1,36 @@
+import type { HttpLog } from '../serve/http/http-types.ts';
+import type { Metrics } from '../serve/metrics.ts';
+import { startScrub } from '../serve/scrub.ts';
+import type { LoadedRelease } from '../trust/verified-release.ts';
+import type { Configuration } from './configuration.ts';
+
+const HOUR = 3_600_000;
+
+export interface ScrubContext {
+  /** Milliseconds since 1970. */
+  readonly clock: () => number;
+  readonly metrics: Metrics;
+  readonly log: HttpLog;
+}
+
+/** Reads the payload of what is served again and again, as the operator's configuration says. @returns its end. */
+export function scrubReleases(
+  { scrub_hours }: Configuration,
+  releases: () => readonly LoadedRelease[],
+  { clock, metrics, log }: ScrubContext,
+): () => Promise<void> {
+  if (scrub_hours === 0) return async () => {};
+  return startScrub({
+    everyMs: scrub_hours * HOUR,
+    files: () => releases().flatMap(({ files }) => [...files.values()]),
+    onRefused: ({ path }, refusal) => {
+      metrics.countRefusal('scrub', refusal.code);
+      log.error({ path, ...refusal.toJSON() }, 'not served any more');
+    },
+    onFault: ({ path }, error) => log.error({ path, err: error }, 'scrub: a file could not be read'),
+    onRound: ({ files, octets }) => {
+      metrics.observeScrub(octets, clock());
+      log.info({ files, octets }, 'scrub: everything that is served was read again');
+    },
+  });
+}

@@ -1,0 +1,242 @@
+import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
+import { lstat, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Malformed } from '../../errors/malformed.ts';
+import { Refusal } from '../../errors/refusal.ts';
+import { unreadable } from '../../errors/unreadable.ts';
+import { decodePem } from '../../formats/asn1/armor.ts';
+import { OID } from '../../formats/asn1/oids.ts';
+import { type Certificate, decodeCertificate, type KeyUsage } from '../../formats/asn1/x509.ts';
+import { isIssuedBy } from '../seal-plan.ts';
+import { type OpenpgpSecret, readOpenpgpSecret } from './openpgp-keys.ts';
+
+/** A private key and the certificate that goes with it. */
+export interface CertifiedKey {
+  readonly certificate: Certificate;
+  readonly privateKey: KeyObject;
+}
+
+/** The keys that sealing needs, read from an `init` folder. */
+export interface Keys {
+  readonly ca: CertifiedKey;
+  readonly codesign: CertifiedKey;
+  readonly boot: CertifiedKey;
+  readonly openpgp: OpenpgpSecret;
+}
+
+/** Those whose seals a loader looks at. */
+export type LoaderKeys = Pick<Keys, 'ca' | 'boot'>;
+
+/**
+ * Reads a key folder. Refuses keys that others may read, certificates outside their validity at `now`, of
+ * the wrong purpose, not by this CA, or not of their key.
+ *
+ * @param now milliseconds since 1970.
+ * @param leaving those that are about to be replaced: they may have ended.
+ */
+export async function readKeyFolder(
+  directory: string,
+  now: number,
+  leaving: ReadonlySet<string> = new Set(),
+): Promise<Keys> {
+  await demandPrivate(directory, 'private', 0o700);
+  const at = (name: string) => (leaving.has(name) ? undefined : now);
+  const ca = await certifiedKey(directory, 'ca', at('ca'), 'keyCertSign');
+  const issuer = ca.certificate;
+  const codesign = await certifiedKey(directory, 'codesign', at('codesign'), 'digitalSignature', issuer);
+  const boot = await certifiedKey(directory, 'boot', at('boot'), 'digitalSignature', issuer);
+  const path = await demandPrivate(directory, 'private/openpgp.asc', 0o600);
+  const openpgp = readOpenpgpSecret(await readFile(path, 'utf8'), path);
+  return { ca, codesign, boot, openpgp };
+}
+
+/** Reads what seals for loaders are made with, as `readKeyFolder` does. */
+export async function readLoaderKeys(directory: string, now: number): Promise<LoaderKeys> {
+  await demandPrivate(directory, 'private', 0o700);
+  const ca = await certifiedKey(directory, 'ca', now, 'keyCertSign');
+  const boot = await certifiedKey(directory, 'boot', now, 'digitalSignature', ca.certificate);
+  return { ca, boot };
+}
+
+/** @param now undefined: whether it is valid is not asked. */
+export async function certifiedKey(
+  directory: string,
+  name: string,
+  now: number | undefined,
+  usage: KeyUsage,
+  issuer?: Certificate,
+): Promise<CertifiedKey> {
+  const keyPath = await demandPrivate(directory, `private/${name}.key`, 0o600);
+  const path = join(directory, 'anchors', `${name}.crt`);
+  const privateKey = await readPrivateKeyFile(keyPath);
+  // Early userspace may hold several codesign leaves, while one takes another's place; we sign with our own.
+  const certificate =
+    name === 'codesign' ? ownOf(await readLeavesFile(path), privateKey) : await readCertificateFile(path);
+  demandSuitable(path, certificate, now, usage, issuer);
+  if (!fits(certificate, privateKey)) {
+    throw new Refusal('unsafe-keys', `${keyPath} is not the key of ${path}.`, { path: keyPath });
+  }
+  return { certificate, privateKey };
+}
+
+/**
+ * A certificate whose key is elsewhere. Of several codesign leaves, while one takes another's place, the one that
+ * began last.
+ *
+ * @throws Refusal as `readKeyFolder`.
+ */
+export async function readSignatory(
+  path: string,
+  now: number | undefined,
+  usage: KeyUsage,
+  issuer?: Certificate,
+): Promise<Certificate> {
+  const leaves = await readLeavesFile(path);
+  const certificate = leaves.reduce((last, leaf) => (leaf.notBefore > last.notBefore ? leaf : last));
+  demandSuitable(path, certificate, now, usage, issuer);
+  return certificate;
+}
+
+/** Refuses a certificate that may not sign this, or not now, or was not issued by this CA. */
+export function demandSuitable(
+  path: string,
+  certificate: Certificate,
+  now: number | undefined,
+  usage: KeyUsage,
+  issuer?: Certificate,
+): void {
+  demandPurpose(path, certificate, now, usage);
+  if (issuer && Buffer.compare(certificate.issuer, issuer.subject) !== 0) {
+    throw new Refusal(
+      'untrusted-signer',
+      `${path} was issued by ${certificate.issuerName}, not by ${issuer.commonName}.`,
+      { path },
+    );
+  }
+  // Two runs of init give two CAs of one name.
+  if (issuer && !isIssuedBy(certificate, issuer)) {
+    throw new Refusal(
+      'untrusted-signer',
+      `${path} was not signed by the ca.crt beside it, but by another CA of the same name.`,
+      { path },
+    );
+  }
+}
+
+/** Early userspace takes the word of every certificate in this file. */
+async function readLeavesFile(path: string): Promise<[Certificate, ...Certificate[]]> {
+  const leaves = await readCertificatesFile(path);
+  const other = leaves.length > 1 && leaves.find(({ basicConstraints }) => basicConstraints?.ca);
+  if (other) {
+    throw new Refusal(
+      'malformed',
+      `${path} is no certificate of leaves alone: ${other.commonName} is a CA.`,
+      {
+        path,
+      },
+    );
+  }
+  return leaves;
+}
+
+/** Reads an unencrypted private key. Throws a `Refusal` (`malformed`). */
+export async function readPrivateKeyFile(path: string): Promise<KeyObject> {
+  try {
+    return createPrivateKey(await readFile(path));
+  } catch {
+    // OpenSSL's own message may quote the input; a key must not end in a log.
+    throw new Refusal('malformed', `${path} is no unencrypted PKCS#8 private key.`, { path });
+  }
+}
+
+/** The certificate of a key, among those that stand with it; the first where none is. */
+export function ownOf(certificates: readonly [Certificate, ...Certificate[]], key: KeyObject): Certificate {
+  return certificates.find((certificate) => fits(certificate, key)) ?? certificates[0];
+}
+
+export function fits(certificate: Certificate, key: KeyObject): boolean {
+  return createPublicKey(key).equals(certificate.key.object);
+}
+
+function demandPurpose(
+  path: string,
+  certificate: Certificate,
+  now: number | undefined,
+  usage: KeyUsage,
+): void {
+  if (now !== undefined) demandInTime(path, certificate, now);
+  if (!certificate.keyUsage?.has(usage)) {
+    throw new Refusal('wrong-purpose', `${path} lacks the key usage ${usage}.`, { path, lacks: usage });
+  }
+  if (!certificate.extKeyUsage?.includes(OID.codeSigning)) {
+    throw new Refusal('wrong-purpose', `${path} lacks the extended key usage codeSigning.`, {
+      path,
+      lacks: 'codeSigning',
+    });
+  }
+}
+
+function demandInTime(path: string, certificate: Certificate, now: number): void {
+  const day = (time: number) => new Date(time).toISOString().slice(0, 10);
+  if (now > certificate.notAfter) {
+    throw new Refusal(
+      'expired',
+      `${path} ended on ${day(certificate.notAfter)}; nothing is sealed with it.`,
+      {
+        path,
+        notAfter: day(certificate.notAfter),
+      },
+    );
+  }
+  if (now < certificate.notBefore) {
+    throw new Refusal(
+      'not-yet-valid',
+      `${path} begins on ${day(certificate.notBefore)}, and this machine's clock says ${day(now)}.`,
+      { path, notBefore: day(certificate.notBefore) },
+    );
+  }
+}
+
+/** Reads a file of one PEM certificate. Throws a `Refusal`. */
+export async function readCertificateFile(path: string): Promise<Certificate> {
+  const [certificate, more] = await readCertificatesFile(path);
+  if (more) {
+    throw new Refusal('malformed', `${path} is no certificate: PEM: not one CERTIFICATE.`, { path });
+  }
+  return certificate;
+}
+
+/** Reads a file of PEM certificates. Throws a `Refusal`. */
+export async function readCertificatesFile(path: string): Promise<[Certificate, ...Certificate[]]> {
+  const text = await readFile(path, 'latin1').catch((error: unknown) => {
+    throw unreadable(path, error);
+  });
+  try {
+    const [first, ...rest] = decodePem(text).map(({ label, bytes }) => {
+      if (label !== 'CERTIFICATE') throw new Malformed('PEM', 'not one CERTIFICATE');
+      return decodeCertificate(bytes);
+    });
+    if (!first) throw new Malformed('PEM', 'no CERTIFICATE');
+    return [first, ...rest];
+  } catch (error) {
+    throw new Refusal('malformed', `${path} is no certificate: ${(error as Error).message}.`, { path });
+  }
+}
+
+/** Refuses a private file or folder that group or others may read, or that is a symlink. */
+export async function demandPrivate(directory: string, name: string, wanted: number): Promise<string> {
+  const path = join(directory, name);
+  const stat = await lstat(path).catch(() => undefined);
+  if (!stat)
+    throw new Refusal('absent', `${path} is missing; make a key folder with "bootseal init DIR".`, { path });
+  if (stat.isSymbolicLink()) throw new Refusal('unsafe-keys', `${path} is a symbolic link.`, { path });
+  if ((stat.mode & 0o077) !== 0) {
+    const mode = (stat.mode & 0o777).toString(8).padStart(4, '0');
+    throw new Refusal(
+      'unsafe-keys',
+      `${path} has mode ${mode}, so others on this machine may use it; run "chmod ${wanted.toString(8)} ${path}".`,
+      { path, mode },
+    );
+  }
+  return path;
+}

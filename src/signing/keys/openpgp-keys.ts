@@ -1,0 +1,118 @@
+import { createPrivateKey, type KeyObject } from 'node:crypto';
+import { Malformed } from '../../errors/malformed.ts';
+import { Refusal } from '../../errors/refusal.ts';
+import { decodeArmor } from '../../formats/asn1/armor.ts';
+import { decodeOpenpgpKey, type OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
+import { decodePackets, encodePacket, mpiNumber, PACKET } from '../../formats/openpgp/openpgp-packet.ts';
+import {
+  decodeOpenpgpSecretKey,
+  type OpenpgpSecretKey,
+  type RsaSecret,
+} from '../../formats/openpgp/openpgp-secret.ts';
+
+/** The site's OpenPGP signing key: made with openpgp.js, exported so that GRUB reads it. */
+
+const MAX_PACKETS = 10_000;
+
+export interface OpenpgpSecret {
+  readonly key: OpenpgpKey;
+  readonly privateKey: KeyObject;
+}
+
+export interface NewOpenpgpKey {
+  /** Armored, unencrypted: goes into a 0600 file. */
+  readonly secret: string;
+  /** Packets with old-format headers: a gpgv keyring, and what GRUB embeds. */
+  readonly publicKeyring: Uint8Array;
+}
+
+/**
+ * Makes an RSA key whose primary signs, without subkeys or notations: GRUB knows no EdDSA and takes a key
+ * for what its packet says.
+ *
+ * @param created milliseconds since 1970.
+ */
+export async function newOpenpgpKey(site: string, rsaBits: number, created: number): Promise<NewOpenpgpKey> {
+  // Most commands make no key, and need not wait for this.
+  const { generateKey } = await import('openpgp');
+  const { privateKey, publicKey } = await generateKey({
+    type: 'rsa',
+    rsaBits,
+    userIDs: [{ name: `Bootseal ${site}`, comment: 'netboot release signing' }],
+    subkeys: [],
+    date: new Date(created),
+    format: 'object',
+    config: { nonDeterministicSignaturesViaNotation: false, showComment: false, showVersion: false },
+  });
+  return {
+    secret: privateKey.armor(),
+    publicKeyring: oldFormat(publicKey.write()),
+  };
+}
+
+/** Rewrites every packet with an old-format header; what the signatures cover is the bodies. */
+export function oldFormat(packets: Uint8Array): Uint8Array {
+  return Buffer.concat(decodePackets(packets, MAX_PACKETS).map(({ tag, body }) => encodePacket(tag, body)));
+}
+
+/** Reads an armored secret key whose RSA primary signs. Throws a `Refusal`. */
+export function readOpenpgpSecret(armored: string, path: string): OpenpgpSecret {
+  const secret = primarySecret(armored, path);
+  const key = secret && decodeOpenpgpKey(secret.publicBody);
+  if (key?.type !== 'rsa') {
+    throw new Refusal(
+      'wrong-purpose',
+      `${path} is no RSA key; GRUB verifies no other kind that we can make.`,
+      { path },
+    );
+  }
+  if (!secret?.rsa) {
+    throw new Refusal(
+      'unsafe-keys',
+      `${path} is protected by a passphrase, which cannot be asked for here, or holds no secret numbers.`,
+      { path },
+    );
+  }
+  return { key, privateKey: rsaPrivateKey(secret.rsa) };
+}
+
+function primarySecret(armored: string, path: string): OpenpgpSecretKey | undefined {
+  try {
+    const { label, bytes } = decodeArmor(`${armored.replaceAll('\r\n', '\n').trim()}\n`);
+    const [first] = decodePackets(bytes, MAX_PACKETS);
+    if (label !== 'PRIVATE KEY BLOCK' || first?.tag !== PACKET.secretKey) {
+      throw new Malformed('OpenPGP', 'it does not begin with a secret key');
+    }
+    return decodeOpenpgpSecretKey(first.body);
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    const message = `${path} is no OpenPGP secret key: ${error.message}.`;
+    throw new Refusal('malformed', message, { path });
+  }
+}
+
+/** PKCS#8 wants the CRT numbers in RFC 8017's order; OpenPGP stores p, q and u = p⁻¹ mod q. */
+function rsaPrivateKey(secret: RsaSecret): KeyObject {
+  const text = (value: bigint) => {
+    const hex = value.toString(16);
+    return Buffer.from(hex.length % 2 ? `0${hex}` : hex, 'hex').toString('base64url');
+  };
+  const d = mpiNumber(secret.d);
+  // With p and q swapped, OpenPGP's u is RFC 8017's qInv.
+  const p = mpiNumber(secret.q);
+  const q = mpiNumber(secret.p);
+  return createPrivateKey({
+    format: 'jwk',
+    key: {
+      kty: 'RSA',
+      n: text(mpiNumber(secret.n)),
+      e: text(mpiNumber(secret.e)),
+      d: text(d),
+      p: text(p),
+      q: text(q),
+      dp: text(d % (p - 1n)),
+      dq: text(d % (q - 1n)),
+      qi: text(mpiNumber(secret.u)),
+    },
+  });
+}

@@ -1,0 +1,26 @@
+import { readFileSync } from 'node:fs';
+import { parse } from 'smol-toml';
+import { z } from 'zod';
+
+/** Certificate profiles: `certs/*.toml`, one a purpose. */
+
+const PROFILE = z.strictObject({
+  common_name: z.string(),
+  ca: z.boolean().default(false),
+  path_length: z.number().int().min(0).optional(),
+  key_usage: z.array(z.enum(['digitalSignature', 'keyCertSign'])).min(1),
+  ext_key_usage: z.array(z.enum(['codeSigning'])),
+  /** Lifetime; of a release leaf: days after best-before. */
+  days: z.number().int().positive(),
+  rsa_bits: z.number().int().min(2048),
+});
+
+export type Profile = z.infer<typeof PROFILE>;
+export type ProfileName = 'ca' | 'codesign' | 'boot' | 'release' | 'snapshot' | 'pk' | 'kek' | 'db';
+
+/** Reads one of the profiles that ship with Bootseal. */
+export function readProfile(name: ProfileName): Profile {
+  // dist/src/signing/ → the package's top level.
+  const path = new URL(`../../../../certs/${name}.toml`, import.meta.url);
+  return PROFILE.parse(parse(readFileSync(path, 'utf8')));
+}

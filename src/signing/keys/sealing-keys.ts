@@ -1,0 +1,235 @@
+import type { KeyObject } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Refusal } from '../../errors/refusal.ts';
+import type { Certificate } from '../../formats/asn1/x509.ts';
+import type { OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
+import type { AnsweringKeys } from '../requests/answer-request.ts';
+import type { OpenedRequest } from '../requests/request.ts';
+import {
+  type CertifiedSigner,
+  certifiedSigner,
+  type LoaderSealingKeys,
+  loaderSignersOf,
+  openpgpSigner,
+  type SealingKeys,
+  signersOf,
+} from '../signatories.ts';
+import { type DigestSigner, keySigner } from '../signers/digest-signer.ts';
+import { makeSigner } from '../signers/make-signer.ts';
+import { readSigners, SIGNERS_FILE, type SigningKey } from '../signers/signers-file.ts';
+import {
+  certifiedKey,
+  demandPrivate,
+  demandSuitable,
+  fits,
+  readCertificatesFile,
+  readKeyFolder,
+  readLoaderKeys,
+  readPrivateKeyFile,
+} from './key-folder.ts';
+import { readOpenpgpSecret } from './openpgp-keys.ts';
+import { readLoaderSignatories, readOpenpgpPublic, readSignatories } from './public-half.ts';
+
+/**
+ * Who signs for an `init` folder: its key files, and whoever its `signers.toml` names instead. Throws a
+ * `Refusal`.
+ *
+ * @param now milliseconds since 1970; undefined: whether the certificates are valid is not asked.
+ */
+export async function readSealingKeys(
+  directory: string,
+  now: number | undefined,
+  signerCommand?: readonly string[],
+): Promise<SealingKeys> {
+  if (signerCommand) {
+    const { ca, codesign, boot, openpgp } = await readSignatories(join(directory, 'anchors'), now);
+    const by = (key: string, publicKey: KeyObject) => asked(signerCommand, key, publicKey);
+    return {
+      ca: { certificate: ca, signer: by('ca', ca.key.object) },
+      codesign: { certificate: codesign, signer: by('codesign', codesign.key.object) },
+      boot: { certificate: boot, signer: by('boot', boot.key.object) },
+      openpgp: { key: openpgp, signer: by('openpgp', openpgpObject(openpgp)) },
+    };
+  }
+  if (!existsSync(join(directory, SIGNERS_FILE))) {
+    const all = new Set(['ca', 'codesign', 'boot']);
+    return signersOf(await readKeyFolder(directory, now ?? 0, now === undefined ? all : undefined));
+  }
+  const { ca, codesign, boot, openpgp } = await readSignatories(join(directory, 'anchors'), now);
+  const signers = await readSigners(directory, {
+    ca: ca.key.object,
+    codesign: codesign.key.object,
+    boot: boot.key.object,
+    ...(openpgp.object ? { openpgp: openpgp.object } : {}),
+  });
+  const of = elsewhereOr(directory, signers, now);
+  return {
+    ca: await of('ca', ca),
+    codesign: await of('codesign', codesign, ca),
+    boot: await of('boot', boot, ca),
+    openpgp: signers.openpgp
+      ? { key: openpgp, signer: signers.openpgp }
+      : openpgpSigner(await readOpenpgpFile(directory)),
+  };
+}
+
+/** The same for the keys that loaders look at. */
+export async function readLoaderSealingKeys(directory: string, now: number): Promise<LoaderSealingKeys> {
+  if (!existsSync(join(directory, SIGNERS_FILE)))
+    return loaderSignersOf(await readLoaderKeys(directory, now));
+  const { ca, boot } = await readLoaderSignatories(join(directory, 'anchors'), now);
+  const signers = await readSigners(directory, { ca: ca.key.object, boot: boot.key.object });
+  const of = elsewhereOr(directory, signers, now);
+  return { ca: await of('ca', ca), boot: await of('boot', boot, ca) };
+}
+
+type Signers = Partial<Record<SigningKey, DigestSigner>>;
+
+function elsewhereOr(directory: string, signers: Signers, now: number | undefined) {
+  return async (
+    name: Exclude<SigningKey, 'openpgp'>,
+    certificate: Certificate,
+    issuer?: Certificate,
+  ): Promise<CertifiedSigner> => {
+    const signer = signers[name];
+    if (signer) return { certificate, signer };
+    const usage = name === 'ca' ? 'keyCertSign' : 'digitalSignature';
+    return certifiedSigner(name, await certifiedKey(directory, name, now, usage, issuer));
+  };
+}
+
+async function readOpenpgpFile(directory: string) {
+  const path = await demandPrivate(directory, 'private/openpgp.asc', 0o600);
+  return readOpenpgpSecret(await readFile(path, 'utf8'), path);
+}
+
+/** Seconds that a program named on the command line has for one signature. */
+const COMMAND_SECONDS = 60;
+
+function asked([program = '', ...rest]: readonly string[], key: string, publicKey: KeyObject): DigestSigner {
+  const timeLimit = { seconds: COMMAND_SECONDS };
+  return makeSigner({ kind: 'command', key, argv: [program, ...rest], timeLimit }, publicKey);
+}
+
+function openpgpObject({ object, fingerprint }: OpenpgpKey): KeyObject {
+  if (object) return object;
+  throw new Refusal('wrong-purpose', `The OpenPGP key ${fingerprint} is of a kind that signs nothing here.`, {
+    fingerprint,
+  });
+}
+
+/** One program signs for every key of the site that a request asks for. */
+export function answeringCommand(
+  command: readonly string[],
+  { signatories, others }: OpenedRequest,
+): AnsweringKeys {
+  const { ca, codesign, boot, openpgp } = signatories;
+  const by = (key: string, publicKey: KeyObject) => asked(command, key, publicKey);
+  if (others.length > 0) {
+    throw new Refusal(
+      'mixed-releases',
+      'One program cannot sign for several CAs; answer with a folder each.',
+      {},
+    );
+  }
+  return {
+    signers: new Map([
+      ['codesign', by('codesign', codesign.key.object)],
+      ['boot', by('boot', boot.key.object)],
+      ['openpgp', by('openpgp', openpgpObject(openpgp))],
+    ]),
+    issuers: new Map([['leaf', { certificate: ca, signer: by('ca', ca.key.object) }]]),
+  };
+}
+
+/**
+ * Those keys of several folders that a request asks for. A folder may hold some and not others: who has the
+ * OpenPGP key need not have the CA.
+ *
+ * @throws Refusal for a key that others may read, and for a certificate that has ended.
+ */
+export async function readAnsweringKeys(
+  directories: readonly string[],
+  { signatories, others }: OpenedRequest,
+  now: number,
+): Promise<AnsweringKeys> {
+  const cas = [
+    { suffix: '', ...signatories },
+    ...others.map((other) => ({ suffix: `-${other.id}`, ...other.signatories })),
+  ];
+  const { codesign, openpgp } = signatories;
+  const signers = new Map<string, DigestSigner>();
+  const issuers = new Map<string, CertifiedSigner>();
+  for (const directory of directories) {
+    await demandPrivateFolder(directory);
+    const mine = await signerOf(directory, 'codesign', codesign, now);
+    if (mine) signers.set('codesign', mine);
+    for (const { suffix, ca, boot } of cas) {
+      const issuer = await signerOf(directory, 'ca', ca, now);
+      if (issuer) issuers.set(`leaf${suffix}`, { certificate: ca, signer: issuer });
+      const own = await signerOf(directory, 'boot', boot, now);
+      if (own) signers.set(`boot${suffix}`, own);
+    }
+    const elsewhere =
+      openpgp.object && (await holdsOpenpgp(directory, openpgp))
+        ? (await readSigners(directory, { openpgp: openpgp.object })).openpgp
+        : undefined;
+    if (elsewhere) signers.set('openpgp', elsewhere);
+    else if (existsSync(join(directory, 'private', 'openpgp.asc'))) {
+      const secret = await readOpenpgpFile(directory);
+      if (secret.key.fingerprint === openpgp.fingerprint)
+        signers.set('openpgp', openpgpSigner(secret).signer);
+    }
+  }
+  return { signers, issuers };
+}
+
+async function demandPrivateFolder(directory: string): Promise<void> {
+  if (existsSync(join(directory, 'private'))) {
+    await demandPrivate(directory, 'private', 0o700);
+  } else if (!existsSync(join(directory, SIGNERS_FILE))) {
+    throw new Refusal(
+      'absent',
+      `${directory} holds neither private keys nor a ${SIGNERS_FILE} that says who has them.`,
+      { path: directory },
+    );
+  }
+}
+
+/** Undefined where the folder has no such key, or that of another certificate. */
+async function signerOf(
+  directory: string,
+  name: Exclude<SigningKey, 'openpgp'>,
+  certificate: Certificate,
+  now: number,
+): Promise<DigestSigner | undefined> {
+  const usage = name === 'ca' ? 'keyCertSign' : 'digitalSignature';
+  const key = certificate.key.object;
+  const elsewhere = (await holds(directory, name, certificate))
+    ? (await readSigners(directory, { [name]: key }))[name]
+    : undefined;
+  const file = join(directory, 'private', `${name}.key`);
+  if (!elsewhere) {
+    if (!existsSync(file)) return undefined;
+    const privateKey = await readPrivateKeyFile(await demandPrivate(directory, `private/${name}.key`, 0o600));
+    if (!fits(certificate, privateKey)) return undefined;
+    demandSuitable(`${name}.crt of the request`, certificate, now, usage);
+    return keySigner(privateKey, `private/${name}.key`);
+  }
+  demandSuitable(`${name}.crt of the request`, certificate, now, usage);
+  return elsewhere;
+}
+
+/** Which certificate a key elsewhere belongs to, the folder says by having it among its anchors. */
+async function holds(directory: string, name: string, { raw }: Certificate): Promise<boolean> {
+  const path = join(directory, 'anchors', `${name}.crt`);
+  if (!existsSync(path)) return false;
+  return (await readCertificatesFile(path)).some((own) => Buffer.compare(own.raw, raw) === 0);
+}
+
+async function holdsOpenpgp(directory: string, { fingerprint }: OpenpgpKey): Promise<boolean> {
+  const path = join(directory, 'anchors', 'pubring.gpg');
+  return existsSync(path) && (await readOpenpgpPublic(path)).fingerprint === fingerprint;
+}

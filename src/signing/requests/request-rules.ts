@@ -1,0 +1,197 @@
+import { createHash } from 'node:crypto';
+import { basename } from 'node:path';
+import { Refusal } from '../../errors/refusal.ts';
+import type { Certificate } from '../../formats/asn1/x509.ts';
+import { encodeChecksums } from '../../formats/records/checksums.ts';
+import type { Manifest } from '../../formats/records/manifest.ts';
+import { checksumPath, otherBootIpxe, RECORD, VERITY } from '../../formats/records/seal-names.ts';
+import type { SigningRequest } from '../../formats/records/signing-request.ts';
+import { encodeRootHash } from '../../formats/verity/dm-verity.ts';
+import { leafOrder } from '../keys/release-leaf.ts';
+import { type KeyName, payloadSeals, recordSeals } from '../seal-keys.ts';
+import { isIssuedBy } from '../seal-plan.ts';
+import type { Signatories } from '../signatories.ts';
+import type { OtherCa } from '../tree-draft.ts';
+
+/**
+ * What a request may say. Both sides hold it to this: whoever signs, since it came from a machine that builds, and
+ * whoever attaches, since it was carried about.
+ */
+
+/** A seal that a release has: beside which file, and by which key. */
+export interface SealPlace {
+  readonly of: string;
+  readonly by: KeyName;
+}
+
+/** Every seal of a release, by its path. A hash tree has none: nobody loads it. */
+export function sealPlaces(
+  { files }: Manifest,
+  records: readonly { readonly path: string }[],
+  ids: readonly string[],
+): Map<string, SealPlace> {
+  const places = new Map<string, SealPlace>();
+  const put = (of: string, seals: Readonly<Record<string, KeyName>>) => {
+    for (const [suffix, by] of Object.entries(seals)) places.set(of + suffix, { of, by });
+  };
+  for (const { role, path } of files) if (role !== 'hashtree') put(path, payloadSeals(ids));
+  for (const { path } of records) put(path, recordSeals(path));
+  return places;
+}
+
+/** A record is written into the tree: under any other name it would replace what the tree holds. */
+export function demandRecords(
+  name: string,
+  { files, verity }: Manifest,
+  records: readonly { readonly path: string; readonly bytes: Uint8Array }[],
+  ids: readonly string[],
+): void {
+  // Whatever follows from the manifest has no other content, and a checksum has no seal that would say so.
+  const follows = new Map<string, Uint8Array>();
+  for (const { role, path, sha512 } of files) {
+    if (role !== 'rootfs') continue;
+    follows.set(checksumPath(path), Buffer.from(encodeChecksums([{ name: basename(path), digest: sha512 }])));
+  }
+  for (const { path, rootHash } of verity) {
+    follows.set(path + VERITY.rootHash, encodeRootHash(Buffer.from(rootHash, 'hex')));
+  }
+  const expected = new Set([...Object.values(RECORD), ...ids.map(otherBootIpxe), ...follows.keys()]);
+  for (const { path, bytes } of records) {
+    if (!expected.delete(path)) {
+      throw malformed(name, `brings ${path}, which is no record of such a release`, { path });
+    }
+    const only = follows.get(path);
+    if (only && Buffer.compare(only, bytes) !== 0) {
+      throw malformed(name, `brings a ${path} that is not of its manifest`, { path });
+    }
+  }
+  const [missing] = expected;
+  if (missing !== undefined) throw new Refusal('absent', `${name} brings no ${missing}.`, { path: missing });
+}
+
+/** The certificates are those of one site: they belong together, and another CA goes by its own digest. */
+export function demandCertificates(
+  name: string,
+  { certificates }: SigningRequest,
+  { ca, codesign, boot }: Signatories,
+  others: readonly OtherCa[],
+): void {
+  const known = new Set([
+    'ca',
+    'codesign',
+    'boot',
+    ...others.flatMap(({ id }) => [`ca-${id}`, `boot-${id}`]),
+  ]);
+  const strange = certificates.find(({ key }) => !known.has(key))?.key;
+  if (strange !== undefined) {
+    throw malformed(name, `brings a certificate ${strange}, and no CA to it`, { key: strange });
+  }
+  for (const { id, signatories } of others) {
+    if (sha256(signatories.ca.raw).slice(0, 16) === id) continue;
+    throw malformed(name, `brings another CA than it says as ca-${id}`, { key: `ca-${id}` });
+  }
+  const leaves: [string, Certificate, Certificate][] = [
+    ['codesign', codesign, ca],
+    ['boot', boot, ca],
+    ...others.map(({ id, signatories: of }): [string, Certificate, Certificate] => [
+      `boot-${id}`,
+      of.boot,
+      of.ca,
+    ]),
+  ];
+  for (const [key, leaf, issuer] of leaves) {
+    if (isIssuedBy(leaf, issuer)) continue;
+    throw new Refusal(
+      'untrusted-signer',
+      `The certificate ${key} in ${name} was not issued by ${issuer.commonName}, which is its CA.`,
+      { key },
+    );
+  }
+}
+
+/** A tree that lacks a seal is not sealed; what stands in it besides is none of this request's business. */
+export function demandSeals(
+  name: string,
+  places: ReadonlyMap<string, SealPlace>,
+  { kept, signatures }: SigningRequest,
+): void {
+  const missing = new Set(places.keys());
+  for (const { path } of kept) {
+    if (!missing.delete(path)) throw malformed(name, `counts on ${path}, which is no seal of it`, { path });
+  }
+  for (const { path, suffix } of signatures) missing.delete(path + suffix);
+  const [first] = missing;
+  if (first === undefined) return;
+  throw new Refusal('absent', `${name} neither asks for ${first} nor counts on one that stands.`, {
+    path: first,
+  });
+}
+
+/** Every key that a signature is by must be one that the request brings, and of the right algorithm. */
+export function demandKeys(
+  name: string,
+  { leaves, signatures }: SigningRequest,
+  { codesign, boot }: Signatories,
+  others: readonly OtherCa[],
+): void {
+  const known = new Map<string, 'rsa' | 'p256'>([['openpgp', 'rsa']]);
+  known.set('codesign', kindOf(codesign));
+  known.set('boot', kindOf(boot));
+  for (const { id, signatories: of } of others) known.set(`boot-${id}`, kindOf(of.boot));
+  for (const { key, kind } of leaves) known.set(key, kind);
+  for (const { key, algorithm, path, suffix } of signatures) {
+    if (known.get(key) === algorithm.split('-')[0]) continue;
+    throw malformed(name, `asks for ${path}${suffix} by a ${key} that it does not bring`, { key });
+  }
+}
+
+/** Bits of an RSA modulus: below, anybody makes such signatures; above, nobody has the time to make the key. */
+const LEAST_RSA = 2048;
+const MOST_RSA = 8192;
+
+/**
+ * What a CA is asked to issue is a release leaf and nothing more: a longer one would boot this release when it
+ * should long have ended.
+ */
+export function demandLeaves(
+  name: string,
+  { leaves, signatures }: SigningRequest,
+  { release, issued, bestBefore }: Manifest,
+  signatories: Signatories,
+  others: readonly OtherCa[],
+): void {
+  const cas = new Map([['leaf', signatories.ca]]);
+  for (const { id, signatories: of } of others) cas.set(`leaf-${id}`, of.ca);
+  for (const { key, kind, bits, notBefore, notAfter } of leaves) {
+    const fail = (why: string) => malformed(name, `orders a ${key} ${why}`, { key });
+    const ca = cas.get(key);
+    if (!ca || !signatures.some((asked) => asked.key === key)) throw fail('for nothing that it asks');
+    if (kind !== kindOf(ca)) throw fail(`of another kind than ${ca.commonName}`);
+    if (kind === 'rsa' && bits > MOST_RSA) throw fail(`of ${bits} bits; ${MOST_RSA} are the most`);
+    if (kind === 'rsa' && bits < LEAST_RSA) {
+      throw new Refusal(
+        'weak-algorithm',
+        `${name} orders a ${key} of ${bits} bits; ${LEAST_RSA} are the least.`,
+        { key, bits },
+      );
+    }
+    const longest = leafOrder(ca, { release, issued, bestBefore });
+    if (notBefore < longest.notBefore || notBefore > issued)
+      throw fail(`that does not begin with ${release}`);
+    if (notAfter > longest.notAfter || notAfter < Math.min(bestBefore, ca.notAfter)) {
+      throw fail(`that does not end with ${release}`);
+    }
+  }
+}
+
+function kindOf({ key }: Certificate): 'rsa' | 'p256' {
+  return key.type === 'rsa' ? 'rsa' : 'p256';
+}
+
+function malformed(name: string, why: string, facts: Readonly<Record<string, string>>): Refusal {
+  return new Refusal('malformed', `${name} ${why}.`, facts);
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}

@@ -1,0 +1,80 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import { decodeManifest } from '../formats/records/manifest.ts';
+import { otherIpxeSeal, RECORD } from '../formats/records/seal-names.ts';
+import type { Artifact, Layout, LayoutOptions } from '../release/layout.ts';
+import { serialOf } from '../release/serial.ts';
+import { compileBootScript } from '../scripts/compile.ts';
+import { compileGrubConfig } from '../scripts/grub-config.ts';
+import { serverAddress } from '../scripts/server-address.ts';
+import type { SealOptions } from './sealer.ts';
+
+const DAY = 86_400_000;
+const BEST_BEFORE_DAYS = 90;
+
+/** What is sealed, and what the seals shall say; the keys apart. */
+export interface SealTermsRequest extends LayoutOptions {
+  readonly tree: string;
+  /** Milliseconds since 1970; the only clock in any output. Default: the existing manifest's, else `now`. */
+  readonly issued?: number;
+  /** A growing number; needed where the version does not begin with a date. */
+  readonly serial?: number;
+  /** `http://HOST:PORT` that scripts shall name. Default: whatever host DHCP names, port 8080. */
+  readonly url?: string;
+  /** Milliseconds since 1970: the time certificates are judged at. */
+  readonly now: number;
+  /** Overrides the release leaf's RSA modulus length. */
+  readonly rsaBits?: number;
+  readonly onLayout?: (layout: Layout) => void;
+  readonly onProgress?: (artifact: Artifact, octets: number) => void;
+}
+
+/** What a seal says beside the content, from what was asked and what stands in the tree. */
+export async function sealTerms(
+  layout: Layout,
+  request: SealTermsRequest,
+  ids: readonly string[],
+): Promise<Omit<SealOptions, 'others'>> {
+  const serial = request.serial ?? serialOf(layout.release);
+  if (serial === undefined) {
+    throw new Refusal(
+      'malformed',
+      `The version of ${layout.release} does not begin with a date; give it a --serial N that grows.`,
+      { release: layout.release },
+    );
+  }
+  const server = serverAddress(request.url);
+  const issued =
+    Math.floor((request.issued ?? (await issuedBefore(request.tree, layout.release)) ?? request.now) / 1000) *
+    1000;
+  request.onLayout?.(layout);
+  return {
+    issued,
+    bestBefore: issued + BEST_BEFORE_DAYS * DAY,
+    serial,
+    ...(request.rsaBits === undefined ? {} : { rsaBits: request.rsaBits }),
+    ...(request.onProgress ? { onProgress: request.onProgress } : {}),
+    compose: (manifest, manifestSha256) => {
+      const options = { manifest, manifestSha256, server: server.script };
+      const script = (sealSuffix?: string) =>
+        Buffer.from(compileBootScript({ ...options, ...(sealSuffix ? { sealSuffix } : {}) }), 'latin1');
+      return {
+        bootIpxe: script(),
+        others: new Map(ids.map((id) => [id, script(otherIpxeSeal(id))])),
+        grubCfg: Buffer.from(compileGrubConfig({ manifest, manifestSha256, server: server.grub }), 'latin1'),
+      };
+    },
+  };
+}
+
+/** When this very release was sealed before, if it was: sealing again then changes nothing. */
+async function issuedBefore(tree: string, release: string): Promise<number | undefined> {
+  try {
+    const manifest = decodeManifest(await readFile(join(tree, RECORD.manifest)));
+    return manifest.release === release ? manifest.issued : undefined;
+  } catch {
+    // None, or none that can be read: there is nothing to go by.
+    return undefined;
+  }
+}

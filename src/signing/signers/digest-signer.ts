@@ -1,0 +1,71 @@
+import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
+import { Refusal } from '../../errors/refusal.ts';
+import { isEcdsaSignature, signEcdsaDigest } from '../../formats/asn1/ecdsa.ts';
+import type { HashName } from '../../formats/asn1/oids.ts';
+import { isRsaSignature, signRsaDigest } from '../../formats/asn1/pkcs1.ts';
+
+/** One private key, wherever it is: it signs finished digests, and nothing else is asked of it. */
+export interface DigestSigner {
+  /** What its answers are checked against. */
+  readonly publicKey: KeyObject;
+  /** For messages, without secrets: `private/codesign.key`, `pkcs11:token=site;object=codesign`. */
+  readonly name: string;
+  /**
+   * RSA: RSASSA-PKCS1-v1_5, as many octets as the modulus has. P-256: DER.
+   *
+   * @throws Refusal `unreachable` where nobody answers in time, `bad-signature` or `malformed` for what is none.
+   */
+  sign(hash: HashName, digest: Uint8Array): Promise<Uint8Array>;
+}
+
+/** A signer over a key at hand: RSA, or ECDSA on P-256. */
+export function keySigner(privateKey: KeyObject, name: string): DigestSigner {
+  const rsa = privateKey.asymmetricKeyType === 'rsa';
+  return {
+    publicKey: createPublicKey(privateKey),
+    name,
+    sign: async (hash, digest) =>
+      rsa ? signRsaDigest(privateKey, hash, digest) : signEcdsaDigest(privateKey, digest),
+  };
+}
+
+/** True when `signature` is over `digest` by `publicKey`. */
+export function isSignature(
+  publicKey: KeyObject,
+  hash: HashName,
+  digest: Uint8Array,
+  signature: Uint8Array,
+): boolean {
+  return publicKey.asymmetricKeyType === 'rsa'
+    ? isRsaSignature(publicKey, hash, digest, signature)
+    : isEcdsaSignature(publicKey, digest, signature);
+}
+
+/**
+ * Asks for a signature and takes none that does not hold: a device may hold another key under the same name,
+ * and a faulty RSA computation gives the key away (Boneh, DeMillo, Lipton 1997).
+ *
+ * @throws Refusal `bad-signature`, or what the signer throws.
+ */
+export async function demandSignature(
+  signer: DigestSigner,
+  hash: HashName,
+  digest: Uint8Array,
+): Promise<Uint8Array> {
+  const signature = await signer.sign(hash, digest);
+  if (isSignature(signer.publicKey, hash, digest, signature)) return signature;
+  throw new Refusal(
+    'bad-signature',
+    `${signer.name} answered with what is no signature by its key; it may hold another key under that name.`,
+    { signer: signer.name },
+  );
+}
+
+/**
+ * One signature nobody uses, before a long batch: agents forget passphrases and tokens are pulled out, and an
+ * hour of hashing should not find that out.
+ */
+export async function tryOut(signer: DigestSigner, hash: HashName): Promise<void> {
+  const digest = createHash(hash).update('bootseal: a trial signature, over nothing\n').digest();
+  await demandSignature(signer, hash, digest);
+}

@@ -1,0 +1,148 @@
+import { spawn } from 'node:child_process';
+import { type FileHandle, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Writable } from 'node:stream';
+import { Refusal, type RefusalCode } from '../../errors/refusal.ts';
+import { printableText } from '../../formats/records/printable-text.ts';
+import { startTimeLimit, type TimeLimit } from './time-limit.ts';
+
+export interface Program {
+  /** For messages: who is asked. */
+  readonly name: string;
+  /** Started as they are: no shell looks at them. */
+  readonly argv: readonly [string, ...string[]];
+  /** Added to this process's environment. */
+  readonly env: Readonly<Record<string, string>>;
+  /** What it gets on its standard input. */
+  readonly input: Uint8Array;
+  /**
+   * What it gets on descriptor 3. Arguments and environment are for everybody to see who may list processes;
+   * a pipe is not.
+   */
+  readonly secret?: Uint8Array;
+  /** Most octets of an answer. */
+  readonly limit: number;
+  readonly timeLimit: TimeLimit;
+}
+
+/** Octets of standard error that are kept for the message. */
+const SAID = 800;
+
+const START: Readonly<Record<string, (file: string) => string>> = {
+  ENOENT: (file) => `there is no program "${file}"; install it, or name another`,
+  EACCES: (file) => `"${file}" may not be executed; run "chmod +x" on it`,
+};
+
+/**
+ * Runs a program and answers with what it wrote to its standard output. It has a session of its own, so it
+ * asks nothing on the terminal; when it is late or says too much, its whole process group is killed, since a
+ * child of its own may hold the pipe open.
+ *
+ * @throws Refusal `unreachable` where it cannot be started, is late or fails; `malformed` for an answer of no
+ *   octets or too many.
+ */
+export async function runProgram(program: Program): Promise<Uint8Array> {
+  const input = await openInput(program.input);
+  try {
+    return await run(program, input.fd);
+  } finally {
+    await input.close();
+  }
+}
+
+async function run(
+  { name, argv, env, secret, limit, timeLimit }: Program,
+  input: number,
+): Promise<Uint8Array> {
+  const [file, ...args] = argv;
+  const child = spawn(file, args, {
+    detached: true,
+    env: { ...process.env, ...env },
+    stdio: [input, 'pipe', 'pipe', secret === undefined ? 'ignore' : 'pipe'],
+  });
+  // None is there when the process has no descriptors left.
+  const { stdout: output, stderr: errors } = child;
+  const whisper = child.stdio?.[3] as Writable | null | undefined;
+  const expired = startTimeLimit(timeLimit);
+  let onExpiry = (): void => {};
+  try {
+    return await new Promise<Uint8Array>((resolve, reject) => {
+      const answer: Buffer[] = [];
+      let size = 0;
+      let said: Uint8Array = new Uint8Array(0);
+      let ended: string | undefined;
+      const refuse = (code: RefusalCode, fact: string): void => {
+        const words = printableText(said, SAID);
+        reject(new Refusal(code, `${name} ${fact}${words && `; it said: ${words}`}.`, { signer: name }));
+      };
+      child.on('error', (error: NodeJS.ErrnoException) => {
+        const code = error.code ?? '';
+        refuse(
+          'unreachable',
+          `cannot be asked: ${START[code]?.(file) ?? `"${file}" does not start: ${code}`}`,
+        );
+      });
+      output?.on('data', (chunk: Buffer) => {
+        size += chunk.length;
+        answer.push(chunk);
+        if (size > limit)
+          refuse('malformed', `answered with more than ${limit} octets: that is no signature`);
+      });
+      errors?.on('data', (chunk: Buffer) => {
+        // One more than is shown, so that the message says that something was cut.
+        said = Buffer.concat([said, chunk]).subarray(-(SAID + 1));
+      });
+      child.on('exit', (status, signal) => {
+        ended = signal === null ? `ended with status ${status}` : `was ended by ${signal}`;
+        // Whatever it left behind keeps the pipes open; of a failure nothing more is to be expected.
+        if (status !== 0) killGroup(child.pid);
+      });
+      child.on('close', (status) => {
+        if (status !== 0) refuse('unreachable', `${ended ?? 'ended'} and gave no signature`);
+        else if (size === 0) refuse('malformed', 'ended well, but gave no signature');
+        else resolve(Buffer.concat(answer));
+      });
+      onExpiry = () => {
+        const rest = 'a process that it left behind still holds its output open';
+        const fact = ended === undefined ? 'it was stopped' : `it ${ended}, but ${rest}`;
+        refuse('unreachable', `gave no signature within ${timeLimit.seconds} s: ${fact}`);
+      };
+      if (expired.aborted) onExpiry();
+      else expired.addEventListener('abort', onExpiry);
+      // A program that ends without reading is judged by how it ends.
+      whisper?.on('error', () => {});
+      whisper?.end(secret);
+    });
+  } catch (error) {
+    killGroup(child.pid);
+    throw error;
+  } finally {
+    expired.removeEventListener('abort', onExpiry);
+    for (const pipe of [output, errors, whisper]) pipe?.destroy();
+  }
+}
+
+/**
+ * A file without a name: many programs take the name of a file only and are given /dev/stdin, which Linux does
+ * not open when it is a socket, as Node's pipes are.
+ */
+async function openInput(octets: Uint8Array): Promise<FileHandle> {
+  const folder = await mkdtemp(join(tmpdir(), 'bootseal-'));
+  try {
+    const path = join(folder, 'input');
+    await writeFile(path, octets, { mode: 0o600 });
+    return await open(path);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function killGroup(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // Nobody of it is left.
+  }
+}

@@ -1,0 +1,192 @@
+import type { KeyObject } from 'node:crypto';
+import { lstat, readFile, stat as statOf } from 'node:fs/promises';
+import { isAbsolute, join, resolve } from 'node:path';
+import { z } from 'zod';
+import { Refusal } from '../../errors/refusal.ts';
+import { unreadable } from '../../errors/unreadable.ts';
+import { readOperatorFile } from '../../files/operator-file.ts';
+import { isSigndUser } from '../../formats/net/signd.ts';
+import type { DigestSigner } from './digest-signer.ts';
+import { makeSigner, type SignerKind } from './make-signer.ts';
+import type { SigndTls } from './signd-signer.ts';
+import type { TimeLimit } from './time-limit.ts';
+
+export const SIGNERS_FILE = 'signers.toml';
+
+/** The keys of an `init` folder that may live elsewhere. */
+export const SIGNING_KEYS = ['ca', 'codesign', 'boot', 'openpgp', 'db', 'pcr'] as const;
+export type SigningKey = (typeof SIGNING_KEYS)[number];
+
+const KINDS = ['pkcs11', 'signd', 'command'] as const;
+/** What goes with each of them. */
+const COMPANIONS: Readonly<Record<(typeof KINDS)[number], readonly string[]>> = {
+  pkcs11: ['pin_file', 'module'],
+  signd: ['user', 'tls_ca', 'tls_cert', 'tls_key', 'framing'],
+  command: [],
+};
+
+const PATH = z.string().regex(/^[^\x00-\x1f\x7f]{1,2048}$/, 'write a path');
+const ARGUMENT = z.string().regex(/^[^\0]*$/, 'an argument holds no NUL');
+
+/** `HOST`, `HOST:PORT`, `[IPv6]`, `[IPv6]:PORT`. */
+const ADDRESS = z.string().transform((text, context) => {
+  const [, six, name, port = '5167'] =
+    /^(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::([1-9][0-9]{0,4}))?$/.exec(text) ?? [];
+  const host = six ?? name;
+  if (host !== undefined && Number(port) <= 65_535) return { host, port: Number(port) };
+  context.addIssue({ code: 'custom', message: 'write HOST:PORT' });
+  return z.NEVER;
+});
+
+const TABLE = z
+  .strictObject({
+    pkcs11: z.string().optional(),
+    pin_file: PATH.optional(),
+    module: PATH.refine(isAbsolute, 'write an absolute path').optional(),
+    signd: ADDRESS.optional(),
+    user: z.string().refine(isSigndUser, 'write the name of a key, without "/", no "." in front').optional(),
+    tls_ca: PATH.optional(),
+    tls_cert: PATH.optional(),
+    tls_key: PATH.optional(),
+    framing: z.enum(['old', 'new']).optional(),
+    command: z
+      .tuple(
+        [
+          PATH.refine(
+            (file) => isAbsolute(file) || !file.includes('/'),
+            'write an absolute path, or a name on PATH',
+          ),
+        ],
+        ARGUMENT,
+      )
+      .optional(),
+    timeout: z.int().min(1).max(3600).optional(),
+  })
+  .superRefine((table, context) => {
+    const message = misfit(table);
+    if (message !== undefined) context.addIssue({ code: 'custom', message });
+  });
+
+type Table = z.infer<typeof TABLE>;
+
+const FILE = z.strictObject({
+  ca: TABLE.optional(),
+  codesign: TABLE.optional(),
+  boot: TABLE.optional(),
+  openpgp: TABLE.optional(),
+  db: TABLE.optional(),
+  pcr: TABLE.optional(),
+});
+
+function misfit(table: Readonly<Record<string, unknown>>): string | undefined {
+  const has = (key: string) => table[key] !== undefined;
+  const [kind, ...more] = KINDS.filter(has);
+  if (kind === undefined || more.length > 0) return 'write one of pkcs11, signd and command';
+  const other = Object.keys(table).find((key) => ![kind, 'timeout', ...COMPANIONS[kind]].includes(key));
+  if (other !== undefined) return `${other} does not go with ${kind}`;
+  if (kind === 'pkcs11' && !has('pin_file')) return 'pkcs11 needs a pin_file';
+  if (kind === 'signd' && !has('user')) return 'signd needs a user';
+  if (has('tls_cert') !== has('tls_key')) return 'tls_cert and tls_key go together';
+  // Without it the connection is plain, and a certificate given would protect nothing.
+  if (has('tls_cert') && !has('tls_ca')) return 'tls_cert needs a tls_ca';
+  return undefined;
+}
+
+/**
+ * Reads `signers.toml` of an `init` folder: which of its keys live elsewhere, and who signs with them. Nobody
+ * is asked yet. Without that file there are none.
+ *
+ * @param publicKeys of the certificates and the OpenPGP key. For a key that is not given no signer is made.
+ * @param after as in `TimeLimit`.
+ * @throws Refusal `unsafe-keys` where others may write the file or its folder: it names programs to run;
+ *   `malformed`; `absent` for a file that it names.
+ */
+export async function readSigners(
+  folder: string,
+  publicKeys: Readonly<Partial<Record<SigningKey, KeyObject>>>,
+  after?: TimeLimit['after'],
+): Promise<Partial<Record<SigningKey, DigestSigner>>> {
+  const path = join(folder, SIGNERS_FILE);
+  if (!(await isThereAndOurs(folder, path))) return {};
+  const file = await readOperatorFile(path, FILE);
+  const signers: Partial<Record<SigningKey, DigestSigner>> = {};
+  for (const key of SIGNING_KEYS) {
+    const table = file[key];
+    const publicKey = publicKeys[key];
+    if (table === undefined || publicKey === undefined) continue;
+    signers[key] = makeSigner(await kindOf(folder, key, table, after), publicKey);
+  }
+  return signers;
+}
+
+async function kindOf(
+  folder: string,
+  key: SigningKey,
+  table: Table,
+  after: TimeLimit['after'],
+): Promise<SignerKind> {
+  const timeLimit: TimeLimit = { seconds: table.timeout ?? 60, ...(after && { after }) };
+  const { command, pkcs11: uri, pin_file: pin, module, signd: server, user, framing = 'new' } = table;
+  if (command !== undefined) return { kind: 'command', key, argv: command, timeLimit };
+  if (uri !== undefined && pin !== undefined) {
+    const pinFile = resolve(folder, pin);
+    return { kind: 'pkcs11', uri, pinFile, ...(module !== undefined && { module }), timeLimit };
+  }
+  if (server !== undefined && user !== undefined) {
+    const tls = await readTls(folder, table);
+    return { kind: 'signd', ...server, user, framing, ...(tls && { tls }), timeLimit };
+  }
+  throw new Error('the schema lets no other table through');
+}
+
+async function readTls(folder: string, table: Table): Promise<SigndTls | undefined> {
+  const read = async (name: string): Promise<string> => {
+    const path = resolve(folder, name);
+    return readFile(path, 'latin1').catch((error: unknown) => {
+      throw unreadable(path, error);
+    });
+  };
+  const { tls_ca: ca, tls_cert: certificate, tls_key: key } = table;
+  if (ca === undefined) return undefined;
+  if (certificate === undefined || key === undefined) return { ca: await read(ca) };
+  const keyPath = resolve(folder, key);
+  const mode = (await statOf(keyPath).catch(() => undefined))?.mode ?? 0;
+  if ((mode & 0o077) !== 0) {
+    throw new Refusal(
+      'unsafe-keys',
+      `Others on this machine may use ${keyPath}; run "chmod 600 ${keyPath}".`,
+      { path: keyPath },
+    );
+  }
+  return { ca: await read(ca), certificate: await read(certificate), key: await read(key) };
+}
+
+/** Whoever may write this file says what is run, as whom we are, whenever something is sealed. */
+async function isThereAndOurs(folder: string, path: string): Promise<boolean> {
+  const file = await lstat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw unreadable(path, error);
+  });
+  if (file === undefined) return false;
+  if (!file.isFile()) throw new Refusal('unsafe-keys', `${path} is a symbolic link, or no file.`, { path });
+  for (const [place, stat] of [
+    [path, file],
+    [folder, await statOf(folder)],
+  ] as const) {
+    if ((stat.mode & 0o022) !== 0) {
+      throw new Refusal(
+        'unsafe-keys',
+        `Others on this machine may write ${place}, and signers.toml names programs to run; run "chmod go-w ${place}".`,
+        { path: place },
+      );
+    }
+    if (stat.uid !== 0 && stat.uid !== process.geteuid?.()) {
+      throw new Refusal(
+        'unsafe-keys',
+        `${place} belongs to another user, and signers.toml names programs to run; run "chown" on it.`,
+        { path: place },
+      );
+    }
+  }
+  return true;
+}

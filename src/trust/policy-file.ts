@@ -1,0 +1,112 @@
+import { z } from 'zod';
+import { readOperatorFile } from '../files/operator-file.ts';
+import { REQUIRED_CHECKS, type RequiredCheck } from '../formats/records/policy-floor.ts';
+import { defaultPolicy, type Policy } from './policy.ts';
+
+/** A TOML date or date-time; midnight UTC where there is no time. */
+const TIME = z
+  .custom<Date>(
+    (value) => value instanceof Date && !Number.isNaN(value.getTime()),
+    'write a date: 2026-11-01',
+  )
+  .transform((value) => value.getTime());
+const SHA256 = z.string().regex(/^[0-9a-f]{64}$/, 'write 64 hexadecimal digits in small letters');
+const REASON = z.string().regex(/^[ -~]{1,200}$/, 'write one line of plain text');
+
+/** `--policy FILE`: dates are those from which something is no longer accepted. */
+const POLICY = z.strictObject({
+  hash_cutoff: z
+    .strictObject({
+      md5: TIME.optional(),
+      sha1: TIME.optional(),
+      sha224: TIME.optional(),
+      sha256: TIME.optional(),
+      sha384: TIME.optional(),
+      sha512: TIME.optional(),
+    })
+    .optional(),
+  rsa: z
+    .strictObject({
+      minimum: z.int().min(1024).max(16384),
+      since: TIME,
+      before: z.int().min(1024).max(16384),
+    })
+    .optional(),
+  openpgp_threshold: z.int().min(1).max(16).optional(),
+  pinned: z.array(z.strictObject({ sha256: SHA256, until: TIME, reason: REASON })).default([]),
+  revoked: z
+    .array(
+      z.strictObject({
+        id: z.string().regex(/^([0-9a-f]{64}|[0-9a-f]{40})$/, 'write a SHA-256 or an OpenPGP fingerprint'),
+        kind: z.enum(['hard', 'soft']),
+        since: TIME,
+        reason: REASON,
+      }),
+    )
+    .default([]),
+  publish: z
+    .strictObject({
+      require: z.array(z.enum(REQUIRED_CHECKS)).optional(),
+      margin_days: z.int().min(0).max(3650).optional(),
+      max_serial_days: z.int().min(1).max(3650).optional(),
+    })
+    .default({}),
+});
+
+/** What a release must hold to be published. */
+export interface PublishRules {
+  /**
+   * Checks that early userspace must make: archiso where the command line asks for them (`manifest` by its digest), an
+   * overlay by its nature and its policy floor. Undefined: all that the kind of early userspace makes.
+   */
+  readonly require?: readonly RequiredCheck[];
+  /** Days by which certificates must outlive best-before. */
+  readonly marginDays: number;
+  /** Days into the future that a date-like serial may name: a jump further would shut out all that follow. */
+  readonly maxSerialDays: number;
+}
+
+export interface PolicyFile {
+  readonly publish: PublishRules;
+  /**
+   * @param asOf what algorithms, certificates and soft revocations are judged at; milliseconds since 1970.
+   * @param clock the operator's, by which pins end.
+   */
+  at(asOf: number, clock: number): Policy;
+}
+
+/** The policy where nobody wrote one. */
+export const DEFAULT_POLICY_FILE: PolicyFile = policyOf(POLICY.parse({}));
+
+/** Reads a policy file. Throws a `Refusal`. */
+export async function readPolicyFile(path: string): Promise<PolicyFile> {
+  return policyOf(await readOperatorFile(path, POLICY));
+}
+
+function policyOf(file: z.infer<typeof POLICY>): PolicyFile {
+  return {
+    publish: {
+      ...(file.publish.require ? { require: file.publish.require } : {}),
+      marginDays: file.publish.margin_days ?? 90,
+      maxSerialDays: file.publish.max_serial_days ?? 400,
+    },
+    at(asOf, clock) {
+      const base = defaultPolicy(asOf, clock);
+      return {
+        ...base,
+        hashCutoff: { ...base.hashCutoff, ...defined(file.hash_cutoff ?? {}) },
+        rsaBits: file.rsa ?? base.rsaBits,
+        openpgpThreshold: file.openpgp_threshold ?? 1,
+        pins: file.pinned,
+        revoked: file.revoked.map(({ kind, ...rest }) => ({ ...rest, hard: kind === 'hard' })),
+      };
+    },
+  };
+}
+
+/** Without the keys that are not set: under exactOptionalPropertyTypes those would hide what they override. */
+function defined<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}

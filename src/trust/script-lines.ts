@@ -1,0 +1,60 @@
+import { Refusal } from '../errors/refusal.ts';
+import type { Manifest } from '../formats/records/manifest.ts';
+import { otherCaOf, RECORD } from '../formats/records/seal-names.ts';
+import type { FreeType } from '../formats/script/cmdline.ts';
+import { grubBoot, grubVariables } from '../formats/script/grub-boot.ts';
+import { ipxeKernelLines } from '../formats/script/kernel-lines.ts';
+import { demandCommandLine } from './command-line.ts';
+
+/** What a machine on a network of nobody's (RFC 5737) would have in the place of a setting. */
+const STAND_IN: Readonly<Record<FreeType, string>> = {
+  ipv4: '192.0.2.15',
+  mac: '01-52-54-00-12-34-56',
+  dhcp: 'dhcp',
+  port: '8080',
+  url: 'http://192.0.2.1:8080/',
+};
+
+/**
+ * Holds the command lines that a tree's scripts would give a kernel against its manifest, as early userspace
+ * does at every boot: whoever holds a script key can sign `checksum=n`, and no seal shows it.
+ *
+ * @param small records of the tree, as they were verified.
+ * @returns the first refusal (`wrong-command-line`, `mixed-releases`), or undefined.
+ */
+export function refusedLine(
+  small: ReadonlyMap<string, Uint8Array>,
+  manifest: Manifest,
+  manifestSha256: string,
+): Refusal | undefined {
+  for (const [script, bytes] of small) {
+    for (const line of linesOf(script, bytes, manifest)) {
+      try {
+        demandCommandLine(line, manifest, manifestSha256);
+      } catch (error) {
+        if (error instanceof Refusal)
+          return new Refusal(error.code, `${script}: ${error.message}`, error.facts);
+        throw error;
+      }
+    }
+  }
+  return undefined;
+}
+
+function linesOf(script: string, bytes: Uint8Array, manifest: Manifest): readonly string[] {
+  if (script === RECORD.grubCfg) {
+    const boot = grubBoot(bytes, grubVariables('http://192.0.2.1:8080'));
+    return boot ? [boot.cmdline] : [];
+  }
+  if (script !== RECORD.bootIpxe && otherCaOf(script) === undefined) return [];
+  const lines = ipxeKernelLines(bytes) ?? [];
+  return lines.map((words) => words.map((word) => filled(word, manifest)).join(' '));
+}
+
+/** A word whose value iPXE fills in stands for one of its type; where the manifest frees no such word, for itself. */
+function filled(word: string, manifest: Manifest): string {
+  if (!word.includes('${')) return word;
+  const key = word.slice(0, word.indexOf('='));
+  const free = manifest.free.find(({ name }) => name === key);
+  return free ? `${key}=${STAND_IN[free.type]}` : word;
+}

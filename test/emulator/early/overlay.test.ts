@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import type { PolicyFloor } from '../../../src/formats/records/policy-floor.ts';
+import { temporaryFolder } from '../../fixtures/folder.ts';
+import { makeKeys } from '../../fixtures/keys.ts';
+import { overlayOf } from '../../fixtures/overlay.ts';
+import { flipped, initrd, keyFiles, outcomes, ROOT, without } from './release.ts';
+import { commandLine, earlyVerity, type Files, sealedAround } from './verity-machine.ts';
+
+const folder = await temporaryFolder();
+const keys = await makeKeys(join(folder, 'keys'));
+const stranger = await makeKeys(join(folder, 'stranger'));
+const overlay = await overlayOf(keys);
+const image = Buffer.alloc(40_960, 'a root image of no file system ');
+const files = await sealedAround(join(folder, 'tree'), keys, image, '2026.11.01', {
+  'bootseal-overlay.img': overlay,
+});
+/** What another initramfs brings along: keys of its own, which are nobody's here. */
+const initramfs = initrd(await keyFiles(stranger));
+
+/** A machine with this overlay, or with one of this floor, behind a stranger's initramfs. */
+function booted(setting: { files?: Files; overlay?: Uint8Array; cmdline?: string; mode?: 'ram' | 'verity' }) {
+  const { overlay: last = overlay, ...rest } = setting;
+  return earlyVerity({ files, initrds: [initramfs, last], ...rest });
+}
+const floored = (floor: Partial<PolicyFloor>, gpg = false) => overlayOf(keys, floor, gpg);
+const changed = (path: string): Files => ({ ...files, [path]: flipped(files[path] as Uint8Array) });
+
+describe('the init of an overlay', () => {
+  it('is what the sealed command line of a tree with an overlay starts', () => {
+    assert.match(commandLine(files), / rdinit=\/bootseal\/init /);
+  });
+
+  it('has its own keys, whatever the initramfs holds, and its own mode, whatever the machine would do', async () => {
+    const ran = await booted({ mode: 'ram' });
+    assert.deepEqual(outcomes(ran), { manifest: 'verified', cms: 'verified', verity: 'verified' });
+    assert.deepEqual([ran.refusal, ran.mode, ran.path], [undefined, 'verity', ROOT]);
+  });
+
+  it('asks for no OpenPGP seal where it holds no gpg, and for one where it does', async () => {
+    const asked = async (last: Uint8Array) =>
+      (await booted({ overlay: last })).asked.includes('release.manifest.sig');
+    assert.deepEqual([await asked(overlay), await asked(await floored({}, true))], [false, true]);
+  });
+
+  it('downloads the image once in mode ram, and holds it against the manifest alone', async () => {
+    const ran = await booted({ overlay: await floored({ mode: 'ram' }), mode: 'verity' });
+    assert.deepEqual([ran.refusal, ran.mode, outcomes(ran)], [undefined, 'ram', { manifest: 'verified' }]);
+    assert.deepEqual(ran.asked, ['release.manifest', 'release.manifest.cms.sig', ROOT]);
+  });
+
+  it('looks at the seal of the image, too, where its policy says so', async () => {
+    const last = await floored({ mode: 'ram', require: ['manifest', 'cms'] });
+    assert.deepEqual(outcomes(await booted({ overlay: last })), { manifest: 'verified', cms: 'verified' });
+    const ran = await booted({ overlay: last, files: without(files, `${ROOT}.cms.sig`) });
+    assert.equal(ran.refusal?.code, 'absent');
+  });
+
+  const REFUSALS: Record<string, () => Promise<[Parameters<typeof booted>[0], string]>> = {
+    'a changed image in mode ram': async () => [
+      { overlay: await floored({ mode: 'ram' }), files: changed(ROOT) },
+      'bad-signature',
+    ],
+    'a changed block in mode verity': async () => [{ files: changed(ROOT) }, 'bad-signature'],
+    'a changed manifest': async () => [
+      { files: changed('release.manifest'), cmdline: commandLine(files) },
+      'mixed-releases',
+    ],
+    'a release of other keys': async () => [{ overlay: await overlayOf(stranger) }, 'untrusted-signer'],
+    'a release below its minimum serial': async () => [
+      { overlay: await floored({ minSerial: 2026110101 }) },
+      'rolled-back',
+    ],
+    'a release of another name': async () => [
+      { overlay: await floored({ name: 'school' }) },
+      'mixed-releases',
+    ],
+    'a command line with a word that nobody signed': async () => [
+      { cmdline: `${commandLine(files)} disablehooks=bootseal` },
+      'wrong-command-line',
+    ],
+    'a command line that names no manifest': async () => [
+      { cmdline: commandLine(files).replace(/ bootseal\.manifest=\S+/, '') },
+      'wrong-command-line',
+    ],
+    'an OpenPGP seal that it must look at and cannot': async () => [
+      { overlay: await floored({ require: ['manifest', 'openpgp'] }) },
+      'absent',
+    ],
+    'the same in mode ram': async () => [
+      { overlay: await floored({ mode: 'ram', require: ['manifest', 'openpgp'] }) },
+      'absent',
+    ],
+  };
+  for (const [what, setting] of Object.entries(REFUSALS)) {
+    it(`refuses ${what}`, async () => {
+      const [machine, code] = await setting();
+      const ran = await booted(machine);
+      assert.deepEqual([ran.refusal?.code, ran.verified], [code, undefined], ran.refusal?.message);
+    });
+  }
+
+  it('is missed where the loader left the overlay out', async () => {
+    const ran = await earlyVerity({ files, initrds: [initramfs] });
+    assert.deepEqual([ran.refusal?.code, ran.asked], ['absent', []]);
+    assert.match(ran.refusal?.message ?? '', /no initrd holds it/);
+  });
+});
+
+it('a first program that is neither an initramfs’ own nor the overlay’s is refused before anything is fetched', async () => {
+  const ran = await booted({ cmdline: `${commandLine(files)} rdinit=/bin/sh` });
+  assert.deepEqual([ran.refusal?.code, ran.asked], ['wrong-command-line', []]);
+});

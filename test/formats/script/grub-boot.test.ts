@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { grubBoot } from '../../../src/formats/script/grub-boot.ts';
+
+const KNOWN = new Map([['net_default_server', '10.0.0.1']]);
+
+function read(text: string) {
+  return grubBoot(Buffer.from(text, 'latin1'), KNOWN);
+}
+
+describe('what a GRUB configuration boots', () => {
+  it('is read with its variables expanded, and split where GRUB splits', () => {
+    const text = [
+      'set device="(http,$net_default_server,8080)"',
+      'set extra="ip=dhcp  quiet"',
+      'set none=',
+      `if linux "$device/releases/a/1/kernel" 'one=1' $extra $none two=\${net_default_server}; then`,
+      '  if initrd "$device/a.img" "$device/b.img"; then boot; fi',
+      'fi',
+    ].join('\n');
+    assert.deepEqual(read(text), {
+      kernel: '/releases/a/1/kernel',
+      initrds: ['/a.img', '/b.img'],
+      cmdline: 'BOOT_IMAGE=(http,10.0.0.1,8080)/releases/a/1/kernel one=1 ip=dhcp quiet two=10.0.0.1',
+    });
+  });
+
+  it('takes a variable for what was set last before it, and GRUB’s own for what they are', () => {
+    const text =
+      'set a=1\nset net_default_server=6.6.6.6\nset a=2\nlinux /k $a $net_default_server $unset\ninitrd /i\nset a=3\n';
+    assert.equal(read(text)?.cmdline, 'BOOT_IMAGE=/k 2 10.0.0.1');
+  });
+
+  for (const [what, text] of [
+    ['nothing', 'echo linux /k\n'],
+    ['a kernel without initrds', 'linux /k\n'],
+    ['two kernels', 'linux /k\nlinux /l\ninitrd /i\n'],
+    ['two sets of initrds', 'linux /k\ninitrd /i\ninitrd /j\n'],
+    ['a comment', '# linux /k\n# initrd /i\n'],
+  ] as const) {
+    it(`is not told of ${what}`, () => assert.equal(read(text), undefined));
+  }
+});

@@ -1,0 +1,239 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: this is how iPXE writes a setting
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Refusal } from '../../src/errors/refusal.ts';
+import type { Manifest } from '../../src/formats/records/manifest.ts';
+import { parseIpxeScript } from '../../src/formats/script/ipxe-script.ts';
+import {
+  commandLine,
+  compileAutoexec,
+  compileBootScript,
+  compileEmbedded,
+  compileUnverifiedScript,
+  DEFAULT_BASE,
+  type ReleaseScriptOptions,
+} from '../../src/scripts/compile.ts';
+import { lintScript } from '../../src/scripts/lint.ts';
+import { BOOT, DIGEST, file, MANIFEST } from './scripts.ts';
+
+const TYPED: ReleaseScriptOptions = { manifest: MANIFEST, manifestSha256: DIGEST, server: { kind: 'typed' } };
+const LITERAL: ReleaseScriptOptions = { ...TYPED, server: { kind: 'literal', url: 'http://10.1.2.3:8080' } };
+const ANCHOR = '0123456789abcdef';
+
+function withManifest(change: Partial<Manifest>): ReleaseScriptOptions {
+  return { ...TYPED, manifest: { ...MANIFEST, ...change } };
+}
+
+function refuses(run: () => unknown, code: string, message: RegExp): void {
+  assert.throws(run, (error) => {
+    assert.ok(error instanceof Refusal);
+    assert.equal(error.code, code);
+    assert.match(error.message, message);
+    return true;
+  });
+}
+
+/** The commands of a script, one line each, without `set` and `echo`. */
+function commandsOf(script: string): string[] {
+  return parseIpxeScript(Buffer.from(script, 'latin1'))
+    .lines.flatMap(({ commands }) => commands.map(({ words }) => words.join(' ')))
+    .filter((command) => /^(img|kernel|initrd|boot|chain|isset)/.test(command));
+}
+
+describe('boot.ipxe', () => {
+  it('fetches, verifies and boots kernel and initrds in load order, overlay last', () => {
+    const files = `http://10.1.2.3:8080/releases/arch/2026.11.01/${BOOT}`;
+    const image = (command: string, name: string): string[] => [
+      `${command} --name ${name} ${files}/${name}`,
+      `imgfetch --name bootseal.seal ${files}/${name}.ipxe.sig`,
+      `imgverify --signer arch/2026.11.01 ${name} bootseal.seal`,
+    ];
+    const expected = [
+      'imgfree',
+      'imgtrust --permanent',
+      ...image('kernel', 'vmlinuz-linux'),
+      ...image('initrd', 'amd-ucode.img'),
+      ...image('initrd', 'initramfs-linux.img'),
+      ...image('initrd', 'bootseal-overlay.img'),
+      'boot',
+      'imgfree',
+    ];
+    expected[2] += ` ${commandLine(LITERAL)}`;
+    assert.deepEqual(commandsOf(compileBootScript(LITERAL)), expected);
+  });
+
+  it('passes the fixed words in order, the free ones it can fill, initrds, the manifest', () => {
+    assert.equal(
+      commandLine(LITERAL),
+      'archisobasedir=arch checksum=y verify=y ip=dhcp BOOTIF=01-${netX/mac:hexhyp} ' +
+        'archiso_http_srv=http://10.1.2.3:8080/releases/arch/2026.11.01/ initrd=amd-ucode.img ' +
+        `initrd=initramfs-linux.img initrd=bootseal-overlay.img bootseal.manifest=${DIGEST}`,
+    );
+  });
+
+  it('finds a typed server with port 8080 unless the loader set one', () => {
+    const script = compileBootScript(TYPED);
+    assert.match(script, /^isset \$\{next-server\} \|\| goto refuse$/m);
+    assert.match(script, /^isset \$\{bootseal-port:int32\} \|\| set bootseal-port:int32 8080$/m);
+    // iPXE writes unsigned types in hexadecimal, which is no port to curl.
+    assert.doesNotMatch(script, /:uint/);
+    assert.match(
+      script,
+      / archiso_http_srv=http:\/\/\$\{next-server\}:\$\{bootseal-port:int32\}\/releases\//,
+    );
+    assert.doesNotMatch(compileBootScript(LITERAL), /next-server/);
+  });
+
+  it('is ASCII lines, the same each time, and names what it could not do', () => {
+    const script = compileBootScript(TYPED);
+    assert.match(script, /^#!ipxe\n[\x20-\x7e\n]*\n$/);
+    assert.equal(script, compileBootScript(TYPED));
+    for (const step of ['fetch the kernel vmlinuz-linux', 'verify the initrd initramfs-linux.img']) {
+      assert.ok(script.includes(`set bootseal-step ${step}\n`), step);
+    }
+  });
+
+  it('refuses two images of one name: iPXE would verify the first and boot both', () => {
+    const files = [...MANIFEST.files, file('initrd', 'other/initramfs-linux.img')];
+    refuses(
+      () => compileBootScript(withManifest({ files })),
+      'unsafe-script',
+      /Two images .* initramfs-linux\.img/,
+    );
+    const seal = [...MANIFEST.files, file('initrd', 'other/bootseal.seal')];
+    refuses(() => compileBootScript(withManifest({ files: seal })), 'unsafe-script', /bootseal\.seal/);
+  });
+
+  it('refuses a manifest without a kernel, a digest that is none, an unfit name', () => {
+    refuses(() => compileBootScript(withManifest({ files: [] })), 'absent', /no kernel/);
+    refuses(() => compileBootScript({ ...TYPED, manifestSha256: 'AB' }), 'unsafe-script', /64 hex digits/);
+    for (const path of ['a/~x', 'a/x y', 'a/${filename}', 'a/x\nshell']) {
+      refuses(
+        () => compileBootScript(withManifest({ files: [file('kernel', path)] })),
+        'unsafe-script',
+        /cannot name/,
+      );
+    }
+    refuses(() => compileBootScript(withManifest({ release: 'arch' })), 'unsafe-script', /not fit/);
+  });
+
+  it('refuses words that would leave the command line', () => {
+    for (const word of ['||', 'a b', '${filename}', '#', 'a;b', 'a`b`', 'x\nshell']) {
+      refuses(() => compileBootScript(withManifest({ cmdline: [word] })), 'unsafe-script', /not fit/);
+    }
+  });
+
+  it('refuses a command line the kernel would cut, counting what settings can become', () => {
+    // A UEFI iPXE puts the kernel's name first.
+    const fits = 2047 - `vmlinuz-linux ${commandLine(withManifest({ cmdline: [], free: [] }))} `.length;
+    assert.ok(compileBootScript(withManifest({ cmdline: ['x'.repeat(fits)], free: [] })));
+    refuses(
+      () => compileBootScript(withManifest({ cmdline: ['x'.repeat(fits + 1)], free: [] })),
+      'unsafe-script',
+      /2047/,
+    );
+    const free = MANIFEST.free.slice(1, 2);
+    // A card's address has six octets on Ethernet, and twenty on InfiniBand.
+    const word = 'x'.repeat(fits - ` BOOTIF=01${'-ff'.repeat(20)}`.length);
+    assert.ok(compileBootScript(withManifest({ cmdline: [word], free })));
+    refuses(() => compileBootScript(withManifest({ cmdline: [`${word}x`], free })), 'unsafe-script', /2047/);
+  });
+
+  it('refuses an address that early userspace would refuse', () => {
+    refuses(() => compileBootScript(withManifest({ release: 'arch/1+2' })), 'unsafe-script', /no url/);
+    refuses(
+      () => compileBootScript({ ...TYPED, server: { kind: 'literal', url: 'http://10.1.2.3:8080/' } }),
+      'unsafe-script',
+      /not fit/,
+    );
+  });
+});
+
+describe('unverified.ipxe', () => {
+  it('boots the same release with the same command line, verifies nothing and says so', () => {
+    const script = compileUnverifiedScript(TYPED);
+    assert.match(script, /^echo UNVERIFIED LOADER: /m);
+    assert.ok(script.includes(` ${commandLine(TYPED)} || goto refuse\n`));
+    assert.doesNotMatch(script, /imgverify|ipxe\.sig/);
+    assert.ok(lintScript(Buffer.from(script)).some(({ rule }) => rule === 'unverified'));
+  });
+});
+
+describe('autoexec.ipxe', () => {
+  const options = { bootSigner: 'boot.example', server: { kind: 'typed' } as const };
+
+  it('refuses where the loader cannot verify', () => {
+    const script = compileAutoexec({ ...options, allowUnverified: false });
+    assert.deepEqual(lintScript(Buffer.from(script), { signers: ['boot.example'] }), []);
+    assert.doesNotMatch(script, /unverified\.ipxe/);
+    assert.match(script, /^imgtrust --permanent \|\| goto stock$/m);
+    assert.match(script, /^echo UNVERIFIED LOADER: /m);
+  });
+
+  it('goes on to unverified.ipxe only where that is allowed, and the linter knows', () => {
+    const script = compileAutoexec({ ...options, allowUnverified: true });
+    const rules = new Set(lintScript(Buffer.from(script)).map(({ rule }) => rule));
+    assert.deepEqual(rules, new Set(['trust', 'chain']));
+    assert.match(script, /going on UNVERIFIED/);
+  });
+});
+
+describe('embedded.ipxe', () => {
+  it('asks the anchor first, then the entry, and takes only the site’s signer', () => {
+    const script = compileEmbedded({
+      base: 'http://10.1.2.3:8080',
+      anchorId: ANCHOR,
+      bootSigner: 'boot.example',
+    });
+    assert.deepEqual(commandsOf(script), [
+      'imgfree',
+      'imgtrust --permanent',
+      `imgfetch --name boot.ipxe http://10.1.2.3:8080/anchors/${ANCHOR}/boot.ipxe`,
+      'imgfree',
+      'imgfetch --name boot.ipxe http://10.1.2.3:8080/boot.ipxe',
+      'imgfetch --name bootseal.seal http://10.1.2.3:8080/boot.ipxe.sig',
+      `imgfetch --name bootseal.seal http://10.1.2.3:8080/anchors/${ANCHOR}/boot.ipxe.sig`,
+      'imgverify --signer boot.example boot.ipxe bootseal.seal',
+      'chain boot.ipxe',
+      'imgfree',
+    ]);
+    // The sealed script that follows uses typed settings, and must find the same server.
+    assert.match(script, /^set next-server 10\.1\.2\.3\nset bootseal-port:int32 8080$/m);
+  });
+
+  it('follows next-server by default, and sets the clock where a time server is named', () => {
+    const plain = compileEmbedded({ base: DEFAULT_BASE, anchorId: ANCHOR, bootSigner: 'boot.example' });
+    assert.match(plain, /^isset \$\{next-server\} \|\| goto refuse$/m);
+    assert.doesNotMatch(plain, /^ntp/m);
+    const timed = compileEmbedded({
+      base: DEFAULT_BASE,
+      anchorId: ANCHOR,
+      bootSigner: 'boot.example',
+      ntp: '10.1.2.4',
+    });
+    assert.match(timed, /^ntp 10\.1\.2\.4 \|\| echo /m);
+  });
+
+  it('keeps the port of its address for the scripts after it', () => {
+    const script = compileEmbedded({
+      base: 'http://${next-server}:9090',
+      anchorId: ANCHOR,
+      bootSigner: 'boot.example',
+    });
+    assert.match(script, /^isset \$\{bootseal-port:int32\} \|\| set bootseal-port:int32 9090$/m);
+  });
+
+  it('refuses values that are none', () => {
+    const good = { base: DEFAULT_BASE, anchorId: ANCHOR, bootSigner: 'boot.example' };
+    for (const bad of [
+      { anchorId: 'xyz' },
+      { anchorId: ANCHOR.toUpperCase() },
+      { base: 'http://${filename}' },
+      { base: 'http://10.1.2.3 shell' },
+      { bootSigner: 'boot example' },
+      { ntp: '${ntp}' },
+    ]) {
+      refuses(() => compileEmbedded({ ...good, ...bad }), 'unsafe-script', /./);
+    }
+  });
+});

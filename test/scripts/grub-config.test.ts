@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { Refusal } from '../../src/errors/refusal.ts';
+import type { Manifest, ManifestFile, Role } from '../../src/formats/records/manifest.ts';
+import type { FreeParameter } from '../../src/formats/script/cmdline.ts';
+import { compileGrubConfig } from '../../src/scripts/grub-config.ts';
+import type { GrubServer } from '../../src/scripts/grub-server.ts';
+
+const DHCP: GrubServer = { kind: 'dhcp', httpPort: 80 };
+const SHA256 = 'a1'.repeat(32);
+
+const folder = mkdtempSync(join(tmpdir(), 'bootseal-test-grub-'));
+after(() => rmSync(folder, { recursive: true }));
+
+function file(role: Role, path: string): ManifestFile {
+  return { role, path, size: 1, sha256: '0'.repeat(64), sha512: '0'.repeat(128) };
+}
+
+function manifest(changes: Partial<Manifest> = {}): Manifest {
+  return {
+    release: 'arch/2026.11.01',
+    serial: 2026110100,
+    issued: 0,
+    bestBefore: 1,
+    arch: 'x86_64',
+    cmdline: ['archisobasedir=arch', 'checksum=y', 'dns=[fd77::1]'],
+    free: [
+      { name: 'ip', type: 'dhcp' },
+      { name: 'BOOTIF', type: 'mac' },
+      { name: 'archiso_http_srv', type: 'url' },
+    ],
+    shell: false,
+    files: [
+      file('overlay', 'late.img'),
+      file('kernel', 'boot/vmlinuz'),
+      file('initrd', 'boot/initramfs.img'),
+    ],
+    verity: [],
+    fsverity: [],
+    ...changes,
+  };
+}
+
+function compile(changes: Partial<Manifest> = {}, server = DHCP): string {
+  return compileGrubConfig({ manifest: manifest(changes), manifestSha256: SHA256, server });
+}
+
+function refusal(code: string, work: () => unknown): void {
+  assert.throws(work, (error) => error instanceof Refusal && error.code === code);
+}
+
+/** grub-script-check is GRUB's own parser. */
+function grubParses(text: string): void {
+  const path = join(folder, 'grub.cfg');
+  writeFileSync(path, text);
+  execFileSync('grub-script-check', [path], { stdio: 'pipe' });
+}
+
+test('GRUB parses what is compiled, for every kind of server', () => {
+  grubParses(compile());
+  grubParses(compile({}, { kind: 'dhcp', httpPort: 8080 }));
+  grubParses(compile({}, { kind: 'literal', host: 'boot.example.org', port: 80 }));
+  assert.throws(() => grubParses(compile().replace('function bootseal_refuse {', 'function {')));
+});
+
+test('the kernel gets the manifest’s words in order, each quoted, and the manifest’s digest', () => {
+  const line = compile()
+    .split('\n')
+    .find((text) => text.startsWith('if linux '));
+  assert.equal(
+    line,
+    'if linux "$bootseal_device/releases/arch/2026.11.01/boot/vmlinuz" ' +
+      "'archisobasedir=arch' 'checksum=y' 'dns=[fd77::1]' " +
+      `$bootseal_ip $bootseal_bootif $bootseal_files bootseal.manifest=${SHA256}; then`,
+  );
+});
+
+test('an overlay follows the initrds, which it overrides', () => {
+  const base = '$bootseal_device/releases/arch/2026.11.01';
+  assert.ok(compile().includes(`if initrd "${base}/boot/initramfs.img" "${base}/late.img"; then`));
+});
+
+test('parameters that the manifest does not free are not filled', () => {
+  const text = compile({ free: [] });
+  assert.ok(!text.includes('archiso_http_srv='));
+  assert.ok(!text.includes('ip=dhcp'));
+  assert.ok(!text.includes('BOOTIF=01'));
+});
+
+test('a free parameter of another type than the known one is not filled', () => {
+  const free: FreeParameter[] = [{ name: 'archiso_http_srv', type: 'port' }];
+  assert.ok(!compile({ free }).includes('archiso_http_srv='));
+});
+
+test('the port of the file server stands in the address unless it is 80', () => {
+  const at8080 = compile({}, { kind: 'dhcp', httpPort: 8080 });
+  assert.match(compile(), /srv=http:\/\/\$\{bootseal_server\}\/releases\/arch\/2026\.11\.01\/"/);
+  assert.match(at8080, /srv=http:\/\/\$\{bootseal_server\}:8080\/releases\/arch\/2026\.11\.01\/"/);
+});
+
+test('the server that DHCP names is held to the form of an address before it is used', () => {
+  const text = compile();
+  assert.ok(text.indexOf("if regexp '^[0-9]+\\.") < text.indexOf('set bootseal_device='));
+  assert.ok(text.indexOf("if regexp '^[0-9]+\\.") > 0);
+});
+
+test('a word that could end its quotes is refused', () => {
+  for (const word of ["a' 'init=/bin/sh", 'a$b', 'a"b', 'a\nb', 'a b', '']) {
+    refusal('unsafe-script', () => compile({ cmdline: [word] }));
+  }
+});
+
+test('a path that leaves the release is refused', () => {
+  refusal('unsafe-script', () =>
+    compile({ files: [file('kernel', '../other/vmlinuz'), file('initrd', 'initrd')] }),
+  );
+});
+
+test('a host that is more than a host is refused', () => {
+  refusal('unsafe-script', () => compile({}, { kind: 'literal', host: "x'; reboot #", port: 80 }));
+});
+
+test('no kernel, or no initrd, is absent', () => {
+  refusal('absent', () => compile({ files: [file('initrd', 'initrd')] }));
+  refusal('absent', () => compile({ files: [file('kernel', 'vmlinuz')] }));
+});
+
+test('a command line that the kernel would cut is refused', () => {
+  refusal('unsafe-script', () => compile({ cmdline: ['a'.repeat(1000), 'b'.repeat(1000)] }));
+});

@@ -1,0 +1,346 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: this is how iPXE writes a setting
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import {
+  compileAutoexec,
+  compileBootScript,
+  compileEmbedded,
+  DEFAULT_BASE,
+} from '../../src/scripts/compile.ts';
+import { type LintOptions, type LintRule, lintScript } from '../../src/scripts/lint.ts';
+import { DIGEST, MANIFEST } from './scripts.ts';
+
+const lint = (text: string, options: LintOptions = {}) => lintScript(Buffer.from(text, 'latin1'), options);
+
+/** A script with nothing wrong: line 1 to 12. */
+const CLEAN = [
+  '#!ipxe',
+  'imgfree',
+  'imgtrust --permanent || goto refuse',
+  'kernel --name vmlinuz http://10.1.2.3/k quiet BOOTIF=01-${netX/mac:hexhyp} || goto refuse',
+  'imgverify --signer r/1 vmlinuz http://10.1.2.3/k.sig || goto refuse',
+  'initrd http://10.1.2.3/root.img || goto refuse',
+  'imgverify --signer r/1 root.img http://10.1.2.3/root.img.sig || goto refuse',
+  'boot || goto refuse',
+  ':refuse',
+  'echo Refused.',
+  'reboot ||',
+  'exit 1',
+];
+
+/** Expects exactly these rules, each at its line. */
+function breaks(lines: readonly string[], ...expected: readonly (readonly [LintRule, number])[]): void {
+  const found = lint(`${lines.join('\n')}\n`);
+  assert.deepEqual(
+    found.map(({ rule, line }) => [rule, line]),
+    expected,
+    JSON.stringify(found, undefined, 1),
+  );
+}
+
+/** CLEAN with the given lines (numbers from 1) replaced. */
+function clean(replace: Readonly<Record<number, string>>): string[] {
+  return CLEAN.map((line, index) => replace[index + 1] ?? line);
+}
+
+describe('our own scripts', () => {
+  const boot = compileBootScript({ manifest: MANIFEST, manifestSha256: DIGEST, server: { kind: 'typed' } });
+  const embedded = compileEmbedded({
+    base: DEFAULT_BASE,
+    anchorId: '0123456789abcdef',
+    bootSigner: 'boot.example',
+    ntp: 'time.example',
+  });
+  const autoexec = compileAutoexec({
+    allowUnverified: false,
+    bootSigner: 'boot.example',
+    server: { kind: 'typed' },
+  });
+
+  it('are clean', () => {
+    assert.deepEqual(lint(boot, { signers: ['arch/2026.11.01'] }), []);
+    assert.deepEqual(lint(embedded, { signers: ['boot.example'] }), []);
+    assert.deepEqual(lint(autoexec, { signers: ['boot.example'] }), []);
+  });
+
+  for (const [name, script] of Object.entries({ boot, embedded, autoexec })) {
+    it(`${name}: without any one of its safety lines it is not`, () => {
+      const lines = script.split('\n');
+      let tried = 0;
+      for (const [index, line] of lines.entries()) {
+        if (!/^(imgtrust|imgverify|:refuse)/.test(line)) continue;
+        tried += 1;
+        assert.notDeepEqual(
+          lint(lines.toSpliced(index, 1).join('\n')),
+          [],
+          `without line ${index + 1}: ${line}`,
+        );
+      }
+      assert.ok(tried >= 3);
+    });
+
+    it(`${name}: with any failure swallowed it is not`, () => {
+      const lines = script.split('\n');
+      for (const [index, line] of lines.entries()) {
+        if (!/^(imgtrust|imgverify|kernel|initrd|boot|chain).*\|\| goto /.test(line)) continue;
+        const swallowed = lines.with(index, line.replace(/\|\| goto .*/, '||'));
+        assert.notDeepEqual(lint(swallowed.join('\n')), [], `swallowed in line ${index + 1}: ${line}`);
+      }
+    });
+
+    it(`${name}: a jump past any verification is found`, () => {
+      const lines = script.split('\n');
+      for (const [index, line] of lines.entries()) {
+        if (!/^imgverify/.test(line)) continue;
+        const jumped = lines.toSpliced(index, 1, 'iseq ${platform} efi && goto past ||', line, ':past');
+        assert.notDeepEqual(lint(jumped.join('\n')), [], `around line ${index + 1}: ${line}`);
+      }
+    });
+  }
+});
+
+describe('the linter', () => {
+  it('has nothing against a plain verifying script', () => breaks(CLEAN));
+
+  it('malformed: no script, other magic, a hidden character, a last line that is dropped', () => {
+    assert.deepEqual(
+      lint('echo hello\n').map(({ rule }) => rule),
+      ['malformed'],
+    );
+    assert.deepEqual(
+      lint('#!ipxe\necho \0\n').map(({ rule }) => rule),
+      ['malformed'],
+    );
+    breaks(clean({ 1: '#!gpxe' }), ['malformed', 1]);
+    breaks(clean({ 10: 'echo \x1b[2K' }), ['malformed', 10]);
+    breaks(clean({ 12: 'exit 1 \\' }), ['end', 11], ['malformed', 12]);
+    breaks([...CLEAN, ...Array.from({ length: 1000 }, () => 'echo')], ['malformed', 1]);
+  });
+
+  it('imgfree: an image from before would reach the kernel', () => {
+    breaks(clean({ 2: 'echo' }), ['imgfree', 2]);
+    breaks(clean({ 2: 'imgfree vmlinuz' }), ['imgfree', 2]);
+    breaks(clean({ 2: '# imgfree' }), ['imgfree', 3]);
+  });
+
+  it('trust: before anything is fetched, permanent, never loosened', () => {
+    breaks(clean({ 3: 'echo' }), ['trust', 4], ['trust', 6], ['trust', 8]);
+    breaks(clean({ 3: 'imgtrust || goto refuse' }), ['trust', 3], ['trust', 4], ['trust', 6], ['trust', 8]);
+    breaks(clean({ 10: 'imgtrust --allow || goto refuse' }), ['trust', 10]);
+    breaks(
+      clean({ 3: 'imgtrust --permanent --allow || goto refuse' }),
+      ['trust', 3],
+      ['trust', 4],
+      ['trust', 6],
+      ['trust', 8],
+    );
+  });
+
+  it('fatal: a failure that is not answered, or swallowed', () => {
+    breaks(clean({ 3: 'imgtrust --permanent' }), ['fatal', 3]);
+    breaks(clean({ 3: 'imgtrust --permanent ||' }), ['fatal', 3], ['trust', 4], ['trust', 6], ['trust', 8]);
+    breaks(clean({ 7: 'imgverify --signer r/1 root.img http://10.1.2.3/s' }), ['fatal', 7]);
+    breaks(
+      clean({ 7: 'imgverify --signer r/1 root.img http://10.1.2.3/s ||' }),
+      ['unverified', 6],
+      ['fatal', 7],
+    );
+    breaks(
+      clean({ 7: 'imgverify --signer r/1 root.img http://10.1.2.3/s || echo Careful' }),
+      ['unverified', 6],
+      ['fatal', 7],
+    );
+    breaks(clean({ 7: 'imgverify --signer r/1 root.img http://10.1.2.3/s ; goto refuse' }), ['fatal', 7]);
+    breaks(clean({ 7: 'imgverify --signer r/1 root.img http://10.1.2.3/s || exit 0' }), ['fatal', 7]);
+    breaks(clean({ 6: 'initrd http://10.1.2.3/root.img' }), ['fatal', 6]);
+    breaks(clean({ 8: 'boot' }), ['fatal', 8]);
+  });
+
+  it('unverified: an image that no imgverify covers, however it got there', () => {
+    breaks(clean({ 5: 'echo' }), ['unverified', 4]);
+    breaks(clean({ 7: 'echo' }), ['unverified', 6]);
+    // Verified the other one twice.
+    breaks(clean({ 7: 'imgverify --signer r/1 vmlinuz http://10.1.2.3/s || goto refuse' }), [
+      'unverified',
+      6,
+    ]);
+    // A comment eats the verification.
+    breaks(clean({ 7: 'echo # imgverify --signer r/1 root.img http://10.1.2.3/s || goto refuse' }), [
+      'unverified',
+      6,
+    ]);
+    // Fetched again after it was verified.
+    breaks(clean({ 8: 'imgfetch http://10.1.2.3/late || goto refuse\nboot || goto refuse' }), [
+      'unverified',
+      8,
+    ]);
+    breaks(clean({ 7: 'imgverify --keep --signer r/1 root.img http://10.1.2.3/s || goto refuse' }), [
+      'unverified',
+      7,
+    ]);
+    // A seal that was fetched but never used is an initrd.
+    breaks(clean({ 8: 'imgfetch --name seal http://10.1.2.3/s || goto refuse\nboot || goto refuse' }), [
+      'unverified',
+      8,
+    ]);
+  });
+
+  it('unverified: control that goes around a verification', () => {
+    breaks(clean({ 6: `${CLEAN[5]}\nisset \${ip} && goto go ||`, 8: ':go boot || goto refuse' }), [
+      'unverified',
+      6,
+    ]);
+    // A `;` goes on whatever came before it.
+    breaks(
+      clean({ 7: CLEAN[6]?.replace('goto refuse', 'echo Bad ; echo') ?? '' }),
+      ['unverified', 6],
+      ['fatal', 7],
+    );
+    // A loop that fetches once more before it boots.
+    breaks(
+      [...CLEAN.slice(0, 3), ':again', ...CLEAN.slice(3, 7), 'isset ${ip} || goto again', ...CLEAN.slice(7)],
+      ['name', 5],
+      ['name', 7],
+    );
+    // A `kernel` that failed keeps its image.
+    breaks(
+      clean({ 4: 'kernel --name other http://10.1.2.3/o && goto refuse ||', 5: `${CLEAN[3]}\n${CLEAN[4]}` }),
+      ['unverified', 4],
+    );
+  });
+
+  it('signer: any certificate of the CA would do', () => {
+    breaks(
+      clean({ 7: 'imgverify root.img http://10.1.2.3/s || goto refuse' }),
+      ['unverified', 6],
+      ['signer', 7],
+    );
+    breaks(
+      clean({ 7: 'imgverify --signer ${hostname} root.img http://10.1.2.3/s || goto refuse' }),
+      ['setting', 7],
+      ['signer', 7],
+    );
+    const other = lint(`${CLEAN.join('\n')}\n`, { signers: ['r/2'] });
+    assert.deepEqual(
+      other.map(({ rule, line }) => [rule, line]),
+      [
+        ['signer', 5],
+        ['signer', 7],
+      ],
+    );
+    assert.deepEqual(lint(`${CLEAN.join('\n')}\n`, { signers: ['r/1'] }), []);
+  });
+
+  it('shell: nobody takes over', () => {
+    for (const command of ['shell', 'config', 'login', 'prompt', 'choose x']) {
+      breaks(clean({ 10: command }), ['shell', 10]);
+    }
+    breaks(clean({ 8: 'boot || shell' }), ['fatal', 8], ['shell', 8]);
+  });
+
+  it('unknown: a command it does not know, or that a setting decides', () => {
+    breaks(clean({ 10: 'sanboot http://10.1.2.3/disk' }), ['unknown', 10]);
+    breaks(clean({ 10: 'imgextract vmlinuz' }), ['unknown', 10]);
+    breaks(clean({ 10: '${filename}' }), ['unknown', 10]);
+    breaks(clean({ 10: 'IMGFREE' }), ['unknown', 10]);
+  });
+
+  it('option: unknown, abbreviated, short, doubled, or without its argument', () => {
+    for (const option of ['--sign x', '-s x', '--signer x --signer r/1', '--quiet=1']) {
+      const found = lint(
+        `${clean({ 7: `imgverify ${option} root.img http://10.1.2.3/s || goto refuse` }).join('\n')}\n`,
+      );
+      assert.ok(
+        found.some(({ rule, line }) => rule === 'option' && line === 7),
+        option,
+      );
+    }
+    breaks(clean({ 10: 'goto --force refuse' }), ['label', 10], ['option', 10]);
+  });
+
+  it('setting: text that DHCP sends, in an address or on a command line', () => {
+    const fetch = (url: string, words = ''): string => `kernel --name vmlinuz ${url} ${words} || goto refuse`;
+    for (const setting of [
+      '${filename}',
+      '${cwduri}',
+      '${17}',
+      '${net0/hostname}',
+      '${next-server:string}',
+      '${x}',
+    ]) {
+      breaks(clean({ 4: fetch(`http://10.1.2.3/${setting}/k`) }), ['setting', 4]);
+      breaks(clean({ 4: fetch('http://10.1.2.3/k', `a=${setting}`) }), ['setting', 4]);
+    }
+    breaks(clean({ 4: fetch('http://10.1.2.3/k', 'a=${serial}') }), ['setting', 4]);
+    breaks(clean({ 4: fetch('http://10.1.2.3/k', 'a=${175.3:nosuchtype}') }), ['setting', 4]);
+    // What this names depends on what DHCP sends.
+    breaks(
+      clean({ 4: fetch('http://10.1.2.3/k', 'a=${${hostname}:hex}') }),
+      ['setting', 4],
+      ['setting', 4],
+      ['command-line', 4],
+    );
+    breaks(clean({ 8: 'boot vmlinuz ${root-path} || goto refuse' }), ['setting', 8]);
+    breaks(clean({ 10: 'set trust ff' }), ['setting', 10]);
+    breaks(clean({ 10: 'set net0/mac 00:11:22:33:44:55' }), ['setting', 10]);
+    breaks(clean({ 10: 'set bootseal-${hostname} x' }), ['setting', 10], ['setting', 10]);
+    for (const typed of [
+      '${next-server}',
+      '${175.3:ipv4}',
+      '${net0/mac}',
+      '${uuid}',
+      '${bootseal-port:int32}',
+      '${buildarch}',
+    ]) {
+      breaks(clean({ 4: fetch('http://10.1.2.3/k', `a=${typed}`) }));
+    }
+    breaks(clean({ 10: 'echo ${filename} ${hostname}' }));
+  });
+
+  it('url and command-line: what is not plain', () => {
+    breaks(clean({ 6: 'initrd --name root.img file:/root.img || goto refuse' }), ['url', 6]);
+    breaks(clean({ 6: 'initrd root.img || goto refuse' }), ['url', 6]);
+    breaks(clean({ 6: 'initrd --name root.img http://10.1.2.3/a?b || goto refuse' }), ['url', 6]);
+    breaks(clean({ 4: 'kernel --name vmlinuz http://10.1.2.3/k a="b" || goto refuse' }), ['command-line', 4]);
+    breaks(clean({ 8: 'boot vmlinuz $(id) || goto refuse' }), ['command-line', 8]);
+  });
+
+  it('chain: executes what nothing fetched and verified', () => {
+    breaks(clean({ 8: 'chain http://10.1.2.3/next.ipxe || goto refuse' }), ['chain', 8]);
+    breaks(clean({ 8: 'boot other || goto refuse' }), ['chain', 8]);
+    breaks([...CLEAN.slice(0, 3), ...CLEAN.slice(5)], ['chain', 6]);
+    breaks(clean({ 8: 'imgfree\nboot || goto refuse' }), ['chain', 9]);
+  });
+
+  it('name: which image is meant cannot be told', () => {
+    breaks(clean({ 6: 'initrd --name vmlinuz http://10.1.2.3/i || goto refuse', 7: CLEAN[4] ?? '' }), [
+      'name',
+      6,
+    ]);
+    breaks(
+      clean({ 7: 'imgverify --signer r/1 other http://10.1.2.3/s || goto refuse' }),
+      ['unverified', 6],
+      ['name', 7],
+    );
+    breaks(clean({ 7: 'imgverify --signer r/1 root.img other.sig || goto refuse' }), ['name', 7]);
+    breaks(clean({ 7: 'imgverify --signer r/1 root.img root.img || goto refuse' }), ['name', 7]);
+    breaks(clean({ 6: 'initrd http://10.1.2.3/${uuid} || goto refuse', 7: 'echo' }), ['name', 6]);
+  });
+
+  it('label: missing, there twice, or decided by a setting', () => {
+    breaks(clean({ 8: 'boot || goto nowhere' }), ['label', 8]);
+    breaks(clean({ 8: 'boot || goto ${filename}' }), ['label', 8], ['setting', 8]);
+    breaks([...CLEAN, ':refuse', 'exit 1'], ['label', 13]);
+  });
+
+  it('end: a script that ends well after booting nothing', () => {
+    breaks(clean({ 12: 'echo' }), ['end', 12]);
+    breaks([...CLEAN.slice(0, 9), 'echo', 'sleep 5'], ['end', 11]);
+  });
+
+  it('ends on scripts made to keep it busy', () => {
+    const labels = Array.from({ length: 300 }, (_, n) => `:l${n} isset \${ip} && goto l${(n * 7) % 300} ||`);
+    const fetches = Array.from({ length: 60 }, (_, n) => `imgfetch http://10.1.2.3/f${n} || goto l${n}`);
+    assert.ok(lint(['#!ipxe', 'imgfree', ...fetches, ...labels].join('\n')).length > 60);
+  });
+});

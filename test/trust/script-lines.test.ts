@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { it } from 'node:test';
+import { verify } from '../../src/conformance/verify.ts';
+import { refusedLine } from '../../src/trust/script-lines.ts';
+import { temporaryFolder } from '../fixtures/folder.ts';
+import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { sealFixture } from '../fixtures/release.ts';
+import { smallTree } from '../signing/trees.ts';
+
+const folder = await temporaryFolder();
+const keys = await makeKeys(join(folder, 'keys'));
+const tree = await smallTree(join(folder, 'tree'));
+const { manifest, manifestSha256 } = await sealFixture(tree, keys);
+const scripts = new Map<string, string>();
+for (const name of ['boot.ipxe', 'grub.cfg']) scripts.set(name, await readFile(join(tree, name), 'latin1'));
+
+/** The code for a script with one change, or undefined where it is the manifest's line. */
+function judged(name: string, from: string | RegExp, to: string): string | undefined {
+  const text = scripts.get(name) ?? '';
+  const changed = text.replace(from, to);
+  return refusedLine(new Map([[name, Buffer.from(changed, 'latin1')]]), manifest, manifestSha256)?.code;
+}
+
+it('what seal wrote is the manifest’s line, for iPXE and for GRUB', () => {
+  for (const name of scripts.keys()) assert.equal(judged(name, /$/, ''), undefined, name);
+});
+
+for (const name of ['boot.ipxe', 'grub.cfg']) {
+  it(`${name}: a check switched off, a word added, a word dropped, another manifest`, () => {
+    assert.equal(judged(name, 'checksum=y', 'checksum=n'), 'wrong-command-line');
+    assert.equal(judged(name, /bootseal\.manifest=/, 'break=premount $&'), 'wrong-command-line');
+    assert.equal(judged(name, /'?verify=y'? /, ''), 'wrong-command-line');
+    assert.equal(judged(name, manifestSha256, 'a'.repeat(64)), 'mixed-releases');
+  });
+}
+
+it('a setting fills in what the manifest frees, and nothing else', () => {
+  const fill = (word: string) => judged('boot.ipxe', /bootseal\.manifest=/, `${word} $&`);
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: a setting, spelled as iPXE spells it
+  assert.equal(fill('console=${netX/mac:hexhyp}'), 'wrong-command-line');
+});
+
+it('--url is a literal server, and the line still the manifest’s', async () => {
+  const literal = await smallTree(join(folder, 'literal'));
+  await sealFixture(literal, keys, { url: 'http://10.0.0.1' });
+  assert.equal((await verify({ tree: literal, anchors: keys, now: NOW })).refusal, undefined);
+});
