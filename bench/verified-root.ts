@@ -39,7 +39,7 @@ type Way = keyof typeof WAYS;
 interface Boot {
   /** Milliseconds, of the quickest round. */
   readonly mountedAfter: number;
-  /** Octets that the server sent from kernel start to the login prompt, over HTTP and over NBD, in the last round. */
+  /** Bytes that the server sent from kernel start to the login prompt, over HTTP and over NBD, in the last round. */
   readonly octets: number;
 }
 
@@ -140,7 +140,7 @@ async function timed(on: Lan, release: LabRelease, way: Way, toLogin: boolean): 
   await server.stop();
   await closed;
   let octets = 0;
-  for (const [, count] of log.matchAll(/^info (?:http: response|nbd: closed) .*"octets":(\d+)/gm)) {
+  for (const [, count] of log.matchAll(/^info (?:http: response|nbd: closed) .*"bytes":(\d+)/gm)) {
     octets += Number(count);
   }
   return { mountedAfter, octets };

@@ -22,7 +22,7 @@ const VERIFIED = [
   'bootseal: manifest verified, arch/2026.11.01',
 ];
 const MOUNTED = 'bootseal: root mounted';
-/** Octets of a root image that a machine of 1 GiB could not hold twice. */
+/** Bytes of a root image that a machine of 1 GiB could not hold twice. */
 const LARGE = 600 * 1024 * 1024;
 const HALTED = 'bootseal: Nothing of this release was started. The machine is halted.';
 
@@ -175,14 +175,14 @@ describe('the initrd overlay, mode ram', () => {
     const log = await boot(undefined, large);
     expectMilestones(log, [
       ...VERIFIED,
-      `bootseal: fetching ${ROOTFS}, ${LARGE} octets`,
+      `bootseal: fetching ${ROOTFS}, ${LARGE} bytes`,
       'bootseal: root image verified, it is the one of arch/2026.11.01',
       MOUNTED,
       REAL_ROOT_LINE,
     ]);
   });
 
-  it('refuses an image with one octet changed before it mounts anything', async () => {
+  it('refuses an image with one byte changed before it mounts anything', async () => {
     const log = await boot((tree) => flip(join(tree, ROOTFS), -1));
     expectRefused(log, `mixed-releases ${ROOTFS} is not the root image that arch/2026.11.01 lists`);
   });
@@ -191,13 +191,13 @@ describe('the initrd overlay, mode ram', () => {
     const log = await boot((tree) => truncate(join(tree, ROOTFS), 2 * size));
     expectRefused(
       log,
-      `mixed-releases ${ROOTFS} is longer than the ${size} octets that arch/2026.11.01 lists`,
+      `mixed-releases ${ROOTFS} is longer than the ${size} bytes that arch/2026.11.01 lists`,
     );
   });
 
   it('refuses an image that ends early', async () => {
     const log = await boot((tree) => truncate(join(tree, ROOTFS), size / 2));
-    expectRefused(log, `unreachable ${ROOTFS} ended after ${size / 2} octets of ${size}`);
+    expectRefused(log, `unreachable ${ROOTFS} ended after ${size / 2} bytes of ${size}`);
   });
 
   function expectRefused(log: string, reason: string): void {

@@ -111,7 +111,7 @@ describe('Secure Boot, from firmware to a verified root', () => {
     { what: 'one bit flipped in .initrd', make: () => flipped('.initrd') },
     { what: 'one bit flipped in .linux', make: () => flipped('.linux') },
     {
-      what: 'octets appended',
+      what: 'bytes appended',
       make: () => changed('appended', (bytes) => Buffer.concat([bytes, Buffer.alloc(512)])),
     },
     {

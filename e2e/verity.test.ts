@@ -80,7 +80,7 @@ describe('mode verity, from loader to systemd, by the product alone', () => {
     release = await labRelease({
       url: URL,
       prepare: async (tree, keys) => {
-        // The kernel drops an archive that does not begin at a multiple of four octets: loaders must pad.
+        // The kernel drops an archive that does not begin at a multiple of four bytes: loaders must pad.
         const { size } = await stat(join(tree, INITRD));
         if (size % 4 === 0) await appendFile(join(tree, INITRD), Buffer.alloc(1));
         await addOverlay(tree, keys, 'verity');
@@ -209,7 +209,7 @@ describe('mode verity, from loader to systemd, by the product alone', () => {
     });
 });
 
-/** Changes one octet of the root image, in the middle of a file system that is in use. @returns what undoes it. */
+/** Changes one byte of the root image, in the middle of a file system that is in use. @returns what undoes it. */
 async function change(release: LabRelease): Promise<() => Promise<void>> {
   const image = await open(join(release.tree, ROOTFS), 'r+');
   const octet = Buffer.alloc(1);

@@ -45,7 +45,7 @@ export interface DirectBoot {
 
 /**
  * Starts kernel and initrds without a loader, as one that verified them would: the machine's own RAM is the only
- * place where they have been. Initrds are laid out as loaders do, each at a multiple of four octets.
+ * place where they have been. Initrds are laid out as loaders do, each at a multiple of four bytes.
  */
 export async function bootDirect(options: DirectBoot): Promise<QemuMachine> {
   const { lan, tree, release } = options;

@@ -78,7 +78,7 @@ export async function labRelease(options: LabReleaseOptions = {}): Promise<LabRe
   };
 }
 
-/** Flips one bit in the middle of a file, or of the octet at `offset`, which counts from the end where negative. */
+/** Flips one bit in the middle of a file, or of the byte at `offset`, which counts from the end where negative. */
 export async function flip(path: string, offset?: number): Promise<void> {
   const bytes = await readFile(path);
   const at = offset === undefined ? bytes.length >> 1 : offset < 0 ? bytes.length + offset : offset;

@@ -61,7 +61,7 @@ async function sendFile(
   else await pipeline(createReadStream(file, { start: first, end: last, highWaterMark: 1 << 20 }), response);
 }
 
-/** With a few words as its body: GRUB waits half a minute for the first octet of an empty answer. */
+/** With a few words as its body: GRUB waits half a minute for the first byte of an empty answer. */
 function send(response: ServerResponse, status: number): void {
   const words = `${STATUS_CODES[status]}\n`;
   response.statusCode = status;

@@ -33,7 +33,6 @@ export {
   type SignImageRequestOptions,
   signImageRequest,
 } from './operations/image-request.ts';
-export { type InitOptions, init } from './operations/init.ts';
 export {
   type Fact,
   type Facts,
@@ -79,6 +78,7 @@ export type { ResignRow } from './resigning/stored.ts';
 export { type ResignedTree, type ResignTreeRequest, resignTree } from './resigning/tree.ts';
 export { type Configuration, readConfiguration } from './server/configuration.ts';
 export { type ServeRequest, type Serving, serve } from './server/serve.ts';
+export { createKeyFolder as init, type InitOptions } from './signing/keys/init.ts';
 export {
   type CheckLogProofRequest,
   type CheckLogRequest,

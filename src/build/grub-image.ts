@@ -37,7 +37,7 @@ export interface GrubImageOptions {
 export interface GrubImage {
   readonly platform: GrubPlatform;
   readonly file: string;
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
 }
 

@@ -70,7 +70,7 @@ export function toolsFor(floor: PolicyFloor): readonly Tool[] {
 }
 
 /**
- * The archive: newc, uncompressed, a multiple of four octets long, the same for the same parts. It holds `/bootseal`
+ * The archive: newc, uncompressed, a multiple of four bytes long, the same for the same parts. It holds `/bootseal`
  * and nothing else, every folder as a folder: an entry `lib` would replace the link that an initramfs has there.
  *
  * Throws a `Refusal` (`absent`) for what would not boot: a tool or module that the mode needs.

@@ -45,7 +45,7 @@ export const DEFAULT_DRIVERS: readonly string[] = [
 export interface ModuleOptions {
   /** Names beyond `DEFAULT_DRIVERS`. */
   readonly drivers?: readonly string[];
-  /** `.ko.xz`, `.ko.zst` and `.ko.gz`: the octets inside. */
+  /** `.ko.xz`, `.ko.zst` and `.ko.gz`: the bytes inside. */
   readonly decompress: (path: string, bytes: Uint8Array) => Promise<Uint8Array>;
 }
 

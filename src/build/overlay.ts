@@ -36,18 +36,18 @@ export interface OverlayRequest {
 
 export interface OverlayResult {
   readonly out: string;
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
   readonly floor: PolicyFloor;
   readonly arch: string;
   readonly tools: readonly Tool[];
   readonly kernel: string | undefined;
   readonly modules: readonly string[];
-  /** Octets of tools with their libraries, and of modules. */
+  /** Bytes of tools with their libraries, and of modules. */
   readonly sizes: { readonly tools: number; readonly modules: number };
 }
 
-/** Builds the overlay, one more initrd. Throws a `Refusal` for what would not work, or a `WriteError`. */
+/** Builds the overlay, one more initrd. Throws a `Refusal` for what would not work, or an `IoError`. */
 export async function overlay(request: OverlayRequest): Promise<OverlayResult> {
   const anchors = await overlayAnchors(request.anchors);
   const modules = request.modules === undefined ? undefined : await modulesOf(request.modules, request);
@@ -184,7 +184,7 @@ async function decompressModule(path: string, bytes: Uint8Array): Promise<Uint8A
   try {
     for await (const piece of openStream(compression, bytes, 0).content) {
       size += piece.length;
-      if (size > MAX_MODULE) throw new Malformed(compression, `more than ${MAX_MODULE} octets`);
+      if (size > MAX_MODULE) throw new Malformed(compression, `more than ${MAX_MODULE} bytes`);
       pieces.push(Uint8Array.from(piece));
     }
   } catch (error) {

@@ -28,7 +28,7 @@ const SBAT =
   'uki,1,UKI,uki,1,https://uapi-group.org/specifications/specs/unified_kernel_image/\n';
 
 /**
- * The image, not signed. The same parts give the same octets.
+ * The image, not signed. The same parts give the same bytes.
  *
  * @throws Refusal `malformed` for a stub or kernel that is none, `wrong-machine` where the two do not fit,
  *   `wrong-command-line` for one that the kernel would cut, `too-large`.
@@ -50,7 +50,7 @@ export function composeUki(parts: UkiParts): Uint8Array {
   if (cmdline.length > MAX_COMMAND_LINE) {
     throw new Refusal(
       'wrong-command-line',
-      `The command line has ${cmdline.length} octets; the kernel cuts at ${MAX_COMMAND_LINE}.`,
+      `The command line has ${cmdline.length} bytes; the kernel cuts at ${MAX_COMMAND_LINE}.`,
       { octets: cmdline.length },
     );
   }
@@ -70,12 +70,12 @@ export function composeUki(parts: UkiParts): Uint8Array {
   return decodeStub(() => addPeSections(stub, sections));
 }
 
-/** Octets of all that goes in, known before any of it is read. Throws a `Refusal` (`too-large`). */
+/** Bytes of all that goes in, known before any of it is read. Throws a `Refusal` (`too-large`). */
 export function demandRoom(octets: number): void {
   if (octets < MAX_PE) return;
   throw new Refusal(
     'too-large',
-    `Kernel and initrds have ${octets} octets; firmware loads no image of 2 GiB or more.`,
+    `Kernel and initrds have ${octets} bytes; firmware loads no image of 2 GiB or more.`,
     { octets },
   );
 }

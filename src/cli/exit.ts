@@ -1,5 +1,6 @@
+import { IoError } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { WriteError } from '../files/atomic-file.ts';
+import { UsageError } from '../errors/usage.ts';
 import { ListenError } from '../serve/listen.ts';
 import { Interrupted } from './interrupt.ts';
 import type { Terminal } from './terminal.ts';
@@ -17,11 +18,11 @@ export function report(terminal: Terminal, error: unknown): number {
     terminal.error(`refused [${error.code}] ${error.message}`);
     return statusOf(error);
   }
-  if (error instanceof ListenError || error instanceof WriteError) {
+  if (error instanceof IoError) {
     terminal.json({ error: error.message });
     terminal.error(error.message);
     // An address that no system could accept was never tried: the words are wrong, not the machine.
-    return 'code' in error && error.code === 'EINVAL' ? EXIT.usage : EXIT.fault;
+    return error instanceof ListenError && error.code === 'EINVAL' ? EXIT.usage : EXIT.fault;
   }
   if (error instanceof Interrupted) {
     terminal.json({ error: error.message });
@@ -49,12 +50,4 @@ export function report(terminal: Terminal, error: unknown): number {
 /** 1, or 3 where the reason is that the other side could not be asked. */
 export function statusOf(refusal: Refusal): number {
   return refusal.code === 'unreachable' ? EXIT.fault : EXIT.refused;
-}
-
-/** Words on the command line that cannot be meant. */
-export class UsageError extends Error {
-  constructor(message: string) {
-    super(message);
-    this.name = 'UsageError';
-  }
 }

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import { UsageError } from '../errors/usage.ts';
 import { serverAddress } from '../scripts/server-address.ts';
 import { time, understood } from './context.ts';
-import { UsageError } from './exit.ts';
 
 /** Options of the commands that read a tree of boot files: what it is, and what its seals shall say. */
 

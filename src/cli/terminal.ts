@@ -56,7 +56,7 @@ export class Terminal {
     process.stderr.write(`${paint(printable(text), 'bad', this.#errColour)}\n`);
   }
 
-  /** A progress bar on a terminal, a plain line at the start elsewhere. `total` in octets, or as `unit` has it. */
+  /** A progress bar on a terminal, a plain line at the start elsewhere. `total` in bytes, or as `unit` has it. */
   progress(what: string, total: number, unit: (count: number) => string = octets): Progress {
     if (!process.stderr.isTTY) this.note(what);
     if (this.#options.quiet || !process.stderr.isTTY) return new Progress(undefined, unit);
@@ -82,7 +82,7 @@ export class Progress {
     this.#unit = unit;
   }
 
-  /** @param total octets, where more turned out to be ahead. */
+  /** @param total bytes, where more turned out to be ahead. */
   grow(total: number): void {
     this.#bar?.setTotal(total);
   }
@@ -100,7 +100,7 @@ function escapeRest(json: string): string {
   return json.replace(/[\x7f-\x9f]/g, (control) => `\\u00${control.charCodeAt(0).toString(16)}`);
 }
 
-/** `8.2 MB` from octets. */
+/** `8.2 MB` from bytes. */
 export function octets(count: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
   const power = count < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(count) / 3));

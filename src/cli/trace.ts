@@ -5,7 +5,7 @@ export function traceLine(event: BootEvent): string | undefined {
   switch (event.kind) {
     case 'fetch':
       return `${event.stage}: fetch ${event.url}${
-        'range' in event && event.range ? `, octets ${event.range.first} to ${event.range.last}` : ''
+        'range' in event && event.range ? `, bytes ${event.range.first} to ${event.range.last}` : ''
       }`;
     case 'verification':
       return event.refusal

@@ -1,12 +1,12 @@
 import type { Terminal } from './terminal.ts';
 
-/** What is read in well under a second: nobody wants to be told of that. Octets. */
+/** What is read in well under a second: nobody wants to be told of that. Bytes. */
 export const SOON_READ = 64 * 1024 * 1024;
 
 /**
- * A progress bar over the files of a tree, of which the first octet read tells the size.
+ * A progress bar over the files of a tree, of which the first byte read tells the size.
  *
- * @param least octets below which nothing is said.
+ * @param least bytes below which nothing is said.
  */
 export function treeProgress(
   terminal: Terminal,

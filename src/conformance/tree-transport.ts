@@ -9,7 +9,7 @@ import { isSafePath } from '../formats/records/safe-path.ts';
 /** Scripts that stand at the top of a site and in its release. */
 const ENTRIES = /^\/(boot\.ipxe|grub\.cfg)(\.sig)?$/;
 
-/** Octets of one piece. */
+/** Bytes of one piece. */
 const PIECE = 1024 * 1024;
 
 /**
@@ -58,6 +58,6 @@ export async function readRecord(tree: string, name: string): Promise<Uint8Array
   if (!facts?.isFile())
     throw new Refusal('absent', `${tree} has no ${name}: it is not sealed.`, { path: name });
   if (facts.size > MAX_MANIFEST)
-    throw new Refusal('too-large', `${name} has ${facts.size} octets.`, { path: name });
+    throw new Refusal('too-large', `${name} has ${facts.size} bytes.`, { path: name });
   return readFile(join(tree, name));
 }

@@ -93,7 +93,7 @@ export async function bootMachine(options: BootOptions): Promise<BootVerdict> {
     now: new Date(options.now),
     ...(options.answers ? { answers: options.answers } : {}),
     verify: async (image, signature, signer, at) => {
-      // A script's text is one character per octet; names in certificates are UTF-8.
+      // A script's text is one character per byte; names in certificates are UTF-8.
       const name = signer === undefined ? undefined : Buffer.from(signer, 'latin1').toString('utf8');
       const rules = imgverifyRules(options.anchors?.ca ?? [], name);
       const check = cmsCheck('the seal', signature, rules, options.policy, at.getTime());

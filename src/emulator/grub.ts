@@ -97,7 +97,7 @@ async function collect(transport: Transport, url: string, name: string, limit: n
   for await (const piece of (await transport.fetch(url)).body) {
     size += piece.length;
     if (size > limit)
-      throw new Refusal('too-large', `${name} is longer than ${limit} octets, and may not be.`, {
+      throw new Refusal('too-large', `${name} is longer than ${limit} bytes, and may not be.`, {
         path: name,
       });
     pieces.push(piece);

@@ -23,7 +23,7 @@ export interface EntrySink {
 
 export interface EntryLimits {
   readonly maxEntries: number;
-  /** Octets of all archives, unpacked. */
+  /** Bytes of all archives, unpacked. */
   readonly maxBytes: number;
 }
 
@@ -37,7 +37,7 @@ const ZERO = 0x30;
 export class EntryStream {
   readonly #sink: EntrySink;
   readonly #limits: EntryLimits;
-  /** Octets from the beginning of the archive, for its alignment. */
+  /** Bytes from the beginning of the archive, for its alignment. */
   #offset = 0;
   #octets = 0;
   #entries = 0;
@@ -57,14 +57,14 @@ export class EntryStream {
     return this.#then === undefined;
   }
 
-  /** A new archive: the next octet is the first of a header, and stands at a multiple of four. */
+  /** A new archive: the next byte is the first of a header, and stands at a multiple of four. */
   start(): void {
     this.#offset = 0;
     this.#expectHeader();
   }
 
   /**
-   * Takes octets; views of `piece` are kept. Returns how many belonged to the archive: fewer than given when
+   * Takes bytes; views of `piece` are kept. Returns how many belonged to the archive: fewer than given when
    * something follows that is neither zero nor an entry.
    */
   feed(piece: Uint8Array): number {
@@ -99,7 +99,7 @@ export class EntryStream {
 
   #tooLarge(): Refusal {
     const { maxBytes } = this.#limits;
-    return new Refusal('too-large', `The initramfs unpacks to more than ${maxBytes} octets.`, { maxBytes });
+    return new Refusal('too-large', `The initramfs unpacks to more than ${maxBytes} bytes.`, { maxBytes });
   }
 
   #finish(): void {

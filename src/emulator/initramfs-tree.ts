@@ -6,13 +6,13 @@ import type { CpioAttributes, CpioHeader, CpioKind } from '../formats/archive/cp
  * absolute names and symlinks lead where they lead inside this tree, as they do under the kernel's `/`.
  */
 
-/** Symlinks followed for one path, and octets of one path component: MAXSYMLINKS and NAME_MAX. */
+/** Symlinks followed for one path, and bytes of one path component: MAXSYMLINKS and NAME_MAX. */
 const HOP_LIMIT = 40;
 const COMPONENT_LIMIT = 255;
 const REMARK_LIMIT = 1000;
 /**
- * Octets of names and symlink targets that may be read to resolve all the paths of an initramfs: some hundred
- * for each of as many entries as are allowed. Through symlinks a name of some octets can be worth 160 000.
+ * Bytes of names and symlink targets that may be read to resolve all the paths of an initramfs: some hundred
+ * for each of as many entries as are allowed. Through symlinks a name of some bytes can be worth 160 000.
  */
 const RESOLVE_LIMIT = 2 ** 25;
 
@@ -41,7 +41,7 @@ export interface InitramfsStat extends Attributes {
 export interface InitramfsArchive {
   /** Which initrd, as named by the caller or counted from 1. */
   readonly initrd: string;
-  /** Octets from the beginning of that initrd. */
+  /** Bytes from the beginning of that initrd. */
   readonly offset: number;
   readonly compression: 'none' | 'gzip' | 'xz' | 'zstd';
 }
@@ -152,7 +152,7 @@ export class RootFileSystem implements InitramfsTree {
   #split(path: string): string[] {
     this.#resolvable -= path.length;
     if (this.#resolvable < 0) {
-      const message = `The paths in the initramfs take more than ${RESOLVE_LIMIT} octets to resolve.`;
+      const message = `The paths in the initramfs take more than ${RESOLVE_LIMIT} bytes to resolve.`;
       throw new Refusal('too-large', message, { limit: RESOLVE_LIMIT });
     }
     const parts = path.split('/').filter((part) => part !== '');
@@ -170,7 +170,7 @@ export class RootFileSystem implements InitramfsTree {
       throw new Refusal('malformed', `${path} in the initramfs is a ${node.kind}, not a file.`, { path });
     }
     if (node.data === undefined) {
-      const message = `${path} in the initramfs has ${node.size} octets and was not kept.`;
+      const message = `${path} in the initramfs has ${node.size} bytes and was not kept.`;
       throw new Refusal('too-large', message, { path, size: node.size });
     }
     return node.data;

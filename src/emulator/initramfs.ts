@@ -7,12 +7,12 @@ import { type InitramfsTree, RootFileSystem } from './initramfs-tree.ts';
 import { Unpacker } from './initramfs-unpack.ts';
 
 export interface InitramfsLimits {
-  /** Octets of everything unpacked, kept or not. Default 1 GiB. */
+  /** Bytes of everything unpacked, kept or not. Default 1 GiB. */
   readonly maxBytes?: number;
   /** Default 200 000. */
   readonly maxEntries?: number;
   /**
-   * Which files' content to retain: `path` without leading slash, symlinks in it followed; `size` in octets.
+   * Which files' content to retain: `path` without leading slash, symlinks in it followed; `size` in bytes.
    * Default: files of at most 1 MiB. Of the others size and attributes are known, but `read` refuses.
    */
   readonly keep?: (path: string, size: number) => boolean;
@@ -24,7 +24,7 @@ const KEEP_OCTETS = 2 ** 20;
 
 /**
  * What a Linux kernel sees of the initrds a loader hands it (init/initramfs.c; Documentation/driver-api/
- * early-userspace/buffer-format.rst): each part begins at a multiple of four octets (iPXE and GRUB pad), and
+ * early-userspace/buffer-format.rst): each part begins at a multiple of four bytes (iPXE and GRUB pad), and
  * holds cpio archives, plain or each in a compressed stream of its own, with zeros between them. Later
  * entries override earlier ones.
  *
@@ -67,7 +67,7 @@ async function readPart(
       at = await readArchive(bytes, offset, initrd, stream, tree);
     } catch (error) {
       if (!(error instanceof Malformed)) throw error;
-      const message = `The archive at octet ${offset} of ${initrd} cannot be unpacked: ${error.message}.`;
+      const message = `The archive at byte ${offset} of ${initrd} cannot be unpacked: ${error.message}.`;
       throw new Refusal('malformed', message, { initrd, offset, format: error.format }, { cause: error });
     }
   }

@@ -9,7 +9,7 @@ export interface Transport {
 
 export interface FetchOptions {
   readonly method?: 'GET' | 'HEAD';
-  /** First and last octet, inclusive, as in an HTTP Range request. */
+  /** First and last byte, inclusive, as in an HTTP Range request. */
   readonly range?: { readonly first: number; readonly last: number };
   readonly signal?: AbortSignal;
 }
@@ -17,7 +17,7 @@ export interface FetchOptions {
 export interface Fetched {
   /** What was asked for, after redirects. */
   readonly url: string;
-  /** Octets, where the server said so. A claim, not a fact. */
+  /** Bytes, where the server said so. A claim, not a fact. */
   readonly size: number | undefined;
   /** True when the server honoured `range`. */
   readonly partial: boolean;

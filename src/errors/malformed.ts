@@ -7,11 +7,11 @@
 export class Malformed extends Error {
   /** The format that was expected: `DER`, `newc cpio`, `TFTP`. */
   readonly format: string;
-  /** Octets from the start of the input, where the decoder knew it. */
+  /** Bytes from the start of the input, where the decoder knew it. */
   readonly offset: number | undefined;
 
   constructor(format: string, fact: string, offset?: number) {
-    super(offset === undefined ? `${format}: ${fact}` : `${format}: ${fact} (at octet ${offset})`);
+    super(offset === undefined ? `${format}: ${fact}` : `${format}: ${fact} (at byte ${offset})`);
     this.name = 'Malformed';
     this.format = format;
     this.offset = offset;

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { link, open, readdir, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { codeOf, IoError, inWords, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 
 /** Names of unfinished files: whoever finds one after a crash may delete it. */
 export const TEMPORARY = /^\.bootseal-[0-9a-f]{16}\.tmp$/;
@@ -42,11 +44,17 @@ export async function writeFileAtomically(
       await rename(temporary, path);
     }
   } catch (error) {
-    // Its own failure says no more than the first one; below a file (ENOTDIR) even `force` fails.
-    await rm(temporary, { force: true }).catch(() => {});
-    throw explain(error, path);
+    throw explain(error, path, await isGone(temporary));
   }
   await syncDirectory(directory);
+}
+
+/** Takes away what was begun; true where nothing of it is left. Below a file (ENOTDIR) there never was anything. */
+export async function isGone(draft: string): Promise<boolean> {
+  return rm(draft, { recursive: true, force: true }).then(
+    () => true,
+    (error: unknown) => isAbsent(error),
+  );
 }
 
 /** Removes what a crash left unfinished in a folder. Not while somebody else writes there. */
@@ -66,33 +74,19 @@ export async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-/** A file could not be written: the disk or its permissions, not the user's input. */
-export class WriteError extends Error {
-  readonly path: string;
-
-  constructor(path: string, why: string, options: ErrorOptions) {
-    super(`Cannot write ${path}: ${why}; nothing was left behind.`, options);
-    this.name = 'WriteError';
-    this.path = path;
-  }
-}
-
-const WHY: Readonly<Record<string, string>> = {
-  ENOSPC: 'the disk is full',
-  EDQUOT: 'the disk quota is used up',
-  EROFS: 'the file system is read-only',
-  EACCES: 'permission is denied',
-  EPERM: 'permission is denied',
-  ENOENT: 'its folder does not exist',
-  ENOTDIR: 'part of its path is not a folder',
-  EFBIG: 'the file would be larger than is allowed',
-};
-
-/** What a failed write of `path` is, in words. */
-export function explain(error: unknown, path: string): Error {
-  if (error instanceof Refusal) return error;
-  const { code, message } = error as NodeJS.ErrnoException;
-  if (code === 'EEXIST')
+/**
+ * What a failed write of `path` is, in words.
+ *
+ * @param clean that nothing of it was left behind is known, and said.
+ */
+export function explain(error: unknown, path: string, clean = false): Error {
+  if (error instanceof Refusal || error instanceof IoError || error instanceof UsageError) return error;
+  if (codeOf(error) === 'EEXIST')
     return new Refusal('unsafe-path', `${path} exists already and is not replaced.`, { path });
-  return new WriteError(path, WHY[code ?? ''] ?? `${basename(path)}: ${message}`, { cause: error });
+  return new IoError(
+    `Cannot write ${path}: ${inWords(error)}${clean ? '; nothing was left behind' : ''}.`,
+    path,
+    codeOf(error),
+    { cause: error },
+  );
 }

@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { lstat, mkdir, open, rename, rm } from 'node:fs/promises';
+import { lstat, mkdir, open, rename } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
-import { explain, syncDirectory } from './atomic-file.ts';
+import { explain, isGone, syncDirectory } from './atomic-file.ts';
 
 /**
  * Writes a whole folder that does not exist yet: it appears with every file in it, or not at all. Throws a
- * `Refusal` (`unsafe-path`) where something has that name already, or a `WriteError`.
+ * `Refusal` (`unsafe-path`) where something has that name already, or an `IoError`.
  *
  * @param files paths below the folder, with `/`; the caller vouches for them.
  */
@@ -35,11 +35,11 @@ export async function writeFolderAtomically(
     for (const folder of folders) await syncDirectory(folder);
     await rename(draft, target);
   } catch (error) {
-    await rm(draft, { recursive: true, force: true }).catch(() => {});
+    const clean = await isGone(draft);
     const { code } = error as NodeJS.ErrnoException;
     // rename() replaces nothing but an empty folder, which loses nothing.
     if (code === 'ENOTEMPTY' || code === 'EEXIST') throw exists(directory);
-    throw code ? explain(error, directory) : error;
+    throw code ? explain(error, directory, clean) : error;
   }
   await syncDirectory(dirname(target));
 }

@@ -7,7 +7,7 @@ import type { Answer, Question } from './measurer.ts';
 /** A file as a verified manifest lists it. */
 export interface ListedFile {
   readonly path: string;
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
   /** Lower-case hex. */
   readonly sha256: string;

@@ -8,7 +8,7 @@ import { type Answer, Measurer, type Question } from './measurer.ts';
 
 /** Answers to questions about content that was read once, and how long it was. */
 export interface Measured {
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
   /** In the order of the questions. */
   readonly answers: readonly Answer[];
@@ -20,9 +20,9 @@ export interface Content {
 }
 
 export interface MeasureOptions {
-  /** Octets so far. */
+  /** Bytes so far. */
   readonly onProgress?: (octets: number) => void;
-  /** Waited for before each read of a large file, with the octets so far: for those who are in no hurry. */
+  /** Waited for before each read of a large file, with the bytes so far: for those who are in no hurry. */
   readonly pace?: (octets: number) => Promise<void>;
   readonly signal?: AbortSignal;
 }
@@ -44,7 +44,7 @@ export function bytesContent(bytes: Uint8Array): Content {
 /**
  * Content of a stream, hashed as it arrives.
  *
- * @param limit octets; one more is a refusal `too-large` (TUF's endless data attack).
+ * @param limit bytes; one more is a refusal `too-large` (TUF's endless data attack).
  */
 export function streamContent(body: AsyncIterable<Uint8Array>, what: string, limit: number): Content {
   return {
@@ -54,7 +54,7 @@ export function streamContent(body: AsyncIterable<Uint8Array>, what: string, lim
       for await (const piece of body) {
         size += piece.length;
         if (size > limit) {
-          throw new Refusal('too-large', `${what} is longer than the ${limit} octets it may have.`, {
+          throw new Refusal('too-large', `${what} is longer than the ${limit} bytes it may have.`, {
             limit,
           });
         }
@@ -77,6 +77,8 @@ export async function openRegular(path: string): Promise<{ handle: FileHandle; i
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === 'ELOOP') throw new Refusal('unsafe-path', `${path} is a symbolic link.`, { path });
+    // A socket is never opened by its name.
+    if (code === 'ENXIO') throw new Refusal('unsafe-path', `${path} is not a regular file.`, { path });
     throw unreadable(path, error);
   }
   try {
@@ -87,13 +89,6 @@ export async function openRegular(path: string): Promise<{ handle: FileHandle; i
     await handle.close();
     throw error;
   }
-}
-
-const PASSING = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EINTR', 'EIO']);
-
-/** True where a file could not be opened for a reason of this machine, and not of the file: it may come back. */
-export function isPassing({ facts }: Refusal): boolean {
-  return PASSING.has(String(facts.errno));
 }
 
 /**

@@ -3,7 +3,7 @@ import type { HashName } from '../formats/asn1/oids.ts';
 import { VeritySink, type VerityTrees } from '../formats/verity/verity-sink.ts';
 
 /**
- * What can be asked of content that is read once. All questions are put before the first octet, all answers
+ * What can be asked of content that is read once. All questions are put before the first byte, all answers
  * come after the last.
  *
  * Signing needs only digests. Verifying ECDSA is asked in full, since node:crypto does not verify against a
@@ -19,11 +19,11 @@ export type Question =
       readonly publicKey: string;
       readonly signature: Uint8Array;
     }
-  /** The trees of dm-verity and fs-verity. The answer holds 32 octets for each 4096 of the content. */
+  /** The trees of dm-verity and fs-verity. The answer holds 32 bytes for each 4096 of the content. */
   | { readonly kind: 'verity' };
 
 /**
- * Octets for digests and signatures, a boolean for `ecdsa-verify`, trees for `verity`; in the order of the
+ * Bytes for digests and signatures, a boolean for `ecdsa-verify`, trees for `verity`; in the order of the
  * questions.
  */
 export type Answer = Uint8Array | boolean | VerityTrees;

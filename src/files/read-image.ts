@@ -13,7 +13,7 @@ export async function readImage(path: string): Promise<Uint8Array> {
     if (identity.size > BigInt(MAX_PE)) {
       throw new Refusal(
         'too-large',
-        `${path} has ${identity.size} octets; no firmware loads more than 2 GiB.`,
+        `${path} has ${identity.size} bytes; no firmware loads more than 2 GiB.`,
         {
           path,
         },

@@ -59,7 +59,7 @@ export async function readSmall(
   });
   try {
     if (identity.size > 1024n * 1024n) {
-      throw new Refusal('too-large', `${name} has ${identity.size} octets; no seal or record is that long.`, {
+      throw new Refusal('too-large', `${name} has ${identity.size} bytes; no seal or record is that long.`, {
         path: name,
       });
     }

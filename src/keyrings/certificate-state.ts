@@ -204,7 +204,7 @@ function boundUserIds(
   if (seen.weak && bound.every(({ self }) => self.created < seen.weakSince)) throw seen.weak;
   if (bound.length > 0) return bound;
   if (seen.revoked) throw new Drop('revoked', 'Its owner has given up every user id of it.');
-  if (seen.long) throw new Drop('too-large', `A user id of more than ${LONGEST_USER_ID} octets.`);
+  if (seen.long) throw new Drop('too-large', `A user id of more than ${LONGEST_USER_ID} bytes.`);
   throw new Drop(
     'no-self-signature',
     seen.any ? 'No signature of its own on a user id holds.' : 'It has no user id.',

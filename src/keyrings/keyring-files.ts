@@ -43,7 +43,7 @@ export async function readKeyringSource(path: string): Promise<SourceFiles> {
     const bytes = await read(file);
     octets += bytes.length;
     if (octets > LARGEST_SOURCE) {
-      throw new Refusal('too-large', `${path} holds more than ${LARGEST_SOURCE} octets.`, { path });
+      throw new Refusal('too-large', `${path} holds more than ${LARGEST_SOURCE} bytes.`, { path });
     }
     for (const certificate of decodeKeyringFile(file, bytes)) certificates.push(certificate);
   }
@@ -110,7 +110,7 @@ export function decodeKeyringFile(name: string, bytes: Uint8Array): Transferable
     if (buffer.toString('latin1', 8, 12) === 'KBXf') {
       return decodeKeybox(buffer).flatMap((key) => splitTransferableKeys(key, MOST_PACKETS));
     }
-    // A packet's first octet has its top bit set; text has not.
+    // A packet's first byte has its top bit set; text has not.
     if (((buffer[0] ?? 0x80) & 0x80) !== 0) return splitTransferableKeys(buffer, MOST_PACKETS);
     return armoredBlocks(buffer.toString('latin1')).flatMap((block) =>
       splitTransferableKeys(block, MOST_PACKETS),
@@ -143,7 +143,7 @@ async function read(path: string): Promise<Uint8Array> {
   try {
     const { size } = await handle.stat();
     if (size > LARGEST_FILE) {
-      throw new Refusal('too-large', `${path} is larger than ${LARGEST_FILE} octets.`, { path, size });
+      throw new Refusal('too-large', `${path} is larger than ${LARGEST_FILE} bytes.`, { path, size });
     }
     return await handle.readFile();
   } catch (error) {

@@ -68,7 +68,7 @@ function flawOf(body: Uint8Array): { reason: DropReason; detail: string } | unde
   const [version] = body;
   if (version === undefined) return { reason: 'malformed', detail: 'Its key packet is empty.' };
   if (version !== 4) return { reason: 'unsupported-version', detail: `A key of version ${version}, not 4.` };
-  if (body.length > 0xffff) return { reason: 'too-large', detail: `A key of ${body.length} octets.` };
+  if (body.length > 0xffff) return { reason: 'too-large', detail: `A key of ${body.length} bytes.` };
   return undefined;
 }
 

@@ -5,8 +5,8 @@ import type { BootVerdict } from '../emulator/boot.ts';
 import type { HttpLog } from '../serve/http/http-types.ts';
 import { ListenError } from '../serve/listen.ts';
 import { type Serving, serve } from '../server/serve.ts';
+import { createKeyFolder } from '../signing/keys/init.ts';
 import { boot } from './boot.ts';
-import { init } from './init.ts';
 import { SAMPLE_RELEASE, writeSample } from './sample.ts';
 import { type SealResult, seal } from './seal.ts';
 
@@ -43,7 +43,7 @@ export async function demo(request: DemoRequest): Promise<Demo> {
   await mkdir(state, { recursive: true, mode: 0o700 });
   if (!(await exists(keys))) {
     step(`Making development keys in ${keys}`);
-    await init(keys, { site: 'demo', kind: 'rsa', now });
+    await createKeyFolder(keys, { site: 'demo', kind: 'rsa', now });
   }
   // Written anew each time: the sample is ours, and its initramfs must hold the keys that are there now.
   step(`Writing a sample release to ${tree}`);

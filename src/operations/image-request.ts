@@ -33,7 +33,7 @@ export interface ImageRequestOptions {
 
 export interface ImageRequested {
   readonly request: ImageRequest;
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
 }
 
@@ -77,7 +77,7 @@ export interface SignImageRequestOptions {
   readonly onRequest?: (request: ImageRequest) => void;
 }
 
-/** Answers a request about an image where the key is. Throws a `Refusal` or a `WriteError`. */
+/** Answers a request about an image where the key is. Throws a `Refusal` or an `IoError`. */
 export async function signImageRequest(options: SignImageRequestOptions): Promise<ImageRequest> {
   const opened = openImageRequest(options.request, await readBundleFile(options.request));
   options.onRequest?.(opened.request);
@@ -127,13 +127,13 @@ export interface AttachImageOptions {
 
 export interface ImageAttached {
   readonly outcome: 'written' | 'kept';
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
   /** Authenticode digest, SHA-256, lower-case hex. */
   readonly digest: string;
 }
 
-/** Puts the signatures that were made elsewhere into an image. Throws a `Refusal` or a `WriteError`. */
+/** Puts the signatures that were made elsewhere into an image. Throws a `Refusal` or an `IoError`. */
 export async function attachImage({ image, responses }: AttachImageOptions): Promise<ImageAttached> {
   const answers = [];
   for (const name of responses) answers.push({ name, bytes: await readBundleFile(name) });
@@ -151,7 +151,7 @@ async function readBundleFile(path: string): Promise<Uint8Array> {
     if (identity.size > BigInt(MAX_BUNDLE)) {
       throw new Refusal(
         'too-large',
-        `${path} has ${identity.size} octets; no request has more than ${MAX_BUNDLE}.`,
+        `${path} has ${identity.size} bytes; no request has more than ${MAX_BUNDLE}.`,
         {
           path,
         },

@@ -9,7 +9,7 @@ export interface RotateKeysRequest extends RotateOptions {
   readonly out: string;
 }
 
-/** Makes a key folder that takes the place of another, with an overlap. Throws a `Refusal` or a `WriteError`. */
+/** Makes a key folder that takes the place of another, with an overlap. Throws a `Refusal` or an `IoError`. */
 export async function rotateKeys(request: RotateKeysRequest): Promise<Rotated> {
   const { keys, out, ...options } = request;
   return rotateKeyFolder(keys, out, options);

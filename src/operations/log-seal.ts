@@ -6,7 +6,7 @@ import { openState } from '../store/state.ts';
 
 /**
  * Puts a sealing into the log of a state folder: from then on a proof can say since when this release is as it is.
- * Throws a `Refusal` or a `WriteError`; the tree is sealed either way.
+ * Throws a `Refusal` or an `IoError`; the tree is sealed either way.
  *
  * @param now milliseconds since 1970.
  */

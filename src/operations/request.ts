@@ -37,11 +37,11 @@ export interface RequestMade {
   readonly layout: Layout;
   readonly request: SigningRequest;
   readonly manifest: Manifest;
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
 }
 
-/** Writes what must be signed so that a tree is sealed. Needs no private key. Throws a `Refusal` or a `WriteError`. */
+/** Writes what must be signed so that a tree is sealed. Needs no private key. Throws a `Refusal` or an `IoError`. */
 export async function requestSignatures(options: SigningRequestOptions): Promise<RequestMade> {
   const { tree, now, out } = options;
   await demandOutside(tree, out);
@@ -126,7 +126,7 @@ export interface RequestSigned {
   readonly left: readonly { readonly path: string; readonly key: string }[];
 }
 
-/** Answers a request where the keys are. Throws a `Refusal` or a `WriteError`. */
+/** Answers a request where the keys are. Throws a `Refusal` or an `IoError`. */
 export async function signRequest(options: SignRequestOptions): Promise<RequestSigned> {
   const opened = openRequest(options.request, await readBundle(options.request));
   options.onRequest?.(opened.request, opened.manifest);
@@ -156,7 +156,7 @@ export interface AttachResult {
   readonly files: readonly SealedFile[];
 }
 
-/** Completes a tree with the answers to its request. Throws a `Refusal` or a `WriteError`. */
+/** Completes a tree with the answers to its request. Throws a `Refusal` or an `IoError`. */
 export async function attach({ tree, responses, log, onProgress }: AttachRequest): Promise<AttachResult> {
   const answers = [];
   for (const name of responses) answers.push({ name, bytes: await readBundle(name) });
@@ -173,7 +173,7 @@ async function readBundle(path: string): Promise<Uint8Array> {
     if (identity.size > BigInt(MAX_BUNDLE)) {
       throw new Refusal(
         'too-large',
-        `${path} has ${identity.size} octets; no request has more than ${MAX_BUNDLE}.`,
+        `${path} has ${identity.size} bytes; no request has more than ${MAX_BUNDLE}.`,
         { path },
       );
     }

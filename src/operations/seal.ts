@@ -22,7 +22,7 @@ export interface SealResult extends Sealed {
   readonly layout: Layout;
 }
 
-/** Seals a tree: every seal, one pass. Throws a `Refusal` or a `WriteError`. */
+/** Seals a tree: every seal, one pass. Throws a `Refusal` or an `IoError`. */
 export async function seal(request: SealRequest): Promise<SealResult> {
   const layout = await recogniseTree(request.tree, request);
   const keys = await readSealingKeys(request.keys, request.now, request.signerCommand);

@@ -41,7 +41,7 @@ export interface UkiRequest {
 
 export interface UkiResult {
   readonly out: string;
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
   readonly release: string;
   readonly stub: string;
@@ -60,7 +60,7 @@ const STUBS: Readonly<Record<string, string>> = {
 };
 const STUB_FOLDER = '/usr/lib/systemd/boot/efi';
 
-/** Makes the whole boot of a sealed tree one image. Throws a `Refusal` or a `WriteError`; no output is left then. */
+/** Makes the whole boot of a sealed tree one image. Throws a `Refusal` or an `IoError`; no output is left then. */
 export async function uki(request: UkiRequest): Promise<UkiResult> {
   const { tree, now, url } = request;
   const bytes = await readRecord(tree, RECORD.manifest);
@@ -146,5 +146,5 @@ async function readOsRelease(path: string): Promise<string> {
   });
   // Whoever reads it looks for lines; os-release(5).
   if (text.length > 0 && text.length <= 65_536 && !text.includes('\0')) return text;
-  throw new Refusal('malformed', `${path} is no os-release: text of 1 to 65536 octets.`, { path });
+  throw new Refusal('malformed', `${path} is no os-release: text of 1 to 65536 bytes.`, { path });
 }

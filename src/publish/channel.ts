@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import type { Snapshot } from '../formats/records/snapshot.ts';
-import { readCertificatesFile } from '../signing/keys/key-folder.ts';
 import { channelHistory, readChannel } from '../store/channels.ts';
+import { readCertificatesFile } from '../trust/certificates-file.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
 import { demandChannelName } from './publish.ts';

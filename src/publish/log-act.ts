@@ -2,11 +2,11 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import type { LogEntry } from '../formats/records/log-entry.ts';
-import { readCertificatesFile } from '../signing/keys/key-folder.ts';
 import { readSnapshotKey, type SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { sealRecord } from '../signing/seal-record.ts';
 import { certifiedSigner } from '../signing/signatories.ts';
 import { type Act, recordAct, type SignCheckpoint } from '../store/log.ts';
+import { readCertificatesFile } from '../trust/certificates-file.ts';
 import { fingerprint } from '../trust/chain.ts';
 
 /** Signs checkpoints of the log, as snapshots are signed; their first lines tell them apart. */

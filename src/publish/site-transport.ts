@@ -2,7 +2,7 @@ import type { Fetched, FetchOptions, Transport } from '../emulator/transport.ts'
 import { Refusal } from '../errors/refusal.ts';
 import type { Resource, Site } from '../release/site.ts';
 
-/** Octets of one piece. */
+/** Bytes of one piece. */
 const PIECE = 1024 * 1024;
 
 /**
@@ -24,7 +24,7 @@ function answer(url: string, resource: Resource, { method, range }: FetchOptions
   const first = range?.first ?? 0;
   const end = Math.min(range ? range.last + 1 : resource.size, resource.size);
   if (range && first >= resource.size) {
-    throw new Refusal('absent', `${url} has no octet ${first}.`, { size: resource.size });
+    throw new Refusal('absent', `${url} has no byte ${first}.`, { size: resource.size });
   }
   return {
     url,

@@ -24,7 +24,7 @@ const types = new Mime(standard, other).define(
 const BY_NAME: Readonly<Record<string, string>> = { version: TEXT, 'grub.cfg': TEXT };
 
 /**
- * The content type that a file's name gives it; octets where it says nothing, as for kernels
+ * The content type that a file's name gives it; bytes where it says nothing, as for kernels
  * (`vmlinuz-linux`, `vmlinuz-6.1.0-18-amd64`, whose version must not be read as an extension).
  */
 export function contentType(name: string): string {

@@ -12,7 +12,7 @@ export interface Artifact {
   readonly role: 'kernel' | 'initrd' | 'overlay' | 'rootfs';
   /** Relative to the tree, `/`-separated. */
   readonly path: string;
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
 }
 
@@ -137,7 +137,7 @@ function withOverlayInit(cmdline: readonly string[], overlay: string | undefined
   return overlay ? [...cmdline, OVERLAY_INIT] : cmdline;
 }
 
-/** The kernel drops an archive that does not begin at a multiple of four octets, with one line that nobody reads. */
+/** The kernel drops an archive that does not begin at a multiple of four bytes, with one line that nobody reads. */
 async function demandOverlay(tree: string, path: string): Promise<void> {
   const handle = await open(join(tree, path));
   try {
@@ -146,7 +146,7 @@ async function demandOverlay(tree: string, path: string): Promise<void> {
   } finally {
     await handle.close();
   }
-  throw new Refusal('malformed', `The overlay ${path} is no newc archive of a multiple of four octets.`, {
+  throw new Refusal('malformed', `The overlay ${path} is no newc archive of a multiple of four bytes.`, {
     path,
   });
 }

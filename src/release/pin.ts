@@ -8,7 +8,7 @@ export interface PinnedFile {
   /** Absolute. */
   readonly path: string;
   readonly name: string;
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
   /** Lower-case hex. */
   readonly sha256: string;
@@ -58,7 +58,7 @@ export class Pin {
   }
 
   /**
-   * Reads all of it again. A disk may give back other octets than were written to it, and no time of the file
+   * Reads all of it again. A disk may give back other bytes than were written to it, and no time of the file
    * tells: then it is withdrawn for as long as this process lives.
    *
    * @throws Refusal where it is not what was verified any more: `drifted` by its identity, `bad-signature` by its

@@ -14,7 +14,7 @@ export interface Site {
 
 /** One thing that may be served: sealed bytes whose size and digest are known before the first read. */
 export interface Resource {
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
   /** Lower-case hex, the strong ETag over HTTP. */
   readonly sha256: string;
@@ -30,11 +30,11 @@ export interface Resource {
 
 /** One open descriptor: everything a response sends comes from here. */
 export interface OpenResource {
-  /** Fills `buffer` from `position`; resolves with the octets read, 0 at the end. */
+  /** Fills `buffer` from `position`; resolves with the bytes read, 0 at the end. */
   read(buffer: Uint8Array, position: number): Promise<number>;
   /**
    * Resolves when dev, inode, size, mtime and ctime are still those of the verified file; rejects with a
-   * `Refusal` (`drifted`) otherwise. Called before the last octets of a response leave.
+   * `Refusal` (`drifted`) otherwise. Called before the last bytes of a response leave.
    */
   check(): Promise<void>;
   close(): Promise<void>;

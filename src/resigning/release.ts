@@ -25,7 +25,7 @@ import {
 /**
  * Signs one release anew, countersigns it, or puts it in quarantine.
  *
- * @returns its row; `stopped` where a signer went away, which is no fault of the release. A WriteError is thrown.
+ * @returns its row; `stopped` where a signer went away, which is no fault of the release. An IoError is thrown.
  */
 export async function resignOne(
   batch: Batch,

@@ -38,7 +38,7 @@ export interface ResignedStore {
  * No payload is read. A batch that was cut short is taken up again by the same request.
  *
  * @throws Refusal where nothing was begun: a signer that does not answer, a batch with other wishes that is not
- *   ended. A WriteError.
+ *   ended. An IoError.
  */
 export async function resignStore(request: ResignStoreRequest): Promise<ResignedStore> {
   const { state: folder, dryRun = false } = request;

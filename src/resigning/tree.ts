@@ -52,7 +52,7 @@ export interface ResignedTree {
 /**
  * Signs the records of one tree anew. Of its payload nothing is read and nothing is written.
  *
- * @throws Refusal, WriteError; the tree is as it was then. A tree has no quarantine.
+ * @throws Refusal, IoError; the tree is as it was then. A tree has no quarantine.
  */
 export async function resignTree(request: ResignTreeRequest): Promise<ResignedTree> {
   const { tree, now, dryRun = false } = request;

@@ -37,7 +37,7 @@ export type ScriptServer =
 
 export interface ReleaseScriptOptions {
   readonly manifest: Manifest;
-  /** Of the manifest's octets; lower-case hex. */
+  /** Of the manifest's bytes; lower-case hex. */
   readonly manifestSha256: string;
   readonly server: ScriptServer;
   /** What names the seals that the script asks for; `.ipxe.sig` unless it is for loaders of another CA. */
@@ -49,7 +49,7 @@ const SEAL_IMAGE = 'bootseal.seal';
 
 /**
  * `boot.ipxe` of one release. Throws a `Refusal`: `unsafe-script` for what a script cannot carry (two initrds of one
- * name, a command line over 2047 octets, an address early userspace would not accept), `absent` without a
+ * name, a command line over 2047 bytes, an address early userspace would not accept), `absent` without a
  * kernel.
  */
 export function compileBootScript(options: ReleaseScriptOptions): string {
@@ -157,7 +157,7 @@ export function commandLine(options: ReleaseScriptOptions): string {
   if (longestCommandLine(kernel === undefined ? '' : imageName(kernel.path), words) > MAX_COMMAND_LINE) {
     throw new Refusal(
       'unsafe-script',
-      `The command line of ${manifest.release} can exceed ${MAX_COMMAND_LINE} octets; the kernel would cut it.`,
+      `The command line of ${manifest.release} can exceed ${MAX_COMMAND_LINE} bytes; the kernel would cut it.`,
       {
         release: manifest.release,
       },

@@ -7,7 +7,7 @@ import { type Fragment, joinFragments, readTemplate, renderTemplate, type Value 
 
 export interface GrubConfigOptions {
   readonly manifest: Manifest;
-  /** Of the manifest's octets; lower-case hex. */
+  /** Of the manifest's bytes; lower-case hex. */
   readonly manifestSha256: string;
   readonly server: GrubServer;
   /** Seconds between a refusal and the restart; 30 by default. */
@@ -128,7 +128,7 @@ function demandRoom({ manifest, manifestSha256, server }: GrubConfigOptions, ker
   if (line.length > MAX_COMMAND_LINE) {
     throw new Refusal(
       'unsafe-script',
-      `The command line of ${manifest.release} can exceed ${MAX_COMMAND_LINE} octets; the kernel would cut it.`,
+      `The command line of ${manifest.release} can exceed ${MAX_COMMAND_LINE} bytes; the kernel would cut it.`,
       { release: manifest.release },
     );
   }

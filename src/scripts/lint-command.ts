@@ -137,8 +137,8 @@ function splitOption(text: string): readonly [string, string | undefined] {
 }
 
 /**
- * Types whose text is digits, hex digits, dots, colons and dashes, whatever octets a DHCP server sends, and how
- * many octets that text can have (iPXE `src/core/settings.c`: numbers are at most 64 bits wide, or nothing).
+ * Types whose text is digits, hex digits, dots, colons and dashes, whatever bytes a DHCP server sends, and how
+ * many bytes that text can have (iPXE `src/core/settings.c`: numbers are at most 64 bits wide, or nothing).
  */
 const TYPED: ReadonlyMap<string, number> = new Map([
   ['ipv4', 15],
@@ -151,7 +151,7 @@ const TYPED: ReadonlyMap<string, number> = new Map([
   ['busdevfn', 12],
 ]);
 
-/** What a network card answers for itself, whatever DHCP says: 20 octets at most (`MAX_LL_ADDR_LEN`). */
+/** What a network card answers for itself, whatever DHCP says: 20 bytes at most (`MAX_LL_ADDR_LEN`). */
 const CARD_FACTS: ReadonlySet<string> = new Set(['mac', 'hwaddr', 'busid']);
 const CARD = /^net(X|[0-9]+)$/;
 const LONGEST_CARD_FACT = 'ff-'.repeat(20).length - 1;
@@ -177,7 +177,7 @@ export function settingFault(expansion: Expansion): string | undefined {
   return known !== undefined && TYPED.has(known.type) ? undefined : `${text} can hold any text`;
 }
 
-/** Octets that a setting without a fault can become at most; infinite where DHCP decides how many there are. */
+/** Bytes that a setting without a fault can become at most; infinite where DHCP decides how many there are. */
 export function longestSetting({
   scope,
   name,
@@ -192,7 +192,7 @@ export function longestSetting({
 }
 
 /**
- * Octets of the command line that a kernel can see at most. A UEFI iPXE puts the image's name first (iPXE
+ * Bytes of the command line that a kernel can see at most. A UEFI iPXE puts the image's name first (iPXE
  * `src/image/efi_image.c`); it adds nothing else.
  */
 export function longestCommandLine(image: string, words: readonly string[]): number {

@@ -238,7 +238,7 @@ function checkCommandLine(command: ReadCommand, line: number, report: Report): v
     report(
       'command-line',
       line,
-      `the command line can have ${longest} octets; the kernel cuts at ${MAX_COMMAND_LINE}`,
+      `the command line can have ${longest} bytes; the kernel cuts at ${MAX_COMMAND_LINE}`,
     );
   }
 }

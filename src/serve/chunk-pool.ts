@@ -1,4 +1,4 @@
-/** Octets. */
+/** Bytes. */
 export const SMALLEST = 64 * 1024;
 export const LARGEST = 1024 * 1024;
 const SIZES = [SMALLEST, 4 * SMALLEST, LARGEST] as const;
@@ -9,8 +9,8 @@ const KEPT = 16;
 /**
  * Buffers for chunks on their way from a file to a socket.
  *
- * A buffer belongs to its response from `take` until the kernel has taken the octets (the write's
- * callback): filling it earlier would send one machine another's octets. `give` puts it back for reuse;
+ * A buffer belongs to its response from `take` until the kernel has taken the bytes (the write's
+ * callback): filling it earlier would send one machine another's bytes. `give` puts it back for reuse;
  * `drop`, for a write that was cut off and may still hold it, only stops counting it.
  *
  * Clients that stop reading keep one chunk each. So that a thousand of them cannot keep a thousand
@@ -21,17 +21,17 @@ export class ChunkPool {
   readonly #idle = new Map<number, Buffer[]>(SIZES.map((size) => [size, []]));
   #held = 0;
 
-  /** @param budget octets that all chunks together may hold before they are as small as they get. */
+  /** @param budget bytes that all chunks together may hold before they are as small as they get. */
   constructor(budget: number) {
     this.#budget = budget;
   }
 
-  /** Octets in buffers that were taken and not yet returned. */
+  /** Bytes in buffers that were taken and not yet returned. */
   get held(): number {
     return this.#held;
   }
 
-  /** A buffer of about `wanted` octets: 64 KiB, 256 KiB or 1 MiB, by what the budget allows. */
+  /** A buffer of about `wanted` bytes: 64 KiB, 256 KiB or 1 MiB, by what the budget allows. */
   take(wanted: number): Buffer {
     const allowed = Math.min(wanted, (this.#budget - this.#held) / 16);
     const size = SIZES.findLast((each) => each <= allowed) ?? SMALLEST;

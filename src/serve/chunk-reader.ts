@@ -5,12 +5,12 @@ import { type ChunkPool, LARGEST, SMALLEST } from './chunk-pool.ts';
 /** A client that needs longer for one chunk is slow: nothing is read ahead for it. Milliseconds. */
 const SLOW_MS = 250;
 
-/** Octets of a file in a buffer of the pool. Whoever got it gives it back. */
+/** Bytes of a file in a buffer of the pool. Whoever got it gives it back. */
 export interface Chunk {
   readonly buffer: Buffer;
-  /** The part of `buffer` that holds octets of the file. */
+  /** The part of `buffer` that holds bytes of the file. */
   readonly octets: Buffer;
-  /** Position of the octet after the last. */
+  /** Position of the byte after the last. */
   readonly end: number;
 }
 
@@ -33,7 +33,7 @@ export class ChunkReader {
   }
 
   /**
-   * The octets from `position`, at most to `last` (inclusive).
+   * The bytes from `position`, at most to `last` (inclusive).
    *
    * @throws Refusal (`drifted`) where the file ends before `last`.
    */
@@ -74,7 +74,7 @@ export class ChunkReader {
       const chunk = await ahead;
       if (chunk !== undefined) this.#pool.give(chunk.buffer);
     } catch {
-      // The same octets are read again when they are wanted, and fail again where someone listens.
+      // The same bytes are read again when they are wanted, and fail again where someone listens.
     }
   }
 

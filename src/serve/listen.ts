@@ -1,4 +1,5 @@
 import { isIP, type Server } from 'node:net';
+import { codeOf, IoError } from '../errors/io.ts';
 
 /** What was to listen where. */
 export interface ListenTarget {
@@ -11,18 +12,16 @@ export interface ListenTarget {
 }
 
 /** A server could not begin to listen. The message is one sentence: what, where, why, what to do. */
-export class ListenError extends Error {
+export class ListenError extends IoError {
   readonly address: string;
   readonly port: number;
-  /** The system's error code (`EADDRINUSE`), or `EINVAL` where the address or port was never tried. */
-  readonly code: string;
 
+  /** @param code the system's (`EADDRINUSE`), or `EINVAL` where the address or port was never tried. */
   constructor(target: ListenTarget, code: string, options?: ErrorOptions) {
-    super(sentence(target, code), options);
+    super(sentence(target, code), target.address, code, options);
     this.name = 'ListenError';
     this.address = target.address;
     this.port = target.port;
-    this.code = code;
   }
 }
 
@@ -52,8 +51,8 @@ export function checkListenTarget(target: ListenTarget): void {
 
 /** Turns a system error into a `ListenError`; anything without a system code is returned as it is. */
 export function toListenError(target: ListenTarget, error: unknown): unknown {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  return typeof code === 'string' ? new ListenError(target, code, { cause: error }) : error;
+  const code = codeOf(error);
+  return code !== undefined ? new ListenError(target, code, { cause: error }) : error;
 }
 
 /**

@@ -19,7 +19,7 @@ export interface Metrics {
   observeNbd(event: NbdEvent): void;
   /** Tells, whenever somebody asks, how much an NBD server has done: connections that carry a root last for days. */
   followNbd(server: Pick<NbdServer, 'connections' | 'heldOctets' | 'requests' | 'octets'>): void;
-  /** Counts a round of the scrub, which read so many octets and ended at `time`, milliseconds since 1970. */
+  /** Counts a round of the scrub, which read so many bytes and ended at `time`, milliseconds since 1970. */
   observeScrub(octets: number, time: number): void;
   /** Counts a refusal: of `http`, `tftp`, `nbd`, `scrub`. */
   countRefusal(server: string, code: RefusalCode): void;
@@ -42,7 +42,7 @@ export function createMetrics(): Metrics {
   });
   const sent = new Counter({
     name: 'bootseal_http_sent_bytes_total',
-    help: 'Octets of content sent over HTTP.',
+    help: 'Bytes of content sent over HTTP.',
     registers,
   });
   const active = new Gauge({
@@ -64,7 +64,7 @@ export function createMetrics(): Metrics {
   });
   const scrubbed = new Counter({
     name: 'bootseal_scrub_read_bytes_total',
-    help: 'Octets of served files that were read again and were what was verified.',
+    help: 'Bytes of served files that were read again and were what was verified.',
     registers,
   });
   const scrubEnded = new Gauge({
@@ -148,7 +148,7 @@ function nbdMetrics(
       });
       new Gauge({
         name: 'bootseal_nbd_held_bytes',
-        help: 'Octets that NBD replies hold in memory.',
+        help: 'Bytes that NBD replies hold in memory.',
         registers,
         collect() {
           this.set(server.heldOctets);
@@ -165,7 +165,7 @@ function nbdMetrics(
       });
       new Counter({
         name: 'bootseal_nbd_sent_bytes_total',
-        help: 'Octets of exports sent over NBD.',
+        help: 'Bytes of exports sent over NBD.',
         registers,
         collect() {
           this.reset();

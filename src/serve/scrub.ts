@@ -1,10 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Refusal } from '../errors/refusal.ts';
-import { isPassing } from '../files/measure.ts';
 import type { PinnedFile } from '../release/pin.ts';
 import { pinOf } from '../release/pin.ts';
 
-/** Octets a second: a gigabyte in half a minute, and clients of a slow disk hardly notice. */
+/** Bytes a second: a gigabyte in half a minute, and clients of a slow disk hardly notice. */
 const RATE = 32 * 1024 * 1024;
 
 export interface ScrubOptions {
@@ -12,13 +11,13 @@ export interface ScrubOptions {
   readonly files: () => Iterable<PinnedFile>;
   /** Milliseconds from the end of a round, or from the start, to the next round. */
   readonly everyMs: number;
-  /** Octets a second. */
+  /** Bytes a second. */
   readonly rate?: number;
   /** Told once for each file that is not what was verified any more: nothing of it is served. */
   readonly onRefused: (file: PinnedFile, refusal: Refusal) => void;
   /** A file could not be read, for reasons that may pass. */
   readonly onFault: (file: PinnedFile, error: unknown) => void;
-  /** A round has ended: all that could be read was, `octets` of it. */
+  /** A round has ended: all that could be read was, `bytes` of it. */
   readonly onRound?: (round: { readonly files: number; readonly octets: number }) => void;
 }
 
@@ -49,7 +48,7 @@ async function rounds(options: ScrubOptions, signal: AbortSignal): Promise<void>
         },
         (error: unknown) => {
           if (signal.aborted || told.has(file)) return;
-          if (error instanceof Refusal && !isPassing(error)) {
+          if (error instanceof Refusal) {
             told.add(file);
             options.onRefused(file, error);
           } else {

@@ -24,7 +24,7 @@ export interface AuthenticodeDraft {
 
 /**
  * What a certificate's key must sign so that an image of this digest is signed. No time is part of it, so the same
- * key and image give the same octets.
+ * key and image give the same bytes.
  *
  * @param program shown by some systems: the release's id.
  */
@@ -63,7 +63,7 @@ export function imageDigest(bytes: Uint8Array): Uint8Array {
 }
 
 /**
- * The image with one more signature. One by the same certificate that holds already is kept, and the octets with it.
+ * The image with one more signature. One by the same certificate that holds already is kept, and the bytes with it.
  *
  * @param signature DER.
  */

@@ -62,7 +62,7 @@ export async function redraftRelease(
   return { manifest, manifestSha256, files: draft.files, leaves: draft.leaves, measured: [] };
 }
 
-/** Whether a draft asks for nothing but what stands there already, octet for octet. */
+/** Whether a draft asks for nothing but what stands there already, byte for byte. */
 export function isAsItStands({ files }: TreeDraft, { small }: StandingRelease): boolean {
   return files.every((file) => {
     if (file.kind !== 'record') return file.kind === 'kept';

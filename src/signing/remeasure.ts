@@ -18,7 +18,7 @@ interface StandingSeal {
 }
 
 /**
- * Holds a tree against its request: the payload must be, octet for octet, what was signed, and every seal that the
+ * Holds a tree against its request: the payload must be, byte for byte, what was signed, and every seal that the
  * request counts on must still stand and hold. The payload is read once.
  *
  * @throws Refusal `drifted` where the tree changed; `malformed` and `bad-signature` where the request says what is

@@ -30,7 +30,7 @@ export interface Sealed {
  * Seals a tree. Every artifact is read once; nothing is written before all of them have been read and every
  * signature made, and each file then appears whole.
  *
- * Throws a `Refusal` (`drifted` for an artifact that changes meanwhile, and what signers say) or a `WriteError`.
+ * Throws a `Refusal` (`drifted` for an artifact that changes meanwhile, and what signers say) or an `IoError`.
  */
 export async function sealTree(
   tree: string,

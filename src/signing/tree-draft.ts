@@ -79,7 +79,7 @@ export interface LackingSeal {
   readonly path: string;
   /** What it stands beside. */
   readonly of: string;
-  /** Octets of that. */
+  /** Bytes of that. */
   readonly size: number;
   readonly by: KeyName;
   readonly seal: UnsignedSeal;
@@ -192,7 +192,7 @@ class Drafter {
   }
 
   /**
-   * dm-verity ignores what stands behind the last whole block: an image with such octets has no tree, since
+   * dm-verity ignores what stands behind the last whole block: an image with such bytes has no tree, since
    * nothing of them would be checked. fs-verity fills the block up.
    */
   async #trees(path: string, { size, dmVerity, fsVerity }: VerityTrees): Promise<ManifestFile[]> {
@@ -278,7 +278,7 @@ export function byOwn(
     Buffer.compare(info.issuer, certificate.issuer) === 0 &&
     Buffer.compare(info.serialNumber, certificate.serialNumber) === 0 &&
     certificates.length === chain.length &&
-    // Every one of them: iPXE builds its chain from these octets and no others.
+    // Every one of them: iPXE builds its chain from these bytes and no others.
     certificates.every(({ raw }) => chain.some((wanted) => Buffer.compare(raw, wanted) === 0))
       ? certificate
       : undefined;

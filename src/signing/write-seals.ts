@@ -47,10 +47,10 @@ export class SealCertificates {
 }
 
 /**
- * Writes what a sealed tree lacks, each file whole; what stands there already octet for octet is left alone.
+ * Writes what a sealed tree lacks, each file whole; what stands there already byte for byte is left alone.
  *
  * @param measured artifacts as they were read: what was signed must still be what stands there.
- * @throws Refusal `drifted`; a `WriteError`.
+ * @throws Refusal `drifted`; an `IoError`.
  */
 export async function writeSeals(
   tree: string,
@@ -78,7 +78,7 @@ export async function writeSeals(
   return outputs.map(({ path, bytes }) => ({ path, outcome: bytes ? 'written' : 'kept' }));
 }
 
-/** Whether a hash tree is there, octet for octet. One too large to be kept in memory twice is read in pieces. */
+/** Whether a hash tree is there, byte for byte. One too large to be kept in memory twice is read in pieces. */
 async function standsAlready(
   path: string,
   { sha256 }: Extract<DraftFile, { kind: 'made' }>,

@@ -41,7 +41,7 @@ export interface ReleaseChange {
   readonly to: string;
   /** SHA-256 of the manifest that it has until now. */
   readonly from: string;
-  /** The records that change, by path: verified octets. */
+  /** The records that change, by path: verified bytes. */
   readonly records: ReadonlyMap<string, Uint8Array>;
   /** The next snapshots of the channels that name it. */
   readonly channels: readonly StoredSnapshot[];
@@ -50,7 +50,7 @@ export interface ReleaseChange {
 
 const pathOf = (state: string) => join(state, 'journal.json');
 
-/** Makes a change, whole. The state is the caller's while it does (`openState`). Throws a `WriteError`. */
+/** Makes a change, whole. The state is the caller's while it does (`openState`). Throws an `IoError`. */
 export async function changeRelease(state: string, change: ReleaseChange): Promise<void> {
   const { release, to, from, channels, provenance } = change;
   const records: Journal['records'] = [];

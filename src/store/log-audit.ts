@@ -35,12 +35,12 @@ export interface LogAudit {
   readonly checkpoint: Checkpoint;
   /** The checkpoint that the auditor had kept, where one was given. */
   readonly since: Checkpoint | undefined;
-  /** Octets of an entry that was being written when the log was read, or when its writer was killed. */
+  /** Bytes of an entry that was being written when the log was read, or when its writer was killed. */
   readonly torn: number;
 }
 
 /**
- * Reads a log from its first octet to its last and holds it against its own records, its checkpoint, and one that
+ * Reads a log from its first byte to its last and holds it against its own records, its checkpoint, and one that
  * the auditor kept. Believes none of what is stored but the entries, which are hashed anew.
  *
  * @param signers certificates of the log's key.

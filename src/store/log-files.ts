@@ -13,8 +13,8 @@ import { decodeOr } from '../trust/check.ts';
  *
  *     name         32 hex digits, drawn when the log began
  *     entries      every entry, an empty line after each: the truth; all else but the checkpoint follows from it
- *     offsets      8 octets an entry, big-endian: where it ends in `entries`
- *     hashes       32 octets each, in the order of `formats/merkle.ts`
+ *     offsets      8 bytes an entry, big-endian: where it ends in `entries`
+ *     hashes       32 bytes each, in the order of `formats/merkle.ts`
  *     checkpoint   the newest, with its seal
  *     seals/…      lists of seals that entries name, each under its SHA-256
  *
@@ -31,7 +31,7 @@ export const LOG_FILES = {
 
 export const OFFSET_OCTETS = 8;
 
-/** Octets read at a time. */
+/** Bytes read at a time. */
 const CHUNK = 64 * 1024;
 
 export function logPath(state: string, ...names: string[]): string {
@@ -58,7 +58,7 @@ export async function readLogName(state: string): Promise<string> {
   });
 }
 
-/** The newest checkpoint, unverified, and its file's octets; undefined where nobody signed one yet. Throws `malformed`. */
+/** The newest checkpoint, unverified, and its file's bytes; undefined where nobody signed one yet. Throws `malformed`. */
 export async function readCheckpoint(
   state: string,
 ): Promise<{ file: CheckpointFile; bytes: Uint8Array } | undefined> {
@@ -75,7 +75,7 @@ export interface FoundEntry {
   readonly entry: LogEntry;
   /** Its canonical form. */
   readonly bytes: Uint8Array;
-  /** Octets from the start of `entries`, the empty line after it included. */
+  /** Bytes from the start of `entries`, the empty line after it included. */
   readonly end: number;
 }
 

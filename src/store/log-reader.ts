@@ -55,7 +55,7 @@ const SEALING: readonly ActKind[] = ['seal', 'publish', 'resign'];
 /**
  * Writes a proof that an entry about a release is in the log. What is written was verified as its reader will.
  *
- * @throws Refusal `absent`, what `verifyLogProof` throws; WriteError.
+ * @throws Refusal `absent`, what `verifyLogProof` throws; IoError.
  */
 export async function proveLog(request: ProveLogRequest): Promise<ProvenEntry> {
   const { state, release, out, act, index, now } = request;
@@ -102,12 +102,12 @@ export async function checkLogProof(request: CheckLogProofRequest): Promise<Prov
   return verifyLogProof(bytes, await readLogCertificates(request.certificates), defaultPolicy(request.now));
 }
 
-/** Octets of a proof file, unverified. Throws `absent`, `too-large`. */
+/** Bytes of a proof file, unverified. Throws `absent`, `too-large`. */
 export async function readLogProof(path: string): Promise<Uint8Array> {
   const facts = await stat(path).catch(() => undefined);
   if (!facts?.isFile()) throw new Refusal('absent', `There is no proof ${path}.`, { path });
   if (facts.size > MAX_LOG_PROOF)
-    throw new Refusal('too-large', `${path} has ${facts.size} octets; no proof is that long.`, { path });
+    throw new Refusal('too-large', `${path} has ${facts.size} bytes; no proof is that long.`, { path });
   return readFile(path);
 }
 

@@ -50,7 +50,7 @@ export interface Act {
   readonly refusal?: Refusal | undefined;
 }
 
-/** Signs a checkpoint's octets; answers a detached CMS. The key is not this floor's business. */
+/** Signs a checkpoint's bytes; answers a detached CMS. The key is not this floor's business. */
 export type SignCheckpoint = (checkpoint: Uint8Array) => Promise<Uint8Array>;
 
 /**
@@ -78,7 +78,7 @@ export class TransparencyLog {
   readonly #entries: FileHandle;
   readonly #offsets: FileHandle;
   readonly #hashes: FileHandle;
-  /** Octets of `entries`. */
+  /** Bytes of `entries`. */
   #end = 0;
   #size = 0;
   #last: LogEntry | undefined;

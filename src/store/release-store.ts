@@ -14,15 +14,15 @@ export interface IncomingFile {
   readonly path: string;
   /** What was verified; the store takes nothing else. */
   readonly verified: Verified;
-  /** Where its octets are. */
+  /** Where its bytes are. */
   readonly source: string;
 }
 
-/** Records and seals: octets in memory, as they were when the release was verified. */
+/** Records and seals: bytes in memory, as they were when the release was verified. */
 export type IncomingRecords = ReadonlyMap<string, Uint8Array>;
 
 /**
- * Puts a verified release into the store, whole or not at all. Octets are copied (or reflinked), never linked
+ * Puts a verified release into the store, whole or not at all. Bytes are copied (or reflinked), never linked
  * out of the operator's tree, and the copy is what is hashed.
  *
  * @returns false where the very same release was there already.
@@ -110,7 +110,7 @@ async function storeFile(state: string, path: string, verified: Verified, source
   return object;
 }
 
-/** Puts octets among the objects; answers where they are. */
+/** Puts bytes among the objects; answers where they are. */
 export async function storeBytes(state: string, bytes: Uint8Array): Promise<string> {
   const object = objectPath(state, createHash('sha256').update(bytes).digest('hex'));
   if (await stat(object).catch(() => undefined)) return object;

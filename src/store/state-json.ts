@@ -13,7 +13,7 @@ export function encodeStateJson(value: unknown): Uint8Array {
 /**
  * Undefined where there is no such file.
  *
- * @throws Refusal `malformed` for one that does not follow its form to the octet: somebody wrote into it.
+ * @throws Refusal `malformed` for one that does not follow its form to the byte: somebody wrote into it.
  */
 export async function readStateJson<T>(path: string, schema: z.ZodType<T>): Promise<T | undefined> {
   const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {

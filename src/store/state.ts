@@ -17,7 +17,7 @@ const FOLDERS = ['objects/sha256', 'releases', 'channels', 'quarantine', 'log'] 
  * Opens a state folder for writing; makes it where it does not exist. One writer at a time: two publishers
  * would each judge a serial that the other is about to change. A change that a crash cut short is finished first.
  *
- * @throws Refusal `unreachable` where another process is writing; a WriteError.
+ * @throws Refusal `unreachable` where another process is writing; an IoError.
  */
 export async function openState(folder: string): Promise<State> {
   try {

@@ -21,7 +21,7 @@ const INITRD = /^initrd=[A-Za-z0-9._-]+$/;
  */
 export function demandCommandLine(cmdline: string, manifest: Manifest, manifestSha256: string): void {
   if (cmdline.length > MAX_COMMAND_LINE) {
-    throw wrong(`The command line has ${cmdline.length} octets; the kernel cuts at ${MAX_COMMAND_LINE}.`, '');
+    throw wrong(`The command line has ${cmdline.length} bytes; the kernel cuts at ${MAX_COMMAND_LINE}.`, '');
   }
   // Blanks as they are: a tab, or a second blank, is nothing that a loader of ours writes.
   const words = cmdline.split(' ').filter((word) => word !== '');

@@ -78,7 +78,7 @@ const PER_CERTIFICATE = 1000;
 /** … and a whole keyring: ten thousand keys at twenty each. */
 const IN_ALL = 200_000;
 
-/** Octets that are hashed in about the time of one verification. */
+/** Bytes that are hashed in about the time of one verification. */
 const HASHED = 64 * 1024;
 
 /** Counts signature verifications, so that a flooded keyring ends in a reason and not in an endless run. */
@@ -95,7 +95,7 @@ export class Effort {
    * Throws `Drop` for the certificate's limit, a `Refusal` for the keyring's.
    *
    * @param bits of the key that verifies: four times the length takes fifty times as long.
-   * @param octets that are hashed: attributes are pictures of any size.
+   * @param bytes that are hashed: attributes are pictures of any size.
    */
   spend(bits: number, octets = 0): void {
     const units = Math.max(1, Math.ceil(bits / 4096)) ** 3 + Math.floor(octets / HASHED);

@@ -128,7 +128,7 @@ export async function loggedTime(
  * Throws `drifted` unless every script, record and seal is one that was logged. Without it a key that was stolen
  * after it had expired could seal a script for an old release, and have it judged as of the release's day.
  *
- * @param small octets by path.
+ * @param small bytes by path.
  */
 export function demandLogged(
   { seals, time, index }: LoggedTime,

@@ -82,7 +82,7 @@ function decodeCertificate(parts: TransferableKey, effort: Effort): OpenpgpCerti
   const input = keyHashInput(primary.body);
   const userIds = rest.flatMap(({ packet }) => (packet.tag === PACKET.userId ? [packet.body] : []));
   if (userIds.some(({ length }) => length > LONGEST_USER_ID)) {
-    throw new Drop('too-large', `A user id of more than ${LONGEST_USER_ID} octets: gpgv reads none of it.`);
+    throw new Drop('too-large', `A user id of more than ${LONGEST_USER_ID} bytes: gpgv reads none of it.`);
   }
 
   const revoked =

@@ -133,7 +133,7 @@ function demandUsable(what: string, signer: SigningKey, now: number): void {
   demandWithin(`The key ${short}`, key.created, expires ?? 8.64e15, now);
 }
 
-/** GRUB finds the key by its id in the unhashed area alone, and compares the digest's first octets. */
+/** GRUB finds the key by its id in the unhashed area alone, and compares the digest's first bytes. */
 function demandGrub(what: string, signature: OpenpgpSignature, key: OpenpgpKey, digest: Uint8Array): void {
   if (grubKeyId(signature) === key.keyId && hasLeft16(signature, digest)) return;
   throw new Refusal('bad-signature', `${what} was changed where gpgv does not look, and GRUB does.`, {

@@ -64,7 +64,7 @@ export function canVerify(
   return type === 'rsa' ? algorithm === 1 || algorithm === 3 : algorithm === own;
 }
 
-/** MPIs lose their leading zeros; RSA and Ed25519 want every octet. */
+/** MPIs lose their leading zeros; RSA and Ed25519 want every byte. */
 function pad(mpi: Uint8Array, octets: number): Uint8Array {
   return Buffer.concat([Buffer.alloc(Math.max(0, octets - mpi.length)), mpi]);
 }

@@ -151,7 +151,7 @@ export function withdrawals(
 
 const HARD: Revocation = { kind: 'hard', reason: undefined, from: Number.NEGATIVE_INFINITY };
 
-/** GnuPG reads no longer user id, so nobody saw it when he certified it. Octets. */
+/** GnuPG reads no longer user id, so nobody saw it when he certified it. Bytes. */
 export const LONGEST_USER_ID = 2048;
 
 /** What a certification of this user id or attribute covers; undefined for one that nobody reads. */

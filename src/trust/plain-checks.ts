@@ -46,7 +46,7 @@ export function manifestCheck(file: ManifestFile, signer: string): Check {
       if (size !== file.size) {
         throw new Refusal(
           'bad-signature',
-          `${file.path} has ${size} octets, and the manifest says ${file.size}.`,
+          `${file.path} has ${size} bytes, and the manifest says ${file.size}.`,
           {
             path: file.path,
             size,

@@ -37,7 +37,7 @@ export function ukiCheck(what: string, bytes: Uint8Array, anchors: SecureBootAnc
 
 /**
  * Holds an image's sections against a manifest: its command line, its kernel, and the initrds, one behind the other,
- * each from a multiple of four octets on.
+ * each from a multiple of four bytes on.
  *
  * @throws Refusal `mixed-releases`, `wrong-command-line`, `malformed`.
  */

@@ -11,7 +11,7 @@ export interface TreeVerdict {
   /** Lower-case hex. */
   readonly manifestSha256: string;
   readonly rows: readonly TreeRow[];
-  /** Seals and records, by path, octet for octet as they were verified. */
+  /** Seals and records, by path, byte for byte as they were verified. */
   readonly small: ReadonlyMap<string, Uint8Array>;
   /**
    * Boot scripts for the loaders of CAs whose anchors were not given, and a UKI where those hold no `db.crt`. Nothing
@@ -61,7 +61,7 @@ export interface RecordsVerdict {
   readonly manifest: Manifest | undefined;
   /** Lower-case hex. */
   readonly manifestSha256: string;
-  /** Records and their seals, by path, octet for octet as they were verified. */
+  /** Records and their seals, by path, byte for byte as they were verified. */
   readonly small: ReadonlyMap<string, Uint8Array>;
   readonly refusal: Refusal | undefined;
 }

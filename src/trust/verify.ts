@@ -12,7 +12,7 @@ const SEAL_OF_VERIFY = Symbol('verified');
 
 /** Content whose every check held, at least one of them with a key behind it. */
 export class Verified {
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
   /** Lower-case hex. */
   readonly sha256: string;

@@ -45,7 +45,7 @@ export function renderPage(facts: PageFacts): string {
 <div class="dim">sealed ${escapeHtml(facts.issued)} · best before ${escapeHtml(facts.bestBefore)}</div>
 ${badge(facts.anchored, facts.anchored ? 'verified under the site’s anchors' : 'unanchored: seals agree, nobody vouches for them')}
 ${badge(!facts.unverifiedLoadersAllowed, facts.unverifiedLoadersAllowed ? 'UNVERIFIED loaders are allowed' : 'unverified loaders are refused')}
-<table><thead><tr><th>role</th><th>file</th><th>octets</th><th>sha256</th></tr></thead><tbody>
+<table><thead><tr><th>role</th><th>file</th><th>bytes</th><th>sha256</th></tr></thead><tbody>
 ${rows}
 </tbody></table>
 <p>A loader built with this site’s anchors boots <a href="/boot.ipxe"><code>${escapeHtml(facts.base)}/boot.ipxe</code></a>;

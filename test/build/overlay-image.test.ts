@@ -226,7 +226,7 @@ describe('an overlay', () => {
     }
   });
 
-  it('is a multiple of four octets long, and the same each time', () => {
+  it('is a multiple of four bytes long, and the same each time', () => {
     const parts = { tools, modules, anchors: ANCHORS, floor: FLOOR };
     const first = composeOverlay(parts);
     assert.equal(first.length % 4, 0);

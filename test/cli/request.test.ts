@@ -281,7 +281,10 @@ describe('a refusal is exit 1 and one sentence, and nothing is written', () => {
     ]) {
       const { code, err } = await run(words);
       assert.equal(code, 3);
-      assert.match(err, /Cannot write \S+: its folder does not exist; nothing was left behind\.\n$/);
+      assert.match(
+        err,
+        /Cannot write \S+: its folder does not exist \(ENOENT\); nothing was left behind\.\n$/,
+      );
     }
   });
 

@@ -92,7 +92,7 @@ describe('seal', () => {
     await appendFile(join(tree, ROOTFS), 'odd');
     const { code, err } = await run(['seal', tree, '--keys', site.keys]);
     assert.equal(code, 0);
-    assert.ok(err.includes(`${ROOTFS} does not end with a whole block of 4096 octets`), err);
+    assert.ok(err.includes(`${ROOTFS} does not end with a whole block of 4096 bytes`), err);
   });
 
   it('says one object with --json: digest of the manifest, and what became of each file', async () => {

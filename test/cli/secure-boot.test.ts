@@ -145,7 +145,7 @@ describe('verify --as uefi', () => {
 });
 
 describe('request, sign-request and attach of an image', () => {
-  it('give the octets that uki with the keys at hand gives', async () => {
+  it('give the bytes that uki with the keys at hand gives', async () => {
     const path = join(folder, 'elsewhere.efi');
     const [request, response] = [join(folder, 'request.cpio'), join(folder, 'response.cpio')];
     const steps = [

@@ -12,7 +12,7 @@ await mkdir(TMPDIR);
 // For the commands of this file: where they work must be empty again afterwards.
 process.env.TMPDIR = TMPDIR;
 const WORDS = ['tamper', tree, '--keys', keys];
-const ONE = ['--attack', 'vmlinuz-linux: first octet flipped'];
+const ONE = ['--attack', 'vmlinuz-linux: first byte flipped'];
 
 function tampered(...more: string[]) {
   return run([...WORDS, ...more]);
@@ -25,8 +25,8 @@ describe('tamper', () => {
     assert.equal(err, 'trying 1 attack\n');
     assert.equal(
       out.replace(/\n\n[\s\S]*\n\n/, '\n\n'),
-      `attack                                               iPXE           iPXE UEFI      GRUB           archiso   manifest       tree
-arch/boot/x86_64/vmlinuz-linux: first octet flipped  bad-signature  bad-signature  bad-signature  verified  bad-signature  bad-signature
+      `attack                                              iPXE           iPXE UEFI      GRUB           archiso   manifest       tree
+arch/boot/x86_64/vmlinuz-linux: first byte flipped  bad-signature  bad-signature  bad-signature  verified  bad-signature  bad-signature
 
 HELD: 1 attack on arch/2026.11.01: 5 refusals, each for its own reason; 0 cells that cannot catch it, as said above.
 `,

@@ -9,7 +9,7 @@ import { cliSite } from './site.ts';
 
 const site = await cliSite(wholeSampleTree);
 
-/** A copy of the sealed tree with one octet of one file changed. */
+/** A copy of the sealed tree with one byte of one file changed. */
 async function flipped(name: string, path: string): Promise<string> {
   const tree = join(site.folder, name);
   await cp(site.tree, tree, { recursive: true });
@@ -145,7 +145,7 @@ describe('verify on a terminal', () => {
 });
 
 describe('seal on a terminal', () => {
-  it('shows a bar that never counts an octet twice', async () => {
+  it('shows a bar that never counts a byte twice', async () => {
     const tree = join(site.folder, 'bar');
     await cp(site.tree, tree, { recursive: true });
     const { out } = await run(['seal', tree, '--keys', site.keys, '--issued', '@1'], { terminal: true });

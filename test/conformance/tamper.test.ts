@@ -101,10 +101,10 @@ describe('the matrix', () => {
     ]);
   });
 
-  it('is the one in docs/tamper.md, but for octets whose meaning is a matter of luck', async () => {
+  it('is the one in docs/tamper.md, but for bytes whose meaning is a matter of luck', async () => {
     const [, table = ''] = /```\n(attack .*?)\n\n/s.exec(await readFile('docs/tamper.md', 'utf8')) ?? [];
     const documented = table.split('\n').map((line) => line.replace(/ \(\d+\)/g, '').split(/ {2,}/));
-    const luck = /middle octet flipped$|\.sha512: /;
+    const luck = /middle byte flipped$|\.sha512: /;
     const settled = (lines: readonly (readonly string[])[]) =>
       lines.filter(([name = '']) => !luck.test(name)).map((line) => line.join(' | '));
     const printed = rows.map(({ attack, cells }) => [

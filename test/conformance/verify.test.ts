@@ -3,7 +3,7 @@ import { cp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { verify } from '../../src/conformance/verify.ts';
-import { init } from '../../src/operations/init.ts';
+import { createKeyFolder as init } from '../../src/signing/keys/init.ts';
 import { readKeyFolder } from '../../src/signing/keys/key-folder.ts';
 import { sealRecord } from '../../src/signing/seal-record.ts';
 import { certifiedSigner } from '../../src/signing/signatories.ts';

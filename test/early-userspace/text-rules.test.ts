@@ -51,7 +51,7 @@ describe('busybox and Node agree', () => {
     ['a path', 'is_path "$text"', isSafePath],
     ['a release', 'is_release "$text"', isReleaseId],
   ] as const) {
-    it(`on every octet in ${what}`, () => {
+    it(`on every byte in ${what}`, () => {
       const texts = octets.flatMap((octet) => [octet, `a${octet}`, `${octet}a`, `a/b${octet}c`]);
       const answers = ask(call, texts);
       for (const [index, text] of texts.entries()) {

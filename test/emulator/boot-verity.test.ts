@@ -130,7 +130,7 @@ describe('a machine in mode verity', () => {
       people.out,
       /^VERIFIED: .* and every block that was read of the root image, as one release\.$/m,
     );
-    assert.match(people.err, /^early: fetch http:.*\.verity, octets 0 to 4095$/m);
+    assert.match(people.err, /^early: fetch http:.*\.verity, bytes 0 to 4095$/m);
     const said = JSON.parse((await run([...words, '--json', '--quiet'])).out);
     assert.deepEqual(
       [said.mode, said.verified, said.verity],
@@ -173,7 +173,7 @@ describe('a machine in mode verity', () => {
       'bad-signature',
       /hash block 1 is not the one that was sealed/,
     ],
-    ['a cut image', (copy) => truncate(join(copy, ROOTFS), size - 4096), 'bad-signature', /has \d+ octets/],
+    ['a cut image', (copy) => truncate(join(copy, ROOTFS), size - 4096), 'bad-signature', /has \d+ bytes/],
     ['an empty image', (copy) => truncate(join(copy, ROOTFS), 0), 'unreachable', /416/],
     ['a root hash without its seal', (copy) => rm(join(copy, `${HASH}.p7s`)), 'absent', /p7s does not exist/],
     [

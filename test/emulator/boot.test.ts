@@ -195,7 +195,7 @@ const ATTACKS: readonly Attack[] = [
     (copy) => truncate(join(copy, ROOTFS), 299_999),
     'rootfs',
     BAD,
-    /airootfs\.sfs has 299999 octets, and the manifest says 300000/,
+    /airootfs\.sfs has 299999 bytes, and the manifest says 300000/,
   ],
   [
     'the root image’s CMS seal',

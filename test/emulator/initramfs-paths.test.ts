@@ -13,7 +13,7 @@ const initramfs = (...sources: CpioSource[]) => [gzipSync(encodeCpio(cpioEntries
 const refused = (error: unknown): boolean => {
   assert.ok(error instanceof Refusal, (error as Error).stack);
   assert.equal(error.code, 'too-large');
-  assert.match(error.message, /take more than 33554432 octets to resolve/);
+  assert.match(error.message, /take more than 33554432 bytes to resolve/);
   return true;
 };
 

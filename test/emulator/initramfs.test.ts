@@ -209,9 +209,9 @@ describe('initramfs', () => {
 
   it('refuses an archive that begins unaligned, naming it', async () => {
     const odd = Buffer.concat([archive(file('a', '1')), Buffer.alloc(2), archive(file('b', '2'))]);
-    await refuses('malformed', /octet 0 of initrd 1 .*unaligned/, [odd]);
+    await refuses('malformed', /byte 0 of initrd 1 .*unaligned/, [odd]);
     const first = Buffer.concat([Buffer.alloc(3), archive(file('a', '1'))]);
-    await refuses('malformed', /octet 3 of overlay .*unaligned/, [first], { names: ['overlay'] });
+    await refuses('malformed', /byte 3 of overlay .*unaligned/, [first], { names: ['overlay'] });
     const stream = gzipSync(archive(file('a', '1')));
     const filled = Buffer.alloc(4 - (stream.length % 4) + 1);
     const behind = Buffer.concat([stream, filled, archive(file('b', '2'))]);
@@ -274,7 +274,7 @@ describe('initramfs', () => {
     }
   });
 
-  it('checks gzip to its last octet', async () => {
+  it('checks gzip to its last byte', async () => {
     const stream = gzipSync(archive(file('a', '1')));
     for (const at of [stream.length - 1, stream.length - 8]) {
       const changed = Buffer.from(stream);
@@ -293,16 +293,16 @@ describe('initramfs', () => {
     await refuses('malformed', /a: checksum/, [bytes], { keep: () => false });
   });
 
-  it('is bounded in entries and octets', async () => {
+  it('is bounded in entries and bytes', async () => {
     const bytes = archive(file('a', '1'), file('b', '2'), file('c', '3'));
     await refuses('too-large', /more than 2 entries/, [bytes], { maxEntries: 2 });
-    await refuses('too-large', /more than 100 octets/, [bytes], { maxBytes: 100 });
-    await refuses('too-large', /octets/, [gzipSync(bytes)], { maxBytes: bytes.length - 1 });
+    await refuses('too-large', /more than 100 bytes/, [bytes], { maxBytes: 100 });
+    await refuses('too-large', /bytes/, [gzipSync(bytes)], { maxBytes: bytes.length - 1 });
     await readInitramfs([gzipSync(bytes)], { maxBytes: bytes.length, maxEntries: 3 });
     const [entry] = cpioEntries([file('a', '1')], 0);
     const lying = Buffer.from(encodeCpio([entry as CpioEntry]));
     lying.write('FFFFFFF0', 6 + 6 * 8);
-    await refuses('too-large', /octets/, [gzipSync(lying)]);
+    await refuses('too-large', /bytes/, [gzipSync(lying)]);
   });
 
   it('reads the same however a stream is cut into pieces', async () => {

@@ -82,7 +82,7 @@ describe('a machine whose firmware enforces Secure Boot', () => {
     );
   });
 
-  it('starts nothing of an image with one octet changed', async () => {
+  it('starts nothing of an image with one byte changed', async () => {
     const { refusal, verified, rows, asked } = await booted(await changed('flipped', 'uki.efi'));
     assert.deepEqual([refusal?.code, verified, rows.length, asked], ['bad-signature', false, 1, [IMAGE]]);
   });

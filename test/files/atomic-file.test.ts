@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { chmod, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, it } from 'node:test';
-import { TEMPORARY, WriteError, writeFileAtomically } from '../../src/files/atomic-file.ts';
+import { IoError } from '../../src/errors/io.ts';
+import { TEMPORARY, writeFileAtomically } from '../../src/files/atomic-file.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { asNobody } from './nobody.ts';
 
@@ -86,7 +87,7 @@ const UNWRITABLE: readonly Unwritable[] = [
   {
     name: 'in a folder that does not exist',
     at: async () => join(folder, 'none', 'file'),
-    says: /^Cannot write \S+: its folder does not exist; nothing was left behind\.$/,
+    says: /^Cannot write \S+: its folder does not exist \(ENOENT\); nothing was left behind\.$/,
   },
   {
     name: 'below a file',
@@ -94,7 +95,7 @@ const UNWRITABLE: readonly Unwritable[] = [
       await writeFile(path, 'file');
       return join(path, 'below');
     },
-    says: /: part of its path is not a folder; /,
+    says: /: part of its path is not a folder \(ENOTDIR\); /,
   },
   {
     name: 'in a folder of somebody else',
@@ -102,7 +103,7 @@ const UNWRITABLE: readonly Unwritable[] = [
       await chmod(folder, 0o555);
       return path;
     },
-    says: /: permission is denied; /,
+    says: /: permission is denied \(EACCES\); /,
   },
   {
     name: 'where a folder stands',
@@ -121,7 +122,7 @@ for (const { name, at, says } of UNWRITABLE) {
     const before = await readdir(folder);
     const act = () => writeFileAtomically(target, text('new'));
     const failure = (error: unknown) => {
-      assert.ok(error instanceof WriteError);
+      assert.ok(error instanceof IoError);
       assert.equal(error.path, target);
       assert.match(error.message, says);
       return true;

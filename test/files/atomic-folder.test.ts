@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { IoError } from '../../src/errors/io.ts';
 import { Refusal } from '../../src/errors/refusal.ts';
-import { WriteError } from '../../src/files/atomic-file.ts';
 import { writeFolderAtomically } from '../../src/files/atomic-folder.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 
@@ -55,7 +55,7 @@ describe('a folder that appears whole', () => {
 
   it('says why where there is no place for it', async () => {
     const around = await place();
-    await assert.rejects(writeFolderAtomically(join(around, 'no/out'), FILES), WriteError);
+    await assert.rejects(writeFolderAtomically(join(around, 'no/out'), FILES), IoError);
     assert.deepEqual(await readdir(around), []);
   });
 });

@@ -37,7 +37,7 @@ function demandSame(found: readonly Answer[], wanted: readonly Answer[]): void {
 
 describe('verity trees', () => {
   for (const size of [0, 1, 4096, 5000, SLOT, SLOT + 1, 5 * SLOT + 4095]) {
-    it(`of a file of ${size} octets are answered beside its digests`, async () => {
+    it(`of a file of ${size} bytes are answered beside its digests`, async () => {
       const bytes = content(size);
       await writeFile(FILE, bytes);
       const { answers, size: found } = await measureFile(FILE, QUESTIONS);
@@ -70,7 +70,7 @@ describe('verity trees', () => {
 describe('memory', () => {
   const child = fileURLToPath(new URL('measure-verity-child.js', import.meta.url));
   const peakOf = async (size: number) => {
-    // Sparse: it has the octets, and the disk does not.
+    // Sparse: it has the bytes, and the disk does not.
     await writeFile(FILE, '');
     await truncate(FILE, size);
     const said = execFileSync(process.execPath, [child, FILE], { encoding: 'utf8' });

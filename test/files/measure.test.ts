@@ -44,7 +44,7 @@ const expected = (bytes: Uint8Array) => HASHES.map((hash) => createHash(hash).up
 describe('digests of a file', () => {
   // Around the borders between reading here, in threads, and in how many slots.
   for (const size of [0, 1, SLOT - 1, SLOT, SLOT + 1, 2 * SLOT, 6 * SLOT + 17]) {
-    it(`of ${size} octets are node:crypto's`, async () => {
+    it(`of ${size} bytes are node:crypto's`, async () => {
       const bytes = randomBytes(size);
       const measured = await measureFile(await newFile(bytes), DIGESTS);
       assert.equal(measured.size, size);
@@ -105,7 +105,7 @@ describe('any content', () => {
     );
   });
 
-  it('of a stream is cut one octet beyond its limit, and not before', async () => {
+  it('of a stream is cut one byte beyond its limit, and not before', async () => {
     let asked = 0;
     async function* endless(pieces: number) {
       for (; asked < pieces; asked++) yield Buffer.alloc(10);
@@ -114,7 +114,7 @@ describe('any content', () => {
     asked = 0;
     await assert.rejects(streamContent(endless(1e9), 'The image', 50).measure(DIGESTS), {
       code: 'too-large',
-      message: 'The image is longer than the 50 octets it may have.',
+      message: 'The image is longer than the 50 bytes it may have.',
     });
     assert.equal(asked, 5);
   });
@@ -125,7 +125,7 @@ describe('ECDSA', () => {
   const publicKey = pair.publicKey.export({ format: 'pem', type: 'spki' }).toString();
 
   for (const size of [10, SLOT + 1]) {
-    it(`verifies ${size} octets as they are read, and nonsense is no signature`, async () => {
+    it(`verifies ${size} bytes as they are read, and nonsense is no signature`, async () => {
       const bytes = randomBytes(size);
       const good = sign('sha256', bytes, pair.privateKey);
       const other = sign('sha256', bytes.subarray(1), pair.privateKey);
@@ -140,7 +140,7 @@ describe('ECDSA', () => {
 
 describe('progress', () => {
   for (const size of [5, SLOT, 3 * SLOT + 5]) {
-    it(`of ${size} octets grows and ends with the size, said once`, async () => {
+    it(`of ${size} bytes grows and ends with the size, said once`, async () => {
       const seen: number[] = [];
       await measureFile(await newFile(randomBytes(size)), DIGESTS, {
         onProgress: (octets) => seen.push(octets),
@@ -158,7 +158,7 @@ describe('progress', () => {
 const DRIFTS: Record<string, (path: string) => void> = {
   'that grows': (path) => appendFileSync(path, 'x'),
   'that is cut short': (path) => truncateSync(path, SLOT + 1),
-  'of which an octet changes': (path) => {
+  'of which a byte changes': (path) => {
     const file = openSync(path, 'r+');
     writeSync(file, 'x', 9);
     closeSync(file);
@@ -215,8 +215,8 @@ describe('what is no file to read', () => {
         await writeFile(path, 'secret');
         await chmod(path, 0o000);
       },
-      'absent',
-      /cannot be read: EACCES/,
+      'EACCES',
+      /cannot be read: permission is denied/,
     ],
   };
   for (const [name, [make, code, says]] of Object.entries(REFUSED)) {

@@ -16,7 +16,7 @@ const LIMIT = 150 * MIB;
 const folder = await temporaryFolder();
 const keys = await makeKeys(join(folder, 'keys'));
 const tree = await smallTree(join(folder, 'tree'));
-// Sparse: it has the octets, and the disk does not.
+// Sparse: it has the bytes, and the disk does not.
 await truncate(join(tree, ROOTFS), 2 ** 29);
 
 for (const verb of ['seal', 'verify']) {

@@ -27,7 +27,7 @@ export function demandNothingAfter(decode: Decode, bytes: Uint8Array): void {
   }
 }
 
-/** Throws nothing but `Malformed` for `bytes` with any one octet changed. Answers how many were refused. */
+/** Throws nothing but `Malformed` for `bytes` with any one byte changed. Answers how many were refused. */
 export function demandFlipsHandled(decode: Decode, bytes: Uint8Array): number {
   let refused = 0;
   for (let at = 0; at < bytes.length; at++) {
@@ -37,7 +37,7 @@ export function demandFlipsHandled(decode: Decode, bytes: Uint8Array): number {
       try {
         decode(changed);
       } catch (error) {
-        assert.ok(error instanceof Malformed, `octet ${at} xor ${mask}: ${(error as Error).stack}`);
+        assert.ok(error instanceof Malformed, `byte ${at} xor ${mask}: ${(error as Error).stack}`);
         refused += 1;
       }
     }

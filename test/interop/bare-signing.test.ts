@@ -91,7 +91,7 @@ for (const one of cases) {
       assert.equal(refusal?.message, undefined);
     });
 
-    it('gives the octets of sealing with the keys at hand, where signatures have one form', async () => {
+    it('gives the bytes of sealing with the keys at hand, where signatures have one form', async () => {
       const online = await wholeTree(fresh('online'));
       for (const name of look(bare).keys()) {
         if (/^arch\/.*\.ipxe\.sig$/.test(name)) await cp(join(bare, name), join(online, name));

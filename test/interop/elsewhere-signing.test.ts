@@ -58,7 +58,7 @@ const places = [
   { what: 'a signing server', site: await elsewhere('signd', signd('new')) },
   { what: 'a signing server of the old protocol', site: await elsewhere('old', signd('old')) },
 ];
-// One request for all: the same octets are asked of everybody.
+// One request for all: the same bytes are asked of everybody.
 const requested = await fresh();
 const request = await makeRequest(requested, keys, join(folder, 'request'));
 
@@ -73,7 +73,7 @@ async function byFiles(leafOf: string): Promise<string> {
 
 for (const { what, site } of places) {
   describe(`with all keys in ${what}`, () => {
-    it('seal makes what it makes with files, octet for octet', async () => {
+    it('seal makes what it makes with files, byte for byte', async () => {
       const tree = await fresh();
       await sealFixture(tree, site);
       assert.deepEqual(changed(look(await byFiles(tree)), look(tree)), []);

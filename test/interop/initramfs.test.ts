@@ -217,11 +217,11 @@ describe('initramfs and the tools that make it', () => {
       for (let at = 0; at < stream.length; at++) {
         const changed = Buffer.from(stream);
         changed[at] = (changed[at] ?? 0) ^ 0x10;
-        // Some octets carry nothing: gzip's time, a larger window, the first of a range coder.
+        // Some bytes carry nothing: gzip's time, a larger window, the first of a range coder.
         try {
           assert.equal(Buffer.from((await readInitramfs([changed])).read('a')).toString(), content);
         } catch (error) {
-          assert.ok(error instanceof Refusal, `octet ${at}: ${String(error)}`);
+          assert.ok(error instanceof Refusal, `byte ${at}: ${String(error)}`);
           refused++;
         }
       }
@@ -309,7 +309,7 @@ describe('decompression bombs', () => {
       const before = process.resourceUsage().maxRSS;
       await assert.rejects(readInitramfs([bomb], { maxBytes: CAP }), { name: 'Refusal', code: 'too-large' });
       const grown = (process.resourceUsage().maxRSS - before) * 1024;
-      assert.ok(grown < CAP / 2, `memory grew by ${grown} octets`);
+      assert.ok(grown < CAP / 2, `memory grew by ${grown} bytes`);
     });
   }
 

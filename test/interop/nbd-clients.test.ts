@@ -110,7 +110,7 @@ describe('NBD clients of others', () => {
     ['--request-size=33554432', '--queue-size=134217728'],
     ['--synchronous'],
   ]) {
-    it(`nbdcopy ${flags.join(' ')} copies octet for octet`, async () => {
+    it(`nbdcopy ${flags.join(' ')} copies byte for byte`, async () => {
       const to = join(folder, 'copy');
       await ran('nbdcopy', ...flags, uri(ROOT), to);
       await demandCopy(to, DATA);

@@ -51,11 +51,11 @@ const p256 = await makeKeys(join(folder, 'p256'), { kind: 'p256' });
 const anchor = (keys: string, name: string) => join(keys, 'anchors', name);
 
 describe('CMS and openssl', () => {
-  it('agree on every octet of an RSA seal without certificates, as Arch makes .cms.sig', async () => {
+  it('agree on every byte of an RSA seal without certificates, as Arch makes .cms.sig', async () => {
     assert.deepEqual(await ourSeal(rsa, 'codesign', 'none'), opensslSign(rsa, 'codesign', '-nocerts'));
   });
 
-  it('agree on every octet of an RSA seal with its chain, as iPXE needs it', async () => {
+  it('agree on every byte of an RSA seal with its chain, as iPXE needs it', async () => {
     const theirs = opensslSign(rsa, 'boot', '-certfile', anchor(rsa, 'ca.crt'));
     assert.deepEqual(await ourSeal(rsa, 'boot', 'whole'), theirs);
   });
@@ -71,7 +71,7 @@ describe('CMS and openssl', () => {
       const [signer] = decodeDetachedCms(theirs).signers;
       assert.ok(signer);
       const certificates = decodeDetachedCms(ours).certificates.map(({ raw }) => raw);
-      // Our frame around their signature: every octet but the signature's is the same.
+      // Our frame around their signature: every byte but the signature's is the same.
       assert.deepEqual(Buffer.from(encodeDetachedCms(signer, certificates)), theirs);
     }
   });

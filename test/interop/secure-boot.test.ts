@@ -130,12 +130,12 @@ describe('an Authenticode signature that we make', () => {
     assert.deepEqual(imageDigest(readFileSync(both)), imageDigest(uki));
   });
 
-  it('is the same, octet for octet, each time', () => {
+  it('is the same, byte for byte, each time', () => {
     assert.deepEqual(sign(uki, db), signed);
     assert.deepEqual(attachAuthenticode(signed, peSignatures(signed, decodePe(signed))[0] ?? uki), signed);
   });
 
-  it('is refused by sbverify and by us with any octet of the image changed', () => {
+  it('is refused by sbverify and by us with any byte of the image changed', () => {
     for (const offset of [0x4e, decodePe(uki).sections.at(-1)?.rawOffset ?? 0, uki.length - 1]) {
       const changed = Buffer.from(signed);
       changed[offset] = (changed[offset] ?? 0) ^ 1;

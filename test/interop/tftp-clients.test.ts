@@ -10,14 +10,14 @@ import { temporaryFolder } from '../fixtures/folder.ts';
 import { memorySite } from '../serve/sites.ts';
 import { tftp } from '../serve/tftp/tftp-harness.ts';
 
-/** Octets that repeat at no power of two, so that a block in another's place shows. */
+/** Bytes that repeat at no power of two, so that a block in another's place shows. */
 function content(size: number): Uint8Array {
   const bytes = Buffer.alloc(size);
   for (let at = 0; at < size; at += 1) bytes[at] = (at * 31 + (at >> 9) * 7 + (at >> 17)) & 0xff;
   return bytes;
 }
 
-/** More than 65535 blocks of 512 octets: the block number begins again. */
+/** More than 65535 blocks of 512 bytes: the block number begins again. */
 const ROLLS_OVER = 34_000_000;
 const SIZES = [0, 1, 511, 512, 513, 1024, 100_000, ROLLS_OVER];
 const folder = await temporaryFolder();
@@ -58,7 +58,7 @@ const REFUSES_EMPTY = /^curl (?!without)/;
 const CLIENTS: Readonly<Record<string, Fetch>> = {
   'curl as it comes': curl(),
   'curl without options, as a ROM of RFC 1350': curl('--tftp-no-options'),
-  'curl with blocks of 1428 octets': curl('--tftp-blksize', '1428'),
+  'curl with blocks of 1428 bytes': curl('--tftp-blksize', '1428'),
   'curl with the smallest blocks it can ask for': curl('--tftp-blksize', '8'),
   'curl with the largest blocks that fit a datagram': curl('--tftp-blksize', '65464'),
   'tftp-hpa': hpa(),
@@ -67,7 +67,7 @@ const CLIENTS: Readonly<Record<string, Fetch>> = {
 
 describe('TFTP clients of others', () => {
   for (const [name, fetch] of Object.entries(CLIENTS)) {
-    it(`${name} gets every size, octet for octet`, async (t) => {
+    it(`${name} gets every size, byte for byte`, async (t) => {
       const server = await tftp(t, site);
       // 34 MB in blocks of eight would be four million turns.
       const sizes = SIZES.filter((each) => !(name.includes('smallest') && each > 100_000));
@@ -121,7 +121,7 @@ describe('node-tftp, the client of the emulated boot ROM', () => {
   };
 
   for (const size of SIZES) {
-    it(`gets ${size} octets, each as it is`, async (t) => {
+    it(`gets ${size} bytes, each as it is`, async (t) => {
       const server = await tftp(t, site);
       assert.equal(digest(await read(rom, `tftp://127.0.0.1:${server.port}/f/${size}`)), expected(size));
     });

@@ -62,7 +62,7 @@ describe('our hash device', () => {
     [1, 4095],
     [129, 1],
   ] as const) {
-    it(`is veritysetup's, octet for octet, for ${blocks} blocks and ${more} octets`, () => {
+    it(`is veritysetup's, byte for byte, for ${blocks} blocks and ${more} bytes`, () => {
       const { device, rootHash } = seal(content(blocks * BLOCK + more));
       const uuid = verityUuid(Buffer.from(rootHash, 'hex'));
       assert.equal(format('--salt=-', `--uuid=${uuid}`), rootHash);
@@ -74,7 +74,7 @@ describe('our hash device', () => {
   const bytes = content(300 * BLOCK + 5);
   const whole = 300 * BLOCK;
 
-  it('lets veritysetup refuse any octet that was changed in the data', () => {
+  it('lets veritysetup refuse any byte that was changed in the data', () => {
     for (const at of [0, 4095, 4096, 128 * BLOCK, whole - 1]) {
       const { rootHash } = seal(bytes);
       flip(DATA, bytes, at);
@@ -84,16 +84,16 @@ describe('our hash device', () => {
     }
   });
 
-  it('lets veritysetup refuse any octet that was changed in the tree', () => {
+  it('lets veritysetup refuse any byte that was changed in the tree', () => {
     // Of the root's block and of the last one; digests, and the zeros behind them.
     for (const at of [BLOCK, BLOCK + 3 * 32 + 1, 2 * BLOCK, 5 * BLOCK - 1]) {
       const { device, rootHash } = seal(bytes);
       flip(OURS, device, at);
-      assert.equal(verify(rootHash).status, 2, `octet ${at}`);
+      assert.equal(verify(rootHash).status, 2, `byte ${at}`);
     }
   });
 
-  it('does not cover octets behind the last whole block: veritysetup takes any', () => {
+  it('does not cover bytes behind the last whole block: veritysetup takes any', () => {
     const { rootHash } = seal(bytes);
     flip(DATA, bytes, whole);
     assert.equal(verify(rootHash).status, 0);
@@ -105,7 +105,7 @@ describe('our hash device', () => {
   });
 
   for (const size of [0, 1, 4095]) {
-    it(`does not exist for ${size} octets, nor does veritysetup's`, () => {
+    it(`does not exist for ${size} bytes, nor does veritysetup's`, () => {
       writeFileSync(DATA, content(size));
       assert.equal(treesOf(content(size)).dmVerity, undefined);
       assert.notEqual(spawnSync('veritysetup', ['format', '--salt=-', DATA, THEIRS]).status, 0);
@@ -153,7 +153,7 @@ describe('our fs-verity digest', () => {
     ...[0, 1, 4095, 4096, 4097, 8192, 127 * BLOCK, 128 * BLOCK, 128 * BLOCK + 1, 129 * BLOCK - 1],
     ...[MIB - 1, MIB, MIB + 1, 64 * MIB, 64 * MIB + 1],
   ]) {
-    it(`of ${size} octets is what fsverity prints`, () => {
+    it(`of ${size} bytes is what fsverity prints`, () => {
       const bytes = content(size);
       writeFileSync(DATA, bytes);
       const said = execFileSync('fsverity', ['digest', '--compact', DATA], { encoding: 'latin1' });

@@ -218,7 +218,7 @@ describe('a hostile keyring', () => {
     });
   }
 
-  it('drops keys that do not follow their format, cut at any octet', () => {
+  it('drops keys that do not follow their format, cut at any byte', () => {
     const { body } = SUB;
     for (const length of [0, 1, 5, 6, 7, 8, body.length - 1]) {
       const cut = encodePacket(PACKET.publicKey, body.subarray(0, length));

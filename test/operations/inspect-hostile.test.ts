@@ -17,7 +17,7 @@ const folder = await temporaryFolder();
 const made = await samples(folder);
 const { keys, files } = made;
 
-/** What octets are taken for; a refusal's code where they are for nothing. Anything else that is thrown is thrown. */
+/** What bytes are taken for; a refusal's code where they are for nothing. Anything else that is thrown is thrown. */
 function taken(bytes: Uint8Array): string {
   try {
     return recognise('x', { bytes, size: bytes.length }).kind;
@@ -45,7 +45,7 @@ describe('a file cut short', () => {
   for (const [kind, bytes] of files) {
     it(`of kind ${kind} is refused, or says what is left`, () => {
       let refusals = 0;
-      // A hash device is mostly tree: its superblock octet by octet, then block by block.
+      // A hash device is mostly tree: its superblock byte by byte, then block by block.
       for (let length = 0; length < bytes.length; length += length < 8192 ? 1 : 4096) {
         const kept = bytes.subarray(0, length);
         const as = taken(kept);
@@ -193,7 +193,7 @@ describe('what is read', () => {
     const large = join(folder, 'large');
     await writeFile(large, 'bootseal-manifest 1\n');
     await truncate(large, 64 * 2 ** 20 + 1);
-    await assert.rejects(inspect({ target: large }), refused('too-large', /67108865 octets/));
+    await assert.rejects(inspect({ target: large }), refused('too-large', /67108865 bytes/));
     await assert.rejects(inspect({ target: join(folder, 'nowhere') }), refused('absent'));
   });
 

@@ -20,7 +20,7 @@ const rings = await temporaryFolder();
 const home = new GnupgHome(rings);
 after(() => home.close());
 
-/** Inspects octets under a name that says nothing. */
+/** Inspects bytes under a name that says nothing. */
 async function of(bytes: Uint8Array): Promise<{ kind: string; facts: Facts }> {
   const target = join(folder, 'x');
   await writeFile(target, bytes);
@@ -325,7 +325,7 @@ describe('a release', () => {
       const target = `${served.url}/releases/arch/2026.11.01${end}`;
       assert.deepEqual({ ...(await inspect({ target })), target: tree }, local);
     }
-    // Of images not one octet is asked for.
+    // Of images not one byte is asked for.
     assert.ok(!served.asked.some((path) => /(\.sfs|vmlinuz-linux|\.img)$/.test(path)));
     served.instead = (_path, res) => {
       res.writeHead(404).end();

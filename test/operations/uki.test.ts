@@ -82,7 +82,7 @@ describe('a unified kernel image of a sealed tree', () => {
       assert.deepEqual(peSection(other, decodePe(other), name), peSection(bytes, image, name));
   });
 
-  it('is the same, octet for octet, each time', async () => {
+  it('is the same, byte for byte, each time', async () => {
     await makeUki(tree, keys, { out: join(folder, 'again.efi') });
     assert.deepEqual(readFileSync(join(folder, 'again.efi')), bytes);
   });
@@ -234,7 +234,7 @@ describe('verifying a tree with an image', () => {
       (copy: string) => sealFixture(copy, keys, { issued: NOW + 1000 }),
       'mixed-releases',
     ],
-    ['with an octet changed', (copy: string) => flip(copy), 'bad-signature'],
+    ['with a byte changed', (copy: string) => flip(copy), 'bad-signature'],
     ['that nobody signed', (copy: string) => uki({ tree: copy, url: URL, now: NOW }), 'absent'],
   ] as const) {
     it(`refuses one ${what}`, async () => {

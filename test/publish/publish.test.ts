@@ -138,7 +138,7 @@ it('a command line that asks for one check too few is refused', async () => {
   assert.match(result.refusal?.message ?? '', /does not ask for cms \(cms_verify=y\)/);
 });
 
-it('a flipped octet is refused by the seals, and no other gate is asked', async () => {
+it('a flipped byte is refused by the seals, and no other gate is asked', async () => {
   const tree = join(folder, 'flipped');
   await cp(good, tree, { recursive: true });
   const bytes = await readFile(join(tree, ROOTFS));

@@ -25,7 +25,7 @@ async function pinned() {
   return { path, file: { path, name: 'root.sfs', size: CONTENT.length, sha256, identity } };
 }
 
-/** Another octet, with the times of before: only the inode's own time tells. */
+/** Another byte, with the times of before: only the inode's own time tells. */
 async function changeInSecret(path: string): Promise<void> {
   const { atime, mtime } = await stat(path);
   const handle = await open(path, 'r+');

@@ -62,7 +62,7 @@ it('a release past its best-before is signed anew, with new leaves where the old
   assert.equal(await faultOf(tree, keys, now), undefined);
 });
 
-it('reads no octet of the payload: strace sees none of its files opened', async () => {
+it('reads no byte of the payload: strace sees none of its files opened', async () => {
   // The command line has a real clock.
   const now = Date.now();
   const own = await makeKeys(join(folder, 'own'), { now });

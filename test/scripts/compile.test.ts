@@ -133,7 +133,7 @@ describe('boot.ipxe', () => {
       /2047/,
     );
     const free = MANIFEST.free.slice(1, 2);
-    // A card's address has six octets on Ethernet, and twenty on InfiniBand.
+    // A card's address has six bytes on Ethernet, and twenty on InfiniBand.
     const word = 'x'.repeat(fits - ` BOOTIF=01${'-ff'.repeat(20)}`.length);
     assert.ok(compileBootScript(withManifest({ cmdline: [word], free })));
     refuses(() => compileBootScript(withManifest({ cmdline: [`${word}x`], free })), 'unsafe-script', /2047/);

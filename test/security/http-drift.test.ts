@@ -24,7 +24,7 @@ test('a large file that drifts while it is sent arrives short, and the event say
   assert.match(await metrics.registry.metrics(), /bootseal_refusals_total\{server="http",code="drifted"\} 1/);
 });
 
-test('a small file that drifts is a 503 with the reason, and none of its octets', async (t) => {
+test('a small file that drifts is a 503 with the reason, and none of its bytes', async (t) => {
   const server = await serving(t, memorySite({ '/f': { data: Buffer.from('secret'), drifts: true } }));
   for (const method of ['GET', 'HEAD']) {
     const { status, headers, body } = await ask(server.port, '/f', { method });
@@ -45,7 +45,7 @@ test('an empty file is checked too', async (t) => {
   assert.equal((await ask(server.port, '/f')).status, 503);
 });
 
-test('of several ranges the last octets wait for the check', async (t) => {
+test('of several ranges the last bytes wait for the check', async (t) => {
   const server = await serving(t, memorySite({ '/f': { data: BIG, drifts: true } }));
   const text = await raw(t, server.port, GET('/f', 'Range: bytes=0-9,3999990-3999999\r\n'));
   assert.match(text, /^HTTP\/1\.1 206 /);

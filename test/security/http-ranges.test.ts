@@ -15,7 +15,7 @@ for (const [what, range] of [
   ['two fields in one request', 'bytes=0-0, bytes=1-1'],
   ['a range that ends before it begins', 'bytes=9-3'],
 ] as const) {
-  test(`${what}: 416 and not an octet read`, async (t) => {
+  test(`${what}: 416 and not a byte read`, async (t) => {
     const site = memorySite({ '/f': Buffer.alloc(SIZE) });
     const { port } = await serving(t, site);
     const { status, headers } = await ask(port, '/f', { headers: { Range: range } });

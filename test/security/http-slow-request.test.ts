@@ -13,7 +13,7 @@ test('a connection that says nothing is answered 408 and closed', async (t) => {
   assert.deepEqual((await server.event('rejected')).status, 408);
 });
 
-test('a header that arrives an octet at a time is answered 408 (slowloris)', async (t) => {
+test('a header that arrives a byte at a time is answered 408 (slowloris)', async (t) => {
   const server = await serving(t, site(), HASTE);
   const socket = await dial(t, server.port);
   socket.write('GET /f HTTP/1.1\r\n');

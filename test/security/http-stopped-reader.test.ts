@@ -39,7 +39,7 @@ test('readers that stop are dropped, and leave neither memory nor descriptors be
     }, 5);
   });
   assert.deepEqual([...new Set(endings)], ['stalled']);
-  assert.ok(held > 0 && held <= 20 * 2 * MIB, `${held} octets held`);
+  assert.ok(held > 0 && held <= 20 * 2 * MIB, `${held} bytes held`);
   await tested.allClosed();
   assert.equal(server.heldOctets, 0);
   await Promise.all(
@@ -52,7 +52,7 @@ test('readers that stop are dropped, and leave neither memory nor descriptors be
   assert.equal((await ask(server.port, '/big', { method: 'HEAD' })).status, 200);
 });
 
-test('a stopped reader cannot stay by sending octets of its own', async (t) => {
+test('a stopped reader cannot stay by sending bytes of its own', async (t) => {
   const tested = site();
   const server = await serving(t, tested, { stallTimeoutMs: 400, chunkTimeoutMs: 1000 });
   const socket = await dial(t, server.port);

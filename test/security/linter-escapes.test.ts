@@ -31,7 +31,7 @@ const script = (body: readonly string[]): string => [...HEAD, ...body, ...TAIL, 
 const rulesOf = (body: readonly string[]): LintRule[] => [
   ...new Set(lintScript(Buffer.from(script(body)), { signers: [SIGNER] }).map(({ rule }) => rule)),
 ];
-/** The script as one that was fetched and verified, where the DHCP server sends 255 octets as option 43. */
+/** The script as one that was fetched and verified, where the DHCP server sends 255 bytes as option 43. */
 const run = (body: readonly string[], platform: 'pcbios' | 'efi' = 'pcbios') =>
   play('', {
     files: FILES,
@@ -205,7 +205,7 @@ describe('a word beyond what the kernel reads', () => {
 
   it('is found: pushed there by many settings of a fixed size', () => {
     const ips = (count: number): string[] => kernel(`${'a=${ip} '.repeat(count)}verify=y`);
-    // 18 octets each, "verify=y", "k " and nothing more.
+    // 18 bytes each, "verify=y", "k " and nothing more.
     assert.deepEqual(rulesOf(ips(113)), []);
     assert.deepEqual(rulesOf(ips(114)), ['command-line']);
   });

@@ -35,9 +35,9 @@ const GARBAGE: readonly (readonly [string, string])[] = [
   ['client flags that are none', '80000003'],
   ['an HTTP request', Buffer.from('GET / HTTP/1.1\r\n\r\n').toString('hex')],
   ['an option with a wrong magic number', `00000003 ${'41'.repeat(16)}`],
-  ['one wrong octet of a magic number', '00000003 4a'],
+  ['one wrong byte of a magic number', '00000003 4a'],
   ['an option of 4 GiB', '00000003 49484156454f5054 00000001 ffffffff'],
-  ['an option of one octet too many', '00000003 49484156454f5054 00000063 00004001'],
+  ['an option of one byte too many', '00000003 49484156454f5054 00000063 00004001'],
   ['EXPORT_NAME with a NUL', '00000003 49484156454f5054 00000001 00000002 6100'],
 ];
 
@@ -73,7 +73,7 @@ test('garbage in the transmission ends it, and nothing else', async (t) => {
   await stillServes(t, server);
 });
 
-/** Octets that are the same in every run. */
+/** Bytes that are the same in every run. */
 function noise(seed: string, length: number): Buffer {
   const blocks: Buffer[] = [];
   for (let index = 0; index * 32 < length; index += 1) {
@@ -98,7 +98,7 @@ test('noise behind every valid beginning throws nothing', async (t) => {
   await stillServes(t, server);
 });
 
-test('a session one octet at a time is a session', async (t) => {
+test('a session one byte at a time is a session', async (t) => {
   const server = await nbd(t, exports(), PATIENT);
   const client = await dial(t, server.port);
   const read = encodeNbdRequest({ flags: 0, command: 0, cookie: 7n, offset: 3, length: 5 });
@@ -119,7 +119,7 @@ test('a session one octet at a time is a session', async (t) => {
   assert.equal((await client.hear(58)).toString('hex'), `${reply}${refused}${reply}`);
 });
 
-test('a handshake that takes too long ends, whether silent or an octet at a time', async (t) => {
+test('a handshake that takes too long ends, whether silent or a byte at a time', async (t) => {
   const server = await nbd(t, exports(), { handshakeTimeoutMs: 60 });
   const silent = await dial(t, server.port);
   const slow = await dial(t, server.port);
@@ -186,7 +186,7 @@ test('clients that never listen cannot keep the memory of all', async (t) => {
   }
   const good = await transmitting(t, server.port, { structured: true });
   assert.ok((await good.read(0, 3 * MIB)).data.equals(DATA.subarray(0, 3 * MIB)));
-  assert.ok(most > MIB && most <= limits.bufferOctets, `${most} octets`);
+  assert.ok(most > MIB && most <= limits.bufferOctets, `${most} bytes`);
   assert.equal((await server.event('closed')).ending, 'stalled');
 });
 

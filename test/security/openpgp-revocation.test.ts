@@ -80,8 +80,8 @@ function version3(type: number, input: Uint8Array, created = NOW - HOUR): Uint8A
 }
 
 /**
- * The same octets of a number under another count of bits: gpgv takes it. The number may lack
- * leading octets, and the count may be the lowest already, so both are looked at.
+ * The same bytes of a number under another count of bits: gpgv takes it. The number may lack
+ * leading bytes, and the count may be the lowest already, so both are looked at.
  */
 function loosely(packet: Buffer): Buffer {
   const changed = Buffer.from(packet);

@@ -73,7 +73,7 @@ test('a client that stops holds one chunk, not two, and gets small ones afterwar
   assert.equal((await reader.next(chunk.end, LAST)).octets.length, MIB / 16);
 });
 
-test('a read that fails is reported to whoever wants the octets, and holds nothing', async () => {
+test('a read that fails is reported to whoever wants the bytes, and holds nothing', async () => {
   const pool = new ChunkPool(256 * MIB);
   const broken = { ...endless, read: () => Promise.reject(new Error('EIO')) };
   await assert.rejects(new ChunkReader(broken, pool).next(0, LAST), /EIO/);

@@ -13,7 +13,7 @@ test('HTTP: a second close ends the wait that the first one allowed', async (t) 
   const server = await serving(t, site);
   const socket = await dial(t, server.port);
   socket.write('GET /large HTTP/1.1\r\nHost: x\r\n\r\n');
-  // It reads no more after the first octets: the response cannot end.
+  // It reads no more after the first bytes: the response cannot end.
   await once(socket, 'data');
   socket.pause();
   const first = server.close({ graceMs: LONG });

@@ -24,7 +24,7 @@ async function pinned(name: string, verified: Uint8Array = CONTENT): Promise<Pin
   return { path, name, size: CONTENT.length, sha256, identity };
 }
 
-/** What a disk that forgets looks like: the file that was verified by all its identity, and other octets in it. */
+/** What a disk that forgets looks like: the file that was verified by all its identity, and other bytes in it. */
 const forgotten = (name: string) => pinned(name, Buffer.from(CONTENT).fill(0, 4096, 8192));
 
 /** A scrub without rest, and what it says as events. */

@@ -9,7 +9,7 @@ export interface SiteTrace {
   readonly found: string[];
   opened: number;
   closed: number;
-  /** Octets read. */
+  /** Bytes read. */
   read: number;
 }
 
@@ -62,7 +62,7 @@ export function memorySite(files: Readonly<Record<string, Uint8Array | string | 
   return siteOf(resources);
 }
 
-/** A site of one file on disk, `size` octets of it, under `path`; `digest` as given, since benches do not hash. */
+/** A site of one file on disk, `size` bytes of it, under `path`; `digest` as given, since benches do not hash. */
 export function diskSite(
   files: readonly { path: string; file: string; size: number; digest: string }[],
 ): TestSite {

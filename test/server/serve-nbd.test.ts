@@ -40,7 +40,7 @@ async function run(command: string, ...args: string[]): Promise<{ code: number |
 }
 
 describe('a server’s block devices', () => {
-  it('are the root image and its hash tree of the release, octet for octet', async (t) => {
+  it('are the root image and its hash tree of the release, byte for byte', async (t) => {
     const serving = await started(t, { tree });
     for (const [name, file] of [
       [`${RELEASE}/airootfs`, ROOTFS],

@@ -43,7 +43,7 @@ for (const { kind, path, keys, tree } of sites) {
 
   describe(`a seal of before, ${kind}`, () => {
     for (const [suffix, plan] of Object.entries(plans)) {
-      it(`${suffix} is kept as it is, and made anew with any one octet changed, or cut, or longer`, async () => {
+      it(`${suffix} is kept as it is, and made anew with any one byte changed, or cut, or longer`, async () => {
         const seal = await readFile(join(tree, `vmlinuz${suffix}`));
         assert.ok(await isKept(plan(seal)));
         const kept: number[] = [];
@@ -61,7 +61,7 @@ for (const { kind, path, keys, tree } of sites) {
       });
     }
 
-    it('boot.ipxe.sig is made anew with an octet of its chain changed', async () => {
+    it('boot.ipxe.sig is made anew with a byte of its chain changed', async () => {
       const name = join(tree, 'boot.ipxe.sig');
       const good = await readFile(name);
       for (let at = 5; at < good.length; at += Math.ceil(good.length / 25)) {
@@ -70,7 +70,7 @@ for (const { kind, path, keys, tree } of sites) {
         await writeFile(name, bad);
         const { files } = await sealFixture(tree, path, PLAIN);
         const written = files.filter(({ outcome }) => outcome === 'written').map((file) => file.path);
-        assert.deepEqual(written, ['boot.ipxe.sig'], `octet ${at}`);
+        assert.deepEqual(written, ['boot.ipxe.sig'], `byte ${at}`);
       }
     });
 

@@ -46,10 +46,10 @@ describe('a tree that cannot be written', () => {
   it('is read-only: one plain sentence, and nothing changes', () => {
     const out = join(folder, 'read-only');
     const { name, message } = inNamespace(READ_ONLY, fresh, out);
-    assert.equal(name, 'WriteError');
+    assert.equal(name, 'IoError');
     assert.match(
       message ?? '',
-      /^Cannot write \S+: the file system is read-only; nothing was left behind\.$/,
+      /^Cannot write \S+: the file system is read-only \(EROFS\); nothing was left behind\.$/,
     );
     assert.deepEqual(changed(look(fresh), look(out)), []);
   });
@@ -72,8 +72,11 @@ describe('a tree that cannot be written', () => {
     it(`is on a disk with ${pages} free pages: one plain sentence, whole seals or none`, async () => {
       const out = join(folder, `full-${pages}`);
       const { name, message } = inNamespace(full(pages), fresh, out);
-      assert.equal(name, 'WriteError', message);
-      assert.match(message ?? '', /^Cannot write \S+: the disk is full; nothing was left behind\.$/);
+      assert.equal(name, 'IoError', message);
+      assert.match(
+        message ?? '',
+        /^Cannot write \S+: the disk is full \(ENOSPC\); nothing was left behind\.$/,
+      );
       const appeared = changed(look(fresh), look(out));
       assert.deepEqual(
         readdirSync(out, { recursive: true, encoding: 'utf8' }).filter((file) => file.includes('.tmp')),

@@ -4,7 +4,7 @@ export const MICROCODE = 'arch/boot/amd-ucode.img';
 export const ARTIFACTS = [KERNEL, MICROCODE, INITRD, ROOTFS];
 
 const ROOT_OCTETS = 20_000;
-/** One octet more than is hashed in this thread: such a root image goes through the hashing threads. */
+/** One byte more than is hashed in this thread: such a root image goes through the hashing threads. */
 export const MANY_OCTETS = 4 * 1024 * 1024 + 1;
 
 /** A small Arch tree with one file of every kind; `word` makes its content another release's. */

@@ -198,7 +198,7 @@ describe('story 2: a release sealed and logged in 2022', () => {
     assert.match(refusal?.message ?? '', /^boot\.ipxe(\.sig)? is not what entry 0 of the log names/);
   });
 
-  it('a flipped octet is still what it is called without a log', async () => {
+  it('a flipped byte is still what it is called without a log', async () => {
     const tree = join(folder, 'flipped');
     await cp(old, tree, { recursive: true });
     const bytes = await readFile(join(tree, ROOTFS));

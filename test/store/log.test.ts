@@ -145,7 +145,7 @@ describe('the log', () => {
 });
 
 describe('after a crash', () => {
-  it('a last entry that is torn at any octet is cut, and nothing before it', async () => {
+  it('a last entry that is torn at any byte is cut, and nothing before it', async () => {
     const whole = await newState(folder);
     await record(whole, 3, key);
     const before = (await stat(file(whole, 'entries'))).size;

@@ -269,7 +269,7 @@ describe('a chain', () => {
     assert.throws(() => verifyChain(ninth.certificate, rules), refused('untrusted-signer', /longer than 8/));
   });
 
-  it('trusts an anchor for its octets, not for its name', () => {
+  it('trusts an anchor for its bytes, not for its name', () => {
     const { certificate } = namesake;
     const rules = { ...rulesFor({ path: [ca] }), intermediates: [certificate] };
     assert.throws(() => verifyChain(leafBy(namesake).certificate, rules), refused('untrusted-signer'));

@@ -27,19 +27,19 @@ describe('a CMS seal, verified as iPXE does', () => {
     });
   }
 
-  it('never holds with any octet of it changed', async () => {
+  it('never holds with any byte of it changed', async () => {
     const seal = whole(leaf);
     for (let at = 0; at < seal.length; at++) {
       const check = cmsCheck('x.sig', flipped(seal, at), strict(), policy, NOW);
-      assert.notEqual(await judge(check, CONTENT), 'verified', `octet ${at}`);
+      assert.notEqual(await judge(check, CONTENT), 'verified', `byte ${at}`);
     }
   });
 
-  it('by ECDSA is answered, not thrown at, with any octet of it changed', async () => {
+  it('by ECDSA is answered, not thrown at, with any byte of it changed', async () => {
     const seal = whole(maker.make({ commonName: 'leaf', issuer: ca, key: 'prime256v1' }));
     for (let at = 0; at < seal.length; at++) {
       const check = cmsCheck('x.sig', flipped(seal, at), strict(), policy, NOW);
-      assert.notEqual(await judge(check, CONTENT), 'verified', `octet ${at}`);
+      assert.notEqual(await judge(check, CONTENT), 'verified', `byte ${at}`);
     }
   });
 

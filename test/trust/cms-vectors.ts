@@ -87,13 +87,13 @@ export function makeCmsVectors(folder: string): CmsVectors {
     },
 
     { name: 'of other content', seal: made([leaf], [], OTHER), verdict: 'bad-signature' },
-    { name: 'with its last octet changed', seal: flipped(good, -1), verdict: 'bad-signature' },
+    { name: 'with its last byte changed', seal: flipped(good, -1), verdict: 'bad-signature' },
     {
-      name: 'with the first octet of the signature changed',
+      name: 'with the first byte of the signature changed',
       seal: flipped(good, -256),
       verdict: 'bad-signature',
     },
-    { name: 'by ECDSA with its last octet changed', seal: flipped(seal(p256), -1), verdict: 'bad-signature' },
+    { name: 'by ECDSA with its last byte changed', seal: flipped(seal(p256), -1), verdict: 'bad-signature' },
     {
       name: 'by ECDSA of other content',
       seal: made([p256], [], OTHER),
@@ -108,7 +108,7 @@ export function makeCmsVectors(folder: string): CmsVectors {
       opensslTakesIt: true,
     },
     {
-      name: 'with a signature one octet short',
+      name: 'with a signature one byte short',
       seal: odd(leaf, { signature: signature(leaf).subarray(1) }),
       verdict: 'bad-signature',
     },
@@ -147,7 +147,7 @@ export function makeCmsVectors(folder: string): CmsVectors {
       verdict: 'malformed',
     },
     {
-      name: 'with an octet after it',
+      name: 'with a byte after it',
       seal: Buffer.concat([good, Uint8Array.of(0)]),
       verdict: 'malformed',
       opensslTakesIt: true,

@@ -88,7 +88,7 @@ describe('a command line', () => {
     );
   });
 
-  it('may be 2047 octets long, and not one more', () => {
+  it('may be 2047 bytes long, and not one more', () => {
     const words = line([...manifest.cmdline, NAMED]);
     demandCommandLine(words.padEnd(2047), manifest, DIGEST);
     assert.throws(() => demandCommandLine(words.padEnd(2048), manifest, DIGEST), wrong);

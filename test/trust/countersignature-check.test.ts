@@ -50,7 +50,7 @@ it('one of another release, or of another manifest of it, does not take its plac
   await assert.rejects(check(sealed, manifest), refused('mixed-releases'));
 });
 
-it('either seal by another site is refused, and so is a changed octet', async () => {
+it('either seal by another site is refused, and so is a changed byte', async () => {
   await assert.rejects(check(await sealedBy(other, keys)), refused('untrusted-signer'));
   await assert.rejects(check(await sealedBy(keys, other)), refused('untrusted-signer'));
   const sealed = await sealedBy(keys, keys);

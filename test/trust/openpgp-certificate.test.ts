@@ -79,7 +79,7 @@ describe('an OpenPGP certificate', () => {
     }
   });
 
-  it('takes no life from a number of zero, nor from octets that no signature covers', () => {
+  it('takes no life from a number of zero, nor from bytes that no signature covers', () => {
     const [never] = keys(packet, userId(primary, { hashed: [MAY_SIGN, lives(0)] }));
     assert.deepEqual([never?.maySign, never?.expires], [true, undefined]);
     const [bare] = keys(packet, userId(primary, { hashed: [], unhashed: [MAY_SIGN, lives(1)] }));
@@ -172,7 +172,7 @@ describe('an OpenPGP certificate', () => {
     }
   });
 
-  it('never breaks its reader with an octet changed', () => {
+  it('never breaks its reader with a byte changed', () => {
     assert.ok(demandFlipsHandled(decodeOpenpgpCertificates, Buffer.concat([packet, userId(primary)])) > 3);
   });
 });

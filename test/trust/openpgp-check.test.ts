@@ -23,7 +23,7 @@ describe('an OpenPGP seal', () => {
     });
   }
 
-  it('holds only for octets that say the same: any other change is refused', async () => {
+  it('holds only for bytes that say the same: any other change is refused', async () => {
     const seal = signTest(primary, CONTENT);
     const held: number[] = [];
     for (let at = 0; at < seal.length; at++) {
@@ -32,7 +32,7 @@ describe('an OpenPGP seal', () => {
       const check = openpgpCheck('x.sig', changed, certificates, policy, NOW);
       if ((await judge(check, CONTENT)) === 'verified') held.push(at);
     }
-    // The unhashed key id and the digest's first octets: hints, which gpgv passes over too.
+    // The unhashed key id and the digest's first bytes: hints, which gpgv passes over too.
     const [signature] = decodeDetachedOpenpgp(seal);
     const hints = seal.length - (signature?.mpis[0]?.length ?? 0) - 2 - 2;
     assert.deepEqual(
@@ -48,7 +48,7 @@ describe('an OpenPGP seal', () => {
     for (let at = 0; at < seal.length; at++) {
       const changed = Buffer.from(seal);
       changed[at] = (changed[at] ?? 0) ^ 0x01;
-      assert.notEqual(await judge(check(changed), CONTENT), 'verified', `octet ${at}`);
+      assert.notEqual(await judge(check(changed), CONTENT), 'verified', `byte ${at}`);
     }
     const hashedId = signTest(primary, CONTENT, {
       hashed: [subpacket(16, Buffer.from(primary.key.keyId, 'hex'))],

@@ -121,7 +121,7 @@ export const openpgpVectors: readonly OpenpgpVector[] = [
     seal: seal({}, primary, Buffer.from('other')),
     verdict: 'bad-signature',
   },
-  { name: 'with its last octet changed', keyring: GOOD, seal: flip(seal(), -1), verdict: 'bad-signature' },
+  { name: 'with its last byte changed', keyring: GOOD, seal: flip(seal(), -1), verdict: 'bad-signature' },
   { name: 'with its time changed', keyring: GOOD, seal: flip(seal(), -275), verdict: 'bad-signature' },
   {
     name: 'by two, of which one is bad',

@@ -340,11 +340,11 @@ describe('an Authenticode signature', () => {
     demandNothingAfter(decodeAuthenticode, bytes);
   });
 
-  it('gives no other error than that it is malformed, whatever octet is changed', () => {
+  it('gives no other error than that it is malformed, whatever byte is changed', () => {
     assert.ok(demandFlipsHandled(decodeAuthenticode, Buffer.from(bytes)) > 500);
   });
 
-  it('never makes an image start with any octet of it changed', () => {
+  it('never makes an image start with any byte of it changed', () => {
     const image = signed(bytes);
     const table = decodePe(image).certificateTable;
     assert.ok(table);

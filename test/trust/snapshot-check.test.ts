@@ -58,7 +58,7 @@ it('is by the snapshot key and no other', async () => {
   await assert.rejects(check(NOW, undefined, 'stable', [other.certificate]), refused('untrusted-signer'));
 });
 
-it('one changed octet is a bad signature', async () => {
+it('one changed byte is a bad signature', async () => {
   const changed = Buffer.from(bytes);
   changed.write('8', changed.indexOf('counter 7') + 8);
   const judged = verifySnapshot('stable', changed, seal, [key.certificate], defaultPolicy(NOW), NOW);

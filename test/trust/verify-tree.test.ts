@@ -99,7 +99,7 @@ describe('a good tree', () => {
     }
   });
 
-  it('gives back every seal and record, octet for octet', async () => {
+  it('gives back every seal and record, byte for byte', async () => {
     const { small } = await judge(good);
     const names = [...sealNames(ARTIFACTS), 'boot.ipxe', 'grub.cfg', MANIFEST].sort();
     assert.deepEqual([...small.keys()].sort(), names);
@@ -170,7 +170,7 @@ const spoilt = one;
 const TAMPERS: readonly Tamper[] = [
   ...ARTIFACTS.flatMap((path) =>
     [0, -1].map((at) => ({
-      name: `octet ${at} of ${path} changed`,
+      name: `byte ${at} of ${path} changed`,
       act: (tree: string) => flip(join(tree, path), at),
       refused: every(path, 'bad-signature'),
     })),
@@ -186,13 +186,13 @@ const TAMPERS: readonly Tamper[] = [
     refused: every(path, 'absent'),
   })),
   ...seals((seal) => ({
-    name: `the last octet of ${seal} changed`,
+    name: `the last byte of ${seal} changed`,
     // A checksum file ends with a line feed, and before it stands the name: that is a line for no file.
     act: (tree) => flip(join(tree, seal), seal === CHECKSUMS ? -2 : -1),
     refused: spoilt(seal, seal === CHECKSUMS ? 'absent' : 'bad-signature'),
   })),
   ...seals((seal) => ({
-    name: `the first octet of ${seal} changed`,
+    name: `the first byte of ${seal} changed`,
     act: (tree) => flip(join(tree, seal), 0),
     refused: spoilt(seal, seal === CHECKSUMS ? 'bad-signature' : 'malformed'),
   })),
@@ -295,7 +295,7 @@ const TAMPERS: readonly Tamper[] = [
   },
   ...['boot.ipxe', 'grub.cfg'].flatMap((script) => [
     {
-      name: `an octet of ${script} changed`,
+      name: `a byte of ${script} changed`,
       act: (tree: string) => flip(join(tree, script), 40),
       refused: every(script, 'bad-signature'),
     },
@@ -314,7 +314,7 @@ const TAMPERS: readonly Tamper[] = [
     },
   ]),
   {
-    name: 'an octet of the manifest changed',
+    name: 'a byte of the manifest changed',
     act: (tree) => flip(join(tree, MANIFEST), 40),
     refused: every(MANIFEST, 'bad-signature'),
   },
@@ -357,10 +357,10 @@ describe('a tree is refused with', () => {
     });
   }
 
-  it('any octet of any seal changed', async () => {
+  it('any byte of any seal changed', async () => {
     const tree = join(folder, 'flipped');
     cpSync(good, tree, { recursive: true });
-    // A small root image, since it is read again for each octet.
+    // A small root image, since it is read again for each byte.
     for (const seal of [`${KERNEL}.ipxe.sig`, `${KERNEL}.cms.sig`, `${KERNEL}.sig`, CHECKSUMS]) {
       const { path, column } = cellOf(seal);
       const bytes = await readFile(join(good, seal));
@@ -368,7 +368,7 @@ describe('a tree is refused with', () => {
         await flip(join(tree, seal), at);
         const verdict = await judge(tree);
         const found = refusals(verdict);
-        assert.equal(found.length, 1, `${seal}, octet ${at}: ${found}`);
+        assert.equal(found.length, 1, `${seal}, byte ${at}: ${found}`);
         assert.ok(found[0]?.startsWith(`${path} ${column}: `));
         await copyFile(join(good, seal), join(tree, seal));
       }

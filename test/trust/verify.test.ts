@@ -141,7 +141,7 @@ describe('a check in the making', () => {
     assert.equal(check.name, 'openpgp');
     await assert.rejects(
       verify('x', bytesContent(CONTENT), [check]),
-      refused('malformed', /^x\.sig is malformed: OpenPGP: partial length \(at octet 7\)\.$/),
+      refused('malformed', /^x\.sig is malformed: OpenPGP: partial length \(at byte 7\)\.$/),
     );
   });
 

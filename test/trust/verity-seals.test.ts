@@ -144,11 +144,11 @@ describe('the verity seals of a root image', () => {
 });
 
 const ATTACKS: Record<string, [act: (of: string) => Promise<unknown>, refused: readonly string[]]> = {
-  'a hash block with one octet changed': [
+  'a hash block with one byte changed': [
     (of) => flip(join(of, TREE), 5000),
     [`${TREE} manifest: bad-signature`],
   ],
-  'a superblock with one octet changed': [
+  'a superblock with one byte changed': [
     (of) => flip(join(of, TREE), 9),
     [`${TREE} manifest: bad-signature`],
   ],
@@ -175,7 +175,7 @@ const ATTACKS: Record<string, [act: (of: string) => Promise<unknown>, refused: r
   'a root hash with a line feed': [(of) => appendFile(join(of, ROOT), '\n'), [`${ROOTFS} verity: malformed`]],
   'no root hash': [(of) => rm(join(of, ROOT)), [`${ROOTFS} verity: absent`]],
   'no seal of the root hash': [(of) => rm(join(of, SEAL)), [`${ROOTFS} verity: absent`]],
-  'a seal of the root hash with its last octet changed': [
+  'a seal of the root hash with its last byte changed': [
     async (of) => flip(join(of, SEAL), (await stat(join(of, SEAL))).size - 1),
     [`${ROOTFS} verity: bad-signature`],
   ],

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import type { BootEvent, MachineVerdict } from '../../emulator/boot.ts';
+import { UsageError } from '../../errors/usage.ts';
 import { ROOT_MODES, type RootMode } from '../../formats/records/policy-floor.ts';
 import {
   type BootImageRequest,
@@ -10,7 +11,7 @@ import {
   isImageUrl,
 } from '../../operations/boot.ts';
 import { act, folder, newCommand, time, understood } from '../context.ts';
-import { EXIT, statusOf, UsageError } from '../exit.ts';
+import { EXIT, statusOf } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';
 import { traceLine } from '../trace.ts';
 import { findingJson, showBootVerdict } from '../verdict.ts';

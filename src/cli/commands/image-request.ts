@@ -1,7 +1,8 @@
+import { UsageError } from '../../errors/usage.ts';
 import type { ImageRequest } from '../../formats/records/image-request.ts';
 import { attachImage, requestImageSignature, signImageRequest } from '../../operations/image-request.ts';
 import type { Context } from '../context.ts';
-import { EXIT, UsageError } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { octets, type Terminal } from '../terminal.ts';
 
 /** What `request`, `sign-request` and `attach` do where they are given an EFI image and not a tree. */

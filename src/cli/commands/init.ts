@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { demandSite, init } from '../../operations/init.ts';
+import { createKeyFolder, demandSite } from '../../signing/keys/init.ts';
 import { act, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
@@ -24,7 +24,7 @@ export function initCommand(): Command {
     .action(
       act<Options>(async ({ terminal, now }, { site, ecdsa, secureBoot = false }, directory = '') => {
         await interruptible((stop) =>
-          init(directory, {
+          createKeyFolder(directory, {
             site,
             kind: ecdsa ? 'p256' : 'rsa',
             now,

@@ -1,10 +1,11 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { rotateKeys, rotationKinds } from '../../operations/keys-rotate.ts';
 import { type KeysStatus, keysStatus, type StatusItem } from '../../operations/keys-status.ts';
 import { DEFAULT_ROTATION } from '../../signing/keys/rotate.ts';
 import { act, folder, folders, newCommand, time, understood } from '../context.ts';
-import { EXIT, UsageError } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
 import type { Terminal } from '../terminal.ts';
 

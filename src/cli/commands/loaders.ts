@@ -53,7 +53,7 @@ export function loadersCommand(): Command {
           const images = await buildGrubLoaders({ anchors, out, now, ...(url === undefined ? {} : { url }) });
           terminal.json({ images });
           for (const { platform, file, size } of images)
-            terminal.print(`${file}  ${platform}, ${size} octets`);
+            terminal.print(`${file}  ${platform}, ${size} bytes`);
           const server = url === undefined ? 'SERVER' : new URL(url).hostname;
           terminal.print();
           terminal.print('For dnsmasq:');

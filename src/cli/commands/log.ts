@@ -1,10 +1,11 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { ACT_KINDS, type ActKind, type LogEntry } from '../../formats/records/log-entry.ts';
 import { checkLog, checkLogProof, proveLog, showLog } from '../../store/log-reader.ts';
 import type { ProvenEntry } from '../../trust/log-proof-check.ts';
 import { act, folder, newCommand } from '../context.ts';
-import { EXIT, UsageError } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
 

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { overlay } from '../../build/overlay.ts';
 import { TOOLS, type Tool } from '../../build/overlay-tools.ts';
+import { UsageError } from '../../errors/usage.ts';
 import {
   REQUIRED_CHECKS,
   type RequiredCheck,
@@ -8,7 +9,7 @@ import {
   type RootMode,
 } from '../../formats/records/policy-floor.ts';
 import { act, file, folder, newCommand } from '../context.ts';
-import { EXIT, UsageError } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { octets } from '../terminal.ts';
 
 interface Options {

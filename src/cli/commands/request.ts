@@ -1,5 +1,6 @@
 import { existsSync, statSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
+import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import type { Manifest } from '../../formats/records/manifest.ts';
 import type { SigningRequest } from '../../formats/records/signing-request.ts';
@@ -11,7 +12,7 @@ import {
   signRequest,
 } from '../../operations/request.ts';
 import { act, file, files, folder, folders, newCommand } from '../context.ts';
-import { EXIT, UsageError } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
 import {
   addLayoutOptions,

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { restoreRelease } from '../../resigning/restore.ts';
 import { type ResignedStore, resignStore } from '../../resigning/store.ts';
@@ -6,7 +7,7 @@ import type { ResignRow } from '../../resigning/stored.ts';
 import { resignTree } from '../../resigning/tree.ts';
 import { serverAddress } from '../../scripts/server-address.ts';
 import { act, type Context, file, files, folder, folders, newCommand, time, understood } from '../context.ts';
-import { EXIT, INTERRUPTED, statusOf, UsageError } from '../exit.ts';
+import { EXIT, INTERRUPTED, statusOf } from '../exit.ts';
 import { Interrupted, interruptible } from '../interrupt.ts';
 import { sourceDateEpoch } from '../layout-options.ts';
 import type { Cell } from '../table.ts';

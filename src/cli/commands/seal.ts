@@ -85,7 +85,7 @@ export function sealCommand(): Command {
       for (const { path } of manifest.files.filter(({ role }) => role === 'rootfs')) {
         if (manifest.verity.some((line) => line.path === path)) continue;
         terminal.note(
-          `${path} does not end with a whole block of 4096 octets, so there is no hash tree of it: no dm-verity.`,
+          `${path} does not end with a whole block of 4096 bytes, so there is no hash tree of it: no dm-verity.`,
         );
       }
       return EXIT.ok;

@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import { Refusal } from '../../errors/refusal.ts';
+import { UsageError } from '../../errors/usage.ts';
 import { type Configuration, readConfiguration } from '../../server/configuration.ts';
 import { type Serving, serve } from '../../server/serve.ts';
 import { act, anchorsOf, folder, folders, newCommand, port } from '../context.ts';
-import { EXIT, UsageError } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { SOON_READ, treeProgress } from '../tree-progress.ts';
 
 interface Options {

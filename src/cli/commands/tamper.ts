@@ -8,8 +8,9 @@ import {
   type TamperResult,
   tamper,
 } from '../../conformance/tamper.ts';
+import { UsageError } from '../../errors/usage.ts';
 import { act, folder, newCommand } from '../context.ts';
-import { EXIT, UsageError } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import { UsageError } from '../../errors/usage.ts';
 import { UKI } from '../../formats/records/seal-names.ts';
 import { ukiDnsmasqLines } from '../../operations/dnsmasq.ts';
 import { uki } from '../../operations/uki.ts';
@@ -9,7 +10,7 @@ import {
   type SecureBootKey,
 } from '../../signing/keys/secure-boot-signers.ts';
 import { act, file, folder, newCommand, understood } from '../context.ts';
-import { EXIT, UsageError } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { programWords, SIGNER_COMMAND_HELP } from '../layout-options.ts';
 import { octets } from '../terminal.ts';
 

@@ -50,7 +50,7 @@ export function expects(wanted: Partial<Record<Exclude<Column, 'ipxe-efi'>, Expe
 
 /** One way of breaking a release. */
 export interface Attack {
-  /** What `--attack` picks it by: `boot.ipxe: first octet flipped`. */
+  /** What `--attack` picks it by: `boot.ipxe: first byte flipped`. */
   readonly name: string;
   readonly tuf: TufAttack;
   /** A column that is missing here is not asked. */

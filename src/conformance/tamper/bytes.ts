@@ -4,20 +4,20 @@ import { checksumPath, RECORD, SEAL } from '../../formats/records/seal-names.ts'
 import { type Attack, type Expectation, type Expectations, expects, misses, must } from './attack.ts';
 import type { Site } from './site.ts';
 
-/** Octets that nobody signed: each file of a release, changed in every plain way. */
+/** Bytes that nobody signed: each file of a release, changed in every plain way. */
 
 type Way = (typeof WAYS)[number]['way'];
 
 const WAYS = [
-  { way: 'first octet flipped', change: flipAt(() => 0) },
-  { way: 'middle octet flipped', change: flipAt((size) => size >> 1) },
-  { way: 'last octet flipped', change: flipAt((size) => size - 1) },
+  { way: 'first byte flipped', change: flipAt(() => 0) },
+  { way: 'middle byte flipped', change: flipAt((size) => size >> 1) },
+  { way: 'last byte flipped', change: flipAt((size) => size - 1) },
   {
     way: 'cut off in the middle',
     change: (site: Site, path: string) => site.copy.edit(path, (file, size) => file.truncate(size >> 1)),
   },
   {
-    way: 'one octet longer',
+    way: 'one byte longer',
     change: (site: Site, path: string) =>
       site.copy.edit(path, (file, size) => file.write(Uint8Array.of(0), 0, 1, size)),
   },
@@ -150,26 +150,26 @@ function content(way: Way): Expectation {
   return way === 'missing' ? must('absent') : must('bad-signature');
 }
 
-/** Octets of a seal may be of its form, its names or its numbers; where they stand decides what is said. */
+/** Bytes of a seal may be of its form, its names or its numbers; where they stand decides what is said. */
 const ANYWHERE: readonly RefusalCode[] = ['malformed', 'bad-signature', 'untrusted-signer'];
 
 function seal(way: Way): Expectation {
   if (way === 'missing') return must('absent');
-  if (way === 'middle octet flipped') return must(...ANYWHERE);
+  if (way === 'middle byte flipped') return must(...ANYWHERE);
   // A signature stands at the end of its seal.
-  return way === 'last octet flipped' ? must('bad-signature') : must('malformed');
+  return way === 'last byte flipped' ? must('bad-signature') : must('malformed');
 }
 
 /**
  * iPXE's seals carry their chain. Of the CA's own copy in there nothing depends for a loader that has the CA
- * built in whole, and an octet in the middle may be one of it; one with a fingerprint alone refuses.
+ * built in whole, and a byte in the middle may be one of it; one with a fingerprint alone refuses.
  */
 function ipxeSeal(way: Way): Expectation {
-  return way === 'middle octet flipped' ? misses(COPY_OF_CA, ...ANYWHERE) : seal(way);
+  return way === 'middle byte flipped' ? misses(COPY_OF_CA, ...ANYWHERE) : seal(way);
 }
 
 const COPY_OF_CA =
-  'the octet is one of the copy of the CA in the seal, which a loader with that CA built in does not need';
+  'the byte is one of the copy of the CA in the seal, which a loader with that CA built in does not need';
 
 function readByIpxe(way: Way): Expectations {
   return { ...readBy(['ipxe', 'manifest'], ipxeSeal(way)), tree: seal(way) };

@@ -61,7 +61,7 @@ export class Matrix {
     try {
       const staged = await attack.stage(this.#site);
       const columns = COLUMNS.filter((column) => attack.expect[column] !== undefined);
-      // A client that reads the same octets says the same: only those are asked that could say anything else.
+      // A client that reads the same bytes says the same: only those are asked that could say anything else.
       const asked = columns.filter((column) => this.#touched('all', column, staged));
       const said = await this.#columns.ask(asked, staged);
       const cells: Partial<Record<Column, MatrixCell>> = {};

@@ -260,5 +260,5 @@ function exchanges({ manifest, asked }: Site): Attack[] {
   ];
 }
 
-const NO_NAMES = 'a seal says who signed which octets, not what they are called or what they are for';
+const NO_NAMES = 'a seal says who signed which bytes, not what they are called or what they are for';
 const NO_KEYS = 'the initrd is archiso itself: what has no archiso in it checks nothing';

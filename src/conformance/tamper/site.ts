@@ -179,7 +179,7 @@ function olderId(release: string): string {
   return `${name}/${before.toISOString().slice(0, 10).split('-').join(separator)}`;
 }
 
-/** Changes one octet in the middle of a file of any size. */
+/** Changes one byte in the middle of a file of any size. */
 async function flip(path: string): Promise<void> {
   const handle = await open(path, 'r+');
   try {

@@ -2,7 +2,7 @@ import { RECORD, SEAL } from '../../formats/records/seal-names.ts';
 import { type Attack, expects, misses, must } from './attack.ts';
 import type { Site } from './site.ts';
 
-/** More octets than anybody can want. */
+/** More bytes than anybody can want. */
 
 const MIB = 1024 * 1024;
 

@@ -19,7 +19,7 @@ export interface EarlyOptions {
   readonly policy: Policy;
   /** Milliseconds since 1970. */
   readonly now: number;
-  /** Octets of the root image; more is a refusal. Default 64 GiB. */
+  /** Bytes of the root image; more is a refusal. Default 64 GiB. */
   readonly maxRootBytes?: number;
   /**
    * Where no overlay decides it. `verity`: the root image is not downloaded; its blocks are fetched and verified when
@@ -33,7 +33,7 @@ export type EarlyEvent =
   | {
       readonly kind: 'fetch';
       readonly url: string;
-      /** Octets, inclusive, where a part is asked for. */
+      /** Bytes, inclusive, where a part is asked for. */
       readonly range?: { readonly first: number; readonly last: number };
     }
   | {

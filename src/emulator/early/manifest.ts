@@ -35,7 +35,7 @@ export interface ManifestSource {
   readonly policy: Policy;
   /** Milliseconds since 1970. */
   readonly now: number;
-  /** Fetches a record of the release, at most `limit` octets. */
+  /** Fetches a record of the release, at most `limit` bytes. */
   fetch(name: string, limit: number): Promise<Uint8Array>;
 }
 

@@ -6,7 +6,7 @@ export interface RangeSourceOptions {
   readonly transport: Transport;
   readonly url: string;
   readonly path: string;
-  /** Octets, from the manifest. */
+  /** Bytes, from the manifest. */
   readonly size: number;
   readonly onFetch?: (url: string, range: { readonly first: number; readonly last: number }) => void;
 }
@@ -39,7 +39,7 @@ export class RangeSource implements BlockSource {
 
   async read(offset: number, length: number): Promise<Uint8Array> {
     if (length < 1 || offset < 0 || offset + length > this.size)
-      throw new RangeError(`${this.path} has no ${length} octets at ${offset}`);
+      throw new RangeError(`${this.path} has no ${length} bytes at ${offset}`);
     const { transport, url, onFetch } = this.#options;
     const range = { first: offset, last: offset + length - 1 };
     onFetch?.(url, range);
@@ -73,7 +73,7 @@ export class RangeSource implements BlockSource {
     if (part.size === undefined)
       throw this.#refusal('malformed', 'arrives in parts of which the server does not say the whole size');
     if (part.size !== this.size) {
-      throw this.#refusal('bad-signature', `has ${part.size} octets, and the manifest says ${this.size}`, {
+      throw this.#refusal('bad-signature', `has ${part.size} bytes, and the manifest says ${this.size}`, {
         size: part.size,
         wanted: this.size,
       });
@@ -86,13 +86,13 @@ export class RangeSource implements BlockSource {
     for await (const piece of body) {
       this.#fetched += piece.length;
       if (piece.length > length - at)
-        throw this.#refusal('malformed', `sends more than the ${length} octets of a part`, { length });
+        throw this.#refusal('malformed', `sends more than the ${length} bytes of a part`, { length });
       bytes.set(piece, at);
       at += piece.length;
     }
     if (at !== length) {
       const octets = { octets: at, size: length };
-      throw this.#refusal('unreachable', `ends after ${at} of the ${length} octets of a part`, octets);
+      throw this.#refusal('unreachable', `ends after ${at} of the ${length} bytes of a part`, octets);
     }
     return bytes;
   }

@@ -13,7 +13,7 @@ export function isKnownCompressor(compressor: SquashfsCompressor): compressor is
 /**
  * Unpacks one stored block.
  *
- * @param limit most octets of content.
+ * @param limit most bytes of content.
  * @throws Malformed
  */
 export async function unpackBlock(
@@ -45,5 +45,5 @@ function inflated(stored: Uint8Array, limit: number): Uint8Array {
 }
 
 function tooLong(limit: number): Malformed {
-  return new Malformed('squashfs', `a block of more than ${limit} octets`);
+  return new Malformed('squashfs', `a block of more than ${limit} bytes`);
 }

@@ -17,7 +17,7 @@ import {
 import type { BlockDevice } from './block-source.ts';
 import { type KnownCompressor, unpackBlock } from './squashfs-unpack.ts';
 
-/** Octets of a directory's listing, or of a file, beyond which nobody looks for a name here. */
+/** Bytes of a directory's listing, or of a file, beyond which nobody looks for a name here. */
 const MAX_LISTING = 4 * 1024 * 1024;
 const MAX_FILE = 64 * 1024;
 const MAX_TARGET = 4096;
@@ -87,7 +87,7 @@ export class Squashfs {
 
   async #lookUp({ inode }: Node, name: string): Promise<Node | undefined> {
     if (inode.kind !== 'directory' || inode.size === 0) return undefined;
-    if (inode.size > MAX_LISTING) throw new Malformed('squashfs', `a directory of ${inode.size} octets`);
+    if (inode.size > MAX_LISTING) throw new Malformed('squashfs', `a directory of ${inode.size} bytes`);
     const { block, offset } = inode.place;
     const listing = this.#reader(this.#superblock.directoryTable, block, offset);
     for (const entry of decodeDirectory(await listing.take(inode.size)))
@@ -118,7 +118,7 @@ export class Squashfs {
     for (let at = 0; at < words.length; at += 4) {
       const stored = decodeBlockWord(words.readUInt32LE(at), blockSize);
       const length = Math.min(left, blockSize);
-      // A block without octets is a hole.
+      // A block without bytes is a hole.
       pieces.push(
         stored.size === 0 ? new Uint8Array(length) : demandLength(await this.#block(start, stored), length),
       );
@@ -150,10 +150,10 @@ export class Squashfs {
     return packed ? unpackBlock(this.#compressor, bytes, this.#superblock.blockSize) : bytes;
   }
 
-  /** Where the metadata blocks of a table of so many octets begin. */
+  /** Where the metadata blocks of a table of so many bytes begin. */
   async #index(at: number, octets: number): Promise<number[]> {
     const count = Math.ceil(octets / METADATA_BLOCK);
-    if (count * 8 > MAX_LISTING) throw new Malformed('squashfs', `a table of ${octets} octets`);
+    if (count * 8 > MAX_LISTING) throw new Malformed('squashfs', `a table of ${octets} bytes`);
     const bytes = Buffer.from(await this.#read(at, count * 8));
     return Array.from({ length: count }, (_, index) => Number(bytes.readBigUInt64LE(index * 8)));
   }
@@ -171,14 +171,14 @@ export class Squashfs {
 
   #read(at: number, length: number): Promise<Uint8Array> {
     if (!(at >= 0 && at + length <= this.#superblock.size))
-      throw new Malformed('squashfs', `octet ${at} of ${this.#superblock.size} is asked for`);
+      throw new Malformed('squashfs', `byte ${at} of ${this.#superblock.size} is asked for`);
     return this.#device.read(at, length);
   }
 }
 
 function demandLength(bytes: Uint8Array, length: number): Uint8Array {
   if (bytes.length === length) return bytes;
-  throw new Malformed('squashfs', `${bytes.length} octets of a file, not ${length}`);
+  throw new Malformed('squashfs', `${bytes.length} bytes of a file, not ${length}`);
 }
 
 type ReadMetadata = (start: number) => Promise<{ readonly content: Uint8Array; readonly end: number }>;

@@ -131,7 +131,7 @@ export class Userspace {
     }
   }
 
-  /** A record or a seal, at most `limit` octets. */
+  /** A record or a seal, at most `limit` bytes. */
   async small(path: string, limit = SIDECAR_LIMIT): Promise<Uint8Array> {
     const { body } = await this.fetch(path);
     const pieces: Uint8Array[] = [];
@@ -139,7 +139,7 @@ export class Userspace {
     for await (const piece of body) {
       size += piece.length;
       if (size > limit) {
-        throw new Refusal('too-large', `${path} is longer than ${limit} octets, and may not be.`, { path });
+        throw new Refusal('too-large', `${path} is longer than ${limit} bytes, and may not be.`, { path });
       }
       pieces.push(piece);
     }
@@ -156,7 +156,7 @@ export class Userspace {
     this.#options.onEvent?.({ kind: 'console', text });
   }
 
-  /** @param listed octets, by the manifest: a longer image is cut off there. */
+  /** @param listed bytes, by the manifest: a longer image is cut off there. */
   #image(path: string, listed: number | undefined): Content {
     const limit = listed ?? this.#options.maxRootBytes ?? 64 * 1024 ** 3;
     const fetching = this.fetch(path);
@@ -165,9 +165,9 @@ export class Userspace {
     return {
       measure: async (questions) => {
         const { body, size } = await fetching;
-        // Before the first octet is hashed: what says that it has another length is another file.
+        // Before the first byte is hashed: what says that it has another length is another file.
         if (listed !== undefined && size !== undefined && size !== listed) {
-          throw new Refusal('bad-signature', `${path} has ${size} octets, and the manifest says ${listed}.`, {
+          throw new Refusal('bad-signature', `${path} has ${size} bytes, and the manifest says ${listed}.`, {
             path,
             size,
             wanted: listed,

@@ -57,7 +57,7 @@ export class VerityDevice implements BlockDevice {
 
   async read(offset: number, length: number): Promise<Uint8Array> {
     if (offset < 0 || length < 0 || offset + length > this.size)
-      throw new RangeError(`${this.#image.path} has no ${length} octets at ${offset}`);
+      throw new RangeError(`${this.#image.path} has no ${length} bytes at ${offset}`);
     if (this.#halted !== undefined) throw this.#halted;
     const bytes = Buffer.alloc(length);
     const end = Math.ceil((offset + length) / BLOCK_SIZE);

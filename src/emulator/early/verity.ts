@@ -27,7 +27,7 @@ export interface VeritySetting {
   readonly policy: Policy;
   /** Milliseconds since 1970. */
   readonly now: number;
-  /** Fetches a record of the release, at most `limit` octets. */
+  /** Fetches a record of the release, at most `limit` bytes. */
   fetch(path: string, limit: number): Promise<Uint8Array>;
   /** A file of the release in parts, over whatever can send them. Asks for nothing yet. */
   open(path: string, size: number): BlockSource;
@@ -36,9 +36,9 @@ export interface VeritySetting {
 /** How much of a file was needed. */
 export interface OctetsNeeded {
   readonly path: string;
-  /** Octets that arrived. */
+  /** Bytes that arrived. */
   readonly fetched: number;
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
 }
 

@@ -67,7 +67,7 @@ async function verifyImage(
     state.event({ kind: 'log', text: `Image "${image.name}" signature OK` });
     return undefined;
   }
-  // iPXE takes trust away before it looks at the signers, but only once the message has been read: octets
+  // iPXE takes trust away before it looks at the signers, but only once the message has been read: bytes
   // that are no CMS leave an image as trusted as it was.
   if (refusal.code !== 'malformed') image.trusted = false;
   const failure = verifyFailure(refusal);

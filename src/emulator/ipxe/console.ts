@@ -5,13 +5,13 @@ export class Console {
   private readonly onLine: (line: string) => void;
   private readonly spend: (octets: number) => void;
 
-  /** @param spend told of every octet before it is printed; it may throw. */
+  /** @param spend told of every byte before it is printed; it may throw. */
   constructor(onLine: (line: string) => void, spend: (octets: number) => void) {
     this.onLine = onLine;
     this.spend = spend;
   }
 
-  /** `octets` is text of one character per octet, as scripts have it; a terminal shows it as UTF-8. */
+  /** `bytes` is text of one character per byte, as scripts have it; a terminal shows it as UTF-8. */
   readonly print = (octets: string): void => {
     this.spend(octets.length);
     this.text += octets;

@@ -3,7 +3,7 @@ import type { Transport } from '../transport.ts';
 
 /** What the emulated iPXE knows about its machine. Everything here reaches scripts as settings. */
 export interface IpxeMachine {
-  /** Six octets, `52:54:00:12:34:56`. */
+  /** Six bytes, `52:54:00:12:34:56`. */
   readonly mac: string;
   readonly uuid?: string;
   readonly serial?: string;
@@ -48,7 +48,7 @@ export interface IpxeFeatures {
    * `param`, `console`, `colour` and `cpair`; every stock build lacks `time`.
    */
   readonly commands?: readonly string[];
-  /** Takes octets that are no known kind of program for a kernel, for sample releases without a real one. */
+  /** Takes bytes that are no known kind of program for a kernel, for sample releases without a real one. */
   readonly anyKernel?: boolean;
 }
 
@@ -81,9 +81,9 @@ export interface IpxeOptions {
   /** What an NTP server answers; undefined when it does not. Default: the clock's own time. */
   ntp?(server: string): Date | undefined;
   readonly answers?: IpxeAnswers;
-  /** Octets of one image; default 1 GiB. More is the refusal `too-large`. */
+  /** Bytes of one image; default 1 GiB. More is the refusal `too-large`. */
   readonly maxImageBytes?: number;
-  /** Octets of all registered images together; default 2 GiB. */
+  /** Bytes of all registered images together; default 2 GiB. */
   readonly maxMemoryBytes?: number;
   /** Commands executed; default 10 000. More is a refusal: the script goes round in circles. */
   readonly maxSteps?: number;
@@ -134,7 +134,7 @@ export interface BootImage {
   /** Where it came from; undefined for what was part of iPXE. */
   readonly url: string | undefined;
   readonly bytes: Uint8Array;
-  /** iPXE holds it trusted: an `imgverify` of these octets succeeded, and none failed since. */
+  /** iPXE holds it trusted: an `imgverify` of these bytes succeeded, and none failed since. */
   readonly verified: boolean;
   /** The common name that its `imgverify` demanded. */
   readonly signer: string | undefined;

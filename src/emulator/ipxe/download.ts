@@ -99,7 +99,7 @@ async function collect(state: State, url: string): Promise<{ bytes: Uint8Array; 
   if (fetched.size !== undefined && fetched.size > limit) throw tooLarge(fetched.size);
   const pieces: Uint8Array[] = [];
   let size = 0;
-  // The announced size is a claim: the octets are counted as they come.
+  // The announced size is a claim: the bytes are counted as they come.
   for await (const piece of fetched.body) {
     size += piece.length;
     if (size > limit) throw tooLarge(size);

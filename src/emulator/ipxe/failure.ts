@@ -2,7 +2,7 @@ import { Refusal } from '../../errors/refusal.ts';
 
 /**
  * A command's failure: iPXE's return code, as far as a script can tell. Numbers and wordings are those of
- * iPXE's `src/include/errno.h` and of the file that raises them; the lower three octets of an iPXE error
+ * iPXE's `src/include/errno.h` and of the file that raises them; the lower three bytes of an iPXE error
  * number say which source file raised it, and are zero here.
  */
 export interface Failure {

@@ -37,7 +37,7 @@ export class Images {
     return this.list;
   }
 
-  /** Octets of every registered image. */
+  /** Bytes of every registered image. */
   totalBytes(): number {
     return this.list.reduce((sum, image) => sum + image.bytes.length, 0);
   }
@@ -98,11 +98,11 @@ export function bootImage(image: Image): BootImage {
   };
 }
 
-/** Octets that fit between 0x7c00 and 0xa0000. */
+/** Bytes that fit between 0x7c00 and 0xa0000. */
 const MAX_NBP = 0xa0000 - 0x7c00;
 
 /**
- * What kind of image these octets are. A BIOS iPXE takes any small file that is nothing else for a PXE boot
+ * What kind of image these bytes are. A BIOS iPXE takes any small file that is nothing else for a PXE boot
  * program, which has no signature to be known by. Sources: the `probe` functions under `src/image/` and
  * `src/arch/x86/image/`.
  */
@@ -133,7 +133,7 @@ function isBzImage(view: Buffer): boolean {
   );
 }
 
-/** Octets of command line that a bzImage takes, the final NUL included. */
+/** Bytes of command line that a bzImage takes, the final NUL included. */
 export function bzImageCmdlineSize(bytes: Uint8Array): number {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   return view.readUInt16LE(0x206) >= 0x0206 ? view.readUInt32LE(0x238) : 0x7ff;

@@ -30,7 +30,7 @@ export interface LiveSetting {
   store?(octets: Uint8Array): Status;
 }
 
-/** Octets of one value. iPXE's are bounded by its heap alone, and each is read again wherever it is named. */
+/** Bytes of one value. iPXE's are bounded by its heap alone, and each is read again wherever it is named. */
 const MAX_VALUE = 65536;
 
 /** One block of the tree. */

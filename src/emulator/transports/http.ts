@@ -13,13 +13,13 @@ export interface HttpTransportOptions {
   /** Redirects followed for one fetch; iPXE and `curl -L` follow them too. Default 10. */
   readonly maxRedirects?: number;
   /**
-   * Octets that must arrive in each `stallTimeoutMs` of waiting; default 1024. A server that sends an octet
+   * Bytes that must arrive in each `stallTimeoutMs` of waiting; default 1024. A server that sends a byte
    * now and then would otherwise hold a machine for ever (TUF: slow retrieval attack).
    */
   readonly minimumOctets?: number;
 }
 
-/** Longest response header, octets. */
+/** Longest response header, bytes. */
 const MAX_HEADER = 16 * 1024;
 
 /**
@@ -79,7 +79,7 @@ function send(
       agent: false,
       maxHeaderSize: MAX_HEADER,
       insecureHTTPParser: false,
-      // A coding would change the octets that were sealed.
+      // A coding would change the bytes that were sealed.
       headers: {
         'Accept-Encoding': 'identity',
         ...(range === undefined ? {} : { Range: encodeRange([range]) }),
@@ -128,7 +128,7 @@ function answered(
     if (status < 200 || status > 299) throw unreachable(url, `answers with status ${status}`, { status });
     const coding = res.headers['content-encoding'];
     if (coding !== undefined && coding !== 'identity') {
-      throw unreachable(url, 'sends its octets in a coding that was not asked for', { coding });
+      throw unreachable(url, 'sends its bytes in a coding that was not asked for', { coding });
     }
     const partial = status === 206;
     const size = bodySize(res);
@@ -149,13 +149,13 @@ function answered(
   }
 }
 
-/** Octets of the body, where the server said so. Node's parser has refused contradictory lengths. */
+/** Bytes of the body, where the server said so. Node's parser has refused contradictory lengths. */
 function bodySize(res: IncomingMessage): number | undefined {
   const text = res.headers['content-length'];
   return text !== undefined && /^[0-9]{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
-/** A 206 that is another part than the one asked for would put octets where they do not belong. */
+/** A 206 that is another part than the one asked for would put bytes where they do not belong. */
 function checkedPart(
   url: URL,
   res: IncomingMessage,
@@ -204,13 +204,13 @@ async function* body(
     const short = size !== undefined && octets < size;
     throw error instanceof Refusal || !short
       ? asRefusal(url, error)
-      : unreachable(url, `ends after ${octets} of ${size} octets`, { octets, size }, error);
+      : unreachable(url, `ends after ${octets} of ${size} bytes`, { octets, size }, error);
   } finally {
     // Also when the consumer stops early: what is still on its way is not wanted.
     req.destroy();
   }
   if (size !== undefined && octets !== size) {
-    throw unreachable(url, `ends after ${octets} of ${size} octets`, { octets, size });
+    throw unreachable(url, `ends after ${octets} of ${size} bytes`, { octets, size });
   }
 }
 

@@ -10,7 +10,7 @@ export class Patience {
   #waitedMs = 0;
   #octets = 0;
 
-  /** @param minimum octets that must arrive in each `windowMs` milliseconds of waiting. */
+  /** @param minimum bytes that must arrive in each `windowMs` milliseconds of waiting. */
   constructor(windowMs: number, minimum: number) {
     this.#windowMs = windowMs;
     this.#minimum = minimum;

@@ -8,7 +8,7 @@ export interface TftpTransportOptions {
   /** Milliseconds until a packet is sent again. */
   readonly timeoutMs: number;
   readonly retries: number;
-  /** Octets of one file; more is the refusal `too-large`. TFTP carries loaders and scripts. */
+  /** Bytes of one file; more is the refusal `too-large`. TFTP carries loaders and scripts. */
   readonly maxBytes: number;
 }
 
@@ -55,7 +55,7 @@ async function* read(
     if (size <= options.maxBytes) stream.write(piece);
     else {
       const limit = options.maxBytes;
-      stream.destroy(new Refusal('too-large', `${url.href} is longer than ${limit} octets.`, { limit }));
+      stream.destroy(new Refusal('too-large', `${url.href} is longer than ${limit} bytes.`, { limit }));
     }
   });
   source.on('end', () => stream.end());

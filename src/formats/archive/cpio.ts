@@ -3,7 +3,7 @@ import { Malformed } from '../../errors/malformed.ts';
 /**
  * The newc cpio format ("070701") and its checksummed sister ("070702"), as the Linux kernel unpacks them:
  * Documentation/driver-api/early-userspace/buffer-format.rst. Numbers are eight hexadecimal digits; header
- * and name, and then the data, are padded with zeros to a multiple of four octets.
+ * and name, and then the data, are padded with zeros to a multiple of four bytes.
  */
 
 const FORMAT = 'newc cpio';
@@ -57,18 +57,18 @@ export interface CpioEntry extends CpioAttributes {
 export interface CpioHeader extends Omit<CpioAttributes, 'kind'> {
   /** Undefined where the type bits are zero, as they are in a trailer and nowhere else: see `cpioKind`. */
   readonly kind: CpioKind | undefined;
-  /** Octets of data. */
+  /** Bytes of data. */
   readonly size: number;
-  /** Octets of the name field, its NUL included, without padding. */
+  /** Bytes of the name field, its NUL included, without padding. */
   readonly nameSize: number;
-  /** Sum of the data's octets modulo 2³², in a "070702" archive. */
+  /** Sum of the data's bytes modulo 2³², in a "070702" archive. */
   readonly checksum: number | undefined;
 }
 
 export interface CpioLimits {
   /** Default 200 000. */
   readonly maxEntries?: number;
-  /** Octets of all data together. Default 1 GiB. */
+  /** Bytes of all data together. Default 1 GiB. */
   readonly maxBytes?: number;
 }
 
@@ -81,7 +81,7 @@ export function cpioPadding(length: number): number {
 }
 
 /**
- * The 110 octets of a header. `offset` is where they stand, for errors. Throws `Malformed`, also for what
+ * The 110 bytes of a header. `offset` is where they stand, for errors. Throws `Malformed`, also for what
  * the kernel would pass over in silence: a file type that does not exist, a directory with data.
  */
 export function decodeCpioHeader(bytes: Uint8Array, offset = 0): CpioHeader {
@@ -103,11 +103,10 @@ export function decodeCpioHeader(bytes: Uint8Array, offset = 0): CpioHeader {
     throw new Malformed(FORMAT, `${kind ?? 'trailer'} with data`, offset);
   }
   if (kind === 'symlink' && (size === 0 || size >= NAME_LIMIT)) {
-    throw new Malformed(FORMAT, `symlink target of ${size} octets`, offset);
+    throw new Malformed(FORMAT, `symlink target of ${size} bytes`, offset);
   }
   const nameSize = field(11);
-  if (nameSize < 2 || nameSize > NAME_LIMIT)
-    throw new Malformed(FORMAT, `name of ${nameSize} octets`, offset);
+  if (nameSize < 2 || nameSize > NAME_LIMIT) throw new Malformed(FORMAT, `name of ${nameSize} bytes`, offset);
   const checksum = field(12);
   if (magic === '070701' && checksum !== 0)
     throw new Malformed(FORMAT, 'checksum in a 070701 header', offset);
@@ -135,7 +134,7 @@ export function cpioKind(header: CpioHeader, name: string, offset = 0): CpioKind
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** UTF-8 or nothing: octets that no string can say back would let two names look like one. */
+/** UTF-8 or nothing: bytes that no string can say back would let two names look like one. */
 function text(bytes: Uint8Array, what: string, offset: number): string {
   let decoded: string;
   try {
@@ -156,7 +155,7 @@ export function decodeCpioName(field: Uint8Array, offset = 0): string {
   if (end < 0) throw new Malformed(FORMAT, 'name without NUL', offset);
   if (end === 0) throw new Malformed(FORMAT, 'empty name', offset);
   if (field.subarray(end).some((octet) => octet !== 0)) {
-    throw new Malformed(FORMAT, 'octets hidden behind the name', offset);
+    throw new Malformed(FORMAT, 'bytes hidden behind the name', offset);
   }
   return text(field.subarray(0, end), 'name', offset);
 }
@@ -166,7 +165,7 @@ export function decodeCpioTarget(data: Uint8Array, offset = 0): string {
   return text(data, 'symlink target', offset);
 }
 
-/** What "070702" stores of a file: the sum of its octets modulo 2³². */
+/** What "070702" stores of a file: the sum of its bytes modulo 2³². */
 export function cpioChecksum(data: Uint8Array, from = 0): number {
   let sum = from;
   for (const octet of data) sum = (sum + octet) >>> 0;
@@ -216,7 +215,7 @@ export function decodeCpio(bytes: Uint8Array, limits: CpioLimits = {}): CpioEntr
     entries.push({ ...attributes, kind, name, data });
   }
   if (bytes.subarray(at).some((octet) => octet !== 0)) {
-    throw new Malformed(FORMAT, 'octets after the trailer', at);
+    throw new Malformed(FORMAT, 'bytes after the trailer', at);
   }
   return entries;
 }
@@ -295,7 +294,7 @@ export type CpioSource = { readonly name: string; readonly mode?: number } & (
 );
 
 /**
- * Entries owned by root, numbered in the order given, so that equal sources give equal octets. A `link` is
+ * Entries owned by root, numbered in the order given, so that equal sources give equal bytes. A `link` is
  * a further name of an earlier file; its data move to the last name, where cpio and gen_init_cpio put them.
  * `mtime` in seconds. Throws `RangeError` when a link names no earlier file.
  */

@@ -4,14 +4,14 @@ import { Malformed } from '../../errors/malformed.ts';
 import { decodeZstdFrame } from './zstd.ts';
 
 /**
- * What the kernel unpacks an initramfs with (lib/decompress.c): the format is told by its first octets, one
+ * What the kernel unpacks an initramfs with (lib/decompress.c): the format is told by its first bytes, one
  * stream is read, and reading goes on behind its end. Here each stream says where it ended, and its
  * content comes in pieces of at most 128 KiB, so that whoever reads can stop a bomb at any of them.
  */
 
 export type Compression = 'gzip' | 'xz' | 'zstd';
 
-/** First octets, and whether it is decoded here. The kernel knows all but the last two. */
+/** First bytes, and whether it is decoded here. The kernel knows all but the last two. */
 const MAGIC: readonly (readonly [
   name: string,
   magic: readonly number[],
@@ -77,7 +77,7 @@ export function xzCheckName(bytes: Uint8Array, start: number): string {
   return { 0: 'none', 1: 'CRC32', 4: 'CRC64', 10: 'SHA-256' }[id] ?? `check ${id}`;
 }
 
-/** Octets of a gzip member's header (RFC 1952 §2.3). */
+/** Bytes of a gzip member's header (RFC 1952 §2.3). */
 function gzipHeader(bytes: Uint8Array, start: number): number {
   if (bytes[start + 2] !== 8) throw new Malformed('gzip', 'not deflate', start);
   const flags = bytes[start + 3] ?? 0xff;
@@ -136,7 +136,7 @@ function xzEnd(bytes: Uint8Array, start: number): number {
   }
 }
 
-/** Octets of the index that a footer before `end` speaks of; undefined where no footer of this stream is. */
+/** Bytes of the index that a footer before `end` speaks of; undefined where no footer of this stream is. */
 function xzIndexSize(bytes: Buffer, start: number, end: number): number | undefined {
   if (end - start < 32 || (end - start) % 4 !== 0) return undefined;
   const footer = bytes.subarray(end - 12, end);
@@ -158,7 +158,7 @@ function isXzEnd(bytes: Buffer, start: number, end: number, indexSize: number): 
   return xzBlockOctets(body) === end - start - 24 - indexSize;
 }
 
-/** Octets of all blocks that an index lists. */
+/** Bytes of all blocks that an index lists. */
 function xzBlockOctets(index: Uint8Array): number {
   let at = 1;
   const integer = (): number => {

@@ -34,7 +34,7 @@ const DT_RPATH = 15n;
 const DT_RUNPATH = 29n;
 const MAX_SEGMENTS = 256;
 const MAX_DYNAMIC = 4096;
-/** Octets of a path or a library's name. */
+/** Bytes of a path or a library's name. */
 const MAX_NAME = 4096;
 
 interface Segment {

@@ -7,11 +7,11 @@ import { Malformed } from '../../errors/malformed.ts';
 
 const FORMAT = 'squashfs';
 
-/** Octets of the superblock. */
+/** Bytes of the superblock. */
 export const SQUASHFS_SUPERBLOCK = 96;
-/** Most octets of a metadata block, unpacked or as it is stored. */
+/** Most bytes of a metadata block, unpacked or as it is stored. */
 export const METADATA_BLOCK = 8192;
-/** Octets of one fragment's entry in the fragment table. */
+/** Bytes of one fragment's entry in the fragment table. */
 export const FRAGMENT_ENTRY = 16;
 
 export type SquashfsCompressor = (typeof COMPRESSORS)[number];
@@ -23,12 +23,12 @@ export interface MetadataPlace {
   readonly offset: number;
 }
 
-/** Offsets are octets from the start of the image. */
+/** Offsets are bytes from the start of the image. */
 export interface SquashfsSuperblock {
   readonly compressor: SquashfsCompressor;
-  /** Octets of a data block: a power of two from 4096 to 1 MiB. */
+  /** Bytes of a data block: a power of two from 4096 to 1 MiB. */
   readonly blockSize: number;
-  /** Octets used; what follows is padding. */
+  /** Bytes used; what follows is padding. */
   readonly size: number;
   readonly inodes: number;
   readonly fragments: number;
@@ -37,13 +37,13 @@ export interface SquashfsSuperblock {
   readonly root: MetadataPlace;
   readonly inodeTable: number;
   readonly directoryTable: number;
-  /** Where the offsets of the blocks of a table stand, eight octets each. */
+  /** Where the offsets of the blocks of a table stand, eight bytes each. */
   readonly fragmentIndex: number | undefined;
   readonly idIndex: number;
   readonly exportIndex: number | undefined;
 }
 
-/** @param bytes the first octets of the image, 96 or more. @param deviceSize octets. @throws Malformed */
+/** @param bytes the first bytes of the image, 96 or more. @param deviceSize bytes. @throws Malformed */
 export function decodeSquashfsSuperblock(bytes: Uint8Array, deviceSize: number): SquashfsSuperblock {
   const view = viewOf(bytes, SQUASHFS_SUPERBLOCK);
   if (view.getUint32(0, true) !== 0x73717368) throw new Malformed(FORMAT, 'no magic', 0);
@@ -86,27 +86,27 @@ const NO_TABLE = 0xffff_ffff_ffff_ffffn;
 
 /** How a block is stored. */
 export interface StoredBlock {
-  /** Octets on the image. */
+  /** Bytes on the image. */
   readonly size: number;
   readonly packed: boolean;
 }
 
-/** The two octets before a metadata block. @throws Malformed */
+/** The two bytes before a metadata block. @throws Malformed */
 export function decodeMetadataHeader(bytes: Uint8Array): StoredBlock {
   const word = viewOf(bytes, 2).getUint16(0, true);
   const size = word & 0x7fff;
-  if (size === 0 || size > METADATA_BLOCK) throw new Malformed(FORMAT, `a metadata block of ${size} octets`);
+  if (size === 0 || size > METADATA_BLOCK) throw new Malformed(FORMAT, `a metadata block of ${size} bytes`);
   return { size, packed: (word & 0x8000) === 0 };
 }
 
 /** The number that says how a data block or fragment is stored; its size 0 is a hole. @throws Malformed */
 export function decodeBlockWord(word: number, blockSize: number): StoredBlock {
   const size = word & 0xff_ffff;
-  if (word > 0x1ff_ffff || size > blockSize) throw new Malformed(FORMAT, `a block of ${size} octets`);
+  if (word > 0x1ff_ffff || size > blockSize) throw new Malformed(FORMAT, `a block of ${size} bytes`);
   return { size, packed: (word & 0x100_0000) === 0 };
 }
 
-/** An entry of the fragment table, 16 octets. @throws Malformed */
+/** An entry of the fragment table, 16 bytes. @throws Malformed */
 export function decodeFragmentEntry(bytes: Uint8Array, blockSize: number): StoredBlock & { start: number } {
   const view = viewOf(bytes, FRAGMENT_ENTRY);
   const start = offsetAt(view, 0, Number.MAX_SAFE_INTEGER);
@@ -114,9 +114,9 @@ export function decodeFragmentEntry(bytes: Uint8Array, blockSize: number): Store
 }
 
 export type SquashfsInode =
-  /** `size`: octets of its listing, which begins at `place` of the directory table. */
+  /** `size`: bytes of its listing, which begins at `place` of the directory table. */
   | { readonly kind: 'directory'; readonly size: number; readonly place: MetadataPlace }
-  /** Behind this the inode lists the sizes of its blocks, four octets each, which `decodeBlockWord` reads. */
+  /** Behind this the inode lists the sizes of its blocks, four bytes each, which `decodeBlockWord` reads. */
   | {
       readonly kind: 'file';
       readonly size: number;
@@ -125,15 +125,15 @@ export type SquashfsInode =
       readonly blocks: number;
       readonly fragment: { readonly index: number; readonly offset: number } | undefined;
     }
-  /** Behind this the inode has its target, of so many octets. */
+  /** Behind this the inode has its target, of so many bytes. */
   | { readonly kind: 'symlink'; readonly size: number }
   | { readonly kind: 'other' };
 
-/** Octets of the part that every inode has. */
+/** Bytes of the part that every inode has. */
 export const INODE_HEADER = 16;
 const LENGTHS: Readonly<Record<number, number>> = { 1: 32, 2: 32, 3: 24, 8: 40, 9: 56, 10: 24 };
 
-/** Octets of the fixed part of the inode that begins so. @throws Malformed */
+/** Bytes of the fixed part of the inode that begins so. @throws Malformed */
 export function inodeLength(header: Uint8Array): number {
   const type = viewOf(header, INODE_HEADER).getUint16(0, true);
   if (type < 1 || type > 14) throw new Malformed(FORMAT, `inode of type ${type}`);
@@ -165,8 +165,8 @@ export function decodeInode(bytes: Uint8Array, blockSize: number): SquashfsInode
 }
 
 function directory(size: number, block: number, offset: number): SquashfsInode {
-  // Three octets more than the listing has: `.` and `..`, which are not in it.
-  if (size < 3) throw new Malformed(FORMAT, `a directory of ${size} octets`);
+  // Three bytes more than the listing has: `.` and `..`, which are not in it.
+  if (size < 3) throw new Malformed(FORMAT, `a directory of ${size} bytes`);
   return { kind: 'directory', size: size - 3, place: place(block, offset) };
 }
 
@@ -177,7 +177,7 @@ function file(size: number, start: number, index: number, offset: number, block:
 }
 
 export interface DirectoryEntry {
-  /** One character an octet. */
+  /** One character a byte. */
   readonly name: string;
   readonly inode: MetadataPlace;
 }
@@ -218,7 +218,7 @@ function place(block: number, offset: number): MetadataPlace {
 /** 64 bits that must be below `end`. */
 function offsetAt(view: DataView, at: number, end: number): number {
   const value = view.getBigUint64(at, true);
-  if (value >= BigInt(end)) throw new Malformed(FORMAT, `an offset behind octet ${end}`, at);
+  if (value >= BigInt(end)) throw new Malformed(FORMAT, `an offset behind byte ${end}`, at);
   return Number(value);
 }
 

@@ -14,9 +14,9 @@ import {
 
 /** A frame's most recent output, at least a window of it, and what one block leaves to the next. */
 export interface BlockState {
-  /** Output, oldest octet first. */
+  /** Output, oldest byte first. */
   history: Uint8Array;
-  /** Octets of `history` in use. */
+  /** Bytes of `history` in use. */
   end: number;
   huffman: HuffmanTable | undefined;
   /** Literal lengths, offsets, match lengths. */
@@ -85,7 +85,7 @@ const MATCH_VALUES = baselines(
   3,
 );
 
-/** RFC 8878 §3.1.1.3.1: the literals, and how many octets they took. */
+/** RFC 8878 §3.1.1.3.1: the literals, and how many bytes they took. */
 function readLiterals(
   bytes: Uint8Array,
   state: BlockState,
@@ -148,7 +148,7 @@ function decodeFour(body: Uint8Array, table: HuffmanTable, literals: Uint8Array)
 
 /**
  * Decodes one compressed block onto the end of `state.history`, which must have room for `maxSize` more
- * octets. Throws `Malformed`; then the frame is lost.
+ * bytes. Throws `Malformed`; then the frame is lost.
  */
 export function decodeBlock(block: Uint8Array, state: BlockState, maxSize: number, window: number): void {
   const { literals, length } = readLiterals(block, state, maxSize);
@@ -162,7 +162,7 @@ export function decodeBlock(block: Uint8Array, state: BlockState, maxSize: numbe
   if (count >= 255) count = octet() + octet() * 256 + 0x7f00;
   else if (count >= 128) count = (count - 128) * 256 + octet();
   if (count === 0) {
-    if (at !== block.length) throw bad('octets after the literals');
+    if (at !== block.length) throw bad('bytes after the literals');
     state.history.set(literals, state.end);
     state.end += literals.length;
     return;

@@ -13,7 +13,7 @@ function log2(value: number): number {
   return 31 - Math.clz32(value);
 }
 
-/** A bit stream that is read from its last octet backwards, below a final 1 bit (RFC 8878 §4.1). */
+/** A bit stream that is read from its last byte backwards, below a final 1 bit (RFC 8878 §4.1). */
 export class BackwardBits {
   readonly #bytes: Uint8Array;
   /** Bits not read yet. Below zero: more was asked for than there was, and zeros were given. */
@@ -93,7 +93,7 @@ export function rleTable(symbol: number): FseTable {
   return { log: 0, symbols: Uint8Array.of(symbol), bits: new Uint8Array(1), bases: new Uint16Array(1) };
 }
 
-/** Reads a table description; also how many octets it took. */
+/** Reads a table description; also how many bytes it took. */
 export function readFseTable(
   bytes: Uint8Array,
   maxLog: number,
@@ -171,7 +171,7 @@ function fseWeights(bytes: Uint8Array): number[] {
   }
 }
 
-/** Reads a Huffman tree description (RFC 8878 §4.2.1); also how many octets it took. */
+/** Reads a Huffman tree description (RFC 8878 §4.2.1); also how many bytes it took. */
 export function readHuffmanTable(bytes: Uint8Array): { table: HuffmanTable; length: number } {
   const header = bytes[0];
   if (header === undefined) throw bad('no Huffman table');

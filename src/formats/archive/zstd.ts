@@ -16,12 +16,12 @@ const BLOCK_LIMIT = 128 * 1024;
 export const ZSTD_WINDOW_LIMIT = 2 ** 27;
 
 interface FrameHeader {
-  /** Octets that a match may reach back. */
+  /** Bytes that a match may reach back. */
   readonly window: number;
-  /** Octets of content, where the frame says so. */
+  /** Bytes of content, where the frame says so. */
   readonly contentSize: number | undefined;
   readonly checksummed: boolean;
-  /** Octets of the header, its magic included. */
+  /** Bytes of the header, its magic included. */
   readonly length: number;
 }
 
@@ -65,7 +65,7 @@ function frameHeader(bytes: Uint8Array, start: number): FrameHeader {
     if (singleSegment) window = contentSize;
   }
   if (window > ZSTD_WINDOW_LIMIT) {
-    throw new Malformed(FORMAT, `window of ${window} octets, more than the kernel takes`, start);
+    throw new Malformed(FORMAT, `window of ${window} bytes, more than the kernel takes`, start);
   }
   return { window, contentSize, checksummed: (descriptor & 0x04) !== 0, length: at - start };
 }

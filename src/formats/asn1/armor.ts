@@ -1,6 +1,6 @@
 import { Malformed } from '../../errors/malformed.ts';
 
-/** Octets in lines of base64: OpenPGP's ASCII armor (RFC 9580 §6) and PEM (RFC 7468). */
+/** Bytes in lines of base64: OpenPGP's ASCII armor (RFC 9580 §6) and PEM (RFC 7468). */
 
 /** Characters of input that a decoder looks at. A large keyring takes a few MiB. */
 const INPUT_LIMIT = 16 * 2 ** 20;
@@ -15,7 +15,7 @@ function splitLines(format: string, text: string): string[] {
   return lines;
 }
 
-/** One spelling only: no stray characters, padding where it belongs, no bits hidden behind the last octet. */
+/** One spelling only: no stray characters, padding where it belongs, no bits hidden behind the last byte. */
 function decodeBase64(format: string, base64: string): Uint8Array {
   const bytes = Buffer.from(base64, 'base64');
   if (bytes.toString('base64') !== base64) throw new Malformed(format, 'not base64');

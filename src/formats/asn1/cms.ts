@@ -45,7 +45,7 @@ const MAX_SIGNERS = 16;
 
 /** Decodes DER with nothing after it. Throws `Malformed`, also for content inside (not detached). */
 export function decodeDetachedCms(bytes: Uint8Array): SignedData {
-  if (bytes.length > MAX_CMS) throw new Malformed('CMS', `${bytes.length} octets`);
+  if (bytes.length > MAX_CMS) throw new Malformed('CMS', `${bytes.length} bytes`);
   const contentInfo = openDer(bytes, TAG.sequence, 'ContentInfo');
   if (oidText(contentInfo.next(TAG.oid)) !== OID.signedData) throw new Malformed('CMS', 'not SignedData');
   const explicit = contentInfo.enter(contextTag(0, true), 'ContentInfo.content');
@@ -130,7 +130,7 @@ function decodeSignerInfo(info: DerCursor, announced: ReadonlySet<HashName>): Si
 }
 
 /**
- * Encodes one signature as OpenSSL does for `cms -sign -binary -noattr`, octet for octet:
+ * Encodes one signature as OpenSSL does for `cms -sign -binary -noattr`, byte for byte:
  * digest algorithms without parameters, rsaEncryption with NULL, certificates in DER's set order.
  */
 export function encodeDetachedCms(signer: SignerInfo, certificates: readonly Uint8Array[]): Uint8Array {

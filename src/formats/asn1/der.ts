@@ -2,7 +2,7 @@ import { Malformed } from '../../errors/malformed.ts';
 
 /**
  * DER (X.690), the strict subset that certificates and CMS use: definite lengths in their shortest form,
- * identifier octets of one byte. Nothing here recurses, so a depth bomb costs its reader nothing: each
+ * identifier bytes of one byte. Nothing here recurses, so a depth bomb costs its reader nothing: each
  * caller opens just the levels its structure has.
  */
 
@@ -22,7 +22,7 @@ export const TAG = {
   set: 0x31,
 } as const;
 
-/** Identifier octet of a context-specific tag, constructed or primitive. */
+/** Identifier byte of a context-specific tag, constructed or primitive. */
 export function contextTag(number: number, constructed: boolean): number {
   return 0x80 | (constructed ? 0x20 : 0) | number;
 }
@@ -54,7 +54,7 @@ export class DerCursor {
     return new Malformed('DER', `${this.#what}: ${fact}`, this.#at);
   }
 
-  /** The identifier octet that comes next, or undefined at the end. */
+  /** The identifier byte that comes next, or undefined at the end. */
   peek(): number | undefined {
     return this.#bytes[this.#at];
   }
@@ -74,7 +74,7 @@ export class DerCursor {
     let header = 2;
     if (first >= 0x80) {
       const octets = first & 0x7f;
-      // 0x80 is BER's indefinite length; more than four octets cannot fit any input we accept.
+      // 0x80 is BER's indefinite length; more than four bytes cannot fit any input we accept.
       if (octets === 0 || octets > 4) throw this.fail('length not in DER');
       length = 0;
       for (let i = 0; i < octets; i++) {
@@ -89,7 +89,7 @@ export class DerCursor {
       }
     }
     const end = start + header + length;
-    if (end > bytes.length) throw this.fail(`element of ${length} octets runs past the end`);
+    if (end > bytes.length) throw this.fail(`element of ${length} bytes runs past the end`);
     this.#at = end;
     return {
       tag: identifier,
@@ -108,9 +108,9 @@ export class DerCursor {
     return new DerCursor(this.next(tag).content, what);
   }
 
-  /** Throws unless everything was consumed: trailing octets are a place to hide things. */
+  /** Throws unless everything was consumed: trailing bytes are a place to hide things. */
   end(): void {
-    if (!this.done) throw this.fail('trailing octets');
+    if (!this.done) throw this.fail('trailing bytes');
   }
 }
 
@@ -122,7 +122,7 @@ export function openDer(bytes: Uint8Array, tag: number, what: string): DerCursor
   return inner;
 }
 
-/** Content octets of a non-negative INTEGER in its shortest form, without the sign octet. */
+/** Content bytes of a non-negative INTEGER in its shortest form, without the sign byte. */
 export function unsignedInteger(element: DerElement, what: string): Uint8Array {
   const { content } = element;
   const first = content[0];
@@ -143,7 +143,7 @@ export function smallInteger(element: DerElement, what: string): number {
   return octets.reduce((value, octet) => value * 256 + octet, 0);
 }
 
-/** Octets of a BIT STRING that has no unused bits. */
+/** Bytes of a BIT STRING that has no unused bits. */
 export function bitStringOctets(element: DerElement, what: string): Uint8Array {
   if (element.content[0] !== 0) throw new Malformed('DER', `${what}: BIT STRING with unused bits`);
   return element.content.subarray(1);
@@ -217,7 +217,7 @@ export function derSetOf(...members: Uint8Array[]): Uint8Array {
   return der(TAG.set, ...members.toSorted(Buffer.compare));
 }
 
-/** INTEGER from unsigned big-endian octets. */
+/** INTEGER from unsigned big-endian bytes. */
 export function derUnsigned(octets: Uint8Array): Uint8Array {
   let start = 0;
   while (start < octets.length - 1 && octets[start] === 0) start++;

@@ -1,6 +1,6 @@
 import { type DerElement, oidText, openDer, TAG } from './der.ts';
 
-/** Names of certificates as text. Nothing is compared by it: two names are one where their octets are. */
+/** Names of certificates as text. Nothing is compared by it: two names are one where their bytes are. */
 
 /** RFC 4514 §3, and two more that certificates in the field have; OpenSSL calls them so too. */
 const TYPES: ReadonlyMap<string, string> = new Map([

@@ -5,12 +5,12 @@ import { p256 } from '@noble/curves/nist.js';
  * ECDSA on P-256 (FIPS 186-5 §6) from and against a finished digest, which node:crypto cannot do.
  *
  * Signatures are DER (RFC 3279 §2.2.3) and, by RFC 6979, a function of key and digest: sealing twice gives the
- * same octets. S is left as it comes out: OpenSSL's verifiers take both halves, and so do ours.
+ * same bytes. S is left as it comes out: OpenSSL's verifiers take both halves, and so do ours.
  */
 
 const RULES = { prehash: false, lowS: false, format: 'der' } as const;
 
-/** Signs a digest of 32 octets or more; its leftmost 256 bits count. */
+/** Signs a digest of 32 bytes or more; its leftmost 256 bits count. */
 export function signEcdsaDigest(privateKey: KeyObject, digest: Uint8Array): Uint8Array {
   const { d = '' } = privateKey.export({ format: 'jwk' });
   return p256.sign(digest, Buffer.from(d, 'base64url'), RULES);

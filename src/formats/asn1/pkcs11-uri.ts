@@ -25,7 +25,7 @@ type PathAttribute = (typeof PATH_ATTRIBUTES)[number];
 export type Pkcs11QueryAttribute = (typeof QUERY_ATTRIBUTES)[number];
 
 export interface Pkcs11Uri {
-  /** Decoded octets; text is UTF-8 without control characters. */
+  /** Decoded bytes; text is UTF-8 without control characters. */
   readonly path: ReadonlyMap<PathAttribute, Uint8Array>;
   /** As `path`. May hold a PIN: never to be shown. */
   readonly query: ReadonlyMap<Pkcs11QueryAttribute, Uint8Array>;
@@ -65,7 +65,7 @@ export function decodePkcs11Uri(text: string): Pkcs11Uri {
 
 /**
  * The URI without its query: what may be shown, logged and handed to programs. One order, one spelling: every
- * octet outside RFC 3986's unreserved characters is percent-encoded, since readers differ over the others
+ * byte outside RFC 3986's unreserved characters is percent-encoded, since readers differ over the others
  * (libp11 takes `&` for the end of a value).
  */
 export function encodePkcs11Path(path: Pkcs11Uri['path']): string {

@@ -20,9 +20,9 @@ export interface Certificate {
   readonly raw: Uint8Array;
   /** What the issuer signed. */
   readonly tbs: Uint8Array;
-  /** Content octets, without the sign octet. */
+  /** Content bytes, without the sign byte. */
   readonly serialNumber: Uint8Array;
-  /** DER of the names: compared octet by octet, as iPXE and OpenSSL find certificates. */
+  /** DER of the names: compared byte by byte, as iPXE and OpenSSL find certificates. */
   readonly issuer: Uint8Array;
   readonly subject: Uint8Array;
   readonly issuerName: string;
@@ -78,7 +78,7 @@ const MAX_CERTIFICATE = 64 * 1024;
 
 /** Decodes one DER certificate with nothing after it. Throws `Malformed`. */
 export function decodeCertificate(bytes: Uint8Array): Certificate {
-  if (bytes.length > MAX_CERTIFICATE) throw new Malformed('X.509', `certificate of ${bytes.length} octets`);
+  if (bytes.length > MAX_CERTIFICATE) throw new Malformed('X.509', `certificate of ${bytes.length} bytes`);
   const outer = openDer(bytes, TAG.sequence, 'Certificate');
   const tbsElement = outer.next(TAG.sequence);
   const algorithm = outer.next(TAG.sequence);

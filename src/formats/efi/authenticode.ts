@@ -28,7 +28,7 @@ export interface AuthenticodeSignature {
   /** Of the image, and how it was made. */
   readonly hash: HashName;
   readonly imageDigest: Uint8Array;
-  /** Octets of the SpcIndirectDataContent that the messageDigest attribute is over: without tag and length. */
+  /** Bytes of the SpcIndirectDataContent that the messageDigest attribute is over: without tag and length. */
   readonly content: Uint8Array;
   readonly certificates: readonly Certificate[];
   readonly signers: readonly AuthenticodeSigner[];
@@ -49,7 +49,7 @@ export interface AuthenticodeSigner {
 }
 
 const FORMAT = 'Authenticode';
-/** Octets. Firmware finds the hash's name behind lengths of two octets each. */
+/** Bytes. Firmware finds the hash's name behind lengths of two bytes each. */
 const MAX_SIGNATURE = 0xffff;
 const MAX_SIGNERS = 16;
 const IMPLICIT_0 = contextTag(0, false);
@@ -57,7 +57,7 @@ const EXPLICIT_0 = contextTag(0, true);
 
 /**
  * The digest of an image: all of it but its checksum, the entry and the content of the certificate table; padded with
- * zeros to a multiple of eight octets, as it is before a certificate table is put behind it.
+ * zeros to a multiple of eight bytes, as it is before a certificate table is put behind it.
  *
  * @param padded false: as firmware hashes an image that is not signed.
  */
@@ -136,13 +136,13 @@ export function encodeAuthenticode(parts: AuthenticodeParts): Uint8Array {
   );
   const signature = derSequence(derOid(OID.signedData), der(EXPLICIT_0, data));
   if (signature.length > MAX_SIGNATURE)
-    throw new Malformed(FORMAT, `a signature of ${signature.length} octets`);
+    throw new Malformed(FORMAT, `a signature of ${signature.length} bytes`);
   return signature;
 }
 
 /** Decodes one signature of a certificate table. Throws `Malformed`. */
 export function decodeAuthenticode(bytes: Uint8Array): AuthenticodeSignature {
-  if (bytes.length > MAX_SIGNATURE) throw new Malformed(FORMAT, `a signature of ${bytes.length} octets`);
+  if (bytes.length > MAX_SIGNATURE) throw new Malformed(FORMAT, `a signature of ${bytes.length} bytes`);
   const contentInfo = openDer(bytes, TAG.sequence, 'ContentInfo');
   if (oidText(contentInfo.next(TAG.oid)) !== OID.signedData) throw new Malformed(FORMAT, 'not SignedData');
   const explicit = contentInfo.enter(EXPLICIT_0, 'ContentInfo.content');
@@ -162,7 +162,7 @@ export function decodeAuthenticode(bytes: Uint8Array): AuthenticodeSignature {
   encapsulated.end();
   const { raw, content } = wrapper.next(TAG.sequence);
   wrapper.end();
-  // Firmware knows a length in one octet, and one in two that follow, and nothing between.
+  // Firmware knows a length in one byte, and one in two that follow, and nothing between.
   if (raw[1] === 0x81)
     throw new Malformed(FORMAT, 'SpcIndirectDataContent of a length that firmware cannot read');
   const imageDigest = decodeIndirectData(raw, hash);
@@ -190,7 +190,7 @@ function decodeIndirectData(bytes: Uint8Array, hash: HashName): Uint8Array {
   const digest = info.next(TAG.octetString).content;
   info.end();
   if (digest.length !== createHash(hash).digest().length)
-    throw new Malformed(FORMAT, `a digest of ${digest.length} octets`);
+    throw new Malformed(FORMAT, `a digest of ${digest.length} bytes`);
   return digest;
 }
 
@@ -263,7 +263,7 @@ function openElement(bytes: Uint8Array, tag = bytes[0] ?? 0) {
   return element;
 }
 
-/** BMPString's octets: UTF-16, big-endian. */
+/** BMPString's bytes: UTF-16, big-endian. */
 function bmp(text: string): Uint8Array {
   return Buffer.from(text, 'utf16le').swap16();
 }

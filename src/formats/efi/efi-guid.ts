@@ -1,6 +1,6 @@
 import { Malformed } from '../../errors/malformed.ts';
 
-/** EFI_GUID (UEFI 2.10 appendix A): three little-endian numbers, then eight octets as they are written. */
+/** EFI_GUID (UEFI 2.10 appendix A): three little-endian numbers, then eight bytes as they are written. */
 
 export const EFI_GUID = {
   /** PK and KEK are variables of this vendor. */
@@ -19,7 +19,7 @@ export const EFI_GUID = {
 
 const GUID = /^([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})$/;
 
-/** 16 octets. Throws `Malformed` for what is no GUID in small letters. */
+/** 16 bytes. Throws `Malformed` for what is no GUID in small letters. */
 export function encodeGuid(text: string): Uint8Array {
   const [, first, second, third, ...rest] = GUID.exec(text) ?? [];
   if (first === undefined || second === undefined || third === undefined)
@@ -30,9 +30,9 @@ export function encodeGuid(text: string): Uint8Array {
   ]);
 }
 
-/** The text of 16 octets, in small letters. */
+/** The text of 16 bytes, in small letters. */
 export function decodeGuid(bytes: Uint8Array): string {
-  if (bytes.length !== 16) throw new Malformed('EFI_GUID', `${bytes.length} octets`);
+  if (bytes.length !== 16) throw new Malformed('EFI_GUID', `${bytes.length} bytes`);
   const octets = Buffer.from(bytes);
   const reversed = (from: number, to: number) =>
     Buffer.from(octets.subarray(from, to)).reverse().toString('hex');

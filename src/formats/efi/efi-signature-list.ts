@@ -21,11 +21,11 @@ export type EfiSignature = { /** Whose entry it is. */ readonly owner: string } 
 );
 
 const FORMAT = 'EFI signature list';
-/** Octets of a list's header, and of the owner before each signature. */
+/** Bytes of a list's header, and of the owner before each signature. */
 const HEADER = 28;
 const OWNER = 16;
 const EFI_TIME = 16;
-/** Octets. The dbx of UEFI's own site has some 30 kB, and firmware has room for little more. */
+/** Bytes. The dbx of UEFI's own site has some 30 kB, and firmware has room for little more. */
 export const MAX_SIGNATURE_LISTS = 4 * 1024 * 1024;
 
 const HASHES = {
@@ -71,7 +71,7 @@ function encodeList(type: string, owner: string, signatures: readonly Uint8Array
 
 /** Decodes lists, one behind the other, with nothing after them. Throws `Malformed`, also for an unknown type. */
 export function decodeSignatureLists(bytes: Uint8Array): readonly EfiSignature[] {
-  if (bytes.length > MAX_SIGNATURE_LISTS) throw new Malformed(FORMAT, `${bytes.length} octets`);
+  if (bytes.length > MAX_SIGNATURE_LISTS) throw new Malformed(FORMAT, `${bytes.length} bytes`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const found: EfiSignature[] = [];
   for (let at = 0; at < bytes.length; ) {
@@ -80,9 +80,9 @@ export function decodeSignatureLists(bytes: Uint8Array): readonly EfiSignature[]
     const size = view.getUint32(at + 16, true);
     const each = view.getUint32(at + 24, true);
     if (view.getUint32(at + 20, true) !== 0) throw new Malformed(FORMAT, 'a header of an unknown kind', at);
-    if (size < HEADER || at + size > bytes.length) throw new Malformed(FORMAT, `${size} octets`, at);
+    if (size < HEADER || at + size > bytes.length) throw new Malformed(FORMAT, `${size} bytes`, at);
     if (each <= OWNER || (size - HEADER) % each !== 0) {
-      throw new Malformed(FORMAT, `signatures of ${each} octets`, at);
+      throw new Malformed(FORMAT, `signatures of ${each} bytes`, at);
     }
     for (let entry = at + HEADER; entry < at + size; entry += each) {
       found.push(decodeSignature(type, bytes.subarray(entry, entry + each)));
@@ -97,12 +97,12 @@ function decodeSignature(type: string, entry: Uint8Array): EfiSignature {
   const data = entry.subarray(OWNER);
   if (type === EFI_GUID.x509) return { owner, type: 'x509', certificate: decodeCertificate(data) };
   if (type === EFI_GUID.sha256) {
-    if (data.length !== 32) throw new Malformed(FORMAT, `a SHA-256 of ${data.length} octets`);
+    if (data.length !== 32) throw new Malformed(FORMAT, `a SHA-256 of ${data.length} bytes`);
     return { owner, type: 'sha256', digest: Buffer.from(data).toString('hex') };
   }
   const known = HASHES[type as keyof typeof HASHES];
   if (!known) throw new Malformed(FORMAT, `unknown type ${type}`);
-  if (data.length !== known.octets + EFI_TIME) throw new Malformed(FORMAT, `a hash of ${data.length} octets`);
+  if (data.length !== known.octets + EFI_TIME) throw new Malformed(FORMAT, `a hash of ${data.length} bytes`);
   return {
     owner,
     type: 'x509-hash',

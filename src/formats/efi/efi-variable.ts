@@ -22,7 +22,7 @@ export type SecureBootVariable = 'PK' | 'KEK' | 'db' | 'dbx';
 const FORMAT = 'EFI authenticated variable';
 const REVISION = 0x0200;
 const WIN_CERT_TYPE_EFI_GUID = 0x0ef1;
-/** Octets: the time, the certificate's header with its type. */
+/** Bytes: the time, the certificate's header with its type. */
 const TIME = 16;
 const HEADER = 24;
 /** Non-volatile, for boot services and at run time, time-based authenticated write access. */
@@ -58,7 +58,7 @@ export function encodeAuthenticatedVariable(
   signer: SignerInfo,
   certificate: Uint8Array,
 ): Uint8Array {
-  // Without its ContentInfo, as the specification says: older firmware finds the hash's name at a fixed octet.
+  // Without its ContentInfo, as the specification says: older firmware finds the hash's name at a fixed byte.
   const info = openDer(encodeDetachedCms(signer, [certificate]), TAG.sequence, 'ContentInfo');
   info.next(TAG.oid);
   const signedData = info.enter(contextTag(0, true)).next(TAG.sequence).raw;
@@ -84,7 +84,7 @@ export function decodeAuthenticatedVariable(bytes: Uint8Array): AuthenticatedVar
   if (!isAuthenticatedVariable(bytes))
     throw new Malformed(FORMAT, 'a certificate that is no PKCS#7', TIME + 8);
   if (length <= HEADER || TIME + length > bytes.length)
-    throw new Malformed(FORMAT, `a certificate of ${length} octets`, TIME);
+    throw new Malformed(FORMAT, `a certificate of ${length} bytes`, TIME);
   const signedData = bytes.subarray(TIME + HEADER, TIME + length);
   const wrapped = derSequence(derOid(OID.signedData), der(contextTag(0, true), signedData));
   return { time, signature: decodeDetachedCms(wrapped), content: bytes.subarray(TIME + length) };

@@ -19,7 +19,7 @@ export const MAX_PE = 0x7fff_ffff;
 /**
  * Puts sections behind those of an image that is not signed. Whatever stands behind its sections (symbols, debug
  * strings) is left out: a section would otherwise begin after a gap, which firmware and signing tools hash
- * differently. The same input gives the same octets.
+ * differently. The same input gives the same bytes.
  *
  * Throws `Malformed` for an image without room in its headers, for a name it has already, and beyond 2 GiB.
  */
@@ -91,7 +91,7 @@ export function peSignatures(bytes: Uint8Array, { certificateTable }: PeImage): 
     if (table.length - at < CERTIFICATE_HEADER) throw new Malformed(FORMAT, 'a cut certificate', offset + at);
     const length = view.getUint32(at, true);
     if (length <= CERTIFICATE_HEADER || at + length > table.length) {
-      throw new Malformed(FORMAT, `a certificate of ${length} octets`, offset + at);
+      throw new Malformed(FORMAT, `a certificate of ${length} bytes`, offset + at);
     }
     if (view.getUint16(at + 4, true) !== REVISION || view.getUint16(at + 6, true) !== PKCS_SIGNED_DATA) {
       throw new Malformed(FORMAT, 'a certificate of an unknown type', offset + at);

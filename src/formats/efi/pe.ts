@@ -10,7 +10,7 @@ export interface PeImage {
   readonly machine: number;
   /** 10: an EFI application. */
   readonly subsystem: number;
-  /** Octets from the start of the file, of the fields that a writer changes or a digest leaves out. */
+  /** Bytes from the start of the file, of the fields that a writer changes or a digest leaves out. */
   readonly at: {
     readonly coff: number;
     readonly optional: number;
@@ -23,9 +23,9 @@ export interface PeImage {
   readonly fileAlignment: number;
   readonly sizeOfHeaders: number;
   readonly sizeOfImage: number;
-  /** In the order of their octets in the file. */
+  /** In the order of their bytes in the file. */
   readonly sections: readonly PeSection[];
-  /** Where the octets of the last section end. */
+  /** Where the bytes of the last section end. */
   readonly endOfSections: number;
   /** Undefined where the image is not signed. */
   readonly certificateTable: { readonly offset: number; readonly size: number } | undefined;
@@ -34,7 +34,7 @@ export interface PeImage {
 export interface PeSection {
   /** At most eight characters. */
   readonly name: string;
-  /** Octets that count; in the file they are padded to `rawSize`. */
+  /** Bytes that count; in the file they are padded to `rawSize`. */
   readonly virtualSize: number;
   readonly virtualAddress: number;
   readonly rawSize: number;
@@ -49,7 +49,7 @@ export const SECTION_HEADER = 40;
 const FORMAT = 'PE';
 const PE32_PLUS = 0x20b;
 const COFF_HEADER = 20;
-/** Octets of the optional header before the data directories. */
+/** Bytes of the optional header before the data directories. */
 const BEFORE_DIRECTORIES = 112;
 const CERTIFICATE_DIRECTORY = 4;
 /** Windows' own loader takes no more; a unified kernel image has a dozen. */
@@ -100,7 +100,7 @@ export function decodePe(bytes: Uint8Array): PeImage {
   const sizeOfImage = view.getUint32(optional + 56, true);
   const sizeOfHeaders = view.getUint32(optional + 60, true);
   if (sizeOfHeaders < sections + count * SECTION_HEADER || sizeOfHeaders > bytes.length) {
-    throw new Malformed(FORMAT, `headers of ${sizeOfHeaders} octets`, optional + 60);
+    throw new Malformed(FORMAT, `headers of ${sizeOfHeaders} bytes`, optional + 60);
   }
   const table = Array.from({ length: count }, (_, index) =>
     decodeSection(bytes, view, sections + index * SECTION_HEADER),
@@ -183,13 +183,13 @@ function certificateTable(
   if (offset === 0 && size === 0) return undefined;
   if (offset < endOfSections) throw new Malformed(FORMAT, 'a certificate table inside a section', offset);
   if (offset % 8 !== 0) throw new Malformed(FORMAT, 'a certificate table that is not aligned', offset);
-  // Firmware stops at a rest of less than eight octets, and then takes none of it.
-  if (size % 8 !== 0) throw new Malformed(FORMAT, `a certificate table of ${size} octets`, offset);
+  // Firmware stops at a rest of less than eight bytes, and then takes none of it.
+  if (size % 8 !== 0) throw new Malformed(FORMAT, `a certificate table of ${size} bytes`, offset);
   if (size === 0 || offset + size > length)
     throw new Malformed(FORMAT, 'a certificate table past the end', offset);
-  // Firmware hashes what is behind the table by counting octets from the wrong end.
+  // Firmware hashes what is behind the table by counting bytes from the wrong end.
   if (offset + size < length)
-    throw new Malformed(FORMAT, 'octets behind the certificate table', offset + size);
+    throw new Malformed(FORMAT, 'bytes behind the certificate table', offset + size);
   return { offset, size };
 }
 
@@ -202,7 +202,7 @@ export function peMachine(bytes: Uint8Array): number | undefined {
   return view.getUint16(signature + 4, true);
 }
 
-/** A section by its name, its octets without their padding; undefined where there is none. */
+/** A section by its name, its bytes without their padding; undefined where there is none. */
 export function peSection(bytes: Uint8Array, image: PeImage, name: string): Uint8Array | undefined {
   const [found, second] = image.sections.filter((section) => section.name === name);
   if (second) throw new Malformed(FORMAT, `two sections ${name}`);

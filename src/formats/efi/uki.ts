@@ -80,7 +80,7 @@ export function pcrValue(bytes: Uint8Array, image: PeImage, phase: string): Uint
 /** TPM2_PolicyPCR (TPM 2.0 part 3, §23.7) over PCR 11 of the SHA-256 bank: what is signed, by its SHA-256. */
 export function pcrPolicy(value: Uint8Array): Uint8Array {
   const command = Buffer.from('0000017f', 'hex');
-  // TPML_PCR_SELECTION: one bank, SHA-256, three octets of bits.
+  // TPML_PCR_SELECTION: one bank, SHA-256, three bytes of bits.
   const selection = Buffer.from('00000001000b03', 'hex');
   const bits = Buffer.alloc(3);
   bits[UKI_PCR >> 3] = 1 << (UKI_PCR & 7);

@@ -4,7 +4,7 @@ import { type ByteRange, encodeContentRange, MAX_RANGES, parseContentRange, rang
 /**
  * The frame of multipart/byteranges (RFC 9110 §14.6; delimiters as in RFC 2046 §5.1.1): what stands before
  * each part, what stands after the last, and how long all of it is, so that a Content-Length can be sent
- * before a single octet is read.
+ * before a single byte is read.
  */
 export interface ByterangesFrame {
   /** Value of the Content-Type field. */
@@ -13,17 +13,17 @@ export interface ByterangesFrame {
   readonly heads: readonly Uint8Array[];
   /** The closing delimiter. */
   readonly tail: Uint8Array;
-  /** Octets of the whole body, the ranges included. */
+  /** Bytes of the whole body, the ranges included. */
   readonly length: number;
 }
 
-/** Longest part header block that `decodeByteranges` reads, octets. */
+/** Longest part header block that `decodeByteranges` reads, bytes. */
 const MAX_PART_HEAD = 1024;
 
 /**
- * Frames `ranges` of a representation of `size` octets and media type `type`.
+ * Frames `ranges` of a representation of `size` bytes and media type `type`.
  *
- * `boundary` must not occur in the octets; take 128 random bits, since whoever can predict it and has a
+ * `boundary` must not occur in the bytes; take 128 random bits, since whoever can predict it and has a
  * hand in the file could forge a part.
  */
 export function encodeByteranges(
@@ -49,7 +49,7 @@ export function encodeByteranges(
 export interface BytePart {
   readonly type: string;
   readonly range: ByteRange;
-  /** Octets of the whole representation, where the part says so. */
+  /** Bytes of the whole representation, where the part says so. */
   readonly size: number | undefined;
   readonly data: Uint8Array;
 }
@@ -67,7 +67,7 @@ export function byterangesBoundary(contentType: string): string {
 
 /**
  * Takes a whole multipart/byteranges body apart. A part's length comes from its Content-Range, never from a
- * search for the delimiter, so octets that look like a delimiter cannot end a part early.
+ * search for the delimiter, so bytes that look like a delimiter cannot end a part early.
  *
  * @throws Malformed on anything but parts, each with exactly Content-Type and Content-Range, and the end.
  */
@@ -127,6 +127,6 @@ function expect(bytes: Buffer, at: number, text: string): number {
 
 function expectEnd(bytes: Buffer, at: number): void {
   if (expect(bytes, at, '\r\n') !== bytes.length) {
-    throw new Malformed('multipart/byteranges', 'octets after the end', at);
+    throw new Malformed('multipart/byteranges', 'bytes after the end', at);
   }
 }

@@ -3,7 +3,7 @@ import { Malformed } from '../../errors/malformed.ts';
 /**
  * Entity tags and the conditions built on them (RFC 9110 §8.8.3, §13.1).
  *
- * Ours are always strong: the tag is the digest of the octets.
+ * Ours are always strong: the tag is the digest of the bytes.
  */
 export interface EntityTag {
   readonly weak: boolean;
@@ -11,13 +11,13 @@ export interface EntityTag {
   readonly opaque: string;
 }
 
-/** Longest list of tags that is read, and the longest field in octets. */
+/** Longest list of tags that is read, and the longest field in bytes. */
 const MAX_TAGS = 64;
 const MAX_FIELD = 8192;
 
 const TAG = /(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"/y;
 
-/** The strong tag of octets with this digest. */
+/** The strong tag of bytes with this digest. */
 export function strongTag(sha256: string): EntityTag {
   return { weak: false, opaque: sha256 };
 }
@@ -39,7 +39,7 @@ export function parseTag(field: string): EntityTag {
 
 /** Reads `*` or a list of 1 to 64 entity tags (If-Match, If-None-Match). @throws Malformed */
 export function parseTags(field: string): '*' | readonly EntityTag[] {
-  if (field.length > MAX_FIELD) throw new Malformed('entity tag', `a list longer than ${MAX_FIELD} octets`);
+  if (field.length > MAX_FIELD) throw new Malformed('entity tag', `a list longer than ${MAX_FIELD} bytes`);
   if (field.trim() === '*') return '*';
   const tags: EntityTag[] = [];
   let at = 0;
@@ -86,8 +86,8 @@ export interface Conditions {
  * What the conditions of a GET or HEAD ask for, in the order of RFC 9110 §13.2.2.
  *
  * - `failed`: 412. A malformed If-Match counts as not matching.
- * - `not-modified`: 304. A malformed If-None-Match counts as not matching either: the octets are sent.
- * - `whole`: send everything and ignore Range, because If-Range names other octets. A date never matches:
+ * - `not-modified`: 304. A malformed If-None-Match counts as not matching either: the bytes are sent.
+ * - `whole`: send everything and ignore Range, because If-Range names other bytes. A date never matches:
  *   there is no Last-Modified, and a clock is no proof of content.
  * - `as-asked`: send what Range asks for, or everything.
  */

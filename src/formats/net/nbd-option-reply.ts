@@ -24,11 +24,11 @@ export type NbdInfo =
   | { readonly kind: 'description'; readonly text: string }
   | {
       readonly kind: 'block-size';
-      /** Octets: a power of two, at most 65536. */
+      /** Bytes: a power of two, at most 65536. */
       readonly minimum: number;
-      /** Octets: a power of two, at least 512 and `minimum`. */
+      /** Bytes: a power of two, at least 512 and `minimum`. */
       readonly preferred: number;
-      /** Octets of one payload. */
+      /** Bytes of one payload. */
       readonly maximum: number;
     }
   /** A client passes over what it does not know. */
@@ -52,7 +52,7 @@ export type NbdOptionReply =
     }
   | { readonly kind: 'other'; readonly type: number };
 
-/** Octets of an answer before its data. */
+/** Bytes of an answer before its data. */
 export const NBD_OPTION_REPLY_HEADER = 20;
 
 /** Two strings with their lengths. */
@@ -62,7 +62,7 @@ const TYPE = { ack: 1, server: 2, info: 3 } as const;
 const REFUSED_BIT = 0x80000000;
 
 /**
- * Octets of the answer that begins here; undefined where that takes more octets to tell.
+ * Bytes of the answer that begins here; undefined where that takes more bytes to tell.
  *
  * @throws Malformed
  */

@@ -26,11 +26,11 @@ export const NBD_OPTION = {
 /** What INFO and GO may ask for, and the types of what they are told. */
 export const NBD_INFO = { export: 0, name: 1, description: 2, blockSize: 3 } as const;
 
-/** Octets of an option before its data. */
+/** Bytes of an option before its data. */
 export const NBD_OPTION_HEADER = 16;
 
 /**
- * Octets of data that an option may have here. GO with the longest name and every information request there
+ * Bytes of data that an option may have here. GO with the longest name and every information request there
  * is fits four times; the header's 4 GiB are nobody's.
  */
 export const MAX_NBD_OPTION_DATA = 16 * 1024;
@@ -57,9 +57,9 @@ export type NbdOption =
   | { readonly kind: 'other'; readonly option: number };
 
 /**
- * Octets of the option that begins here; undefined where that takes more octets to tell.
+ * Bytes of the option that begins here; undefined where that takes more bytes to tell.
  *
- * @throws Malformed for a wrong magic number, at its first wrong octet, and for data beyond the bound.
+ * @throws Malformed for a wrong magic number, at its first wrong byte, and for data beyond the bound.
  */
 export function nbdOptionLength(bytes: Uint8Array): number | undefined {
   for (let at = 0; at < Math.min(8, bytes.length); at += 1) {

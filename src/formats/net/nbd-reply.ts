@@ -13,7 +13,7 @@ export const NBD_CHUNK = {
 /** The flag of a reply's last chunk. */
 export const NBD_CHUNK_DONE = 1;
 
-/** Octets of a simple reply before its data, of a chunk before its payload, of a chunk of data before its data. */
+/** Bytes of a simple reply before its data, of a chunk before its payload, of a chunk of data before its data. */
 export const NBD_SIMPLE_REPLY = 16;
 export const NBD_CHUNK_HEADER = 20;
 export const NBD_DATA_CHUNK_HEADER = NBD_CHUNK_HEADER + 8;
@@ -33,7 +33,7 @@ export interface NbdChunkHeader {
   readonly flags: number;
   readonly type: number;
   readonly cookie: bigint;
-  /** Octets of payload. */
+  /** Bytes of payload. */
   readonly length: number;
 }
 
@@ -52,7 +52,7 @@ export type NbdChunk =
   /** An error of a kind that is not known is an error all the same. */
   | { readonly kind: 'other-error'; readonly type: number; readonly error: number; readonly message: string };
 
-/** Octets of the header of the reply that begins here; undefined where more are needed. @throws Malformed */
+/** Bytes of the header of the reply that begins here; undefined where more are needed. @throws Malformed */
 export function nbdReplyHeaderLength(bytes: Uint8Array): number | undefined {
   if (bytes.length < 4) return undefined;
   const magic = viewOf(bytes).getUint32(0);
@@ -84,7 +84,7 @@ export function writeNbdSimpleReply(into: DataView, at: number, error: number, c
   into.setBigUint64(at + 8, cookie);
 }
 
-/** Writes the header of a chunk of `length` octets of data from `offset`; `last` marks the reply's last chunk. */
+/** Writes the header of a chunk of `length` bytes of data from `offset`; `last` marks the reply's last chunk. */
 export function writeNbdDataChunk(
   into: DataView,
   at: number,
@@ -108,7 +108,7 @@ export function encodeNbdChunk(cookie: bigint, chunk: NbdChunk, last: boolean): 
   return Buffer.concat([header, payload]);
 }
 
-/** What a chunk says. @param payload exactly the octets its header names. @throws Malformed */
+/** What a chunk says. @param payload exactly the bytes its header names. @throws Malformed */
 export function decodeNbdChunk(header: NbdChunkHeader, payload: Uint8Array): NbdChunk {
   const { type, length, flags } = header;
   if (payload.length !== length) throw malformed('a payload of another length than its header says');
@@ -122,8 +122,8 @@ export function decodeNbdChunk(header: NbdChunkHeader, payload: Uint8Array): Nbd
       if (length < 9) throw malformed('a chunk of data without data', 16);
       return { kind: 'offset-data', offset: offsetAt(view, 0), data: payload.subarray(8) };
     case NBD_CHUNK.offsetHole: {
-      if (length !== 12) throw malformed('a hole that is not 12 octets', 16);
-      if (view.getUint32(8) === 0) throw malformed('a hole of no octets', NBD_CHUNK_HEADER + 8);
+      if (length !== 12) throw malformed('a hole that is not 12 bytes', 16);
+      if (view.getUint32(8) === 0) throw malformed('a hole of no bytes', NBD_CHUNK_HEADER + 8);
       return { kind: 'offset-hole', offset: offsetAt(view, 0), length: view.getUint32(8) };
     }
     default:
@@ -159,7 +159,7 @@ function encodePayload(chunk: NbdChunk): readonly [type: number, payload: Buffer
       if (chunk.data.length === 0) throw new RangeError('a chunk of data has data');
       return [NBD_CHUNK.offsetData, Buffer.concat([offsetBytes(chunk.offset), chunk.data])];
     case 'offset-hole': {
-      if (chunk.length === 0) throw new RangeError('a hole has octets');
+      if (chunk.length === 0) throw new RangeError('a hole has bytes');
       const length = Buffer.alloc(4);
       length.writeUInt32BE(chunk.length);
       return [NBD_CHUNK.offsetHole, Buffer.concat([offsetBytes(chunk.offset), length])];

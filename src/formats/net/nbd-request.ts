@@ -32,11 +32,11 @@ export interface NbdRequest {
   readonly cookie: bigint;
   /** Exact below 2^53; beyond, where no export reaches, the nearest number. */
   readonly offset: number;
-  /** Octets. A WRITE is followed by so many. */
+  /** Bytes. A WRITE is followed by so many. */
   readonly length: number;
 }
 
-/** Octets of a request. */
+/** Bytes of a request. */
 export const NBD_REQUEST = 28;
 
 const MAGIC = 0x25609513;

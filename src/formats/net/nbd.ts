@@ -5,7 +5,7 @@ import { Malformed } from '../../errors/malformed.ts';
  * before the first option. Options are in `nbd-option.ts`, requests and replies in `nbd-request.ts` and
  * `nbd-reply.ts`.
  *
- * All numbers are most significant octet first. Decoders take exactly the octets of one message, so whoever
+ * All numbers are most significant byte first. Decoders take exactly the bytes of one message, so whoever
  * reads a stream first asks how long the message is; that question too throws `Malformed` for a wrong magic
  * number or a length out of bounds, before anything is held for it.
  */
@@ -47,10 +47,10 @@ export const NBD_ERROR = {
   shutdown: 108,
 } as const;
 
-/** Octets of a string: names, descriptions, messages. */
+/** Bytes of a string: names, descriptions, messages. */
 export const MAX_NBD_STRING = 4096;
 
-/** Octets of the greeting and of the client's flags. */
+/** Bytes of the greeting and of the client's flags. */
 export const NBD_GREETING = 18;
 export const NBD_CLIENT_FLAGS = 4;
 
@@ -92,13 +92,13 @@ export function encodeNbdClientFlags(flags: number): Buffer {
 
 /** Size and flags of an export. */
 export interface NbdExportFacts {
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
   /** Of `NBD_EXPORT_FLAG`. */
   readonly flags: number;
 }
 
-/** Octets of the answer to the option EXPORT_NAME, by whether the client set `noZeroes`. */
+/** Bytes of the answer to the option EXPORT_NAME, by whether the client set `noZeroes`. */
 export function nbdExportAnswerLength(noZeroes: boolean): number {
   return noZeroes ? 10 : 134;
 }
@@ -120,14 +120,14 @@ export function encodeNbdExportAnswer({ size, flags }: NbdExportFacts, noZeroes:
 /** Size and flags as they stand in two kinds of answers. */
 export function exportFacts(view: DataView, at: number): NbdExportFacts {
   const size = view.getBigUint64(at);
-  if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw malformed('an export of 2^53 octets or more', at);
+  if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw malformed('an export of 2^53 bytes or more', at);
   const flags = view.getUint16(at + 8);
   if ((flags & NBD_EXPORT_FLAG.hasFlags) === 0) throw malformed('export flags without HAS_FLAGS', at + 8);
   return { size: Number(size), flags };
 }
 
 export function exactly(bytes: Uint8Array, length: number, what: string): DataView {
-  if (bytes.length !== length) throw malformed(`${what}: ${bytes.length} octets, not ${length}`);
+  if (bytes.length !== length) throw malformed(`${what}: ${bytes.length} bytes, not ${length}`);
   return viewOf(bytes);
 }
 
@@ -138,9 +138,9 @@ export function viewOf(bytes: Uint8Array): DataView {
 /** A byte order mark is kept. */
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** A string of the protocol. @param at octets before it, for the error. @throws Malformed */
+/** A string of the protocol. @param at bytes before it, for the error. @throws Malformed */
 export function nbdString(bytes: Uint8Array, at: number): string {
-  if (bytes.length > MAX_NBD_STRING) throw malformed('a string of more than 4096 octets', at);
+  if (bytes.length > MAX_NBD_STRING) throw malformed('a string of more than 4096 bytes', at);
   let text: string;
   try {
     text = decoder.decode(bytes);
@@ -155,7 +155,7 @@ export function nbdString(bytes: Uint8Array, at: number): string {
 export function nbdStringBytes(text: string): Buffer {
   const bytes = Buffer.from(text);
   if (bytes.length > MAX_NBD_STRING || !isNbdText(text)) {
-    throw new RangeError('an NBD string has at most 4096 octets and no control characters');
+    throw new RangeError('an NBD string has at most 4096 bytes and no control characters');
   }
   return bytes;
 }

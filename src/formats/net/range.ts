@@ -7,22 +7,22 @@ import { Malformed } from '../../errors/malformed.ts';
  * request). RFC 9110 §14.2 lets a server ignore or reject a set that is invalid, has more than two
  * overlapping ranges, or has many small ones. Here such a set is `Malformed`, and the server rejects it
  * (416) where it could ignore it (200): ignoring would answer a broken 40-octet header with the whole root
- * image, and a client that does not look at the status would write those octets at the wrong place.
+ * image, and a client that does not look at the status would write those bytes at the wrong place.
  * Only a range *unit* that is not `bytes` is ignored, because there the RFC leaves no choice.
  */
 
 /** Most ranges in one request, empty list elements included. */
 export const MAX_RANGES = 16;
 
-/** Longest Range field, octets: sixteen ranges of two 20-digit numbers fit. */
+/** Longest Range field, bytes: sixteen ranges of two 20-digit numbers fit. */
 const MAX_FIELD = 1024;
 
-/** `first-last`, `first-` (no `last`), or the last `suffix` octets. */
+/** `first-last`, `first-` (no `last`), or the last `suffix` bytes. */
 export type RangeSpec =
   | { readonly first: number; readonly last: number | undefined }
   | { readonly suffix: number };
 
-/** First and last octet, inclusive. */
+/** First and last byte, inclusive. */
 export interface ByteRange {
   readonly first: number;
   readonly last: number;
@@ -35,7 +35,7 @@ export type Resolved =
   | { readonly kind: 'several'; readonly ranges: readonly ByteRange[] }
   | { readonly kind: 'unsatisfiable' };
 
-/** The number of octets in a range. */
+/** The number of bytes in a range. */
 export function rangeLength(range: ByteRange): number {
   return range.last - range.first + 1;
 }
@@ -48,7 +48,7 @@ export function rangeLength(range: ByteRange): number {
  * @throws Malformed for anything that is not a list of 1 to 16 ranges with `first <= last`.
  */
 export function parseRange(field: string): readonly RangeSpec[] | undefined {
-  if (field.length > MAX_FIELD) throw new Malformed('HTTP Range', `longer than ${MAX_FIELD} octets`);
+  if (field.length > MAX_FIELD) throw new Malformed('HTTP Range', `longer than ${MAX_FIELD} bytes`);
   const equals = field.indexOf('=');
   const unit = equals === -1 ? '' : field.slice(0, equals);
   if (!/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/.test(unit)) throw new Malformed('HTTP Range', 'no range unit');
@@ -92,7 +92,7 @@ export function encodeRange(specs: readonly RangeSpec[]): string {
 }
 
 /**
- * Holds ranges against a representation of `size` octets (RFC 9110 §14.1.2). Ranges keep the order of the
+ * Holds ranges against a representation of `size` bytes (RFC 9110 §14.1.2). Ranges keep the order of the
  * request; those beyond the end are left out.
  *
  * @throws Malformed when more than two of the ranges overlap (RFC 9110 §14.2, §17.15).
@@ -134,7 +134,7 @@ export interface ContentRange {
  * Reads a Content-Range field (RFC 9110 §14.4).
  *
  * @throws Malformed also where the range does not fit the size: a client that believed it would place the
- *   octets wrongly.
+ *   bytes wrongly.
  */
 export function parseContentRange(field: string): ContentRange {
   const match = /^bytes (?:([0-9]{1,15})-([0-9]{1,15})|\*)\/([0-9]{1,15}|\*)$/i.exec(field);

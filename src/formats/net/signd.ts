@@ -7,7 +7,7 @@ import { decodeSignature } from '../openpgp/openpgp-signature.ts';
  *
  * `sign` takes a finished digest and signs just that, padded and no more; the answer wraps the number into an
  * OpenPGP signature packet whose own fields (class, time) are *not* under the signature. A version 3 signature
- * hashes five octets after its content, which the client was to hash itself. So whoever throws the wrapping
+ * hashes five bytes after its content, which the client was to hash itself. So whoever throws the wrapping
  * away holds a plain signature, over whatever was hashed: a CMS content, or content and trailer of an OpenPGP
  * signature of version 4.
  */
@@ -50,7 +50,7 @@ export function encodeSignRequest(
 ): Uint8Array {
   const { name, octets } = HASHES[hash];
   if (!isSigndUser(user)) throw new Malformed(FORMAT, 'no name of a key');
-  if (digest.length !== octets) throw new Malformed(FORMAT, `a ${name} digest of ${digest.length} octets`);
+  if (digest.length !== octets) throw new Malformed(FORMAT, `a ${name} digest of ${digest.length} bytes`);
   const argument = `${Buffer.from(digest).toString('hex')}@${CLASS_AND_TIME}`;
   if (framing === 'old') {
     const parts = [Buffer.from(user), Buffer.from(`${name}:${argument}`)];
@@ -69,7 +69,7 @@ export interface SigndReply {
   readonly err: Uint8Array;
 }
 
-/** How long a reply is to be, from its first octets; undefined while there are too few. At most 131,076. */
+/** How long a reply is to be, from its first bytes; undefined while there are too few. At most 131,076. */
 export function replyLength(octets: Uint8Array): number | undefined {
   if (octets.length < HEADER) return undefined;
   const view = Buffer.from(octets.subarray(0, HEADER));
@@ -82,7 +82,7 @@ export function decodeReply(octets: Uint8Array): SigndReply {
   if (length === undefined || octets.length < length) {
     throw new Malformed(FORMAT, 'a reply that ends early', octets.length);
   }
-  if (octets.length > length) throw new Malformed(FORMAT, 'octets after the reply', length);
+  if (octets.length > length) throw new Malformed(FORMAT, 'bytes after the reply', length);
   const head = Buffer.from(octets.subarray(0, HEADER));
   const outEnd = HEADER + head.readUInt16BE(2);
   return { status: head.readUInt16BE(0), out: octets.subarray(HEADER, outEnd), err: octets.subarray(outEnd) };
@@ -147,7 +147,7 @@ function version3(body: Uint8Array): Fields {
   const cursor = new PacketCursor(body);
   cursor.octet();
   if (cursor.octet() !== 5)
-    throw new Malformed(FORMAT, 'a version 3 signature that hashes other than 5 octets');
+    throw new Malformed(FORMAT, 'a version 3 signature that hashes other than 5 bytes');
   // Class, time and key id: as we sent them, and as the server calls its key.
   cursor.take(5 + 8);
   const algorithm = cursor.octet();

@@ -3,8 +3,8 @@ import { Malformed } from '../../errors/malformed.ts';
 /**
  * Packets of TFTP (RFC 1350), with options (RFC 2347).
  *
- * Each packet is one datagram; all numbers are 16 bits, most significant octet first; all texts end in one
- * NUL. The decoder takes whole datagrams and nothing odd: a text without its NUL, octets behind the end,
+ * Each packet is one datagram; all numbers are 16 bits, most significant byte first; all texts end in one
+ * NUL. The decoder takes whole datagrams and nothing odd: a text without its NUL, bytes behind the end,
  * control characters and repeated options are `Malformed`.
  */
 export type TftpPacket = TftpRequest | TftpData | TftpAck | TftpError | TftpOack;
@@ -42,7 +42,7 @@ export interface TftpData {
   readonly kind: 'data';
   /** 0 to 65535; numbers of longer files roll over. */
   readonly block: number;
-  /** At most 65464 octets (RFC 2348). Shares the datagram's memory. */
+  /** At most 65464 bytes (RFC 2348). Shares the datagram's memory. */
   readonly data: Uint8Array;
 }
 
@@ -64,14 +64,14 @@ export interface TftpOack {
   readonly options: TftpOptions;
 }
 
-/** Octets of DATA before its data, and of a whole ACK. */
+/** Bytes of DATA before its data, and of a whole ACK. */
 export const TFTP_HEADER = 4;
-/** RFC 2347: a request, options and all, is at most this many octets. OACK is held to the same. */
+/** RFC 2347: a request, options and all, is at most this many bytes. OACK is held to the same. */
 export const MAX_TFTP_REQUEST = 512;
 /** RFC 2348. */
 export const MIN_BLKSIZE = 8;
 export const MAX_BLKSIZE = 65464;
-/** Longest text of an ERROR, octets without its NUL. */
+/** Longest text of an ERROR, bytes without its NUL. */
 const MAX_MESSAGE = 511;
 
 const MODES: readonly string[] = ['netascii', 'octet', 'mail'] satisfies TftpMode[];
@@ -91,7 +91,7 @@ export function decodeTftp(bytes: Uint8Array): TftpPacket {
     case TFTP_OPCODE.data:
       return decodeData(bytes);
     case TFTP_OPCODE.ack:
-      if (bytes.length !== TFTP_HEADER) throw malformed('an ACK that is not four octets');
+      if (bytes.length !== TFTP_HEADER) throw malformed('an ACK that is not four bytes');
       return { kind: 'ack', block: u16(bytes, 2) };
     case TFTP_OPCODE.error:
       return decodeError(bytes);
@@ -115,7 +115,7 @@ export function encodeTftp(packet: TftpPacket): Buffer {
     }
     case 'data': {
       const { block, data } = packet;
-      if (data.length > MAX_BLKSIZE) throw new RangeError('a TFTP block is at most 65464 octets');
+      if (data.length > MAX_BLKSIZE) throw new RangeError('a TFTP block is at most 65464 bytes');
       const bytes = Buffer.allocUnsafe(TFTP_HEADER + data.length);
       writeTftpDataHeader(bytes, block);
       bytes.set(data, TFTP_HEADER);
@@ -167,7 +167,7 @@ function decodeRequest(bytes: Uint8Array, kind: 'rrq' | 'wrq'): TftpRequest {
 
 function decodeData(bytes: Uint8Array): TftpData {
   if (bytes.length < TFTP_HEADER) throw malformed('a DATA packet without its block number');
-  if (bytes.length > TFTP_HEADER + MAX_BLKSIZE) throw malformed('a block of more than 65464 octets');
+  if (bytes.length > TFTP_HEADER + MAX_BLKSIZE) throw malformed('a block of more than 65464 bytes');
   return { kind: 'data', block: u16(bytes, 2), data: bytes.subarray(TFTP_HEADER) };
 }
 
@@ -196,7 +196,7 @@ interface Texts {
 
 /** The NUL-terminated texts behind an opcode. */
 function texts(bytes: Uint8Array): Texts {
-  if (bytes.length > MAX_TFTP_REQUEST) throw malformed('more than 512 octets');
+  if (bytes.length > MAX_TFTP_REQUEST) throw malformed('more than 512 bytes');
   let at = 2;
   return {
     get at() {
@@ -242,7 +242,7 @@ function written(options: TftpOptions): readonly string[] {
 
 function bounded(parts: readonly string[], opcode: number): Buffer {
   const bytes = Buffer.from(`\0\0${parts.map((part) => `${part}\0`).join('')}`);
-  if (bytes.length > MAX_TFTP_REQUEST) throw new RangeError('a TFTP request is at most 512 octets');
+  if (bytes.length > MAX_TFTP_REQUEST) throw new RangeError('a TFTP request is at most 512 bytes');
   bytes.writeUInt16BE(opcode, 0);
   return bytes;
 }

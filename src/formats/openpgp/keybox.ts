@@ -17,7 +17,7 @@ const CHECKSUM_OCTETS = 20;
 
 const BLOB = { deleted: 0, header: 1, openpgp: 2, x509: 3 } as const;
 const FLAG = { secret: 1, ephemeral: 2 } as const;
-/** Octets that describe one key, by blob version: 2 came with the longer fingerprints of GnuPG 2.3. */
+/** Bytes that describe one key, by blob version: 2 came with the longer fingerprints of GnuPG 2.3. */
 const KEY_INFO: Readonly<Record<number, number>> = { 1: 28, 2: 56 };
 
 class Blob {
@@ -39,7 +39,7 @@ class Blob {
 }
 
 function splitBlobs(bytes: Uint8Array): Blob[] {
-  if (bytes.length > FILE_LIMIT) throw new Malformed(FORMAT, `longer than ${FILE_LIMIT} octets`);
+  if (bytes.length > FILE_LIMIT) throw new Malformed(FORMAT, `longer than ${FILE_LIMIT} bytes`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const blobs: Blob[] = [];
   for (let at = 0; at < bytes.length; ) {
@@ -95,7 +95,7 @@ function transferableKey(blob: Blob): Uint8Array {
 }
 
 /**
- * The OpenPGP keys of a keybox in its order, each as octets of a transferable public key. As gpg does, it
+ * The OpenPGP keys of a keybox in its order, each as bytes of a transferable public key. As gpg does, it
  * passes over deleted and ephemeral blobs and gpgsm's X.509 blobs; anything else it does not know is
  * `Malformed`.
  */

@@ -34,7 +34,7 @@ export function decodeOpenpgpKey(body: Uint8Array): OpenpgpKey {
   const cursor = new PacketCursor(body);
   const version = cursor.octet();
   if (version !== 4) throw new Malformed('OpenPGP', `key version ${version}, not 4`);
-  if (body.length > 0xffff) throw new Malformed('OpenPGP', `key of ${body.length} octets`);
+  if (body.length > 0xffff) throw new Malformed('OpenPGP', `key of ${body.length} bytes`);
   const created = cursor.unsigned(4) * 1000;
   const algorithm = cursor.octet();
   const material = keyMaterial(algorithm, cursor);

@@ -90,7 +90,7 @@ export class PacketCursor {
     return this.#at === this.#bytes.length;
   }
 
-  /** Octets consumed so far. */
+  /** Bytes consumed so far. */
   get at(): number {
     return this.#at;
   }
@@ -99,7 +99,7 @@ export class PacketCursor {
     return need(this.#bytes, this.#at++);
   }
 
-  /** Big-endian unsigned integer of 2 or 4 octets. */
+  /** Big-endian unsigned integer of 2 or 4 bytes. */
   unsigned(octets: 2 | 4): number {
     const value = unsigned(this.#bytes, this.#at, octets);
     this.#at += octets;
@@ -124,11 +124,11 @@ export class PacketCursor {
   }
 
   end(): void {
-    if (!this.done) throw new Malformed('OpenPGP', 'trailing octets in a packet', this.#at);
+    if (!this.done) throw new Malformed('OpenPGP', 'trailing bytes in a packet', this.#at);
   }
 }
 
-/** The number that the octets of an MPI stand for. */
+/** The number that the bytes of an MPI stand for. */
 export function mpiNumber(octets: Uint8Array): bigint {
   return BigInt(`0x${Buffer.from(octets).toString('hex') || '0'}`);
 }

@@ -9,7 +9,7 @@ export interface OpenpgpSignature {
   readonly type: number;
   readonly algorithm: number;
   readonly hash: HashName;
-  /** From the version octet to the end of the hashed subpackets. */
+  /** From the version byte to the end of the hashed subpackets. */
   readonly hashed: Uint8Array;
   readonly subpackets: readonly Subpacket[];
   /** Issuer's fingerprint (33, hashed or not), 40 lower-case hex digits. A hint, not a fact. */
@@ -56,7 +56,7 @@ export const SUBPACKET = {
   issuerFingerprint: 33,
 } as const;
 
-/** A detached signature is a few hundred octets; sixteen signers are more than any policy asks. */
+/** A detached signature is a few hundred bytes; sixteen signers are more than any policy asks. */
 const MAX_SIGNATURE_FILE = 64 * 1024;
 const MAX_SIGNATURES = 16;
 
@@ -69,7 +69,7 @@ const MAX_SIGNATURES = 16;
 export function decodeDetachedOpenpgp(bytes: Uint8Array): OpenpgpSignature[] {
   if (bytes.length === 0) throw new Malformed('OpenPGP', 'empty signature file');
   if (bytes.length > MAX_SIGNATURE_FILE)
-    throw new Malformed('OpenPGP', `signature file of ${bytes.length} octets`);
+    throw new Malformed('OpenPGP', `signature file of ${bytes.length} bytes`);
   return decodePackets(bytes, MAX_SIGNATURES).map((packet) => {
     if (packet.tag !== PACKET.signature) {
       throw new Malformed('OpenPGP', `packet type ${packet.tag} in a detached signature`);
@@ -93,7 +93,7 @@ export function decodeSignature(body: Uint8Array): OpenpgpSignature {
   const unhashedArea = cursor.take(cursor.unsigned(2));
   const left16 = cursor.unsigned(2);
   const mpis: Uint8Array[] = [];
-  // Ed25519 (27) and its sisters carry native octets; everything older MPIs.
+  // Ed25519 (27) and its sisters carry native bytes; everything older MPIs.
   if (algorithm === 27) mpis.push(cursor.take(64));
   else while (!cursor.done && mpis.length < 4) mpis.push(cursor.mpi());
   cursor.end();

@@ -72,7 +72,7 @@ export function trimSignature(body: Uint8Array, keyId: string): Uint8Array {
   ]);
 }
 
-/** RFC 9580 §5.2.3.7. The length counts the type, and takes one, two or five octets. */
+/** RFC 9580 §5.2.3.7. The length counts the type, and takes one, two or five bytes. */
 function encodeSubpacket(type: number, body: Uint8Array): Uint8Array {
   const length = body.length + 1;
   if (length < 192) return Buffer.concat([Uint8Array.of(length, type), body]);

@@ -18,7 +18,7 @@ const FORMAT = 'trust list';
 const LIMIT = 4 * 2 ** 20;
 
 function entries(bytes: Uint8Array, pattern: RegExp): RegExpExecArray[] {
-  if (bytes.length > LIMIT) throw new Malformed(FORMAT, `longer than ${LIMIT} octets`);
+  if (bytes.length > LIMIT) throw new Malformed(FORMAT, `longer than ${LIMIT} bytes`);
   const found: RegExpExecArray[] = [];
   for (const [index, text] of Buffer.from(bytes).toString('latin1').split('\n').entries()) {
     const line = text.endsWith('\r') ? text.slice(0, -1) : text;

@@ -33,7 +33,7 @@ export interface CheckpointFile {
   readonly seal: Uint8Array;
 }
 
-/** Octets. */
+/** Bytes. */
 export const MAX_CHECKPOINT = 512;
 export const MAX_CHECKPOINT_FILE = 16_384;
 
@@ -49,7 +49,7 @@ export function encodeCheckpoint({ log, size, root, time }: Checkpoint): Uint8Ar
 
 /** Decodes the canonical form and nothing else. Throws `Malformed`, naming the line. */
 export function decodeCheckpoint(bytes: Uint8Array): Checkpoint {
-  if (bytes.length > MAX_CHECKPOINT) throw new Malformed('checkpoint', `${bytes.length} octets`);
+  if (bytes.length > MAX_CHECKPOINT) throw new Malformed('checkpoint', `${bytes.length} bytes`);
   const text = Buffer.from(bytes).toString('latin1');
   if (!/^[\n -~]*\n$/.test(text)) throw new Malformed('checkpoint', 'not lines of ASCII');
   const lines = new LineReader('checkpoint', text.slice(0, -1).split('\n'));
@@ -78,7 +78,7 @@ export function encodeCheckpointFile(bytes: Uint8Array, seal: Uint8Array): Uint8
 
 /** Decodes the canonical form and nothing else; verifies nothing. Throws `Malformed`. */
 export function decodeCheckpointFile(file: Uint8Array): CheckpointFile {
-  if (file.length > MAX_CHECKPOINT_FILE) throw new Malformed('checkpoint', `${file.length} octets`);
+  if (file.length > MAX_CHECKPOINT_FILE) throw new Malformed('checkpoint', `${file.length} bytes`);
   const text = Buffer.from(file).toString('latin1');
   const end = text.indexOf('\n\n');
   if (end < 0) throw new Malformed('checkpoint', 'without its seal');

@@ -25,7 +25,7 @@ export interface Countersignature {
   readonly originalSigners: readonly string[];
 }
 
-/** Octets. */
+/** Bytes. */
 export const MAX_COUNTERSIGNATURE = 4096;
 export const MAX_ORIGINAL_SIGNERS = 8;
 
@@ -57,7 +57,7 @@ export function encodeCountersignature(value: Countersignature): Uint8Array {
 
 /** Decodes the canonical form and nothing else. Throws `Malformed`, naming the line. */
 export function decodeCountersignature(bytes: Uint8Array): Countersignature {
-  if (bytes.length > MAX_COUNTERSIGNATURE) throw new Malformed('countersignature', `${bytes.length} octets`);
+  if (bytes.length > MAX_COUNTERSIGNATURE) throw new Malformed('countersignature', `${bytes.length} bytes`);
   const text = Buffer.from(bytes).toString('latin1');
   if (!/^[\n -~]*\n$/.test(text)) throw new Malformed('countersignature', 'not lines of ASCII');
   const lines = new LineReader('countersignature', text.slice(0, -1).split('\n'));

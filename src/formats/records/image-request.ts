@@ -9,7 +9,7 @@ import { signatureNumber } from './signing-request.ts';
  *     bootseal-image-request 1
  *     title arch/2026.11.01
  *     cmdline quiet bootseal.manifest=…
- *     image <octets> <Authenticode digest>
+ *     image <bytes> <Authenticode digest>
  *     sign 0001 db <SHA-256 of the certificate> <digest>
  *
  *     sign 0001 pcr <SHA-256 of the public key> <digest> <value of PCR 11> enter-initrd
@@ -18,7 +18,7 @@ export interface ImageRequest {
   /** What the image says it is, and starts its kernel with. Nobody verified that. */
   readonly title: string;
   readonly cmdline: string;
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
   /** Authenticode digest, SHA-256, lower-case hex. */
   readonly imageDigest: string;
@@ -70,7 +70,7 @@ export function encodeImageRequest(request: ImageRequest): Uint8Array {
 
 /** Decodes the canonical form and nothing else. Throws `Malformed`, naming the line. */
 export function decodeImageRequest(bytes: Uint8Array): ImageRequest {
-  if (bytes.length > MAX_INDEX) throw new Malformed(FORMAT, `${bytes.length} octets`);
+  if (bytes.length > MAX_INDEX) throw new Malformed(FORMAT, `${bytes.length} bytes`);
   const text = Buffer.from(bytes).toString('latin1');
   if (!/^[\n -~]*\n$/.test(text)) throw new Malformed(FORMAT, 'not lines of ASCII');
   const lines = new LineReader(FORMAT, text.slice(0, -1).split('\n'));
@@ -79,7 +79,7 @@ export function decodeImageRequest(bytes: Uint8Array): ImageRequest {
   const cmdline = lines.optionalText('cmdline');
   if (title === undefined || cmdline === undefined) throw lines.fail('title and cmdline belong here');
   const [size = '', imageDigest = '', ...more] = lines.words('image');
-  if (!SHA256.test(imageDigest) || more.length > 0) throw lines.fail('image takes octets and a digest');
+  if (!SHA256.test(imageDigest) || more.length > 0) throw lines.fail('image takes bytes and a digest');
   const questions: ImageQuestion[] = [];
   while (lines.has('sign')) questions.push(question(lines, questions));
   lines.end();

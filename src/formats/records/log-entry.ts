@@ -40,7 +40,7 @@ export interface LogEntry {
   /** Of the channel's snapshot. */
   readonly counter?: number | undefined;
   readonly rollbackFrom?: string | undefined;
-  /** Where it came from: printable ASCII, at most 300 octets. */
+  /** Where it came from: printable ASCII, at most 300 bytes. */
   readonly origin?: string | undefined;
   /** SHA-256 of the list (`seal-list.ts`) of every script, record and seal of the release, lower-case hex. */
   readonly seals?: string | undefined;
@@ -59,7 +59,7 @@ export interface LoggedFile {
 
 export interface LoggedRefusal {
   readonly code: string;
-  /** Printable ASCII, at most 1000 octets. */
+  /** Printable ASCII, at most 1000 bytes. */
   readonly message: string;
 }
 
@@ -75,7 +75,7 @@ export const ACT_KINDS = [
 ] as const;
 export type ActKind = (typeof ACT_KINDS)[number];
 
-/** Octets. What the lines may hold, added up, stays below. */
+/** Bytes. What the lines may hold, added up, stays below. */
 export const MAX_LOG_ENTRY = 4096;
 export const MAX_ORIGIN = 300;
 export const MAX_MESSAGE = 1000;
@@ -117,7 +117,7 @@ export function encodeLogEntry(entry: LogEntry): Uint8Array {
 
 /** Decodes the canonical form and nothing else. Throws `Malformed`, naming the line. */
 export function decodeLogEntry(bytes: Uint8Array): LogEntry {
-  if (bytes.length > MAX_LOG_ENTRY) throw new Malformed('log entry', `${bytes.length} octets`);
+  if (bytes.length > MAX_LOG_ENTRY) throw new Malformed('log entry', `${bytes.length} bytes`);
   const text = Buffer.from(bytes).toString('latin1');
   if (!/^[\n -~]*\n$/.test(text)) throw new Malformed('log entry', 'not lines of ASCII');
   const lines = new LineReader('log entry', text.slice(0, -1).split('\n'));
@@ -182,7 +182,7 @@ function optionalTime(lines: LineReader, key: string): number | undefined {
 
 function shortText(lines: LineReader, key: string, most: number): string | undefined {
   const text = lines.optionalText(key);
-  if (text !== undefined && text.length > most) throw lines.fail(`${key} is longer than ${most} octets`);
+  if (text !== undefined && text.length > most) throw lines.fail(`${key} is longer than ${most} bytes`);
   return text;
 }
 

@@ -32,11 +32,11 @@ export interface LogProof {
   readonly entryBytes: Uint8Array;
   /** Present where the entry names one. Whether it is that one is not judged here. */
   readonly seals: { readonly list: SealList; readonly bytes: Uint8Array } | undefined;
-  /** The checkpoint and its seal, octet for octet as a file of them. */
+  /** The checkpoint and its seal, byte for byte as a file of them. */
   readonly checkpoint: CheckpointFile;
 }
 
-/** Octets. */
+/** Bytes. */
 export const MAX_LOG_PROOF = 65_536;
 
 const MAGIC = 'bootseal-log-proof 1';
@@ -59,7 +59,7 @@ export function encodeLogProof(
 
 /** Decodes the canonical form and nothing else; verifies nothing. Throws `Malformed`. */
 export function decodeLogProof(bytes: Uint8Array): LogProof {
-  if (bytes.length > MAX_LOG_PROOF) throw new Malformed('log proof', `${bytes.length} octets`);
+  if (bytes.length > MAX_LOG_PROOF) throw new Malformed('log proof', `${bytes.length} bytes`);
   const text = Buffer.from(bytes).toString('latin1');
   const parts = text.split('\n\n');
   // The checkpoint's file is the last two, and ends its own last line.

@@ -12,7 +12,7 @@ const ROLES = ['kernel', 'initrd', 'overlay', 'rootfs', 'hashtree'] as const;
 /** One file that the manifest binds. */
 export interface ManifestFile {
   readonly role: Role;
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
   /** Lower-case hex. */
   readonly sha256: string;
@@ -28,7 +28,7 @@ export interface Verity {
   readonly rootHash: string;
   /** None, so that one tree serves dm-verity and fs-verity. */
   readonly salt: '-';
-  /** Of 4096 octets, at least one; together they are the whole image. */
+  /** Of 4096 bytes, at least one; together they are the whole image. */
   readonly dataBlocks: number;
   /** The root image's. */
   readonly path: string;
@@ -61,7 +61,7 @@ export interface Manifest {
   readonly fsverity: readonly FsVerity[];
 }
 
-/** Octets. busybox reads it line by line into variables; a release has a handful of files. */
+/** Bytes. busybox reads it line by line into variables; a release has a handful of files. */
 export const MAX_MANIFEST = 64 * 1024;
 
 const MAGIC = 'bootseal-manifest 1';
@@ -115,7 +115,7 @@ const RESERVED =
 /** Decodes the canonical form and nothing else. Throws `Malformed`, naming the line. */
 export function decodeManifest(bytes: Uint8Array): Manifest {
   if (bytes.length > MAX_MANIFEST)
-    throw new Malformed('manifest', `${bytes.length} octets, more than ${MAX_MANIFEST}`);
+    throw new Malformed('manifest', `${bytes.length} bytes, more than ${MAX_MANIFEST}`);
   for (const [at, octet] of bytes.entries()) {
     if (octet !== 0x0a && (octet < 0x20 || octet > 0x7e))
       throw new Malformed('manifest', 'control or non-ASCII character', at);
@@ -134,7 +134,7 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
   if (!isSafeSegment(arch)) throw lines.fail('arch');
   const cmdline = lines.words('cmdline');
   if (cmdline.join(' ').length > MAX_COMMAND_LINE)
-    throw lines.fail(`command line over ${MAX_COMMAND_LINE} octets`);
+    throw lines.fail(`command line over ${MAX_COMMAND_LINE} bytes`);
   const cmdlineFail = cmdline.find((word) => !isCommandLineWord(word));
   if (cmdlineFail !== undefined) throw lines.fail(`word ${JSON.stringify(cmdlineFail)} in cmdline`);
 
@@ -192,13 +192,13 @@ function readVerity(lines: LineReader, files: readonly ManifestFile[]): Verity[]
   const dataBlocks = lines.count(blocks, 'data blocks');
   if (dataBlocks === 0) throw lines.fail('verity of no data block');
   if (rootfs?.path !== path) throw lines.fail('verity names no root image');
-  // Octets behind the last whole block would be read and never verified. Divided: a product may be inexact.
+  // Bytes behind the last whole block would be read and never verified. Divided: a product may be inexact.
   if (rootfs.size / BLOCK_SIZE !== dataBlocks) {
-    throw lines.fail(`the root image is not ${dataBlocks} blocks of ${BLOCK_SIZE} octets`);
+    throw lines.fail(`the root image is not ${dataBlocks} blocks of ${BLOCK_SIZE} bytes`);
   }
   const size = hashDeviceSize(dataBlocks);
   if (tree?.path !== `${path}.verity` || tree.size !== size) {
-    throw lines.fail(`no hash tree ${path}.verity of ${size} octets`);
+    throw lines.fail(`no hash tree ${path}.verity of ${size} bytes`);
   }
   return [{ rootHash, salt, dataBlocks, path }];
 }

@@ -20,12 +20,12 @@ export interface Range {
   readonly to: number;
 }
 
-/** Hash of an entry (§2.1.1): SHA-256 of 0x00 and its octets. */
+/** Hash of an entry (§2.1.1): SHA-256 of 0x00 and its bytes. */
 export function leafHash(entry: Uint8Array): Uint8Array {
   return createHash('sha256').update(Uint8Array.of(0)).update(entry).digest();
 }
 
-/** Hash of an inner node (§2.1.1): SHA-256 of 0x01, left and right. Without the octet a node could pass as an entry. */
+/** Hash of an inner node (§2.1.1): SHA-256 of 0x01, left and right. Without the byte a node could pass as an entry. */
 export function nodeHash(left: Uint8Array, right: Uint8Array): Uint8Array {
   return createHash('sha256').update(Uint8Array.of(1)).update(left).update(right).digest();
 }

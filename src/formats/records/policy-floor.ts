@@ -64,7 +64,7 @@ export function encodePolicyFloor(floor: PolicyFloor): Uint8Array {
 /** Decodes the canonical form and nothing else. Throws `Malformed`. */
 export function decodePolicyFloor(bytes: Uint8Array): PolicyFloor {
   if (bytes.length > MAX_POLICY)
-    throw new Malformed('policy', `${bytes.length} octets, more than ${MAX_POLICY}`);
+    throw new Malformed('policy', `${bytes.length} bytes, more than ${MAX_POLICY}`);
   const text = Buffer.from(bytes).toString('latin1');
   if (!text.endsWith('\n')) throw new Malformed('policy', 'no newline at the end');
   const lines = text.slice(0, -1).split('\n');

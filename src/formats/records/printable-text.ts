@@ -5,7 +5,7 @@ const OBEYED = /[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
  * What a program or a server said, as one line fit for a message or a log: UTF-8, with everything that a
  * terminal obeys written as `\x1b`, so that nobody takes back what stands above and writes a verdict of his own.
  *
- * @param limit most octets shown; of more the end is kept, where programs say why they gave up.
+ * @param limit most bytes shown; of more the end is kept, where programs say why they gave up.
  */
 export function printableText(octets: Uint8Array, limit: number): string {
   const shown = Buffer.from(octets.subarray(Math.max(0, octets.length - limit)));

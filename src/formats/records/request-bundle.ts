@@ -9,7 +9,7 @@ import { isSafePath } from './safe-path.ts';
  *     index                        what is asked, see signing-request.ts
  *     records/PATH                 the small files of the release, as they shall be
  *     certificates/KEY.crt         PEM; `openpgp.gpg` is the public key's packet
- *     digests/0001.KEY             the digest to sign, its octets
+ *     digests/0001.KEY             the digest to sign, its bytes
  *     digests/0001.KEY.sig         an answer: RSASSA-PKCS1-v1_5, or ECDSA as DER
  *     certificates/leaf.crt        an answer: the release leaf that was issued
  */
@@ -19,7 +19,7 @@ export interface RequestBundle {
 }
 
 const FORMAT = 'request bundle';
-/** Octets. Images are not in it, however large: 2,000 signatures take less than one MiB. */
+/** Bytes. Images are not in it, however large: 2,000 signatures take less than one MiB. */
 export const MAX_BUNDLE = 8 * 1024 * 1024;
 export const MAX_BUNDLE_ENTRIES = 8192;
 
@@ -29,7 +29,7 @@ const NAMES = new RegExp(
 );
 const RECORDS = 'records/';
 
-/** Writes files in the order given; equal files give equal octets. */
+/** Writes files in the order given; equal files give equal bytes. */
 export function encodeBundle(files: ReadonlyMap<string, Uint8Array>): Uint8Array {
   const folders = new Set<string>();
   for (const name of files.keys()) {
@@ -44,10 +44,10 @@ export function encodeBundle(files: ReadonlyMap<string, Uint8Array>): Uint8Array
 
 /**
  * Throws `Malformed`: for a path trick, a name twice, a link or device, a name that no request has, too many
- * entries or octets, a cut archive.
+ * entries or bytes, a cut archive.
  */
 export function decodeBundle(bytes: Uint8Array): RequestBundle {
-  if (bytes.length > MAX_BUNDLE) throw new Malformed(FORMAT, `more than ${MAX_BUNDLE} octets`);
+  if (bytes.length > MAX_BUNDLE) throw new Malformed(FORMAT, `more than ${MAX_BUNDLE} bytes`);
   const files = new Map<string, Uint8Array>();
   for (const { kind, name: written, data, nlink } of decodeCpio(bytes, {
     maxEntries: MAX_BUNDLE_ENTRIES,

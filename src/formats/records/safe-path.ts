@@ -6,17 +6,17 @@
 const SEGMENT = /^[A-Za-z0-9._+@:,=~][A-Za-z0-9._+@:,=~-]*$/;
 const MAX_PATH = 1024;
 
-/** True for one path segment: 1 to 255 octets of `A-Za-z0-9._+@:,=~-`, not `.` or `..`, no leading dash. */
+/** True for one path segment: 1 to 255 bytes of `A-Za-z0-9._+@:,=~-`, not `.` or `..`, no leading dash. */
 export function isSafeSegment(segment: string): boolean {
   return segment.length <= 255 && segment !== '.' && segment !== '..' && SEGMENT.test(segment);
 }
 
-/** True for a relative path of safe segments joined by `/`, at most 1024 octets. */
+/** True for a relative path of safe segments joined by `/`, at most 1024 bytes. */
 export function isSafePath(path: string): boolean {
   return path.length <= MAX_PATH && path.split('/').every(isSafeSegment);
 }
 
-/** True for `NAME/VERSION`, two safe segments of at most 64 octets each that start with a letter or digit. */
+/** True for `NAME/VERSION`, two safe segments of at most 64 bytes each that start with a letter or digit. */
 export function isReleaseId(id: string): boolean {
   return /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\/[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/.test(id) && isSafePath(id);
 }

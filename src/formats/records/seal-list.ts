@@ -4,7 +4,7 @@ import { isSafePath } from './safe-path.ts';
 
 /**
  * Every script, record and seal of a release, by digest: what a log entry vouches for beyond the payload, which
- * the manifest binds. Lines as in the manifest, paths in the order of their octets, none twice:
+ * the manifest binds. Lines as in the manifest, paths in the order of their bytes, none twice:
  *
  *     bootseal-seals 1
  *     <sha256> boot.ipxe
@@ -12,7 +12,7 @@ import { isSafePath } from './safe-path.ts';
  */
 export type SealList = ReadonlyMap<string, string>;
 
-/** Octets: some 300 files. */
+/** Bytes: some 300 files. */
 export const MAX_SEAL_LIST = 40_960;
 
 const MAGIC = 'bootseal-seals 1';
@@ -32,7 +32,7 @@ export function encodeSealList(list: SealList): Uint8Array {
 
 /** Decodes the canonical form and nothing else. Throws `Malformed`, naming the line. */
 export function decodeSealList(bytes: Uint8Array): SealList {
-  if (bytes.length > MAX_SEAL_LIST) throw new Malformed('list of seals', `${bytes.length} octets`);
+  if (bytes.length > MAX_SEAL_LIST) throw new Malformed('list of seals', `${bytes.length} bytes`);
   const text = Buffer.from(bytes).toString('latin1');
   if (!/^[\n -~]*\n$/.test(text)) throw new Malformed('list of seals', 'not lines of ASCII');
   const lines = new LineReader('list of seals', text.slice(0, -1).split('\n'));

@@ -14,9 +14,9 @@ import { isReleaseId, isSafePath } from './safe-path.ts';
  *     certificate boot <sha256>
  *     openpgp <fingerprint>
  *     leaf leaf rsa 3072 2026-10-31T00:00:00Z 2027-05-10T00:00:00Z
- *     record <octets> <sha256> release.manifest
+ *     record <bytes> <sha256> release.manifest
  *     kept <sha256> arch/boot/x86_64/vmlinuz-linux.sig
- *     sign 0001 leaf rsa-sha256 <digest> <octets> .ipxe.sig arch/boot/x86_64/vmlinuz-linux
+ *     sign 0001 leaf rsa-sha256 <digest> <bytes> .ipxe.sig arch/boot/x86_64/vmlinuz-linux
  */
 export interface SigningRequest {
   readonly release: string;
@@ -52,7 +52,7 @@ export interface RequestedSignature {
   readonly algorithm: SignatureAlgorithm;
   /** Lower-case hex. */
   readonly digest: string;
-  /** Octets of the file that the seal stands beside. */
+  /** Bytes of the file that the seal stands beside. */
   readonly size: number;
   /** What the seal's name adds to that file's. */
   readonly suffix: string;
@@ -62,7 +62,7 @@ export interface RequestedSignature {
 export type SignatureAlgorithm = (typeof ALGORITHMS)[number];
 const ALGORITHMS = ['rsa-sha256', 'p256-sha256', 'rsa-sha512'] as const;
 
-/** Octets. */
+/** Bytes. */
 export const MAX_REQUEST_INDEX = 1024 * 1024;
 export const MAX_SIGNATURES = 2000;
 
@@ -98,7 +98,7 @@ export function encodeSigningRequest(request: SigningRequest): Uint8Array {
         `sign ${signatureNumber(number)} ${key} ${algorithm} ${digest} ${size} ${suffix} ${path}`,
     ),
   ];
-  // Latin-1 keeps the low octet of what it cannot hold: another path than the one given.
+  // Latin-1 keeps the low byte of what it cannot hold: another path than the one given.
   if (lines.some((line) => !/^[ -~]*$/.test(line)))
     throw new Malformed(FORMAT, 'a value that breaks its line');
   const bytes = Buffer.from(`${lines.join('\n')}\n`, 'latin1');
@@ -108,7 +108,7 @@ export function encodeSigningRequest(request: SigningRequest): Uint8Array {
 
 /** Decodes the canonical form and nothing else. Throws `Malformed`, naming the line. */
 export function decodeSigningRequest(bytes: Uint8Array): SigningRequest {
-  if (bytes.length > MAX_REQUEST_INDEX) throw new Malformed(FORMAT, `${bytes.length} octets`);
+  if (bytes.length > MAX_REQUEST_INDEX) throw new Malformed(FORMAT, `${bytes.length} bytes`);
   const text = Buffer.from(bytes).toString('latin1');
   if (!/^[\n -~]*\n$/.test(text)) throw new Malformed(FORMAT, 'not lines of ASCII');
   const lines = new LineReader(FORMAT, text.slice(0, -1).split('\n'));

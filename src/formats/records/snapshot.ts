@@ -32,7 +32,7 @@ export interface Snapshot {
   readonly rollbackFrom: string | undefined;
 }
 
-/** Octets. */
+/** Bytes. */
 export const MAX_SNAPSHOT = 4096;
 
 const MAGIC = 'bootseal-snapshot 1';
@@ -58,7 +58,7 @@ export function encodeSnapshot(snapshot: Snapshot): Uint8Array {
 
 /** Decodes the canonical form and nothing else. Throws `Malformed`, naming the line. */
 export function decodeSnapshot(bytes: Uint8Array): Snapshot {
-  if (bytes.length > MAX_SNAPSHOT) throw new Malformed('snapshot', `${bytes.length} octets`);
+  if (bytes.length > MAX_SNAPSHOT) throw new Malformed('snapshot', `${bytes.length} bytes`);
   const text = Buffer.from(bytes).toString('latin1');
   if (!/^[\n -~]*\n$/.test(text)) throw new Malformed('snapshot', 'not lines of ASCII');
   const lines = new LineReader('snapshot', text.slice(0, -1).split('\n'));

@@ -31,7 +31,7 @@ export interface Succession {
 export const SUCCESSION_KINDS = ['ca', 'codesign', 'boot', 'openpgp', 'snapshot'] as const;
 export type SuccessionKind = (typeof SUCCESSION_KINDS)[number];
 
-/** Octets. */
+/** Bytes. */
 export const MAX_SUCCESSORS = 4096;
 
 const MAGIC = 'bootseal-successors 1';
@@ -53,7 +53,7 @@ export function encodeSuccessors({ issued, steps }: Successors): Uint8Array {
 
 /** Decodes the canonical form and nothing else. Throws `Malformed`, naming the line. */
 export function decodeSuccessors(bytes: Uint8Array): Successors {
-  if (bytes.length > MAX_SUCCESSORS) throw new Malformed('successors', `${bytes.length} octets`);
+  if (bytes.length > MAX_SUCCESSORS) throw new Malformed('successors', `${bytes.length} bytes`);
   const text = Buffer.from(bytes).toString('latin1');
   if (!/^[\n -~]*\n$/.test(text)) throw new Malformed('successors', 'not lines of ASCII');
   const lines = new LineReader('successors', text.slice(0, -1).split('\n'));

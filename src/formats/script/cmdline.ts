@@ -29,7 +29,7 @@ export interface FreeParameter {
 const OCTET = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])';
 const TYPES: Readonly<Record<FreeType, RegExp>> = {
   ipv4: new RegExp(`^${OCTET}(\\.${OCTET}){3}$`),
-  // BOOTIF carries the hardware type first: 01- and six octets with dashes.
+  // BOOTIF carries the hardware type first: 01- and six bytes with dashes.
   mac: /^(01-)?[0-9a-fA-F]{2}([-:][0-9a-fA-F]{2}){5}$/,
   dhcp: /^dhcp$/,
   port: /^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})$/,

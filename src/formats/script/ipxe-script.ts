@@ -4,18 +4,18 @@ import { type Command, splitCommands } from './ipxe-tokens.ts';
 /**
  * iPXE script, bytes ⇄ lines. Source: iPXE `src/image/script.c` as of 2026-08.
  *
- * Text is one character per octet (Latin-1), since iPXE knows no encoding: nothing is lost or gained, and
- * `encodeIpxeScript` gives the same octets back.
+ * Text is one character per byte (Latin-1), since iPXE knows no encoding: nothing is lost or gained, and
+ * `encodeIpxeScript` gives the same bytes back.
  */
 
-/** Octets. iPXE sets no limit; no honest script comes near this one. */
+/** Bytes. iPXE sets no limit; no honest script comes near this one. */
 export const MAX_SCRIPT_BYTES = 65536;
 
 /** One line as iPXE executes it: physical lines joined by a trailing `\` are one. */
 export interface ScriptLine {
   /** Of its first physical line, from 1. */
   readonly number: number;
-  /** Octets from the start of the script to the line's first octet. */
+  /** Bytes from the start of the script to the line's first byte. */
   readonly offset: number;
   /** The whole line, continuations joined, without line ends. */
   readonly raw: string;
@@ -40,7 +40,7 @@ export interface IpxeScript {
 
 const SPACES = new Set([' ', '\f', '\n', '\r', '\t', '\v']);
 
-/** Whether iPXE takes these octets for a script: the magic, then one white space. */
+/** Whether iPXE takes these bytes for a script: the magic, then one white space. */
 export function isIpxeScript(bytes: Uint8Array): boolean {
   const start = Buffer.from(bytes.subarray(0, 7)).toString('latin1');
   return (start.startsWith('#!ipxe') || start.startsWith('#!gpxe')) && SPACES.has(start.charAt(6));
@@ -52,7 +52,7 @@ export function isIpxeScript(bytes: Uint8Array): boolean {
  */
 export function parseIpxeScript(bytes: Uint8Array): IpxeScript {
   if (bytes.length > MAX_SCRIPT_BYTES) {
-    throw new Malformed('iPXE script', `${bytes.length} octets, more than ${MAX_SCRIPT_BYTES}`);
+    throw new Malformed('iPXE script', `${bytes.length} bytes, more than ${MAX_SCRIPT_BYTES}`);
   }
   if (!isIpxeScript(bytes)) throw new Malformed('iPXE script', 'does not begin with #!ipxe', 0);
   const nul = bytes.indexOf(0);
@@ -84,7 +84,7 @@ export function parseIpxeScript(bytes: Uint8Array): IpxeScript {
 }
 
 /**
- * Writes lines as octets, the inverse of `parseIpxeScript` for scripts without continuations: each line's
+ * Writes lines as bytes, the inverse of `parseIpxeScript` for scripts without continuations: each line's
  * `raw` and a line feed. Throws `Malformed` when a line could not be read back as itself.
  */
 export function encodeIpxeScript(lines: readonly Pick<ScriptLine, 'raw'>[]): Uint8Array {

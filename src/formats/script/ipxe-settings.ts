@@ -1,11 +1,11 @@
 import { Malformed } from '../../errors/malformed.ts';
 
 /**
- * iPXE's setting types: text ⇄ octets. Source: iPXE `src/core/settings.c`, `src/core/base16.c`,
+ * iPXE's setting types: text ⇄ bytes. Source: iPXE `src/core/settings.c`, `src/core/base16.c`,
  * `src/core/base64.c`, `src/core/uuid.c`, `src/net/ipv4.c`, as of 2026-08.
  *
- * A setting is octets; its type is only a way to read them, and `${name:type}` may read them by another type
- * than they were stored with. Text is one character per octet.
+ * A setting is bytes; its type is only a way to read them, and `${name:type}` may read them by another type
+ * than they were stored with. Text is one character per byte.
  *
  * Beware: the unsigned types are written in hexadecimal. `set port:uint16 8080` makes `${port}` expand to
  * `0x1f90`, which iPXE takes in a URL and the world's other programs do not. The signed types are decimal.
@@ -123,7 +123,7 @@ export function parseUnsigned(text: string): bigint | undefined {
 
 const FORMAT = 'iPXE setting';
 
-/** Text → octets. Throws `Malformed` where iPXE answers "Invalid argument". */
+/** Text → bytes. Throws `Malformed` where iPXE answers "Invalid argument". */
 export function parseSetting(type: SettingType, text: string): Uint8Array {
   switch (type) {
     case 'string':
@@ -165,7 +165,7 @@ export function parseSetting(type: SettingType, text: string): Uint8Array {
     }
     case 'uuid':
     case 'guid': {
-      // iPXE takes hyphens between any two octets as optional.
+      // iPXE takes hyphens between any two bytes as optional.
       const octets = fromHex(text.replace(/([0-9a-fA-F]{2})-(?=.)/g, '$1'), '');
       if (octets.length !== 16) throw new Malformed(FORMAT, 'not a UUID');
       return type === 'guid' ? mangle(octets) : octets;
@@ -175,7 +175,7 @@ export function parseSetting(type: SettingType, text: string): Uint8Array {
   }
 }
 
-/** Octets → text. Undefined where iPXE cannot format them, which a script sees as the empty string. */
+/** Bytes → text. Undefined where iPXE cannot format them, which a script sees as the empty string. */
 export function formatSetting(type: SettingType, octets: Uint8Array): string | undefined {
   const hex = (separator: string): string =>
     Array.from(octets, (octet) => octet.toString(16).padStart(2, '0')).join(separator);
@@ -218,12 +218,12 @@ export function formatSetting(type: SettingType, octets: Uint8Array): string | u
   }
 }
 
-/** Octets of iPXE's `unsigned long` where it is built for 64 bits. */
+/** Bytes of iPXE's `unsigned long` where it is built for 64 bits. */
 const LONG = 8;
 
 /**
- * Octets, big-endian, as a number; `signed` extends the sign of the first octet. Undefined where iPXE answers
- * "Result too large": more than eight octets, and those in front say more than the sign.
+ * Bytes, big-endian, as a number; `signed` extends the sign of the first byte. Undefined where iPXE answers
+ * "Result too large": more than eight bytes, and those in front say more than the sign.
  */
 export function settingToNumber(octets: Uint8Array, signed: boolean): bigint | undefined {
   const pad = signed && (octets[0] ?? 0) >= 0x80 ? 0xff : 0;
@@ -234,7 +234,7 @@ export function settingToNumber(octets: Uint8Array, signed: boolean): bigint | u
   return signed ? BigInt.asIntN(64, value) : value;
 }
 
-/** A number as octets of an integer type; higher bits are cut, as in C. Throws `Malformed` for other types. */
+/** A number as bytes of an integer type; higher bits are cut, as in C. Throws `Malformed` for other types. */
 export function settingFromNumber(type: SettingType, value: bigint): Uint8Array {
   const width = { int8: 1, uint8: 1, int16: 2, uint16: 2, int32: 4, uint32: 4 }[type as string];
   if (width === undefined) throw new Malformed(FORMAT, `${type} is not an integer type`);
@@ -250,7 +250,7 @@ function latin1(text: string): Uint8Array {
 function fromHex(text: string, separator: string): Uint8Array {
   const digits = separator === '' ? (text.match(/.{1,2}/gs) ?? []) : text === '' ? [] : text.split(separator);
   return Uint8Array.from(digits, (pair) => {
-    if (!/^[0-9a-fA-F]{2}$/.test(pair)) throw new Malformed(FORMAT, 'not a string of hexadecimal octets');
+    if (!/^[0-9a-fA-F]{2}$/.test(pair)) throw new Malformed(FORMAT, 'not a string of hexadecimal bytes');
     return Number.parseInt(pair, 16);
   });
 }

@@ -145,7 +145,7 @@ const MAX_EXPANDED = 65536;
  * read again from its start, so that a value which holds `${…}` is expanded too. A setting that does not
  * exist is the empty string. Throws `Malformed` where iPXE would never come to an end.
  *
- * @param spend told of the octets that each turn reads, the first before anything is done; it may throw. One
+ * @param spend told of the bytes that each turn reads, the first before anything is done; it may throw. One
  * word is bounded, and a script has many.
  */
 export function expandWord(
@@ -164,7 +164,7 @@ export function expandWord(
     const value = lookup(parseSettingName(text.slice(start + 2, end))) ?? '';
     text = text.slice(0, start) + value + text.slice(end + 1);
     if (text.length > MAX_EXPANDED)
-      throw new Malformed('iPXE script', `a word expands beyond ${MAX_EXPANDED} octets`);
+      throw new Malformed('iPXE script', `a word expands beyond ${MAX_EXPANDED} bytes`);
   }
   throw new Malformed('iPXE script', 'a setting expands to itself without end');
 }

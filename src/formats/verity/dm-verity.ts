@@ -5,7 +5,7 @@ import { BLOCK_SIZE, DIGEST_SIZE, levelLengths } from './verity-tree.ts';
  * dm-verity's superblock, version 1 with hash type 1 (cryptsetup wiki, "DMVerity", on-disk format), and the
  * root hash that stands beside it.
  *
- * Only SHA-256 and blocks of 4096 octets exist here. The superblock fills the hash device's first block, and
+ * Only SHA-256 and blocks of 4096 bytes exist here. The superblock fills the hash device's first block, and
  * nothing authenticates it: what it says of the number of blocks is believed by the kernel, so a verifier
  * takes that number from what was signed (`verity-reader.ts`).
  */
@@ -14,14 +14,14 @@ export interface VeritySuperblock {
   readonly uuid: string;
   /** At least one. */
   readonly dataBlocks: number;
-  /** 0 to 256 octets. Ours is always empty. */
+  /** 0 to 256 bytes. Ours is always empty. */
   readonly salt: Uint8Array;
 }
 
 /** So that every offset in the data is an exact number. */
 export const MAX_DATA_BLOCKS = Math.floor(Number.MAX_SAFE_INTEGER / BLOCK_SIZE);
 
-/** Octets of the hash device over `dataBlocks` blocks (at least one): the superblock's block, then each level. */
+/** Bytes of the hash device over `dataBlocks` blocks (at least one): the superblock's block, then each level. */
 export function hashDeviceSize(dataBlocks: number): number {
   return (1 + levelLengths(dataBlocks).reduce((sum, length) => sum + length, 0)) * BLOCK_SIZE;
 }
@@ -35,13 +35,13 @@ const HASH_TYPE = 1;
 const MAX_SALT = 256;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-/** The hash device's first block, 4096 octets. @throws Malformed for a value that has no encoding. */
+/** The hash device's first block, 4096 bytes. @throws Malformed for a value that has no encoding. */
 export function encodeSuperblock({ uuid, dataBlocks, salt }: VeritySuperblock): Uint8Array {
   if (!UUID.test(uuid)) throw new Malformed(FORMAT, `UUID ${JSON.stringify(uuid)}`);
   if (!Number.isInteger(dataBlocks) || dataBlocks < 1 || dataBlocks > MAX_DATA_BLOCKS) {
     throw new Malformed(FORMAT, `${dataBlocks} data blocks`);
   }
-  if (salt.length > MAX_SALT) throw new Malformed(FORMAT, `a salt of ${salt.length} octets`);
+  if (salt.length > MAX_SALT) throw new Malformed(FORMAT, `a salt of ${salt.length} bytes`);
   const bytes = Buffer.alloc(BLOCK_SIZE);
   bytes.set(MAGIC, 0);
   bytes.writeUInt32LE(VERSION, 8);
@@ -57,23 +57,23 @@ export function encodeSuperblock({ uuid, dataBlocks, salt }: VeritySuperblock): 
 }
 
 /**
- * Reads a hash device's first block, all 4096 octets of it. Stricter than the kernel: whatever the fields leave
+ * Reads a hash device's first block, all 4096 bytes of it. Stricter than the kernel: whatever the fields leave
  * over must be zeros. @throws Malformed
  */
 export function decodeSuperblock(block: Uint8Array): VeritySuperblock {
-  if (block.length !== BLOCK_SIZE) throw new Malformed(FORMAT, `${block.length} octets, not ${BLOCK_SIZE}`);
+  if (block.length !== BLOCK_SIZE) throw new Malformed(FORMAT, `${block.length} bytes, not ${BLOCK_SIZE}`);
   const bytes = Buffer.from(block.buffer, block.byteOffset, block.length);
   const dataBlocks = bytes.readBigUInt64LE(72);
   if (dataBlocks < 1n || dataBlocks > MAX_DATA_BLOCKS)
     throw new Malformed(FORMAT, `${dataBlocks} data blocks`, 72);
   const saltSize = bytes.readUInt16LE(80);
-  if (saltSize > MAX_SALT) throw new Malformed(FORMAT, `a salt of ${saltSize} octets`, 80);
+  if (saltSize > MAX_SALT) throw new Malformed(FORMAT, `a salt of ${saltSize} bytes`, 80);
   const superblock = {
     uuid: uuidText(bytes.subarray(16, 32)),
     dataBlocks: Number(dataBlocks),
     salt: Uint8Array.from(bytes.subarray(88, 88 + saltSize)),
   };
-  // Every other octet has one value that is understood, so what was not read is compared.
+  // Every other byte has one value that is understood, so what was not read is compared.
   const canonical = encodeSuperblock(superblock);
   const odd = bytes.findIndex((octet, at) => octet !== canonical[at]);
   if (odd >= 0) throw new Malformed(FORMAT, fieldAt(odd), odd);
@@ -94,7 +94,7 @@ function fieldAt(offset: number): string {
 }
 
 /**
- * The UUID of a tree, so that sealing twice gives the same octets: the first 16 octets of the root hash as a
+ * The UUID of a tree, so that sealing twice gives the same bytes: the first 16 bytes of the root hash as a
  * UUID of version 8, its version and variant bits set (RFC 9562 §5.8).
  */
 export function verityUuid(rootHash: Uint8Array): string {
@@ -110,7 +110,7 @@ function uuidText(bytes: Buffer): string {
 }
 
 /**
- * Content of `F.roothash`: 64 octets of lower-case hex and no newline, since these very octets are what
+ * Content of `F.roothash`: 64 bytes of lower-case hex and no newline, since these very bytes are what
  * `F.roothash.p7s` signs (systemd's and cryptsetup's convention).
  */
 export function encodeRootHash(rootHash: Uint8Array): Uint8Array {
@@ -118,7 +118,7 @@ export function encodeRootHash(rootHash: Uint8Array): Uint8Array {
   return Buffer.from(Buffer.from(rootHash).toString('hex'), 'latin1');
 }
 
-/** The 32 octets that `F.roothash` spells. @throws Malformed */
+/** The 32 bytes that `F.roothash` spells. @throws Malformed */
 export function decodeRootHash(bytes: Uint8Array): Uint8Array {
   const text = bytes.length === 2 * DIGEST_SIZE ? Buffer.from(bytes).toString('latin1') : '';
   if (!/^[0-9a-f]{64}$/.test(text)) throw new Malformed('root hash', 'not 64 lower-case hexadecimal digits');
@@ -126,5 +126,5 @@ export function decodeRootHash(bytes: Uint8Array): Uint8Array {
 }
 
 function demandRootHash(rootHash: Uint8Array): void {
-  if (rootHash.length !== DIGEST_SIZE) throw new Malformed('root hash', `${rootHash.length} octets`);
+  if (rootHash.length !== DIGEST_SIZE) throw new Malformed('root hash', `${rootHash.length} bytes`);
 }

@@ -6,18 +6,18 @@ import { BLOCK_SIZE, DIGEST_SIZE, DIGESTS_PER_BLOCK, levelLengths } from './veri
 /** Whether a block is the one that was sealed, and if not, what is odd. Nothing else may be read as a yes. */
 export type BlockVerdict = { readonly verified: true } | { readonly verified: false; readonly fact: string };
 
-/** Reads `length` octets of the hash device from `offset`. What it gives is not trusted; it may reject. */
+/** Reads `length` bytes of the hash device from `offset`. What it gives is not trusted; it may reject. */
 export type ReadHash = (offset: number, length: number) => Uint8Array | Promise<Uint8Array>;
 
 export interface VerityAnchor {
-  /** 32 octets, from what was signed. */
+  /** 32 bytes, from what was signed. */
   readonly rootHash: Uint8Array;
   /**
    * From what was signed, never from the superblock: the root hash does not bind the number of blocks, so a
    * superblock that names fewer would cut the image short, and one that names many more makes another tree.
    */
   readonly dataBlocks: number;
-  /** The hash device's first block, 4096 octets. */
+  /** The hash device's first block, 4096 bytes. */
   readonly superblock: Uint8Array;
   /** Verified hash blocks that are kept. The default, 2048 (8 MiB), spans an image of 1 GiB. */
   readonly keep?: number;
@@ -26,10 +26,10 @@ export interface VerityAnchor {
 /** A dm-verity tree whose blocks are verified one by one, as the kernel does. */
 export interface VerityReader {
   readonly dataBlocks: number;
-  /** Octets the hash device must have. */
+  /** Bytes the hash device must have. */
   readonly hashDeviceSize: number;
   /**
-   * Verifies one data block (4096 octets) and those hash blocks between it and the root that were not verified
+   * Verifies one data block (4096 bytes) and those hash blocks between it and the root that were not verified
    * before. Rejects only with what `readHash` rejects with.
    */
   verifyBlock(index: number, block: Uint8Array, readHash: ReadHash): Promise<BlockVerdict>;
@@ -37,7 +37,7 @@ export interface VerityReader {
 
 /** @throws Malformed where the superblock is no such thing, or of another tree than the one that was signed. */
 export function openVerity({ rootHash, dataBlocks, superblock, keep = 2048 }: VerityAnchor): VerityReader {
-  if (rootHash.length !== DIGEST_SIZE) throw new Malformed('root hash', `${rootHash.length} octets`);
+  if (rootHash.length !== DIGEST_SIZE) throw new Malformed('root hash', `${rootHash.length} bytes`);
   const decoded = decodeSuperblock(superblock);
   if (decoded.dataBlocks !== dataBlocks) {
     throw new Malformed('dm-verity superblock', `${decoded.dataBlocks} data blocks, not ${dataBlocks}`, 72);
@@ -74,7 +74,7 @@ class Reader implements VerityReader {
     if (!Number.isInteger(index) || index < 0 || index >= this.dataBlocks) {
       return odd(`there is no data block ${index}`);
     }
-    if (block.length !== BLOCK_SIZE) return odd(`data block ${index} has ${block.length} octets`);
+    if (block.length !== BLOCK_SIZE) return odd(`data block ${index} has ${block.length} bytes`);
     const digest = await this.#digestOf(0, index, readHash);
     if (!(digest instanceof Uint8Array)) return digest;
     if (!this.#hash(block).equals(digest)) return odd(`data block ${index} is not the one that was sealed`);
@@ -103,7 +103,7 @@ class Reader implements VerityReader {
     const wanted = await this.#digestOf(level + 1, inRow, readHash);
     if (!(wanted instanceof Uint8Array)) return wanted;
     const read = await readHash(place * BLOCK_SIZE, BLOCK_SIZE);
-    if (read.length !== BLOCK_SIZE) return odd(`hash block ${place} has ${read.length} octets`);
+    if (read.length !== BLOCK_SIZE) return odd(`hash block ${place} has ${read.length} bytes`);
     // A copy, taken before it is hashed: whoever read it may use its memory again.
     const block = Buffer.from(read);
     if (!this.#hash(block).equals(wanted)) return odd(`hash block ${place} is not the one that was sealed`);

@@ -4,24 +4,24 @@ import { BLOCK_SIZE, DIGEST_SIZE, DigestList, type HashTree, hashTree } from './
 
 /** The dm-verity seal of content: what `veritysetup format --salt=-` would write. */
 export interface DmVerity {
-  /** 32 octets. */
+  /** 32 bytes. */
   readonly rootHash: Uint8Array;
-  /** Whole blocks of 4096 octets. Octets behind the last whole block are outside the tree. */
+  /** Whole blocks of 4096 bytes. Bytes behind the last whole block are outside the tree. */
   readonly dataBlocks: number;
   /** Content of the hash device in pieces: a block with the superblock, then the levels, the root's first. */
   readonly hashDevice: readonly Uint8Array[];
 }
 
 export interface FsVerity {
-  /** Of the Merkle tree, 32 octets; zeros for empty content. */
+  /** Of the Merkle tree, 32 bytes; zeros for empty content. */
   readonly root: Uint8Array;
-  /** The file digest: what `fsverity digest` prints. 32 octets. */
+  /** The file digest: what `fsverity digest` prints. 32 bytes. */
   readonly digest: Uint8Array;
 }
 
 /** What content that was read once is to the kernel. Survives structured cloning. */
 export interface VerityTrees {
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
   /**
    * Absent where the content has no whole block: a device cannot have zero blocks, veritysetup refuses one,
@@ -34,7 +34,7 @@ export interface VerityTrees {
 /**
  * Makes both trees of content that arrives in pieces of any size. Synchronous.
  *
- * Holds one block and the digests: 32 octets per 4096, so 7 MB for 900 MB of content.
+ * Holds one block and the digests: 32 bytes per 4096, so 7 MB for 900 MB of content.
  *
  * The trees are one where the size is a multiple of 4096. Elsewhere they differ in the last block: dm-verity
  * leaves it out, fs-verity fills it up with zeros.

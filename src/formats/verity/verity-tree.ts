@@ -1,14 +1,14 @@
 import { hash } from 'node:crypto';
 
 /**
- * The tree that dm-verity (format 1, no salt) and fs-verity share: SHA-256 over blocks of 4096 octets, the
+ * The tree that dm-verity (format 1, no salt) and fs-verity share: SHA-256 over blocks of 4096 bytes, the
  * digests set side by side into blocks of the same size, zeros behind the last, until one digest is left
  * (Linux, Documentation/admin-guide/device-mapper/verity.rst, Documentation/filesystems/fsverity.rst).
  */
 
-/** Octets of a data block, and of a hash block. */
+/** Bytes of a data block, and of a hash block. */
 export const BLOCK_SIZE = 4096;
-/** Octets of a SHA-256 digest. */
+/** Bytes of a SHA-256 digest. */
 export const DIGEST_SIZE = 32;
 export const DIGESTS_PER_BLOCK = BLOCK_SIZE / DIGEST_SIZE;
 

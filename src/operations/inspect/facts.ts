@@ -2,7 +2,7 @@ import type { RefusalCode } from '../../errors/refusal.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 
 /**
- * What bytes say of themselves, by names in camel case. Times are `2026-11-01T00:00:00Z`, sizes octets, digests
+ * What bytes say of themselves, by names in camel case. Times are `2026-11-01T00:00:00Z`, sizes bytes, digests
  * lower-case hex. Texts are as they were found: whoever shows them must see to it that nothing obeys them.
  */
 export interface Facts {

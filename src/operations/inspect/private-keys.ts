@@ -7,7 +7,7 @@ const ENCRYPTED = [Buffer.from('2a864886f70d0105', 'hex'), Buffer.from('2a864886
 const [SEQUENCE, INTEGER, OID] = [0x30, 0x02, 0x06];
 
 /**
- * Whether these octets are a private key, or hold one: PEM, OpenPGP, or DER (PKCS #1, #8, #12, SEC 1). They may
+ * Whether these bytes are a private key, or hold one: PEM, OpenPGP, or DER (PKCS #1, #8, #12, SEC 1). They may
  * be cut short; what is a key in part must not be shown in part.
  */
 export function holdsPrivateKey(bytes: Uint8Array): boolean {

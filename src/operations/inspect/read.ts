@@ -5,7 +5,7 @@ import { isPe } from '../../formats/efi/pe.ts';
 import { MAX_PE } from '../../formats/efi/pe-write.ts';
 import type { Read } from './recognise.ts';
 
-/** Octets of the largest file that is read: a keyring of a whole distribution takes half of it. */
+/** Bytes of the largest file that is read: a keyring of a whole distribution takes half of it. */
 export const MAX_INSPECTED = 64 * 2 ** 20;
 
 /** The one kind of file that may be of any size, and of which the first block says everything. */
@@ -16,7 +16,7 @@ const BLOCK = 4096;
  * Reads a regular file, bounded. Throws a `Refusal`: `absent`, `unsafe-path` for anything that is no regular file,
  * `too-large`, `drifted` for one that changes meanwhile.
  *
- * @param limit octets.
+ * @param limit bytes.
  */
 export async function readInspected(path: string, limit = MAX_INSPECTED): Promise<Read> {
   const { handle, identity } = await openRegular(path);
@@ -37,13 +37,13 @@ export async function readInspected(path: string, limit = MAX_INSPECTED): Promis
     // A whole boot in one file; no more than firmware loads.
     const most = isPe(head) ? MAX_PE : limit;
     if (size > most) {
-      throw new Refusal('too-large', `${path} has ${size} octets, and more than ${most} are not read.`, {
+      throw new Refusal('too-large', `${path} has ${size} bytes, and more than ${most} are not read.`, {
         path,
         size,
         limit: most,
       });
     }
-    // One octet more than there should be: a file that grows is told from one that does not.
+    // One byte more than there should be: a file that grows is told from one that does not.
     const whole = Buffer.alloc(size + 1);
     head.copy(whole);
     const end = await fill(whole, got);

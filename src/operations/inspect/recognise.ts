@@ -22,7 +22,7 @@ import { inspectScript } from './scripts.ts';
 /** What was read of a file. */
 export interface Read {
   readonly bytes: Uint8Array;
-  /** Of the whole file, octets: of a hash device only the beginning is read. */
+  /** Of the whole file, bytes: of a hash device only the beginning is read. */
   readonly size: number;
 }
 

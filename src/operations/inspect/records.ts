@@ -41,7 +41,7 @@ export function inspectRecord(bytes: Uint8Array): Recognised | undefined {
   return { kind, facts: facts(bytes) };
 }
 
-/** @param bytes the manifest's octets: scripts and command lines name it by their SHA-256. */
+/** @param bytes the manifest's bytes: scripts and command lines name it by their SHA-256. */
 export function manifestFacts(manifest: Manifest, bytes: Uint8Array): Facts {
   return timed({
     ...manifest,
@@ -98,7 +98,7 @@ function timed(facts: Facts): Facts {
   );
 }
 
-/** Hash functions by the octets of their digests. */
+/** Hash functions by the bytes of their digests. */
 const BY_LENGTH: ReadonlyMap<number, string> = new Map([
   [16, 'md5'],
   [20, 'sha1'],
@@ -135,13 +135,13 @@ export function inspectRootHash(text: string): Recognised {
  * The superblock of a hash device. Throws `Malformed`.
  *
  * @param head the device's first block, or what there is of it.
- * @param size of the whole, octets.
+ * @param size of the whole, bytes.
  */
 export function inspectSuperblock(head: Uint8Array, size: number): Recognised {
   const { uuid, dataBlocks, salt } = decodeSuperblock(head.subarray(0, BLOCK_SIZE));
   const whole = hashDeviceSize(dataBlocks);
   if (size < whole)
-    throw new Malformed('dm-verity hash device', `${size} octets, and its tree would take ${whole}`);
+    throw new Malformed('dm-verity hash device', `${size} bytes, and its tree would take ${whole}`);
   return {
     kind: 'verity-superblock',
     seals: [plainSeal('verity', 'sha256', `tree over ${dataBlocks} blocks`)],

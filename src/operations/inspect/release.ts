@@ -29,7 +29,7 @@ export interface InspectedRelease {
 /** Files whose content may be a seal or a certificate; the rest of a tree, images of any size, is not read. */
 const SEALS = /\.(sig|p7s|sha512|roothash|verity)$/;
 const CERTIFICATES = /\.(crt|pem|cer)$/;
-/** A CMS has at most so many octets, and every other seal fewer; scripts too. */
+/** A CMS has at most so many bytes, and every other seal fewer; scripts too. */
 const LARGEST = 256 * 1024;
 /** All of what is read. */
 const LARGEST_TOTAL = 64 * 2 ** 20;
@@ -63,7 +63,7 @@ export async function inspectRelease(source: ReleaseSource): Promise<InspectedRe
     files.set(path, found);
     total += found instanceof Refusal ? 0 : found.bytes.length;
     if (total > LARGEST_TOTAL) {
-      throw new Refusal('too-large', `${source.name} holds seals of more than ${LARGEST_TOTAL} octets.`, {
+      throw new Refusal('too-large', `${source.name} holds seals of more than ${LARGEST_TOTAL} bytes.`, {
         path: source.name,
       });
     }
@@ -131,8 +131,7 @@ export function folderSource(folder: string): ReleaseSource {
     names: () => walk(folder),
     async read(path, limit) {
       return readInspected(join(folder, path), limit).catch((error: unknown) => {
-        if (error instanceof Refusal && error.code === 'absent' && error.facts.errno === undefined)
-          return undefined;
+        if (error instanceof Refusal && error.code === 'absent') return undefined;
         throw error;
       });
     },

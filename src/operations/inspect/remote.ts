@@ -4,7 +4,7 @@ import { Refusal } from '../../errors/refusal.ts';
 import { checksumPath, RECORD, SEAL, VERITY } from '../../formats/records/seal-names.ts';
 import type { ReleaseSource } from './release.ts';
 
-/** Octets of a hash device that say everything. */
+/** Bytes of a hash device that say everything. */
 const HEAD = 4096;
 
 /** A release as a server or a mirror offers it: `http://HOST/releases/arch/2026.11.01/`. Throws `malformed`. */
@@ -48,7 +48,7 @@ export function remoteSource(address: string): ReleaseSource {
   };
 }
 
-/** The octets of an answer; of one that ignores `range`, as many as were asked for. */
+/** The bytes of an answer; of one that ignores `range`, as many as were asked for. */
 async function collect(
   transport: Transport,
   url: string,
@@ -62,7 +62,7 @@ async function collect(
     size += piece.length;
     if (size <= limit) continue;
     if (range) break;
-    throw new Refusal('too-large', `${url} is longer than ${limit} octets.`, { url, limit });
+    throw new Refusal('too-large', `${url} is longer than ${limit} bytes.`, { url, limit });
   }
   return Buffer.concat(pieces).subarray(0, limit);
 }

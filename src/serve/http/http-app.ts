@@ -52,7 +52,7 @@ function admit({ exchangeOf }: HttpAppOptions): RequestHandler {
   };
 }
 
-/** True where a request announces a body of at least one octet. */
+/** True where a request announces a body of at least one byte. */
 function hasBody(headers: { readonly [name: string]: string | string[] | undefined }): boolean {
   const length = headers['content-length'];
   return headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0');
@@ -96,7 +96,7 @@ function files({ site, pool, limits, exchangeOf, onEvent }: HttpAppOptions): Req
       return;
     }
 
-    // HEAD opens the file too: it must not promise octets that GET would refuse as drifted.
+    // HEAD opens the file too: it must not promise bytes that GET would refuse as drifted.
     const open = await resource.open();
     try {
       if (method === 'HEAD') {

@@ -11,7 +11,7 @@ export class Gone extends Error {
 }
 
 /**
- * One request and its answer: what is known about it for events and logs, and the way octets leave.
+ * One request and its answer: what is known about it for events and logs, and the way bytes leave.
  *
  * Node's own signals are not enough here: a write to a socket that was destroyed under it never calls back.
  * So every wait on the client also ends with the response's `close`.
@@ -25,7 +25,7 @@ export class Exchange {
   /** The safe path, or why there is none. */
   readonly target: string | Refusal;
   readonly query: URLSearchParams;
-  /** Octets of content that the kernel took. */
+  /** Bytes of content that the kernel took. */
   octets = 0;
   /** Why the answer is not what was asked for. */
   refusal: Refusal | undefined;
@@ -73,7 +73,7 @@ export class Exchange {
   }
 
   /**
-   * Writes octets, at least one, and waits until the kernel has taken them all.
+   * Writes bytes, at least one, and waits until the kernel has taken them all.
    *
    * @throws Gone
    */
@@ -98,7 +98,7 @@ export class Exchange {
     });
   }
 
-  /** Cuts the response off, so that the client sees fewer octets than it was promised. */
+  /** Cuts the response off, so that the client sees fewer bytes than it was promised. */
   cut(ending: HttpEnding): void {
     this.ending ??= ending;
     this.res.destroy();
@@ -121,7 +121,7 @@ export class Exchange {
     };
   }
 
-  /** Counts the octets where Node calls back: the response may close before a waiting function goes on. */
+  /** Counts the bytes where Node calls back: the response may close before a waiting function goes on. */
   #waitFor(
     pieces: readonly Uint8Array[],
     start: (done: (error?: Error | null) => void) => void,

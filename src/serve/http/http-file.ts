@@ -13,19 +13,19 @@ import { contentType } from '../../release/content-type.ts';
 import type { Resource } from '../../release/site.ts';
 import { HttpRefusal } from './http-status.ts';
 
-/** One run of octets of the file, and what the frame puts before it. */
+/** One run of bytes of the file, and what the frame puts before it. */
 export interface Piece {
   readonly before: Uint8Array | undefined;
   readonly range: ByteRange;
 }
 
-/** The answer to a GET or HEAD of a file: a value, decided without reading an octet of it. */
+/** The answer to a GET or HEAD of a file: a value, decided without reading a byte of it. */
 export interface FileAnswer {
   readonly status: 200 | 206 | 304;
   readonly headers: Readonly<Record<string, string>>;
   readonly pieces: readonly Piece[];
   readonly after: Uint8Array | undefined;
-  /** Octets of content. */
+  /** Bytes of content. */
   readonly length: number;
 }
 

@@ -72,7 +72,7 @@ function isStream(body: PageAnswer['body']): body is AsyncIterable<string | Uint
 /** Reads a request body up to the page's bound, which is held against the announced length first. */
 async function readBody({ req, res }: Exchange, page: Page): Promise<Buffer> {
   const most = page.maxBodyOctets ?? 0;
-  const tooLarge = new HttpRefusal(413, 'too-large', `A body here has at most ${most} octets.`, {
+  const tooLarge = new HttpRefusal(413, 'too-large', `A body here has at most ${most} bytes.`, {
     Connection: 'close',
   });
   if (Number(req.headers['content-length'] ?? 0) > most) throw tooLarge;

@@ -4,7 +4,7 @@ import { type Chunk, ChunkReader } from '../chunk-reader.ts';
 import { type Exchange, Gone } from './http-exchange.ts';
 import type { FileAnswer, Piece } from './http-file.ts';
 
-/** Octets between two progress events. */
+/** Bytes between two progress events. */
 const PROGRESS = 16 * 1024 * 1024;
 
 /** What sending needs beside the file: where buffers come from, how long a chunk may take, who is told. */
@@ -15,15 +15,15 @@ export interface SendContext {
 }
 
 /**
- * Sends the octets of a file, chunk by chunk: each waits until the kernel has taken the one before, so one
+ * Sends the bytes of a file, chunk by chunk: each waits until the kernel has taken the one before, so one
  * response holds one chunk (two while it runs at full speed), whatever the size of the file.
  *
- * The last octets stay here until `open.check()` has said that the file is still the one that was
+ * The last bytes stay here until `open.check()` has said that the file is still the one that was
  * verified. When it is not, the connection is destroyed and the client sees a short body, never a whole
  * one that is wrong somewhere. Where nothing has left yet, the header is unsent too and the client gets a
  * status instead.
  *
- * @param head sets status and header fields; called once, just before the first octet leaves.
+ * @param head sets status and header fields; called once, just before the first byte leaves.
  * @throws Refusal (`drifted`) before anything left or after; Gone when the client closed.
  */
 export async function sendFile(

@@ -8,7 +8,7 @@ export interface HttpLog {
   error(facts: object, message: string): void;
 }
 
-/** Bounds on what clients may cost. Times are milliseconds, sizes octets. */
+/** Bounds on what clients may cost. Times are milliseconds, sizes bytes. */
 export interface HttpLimits {
   readonly maxConnections: number;
   /** Connections from one address; undefined sets no bound, since a whole LAN may stand behind one NAT. */
@@ -17,9 +17,9 @@ export interface HttpLimits {
   readonly maxHeaderOctets: number;
   /** Requests that may wait on one connection behind the one being answered (pipelining). */
   readonly maxPipelined: number;
-  /** From the first octet of a request (or from connecting) to the end of its header. */
+  /** From the first byte of a request (or from connecting) to the end of its header. */
   readonly headersTimeoutMs: number;
-  /** From the first octet of a request to the end of its body. */
+  /** From the first byte of a request to the end of its body. */
   readonly requestTimeoutMs: number;
   /** How long an idle connection is kept for the next request. */
   readonly keepAliveTimeoutMs: number;
@@ -82,7 +82,7 @@ export interface Page {
   handle(request: PageRequest): PageAnswer | Refusal | Promise<PageAnswer | Refusal>;
   /** Without HEAD, which goes with GET. Default: GET only. */
   readonly methods?: readonly ('GET' | 'POST' | 'PUT' | 'DELETE')[];
-  /** Largest request body, octets; default 0: none. Never on GET and HEAD. */
+  /** Largest request body, bytes; default 0: none. Never on GET and HEAD. */
   readonly maxBodyOctets?: number;
 }
 
@@ -117,7 +117,7 @@ export type HttpEvent =
       readonly id: number;
       readonly remote: string;
       readonly path: string;
-      /** Octets of content that left so far, and that the response will have. */
+      /** Bytes of content that left so far, and that the response will have. */
       readonly octets: number;
       readonly total: number;
     }
@@ -129,7 +129,7 @@ export type HttpEvent =
       readonly path: string | undefined;
       /** 0 where the client was gone before there was a status. */
       readonly status: number;
-      /** Octets of content that the kernel took. */
+      /** Bytes of content that the kernel took. */
       readonly octets: number;
       /** Milliseconds from the request's turn to its end, by a monotonic clock. */
       readonly durationMs: number;

@@ -33,7 +33,7 @@ export interface HttpServerOptions {
 export interface HttpServer {
   readonly address: string;
   readonly port: number;
-  /** Octets that read buffers of running responses hold now. */
+  /** Bytes that read buffers of running responses hold now. */
   readonly heldOctets: number;
   /**
    * Stops accepting, closes idle connections at once, lets running responses finish for up to `graceMs`
@@ -126,7 +126,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     noDelay: true,
   });
   server.maxConnections = limits.maxConnections;
-  // Fields are bounded by octets; Node would leave out, in silence, those beyond a count.
+  // Fields are bounded by bytes; Node would leave out, in silence, those beyond a count.
   server.maxHeadersCount = 0;
   server.timeout = limits.stallTimeoutMs;
   server.on('request', onRequest);
@@ -154,7 +154,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   };
 }
 
-/** What happens below requests: connections, timeouts, octets that are no HTTP. */
+/** What happens below requests: connections, timeouts, bytes that are no HTTP. */
 function guardConnections(
   server: Server,
   connections: Connections,

@@ -1,6 +1,6 @@
 import { Refusal } from '../../errors/refusal.ts';
 
-/** Longest path of a request target, octets as sent, the query not counted. */
+/** Longest path of a request target, bytes as sent, the query not counted. */
 const MAX_PATH = 1024;
 
 const SEGMENT = /^[A-Za-z0-9._+@:,=~-]+$/;
@@ -10,7 +10,7 @@ const SEGMENT = /^[A-Za-z0-9._+@:,=~-]+$/;
  *
  * The list of what is allowed is short because whatever is on it reaches `Site.find` and from there,
  * perhaps, a file system. Percent-encoding is undone exactly once: `%252e` stays `%2e` and is refused for
- * its `%`. An encoded slash, a NUL, a backslash and every octet above 126 fall out the same way. A target
+ * its `%`. An encoded slash, a NUL, a backslash and every byte above 126 fall out the same way. A target
  * in absolute-form is what a client sends to a proxy, and this is none (RFC 9112 §3.2.2 asks servers to
  * accept it; no boot client sends it, and two ways to spell one name is one too many).
  *
@@ -21,7 +21,7 @@ const SEGMENT = /^[A-Za-z0-9._+@:,=~-]+$/;
 export function safeRequestPath(target: string): string | Refusal {
   const query = target.indexOf('?');
   const raw = query === -1 ? target : target.slice(0, query);
-  if (raw.length > MAX_PATH) return unsafe(`The path is longer than ${MAX_PATH} octets`);
+  if (raw.length > MAX_PATH) return unsafe(`The path is longer than ${MAX_PATH} bytes`);
   if (!raw.startsWith('/')) return unsafe('The request target is not an absolute path');
   if (raw === '/') return raw;
 
@@ -42,7 +42,7 @@ export function safeRequestPath(target: string): string | Refusal {
   return `/${decoded.join('/')}`;
 }
 
-/** Undoes percent-encoding once, one octet to one character; undefined where a `%` has no two hex digits. */
+/** Undoes percent-encoding once, one byte to one character; undefined where a `%` has no two hex digits. */
 function percentDecoded(segment: string): string | undefined {
   if (/%(?![0-9A-Fa-f]{2})/.test(segment)) return undefined;
   return segment.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) =>

@@ -80,7 +80,7 @@ export class NbdConnection {
     return this.#transmission?.writingSince;
   }
 
-  /** Octets that its replies hold. */
+  /** Bytes that its replies hold. */
   get held(): number {
     return this.#transmission?.held ?? 0;
   }
@@ -90,7 +90,7 @@ export class NbdConnection {
     return this.#transmission?.requests ?? 0;
   }
 
-  /** Octets of the export that were sent. */
+  /** Bytes of the export that were sent. */
   get octets(): number {
     return this.#transmission?.octets ?? 0;
   }
@@ -153,7 +153,7 @@ export class NbdConnection {
         if (blocked) this.#socket.pause();
         else if (this.#socket.isPaused()) this.#socket.resume();
         const rest = this.#input.subarray(used);
-        // A few octets must not keep the memory of all that came with them.
+        // A few bytes must not keep the memory of all that came with them.
         this.#input = rest.length === 0 ? NOTHING : rest.length < NBD_REQUEST ? Buffer.from(rest) : rest;
         if (this.#halfClosed && !blocked) phase.transmission.leave('disconnected');
         return false;
@@ -220,7 +220,7 @@ export class NbdConnection {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#socket.destroy(), this.#context.limits.lingerMs);
     this.#socket.end();
-    // Closing a socket with octets unread would take the last replies from the client.
+    // Closing a socket with bytes unread would take the last replies from the client.
     this.#socket.resume();
   }
 

@@ -15,7 +15,7 @@ export interface NbdFault {
 /** What becomes of a request. */
 export type Decision =
   | 'read'
-  /** Answered at once: a READ of no octets. */
+  /** Answered at once: a READ of no bytes. */
   | 'nothing'
   /** A WRITE: refused as soon as its data has gone by. */
   | 'drain'

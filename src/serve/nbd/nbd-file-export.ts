@@ -2,7 +2,7 @@ import { fstatSync, read } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { Refusal } from '../../errors/refusal.ts';
 import { demandSameFile, type FileIdentity, identityOf, onlyRelinked } from '../../files/file-identity.ts';
-import { isPassing, openRegular } from '../../files/measure.ts';
+import { openRegular } from '../../files/measure.ts';
 import type { PinnedFile } from '../../release/pin.ts';
 import { pinOf } from '../../release/pin.ts';
 import type { NbdExport, NbdExports } from './nbd-types.ts';
@@ -15,7 +15,7 @@ export interface FileExportOptions {
   /** For people; default none. */
   readonly description?: string;
   readonly file: PinnedFile;
-  /** Looks at every block before any of its octets leaves for the first time. */
+  /** Looks at every block before any of its bytes leaves for the first time. */
   readonly verify?: BlockVerifier;
   /**
    * Told once, when the file turns out to be another than the one that was verified (`drifted`), or when a block
@@ -69,7 +69,7 @@ export class FileExport {
     if (this.#shut !== undefined) throw this.#shut;
     const { name, path } = this.#file;
     const { handle, identity } = await openRegular(path).catch((error: unknown) => {
-      if (!(error instanceof Refusal) || isPassing(error)) throw error;
+      if (!(error instanceof Refusal)) throw error;
       // "absent" would be a file that never was, and paths of this machine are none of a client's business.
       const message = `${name} is no longer the file that was verified: it is gone or cannot be read.`;
       throw new Refusal('drifted', message, { path, found: error.code }, { cause: error });

@@ -4,7 +4,7 @@ import { ChunkPool, SMALLEST } from '../chunk-pool.ts';
 export class ReplyChunk {
   readonly buffer: Buffer;
   readonly view: DataView;
-  /** Octets that were handed out. */
+  /** Bytes that were handed out. */
   used = 0;
   /** True where it holds a piece of a long reply. */
   long = false;
@@ -48,7 +48,7 @@ export class ReplyMemory {
     this.#onPressure = onPressure;
   }
 
-  /** Octets that replies hold now. */
+  /** Bytes that replies hold now. */
   get held(): number {
     return this.#pool.held;
   }
@@ -58,7 +58,7 @@ export class ReplyMemory {
     return this.#waiting.size;
   }
 
-  /** A chunk of about `wanted` octets; undefined where there is none now, and `waiter` is told when there is. */
+  /** A chunk of about `wanted` bytes; undefined where there is none now, and `waiter` is told when there is. */
   take(wanted: number, waiter: MemoryWaiter): ReplyChunk | undefined {
     if (!this.#hasRoom()) {
       this.#waiting.add(waiter);

@@ -1,10 +1,10 @@
 import { SMALLEST } from '../chunk-pool.ts';
 import type { MemoryWaiter, ReplyChunk, ReplyMemory } from './nbd-memory.ts';
 
-/** Octets of the largest piece of a long reply. */
+/** Bytes of the largest piece of a long reply. */
 const PIECE = 256 * 1024;
 /**
- * Octets that pieces of one connection hold at most: more would have left the processor's cache when they leave.
+ * Bytes that pieces of one connection hold at most: more would have left the processor's cache when they leave.
  * With one piece more a second-level cache of 1 MiB loses a third of the speed; with one less, a tenth.
  */
 const AHEAD = 3 * PIECE;
@@ -17,11 +17,11 @@ export class ReplyRoom {
   /** Where small replies are put together. */
   #arena: ReplyChunk | undefined;
   #held = 0;
-  /** Octets that pieces of long replies hold. */
+  /** Bytes that pieces of long replies hold. */
   #ahead = 0;
 
   /**
-   * @param most octets.
+   * @param most bytes.
    * @param waiter is told where there is none because of others; what this one holds it will give up itself.
    */
   constructor(memory: ReplyMemory, most: number, waiter: MemoryWaiter) {
@@ -30,12 +30,12 @@ export class ReplyRoom {
     this.#waiter = waiter;
   }
 
-  /** Octets that it holds. */
+  /** Bytes that it holds. */
   get held(): number {
     return this.#held;
   }
 
-  /** A chunk with `octets` (at most 64 KiB) behind `used`, for one part more; undefined where there is none now. */
+  /** A chunk with `bytes` (at most 64 KiB) behind `used`, for one part more; undefined where there is none now. */
   small(octets: number): ReplyChunk | undefined {
     if (this.#arena === undefined || this.#arena.used + octets > this.#arena.buffer.length) {
       const chunk = this.#obtain(SMALLEST);
@@ -46,7 +46,7 @@ export class ReplyRoom {
     return this.#arena;
   }
 
-  /** A chunk for one piece of what has `left` octets more; undefined where there is none now. */
+  /** A chunk for one piece of what has `left` bytes more; undefined where there is none now. */
   piece(left: number): ReplyChunk | undefined {
     if (this.#ahead >= AHEAD) return undefined;
     const chunk = this.#obtain(left <= SMALLEST ? SMALLEST : PIECE);

@@ -51,7 +51,7 @@ export class Transmission {
   #readAll: (() => void) | undefined;
   /** Requests that were answered. */
   requests = 0;
-  /** Octets of the export that were sent. */
+  /** Bytes of the export that were sent. */
   octets = 0;
 
   constructor(
@@ -86,7 +86,7 @@ export class Transmission {
     return this.#wire.writingSince;
   }
 
-  /** Octets of memory that its replies hold. */
+  /** Bytes of memory that its replies hold. */
   get held(): number {
     return this.#room.held;
   }
@@ -99,7 +99,7 @@ export class Transmission {
   /**
    * Begins what the requests in `input` ask for, as far as there is room.
    *
-   * @returns octets that were used. What is left is a part of a request, or waits.
+   * @returns bytes that were used. What is left is a part of a request, or waits.
    * @throws Malformed where there is no request: what follows cannot be told apart any more.
    */
   take(input: Buffer): number {
@@ -289,7 +289,7 @@ export class Transmission {
     }
   }
 
-  /** The answer to a READ of no octets, which the protocol leaves open. */
+  /** The answer to a READ of no bytes, which the protocol leaves open. */
   #answerNothing({ cookie }: NbdRequest): boolean {
     if (this.#structured) return this.#say(encodeNbdChunk(cookie, { kind: 'none' }, true), cookie);
     return this.#say(simpleReply(0, cookie), cookie);

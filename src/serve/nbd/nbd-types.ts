@@ -20,11 +20,11 @@ export interface NbdListed {
 
 /** One export, open for one connection. */
 export interface NbdExport extends NbdListed {
-  /** Octets; never changes. */
+  /** Bytes; never changes. */
   readonly size: number;
   /**
    * Fills `into` from `position`, all of it: the server asks for nothing beyond `size`. Rejects with a `Refusal`
-   * where that cannot be done with the octets that were verified. Undefined where it was done at once: what was
+   * where that cannot be done with the bytes that were verified. Undefined where it was done at once: what was
    * just read is then sent while it is in the processor's cache.
    */
   read(into: Buffer, position: number): Promise<void> | undefined;
@@ -49,7 +49,7 @@ export interface NbdLog {
   error(facts: object, message: string): void;
 }
 
-/** Bounds on what clients may cost. Times are milliseconds, sizes octets. */
+/** Bounds on what clients may cost. Times are milliseconds, sizes bytes. */
 export interface NbdLimits {
   readonly maxConnections: number;
   /** Connections of one address. Sixty machines with four connections each, behind one NAT, fit. */
@@ -85,7 +85,7 @@ export const DEFAULT_NBD_LIMITS: NbdLimits = {
   bufferOctets: 256 * 1024 * 1024,
 };
 
-/** Octets: what is told of every export, and the longest read that is answered. */
+/** Bytes: what is told of every export, and the longest read that is answered. */
 export const NBD_BLOCK_SIZES = { minimum: 1, preferred: 4096, maximum: 32 * 1024 * 1024 } as const;
 
 /** How a connection ended. */
@@ -136,7 +136,7 @@ export type NbdEvent =
       readonly ending: NbdEnding;
       /** Requests that were answered, errors included. */
       readonly requests: number;
-      /** Octets of the export that were sent. */
+      /** Bytes of the export that were sent. */
       readonly octets: number;
       /** Milliseconds from connecting, by a monotonic clock. */
       readonly durationMs: number;

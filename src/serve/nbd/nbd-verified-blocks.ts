@@ -1,6 +1,6 @@
 import { Refusal } from '../../errors/refusal.ts';
 
-/** Octets: dm-verity's and fs-verity's, and a page. */
+/** Bytes: dm-verity's and fs-verity's, and a page. */
 export const VERIFIED_BLOCK = 4096;
 
 /**
@@ -25,7 +25,7 @@ export class VerifiedBlocks {
   #left: number;
   #generation = 0;
 
-  /** @param name of the file, as clients know it. @param size its octets. */
+  /** @param name of the file, as clients know it. @param size its bytes. */
   constructor(name: string, size: number, verify: BlockVerifier) {
     this.#name = name;
     this.#size = size;
@@ -51,7 +51,7 @@ export class VerifiedBlocks {
     return this.#left;
   }
 
-  /** True where every block that has an octet in this range was verified. */
+  /** True where every block that has a byte in this range was verified. */
   has(position: number, length: number): boolean {
     if (this.#left === 0) return true;
     for (let index = blockOf(position); index * VERIFIED_BLOCK < position + length; index += 1) {
@@ -81,7 +81,7 @@ export class VerifiedBlocks {
     if (end > last && last >= first) await this.#readPart(into, position, blockOf(end), readFile);
   }
 
-  /** The octets of `into` that are in block `index`. */
+  /** The bytes of `into` that are in block `index`. */
   async #readPart(into: Buffer, position: number, index: number, readFile: ReadFile): Promise<void> {
     const start = index * VERIFIED_BLOCK;
     const block = Buffer.allocUnsafe(Math.min(VERIFIED_BLOCK, this.#size - start));

@@ -5,9 +5,9 @@ import { encodeNbdChunk, NBD_SIMPLE_REPLY, writeNbdSimpleReply } from '../../for
 import { refusalText, thrownRefusal } from './nbd-decide.ts';
 import type { ReplyChunk } from './nbd-memory.ts';
 
-/** Octets of a piece that leaves at once: while it waited for others it would leave the processor's cache. */
+/** Bytes of a piece that leaves at once: while it waited for others it would leave the processor's cache. */
 const EAGER = 128 * 1024;
-/** Octets of one write: a client that takes so many in `stallTimeoutMs` is slow, not gone. */
+/** Bytes of one write: a client that takes so many in `stallTimeoutMs` is slow, not gone. */
 const WRITE = 1024 * 1024;
 
 /** A piece of a reply: `head`, then what stands in `chunk` from `from` to `to`. */
@@ -16,7 +16,7 @@ export interface Part {
   readonly from: number;
   readonly to: number;
   readonly head: Buffer | undefined;
-  /** Octets of the export in it. */
+  /** Bytes of the export in it. */
   readonly data: number;
   readonly cookie: bigint;
   /** Of the data, in the export. */
@@ -34,11 +34,11 @@ export interface LongReply {
   readonly cookie: bigint;
   readonly offset: number;
   readonly length: number;
-  /** Octets for which a read was begun. */
+  /** Bytes for which a read was begun. */
   issued: number;
-  /** Octets that were read. */
+  /** Bytes that were read. */
   arrived: number;
-  /** Octets on the wire (simple replies, whose pieces leave in order). */
+  /** Bytes on the wire (simple replies, whose pieces leave in order). */
   sent: number;
   /** True where it waits for the wire, has it, or had it (simple replies). */
   queued: boolean;

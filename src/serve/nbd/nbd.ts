@@ -28,11 +28,11 @@ export interface NbdServer {
   readonly port: number;
   /** Connections that were let in. */
   readonly connections: number;
-  /** Octets that replies hold now. */
+  /** Bytes that replies hold now. */
   readonly heldOctets: number;
   /** Requests that were answered so far, errors included. */
   readonly requests: number;
-  /** Octets of exports that were sent so far. */
+  /** Bytes of exports that were sent so far. */
   readonly octets: number;
   /**
    * Takes no more connections, closes those with nothing under way, lets requests that were taken be answered

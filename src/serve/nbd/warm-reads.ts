@@ -1,6 +1,6 @@
 import { readSync } from 'node:fs';
 
-/** Milliseconds, and octets a millisecond beyond them: what is in memory is there sooner, and no disk is so quick. */
+/** Milliseconds, and bytes a millisecond beyond them: what is in memory is there sooner, and no disk is so quick. */
 const WAITED = 0.06;
 const COPIED = 2_000_000;
 /** Milliseconds: whatever the cause, a thread that is kept for so long should not be this one. */

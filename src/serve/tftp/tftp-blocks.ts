@@ -4,12 +4,12 @@ import { type ChunkPool, LARGEST, SMALLEST } from '../chunk-pool.ts';
 
 interface Chunk {
   readonly buffer: Buffer;
-  /** Octets of the file in `buffer`. */
+  /** Bytes of the file in `buffer`. */
   readonly length: number;
 }
 
 /**
- * A file as one run of octets, handed out block by block.
+ * A file as one run of bytes, handed out block by block.
  *
  * It is read in chunks that begin small and grow to 1 MiB: most of what is asked for over TFTP fits into the
  * first, and a client that never comes back should not hold a mebibyte. While one chunk is handed out the
@@ -20,13 +20,13 @@ export class BlockReader {
   readonly #pool: ChunkPool;
   readonly #size: number;
   #chunk: Chunk | undefined;
-  /** Octets of `#chunk` that were handed out. */
+  /** Bytes of `#chunk` that were handed out. */
   #taken = 0;
   /** The chunk after `#chunk`, until it is wanted. */
   #ahead: Promise<Chunk> | undefined;
   /** The last read that was begun; there is never more than one under way. */
   #reading: Promise<Chunk> | undefined;
-  /** Position in the file of the octet after those read or being read. */
+  /** Position in the file of the byte after those read or being read. */
   #position = 0;
   #wanted = SMALLEST;
   #released = false;
@@ -38,7 +38,7 @@ export class BlockReader {
   }
 
   /**
-   * Copies the next `length` octets into `into` at `offset`, at once where they are in memory.
+   * Copies the next `length` bytes into `into` at `offset`, at once where they are in memory.
    *
    * @returns false where they are not: await `load` and ask again.
    */
@@ -51,7 +51,7 @@ export class BlockReader {
   }
 
   /**
-   * Copies the next `length` octets, waiting for the disk.
+   * Copies the next `length` bytes, waiting for the disk.
    *
    * @throws Refusal (`drifted`) where the file is shorter than it was.
    */
@@ -81,7 +81,7 @@ export class BlockReader {
       // Where `load` is the one that waits for it, `load` gives it back.
       if (chunk !== undefined && ahead !== undefined) this.#pool.give(chunk.buffer);
     } catch {
-      // Nobody waits for these octets any more.
+      // Nobody waits for these bytes any more.
     }
   }
 

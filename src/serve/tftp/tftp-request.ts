@@ -21,7 +21,7 @@ export interface TftpRefusal {
 
 /** What was agreed on. */
 export interface Terms {
-  /** Octets in each block but the last. */
+  /** Bytes in each block but the last. */
   readonly blksize: number;
   /** Blocks in flight. */
   readonly windowsize: number;
@@ -66,7 +66,7 @@ export function requestedPath({ kind, filename, mode }: TftpRequest): string | T
  * Agrees on options (RFC 2347): what is unknown is passed over in silence, as the RFC says, since every ROM
  * sends some of its own; a value that an RFC forbids is ERROR 8.
  *
- * @param size octets of the file, for tsize (RFC 2349).
+ * @param size bytes of the file, for tsize (RFC 2349).
  */
 export function agree(options: TftpOptions, size: number, limits: TermLimits): Terms | TftpRefusal {
   const accepted = new Map<string, string>();

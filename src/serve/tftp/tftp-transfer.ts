@@ -148,7 +148,7 @@ export class Transfer {
     } else if (bytes.length < TFTP_HEADER) {
       this.#edge.ignored('a datagram that is too short');
     } else if (opcode === TFTP_OPCODE.ack) {
-      this.#edge.ignored('an ACK that is not four octets');
+      this.#edge.ignored('an ACK that is not four bytes');
     } else {
       this.end('protocol', { error: TFTP_ERROR.illegalOperation, text: 'That has no place in a transfer' });
     }

@@ -7,7 +7,7 @@ export interface TftpLog {
   error(facts: object, message: string): void;
 }
 
-/** Bounds on what clients may cost, and how patient the server is. Times are milliseconds, sizes octets. */
+/** Bounds on what clients may cost, and how patient the server is. Times are milliseconds, sizes bytes. */
 export interface TftpLimits {
   /** Transfers at a time, those that no client has answered yet included. Each may hold two descriptors. */
   readonly maxTransfers: number;
@@ -21,7 +21,7 @@ export interface TftpLimits {
   readonly maxBlksize: number;
   /** Most blocks in flight (RFC 7440). */
   readonly maxWindowsize: number;
-  /** Octets that the blocks in flight of one transfer may hold; a window of large blocks is shortened. */
+  /** Bytes that the blocks in flight of one transfer may hold; a window of large blocks is shortened. */
   readonly maxWindowOctets: number;
   /** Time until the first retransmission, where the client did not name it (RFC 2349). Doubles, up to eightfold. */
   readonly retransmitMs: number;
@@ -80,7 +80,7 @@ interface TransferFacts {
 }
 
 interface TransferEnd extends TransferFacts {
-  /** Octets of content that the client acknowledged. */
+  /** Bytes of content that the client acknowledged. */
   readonly octets: number;
   /** Milliseconds from the request, by a monotonic clock. */
   readonly durationMs: number;

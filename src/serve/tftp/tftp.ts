@@ -58,7 +58,7 @@ export interface TftpServer {
   readonly port: number;
   /** Transfers under way. */
   readonly transfers: number;
-  /** Octets that read buffers of running transfers hold now. */
+  /** Bytes that read buffers of running transfers hold now. */
   readonly heldOctets: number;
   /**
    * Takes no more requests, lets running transfers finish for up to `graceMs` milliseconds (default: the
@@ -102,7 +102,7 @@ class Server implements TftpServer {
     const { bind: address, port, limits } = options;
     checkListenTarget({ what: 'TFTP', address, port });
     const merged = { ...DEFAULT_TFTP_LIMITS, ...limits };
-    // An IPv6 header is 20 octets longer.
+    // An IPv6 header is 20 bytes longer.
     const maxBlksize = isIPv6(address) && limits?.maxBlksize === undefined ? 1448 : merged.maxBlksize;
     this.#options = options;
     this.#limits = { ...merged, maxBlksize };

@@ -13,7 +13,7 @@ export interface CertificateRequest {
   /** Milliseconds since 1970, whole seconds. */
   readonly notBefore: number;
   readonly notAfter: number;
-  /** 16 random octets. */
+  /** 16 random bytes. */
   readonly serial: Uint8Array;
   /** Absent: self-signed. */
   readonly issuer?: Certificate;
@@ -46,7 +46,7 @@ export function draftCertificate(request: CertificateRequest): UnsignedCertifica
       ? sequence(oid(OID.sha256WithRsa), node(Type.NULL, ''))
       : sequence(oid(OID.ecdsaWithSha256));
   const serial = Buffer.from(request.serial);
-  // Positive and of constant length: some readers choke on the sign octet.
+  // Positive and of constant length: some readers choke on the sign byte.
   serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40;
   const tbs = sequence(
     context(0, true, [integer(2)]),
@@ -75,7 +75,7 @@ function extensions(profile: Profile, publicKey: KeyObject, issuerKey: KeyObject
   const usage =
     (profile.key_usage.includes('digitalSignature') ? 0x80 : 0) |
     (profile.key_usage.includes('keyCertSign') ? 0x04 : 0);
-  // DER: as many unused bits as the last octet has trailing zeros.
+  // DER: as many unused bits as the last byte has trailing zeros.
   const unused = 31 - Math.clz32(usage & -usage);
   const constraints = profile.ca
     ? [bool(true), ...(profile.path_length === undefined ? [] : [integer(profile.path_length)])]
@@ -102,7 +102,7 @@ function spki(key: KeyObject): forge.asn1.Asn1 {
   return copy(key.export({ format: 'der', type: 'spki' }));
 }
 
-/** DER as it is: an issuer's name must stand in its leaves octet for octet, or nobody finds it. */
+/** DER as it is: an issuer's name must stand in its leaves byte for byte, or nobody finds it. */
 function copy(der: Uint8Array): forge.asn1.Asn1 {
   const buffer = forge.util.createBuffer(Buffer.from(der).toString('binary'));
   return asn1.fromDer(buffer, { decodeBitStrings: false } as never);

@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, rename } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { IoError } from '../../errors/io.ts';
 import { Refusal } from '../../errors/refusal.ts';
-import { explain, syncDirectory, WriteError } from '../../files/atomic-file.ts';
+import { explain, isGone, syncDirectory } from '../../files/atomic-file.ts';
+import { namesIfThere } from '../../files/read-if-there.ts';
 import { encodeArmor, encodePem } from '../../formats/asn1/armor.ts';
 import { decodeCertificate } from '../../formats/asn1/x509.ts';
 import { issueCertificate } from './certificate.ts';
@@ -41,7 +43,7 @@ export function demandSite(site: string): void {
   );
 }
 
-/** Makes a key folder with new keys. Throws a `Refusal` or a `WriteError`. */
+/** Makes a key folder with new keys. Throws a `Refusal` or a `IoError`. */
 export async function createKeyFolder(directory: string, options: InitOptions): Promise<void> {
   demandSite(options.site);
   await writeKeyFolder(directory, (draft) => fill(draft, options));
@@ -56,7 +58,7 @@ export async function writeKeyFolder(
   fill: (draft: KeyFolderDraft) => Promise<void>,
 ): Promise<void> {
   const target = resolve(directory);
-  if ((await readdir(target).catch(() => [])).length > 0) {
+  if ((await namesIfThere(target)).length > 0) {
     throw new Refusal('unsafe-path', `${directory} is not empty; keys are never overwritten.`, {
       path: directory,
     });
@@ -70,15 +72,15 @@ export async function writeKeyFolder(
     await syncDirectory(draft);
     await rename(draft, target);
   } catch (error) {
-    await rm(draft, { recursive: true, force: true });
-    if (error instanceof Refusal || error instanceof WriteError) throw error;
+    const clean = await isGone(draft);
+    if (error instanceof Refusal || error instanceof IoError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOTEMPTY' || code === 'ENOTDIR' || code === 'EEXIST') {
       throw new Refusal('unsafe-path', `${directory} appeared meanwhile; keys are never overwritten.`, {
         path: directory,
       });
     }
-    throw code ? explain(error, directory) : error;
+    throw code ? explain(error, directory, clean) : error;
   }
   await syncDirectory(dirname(target));
 }

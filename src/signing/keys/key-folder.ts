@@ -1,12 +1,11 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
-import { lstat, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
-import { unreadable } from '../../errors/unreadable.ts';
-import { decodePem } from '../../formats/asn1/armor.ts';
+import { lstatIfThere } from '../../files/read-if-there.ts';
 import { OID } from '../../formats/asn1/oids.ts';
-import { type Certificate, decodeCertificate, type KeyUsage } from '../../formats/asn1/x509.ts';
+import type { Certificate, KeyUsage } from '../../formats/asn1/x509.ts';
+import { readCertificatesFile } from '../../trust/certificates-file.ts';
 import { isIssuedBy } from '../seal-plan.ts';
 import { type OpenpgpSecret, readOpenpgpSecret } from './openpgp-keys.ts';
 
@@ -206,27 +205,10 @@ export async function readCertificateFile(path: string): Promise<Certificate> {
   return certificate;
 }
 
-/** Reads a file of PEM certificates. Throws a `Refusal`. */
-export async function readCertificatesFile(path: string): Promise<[Certificate, ...Certificate[]]> {
-  const text = await readFile(path, 'latin1').catch((error: unknown) => {
-    throw unreadable(path, error);
-  });
-  try {
-    const [first, ...rest] = decodePem(text).map(({ label, bytes }) => {
-      if (label !== 'CERTIFICATE') throw new Malformed('PEM', 'not one CERTIFICATE');
-      return decodeCertificate(bytes);
-    });
-    if (!first) throw new Malformed('PEM', 'no CERTIFICATE');
-    return [first, ...rest];
-  } catch (error) {
-    throw new Refusal('malformed', `${path} is no certificate: ${(error as Error).message}.`, { path });
-  }
-}
-
 /** Refuses a private file or folder that group or others may read, or that is a symlink. */
 export async function demandPrivate(directory: string, name: string, wanted: number): Promise<string> {
   const path = join(directory, name);
-  const stat = await lstat(path).catch(() => undefined);
+  const stat = await lstatIfThere(path);
   if (!stat)
     throw new Refusal('absent', `${path} is missing; make a key folder with "bootseal init DIR".`, { path });
   if (stat.isSymbolicLink()) throw new Refusal('unsafe-keys', `${path} is a symbolic link.`, { path });

@@ -6,8 +6,9 @@ import { unreadable } from '../../errors/unreadable.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import { decodeOpenpgpKey, type OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
 import { decodePackets, PACKET } from '../../formats/openpgp/openpgp-packet.ts';
+import { readCertificatesFile } from '../../trust/certificates-file.ts';
 import type { LoaderSignatories, Signatories } from '../signatories.ts';
-import { demandSuitable, readCertificatesFile, readSignatory } from './key-folder.ts';
+import { demandSuitable, readSignatory } from './key-folder.ts';
 
 /** Packets of a keyring; more than any site has keys. */
 const MAX_PACKETS = 10_000;

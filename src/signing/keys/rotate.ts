@@ -9,11 +9,12 @@ import { decodeOpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
 import { encodeTransferableKey, splitTransferableKeys } from '../../formats/openpgp/openpgp-transferable.ts';
 import { SEAL } from '../../formats/records/seal-names.ts';
 import { encodeSuccessors, type Succession, type SuccessionKind } from '../../formats/records/successors.ts';
+import { readCertificatesFile } from '../../trust/certificates-file.ts';
 import { sealRecord, sealRecordOpenpgp } from '../seal-record.ts';
 import { certifiedSigner, openpgpSigner } from '../signatories.ts';
 import { issueCertificate } from './certificate.ts';
 import { writeKeyFolder } from './init.ts';
-import { type CertifiedKey, type Keys, readCertificatesFile, readKeyFolder } from './key-folder.ts';
+import { type CertifiedKey, type Keys, readKeyFolder } from './key-folder.ts';
 import { ENROLMENT, type KeyFolderDraft, LATER_ANCHORS } from './key-folder-draft.ts';
 import { newKeyPair } from './key-pair.ts';
 import { newOpenpgpKey, oldFormat } from './openpgp-keys.ts';
@@ -56,7 +57,7 @@ export interface Rotated {
  *
  * A new CA brings new leaves with it, and shares no anchors with the old one: each loader trusts its own.
  *
- * @throws Refusal, WriteError; nothing is written then.
+ * @throws Refusal, IoError; nothing is written then.
  */
 export async function rotateKeyFolder(
   directory: string,

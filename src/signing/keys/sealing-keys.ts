@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import type { OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
+import { readCertificatesFile } from '../../trust/certificates-file.ts';
 import type { AnsweringKeys } from '../requests/answer-request.ts';
 import type { OpenedRequest } from '../requests/request.ts';
 import {
@@ -24,7 +25,6 @@ import {
   demandPrivate,
   demandSuitable,
   fits,
-  readCertificatesFile,
   readKeyFolder,
   readLoaderKeys,
   readPrivateKeyFile,

@@ -6,17 +6,11 @@ import { writeFileAtomically } from '../../files/atomic-file.ts';
 import { encodePem } from '../../formats/asn1/armor.ts';
 import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
 import { encodeSnapshot, type Snapshot } from '../../formats/records/snapshot.ts';
+import { readCertificatesFile } from '../../trust/certificates-file.ts';
 import { sealRecord } from '../seal-record.ts';
 import { certifiedSigner } from '../signatories.ts';
 import { issueCertificate } from './certificate.ts';
-import {
-  type CertifiedKey,
-  demandPrivate,
-  fits,
-  ownOf,
-  readCertificatesFile,
-  readPrivateKeyFile,
-} from './key-folder.ts';
+import { type CertifiedKey, demandPrivate, fits, ownOf, readPrivateKeyFile } from './key-folder.ts';
 import { newKeyPair } from './key-pair.ts';
 import { readProfile } from './profiles.ts';
 
@@ -85,7 +79,7 @@ export async function makeSnapshotKey(
   return { certificate, privateKey, accepted: [certificate] };
 }
 
-/** Writes and signs a snapshot: its octets and their detached CMS, as `.cms.sig` of everything else. */
+/** Writes and signs a snapshot: its bytes and their detached CMS, as `.cms.sig` of everything else. */
 export async function signSnapshot(
   snapshot: Snapshot,
   key: CertifiedKey,

@@ -42,7 +42,7 @@ export interface Attached {
  *   nobody asked for or that is there twice, `bad-signature` for a wrong or swapped one, `mixed-releases` for an
  *   answer to another request, `untrusted-signer`, `wrong-purpose` and the like
  *   for a leaf that does not suit, `drifted`
- *   where the tree is no longer what the request was made of. A `WriteError`.
+ *   where the tree is no longer what the request was made of. An `IoError`.
  */
 export async function attachAnswers(
   tree: string,

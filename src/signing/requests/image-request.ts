@@ -28,7 +28,7 @@ import { decodeOrRefuse, INDEX, oneCertificate } from './request.ts';
 
 /**
  * Requests about an image: the digest that db's key signs, or those over PCR values. The image stays where it is, and
- * a signature is attached to it without another octet changing.
+ * a signature is attached to it without another byte changing.
  */
 
 const DB_CERTIFICATE = 'certificates/db.crt';
@@ -41,7 +41,7 @@ export type ImageSignatory =
 
 export interface OpenedImageRequest {
   readonly request: ImageRequest;
-  /** The index, octet for octet. */
+  /** The index, byte for byte. */
   readonly index: Uint8Array;
   readonly signatory: ImageSignatory;
   readonly bundle: ReadonlyMap<string, Uint8Array>;
@@ -98,7 +98,7 @@ function open(name: string, bytes: Uint8Array): { facts: Omit<ImageRequest, 'que
   });
 }
 
-/** Octets of the image, its signatures apart. */
+/** Bytes of the image, its signatures apart. */
 function contentSize(bytes: Uint8Array, image: PeImage): number {
   return image.certificateTable?.offset ?? bytes.length;
 }
@@ -265,7 +265,7 @@ function pcrsigOf(
   );
 }
 
-/** Signs an image with a key at hand: the very octets that the way through a request gives. */
+/** Signs an image with a key at hand: the very bytes that the way through a request gives. */
 export async function signImage(
   name: string,
   bytes: Uint8Array,

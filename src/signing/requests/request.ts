@@ -49,7 +49,7 @@ const OPENPGP_KEY = 'certificates/openpgp.gpg';
 /** A request that was read, and held against itself. */
 export interface OpenedRequest {
   readonly request: SigningRequest;
-  /** The index, octet for octet: two requests are one where it is the same. */
+  /** The index, byte for byte: two requests are one where it is the same. */
   readonly index: Uint8Array;
   readonly manifest: Manifest;
   readonly signatories: Signatories;

@@ -12,7 +12,7 @@ export interface CommandSignerOptions {
 }
 
 /**
- * A signer that is a program, for the services that have one: the digest's raw octets on its standard input,
+ * A signer that is a program, for the services that have one: the digest's raw bytes on its standard input,
  * the signature's on its standard output (RSA: RSASSA-PKCS1-v1_5; P-256: DER), BOOTSEAL_KEY and BOOTSEAL_HASH
  * (`sha256`, `sha512`) in its environment.
  *

@@ -11,7 +11,7 @@ export interface DigestSigner {
   /** For messages, without secrets: `private/codesign.key`, `pkcs11:token=site;object=codesign`. */
   readonly name: string;
   /**
-   * RSA: RSASSA-PKCS1-v1_5, as many octets as the modulus has. P-256: DER.
+   * RSA: RSASSA-PKCS1-v1_5, as many bytes as the modulus has. P-256: DER.
    *
    * @throws Refusal `unreachable` where nobody answers in time, `bad-signature` or `malformed` for what is none.
    */

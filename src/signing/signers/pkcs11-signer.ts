@@ -20,7 +20,7 @@ export interface Pkcs11SignerOptions {
   readonly timeLimit?: TimeLimit;
 }
 
-/** libp11 asks for so many octets (`eng_back.c`, `ctx_get_pin`). */
+/** libp11 asks for so many bytes (`eng_back.c`, `ctx_get_pin`). */
 const PIN_OCTETS = { least: 4, most: 32 };
 /** What libp11 understands; it refuses the others. */
 const ENGINE_KNOWS = new Set(['token', 'manufacturer', 'serial', 'model', 'object', 'id', 'type']);
@@ -130,7 +130,7 @@ async function readPin(path: string): Promise<Buffer> {
       room.fill(0);
       throw new Refusal(
         'malformed',
-        `The PIN file ${path} does not hold one line with a PIN of ${PIN_OCTETS.least} to ${PIN_OCTETS.most} octets.`,
+        `The PIN file ${path} does not hold one line with a PIN of ${PIN_OCTETS.least} to ${PIN_OCTETS.most} bytes.`,
         { path },
       );
     }

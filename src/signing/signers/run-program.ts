@@ -21,12 +21,12 @@ export interface Program {
    * a pipe is not.
    */
   readonly secret?: Uint8Array;
-  /** Most octets of an answer. */
+  /** Most bytes of an answer. */
   readonly limit: number;
   readonly timeLimit: TimeLimit;
 }
 
-/** Octets of standard error that are kept for the message. */
+/** Bytes of standard error that are kept for the message. */
 const SAID = 800;
 
 const START: Readonly<Record<string, (file: string) => string>> = {
@@ -40,7 +40,7 @@ const START: Readonly<Record<string, (file: string) => string>> = {
  * child of its own may hold the pipe open.
  *
  * @throws Refusal `unreachable` where it cannot be started, is late or fails; `malformed` for an answer of no
- *   octets or too many.
+ *   bytes or too many.
  */
 export async function runProgram(program: Program): Promise<Uint8Array> {
   const input = await openInput(program.input);
@@ -86,8 +86,7 @@ async function run(
       output?.on('data', (chunk: Buffer) => {
         size += chunk.length;
         answer.push(chunk);
-        if (size > limit)
-          refuse('malformed', `answered with more than ${limit} octets: that is no signature`);
+        if (size > limit) refuse('malformed', `answered with more than ${limit} bytes: that is no signature`);
       });
       errors?.on('data', (chunk: Buffer) => {
         // One more than is shown, so that the message says that something was cut.

@@ -6,7 +6,7 @@ import type { HashName } from '../../formats/asn1/oids.ts';
 
 /** What can be asked for a signature over a finished digest, and whether an answer has the form of one. */
 
-/** Octets; an RSA key of 16384 bits makes half of it. */
+/** Bytes; an RSA key of 16384 bits makes half of it. */
 export const MAX_SIGNATURE = 4096;
 
 /** @throws Refusal `unsafe-keys` for a key that cannot sign a finished digest, or that nothing here verifies. */
@@ -30,7 +30,7 @@ export function demandHash(name: string, hash: HashName): 'sha256' | 'sha512' {
   });
 }
 
-/** Octets of an RSA signature by this key. */
+/** Bytes of an RSA signature by this key. */
 export function modulusOctets(publicKey: KeyObject): number {
   return Math.ceil((publicKey.asymmetricKeyDetails?.modulusLength ?? 0) / 8);
 }
@@ -44,13 +44,13 @@ export function modulusOctets(publicKey: KeyObject): number {
 export function demandForm(name: string, publicKey: KeyObject, answer: Uint8Array): void {
   const refuse = (fact: string) => {
     const text = /^[\x20-\x7e\r\n]*$/.test(Buffer.from(answer).toString('latin1'));
-    const hint = text ? '; that is text, and raw octets are wanted (base64 -d, xxd -r -p)' : '';
+    const hint = text ? '; that is text, and raw bytes are wanted (base64 -d, xxd -r -p)' : '';
     return new Refusal('malformed', `${name} ${fact}${hint}.`, { signer: name, octets: answer.length });
   };
   if (publicKey.asymmetricKeyType === 'rsa') {
     const wanted = modulusOctets(publicKey);
     if (answer.length === wanted) return;
-    throw refuse(`answered with ${answer.length} octets, and an RSA signature by its key has ${wanted}`);
+    throw refuse(`answered with ${answer.length} bytes, and an RSA signature by its key has ${wanted}`);
   }
   try {
     // ECDSA-Sig-Value (RFC 3279 §2.2.3).
@@ -59,6 +59,6 @@ export function demandForm(name: string, publicKey: KeyObject, answer: Uint8Arra
     numbers.end();
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
-    throw refuse(`answered with ${answer.length} octets that are no ECDSA signature in DER`);
+    throw refuse(`answered with ${answer.length} bytes that are no ECDSA signature in DER`);
   }
 }

@@ -38,7 +38,7 @@ export interface SigndTls {
   readonly key?: string;
 }
 
-/** Octets of a server's words that go into the message. */
+/** Bytes of a server's words that go into the message. */
 const SAID = 800;
 
 /**

@@ -89,12 +89,12 @@ const TAMPERED: readonly Case[] = [
     { checksum: BAD, openpgp: BAD, cms: BAD },
   ],
   [
-    'the last octet of the image',
+    'the last byte of the image',
     { files: changed(ROOT, flipped(original(ROOT))) },
     { checksum: BAD, openpgp: BAD, cms: BAD },
   ],
   [
-    'an octet behind the image',
+    'a byte behind the image',
     { files: changed(ROOT, Buffer.concat([original(ROOT), Buffer.from('x')])) },
     { checksum: BAD, openpgp: BAD, cms: BAD },
   ],
@@ -131,7 +131,7 @@ const TAMPERED: readonly Case[] = [
   ],
   ['a missing checksum', { files: without(files, SUMS) }, { ...GOOD, checksum: 'absent' }],
   [
-    'the OpenPGP signature’s last octet',
+    'the OpenPGP signature’s last byte',
     { files: changed(`${ROOT}.sig`, flipped(original(`${ROOT}.sig`))) },
     { ...GOOD, openpgp: BAD },
   ],
@@ -147,12 +147,12 @@ const TAMPERED: readonly Case[] = [
   ],
   ['a missing OpenPGP seal', { files: without(files, `${ROOT}.sig`) }, { ...GOOD, openpgp: 'absent' }],
   [
-    'the CMS signature’s last octet',
+    'the CMS signature’s last byte',
     { files: changed(`${ROOT}.cms.sig`, flipped(original(`${ROOT}.cms.sig`))) },
     { ...GOOD, cms: BAD },
   ],
   [
-    'a CMS seal with an octet behind it',
+    'a CMS seal with a byte behind it',
     { files: changed(`${ROOT}.cms.sig`, Buffer.concat([original(`${ROOT}.cms.sig`), Buffer.from([0])])) },
     { ...GOOD, cms: 'malformed' },
   ],

@@ -172,7 +172,7 @@ describe('emulated early userspace, past the manifest', () => {
   it('refuses an image of another length before it is hashed', async () => {
     const verdict = await boot(await makeMachine(good, sites), await sealed(sites.rootImage.subarray(1)));
     assert.equal(verdict.verified, undefined);
-    assert.match(verdict.refusal?.message ?? '', /has 102399 octets, and the manifest says 102400/);
+    assert.match(verdict.refusal?.message ?? '', /has 102399 bytes, and the manifest says 102400/);
     assert.deepEqual(verdict.findings, []);
   });
 

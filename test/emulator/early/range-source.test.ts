@@ -57,7 +57,7 @@ describe('a file in parts over HTTP', () => {
     'the whole file': { partial: false, body: pieces(FILE) },
     'another part': { part: { first: 1, last: 4, size: 10 } },
     'a part of another file': { part: { first: 0, last: 3, size: 11 } },
-    'more octets than it says': { body: pieces(FILE) },
+    'more bytes than it says': { body: pieces(FILE) },
   };
   for (const [what, change] of Object.entries(WRONG)) {
     it(`breaks off an answer that is ${what}`, async () => {

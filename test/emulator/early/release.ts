@@ -62,7 +62,7 @@ export interface Early {
   readonly cmdline?: string;
   readonly now?: number;
   readonly maxRootBytes?: number;
-  /** Octets after which a file's transfer breaks, by path. */
+  /** Bytes after which a file's transfer breaks, by path. */
   readonly breaks?: Readonly<Record<string, number>>;
   /** False: Range is ignored, and the whole file sent. */
   readonly ranges?: boolean;
@@ -72,7 +72,7 @@ export interface Ran extends EarlyVerdict {
   /** What was asked of the server, in order: `0-0 path` where a range was. */
   readonly asked: readonly string[];
   readonly console: readonly string[];
-  /** Octets that left the server. */
+  /** Bytes that left the server. */
   readonly sent: number;
 }
 

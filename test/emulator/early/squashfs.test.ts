@@ -44,7 +44,7 @@ const FILES: RootFiles = {
   'size/text': Buffer.alloc(30_000, 'text '),
   'size/holed': HOLED,
   'size/long': new Uint8Array(65_537),
-  // More names than one run of a listing holds, and more octets than one block of metadata.
+  // More names than one run of a listing holds, and more bytes than one block of metadata.
   ...Object.fromEntries(
     Array.from({ length: 1500 }, (_, n) => [`many/a name of some length, ${n}`, Buffer.from(`${n}`)]),
   ),
@@ -61,7 +61,7 @@ const KINDS: Readonly<Record<string, readonly string[]>> = {
 
 describe('a squashfs image of mksquashfs', () => {
   for (const [kind, words] of Object.entries(KINDS)) {
-    it(`gives its files octet for octet: ${kind}`, async () => {
+    it(`gives its files byte for byte: ${kind}`, async () => {
       const image = await makeSquashfs(join(folder, kind.replaceAll(' ', '-')), FILES, words);
       const root = await mounted(await readFile(image));
       for (const [path, content] of Object.entries(FILES)) {
@@ -115,7 +115,7 @@ describe('a squashfs image of mksquashfs', () => {
         } catch (error) {
           assert.ok(
             error instanceof Malformed || error instanceof assert.AssertionError,
-            `octet ${at} xor ${mask}: ${(error as Error).stack}`,
+            `byte ${at} xor ${mask}: ${(error as Error).stack}`,
           );
           refused++;
         }
@@ -127,7 +127,7 @@ describe('a squashfs image of mksquashfs', () => {
   it('may not hold more in a block than a block has', async () => {
     const bomb = deflateSync(new Uint8Array(65_536));
     assert.equal((await unpackBlock('gzip', bomb, 65_536)).length, 65_536);
-    await assert.rejects(unpackBlock('gzip', bomb, 65_535), /more than 65535 octets/);
+    await assert.rejects(unpackBlock('gzip', bomb, 65_535), /more than 65535 bytes/);
     await assert.rejects(unpackBlock('gzip', Buffer.from('not zlib'), 8192), Malformed);
     await assert.rejects(unpackBlock('zstd', Buffer.from('not zstd'), 8192), Malformed);
     await assert.rejects(unpackBlock('xz', Buffer.from('not xz'), 8192), Malformed);

@@ -24,7 +24,7 @@ const manifest = { release: 'arch/2026.11.01' } as Manifest;
 
 interface Memory extends BlockSource {
   readonly bytes: Buffer;
-  /** First octet and length of each read. */
+  /** First byte and length of each read. */
   readonly reads: [number, number][];
 }
 
@@ -45,7 +45,7 @@ async function opened(): Promise<{ device: VerityDevice; image: Memory; tree: Me
 }
 
 describe('a device under dm-verity', () => {
-  it('gives any octets, across blocks and requests', async () => {
+  it('gives any bytes, across blocks and requests', async () => {
     const { device } = await opened();
     for (const [at, length] of [
       [0, 1],
@@ -58,7 +58,7 @@ describe('a device under dm-verity', () => {
       assert.deepEqual(
         Buffer.from(await device.read(at, length)),
         Buffer.from(data.subarray(at, at + length)),
-        `${length} octets at ${at}`,
+        `${length} bytes at ${at}`,
       );
     for (const [at, length] of [
       [data.length, 1],

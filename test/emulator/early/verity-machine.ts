@@ -110,7 +110,7 @@ export async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += 1000) yield bytes.subarray(at, at + 1000);
 }
 
-/** Octets that were asked for of one path, as `[first, last]`. */
+/** Bytes that were asked for of one path, as `[first, last]`. */
 export function ranges({ asked }: Ran, path: string): [number, number][] {
   return asked.flatMap((each) => {
     const [, first, last, of] = /^(\d+)-(\d+) (.*)$/.exec(each) ?? [];

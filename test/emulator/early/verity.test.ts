@@ -62,7 +62,7 @@ describe('a root image under dm-verity', () => {
     assert.ok(ran.asked.includes(ROOT) && !ran.asked.includes(HASH));
   });
 
-  it('counts what it needed, octet for octet, and asks for nothing twice', async () => {
+  it('counts what it needed, byte for byte, and asks for nothing twice', async () => {
     const ran = await earlyVerity({ files, initrds });
     const sum = (path: string) =>
       ranges(ran, path).reduce((total, [first, last]) => total + last - first + 1, 0);
@@ -203,14 +203,14 @@ const REFUSED: readonly Case[] = [
     'an image that is cut',
     { files: put(ROOT, image.subarray(0, -4096)) },
     BAD,
-    /has \d+ octets, and the manifest says/,
+    /has \d+ bytes, and the manifest says/,
   ],
-  ['an image that is longer', { files: put(ROOT, Buffer.concat([image, image])) }, BAD, /has \d+ octets/],
+  ['an image that is longer', { files: put(ROOT, Buffer.concat([image, image])) }, BAD, /has \d+ bytes/],
   [
     'a hash tree that is cut',
     { files: put(TREE, of(files, TREE).subarray(0, -4096)) },
     BAD,
-    /verity has \d+ octets/,
+    /verity has \d+ bytes/,
   ],
   [
     'the hash tree of another release',
@@ -228,7 +228,7 @@ const REFUSED: readonly Case[] = [
     'a longer hash tree of another release',
     { files: put(TREE, of(later, TREE)) },
     BAD,
-    /verity has \d+ octets/,
+    /verity has \d+ bytes/,
   ],
   ['no hash tree', { files: without(files, TREE) }, 'absent', /\.verity does not exist/],
   ['no image', { files: without(files, ROOT) }, 'absent', /airootfs\.sfs does not exist/],
@@ -284,13 +284,13 @@ const REFUSED: readonly Case[] = [
     'a part of a longer file',
     answers(ROOT, said({ size: image.length + 1 })),
     BAD,
-    /has \d+ octets, and the manifest/,
+    /has \d+ bytes, and the manifest/,
   ],
   [
     'a body that is too short',
     answers(TREE, () => ({ size: undefined, body: pieces(new Uint8Array(4095)) })),
     'unreachable',
-    /ends after 4095 of the 4096 octets/,
+    /ends after 4095 of the 4096 bytes/,
   ],
   [
     'a body without end',

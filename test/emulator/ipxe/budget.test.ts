@@ -15,8 +15,8 @@ function demandStopped({ outcome }: Played, reason: RegExp): void {
   assert.equal('refusal' in outcome && outcome.refusal?.code, 'unsafe-script');
 }
 
-const LINE = /one line expands to more than 262144 octets/;
-const RUN = /the script expands to more than 4194304 octets/;
+const LINE = /one line expands to more than 262144 bytes/;
+const RUN = /the script expands to more than 4194304 bytes/;
 
 /** Each is worth more than the budget many times over. */
 const COSTLY: readonly [string, string, RegExp][] = [

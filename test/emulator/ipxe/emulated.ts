@@ -13,7 +13,7 @@ export function octets(content: string | Uint8Array): Uint8Array {
   return typeof content === 'string' ? new Uint8Array(Buffer.from(content, 'latin1')) : content;
 }
 
-/** Answers from memory, in pieces of seven octets, and says how large each file is. */
+/** Answers from memory, in pieces of seven bytes, and says how large each file is. */
 export function memoryTransport(files: Files): Transport & { readonly asked: string[] } {
   const asked: string[] = [];
   return {

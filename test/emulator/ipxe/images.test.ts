@@ -221,7 +221,7 @@ for (const { name, script, scenario, handed: expected } of VECTORS) {
   });
 }
 
-test('an image is handed over with where it came from and its octets', async () => {
+test('an image is handed over with where it came from and its bytes', async () => {
   const { outcome } = await play(`initrd ${SERVER}/initrd.img /etc/x mode=755\nboot ${SERVER}/vmlinuz`, {
     files: FILES,
   });

@@ -195,7 +195,7 @@ test('a run can be aborted', async () => {
   await assert.rejects(play('echo a', { signal }), /enough/);
 });
 
-test('octets that are no script are refused by name', async () => {
+test('bytes that are no script are refused by name', async () => {
   const run = await play('', { script: { embedded: true, bytes: octets('') } });
   assert.equal(run.outcome.kind, 'refused');
   const nul = await play('', { script: { embedded: true, bytes: octets('#!ipxe\necho \0a\n') } });

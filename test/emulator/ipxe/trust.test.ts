@@ -135,7 +135,7 @@ const VECTORS: readonly Vector[] = [
     summary: 'refused: Untrusted image',
   },
   {
-    name: 'octets that are no CMS leave trust as it was',
+    name: 'bytes that are no CMS leave trust as it was',
     script: `${STRICT}kernel ${SERVER}/vmlinuz\n${VERIFY}\nimgverify vmlinuz ${SERVER}/junk.sig ||\nboot`,
     summary: 'vmlinuz+',
     console: /Could not verify: Invalid argument/,
@@ -171,7 +171,7 @@ const VECTORS: readonly Vector[] = [
     summary: 'vmlinuz- x+ x-',
   },
   {
-    name: 'trust stays with the octets under a new name',
+    name: 'trust stays with the bytes under a new name',
     script: `${STRICT}kernel ${SERVER}/vmlinuz\n${VERIFY}\nimgargs --name renamed vmlinuz x\nboot`,
     summary: 'renamed+',
   },
@@ -224,7 +224,7 @@ test('every verification is reported, with who was demanded', async () => {
   assert.equal(run.outcome.initrds[0]?.signer, undefined);
 });
 
-test('the verifier is given the octets, the signer and the clock', async () => {
+test('the verifier is given the bytes, the signer and the clock', async () => {
   const calls: unknown[] = [];
   await play(`imgfetch ${SERVER}/initrd\nntp 10.0.0.1\nimgverify --signer r1 initrd ${SERVER}/initrd.sig`, {
     files: FILES,

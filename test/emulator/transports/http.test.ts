@@ -24,7 +24,7 @@ async function http(t: TestContext, listener: RequestListener): Promise<string> 
   return origin(server.address());
 }
 
-/** A server that answers each connection's first octets with octets. */
+/** A server that answers each connection's first bytes with bytes. */
 async function octets(t: TestContext, answer: (socket: Socket) => void): Promise<string> {
   const sockets = new Set<Socket>();
   const server = createTcp((socket) => {
@@ -185,7 +185,7 @@ test('a server that stops in the middle', async (t) => {
   await assert.rejects(impatient.fetch(url).then(collect), refused('unreachable', { octets: 3 }));
 });
 
-test('a server that sends an octet now and then does not hold a machine (slow retrieval)', async (t) => {
+test('a server that sends a byte now and then does not hold a machine (slow retrieval)', async (t) => {
   const url = await octets(t, (socket) => {
     socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n');
     const timer = setInterval(() => socket.write('x'), 5);

@@ -73,7 +73,7 @@ describe('newc cpio', () => {
     );
   });
 
-  it('never reads octets as anything but entries or Malformed', () => {
+  it('never reads bytes as anything but entries or Malformed', () => {
     fc.assert(
       fc.property(fc.nat(), fc.nat({ max: 255 }), (place, octet) => {
         const bytes = Buffer.from(encodeCpio(SAMPLE));
@@ -149,8 +149,8 @@ describe('newc cpio', () => {
     assert.throws(() => decodeCpio(withField(1, '0000F1ED')), malformed(/no such file type/));
     assert.throws(() => decodeCpio(withField(1, '000001ED')), malformed(/no file type/));
     assert.throws(() => decodeCpio(withField(6, '00000004')), malformed(/directory with data/));
-    assert.throws(() => decodeCpio(withField(11, '00000000')), malformed(/name of 0 octets/));
-    assert.throws(() => decodeCpio(withField(11, '00001001')), malformed(/name of 4097 octets/));
+    assert.throws(() => decodeCpio(withField(11, '00000000')), malformed(/name of 0 bytes/));
+    assert.throws(() => decodeCpio(withField(11, '00001001')), malformed(/name of 4097 bytes/));
     assert.throws(() => decodeCpio(withField(12, '00000001')), malformed(/checksum in a 070701/));
     assert.throws(() => decodeCpio(withField(0, '0x000001')), malformed(/hexadecimal/));
     const old = Buffer.from(bytes);

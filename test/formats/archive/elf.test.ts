@@ -75,7 +75,7 @@ describe('ELF', () => {
     }
   });
 
-  it('is told by its first octets', () => {
+  it('is told by its first bytes', () => {
     assert.equal(isElf(program()), true);
     assert.equal(isElf(Buffer.from('#!/bin/sh\n')), false);
     assert.equal(isElf(Buffer.alloc(0)), false);

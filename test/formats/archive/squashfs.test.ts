@@ -58,7 +58,7 @@ describe('the superblock of a squashfs', () => {
     ['a block size that its logarithm is not of', 22, '1000', /block size/],
     ['a compressor that there is not', 20, '0700', /compressor/],
     ['no compressor', 20, '0000', /compressor/],
-    ['more octets than the device has', 40, '0110', /behind/],
+    ['more bytes than the device has', 40, '0110', /behind/],
     ['a table behind its end', 64, '0010', /behind/],
     ['a table far behind its end', 71, '80', /behind/],
     ['a table inside the superblock', 64, '5f', /out of order/],
@@ -122,7 +122,7 @@ describe('the parts of a squashfs', () => {
     assert.throws(() => inodeLength(bytes('0f', '')), malformed(/type 15/));
     assert.throws(() => inodeLength(bytes('00', '')), malformed(/type 0/));
     const short = bytes('01', '05000000 02000000 0200 0600 01000000');
-    assert.throws(() => decodeInode(short, 4096), malformed(/a directory of 2 octets/));
+    assert.throws(() => decodeInode(short, 4096), malformed(/a directory of 2 bytes/));
   });
 
   it('are listings of names, each with its inode', () => {

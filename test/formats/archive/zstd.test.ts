@@ -111,18 +111,18 @@ describe('zstd frames', () => {
     }
   });
 
-  it('refuses a frame of which any octet changed', () => {
+  it('refuses a frame of which any byte changed', () => {
     const bytes = zstd(sample(3000), '-19');
     for (let at = 0; at < bytes.length; at++) {
       // The window's size may well be larger than needed.
       if (at === 5) continue;
       const changed = Buffer.from(bytes);
       changed[at] = (changed[at] ?? 0) ^ 0x11;
-      assert.throws(() => decode(changed), Malformed, `octet ${at}`);
+      assert.throws(() => decode(changed), Malformed, `byte ${at}`);
     }
   });
 
-  it('finds a changed octet in content by the checksum', () => {
+  it('finds a changed byte in content by the checksum', () => {
     const content = randomBytes(1000);
     const bytes = zstd(content);
     const at = bytes.indexOf(content.subarray(500, 520));
@@ -134,7 +134,7 @@ describe('zstd frames', () => {
   it('refuses a window larger than the kernel takes', () => {
     const bytes = zstd(sample(10_000), '--ultra', '-22', '--long=28');
     // Content of unknown size keeps the window that was asked for.
-    assert.throws(() => decode(bytes), /window of 268435456 octets/);
+    assert.throws(() => decode(bytes), /window of 268435456 bytes/);
   });
 
   it('refuses skippable frames, dictionaries and reserved bits by name', () => {
@@ -164,12 +164,12 @@ describe('zstd frames', () => {
 
   it('ends on a Huffman table whose states consume no bits', () => {
     // One symbol takes all of the weights' FSE table, so every state is followed without reading a bit. A
-    // decoder that waits for the bits to run out never comes back from these 20 octets.
+    // decoder that waits for the bits to run out never comes back from these 20 bytes.
     const endless = Buffer.from('28b52ffd00005d000082c0010510f80100800100', 'hex');
     assert.throws(() => decode(endless), /too many Huffman weights/);
   });
 
-  it('survives any octets', () => {
+  it('survives any bytes', () => {
     const bytes = zstd(sample(2000), '--no-check', '-19');
     const edits = fc.array(fc.tuple(fc.nat({ max: bytes.length - 7 }), fc.nat({ max: 255 })), {
       minLength: 1,
@@ -207,7 +207,7 @@ describe('XXH64', () => {
     assert.equal(hash(Buffer.from('Nobody inspects the spammish repetition')), 'fbcea83c8a378bf1');
   });
 
-  it('gives the same however the octets arrive', () => {
+  it('gives the same however the bytes arrive', () => {
     fc.assert(
       fc.property(fc.array(fc.uint8Array({ maxLength: 80 }), { maxLength: 8 }), (pieces) => {
         assert.equal(hash(...pieces), hash(Buffer.concat(pieces)));

@@ -51,7 +51,7 @@ describe('PEM', () => {
       'an empty line inside': good.replace(/(.{64})\n/, '$1\n\n'),
       'a short line inside': good.replace(/(.{64})\n/, (line) => `${line.slice(0, 60)}\n${line.slice(60)}`),
       'a space': good.replace(/\n-----END/, ' \n-----END'),
-      'bits behind the last octet': good.replace(/Yw==/, 'Yx=='),
+      'bits behind the last byte': good.replace(/Yw==/, 'Yx=='),
       'a lower-case label': good.replaceAll('CERTIFICATE', 'certificate'),
       'no content': '-----BEGIN X-----\n-----END X-----\n',
       nothing: '',

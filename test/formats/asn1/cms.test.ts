@@ -107,7 +107,7 @@ describe('CMS', () => {
     );
   });
 
-  it('writes the same octets whatever order the chain comes in', () => {
+  it('writes the same bytes whatever order the chain comes in', () => {
     const signer: SignerInfo = {
       issuer: ISSUER,
       serialNumber: Uint8Array.of(7),
@@ -177,8 +177,8 @@ describe('CMS', () => {
       /holds its content/,
     ],
     'holds revocation lists': [{ afterCertificates: context(1) }, /revocation lists/],
-    'has something after its signers': [{ afterInfos: derNull() }, /trailing octets/],
-    'has something after its data': [{ afterData: derNull() }, /trailing octets/],
+    'has something after its signers': [{ afterInfos: derNull() }, /trailing bytes/],
+    'has something after its data': [{ afterData: derNull() }, /trailing bytes/],
     'digests with an unknown algorithm': [
       { digests: [derSequence(derOid('1.2.3'))] },
       /unknown digest algorithm 1\.2\.3/,
@@ -201,7 +201,7 @@ describe('CMS', () => {
     ],
     'has signed attributes': [{ infos: [info({ signedAttributes: context(0) })] }, /signed attributes/],
     'has unsigned attributes': [{ infos: [info({ after: context(1) })] }, /unsigned attributes/],
-    'has something after a signature': [{ infos: [info({ after: derNull() })] }, /trailing octets/],
+    'has something after a signature': [{ infos: [info({ after: derNull() })] }, /trailing bytes/],
     'has something after a serial number': [
       { infos: [info({ sid: derSequence(ISSUER, one, one) })] },
       /IssuerAndSerialNumber: trailing/,
@@ -246,6 +246,6 @@ describe('CMS', () => {
       () => decodeDetachedCms(signedData({ certificates: seventeen })),
       malformed(/more than 16 certificates/),
     );
-    assert.throws(() => decodeDetachedCms(new Uint8Array(256 * 1024 + 1)), malformed(/262145 octets/));
+    assert.throws(() => decodeDetachedCms(new Uint8Array(256 * 1024 + 1)), malformed(/262145 bytes/));
   });
 });

@@ -29,7 +29,7 @@ import { demandCutsRefused, demandFlipsHandled, demandNothingAfter, malformed } 
 const bytes = (hex: string): Buffer => Buffer.from(hex.replaceAll(' ', ''), 'hex');
 const hex = (octets: Uint8Array): string => Buffer.from(octets).toString('hex');
 
-/** The one element that `octets` are. */
+/** The one element that `bytes` are. */
 function element(octets: Uint8Array): DerElement {
   const cursor = new DerCursor(octets, 'test');
   const found = cursor.next();
@@ -72,14 +72,14 @@ describe('DER elements', () => {
     nothing: ['', /mid-element/],
     'an identifier alone': ['30', /mid-element/],
     'the indefinite length of BER': ['30 80 00 00', /length not in DER/],
-    'a length of five octets': ['30 85 01 00 00 00 00', /length not in DER/],
-    'a length of 127 octets': [`30 ff ${'01'.repeat(127)}`, /length not in DER/],
+    'a length of five bytes': ['30 85 01 00 00 00 00', /length not in DER/],
+    'a length of 127 bytes': [`30 ff ${'01'.repeat(127)}`, /length not in DER/],
     'a length that ends too early': ['30 82 01', /mid-length/],
     'a short length spelled long': ['04 81 01 aa', /shortest form/],
     'a length with a leading zero': [`04 82 00 80 ${'00'.repeat(128)}`, /shortest form/],
-    'four gigabytes that are not there': ['30 84 ff ff ff ff', /4294967295 octets runs past the end/],
-    'one octet that is not there': ['04 02 aa', /2 octets runs past the end/],
-    'a tag of several octets': ['1f 81 01 00', /multi-octet tag/],
+    'four gigabytes that are not there': ['30 84 ff ff ff ff', /4294967295 bytes runs past the end/],
+    'one byte that is not there': ['04 02 aa', /2 bytes runs past the end/],
+    'a tag of several bytes': ['1f 81 01 00', /multi-octet tag/],
   };
   for (const [name, [octets, fact]] of Object.entries(refused)) {
     it(`refuse ${name}`, () => assert.throws(() => element(bytes(octets)), malformed(fact)));
@@ -110,7 +110,7 @@ describe('DER elements', () => {
     assert.equal(cursor.optional(TAG.null)?.content.length, 0);
     assert.equal(cursor.peek(), TAG.octetString);
     assert.equal(cursor.done, false);
-    assert.throws(() => cursor.end(), malformed(/trailing octets/));
+    assert.throws(() => cursor.end(), malformed(/trailing bytes/));
     cursor.next();
     assert.equal(cursor.optional(TAG.null), undefined);
     assert.equal(cursor.peek(), undefined);
@@ -157,7 +157,7 @@ describe('DER integers', () => {
       assert.throws(() => unsignedInteger(element(bytes(octets)), 'test'), malformed(fact)));
   }
 
-  it('are small up to four octets', () => {
+  it('are small up to four bytes', () => {
     assert.equal(smallInteger(element(bytes('020100')), 'test'), 0);
     assert.equal(smallInteger(element(bytes('020500ffffffff')), 'test'), 0xffffffff);
     assert.throws(() => smallInteger(element(bytes('02050100000000')), 'test'), malformed(/too large/));
@@ -257,7 +257,7 @@ describe('DER times', () => {
 });
 
 describe('DER bit strings', () => {
-  it('are octets, or refused', () => {
+  it('are bytes, or refused', () => {
     assert.equal(hex(bitStringOctets(element(bytes('030300aabb')), 'test')), 'aabb');
     for (const octets of ['0300', '030207aa']) {
       assert.throws(() => bitStringOctets(element(bytes(octets)), 'test'), malformed(/unused bits/));

@@ -68,7 +68,7 @@ describe('ECDSA from a finished digest', () => {
     for (let at = 0; at < good.length; at += 1) {
       const bad = Buffer.from(good);
       bad[at] = (bad[at] ?? 0) ^ 1;
-      assert.ok(!isEcdsaSignature(publicKey, digest, bad), `octet ${at}`);
+      assert.ok(!isEcdsaSignature(publicKey, digest, bad), `byte ${at}`);
     }
     for (const bad of [Buffer.alloc(0), good.subarray(0, -1), Buffer.concat([good, Buffer.alloc(1)])]) {
       assert.ok(!isEcdsaSignature(publicKey, digest, bad));

@@ -45,16 +45,16 @@ describe('RSASSA-PKCS1-v1_5 over a finished digest', () => {
     assert.equal(isRsaSignature(curve, 'sha256', DIGEST, signature), false);
   });
 
-  it('does not hold with any octet changed', () => {
+  it('does not hold with any byte changed', () => {
     const signature = signRsaDigest(privateKey, 'sha256', DIGEST);
     for (let at = 0; at < signature.length; at++) {
       const changed = Buffer.from(signature);
       changed[at] = (changed[at] ?? 0) ^ 0x01;
-      assert.equal(isRsaSignature(publicKey, 'sha256', DIGEST, changed), false, `octet ${at}`);
+      assert.equal(isRsaSignature(publicKey, 'sha256', DIGEST, changed), false, `byte ${at}`);
     }
   });
 
-  it('has as many octets as the modulus, even where the first is zero', () => {
+  it('has as many bytes as the modulus, even where the first is zero', () => {
     let digest = DIGEST;
     let signature = signRsaDigest(privateKey, 'sha256', digest);
     while (signature[0] !== 0) {
@@ -63,7 +63,7 @@ describe('RSASSA-PKCS1-v1_5 over a finished digest', () => {
     }
     assert.equal(isRsaSignature(publicKey, 'sha256', digest, signature), true);
     for (const wrong of [signature.subarray(1), Buffer.concat([Uint8Array.of(0), signature])]) {
-      assert.equal(isRsaSignature(publicKey, 'sha256', digest, wrong), false, `${wrong.length} octets`);
+      assert.equal(isRsaSignature(publicKey, 'sha256', digest, wrong), false, `${wrong.length} bytes`);
     }
   });
 
@@ -72,12 +72,12 @@ describe('RSASSA-PKCS1-v1_5 over a finished digest', () => {
   const forgeries: Readonly<Record<string, Uint8Array>> = {
     'a bare digest': DIGEST,
     'an algorithm without its NULL': derSequence(derSequence(derOid(OID.sha256)), octets),
-    'octets after the DigestInfo (Bleichenbacher 2006)': Buffer.concat([info, Buffer.alloc(100)]),
-    'octets hidden in the parameters': derSequence(
+    'bytes after the DigestInfo (Bleichenbacher 2006)': Buffer.concat([info, Buffer.alloc(100)]),
+    'bytes hidden in the parameters': derSequence(
       derSequence(derOid(OID.sha256), der(TAG.octetString, Buffer.alloc(50))),
       octets,
     ),
-    'octets hidden after the digest': derSequence(
+    'bytes hidden after the digest': derSequence(
       derSequence(derOid(OID.sha256), der(TAG.null)),
       octets,
       der(TAG.null),

@@ -115,7 +115,7 @@ describe('a certificate by openssl', () => {
     }
   });
 
-  it('has every key usage by its name, in both octets', () => {
+  it('has every key usage by its name, in both bytes', () => {
     const all =
       'digitalSignature,nonRepudiation,keyEncipherment,dataEncipherment,keyAgreement,keyCertSign,cRLSign,encipherOnly,decipherOnly';
     const { certificate } = maker.make({ commonName: 'all', extensions: [`keyUsage=${all}`] });
@@ -202,7 +202,7 @@ describe('a certificate is refused', () => {
     'of version 4': [() => withField('version', Buffer.from('a003020103', 'hex')), /version 4, not 3/],
     'with something beside its version': [
       () => withField('version', Buffer.from('a0050201020500', 'hex')),
-      /version: trailing octets/,
+      /version: trailing bytes/,
     ],
     'with a negative serial number': [() => withField('serial', Buffer.from('020180', 'hex')), /negative/],
     'with two signature algorithms': [
@@ -216,7 +216,7 @@ describe('a certificate is refused', () => {
         const { content } = validity.next();
         return withField('validity', derSequence(content, content.subarray(0, 15)));
       },
-      /Validity: trailing octets/,
+      /Validity: trailing bytes/,
     ],
     'with a key that is none': [
       () =>
@@ -238,7 +238,7 @@ describe('a certificate is refused', () => {
       () => withExtensions(extension(OID.extKeyUsage, '3000', Buffer.from('010100', 'hex'))),
       /BOOLEAN not in DER/,
     ],
-    'with a CA flag of two octets, which openssl does not read': [
+    'with a CA flag of two bytes, which openssl does not read': [
       () => withExtensions(extension(OID.basicConstraints, '30 04 01 02 ff 00', TRUE)),
       /basicConstraints: BOOLEAN not in DER/,
     ],
@@ -248,7 +248,7 @@ describe('a certificate is refused', () => {
     ],
     'with something after its path length': [
       () => withExtensions(extension(OID.basicConstraints, '30 08 0101ff 020100 0500', TRUE)),
-      /trailing octets/,
+      /trailing bytes/,
     ],
     'with a negative path length': [
       () => withExtensions(extension(OID.basicConstraints, '30 06 0101ff 0201ff', TRUE)),
@@ -256,7 +256,7 @@ describe('a certificate is refused', () => {
     ],
     'with something after its key usage': [
       () => withExtensions(extension(OID.keyUsage, '03020780 0500', TRUE)),
-      /trailing octets/,
+      /trailing bytes/,
     ],
     'with a key usage of no possible form': [
       () => withExtensions(extension(OID.keyUsage, '03020880', TRUE)),
@@ -264,11 +264,11 @@ describe('a certificate is refused', () => {
     ],
     'with an empty list of extensions beside another': [
       () => withField('extensions', Buffer.from('a30430003000', 'hex')),
-      /trailing octets/,
+      /trailing bytes/,
     ],
     'with fields after its extensions': [
       () => withField('extensions', Buffer.from('a3023000a3023000', 'hex')),
-      /trailing octets/,
+      /trailing bytes/,
     ],
     'with two common names, of which each reader takes another': [
       () => withField('subject', derSequence(der(TAG.set, attribute('old')), der(TAG.set, attribute('new')))),
@@ -288,11 +288,11 @@ describe('a certificate is refused', () => {
     ],
     'with something after its alternative names': [
       () => withExtensions(extension(OID.subjectAltName, '3000 0500')),
-      /trailing octets/,
+      /trailing bytes/,
     ],
     'with 64 KiB of names': [
       () => withField('subject', derSequence(new Uint8Array(65_536))),
-      /certificate of \d+ octets/,
+      /certificate of \d+ bytes/,
     ],
   };
   for (const [name, [make, fact]] of Object.entries(vectors)) {

@@ -27,7 +27,7 @@ const OWNER = '11111111-2222-3333-4444-555555555555';
 const [A, B] = ['aa'.repeat(32), 'bb'.repeat(32)];
 
 describe('EFI_GUID', () => {
-  it('has three numbers with the low octet first, as UEFI’s appendix A shows', () => {
+  it('has three numbers with the low byte first, as UEFI’s appendix A shows', () => {
     const octets = Buffer.from(encodeGuid(EFI_GUID.globalVariable)).toString('hex');
     assert.equal(octets, '61dfe48bca93d211aa0d00e098032b8c');
     for (const guid of Object.values(EFI_GUID)) assert.equal(decodeGuid(encodeGuid(guid)), guid);
@@ -36,7 +36,7 @@ describe('EFI_GUID', () => {
   it('is refused in other forms', () => {
     for (const text of ['', OWNER.slice(1), OWNER.toUpperCase().replaceAll('1', 'A'), `{${OWNER}}`])
       assert.throws(() => encodeGuid(text), malformed(/EFI_GUID/));
-    assert.throws(() => decodeGuid(Buffer.alloc(15)), malformed(/15 octets/));
+    assert.throws(() => decodeGuid(Buffer.alloc(15)), malformed(/15 bytes/));
   });
 });
 
@@ -50,7 +50,7 @@ describe('EFI_TIME', () => {
   for (const [what, change] of [
     ['a thirteenth month', [2, 13]],
     ['30 February', [2, 2, 30]],
-    ['a padding octet', [7, 1]],
+    ['a padding byte', [7, 1]],
     ['a part of a second', [8, 1]],
     ['a time zone', [12, 1]],
   ] as const) {
@@ -100,9 +100,9 @@ describe('signature lists', () => {
 
   for (const [what, change, fact] of [
     ['an unknown type', (b) => b.fill(7, 0, 16), /unknown type/],
-    ['a list past the end', (b) => b.writeUInt32LE(0xffff_ffff, 16), /4294967295 octets/],
-    ['a list shorter than its header', (b) => b.writeUInt32LE(4, 16), /4 octets/],
-    ['signatures of no octets', (b) => b.writeUInt32LE(0, 24), /signatures of 0/],
+    ['a list past the end', (b) => b.writeUInt32LE(0xffff_ffff, 16), /4294967295 bytes/],
+    ['a list shorter than its header', (b) => b.writeUInt32LE(4, 16), /4 bytes/],
+    ['signatures of no bytes', (b) => b.writeUInt32LE(0, 24), /signatures of 0/],
     ['signatures that do not fill it', (b) => b.writeUInt32LE(47, 24), /signatures of 47/],
     ['a header of its own', (b) => b.writeUInt32LE(1, 20), /unknown kind/],
   ] as readonly [string, (bytes: Buffer) => void, RegExp][]) {
@@ -134,7 +134,7 @@ describe('authenticated variables', () => {
     assert.equal(decodeAuthenticatedVariable(variable).time, NOW);
   });
 
-  it('are refused cut before their content, and give no other error whatever octet is changed', () => {
+  it('are refused cut before their content, and give no other error whatever byte is changed', () => {
     const { content } = decodeAuthenticatedVariable(variable);
     const head = variable.length - content.length;
     for (let length = 0; length < head; length++) {

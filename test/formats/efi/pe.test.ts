@@ -92,17 +92,17 @@ describe('PE images', () => {
   it('are refused with a certificate table that ends between two multiples of eight', () => {
     const signed = Buffer.from(withPeSignatures(smallPe(), decodePe(smallPe()), [DER]));
     signed.writeUInt32LE(signed.readUInt32LE(AT.certificates + 4) - 1, AT.certificates + 4);
-    assert.throws(() => decodePe(signed.subarray(0, -1)), malformed(/certificate table of \d+ octets/));
+    assert.throws(() => decodePe(signed.subarray(0, -1)), malformed(/certificate table of \d+ bytes/));
   });
 
-  it('are refused with octets behind the certificate table', () => {
+  it('are refused with bytes behind the certificate table', () => {
     const signed = withPeSignatures(smallPe(), decodePe(smallPe()), [DER]);
     decodePe(signed);
     const more = Buffer.concat([signed, Buffer.alloc(8)]);
-    assert.throws(() => decodePe(more), malformed(/octets behind the certificate table/));
+    assert.throws(() => decodePe(more), malformed(/bytes behind the certificate table/));
   });
 
-  it('give no other error than that they are malformed, whatever octet is changed', () => {
+  it('give no other error than that they are malformed, whatever byte is changed', () => {
     const signed = withPeSignatures(smallPe(), decodePe(smallPe()), [DER]);
     const refused = demandFlipsHandled((bytes) => peSignatures(bytes, decodePe(bytes)), Buffer.from(signed));
     assert.ok(refused > 200, String(refused));
@@ -164,7 +164,7 @@ describe('sections put behind those of a stub', () => {
         ]),
       /second section/,
     ],
-    ['without octets', () => addPeSections(smallPe(), [{ name: '.a', data: Buffer.alloc(0) }]), /empty/],
+    ['without bytes', () => addPeSections(smallPe(), [{ name: '.a', data: Buffer.alloc(0) }]), /empty/],
     ['with a long name', () => addPeSections(smallPe(), [{ name: '.toolongname', data: DER }]), /called/],
     [
       'without room',
@@ -214,7 +214,7 @@ describe('the certificate table', () => {
 
   for (const [what, change, fact] of [
     ['runs past the table', (b) => b.writeUInt32LE(0x1000, 0x800), /certificate of 4096/],
-    ['has no octets', (b) => b.writeUInt32LE(8, 0x800), /certificate of 8/],
+    ['has no bytes', (b) => b.writeUInt32LE(8, 0x800), /certificate of 8/],
     ['is of another revision', (b) => b.writeUInt16LE(0x100, 0x804), /unknown type/],
     ['is of another type', (b) => b.writeUInt16LE(0x0ef1, 0x806), /unknown type/],
     ['is no DER', (b) => b.writeUInt8(0x31, 0x808), /no DER/],

@@ -43,7 +43,7 @@ describe('requests', () => {
   it('are read in the middle of others', () => {
     const many = Buffer.concat([wire, wire, wire.subarray(0, 27)]);
     assert.deepEqual(decodeNbdRequest(viewOf(many), 28), request);
-    assert.throws(() => decodeNbdRequest(viewOf(many), 56), malformed(/cut short \(at octet 56\)/));
+    assert.throws(() => decodeNbdRequest(viewOf(many), 56), malformed(/cut short \(at byte 56\)/));
     assert.throws(() => decodeNbdRequest(viewOf(many), 1), malformed(/no request/));
   });
 
@@ -53,7 +53,7 @@ describe('requests', () => {
     assert.throws(() => encodeNbdRequest({ ...request, offset: 2 ** 53 }), RangeError);
   });
 
-  it('are inverses of their octets', () => {
+  it('are inverses of their bytes', () => {
     const requests = fc.record({
       flags: fc.integer({ min: 0, max: 0xffff }),
       command: fc.integer({ min: 0, max: 0xffff }),
@@ -81,7 +81,7 @@ describe('simple replies', () => {
     demandFlipsHandled(decodeNbdReplyHeader, wire);
   });
 
-  it('and chunks say how long their header is as soon as four octets are there', () => {
+  it('and chunks say how long their header is as soon as four bytes are there', () => {
     for (const [text, length] of [
       ['67446698', 16],
       ['668e33ef', 20],
@@ -164,7 +164,7 @@ describe('chunks', () => {
     [
       'a hole of nothing',
       '668e33ef 0001 0002 0000000000000000 0000000c 0000000000000000 00000000',
-      /no octets/,
+      /no bytes/,
     ],
     ['an unknown type', '668e33ef 0001 0007 0000000000000000 00000000', /not known/],
     ['an error that is none', '668e33ef 0001 8001 0000000000000000 00000006 00000000 0000', /is none/],
@@ -201,7 +201,7 @@ describe('chunks', () => {
     }
   });
 
-  it('are inverses of their octets', () => {
+  it('are inverses of their bytes', () => {
     const offset = fc.maxSafeNat();
     const error = fc.integer({ min: 1, max: 0xffffffff });
     const message = fc.stringMatching(/^[ -~]{0,30}$/);

@@ -44,7 +44,7 @@ describe('the greeting', () => {
 
   it('is told from that of an oldstyle server', () => {
     const oldstyle = Buffer.concat([wire.subarray(0, 8), hex('0000420281861253 0003')]);
-    assert.throws(() => decodeNbdGreeting(oldstyle), malformed(/not newstyle \(at octet 8\)/));
+    assert.throws(() => decodeNbdGreeting(oldstyle), malformed(/not newstyle \(at byte 8\)/));
   });
 
   it('is answered with flags, of which there are two', () => {
@@ -109,7 +109,7 @@ describe('options', () => {
     });
   }
 
-  it('say how long they are as soon as 16 octets are there', () => {
+  it('say how long they are as soon as 16 bytes are there', () => {
     for (const [text] of OPTIONS) {
       const wire = hex(text);
       for (let length = 0; length < 16; length += 1) {
@@ -121,11 +121,11 @@ describe('options', () => {
     }
   });
 
-  it('are told from garbage at the first wrong octet', () => {
+  it('are told from garbage at the first wrong byte', () => {
     for (let at = 0; at < 8; at += 1) {
       const wire = hex(MAGIC).subarray(0, at + 1);
       wire[at] = (wire[at] ?? 0) ^ 1;
-      assert.throws(() => nbdOptionLength(wire), malformed(new RegExp(`at octet ${at}\\)`)));
+      assert.throws(() => nbdOptionLength(wire), malformed(new RegExp(`at byte ${at}\\)`)));
     }
   });
 
@@ -149,11 +149,11 @@ describe('options', () => {
     ['a name with NUL', 1, '6100'],
     ['a name with an escape', 1, '1b5b324a'],
     ['a name that is not UTF-8', 1, 'ff'],
-    ['a name of 4097 octets', 1, '61'.repeat(4097)],
+    ['a name of 4097 bytes', 1, '61'.repeat(4097)],
     ['GO without a count', 7, '00000001 61'],
     ['GO with a name longer than itself', 7, '00000002 61 0000'],
     ['GO with a name of 4 GiB', 7, 'ffffffff 61 0000'],
-    ['GO with a name of 4097 octets', 7, `00001001 ${'61'.repeat(4097)} 0000`],
+    ['GO with a name of 4097 bytes', 7, `00001001 ${'61'.repeat(4097)} 0000`],
     ['GO with fewer requests than it says', 7, '00000000 0002 0000'],
     ['GO with more', 7, '00000000 0001 0000 0001'],
     ['GO that asks twice', 7, '00000000 0002 0003 0003'],
@@ -211,7 +211,7 @@ describe('answers to options', () => {
     });
   }
 
-  it('say how long they are as soon as 20 octets are there', () => {
+  it('say how long they are as soon as 20 bytes are there', () => {
     for (const [, text] of ANSWERS) {
       const wire = hex(text);
       for (let length = 0; length <= wire.length; length += 1) {
@@ -238,7 +238,7 @@ describe('answers to options', () => {
       /cannot be/,
     ],
     [
-      '256 octets preferred',
+      '256 bytes preferred',
       `${REPLY} 00000007 00000003 0000000e 0003 00000001 00000100 02000000`,
       /cannot be/,
     ],
@@ -261,7 +261,7 @@ const u16 = fc.integer({ min: 0, max: 0xffff });
 const wants = fc.uniqueArray(u16, { maxLength: 20 });
 
 describe('the handshake', () => {
-  it('options are inverses of their octets', () => {
+  it('options are inverses of their bytes', () => {
     const options: fc.Arbitrary<NbdOption> = fc.oneof(
       fc.record({ kind: fc.constant('export-name' as const), name: text }),
       fc.record({ kind: fc.constantFrom('info' as const, 'go' as const), name: text, wants }),
@@ -274,7 +274,7 @@ describe('the handshake', () => {
     );
   });
 
-  it('any octets are an option, or Malformed, and nothing else', () => {
+  it('any bytes are an option, or Malformed, and nothing else', () => {
     const seeded = fc
       .tuple(fc.integer({ min: 0, max: 12 }), fc.uint8Array({ maxLength: 60 }))
       .map(([option, data]) => encodeNbdOptionFrame({ option, data }));

@@ -203,10 +203,10 @@ test('multipart/byteranges comes apart as it was put together, even with the del
   );
 });
 
-test('multipart/byteranges cut at any octet but the last line break is malformed', () => {
+test('multipart/byteranges cut at any byte but the last line break is malformed', () => {
   const body = assemble([{ first: 0, last: 4 }], 'B');
   for (let length = 0; length < body.length - 2; length++) {
-    assert.throws(() => decodeByteranges(body.subarray(0, length), 'B'), Malformed, `${length} octets`);
+    assert.throws(() => decodeByteranges(body.subarray(0, length), 'B'), Malformed, `${length} bytes`);
   }
   assert.throws(() => decodeByteranges(Buffer.concat([body, Buffer.from('x')]), 'B'), Malformed);
 });

@@ -33,7 +33,7 @@ it('SHA-512 is named as such', () => {
   assert.ok(wire.includes(`SHA512:${'00'.repeat(64)}@`));
   assert.throws(
     () => encodeSignRequest('old', 'key', 'sha512', DIGEST),
-    malformed(/SHA512 digest of 32 octets/),
+    malformed(/SHA512 digest of 32 bytes/),
   );
 });
 
@@ -76,7 +76,7 @@ it('an answer in the new framing is a list of one', () => {
   assert.throws(() => decodeAnswer('new', bytes('0000 0000')), malformed(/0 answers/));
 });
 
-/** Version, 5 hashed octets, key id, algorithms, left 16 bits, numbers. */
+/** Version, 5 hashed bytes, key id, algorithms, left 16 bits, numbers. */
 function v3(
   numbers: readonly Uint8Array[],
   { algorithm = 1, hash = 8, left = 'a5a5', five = 5 } = {},
@@ -111,7 +111,7 @@ const wrong: readonly [string, Uint8Array, RegExp][] = [
   ['armour', Buffer.from('-----BEGIN PGP SIGNATURE-----\n'), /no packet header/],
   ['another hash', v3([NUMBER], { hash: 2 }), /hash algorithm 2, not SHA256/],
   ['another digest', v3([NUMBER], { left: 'a5a6' }), /another digest/],
-  ['more hashed octets than five', v3([NUMBER], { five: 6 }), /other than 5/],
+  ['more hashed bytes than five', v3([NUMBER], { five: 6 }), /other than 5/],
   ['an EdDSA signature', v3([NUMBER, NUMBER], { algorithm: 22 }), /2 numbers .* algorithm 22/],
   ['an RSA signature of two numbers', v3([NUMBER, NUMBER]), /2 numbers/],
   ['an ECDSA signature of one', v3([NUMBER], { algorithm: 19 }), /1 numbers/],

@@ -86,7 +86,7 @@ test('encode and decode are inverses', () => {
   );
 });
 
-test('any octets are a packet that encodes again, or Malformed, and nothing else', () => {
+test('any bytes are a packet that encodes again, or Malformed, and nothing else', () => {
   const seeded = fc
     .tuple(fc.integer({ min: 0, max: 8 }), fc.uint8Array({ maxLength: 600 }))
     .map(([opcode, rest]) => Buffer.from([0, opcode, ...rest]));
@@ -115,17 +115,17 @@ test('truncated at each length: Malformed, or the same packet with less', () => 
         (kind === 3 && length >= 4) ||
         ((kind === 1 || kind === 2) && [23, 31].includes(length) && wire.length > 31);
       if (legal) decodeTftp(cut);
-      else assert.throws(() => decodeTftp(cut), Malformed, `${about}, ${length} octets`);
+      else assert.throws(() => decodeTftp(cut), Malformed, `${about}, ${length} bytes`);
     }
   }
 });
 
 for (const [why, wire] of [
   ['nothing', ''],
-  ['one octet', '\0'],
+  ['one byte', '\0'],
   ['opcode 0', '\0\0\0\0'],
   ['opcode 7', '\0\x07\0\0'],
-  ['an opcode whose high octet is set', '\x01\x01a\0octet\0'],
+  ['an opcode whose high byte is set', '\x01\x01a\0octet\0'],
   ['an empty name', '\0\x01\0octet\0'],
   ['a control character in the name', '\0\x01a\nb\0octet\0'],
   ['an escape in the name', '\0\x01a\x1b[2J\0octet\0'],
@@ -143,23 +143,23 @@ for (const [why, wire] of [
   ['an option twice, in another case', '\0\x01a\0octet\0tsize\x000\0TSIZE\x000\0'],
   ['an option name beyond ASCII', '\0\x01a\0octet\0tsiz\xe9\x000\0'],
   ['an option value with a control character', '\0\x01a\0octet\0tsize\x000\t\0'],
-  ['a request of 513 octets', `\0\x01${'a'.repeat(504)}\0octet\0`],
+  ['a request of 513 bytes', `\0\x01${'a'.repeat(504)}\0octet\0`],
   ['DATA without a whole block number', '\0\x03\0'],
-  ['a block of 65465 octets', `\0\x03\0\x01${'a'.repeat(65465)}`],
+  ['a block of 65465 bytes', `\0\x03\0\x01${'a'.repeat(65465)}`],
   ['a short ACK', '\0\x04\0'],
   ['a long ACK', '\0\x04\0\x01\0'],
   ['an ERROR without its text', '\0\x05\0\x01'],
   ['an ERROR without its NUL', '\0\x05\0\x01no'],
-  ['an ERROR with octets behind its NUL', '\0\x05\0\x01no\0x'],
+  ['an ERROR with bytes behind its NUL', '\0\x05\0\x01no\0x'],
   ['an ERROR that writes to a terminal', '\0\x05\0\x01\x1b[2J\0'],
-  ['an ERROR of 517 octets', `\0\x05\0\x01${'a'.repeat(512)}\0`],
+  ['an ERROR of 517 bytes', `\0\x05\0\x01${'a'.repeat(512)}\0`],
   ['an OACK without an option', '\0\x06'],
-  ['an OACK of 513 octets', `\0\x06a\0${'b'.repeat(508)}\0`],
+  ['an OACK of 513 bytes', `\0\x06a\0${'b'.repeat(508)}\0`],
 ] as const) {
   test(`Malformed: ${why}`, () => assert.throws(() => decodeTftp(bytes(wire)), Malformed));
 }
 
-test('a request of 512 octets, and a block of 65464, are the longest', () => {
+test('a request of 512 bytes, and a block of 65464, are the longest', () => {
   const packet = decodeTftp(bytes(`\0\x01${'a'.repeat(503)}\0octet\0`));
   assert.equal(packet.kind === 'rrq' && packet.filename.length, 503);
   const data = decodeTftp(bytes(`\0\x03\0\x01${'a'.repeat(65464)}`));

@@ -107,15 +107,15 @@ describe('GnuPG keybox', () => {
     }
   });
 
-  it('refuses a key of which any octet changed', () => {
+  it('refuses a key of which any byte changed', () => {
     const bytes = keybox();
     const [, first] = blobs(bytes);
     assert.ok(first);
-    // The type and flags octets in front are what gpg itself changes in place.
+    // The type and flags bytes in front are what gpg itself changes in place.
     for (let at = first.at + 8; at < first.at + first.length; at += 7) {
       const changed = Buffer.from(bytes);
       changed[at] = (changed[at] ?? 0) ^ 0x40;
-      assert.throws(() => decodeKeybox(changed), Malformed, `octet ${at}`);
+      assert.throws(() => decodeKeybox(changed), Malformed, `byte ${at}`);
     }
   });
 

@@ -47,7 +47,7 @@ describe('an OpenPGP key', () => {
     assert.equal(keyHashInput(RSA).length, RSA.length + 3);
   });
 
-  it('is known by its octets alone, whichever algorithm it has', () => {
+  it('is known by its bytes alone, whichever algorithm it has', () => {
     const kinds: readonly [string, Buffer, string, number, boolean][] = [
       [
         'RSA that only signs',
@@ -101,7 +101,7 @@ describe('an OpenPGP key', () => {
     'of version 6': [bytes('06 53f35f0b 1b 00000020'), /version 6, not 4/],
     'that is over 64 KiB, which its own hash cannot say': [
       Buffer.concat([bytes('04 53f35f0b 63'), Buffer.alloc(65_536)]),
-      /key of 65542 octets/,
+      /key of 65542 bytes/,
     ],
     'whose Ed25519 point lacks its prefix': [
       bytes(`04 53f35f0b 16 09 2b06010401da470f01 0106 20 ${POINT}`),

@@ -17,15 +17,15 @@ const hex = (octets: Uint8Array): string => Buffer.from(octets).toString('hex');
 describe('OpenPGP packets', () => {
   // RFC 9580 §4.2.1.4 gives the lengths 100, 1723 and 100000.
   const headers: readonly [string, string, number, number][] = [
-    ['an old header of one octet', '98 64', 6, 100],
-    ['an old header of two octets', '99 06bb', 6, 1723],
-    ['an old header of four octets', '9a 000186a0', 6, 100_000],
-    ['a new header of one octet', 'c6 64', 6, 100],
-    ['the largest new header of one octet', 'c2 bf', 2, 191],
-    ['the smallest new header of two octets', 'c2 c000', 2, 192],
-    ['a new header of two octets', 'c6 c5fb', 6, 1723],
-    ['the largest new header of two octets', 'c6 dfff', 6, 8383],
-    ['a new header of five octets', 'c6 ff000186a0', 6, 100_000],
+    ['an old header of one byte', '98 64', 6, 100],
+    ['an old header of two bytes', '99 06bb', 6, 1723],
+    ['an old header of four bytes', '9a 000186a0', 6, 100_000],
+    ['a new header of one byte', 'c6 64', 6, 100],
+    ['the largest new header of one byte', 'c2 bf', 2, 191],
+    ['the smallest new header of two bytes', 'c2 c000', 2, 192],
+    ['a new header of two bytes', 'c6 c5fb', 6, 1723],
+    ['the largest new header of two bytes', 'c6 dfff', 6, 8383],
+    ['a new header of five bytes', 'c6 ff000186a0', 6, 100_000],
     ['a type that only new headers have', 'd5 01', 21, 1],
   ];
   for (const [name, header, tag, length] of headers) {
@@ -70,7 +70,7 @@ describe('OpenPGP packets', () => {
   });
 
   const refused: Readonly<Record<string, [string, RegExp]>> = {
-    'a first octet that is no header': ['00', /no packet header/],
+    'a first byte that is no header': ['00', /no packet header/],
     text: [hex(Buffer.from('-----BEGIN PGP')), /no packet header/],
     'a partial length, which streamed data has': ['c2 e1 aabb 00', /partial length/],
     'the largest partial length': ['cb fe', /partial length/],
@@ -80,7 +80,7 @@ describe('OpenPGP packets', () => {
     'a new length cut short': ['c6 c5', /ends in mid-field/],
     'four gigabytes that are not there': ['9a ffffffff', /runs past the end/],
     'four gigabytes behind a new header': ['c6 ffffffffff aa', /runs past the end/],
-    'an octet after the last packet': ['8800 00', /no packet header/],
+    'a byte after the last packet': ['8800 00', /no packet header/],
   };
   for (const [name, [wire, fact]] of Object.entries(refused)) {
     it(`are refused for ${name}`, () => assert.throws(() => decodePackets(bytes(wire), 9), malformed(fact)));
@@ -92,7 +92,7 @@ describe('OpenPGP packets', () => {
     assert.deepEqual(decodePackets(bytes(''), 0), []);
   });
 
-  it('never break their reader with an octet changed', () => {
+  it('never break their reader with a byte changed', () => {
     const wire = Buffer.concat([encodePacket(2, Buffer.alloc(20, 0xb4)), encodePacket(6, Buffer.alloc(300))]);
     assert.ok(demandFlipsHandled((octets) => decodePackets(octets, 9), wire) > 8);
   });
@@ -147,7 +147,7 @@ describe('a cursor over a packet', () => {
     assert.equal(cursor.unsigned(2), 0x0203);
     assert.equal(cursor.unsigned(4), 0x04050607);
     assert.equal(cursor.at, 7);
-    assert.throws(() => cursor.end(), malformed(/trailing octets in a packet/));
+    assert.throws(() => cursor.end(), malformed(/trailing bytes in a packet/));
     assert.throws(() => cursor.take(3), malformed(/ends in mid-field/));
     assert.equal(hex(cursor.take(2)), 'aabb');
     assert.equal(cursor.done, true);

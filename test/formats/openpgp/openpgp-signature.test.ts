@@ -92,7 +92,7 @@ describe('an OpenPGP signature', () => {
     );
   });
 
-  it('has subpackets with lengths of one, two and five octets (RFC 9580 §5.2.3.7)', () => {
+  it('has subpackets with lengths of one, two and five bytes (RFC 9580 §5.2.3.7)', () => {
     const long = '14'.repeat(200);
     const signature = decodeSignature(body(`02 9901 c009 14${long} ff00000002 9b03`));
     assert.deepEqual(
@@ -111,7 +111,7 @@ describe('an OpenPGP signature', () => {
     assert.deepEqual([hashed.created, hashed.expiresAfter], [16_000, 32]);
     const unhashed = decodeSignature(body('', times));
     assert.deepEqual([unhashed.created, unhashed.expiresAfter], [undefined, undefined]);
-    assert.equal(decodeSignature(body('04 02 000010')).created, undefined, 'three octets are no time');
+    assert.equal(decodeSignature(body('04 02 000010')).created, undefined, 'three bytes are no time');
   });
 
   it('names its issuer in either area, the hashed one first', () => {
@@ -126,7 +126,7 @@ describe('an OpenPGP signature', () => {
     assert.equal(find(subpackets, 32), undefined);
   });
 
-  it('by Ed25519 of RFC 9580 carries 64 octets', () => {
+  it('by Ed25519 of RFC 9580 carries 64 bytes', () => {
     const native = randomBytes(64);
     const signature = decodeSignature(body('', '', `0000 ${hex(native)}`, '04 00 1b 0a'));
     assert.deepEqual(signature.mpis.map(hex), [hex(native)]);
@@ -156,7 +156,7 @@ describe('an OpenPGP signature', () => {
     'with a subpacket that runs past its area': [body('09 02 00'), /mid-field/],
     'with a subpacket of four gigabytes': [body('ff ffffffff 02'), /mid-field/],
     'with an area that runs past the packet': [bytes('04 00 01 0a ffff 00'), /mid-field/],
-    'with five numbers': [body('', '', '0000 000101 000101 000101 000101 000101'), /trailing octets/],
+    'with five numbers': [body('', '', '0000 000101 000101 000101 000101 000101'), /trailing bytes/],
     'with a number that has leading zeros': [body('', '', '0000 0002 01'), /MPI length/],
   };
   for (const [name, [packet, fact]] of Object.entries(refused)) {
@@ -177,7 +177,7 @@ describe('a detached OpenPGP signature file', () => {
   const literal = encodePacket(11, bytes('62 00 00000000 4f70656e504750'));
   const files: Readonly<Record<string, [Uint8Array, RegExp]>> = {
     'is empty': [Buffer.alloc(0), /empty signature file/],
-    'is over 64 KiB': [Buffer.alloc(64 * 1024 + 1, SAMPLE), /signature file of 65537 octets/],
+    'is over 64 KiB': [Buffer.alloc(64 * 1024 + 1, SAMPLE), /signature file of 65537 bytes/],
     'is an opaque message: one-pass signature, data, signature': [
       Buffer.concat([onePass, literal, SAMPLE]),
       /packet type 4 in a detached signature/,

@@ -112,7 +112,7 @@ it('fits its bound with every line as long as it may be', () => {
     refusal: { code: 'wrong-command-line', message: segment(MAX_MESSAGE) },
   };
   const { length } = encodeLogEntry(longest);
-  assert.ok(length <= MAX_LOG_ENTRY, `${length} octets`);
+  assert.ok(length <= MAX_LOG_ENTRY, `${length} bytes`);
   assert.deepEqual(decodeLogEntry(encodeLogEntry(longest)), longest);
 });
 
@@ -121,7 +121,7 @@ it('is refused when cut within a line, and with anything after it', () => {
     const cut = TEXT.slice(0, length);
     // At the end of a line it is an entry that says less; a code without its message is none.
     if (cut.endsWith('\n') && cut.includes('\nact ') && !cut.endsWith('refusal bad-signature\n')) continue;
-    assert.throws(() => decodeLogEntry(Buffer.from(cut)), malformed(/log entry/), `${length} octets`);
+    assert.throws(() => decodeLogEntry(Buffer.from(cut)), malformed(/log entry/), `${length} bytes`);
   }
   demandNothingAfter(decodeLogEntry, Buffer.from(TEXT));
   assert.ok(demandFlipsHandled(decodeLogEntry, Buffer.from(TEXT)) > 0);
@@ -145,7 +145,7 @@ for (const [what, text] of [
   ['a message without a code', TEXT.replace(/refusal .*\n/, '')],
   ['an empty message', TEXT.replace(/message .*\n/, 'message \n')],
   ['blanks after a message', TEXT.replace('match.\n', 'match. \n')],
-  ['octets beyond ASCII', TEXT.replace('match', 'm\u00e4tch')],
+  ['bytes beyond ASCII', TEXT.replace('match', 'm\u00e4tch')],
   ['carriage returns', TEXT.replaceAll('\n', '\r\n')],
   ['an overlong origin', TEXT.replace('https://mirror', `https://${'m'.repeat(MAX_ORIGIN)}`)],
 ] as const) {
@@ -158,7 +158,7 @@ for (const [what, text] of [
 for (const [what, wrong] of [
   ['a message over two lines', { refusal: { code: 'absent', message: 'gone\nact publish' } }],
   ['a channel that brings a line of its own', { channel: 'stable\nrelease arch/1' }],
-  ['an octet that would be cut to ASCII', { channel: 'st\u0161ble' }],
+  ['a byte that would be cut to ASCII', { channel: 'st\u0161ble' }],
   ['too many signers', { signers: Array.from({ length: 9 }, (_, index) => sha256(String(index))) }],
 ] as const) {
   it(`has no form for ${what}`, () => {

@@ -59,7 +59,7 @@ for (const [what, text] of [
     'a path longer than any tree is high',
     TEXT.replace('1\npath', `1\n${`path ${'e'.repeat(64)}\n`.repeat(60)}path`),
   ],
-  ['more octets than any has', TEXT + 'x'.repeat(MAX_LOG_PROOF)],
+  ['more bytes than any has', TEXT + 'x'.repeat(MAX_LOG_PROOF)],
 ] as const) {
   it(`refuses ${what}`, () => {
     assert.notEqual(text, TEXT);

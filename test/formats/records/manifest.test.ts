@@ -80,12 +80,12 @@ describe('a manifest', () => {
     }
   });
 
-  it('is these octets and means these values', () => {
+  it('is these bytes and means these values', () => {
     assert.deepEqual(decode(GOLDEN), VALUE);
     assert.equal(Buffer.from(encodeManifest(VALUE)).toString('latin1'), GOLDEN);
   });
 
-  it('has one spelling: what is read is written again octet for octet', () => {
+  it('has one spelling: what is read is written again byte for byte', () => {
     fc.assert(
       fc.property(manifestValues(), (value) => {
         const bytes = encodeManifest(value);
@@ -110,7 +110,7 @@ describe('a manifest', () => {
     assert.equal(whole.length, 6);
   });
 
-  it('never breaks its reader with an octet changed', () => {
+  it('never breaks its reader with a byte changed', () => {
     assert.ok(demandFlipsHandled(decodeManifest, Buffer.from(GOLDEN)) > GOLDEN.length);
   });
 
@@ -125,7 +125,7 @@ describe('a manifest', () => {
     'holds a DEL': [() => change('x86_64', 'x86\x7f'), /control or non-ASCII/],
     'holds an escape sequence': [() => change('x86_64', '\x1b[2J'), /control or non-ASCII/],
     'holds a letter beyond ASCII': [() => change('x86_64', 'x86\xe4'), /control or non-ASCII/],
-    'is over 64 KiB': [() => GOLDEN.padEnd(64 * 1024 + 1, '\n'), /65537 octets, more than 65536/],
+    'is over 64 KiB': [() => GOLDEN.padEnd(64 * 1024 + 1, '\n'), /65537 bytes, more than 65536/],
     'has another version': [() => change('manifest 1', 'manifest 2'), /the first line is not/],
     'begins with a byte order mark': [() => `\xef\xbb\xbf${GOLDEN}`, /non-ASCII/],
     'has an unknown key': [() => `${GOLDEN}colour blue\n`, /unknown, repeated or misplaced key/],
@@ -217,15 +217,15 @@ describe('a manifest', () => {
     'has a tree of no data block': [() => change(' 219727 ', ' 0 '), /verity of no data block/],
     'has a tree over a part of the root image': [
       () => change(' 219727 ', ' 219726 '),
-      /the root image is not 219726 blocks of 4096 octets/,
+      /the root image is not 219726 blocks of 4096 bytes/,
     ],
-    'has octets behind the last block of its tree': [
+    'has bytes behind the last block of its tree': [
       () => change(' 900001792 ', ' 900001793 '),
       /the root image is not 219727 blocks/,
     ],
     'has a hash tree of another size than its blocks make': [
       () => change(' 7098368 ', ' 7094272 '),
-      /no hash tree arch\/x86_64\/airootfs\.sfs\.verity of 7098368 octets/,
+      /no hash tree arch\/x86_64\/airootfs\.sfs\.verity of 7098368 bytes/,
     ],
     'has a hash tree of another name': [() => change('.sfs.verity', '.verity'), /no hash tree/],
     'has no hash tree for its verity line': [() => change(line('file hashtree'), ''), /no hash tree/],
@@ -268,8 +268,8 @@ describe('a manifest', () => {
       () => change(line('file kernel'), `shell no\n${line('file kernel')}`),
       /shell is not "yes"/,
     ],
-    'has a command line of 2048 octets': [() => cmdline(`a=${'x'.repeat(2046)}`), /command line over 2047/],
-    'has a command line of 2048 octets in words': [
+    'has a command line of 2048 bytes': [() => cmdline(`a=${'x'.repeat(2046)}`), /command line over 2047/],
+    'has a command line of 2048 bytes in words': [
       () => cmdline(Array(1024).fill('x').join(' ').concat('x')),
       /over 2047/,
     ],
@@ -278,7 +278,7 @@ describe('a manifest', () => {
     it(`is refused where it ${name}`, () => assert.throws(() => decode(make()), malformed(fact)));
   }
 
-  it('may fix 2047 octets of command line, or none', () => {
+  it('may fix 2047 bytes of command line, or none', () => {
     const long = `a=${'x'.repeat(2045)}`;
     assert.deepEqual(decode(cmdline(long)).cmdline, [long]);
     assert.deepEqual(decode(change(/^cmdline .*$/m, 'cmdline')).cmdline, []);

@@ -29,7 +29,7 @@ const decode = (text: string): PolicyFloor => decodePolicyFloor(Buffer.from(text
 const encode = (floor: PolicyFloor): string => Buffer.from(encodePolicyFloor(floor)).toString('latin1');
 
 describe('a policy floor', () => {
-  it('is these octets and means these values', () => {
+  it('is these bytes and means these values', () => {
     assert.deepEqual(decode(GOLDEN), VALUE);
     assert.equal(encode(VALUE), GOLDEN);
   });
@@ -47,7 +47,7 @@ describe('a policy floor', () => {
     assert.equal(encode(floor), text);
   });
 
-  it('has one spelling: what is read is written again octet for octet', () => {
+  it('has one spelling: what is read is written again byte for byte', () => {
     const floors = fc.record(
       {
         name: fc.option(fc.stringMatching(/^[a-z0-9][A-Za-z0-9._+-]{0,20}$/), { nil: undefined }),
@@ -78,7 +78,7 @@ describe('a policy floor', () => {
     assert.equal(whole.length, 4);
   });
 
-  it('never breaks its reader with an octet changed', () => {
+  it('never breaks its reader with a byte changed', () => {
     assert.ok(demandFlipsHandled(decodePolicyFloor, Buffer.from(GOLDEN)) > GOLDEN.length);
   });
 
@@ -116,7 +116,7 @@ describe('a policy floor', () => {
       /require openpgp repeated or out of order/,
     ],
     'has a blank at the end of a line': [GOLDEN.replace('cms\n', 'cms \n'), /unknown line/],
-    'is over 4096 octets': [GOLDEN.padEnd(4097, '\n'), /4097 octets, more than 4096/],
+    'is over 4096 bytes': [GOLDEN.padEnd(4097, '\n'), /4097 bytes, more than 4096/],
   };
   for (const [what, [text, reason]] of Object.entries(vectors)) {
     it(`is refused when it ${what}`, () => {

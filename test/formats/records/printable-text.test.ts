@@ -17,7 +17,7 @@ it('of a long text the end is kept, and it says so', () => {
   assert.equal(shown('0123456789', 10), '0123456789');
 });
 
-it('nothing that a terminal obeys comes through, whatever the octets', () => {
+it('nothing that a terminal obeys comes through, whatever the bytes', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), fc.integer({ min: 0, max: 200 }), (octets, limit) => {
       assert.doesNotMatch(printableText(octets, limit), /[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/);

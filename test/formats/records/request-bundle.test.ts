@@ -67,7 +67,7 @@ describe('a bundle', () => {
     assert.deepEqual(read(Buffer.concat([small, Buffer.alloc(512)])), read(small));
   });
 
-  it('with any octet changed is malformed, or another bundle', () => {
+  it('with any byte changed is malformed, or another bundle', () => {
     const small = encodeBundle(new Map([...FILES].slice(0, 3)));
     assert.ok(demandFlipsHandled(decodeBundle, small) > small.length);
   });
@@ -100,7 +100,7 @@ describe('a bundle', () => {
     );
   });
 
-  it('octets thrown together are malformed', () => {
+  it('bytes thrown together are malformed', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 400 }), (octets) => {
         assert.throws(() => decodeBundle(octets), Malformed);
@@ -209,8 +209,8 @@ describe('a bundle is refused', () => {
     assert.throws(() => decodeBundle(name), malformed(/name of/));
   });
 
-  it('for more octets than any has', () => {
-    assert.throws(() => decodeBundle(Buffer.alloc(MAX_BUNDLE + 1)), malformed(/more than 8388608 octets/));
+  it('for more bytes than any has', () => {
+    assert.throws(() => decodeBundle(Buffer.alloc(MAX_BUNDLE + 1)), malformed(/more than 8388608 bytes/));
   });
 
   it('for 100,000 entries', () => {

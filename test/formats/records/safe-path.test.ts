@@ -14,7 +14,7 @@ describe('a path is safe', () => {
     'x'.repeat(255),
     `${'abc/'.repeat(255)}abcd`,
   ]) {
-    it(`as ${path.slice(0, 40)} (${path.length} octets)`, () => assert.equal(isSafePath(path), true));
+    it(`as ${path.slice(0, 40)} (${path.length} bytes)`, () => assert.equal(isSafePath(path), true));
   }
 
   const unsafe: Readonly<Record<string, string>> = {
@@ -36,8 +36,8 @@ describe('a path is safe', () => {
     'a dollar, which scripts expand': `arch/\${net0/mac}`,
     'a question mark': 'arch/vmlinuz?x',
     'an umlaut, which has two spellings': 'arch/ü',
-    'a segment of 256 octets': 'x'.repeat(256),
-    'a path of 1025 octets': `${'abc/'.repeat(255)}abcde`,
+    'a segment of 256 bytes': 'x'.repeat(256),
+    'a path of 1025 bytes': `${'abc/'.repeat(255)}abcde`,
   };
   for (const [name, path] of Object.entries(unsafe)) {
     it(`but not with ${name}`, () => assert.equal(isSafePath(path), false));

@@ -33,7 +33,7 @@ it('decode undoes encode', () => {
   );
 });
 
-it('a file with any octet changed is malformed, or another list', () => {
+it('a file with any byte changed is malformed, or another list', () => {
   assert.ok(demandFlipsHandled(decodeSealList, Buffer.from(TEXT)) > 0);
 });
 
@@ -45,7 +45,7 @@ for (const [what, text] of [
   ['two blanks', TEXT.replace(' boot.ipxe\n', '  boot.ipxe\n')],
   ['no end of its last line', TEXT.slice(0, -1)],
   ['an empty line', `${TEXT}\n`],
-  ['more octets than any has', `bootseal-seals 1\n${`${A} x\n`.repeat(MAX_SEAL_LIST / 64)}`],
+  ['more bytes than any has', `bootseal-seals 1\n${`${A} x\n`.repeat(MAX_SEAL_LIST / 64)}`],
 ] as const) {
   it(`refuses ${what}`, () => {
     assert.throws(() => decodeSealList(Buffer.from(text)), malformed(/list of seals/));

@@ -141,7 +141,7 @@ describe('the index of a signing request', () => {
     }
   });
 
-  it('with any octet changed is refused, or another request', () => {
+  it('with any byte changed is refused, or another request', () => {
     for (let at = 0; at < WHOLE.length; at++) {
       for (const mask of [0x01, 0x20, 0x80, 0xff]) {
         const bytes = Buffer.from(WHOLE);
@@ -236,7 +236,7 @@ describe('the index of a signing request', () => {
     ['a record that is a seal', swapped('release.manifest', `${KERNEL}.sig`), /is there twice/],
     ['an empty line', `${WHOLE.toString('latin1')}\n`, /misplaced/],
     ['a line nobody knows', `${WHOLE.toString('latin1')}note x\n`, /misplaced/],
-    ['an octet beyond ASCII', swapped('vmlinuz', 'vml\xednuz'), /ASCII/],
+    ['a byte beyond ASCII', swapped('vmlinuz', 'vml\xednuz'), /ASCII/],
     ['a NUL', swapped('vmlinuz', 'vml\0nuz'), /ASCII/],
   ];
   for (const [what, text, fact] of bad) {
@@ -260,7 +260,7 @@ describe('the index of a signing request', () => {
     );
     const line = `record 9 ${A} x\n`;
     const long = WHOLE.toString('latin1') + line.repeat(MAX_REQUEST_INDEX / line.length);
-    assert.throws(() => decodeSigningRequest(Buffer.from(long)), malformed(/octets/));
+    assert.throws(() => decodeSigningRequest(Buffer.from(long)), malformed(/bytes/));
   });
 
   it('numbers have four digits', () => {
@@ -270,7 +270,7 @@ describe('the index of a signing request', () => {
   for (const [what, request] of [
     ['a newline in a path', { ...REQUEST, records: [{ path: 'a\nb', size: 1, sha256: A }] }],
     ['a blank in a path', { ...REQUEST, records: [{ path: 'a b', size: 1, sha256: A }] }],
-    // Latin-1 would keep its low octet, "A", and write another path.
+    // Latin-1 would keep its low byte, "A", and write another path.
     ['a letter beyond ASCII in a path', { ...REQUEST, records: [{ path: '\u0141', size: 1, sha256: A }] }],
     ['a size that is no whole number', { ...REQUEST, records: [{ path: 'a', size: 1.5, sha256: A }] }],
     ['numbers that do not count', { ...REQUEST, signatures: REQUEST.signatures.slice(1) }],

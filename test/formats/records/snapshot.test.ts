@@ -57,14 +57,14 @@ it('decode undoes encode', () => {
   );
 });
 
-it('is refused when cut at any octet', () => {
+it('is refused when cut at any byte', () => {
   for (let length = 0; length < TEXT.length; length += 1) {
     // Without its last line it is a snapshot that is no rollback, and whole.
     if (TEXT.slice(0, length) === TEXT.slice(0, TEXT.indexOf('rollback-from'))) continue;
     assert.throws(
       () => decodeSnapshot(Buffer.from(TEXT.slice(0, length))),
       malformed(/snapshot/),
-      `${length} octets`,
+      `${length} bytes`,
     );
   }
 });
@@ -80,7 +80,7 @@ for (const [what, text] of [
   ['a release that leaves its folder', TEXT.replace('release arch/2026.11.01', 'release ../2026')],
   ['an end before its beginning', TEXT.replace('expires 2026-11-08', 'expires 2026-10-08')],
   ['a digest in capitals', TEXT.replace('a'.repeat(64), 'A'.repeat(64))],
-  ['more octets than any has', `${TEXT}${'x'.repeat(4096)}\n`],
+  ['more bytes than any has', `${TEXT}${'x'.repeat(4096)}\n`],
 ] as const) {
   it(`refuses ${what}`, () => {
     assert.throws(() => decodeSnapshot(Buffer.from(text)), malformed(/snapshot/));

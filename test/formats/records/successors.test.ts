@@ -35,12 +35,12 @@ const VALUE: Successors = {
 const decode = (text: string): Successors => decodeSuccessors(Buffer.from(text, 'latin1'));
 
 describe('a record of successors', () => {
-  it('is these octets and means these values', () => {
+  it('is these bytes and means these values', () => {
     assert.deepEqual(decode(GOLDEN), VALUE);
     assert.equal(Buffer.from(encodeSuccessors(VALUE)).toString('latin1'), GOLDEN);
   });
 
-  it('has one spelling: what is read is written again octet for octet', () => {
+  it('has one spelling: what is read is written again byte for byte', () => {
     const second = fc.integer({ min: 0, max: Date.UTC(9998, 0) / 1000 });
     const kinds = fc.subarray([...SUCCESSION_KINDS], { minLength: 1 });
     fc.assert(
@@ -80,7 +80,7 @@ describe('a record of successors', () => {
     ['a carriage return', GOLDEN.replace('\n', '\r\n'), /not lines of ASCII/],
     ['an empty line', GOLDEN.replace('ca ', '\nca '), /misplaced/],
     ['nothing', '', /not lines of ASCII/],
-    ['more octets than any', `${GOLDEN}${'x'.repeat(4096)}\n`, /octets/],
+    ['more bytes than any', `${GOLDEN}${'x'.repeat(4096)}\n`, /bytes/],
   ] as const) {
     it(`is refused for ${name}`, () => assert.throws(() => decode(text), malformed(says)));
   }

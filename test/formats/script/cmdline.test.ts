@@ -21,7 +21,7 @@ describe('a word of the command line', () => {
     }
   });
 
-  it('has 1 to 2047 octets', () => {
+  it('has 1 to 2047 bytes', () => {
     assert.equal(MAX_COMMAND_LINE, 2047);
     assert.equal(isCommandLineWord(''), false);
     assert.equal(isCommandLineWord('x'.repeat(2047)), true);

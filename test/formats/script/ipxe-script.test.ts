@@ -26,11 +26,11 @@ test('the magic is #!ipxe or #!gpxe and one white space', () => {
 test('a script is at most 64 KiB', () => {
   const longest = `#!ipxe\n${'#'.repeat(MAX_SCRIPT_BYTES - 7)}`;
   assert.equal(parse(longest).lines.length, 2);
-  assert.throws(() => parse(`${longest}#`), /65537 octets/);
+  assert.throws(() => parse(`${longest}#`), /65537 bytes/);
 });
 
 test('a NUL is refused: iPXE would not see the rest of its line', () => {
-  assert.throws(() => parse('#!ipxe\nimgtrust \0--permanent\n'), /NUL.*octet 16/);
+  assert.throws(() => parse('#!ipxe\nimgtrust \0--permanent\n'), /NUL.*byte 16/);
 });
 
 test('lines know their number, offset and label', () => {
@@ -216,7 +216,7 @@ test('a line that could not be read back is not written', () => {
   }
 });
 
-test('any octets are a script or Malformed, and nothing else', () => {
+test('any bytes are a script or Malformed, and nothing else', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), (tail) => {
       const whole = Buffer.concat([Buffer.from('#!ipxe\n'), tail]);

@@ -12,7 +12,7 @@ import {
 const hex = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'hex'));
 
 const VECTORS: [SettingType, string, string, string][] = [
-  // type, what a script writes, octets, what it reads back
+  // type, what a script writes, bytes, what it reads back
   ['string', 'a b', '612062', 'a b'],
   ['uristring', 'a%20b/', '6120622f', 'a%20b%2F'],
   ['ipv4', '10.0x10.010.255', '0a1008ff', '10.16.8.255'],
@@ -73,7 +73,7 @@ for (const [type, text] of REFUSED) {
   });
 }
 
-test('octets of another length than the type expects', () => {
+test('bytes of another length than the type expects', () => {
   assert.equal(formatSetting('ipv4', hex('0a0000')), undefined);
   assert.equal(formatSetting('uuid', hex('00')), undefined);
   assert.equal(formatSetting('int32', hex('1f90')), '8080');

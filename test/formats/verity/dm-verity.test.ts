@@ -48,7 +48,7 @@ describe('the superblock', () => {
     demandNothingAfter(decodeSuperblock, BYTES);
   });
 
-  it('with an octet changed is refused, or says something else that is written in just that way', () => {
+  it('with a byte changed is refused, or says something else that is written in just that way', () => {
     let understood = 0;
     for (let at = 0; at < BYTES.length; at++) {
       for (const bit of [0x01, 0x10, 0x80]) {
@@ -58,15 +58,15 @@ describe('the superblock', () => {
         try {
           decoded = decodeSuperblock(changed);
         } catch (error) {
-          assert.ok(error instanceof Malformed, `octet ${at}`);
+          assert.ok(error instanceof Malformed, `byte ${at}`);
           continue;
         }
         understood++;
-        assert.notDeepEqual(decoded, SUPERBLOCK, `octet ${at}`);
-        assert.deepEqual(Buffer.from(encodeSuperblock(decoded)), changed, `octet ${at}`);
+        assert.notDeepEqual(decoded, SUPERBLOCK, `byte ${at}`);
+        assert.deepEqual(Buffer.from(encodeSuperblock(decoded)), changed, `byte ${at}`);
       }
     }
-    // Any UUID; salts of 1, 16, 128 and (256 + 0) octets; most numbers of blocks.
+    // Any UUID; salts of 1, 16, 128 and (256 + 0) bytes; most numbers of blocks.
     assert.ok(understood > 48 && understood < 80, `${understood} understood`);
   });
 
@@ -81,14 +81,14 @@ describe('the superblock', () => {
     ["Chrome OS's hash type", set(12, 0), /hash type is not 1/],
     ['sha512', set(32, ...Buffer.from('sha512')), /hash algorithm is not sha256/],
     ['more behind the name of the algorithm', set(63, 1), /hash algorithm is not sha256/],
-    ['data blocks of 512 octets', set(64, 0, 2), /data block size is not 4096/],
-    ['hash blocks of 8192 octets', set(68, 0, 0x20), /hash block size is not 4096/],
+    ['data blocks of 512 bytes', set(64, 0, 2), /data block size is not 4096/],
+    ['hash blocks of 8192 bytes', set(68, 0, 0x20), /hash block size is not 4096/],
     ['no data block', set(72, 0, 0), /0 data blocks/],
     ['more data blocks than a number can count', set(78, 1), /data blocks/],
-    ['a salt of 257 octets', set(80, 1, 1), /a salt of 257 octets/],
+    ['a salt of 257 bytes', set(80, 1, 1), /a salt of 257 bytes/],
     ['a salt longer than its length says', set(88, 1), /padding is not zeros/],
-    ['octets behind the fields', set(511, 1), /padding is not zeros/],
-    ['octets in the rest of the block', set(4095, 1), /padding is not zeros/],
+    ['bytes behind the fields', set(511, 1), /padding is not zeros/],
+    ['bytes in the rest of the block', set(4095, 1), /padding is not zeros/],
   ] as const) {
     it(`with ${what} is refused`, () => {
       assert.throws(() => decodeSuperblock(bytes), malformed(says));
@@ -99,7 +99,7 @@ describe('the superblock', () => {
     ['no data block', { dataBlocks: 0 }, /0 data blocks/],
     ['half a data block', { dataBlocks: 0.5 }, /0.5 data blocks/],
     ['too many data blocks', { dataBlocks: MAX_DATA_BLOCKS + 1 }, /data blocks/],
-    ['a salt of 257 octets', { salt: new Uint8Array(257) }, /a salt of 257 octets/],
+    ['a salt of 257 bytes', { salt: new Uint8Array(257) }, /a salt of 257 bytes/],
     ['a UUID in capitals', { uuid: SUPERBLOCK.uuid.toUpperCase() }, /UUID/],
     ['a UUID that is none', { uuid: 'uuid' }, /UUID/],
   ] as const) {
@@ -110,7 +110,7 @@ describe('the superblock', () => {
 });
 
 describe('the UUID', () => {
-  it("is the root hash's first octets with version 8 and the variant of RFC 9562", () => {
+  it("is the root hash's first bytes with version 8 and the variant of RFC 9562", () => {
     assert.equal(verityUuid(ROOT), '9cf0c951-cc40-8b2b-903e-71a9364f63b4');
     assert.equal(verityUuid(Buffer.alloc(32, 0xff)), 'ffffffff-ffff-8fff-bfff-ffffffffffff');
     assert.equal(verityUuid(new Uint8Array(32)), '00000000-0000-8000-8000-000000000000');
@@ -138,7 +138,7 @@ describe('the root hash in a file', () => {
     demandNothingAfter(decodeRootHash, Buffer.from(text));
   });
 
-  it('with any octet changed is refused or another root hash', () => {
+  it('with any byte changed is refused or another root hash', () => {
     const bytes = Buffer.from(text);
     for (let at = 0; at < bytes.length; at++) {
       for (let octet = 0; octet < 256; octet++) {
@@ -165,7 +165,7 @@ describe('the root hash in a file', () => {
   }
 
   it('of another length is not written', () => {
-    assert.throws(() => encodeRootHash(new Uint8Array(20)), malformed(/20 octets/));
-    assert.throws(() => verityUuid(new Uint8Array(31)), malformed(/31 octets/));
+    assert.throws(() => encodeRootHash(new Uint8Array(20)), malformed(/20 bytes/));
+    assert.throws(() => verityUuid(new Uint8Array(31)), malformed(/31 bytes/));
   });
 });

@@ -86,7 +86,7 @@ describe('a data block', () => {
   const reader = sealed.open();
   const verify = (index: number, block: Buffer) => reader.verifyBlock(index, block, sealed.read);
 
-  it('with any octet changed is not verified', async () => {
+  it('with any byte changed is not verified', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.nat({ max: 299 }),
@@ -125,9 +125,9 @@ describe('a data block', () => {
     // Its place in the tree exists and holds zeros.
     ['before the first', -1, blockOf(sealed.data, 0), 'there is no data block -1'],
     ['between two', 0.5, blockOf(sealed.data, 0), 'there is no data block 0.5'],
-    ['cut short', 0, sealed.data.subarray(0, 4095), 'data block 0 has 4095 octets'],
-    ['with an octet more', 0, sealed.data.subarray(0, 4097), 'data block 0 has 4097 octets'],
-    ['that is empty', 0, Buffer.alloc(0), 'data block 0 has 0 octets'],
+    ['cut short', 0, sealed.data.subarray(0, 4095), 'data block 0 has 4095 bytes'],
+    ['with a byte more', 0, sealed.data.subarray(0, 4097), 'data block 0 has 4097 bytes'],
+    ['that is empty', 0, Buffer.alloc(0), 'data block 0 has 0 bytes'],
   ] as const) {
     it(`${what} is not verified`, async () => {
       assert.deepEqual(await verify(index, block), no(fact));
@@ -136,7 +136,7 @@ describe('a data block', () => {
 });
 
 describe('the hash device', () => {
-  it('with any octet of a path changed verifies none of the blocks under it', async () => {
+  it('with any byte of a path changed verifies none of the blocks under it', async () => {
     // superblock, root, 3 blocks of leaves; data block 200 hangs under the second of these
     const path = [1, 3];
     for (const place of [1, 2, 3, 4]) {
@@ -158,7 +158,7 @@ describe('the hash device', () => {
       const cut: ReadHash = (offset, size) =>
         LARGE.device.subarray(0, length).subarray(offset, offset + size);
       const verdict = await LARGE.open().verifyBlock(0, blockOf(LARGE.data, 0), cut);
-      assert.match(verdict.verified ? 'verified' : verdict.fact, /^hash block \d has \d+ octets$/);
+      assert.match(verdict.verified ? 'verified' : verdict.fact, /^hash block \d has \d+ bytes$/);
     }
   });
 
@@ -175,7 +175,7 @@ describe('the hash device', () => {
     assert.deepEqual(await reader.verifyBlock(5, block, LARGE.read), YES);
   });
 
-  it('with octets behind the last digest is refused, though its root hash says so', async () => {
+  it('with bytes behind the last digest is refused, though its root hash says so', async () => {
     const sealed = new Sealed(2);
     const odd = Buffer.from(blockOf(sealed.device, 1));
     odd[64] = 1;
@@ -257,14 +257,14 @@ describe('a tree is not opened', () => {
     assert.throws(() => openVerity({ ...anchor, superblock: Buffer.alloc(BLOCK) }), malformed(/superblock/));
     assert.throws(
       () => openVerity({ ...anchor, superblock: anchor.superblock.subarray(0, 512) }),
-      malformed(/512 octets/),
+      malformed(/512 bytes/),
     );
   });
 
   it('whose root hash has another length', () => {
     assert.throws(
       () => openVerity({ ...anchor, rootHash: anchor.rootHash.subarray(1) }),
-      malformed(/31 octets/),
+      malformed(/31 bytes/),
     );
   });
 });

@@ -49,7 +49,7 @@ describe('whole blocks', () => {
 describe('a partial last block', () => {
   for (const blocks of BLOCKS) {
     for (const more of [1, 4095]) {
-      it(`of ${more} octets behind ${blocks} whole ones counts for fs-verity alone`, () => {
+      it(`of ${more} bytes behind ${blocks} whole ones counts for fs-verity alone`, () => {
         const bytes = content(blocks * BLOCK + more);
         const whole = treesOf(bytes.subarray(0, blocks * BLOCK));
         const { size, dmVerity, fsVerity } = treesOf(bytes);
@@ -104,7 +104,7 @@ describe('the hash device', () => {
   });
 
   for (const size of [0, 1, 4095]) {
-    it(`of ${size} octets is none: a device has at least one block`, () => {
+    it(`of ${size} bytes is none: a device has at least one block`, () => {
       const trees = treesOf(content(size));
       assert.ok(!('dmVerity' in trees));
       assert.equal(hex(trees.fsVerity.root), hex(plainRoot(content(size))));
@@ -157,7 +157,7 @@ describe('pieces', () => {
       ...(clone.dmVerity?.hashDevice ?? []),
     ];
     const memory = held.reduce((sum, bytes) => sum + (bytes?.buffer.byteLength ?? 0), 0);
-    assert.ok(memory < 256 * 1024, `${memory} octets`);
+    assert.ok(memory < 256 * 1024, `${memory} bytes`);
   });
 });
 
@@ -171,7 +171,7 @@ describe('fs-verity', () => {
     });
   }
 
-  it('has a descriptor of 256 octets that binds the size', () => {
+  it('has a descriptor of 256 bytes that binds the size', () => {
     const root = Buffer.alloc(32, 0xab);
     const descriptor = Buffer.from(encodeFsVerityDescriptor(0x1_2345_6789, root));
     assert.equal(descriptor.length, 256);
@@ -187,6 +187,6 @@ describe('fs-verity', () => {
   });
 
   it('has no descriptor for a root of another length', () => {
-    assert.throws(() => fsVerityDigest(1, new Uint8Array(64)), malformed(/64 octets/));
+    assert.throws(() => fsVerityDigest(1, new Uint8Array(64)), malformed(/64 bytes/));
   });
 });

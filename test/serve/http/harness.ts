@@ -91,7 +91,7 @@ export async function dial(t: TestContext, port: number): Promise<Socket> {
   return socket;
 }
 
-/** Sends octets as they are and collects what comes until the server closes. */
+/** Sends bytes as they are and collects what comes until the server closes. */
 export async function raw(t: TestContext, port: number, octets: string | Buffer): Promise<string> {
   const socket = await dial(t, port);
   socket.write(octets);

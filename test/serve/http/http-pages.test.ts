@@ -130,7 +130,7 @@ test('a stream of events leaves piece by piece and ends when the client goes', a
   await end;
 });
 
-test('metrics count requests, octets, refusals and rejected connections, each server for itself', async (t) => {
+test('metrics count requests, bytes, refusals and rejected connections, each server for itself', async (t) => {
   const metrics = createMetrics();
   const pages = new Map([['/metrics', metricsPage(metrics)]]);
   const server = await serving(t, site, {}, pages);

@@ -47,7 +47,7 @@ async function descriptors(path: string): Promise<number> {
 }
 
 describe('a file as an export', () => {
-  it('is its octets', async (t) => {
+  it('is its bytes', async (t) => {
     const { file } = await exported();
     const server = await nbd(t, fileExports([file]));
     const client = await transmitting(t, server.port, { structured: true });
@@ -84,7 +84,7 @@ describe('a file as an export', () => {
       },
     ],
     [
-      'one with another octet',
+      'one with another byte',
       async (path) => {
         const handle = await open(path, 'r+');
         await handle.write('x', 5);
@@ -234,7 +234,7 @@ describe('blocks that are verified', () => {
     await assert.rejects(async () => client.read(Buffer.alloc(10), 0), { code: 'drifted' });
   });
 
-  it('give the octets that were asked for, whatever was read before', async () => {
+  it('give the bytes that were asked for, whatever was read before', async () => {
     const size = 10 * VERIFIED_BLOCK + 100;
     const reads = fc.array(
       fc

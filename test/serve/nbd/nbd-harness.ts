@@ -24,7 +24,7 @@ import { encodeNbdRequest, NBD_COMMAND, type NbdRequest } from '../../../src/for
 import { type NbdServer, startNbdServer } from '../../../src/serve/nbd/nbd.ts';
 import type { NbdEvent, NbdExport, NbdExports, NbdLimits } from '../../../src/serve/nbd/nbd-types.ts';
 
-/** Octets that repeat at no power of two, so that a block in another's place shows. */
+/** Bytes that repeat at no power of two, so that a block in another's place shows. */
 export function content(size: number): Buffer {
   const bytes = Buffer.allocUnsafe(size);
   for (let at = 0; at < size; at += 1) bytes[at] = (at * 31 + (at >> 9) * 7 + (at >> 17)) & 0xff;
@@ -99,7 +99,7 @@ export interface MemoryExports extends NbdExports {
   /** Exports that are open now. */
   open: NbdExports['open'];
   readonly opened: number;
-  /** Octets that were read. */
+  /** Bytes that were read. */
   readonly octets: number;
 }
 
@@ -200,10 +200,10 @@ export class Client {
     });
   }
 
-  /** The next octets; rejects where the connection ends before. */
+  /** The next bytes; rejects where the connection ends before. */
   async hear(length: number): Promise<Buffer> {
     while (this.#arrived < length) {
-      if (this.#over) throw new Error(`the server closed with ${this.#arrived} of ${length} octets`);
+      if (this.#over) throw new Error(`the server closed with ${this.#arrived} of ${length} bytes`);
       await new Promise<void>((resolve) => {
         this.#waiting = resolve;
       });

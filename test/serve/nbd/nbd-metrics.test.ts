@@ -4,7 +4,7 @@ import { Refusal } from '../../../src/errors/refusal.ts';
 import { createMetrics } from '../../../src/serve/metrics.ts';
 import { content, dial, memoryExports, nbd, transmitting } from './nbd-harness.ts';
 
-test('metrics tell connections, requests and octets of NBD while a connection lasts, and what was refused', async (t) => {
+test('metrics tell connections, requests and bytes of NBD while a connection lasts, and what was refused', async (t) => {
   const drifted = new Refusal('drifted', 'It is another file now.', {});
   const exports = memoryExports({
     root: { data: content(100_000) },

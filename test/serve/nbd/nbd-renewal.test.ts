@@ -10,7 +10,7 @@ const SIZE = 1_000_000;
 const CHANGED = Buffer.alloc(SIZE, 'changed since ');
 
 interface Change {
-  /** How many times octets have left before it. */
+  /** How many times bytes have left before it. */
   readonly after?: number;
   /** What reads do since then. */
   readonly again?: () => Promise<void> | void;

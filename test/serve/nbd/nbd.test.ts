@@ -167,7 +167,7 @@ describe('the handshake', () => {
 
 for (const structured of [false, true]) {
   describe(`transmission, ${structured ? 'structured' : 'simple'} replies`, () => {
-    it('reads of every size and place are those octets', async (t) => {
+    it('reads of every size and place are those bytes', async (t) => {
       const server = await nbd(t, exports());
       const client = await transmitting(t, server.port, { structured });
       const end = DATA.length;
@@ -208,8 +208,8 @@ for (const structured of [false, true]) {
       const { read, write, trim, writeZeroes, flush, cache, blockStatus, resize } = NBD_COMMAND;
       const size = DATA.length;
       for (const [what, request, error] of [
-        ['the octet after the last', { command: read, offset: size, length: 1 }, invalid],
-        ['one octet too many', { command: read, offset: size - 1, length: 2 }, invalid],
+        ['the byte after the last', { command: read, offset: size, length: 1 }, invalid],
+        ['one byte too many', { command: read, offset: size - 1, length: 2 }, invalid],
         ['nothing, beyond the end', { command: read, offset: size + 1, length: 0 }, invalid],
         ['far beyond', { command: read, offset: Number.MAX_SAFE_INTEGER, length: 0xffffffff }, invalid],
         ['4 GiB', { command: read, offset: 0, length: 0xffffffff }, invalid],

@@ -66,7 +66,7 @@ export interface Heard {
 /** A bare socket on loopback that hears everything and says what it is told. */
 export interface Raw {
   readonly port: number;
-  /** Sends octets, or a packet, to a port. */
+  /** Sends bytes, or a packet, to a port. */
   say(what: Buffer | TftpPacket, port: number): void;
   /** The next datagram, in the order of arrival. */
   hear(): Promise<Heard>;

@@ -17,16 +17,16 @@ async function stillServes(t: TestContext, server: Running): Promise<void> {
 
 /** What each datagram is answered with on the known port: the code of an ERROR, or nothing. */
 const STRAYS: readonly [string, Buffer, number | undefined][] = [
-  ['no octets', Buffer.alloc(0), undefined],
-  ['one octet', Buffer.from([0]), undefined],
+  ['no bytes', Buffer.alloc(0), undefined],
+  ['one byte', Buffer.from([0]), undefined],
   ['an opcode alone', Buffer.from([0, 9]), undefined],
-  ['three octets', Buffer.from([0, 4, 0]), undefined],
+  ['three bytes', Buffer.from([0, 4, 0]), undefined],
   ['half a request', Buffer.from([0, 1]), 4],
   ['opcode 0', Buffer.from([0, 0, 0, 0]), 4],
   ['an unknown opcode', Buffer.from([0, 9, 0, 0]), 4],
-  ['65507 octets of nothing', Buffer.alloc(65_507, 0xff), 4],
+  ['65507 bytes of nothing', Buffer.alloc(65_507, 0xff), 4],
   ['a request that is too long', Buffer.from(`\0\x01${'a'.repeat(600)}\0octet\0`), 4],
-  ['a request of 65507 octets', Buffer.from(`\0\x01${'a'.repeat(65_498)}\0octet\0`), 4],
+  ['a request of 65507 bytes', Buffer.from(`\0\x01${'a'.repeat(65_498)}\0octet\0`), 4],
   ['a name with an escape', Buffer.from('\0\x01\x1b[2J\0octet\0'), 4],
   ['an option twice', Buffer.from('\0\x01file\0octet\0tsize\x000\0TSIZE\x000\0'), 4],
   ['an ACK of no transfer', Buffer.from([0, 4, 0, 0]), 5],

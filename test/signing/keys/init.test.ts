@@ -4,7 +4,7 @@ import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { WriteError } from '../../../src/files/atomic-file.ts';
+import { IoError } from '../../../src/errors/io.ts';
 import { decodePackets } from '../../../src/formats/openpgp/openpgp-packet.ts';
 import { readKeyFolder } from '../../../src/signing/keys/key-folder.ts';
 import type { KeyKind } from '../../../src/signing/keys/key-pair.ts';
@@ -224,7 +224,7 @@ describe('init leaves alone and leaves nothing', () => {
     ] as const) {
       await asNobody(folder, () =>
         assert.rejects(make(path), (error) => {
-          assert.ok(error instanceof WriteError);
+          assert.ok(error instanceof IoError);
           assert.match(error.message, /^Cannot write [^\n]+; nothing was left behind\.$/);
           assert.match(error.message, says);
           return true;

@@ -43,7 +43,7 @@ describe('attach refuses, and names', () => {
       /vmlinuz-linux\.cms\.sig/,
     ],
     [
-      'an answer with an octet more',
+      'an answer with a byte more',
       (b) => b.set(answerOf(CMS), Buffer.concat([b.file(answerOf(CMS)), Buffer.of(0)])),
       'bad-signature',
       /vmlinuz-linux\.cms\.sig/,

@@ -30,7 +30,7 @@ export async function copyOf(tree = bare): Promise<string> {
   return copy;
 }
 
-/** Refused by that name, the tree as it was to the octet, the time and the inode, and nothing left behind. */
+/** Refused by that name, the tree as it was to the byte, the time and the inode, and nothing left behind. */
 export async function demandRefused(
   tree: string,
   responses: readonly string[],

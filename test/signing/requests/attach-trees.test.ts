@@ -33,7 +33,7 @@ describe('attach refuses a tree', () => {
       /vmlinuz-linux is no longer/,
     ],
     [
-      'whose image has an octet more',
+      'whose image has a byte more',
       (tree) => appendFileSync(join(tree, ROOTFS), 'x'),
       'drifted',
       /airootfs\.sfs is no longer/,
@@ -155,7 +155,7 @@ describe('attach refuses a file of answers', () => {
         truncateSync(path, MAX_BUNDLE + 1);
       },
       'too-large',
-      /8388609 octets/,
+      /8388609 bytes/,
     ],
     [
       'that would fill the memory',
@@ -164,7 +164,7 @@ describe('attach refuses a file of answers', () => {
         truncateSync(path, 2 ** 40);
       },
       'too-large',
-      /1099511627776 octets/,
+      /1099511627776 bytes/,
     ],
     ['that is a device', (path) => symlinkSync('/dev/zero', path), 'unsafe-path', /symbolic link/],
   ];

@@ -35,7 +35,7 @@ async function verified(tree: string, anchors: string, otherAnchors: readonly st
   assert.equal(refusal?.message, undefined);
 }
 
-/** Files whose octets, time or inode differ. */
+/** Files whose bytes, time or inode differ. */
 function touched(before: ReadonlyMap<string, Seen>, after: ReadonlyMap<string, Seen>): string[] {
   const same = (a: Seen | undefined, b: Seen | undefined) =>
     a && b && a.ino === b.ino && a.mtimeNs === b.mtimeNs;
@@ -89,7 +89,7 @@ for (const site of sites) {
       });
     }
 
-    it('is, octet for octet, what sealing with the keys at hand makes, by the same leaf', async () => {
+    it('is, byte for byte, what sealing with the keys at hand makes, by the same leaf', async () => {
       const online = await copyOf(site.bare);
       for (const name of look(site.tree).keys()) {
         // The one thing that sealing cannot make twice: its leaf's key is thrown away.

@@ -52,7 +52,7 @@ const refusing = (code: RefusalCode, words: RegExp) => (error: unknown) =>
   error instanceof Refusal && error.code === code && words.test(error.message);
 
 describe('an image that is signed elsewhere', () => {
-  it('is the one that is signed with the key at hand, octet for octet', async () => {
+  it('is the one that is signed with the key at hand, byte for byte', async () => {
     const online = at('online.efi');
     await makeUki(tree, keys, { out: online });
     const image = await unsigned();
@@ -228,7 +228,7 @@ describe('the index of a request about an image', () => {
     assert.throws(() => encodeImageRequest(both), malformed(/one signature by db, or/));
   });
 
-  it('gives no other error than that it is malformed, whatever octet is changed', () => {
+  it('gives no other error than that it is malformed, whatever byte is changed', () => {
     assert.ok(demandFlipsHandled(decodeImageRequest, Buffer.from(encodeImageRequest(request))) > 100);
   });
 

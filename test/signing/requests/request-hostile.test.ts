@@ -331,7 +331,7 @@ describe('a request is refused that', () => {
     assert.throws(() => open(new Bundle(new Map(renamed))), refused('malformed', /another CA than it says/));
   });
 
-  it('has octets behind its end', () => {
+  it('has bytes behind its end', () => {
     assert.throws(
       () => openRequest('r', Buffer.concat([plain.bytes, Buffer.from('x')])),
       refused('malformed'),

@@ -69,7 +69,7 @@ describe('a request', () => {
     assert.equal(ofP256.index.leaves[0]?.kind, 'p256');
   });
 
-  it('of one tree is the same, octet for octet, and changes nothing in the tree', async () => {
+  it('of one tree is the same, byte for byte, and changes nothing in the tree', async () => {
     const before = look(fresh);
     const again = await makeRequest(fresh, keys, join(folder, 'again.cpio'));
     assert.deepEqual(await readFile(again), Buffer.from(plain.bytes));

@@ -38,7 +38,7 @@ const KMS = script(
 const signerOf = (...argv: [string, ...string[]]) => commandSigner(rsa.publicKey, { key: 'codesign', argv });
 
 for (const hash of ['sha256', 'sha512'] as const) {
-  it(`a program signs ${hash} with RSA, octet for octet as the key at hand does`, async () => {
+  it(`a program signs ${hash} with RSA, byte for byte as the key at hand does`, async () => {
     const signature = await demandSignature(signerOf(KMS), hash, digestOf(hash));
     assert.ok(opensslVerifies(folder, rsa, hash, signature));
     const own = await keySigner(rsa.privateKey, 'x').sign(hash, digestOf(hash));
@@ -91,15 +91,15 @@ const refusals: readonly [string, readonly [string, ...string[]], RefusalCode, R
     /no signature by its key/,
   ],
   [
-    'answers with a few octets',
+    'answers with a few bytes',
     [script('printf hello')],
     'malformed',
-    /5 octets, and .* has 256; that is text/,
+    /5 bytes, and .* has 256; that is text/,
   ],
-  ['answers in base64', [script(`${KMS} | base64`)], 'malformed', /raw octets are wanted/],
-  ['adds a newline', [script(`${KMS}; echo`)], 'malformed', /257 octets/],
+  ['answers in base64', [script(`${KMS} | base64`)], 'malformed', /raw bytes are wanted/],
+  ['adds a newline', [script(`${KMS}; echo`)], 'malformed', /257 bytes/],
   ['answers with nothing', [script('cat >/dev/null')], 'malformed', /ended well, but gave no signature/],
-  ['answers without end', ['yes'], 'malformed', /more than 4096 octets/],
+  ['answers without end', ['yes'], 'malformed', /more than 4096 bytes/],
   [
     'fails',
     [script('echo quota exceeded >&2; exit 3')],

@@ -31,7 +31,7 @@ const signerOf = (uri: string, more: Partial<Pkcs11SignerOptions> = {}, key = rs
   pkcs11Signer(key.publicKey, { uri, pinFile, module: SOFTHSM, ...more });
 
 for (const hash of ['sha256', 'sha512'] as const) {
-  it(`a token signs ${hash} with RSA, octet for octet as the key at hand does`, async () => {
+  it(`a token signs ${hash} with RSA, byte for byte as the key at hand does`, async () => {
     const signature = await demandSignature(
       signerOf(`pkcs11:${token};object=codesign`),
       hash,
@@ -124,10 +124,10 @@ const pins: readonly [string, string, RefusalCode, RegExp][] = [
   ['others may read', pinOf(PIN, 0o640), 'unsafe-keys', /run "chmod 600 .*", and change the PIN/],
   ['is a symbolic link', join(folder, 'link'), 'unsafe-keys', /symbolic link/],
   ['is a folder', join(folder, 'folder'), 'unsafe-keys', /is no file/],
-  ['is empty', pinOf('\n'), 'malformed', /4 to 32 octets/],
+  ['is empty', pinOf('\n'), 'malformed', /4 to 32 bytes/],
   ['has two lines', pinOf(`${PIN.slice(0, 8)}\n${PIN.slice(8, 16)}\n`), 'malformed', /one line/],
-  ['is too long', pinOf('1'.repeat(33)), 'malformed', /4 to 32 octets/],
-  ['is much too long', pinOf('1'.repeat(4000)), 'malformed', /4 to 32 octets/],
+  ['is too long', pinOf('1'.repeat(33)), 'malformed', /4 to 32 bytes/],
+  ['is much too long', pinOf('1'.repeat(4000)), 'malformed', /4 to 32 bytes/],
 ];
 for (const [what, path, code, fact] of pins) {
   it(`a PIN file that ${what} is refused as ${code}`, async () => {

@@ -144,7 +144,7 @@ it('a server without that key says so, in both framings', async () => {
 
 const stalls: readonly [string, (whole: Buffer) => Uint8Array][] = [
   ['says nothing', () => Buffer.alloc(0)],
-  ['promises 65535 octets and stalls', () => Buffer.of(0, 0, 0xff, 0xff, 0, 0, 1)],
+  ['promises 65535 bytes and stalls', () => Buffer.of(0, 0, 0xff, 0xff, 0, 0, 1)],
   ['says all and does not close', (whole) => whole],
 ];
 for (const [what, part] of stalls) {

@@ -1,1 +1,0 @@
-export { createKeyFolder as init, demandSite, type InitOptions } from '../signing/keys/init.ts';
