@@ -1,4 +1,4 @@
-import { type ServeRequest, serve } from '../src/index.ts';
+import { type ServeOptions, serve } from '../src/index.ts';
 
 /**
  * Bootseal's server as a process of its own inside the lab's namespace, started through the Node API:
@@ -7,13 +7,12 @@ import { type ServeRequest, serve } from '../src/index.ts';
  *
  * prints `serving URL` when everything listens, and `tftp sent PATH` for each completed transfer.
  */
-const request = JSON.parse(process.argv[2] ?? '{}') as Omit<ServeRequest, 'now' | 'log'>;
+const request = JSON.parse(process.argv[2] ?? '{}') as Omit<ServeOptions, 'clock' | 'log'>;
 const say = (level: string) => (facts: object, message: string) => {
   process.stdout.write(`${level} ${message} ${JSON.stringify(facts)}\n`);
 };
 const serving = await serve({
   ...request,
-  now: Date.now(),
   log: { info: say('info'), warn: say('warn'), error: say('error') },
 });
 process.stdout.write(`serving ${serving.url}\n`);

@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { ServeRequest } from '../src/index.ts';
+import type { ServeOptions } from '../src/index.ts';
 import { LAN_ADDRESS, type Lan } from './lan.ts';
 import { waitForOutput } from './output.ts';
 import type { LabRelease } from './release.ts';
@@ -18,7 +18,7 @@ export interface RunningServer {
 export async function startProduct(
   lan: Lan,
   release: LabRelease,
-  options: Pick<ServeRequest, 'httpPort' | 'tftpPort' | 'loaders' | 'configuration'>,
+  options: Pick<ServeOptions, 'httpPort' | 'tftpPort' | 'loaders' | 'configuration'>,
 ): Promise<RunningServer> {
   const request = {
     tree: release.tree,

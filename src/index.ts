@@ -10,10 +10,12 @@ export {
   type TamperResult,
   tamper,
 } from './conformance/tamper.ts';
-export { type VerifyRequest, type VerifyResult, verify } from './conformance/verify.ts';
-export { type VerifyAsRequest, verifyAs } from './conformance/verify-as.ts';
+export { type VerifyOptions, type VerifyResult, verify } from './conformance/verify.ts';
+export { type VerifyAsOptions, verifyAs } from './conformance/verify-as.ts';
 export { type VerifyUefiRequest, verifyUefi } from './conformance/verify-uefi.ts';
+export { IoError } from './errors/io.ts';
 export { Refusal, type RefusalCode } from './errors/refusal.ts';
+export { UsageError } from './errors/usage.ts';
 export {
   buildKeyring,
   checkKeyring,
@@ -60,24 +62,23 @@ export {
 } from './operations/request.ts';
 export { type SealRequest, type SealResult, seal } from './operations/seal.ts';
 export { type UkiRequest, type UkiResult, uki } from './operations/uki.ts';
-export { type ShownChannel, showChannel } from './publish/channel.ts';
 export {
-  type ChannelRequest,
-  type MovedChannel,
-  type PublishRequest,
-  type PublishResult,
-  publish,
-  type RollbackRequest,
+  type RollbackOptions,
   renewChannel,
   rollbackChannel,
-} from './publish/publish.ts';
+  type ShownChannel,
+  showChannel,
+} from './publish/channel.ts';
+export type { ChannelOptions, MovedChannel } from './publish/channel-move.ts';
+export { type SetPolicyOptions, setPolicy, showPolicy } from './publish/policy.ts';
+export { type PublishOptions, type PublishResult, publish } from './publish/publish.ts';
 export type { GateRow } from './publish/publish-gate.ts';
 export { type RestoreRequest, restoreRelease } from './resigning/restore.ts';
 export { type ResignedStore, type ResignStoreRequest, resignStore } from './resigning/store.ts';
 export type { ResignRow } from './resigning/stored.ts';
 export { type ResignedTree, type ResignTreeRequest, resignTree } from './resigning/tree.ts';
 export { type Configuration, readConfiguration } from './server/configuration.ts';
-export { type ServeRequest, type Serving, serve } from './server/serve.ts';
+export { type ServeOptions, type Serving, serve } from './server/serve.ts';
 export { createKeyFolder as init, type InitOptions } from './signing/keys/init.ts';
 export {
   type CheckLogProofRequest,

@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
 import pino from 'pino';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { report } from './exit.ts';
 import { Terminal } from './terminal.ts';
 
@@ -67,12 +68,6 @@ export function folders(text: string, before: readonly string[] = []): readonly 
   return [...before, folder(text)];
 }
 
-/** Anchors of several CAs: the first verify a release as a whole, of the others counts what loaders look at. */
-export function anchorsOf(folders: readonly string[]): { anchors: string; otherAnchors: readonly string[] } {
-  const [anchors = '', ...otherAnchors] = folders;
-  return { anchors, otherAnchors };
-}
-
 /** A word that a verb understands or refuses: what cannot be meant is found before anything is begun. */
 export function understood(parse: (text: string) => unknown): (text: string) => string {
   return (text) => {
@@ -80,7 +75,8 @@ export function understood(parse: (text: string) => unknown): (text: string) => 
       parse(text);
       return text;
     } catch (error) {
-      if (error instanceof Refusal) throw new InvalidArgumentError(error.message);
+      if (error instanceof Refusal || error instanceof UsageError)
+        throw new InvalidArgumentError(error.message);
       throw error;
     }
   };

@@ -22,6 +22,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   inspect: async () => (await import('./commands/inspect.ts')).inspectCommand(),
   tamper: async () => (await import('./commands/tamper.ts')).tamperCommand(),
   publish: async () => (await import('./commands/publish.ts')).publishCommand(),
+  policy: async () => (await import('./commands/policy.ts')).policyCommand(),
   channel: async () => (await import('./commands/channel.ts')).channelCommand(),
   resign: async () => (await import('./commands/resign.ts')).resignCommand(),
   serve: async () => (await import('./commands/serve.ts')).serveCommand(),

@@ -2,10 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { FolderTree } from '../files/folder-tree.ts';
 import { readKeyFolder } from '../signing/keys/key-folder.ts';
-import { readAnchorFolder } from '../trust/anchor-folder.ts';
-import { demandAllAnchors, judgeTree } from '../trust/judge-tree.ts';
 import { defaultPolicy } from '../trust/policy.ts';
+import { DEFAULT_POLICY_FILE } from '../trust/policy-file.ts';
+import { readTrustRoots } from '../trust/trust-roots.ts';
+import { Verifier } from '../trust/verifier.ts';
 import type { Attack, Column } from './tamper/attack.ts';
 import { byteAttacks } from './tamper/bytes.ts';
 import { channelAttacks } from './tamper/channels.ts';
@@ -85,15 +87,18 @@ export function attacksOn(site: Site): Attack[] {
 export async function tamper(request: TamperRequest): Promise<TamperResult> {
   const { tree, now, onProgress = () => {} } = request;
   const keys = await readKeyFolder(request.keys, now);
-  const folder = request.anchors ?? request.keys;
-  const anchors = await readAnchorFolder(folder);
-  demandAllAnchors(folder, anchors);
+  const roots = await readTrustRoots(request.anchors ?? request.keys);
+  const anchors = roots.own;
   const policy = defaultPolicy(now);
   // The tree itself, symbolic links and all; of the copy nothing is taken on trust either.
-  const { manifest, refusal, rows, small } = await judgeTree(tree, anchors, { policy, now, onProgress });
+  const { manifest, refusal, rows, records } = await new Verifier(
+    roots,
+    DEFAULT_POLICY_FILE,
+    () => now,
+  ).verify(new FolderTree(tree, { onProgress }));
   if (refusal) throw refusal;
   if (!manifest) throw new Refusal('no-verdict', `Nothing vouches for ${tree}.`, { path: tree });
-  const paths = new Set([...rows.map(({ path }) => path), ...small.keys()]);
+  const paths = new Set([...rows.map(({ path }) => path), ...records.keys()]);
   const work = await mkdtemp(join(tmpdir(), 'bootseal-tamper-'));
   try {
     const stranger = request.stranger === undefined ? {} : { stranger: request.stranger };

@@ -3,17 +3,18 @@ import { httpTransport } from '../emulator/transports/http.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { decodeManifest } from '../formats/records/manifest.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
-import { readAnchorFolder } from '../trust/anchor-folder.ts';
 import { decodeOr } from '../trust/check.ts';
-import { demandAllAnchors } from '../trust/judge-tree.ts';
-import { DEFAULT_POLICY_FILE, readPolicyFile } from '../trust/policy-file.ts';
+import { readPolicyFileOr } from '../trust/policy-file.ts';
+import { readTrustRoots } from '../trust/trust-roots.ts';
 import { CLIENTS, type ClientName, type ClientVerdict, runClients } from './clients.ts';
 import { readRecord, treeTransport } from './tree-transport.ts';
-import type { VerifyRequest } from './verify.ts';
+import type { VerifyOptions } from './verify.ts';
 
 /** The conformance lab: what each client, by its own rules of acceptance, makes of a release. */
-export interface VerifyAsRequest
-  extends Omit<VerifyRequest, 'tree' | 'onProgress' | 'proof' | 'logCertificates'> {
+export interface VerifyAsOptions
+  extends Omit<VerifyOptions, 'tree' | 'anchors' | 'onProgress' | 'proof' | 'logCertificates'> {
+  /** An `anchors/` folder, or the `init` folder around it. */
+  readonly anchors: string;
   /**
    * A tree; a server (`http://HOST[:PORT]/`), whose entry script decides which release it is; or the folder of
    * one release on any mirror (`http://HOST/…/arch/2026.11.01/`).
@@ -24,11 +25,10 @@ export interface VerifyAsRequest
 }
 
 /** One verdict a client, in the order of `CLIENTS`. Throws a `Refusal` where there is nothing to judge. */
-export async function verifyAs(request: VerifyAsRequest): Promise<ClientVerdict[]> {
+export async function verifyAs(request: VerifyAsOptions): Promise<ClientVerdict[]> {
   const { target, now, at = now, as = CLIENTS } = request;
-  const anchors = await readAnchorFolder(request.anchors);
-  demandAllAnchors(request.anchors, anchors);
-  const file = request.policy === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(request.policy);
+  const { own: anchors } = await readTrustRoots(request.anchors);
+  const file = await readPolicyFileOr(request.policy);
   const { transport, base } = isUrl(target) ? remote(new URL(target)) : await local(target);
   return runClients({ transport, base, anchors, policy: file.at(at, now), now: at }, as);
 }

@@ -1,18 +1,18 @@
 import { createHash } from 'node:crypto';
 import { Refusal } from '../errors/refusal.ts';
+import { FolderTree } from '../files/folder-tree.ts';
+import { MAX_MANIFEST } from '../formats/records/manifest.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import { readLogCertificates, readLogProof } from '../store/log-reader.ts';
-import { type JudgedTree, judgeTree, readAllAnchors } from '../trust/judge-tree.ts';
 import { demandLogged, type LoggedTime, loggedTime } from '../trust/log-proof-check.ts';
-import { DEFAULT_POLICY_FILE, type PolicyFile, readPolicyFile } from '../trust/policy-file.ts';
-import { readRecord } from './tree-transport.ts';
+import { type PolicyFile, readPolicyFileOr } from '../trust/policy-file.ts';
+import { type AnchorFolders, readTrustRoots } from '../trust/trust-roots.ts';
+import { type Verdict, Verifier } from '../trust/verifier.ts';
 
-export interface VerifyRequest {
+export interface VerifyOptions {
   readonly tree: string;
-  /** An `anchors/` folder, or the `init` folder around it. */
-  readonly anchors: string;
-  /** Anchors of other CAs whose loaders shall start the release too, while a CA is being replaced. */
-  readonly otherAnchors?: readonly string[];
+  /** An `anchors/` folder, or the `init` folder around it; several while a CA is being replaced. */
+  readonly anchors: AnchorFolders;
   /** Milliseconds since 1970: what the operator's clock says. */
   readonly now: number;
   /** The time that certificates, keys and algorithms are judged at, on the operator's word; default `now`. */
@@ -23,10 +23,10 @@ export interface VerifyRequest {
   readonly logCertificates?: string;
   /** A policy file (TOML). */
   readonly policy?: string;
-  readonly onProgress?: (path: string, octets: number, size: number) => void;
+  readonly onProgress?: (path: string, bytes: number, size: number) => void;
 }
 
-export interface VerifyResult extends JudgedTree {
+export interface VerifyResult extends Verdict {
   /** What the proof vouched for; undefined where none was given. */
   readonly logged: LoggedTime | undefined;
 }
@@ -34,35 +34,37 @@ export interface VerifyResult extends JudgedTree {
 /**
  * Verifies a sealed tree as its clients will, and proves what its boot script must hold.
  *
- * @throws Refusal where there is nothing to judge by: anchors, a policy, a proof that does not hold or is about
- *   another release.
+ * @throws UsageError where there is nothing to judge by: anchors, a policy. Refusal where a proof does not hold or is
+ *   about another release. IoError.
  */
-export async function verify(request: VerifyRequest): Promise<VerifyResult> {
-  const { tree, now } = request;
-  const { anchors, others } = await readAllAnchors(request.anchors, request.otherAnchors);
-  const file = request.policy === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(request.policy);
-  const logged = request.proof === undefined ? undefined : await readLogged(request, request.proof, file);
-  const at = logged?.time ?? request.at ?? now;
-  const verdict = await judgeTree(tree, anchors, {
-    policy: file.at(at, now),
-    now: at,
-    others,
-    ...(request.onProgress ? { onProgress: request.onProgress } : {}),
-  });
-  return { ...verdict, logged, refusal: verdict.refusal ?? (logged && notLogged(logged, verdict)) };
+export async function verify(options: VerifyOptions): Promise<VerifyResult> {
+  const { tree: folder, now, onProgress } = options;
+  const roots = await readTrustRoots(options.anchors);
+  const policy = await readPolicyFileOr(options.policy);
+  const tree = new FolderTree(folder, onProgress ? { onProgress } : {});
+  const logged =
+    options.proof === undefined ? undefined : await readLogged(options, tree, options.proof, policy);
+  const verdict = await new Verifier(roots, policy, () => now, logged?.time ?? options.at).verify(tree);
+  const refusal = verdict.refusal ?? (logged && notLogged(logged, verdict));
+  return { ...verdict, logged, refusal, release: refusal ? undefined : verdict.release };
 }
 
-async function readLogged(request: VerifyRequest, proof: string, file: PolicyFile): Promise<LoggedTime> {
-  const { tree, now } = request;
-  const signers = await readLogCertificates(request.logCertificates ?? request.anchors);
-  const manifest = await readRecord(tree, RECORD.manifest);
+async function readLogged(
+  { anchors, logCertificates, now }: VerifyOptions,
+  tree: FolderTree,
+  proof: string,
+  policy: PolicyFile,
+): Promise<LoggedTime> {
+  const [first = ''] = typeof anchors === 'string' ? [anchors] : anchors;
+  const signers = await readLogCertificates(logCertificates ?? first);
+  const manifest = await tree.read(RECORD.manifest, MAX_MANIFEST);
   const sha256 = createHash('sha256').update(manifest).digest('hex');
-  return loggedTime(await readLogProof(proof), signers, file.at(now, now), sha256);
+  return loggedTime(await readLogProof(proof), signers, policy.at(now, now), sha256);
 }
 
-function notLogged(logged: LoggedTime, { small }: JudgedTree): Refusal | undefined {
+function notLogged(logged: LoggedTime, { records }: Verdict): Refusal | undefined {
   try {
-    demandLogged(logged, small);
+    demandLogged(logged, records);
     return undefined;
   } catch (error) {
     if (error instanceof Refusal) return error;

@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { cannotRead, codeOf } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
 import { demandSameFile, type FileIdentity, identityOf } from './file-identity.ts';
@@ -69,21 +70,29 @@ export interface MeasuredFile extends Measured {
   readonly identity: FileIdentity;
 }
 
-/** Opens a regular file for reading, never following a final symlink, never blocking on a FIFO. */
-export async function openRegular(path: string): Promise<{ handle: FileHandle; identity: FileIdentity }> {
+/**
+ * Opens a regular file for reading, never following a final symlink, never blocking on a FIFO.
+ *
+ * @param what names it in refusals; default: the path.
+ * @throws Refusal `absent`, `unsafe-path`; IoError.
+ */
+export async function openRegular(
+  path: string,
+  what = path,
+): Promise<{ handle: FileHandle; identity: FileIdentity }> {
   let handle: FileHandle;
   try {
     handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ELOOP') throw new Refusal('unsafe-path', `${path} is a symbolic link.`, { path });
+    const code = codeOf(error);
+    if (code === 'ELOOP') throw new Refusal('unsafe-path', `${what} is a symbolic link.`, { path: what });
     // A socket is never opened by its name.
-    if (code === 'ENXIO') throw new Refusal('unsafe-path', `${path} is not a regular file.`, { path });
-    throw unreadable(path, error);
+    if (code === 'ENXIO') throw new Refusal('unsafe-path', `${what} is not a regular file.`, { path: what });
+    throw unreadable(path, error, what);
   }
   try {
     const stat = await handle.stat({ bigint: true });
-    if (!stat.isFile()) throw new Refusal('unsafe-path', `${path} is not a regular file.`, { path });
+    if (!stat.isFile()) throw new Refusal('unsafe-path', `${what} is not a regular file.`, { path: what });
     return { handle, identity: identityOf(stat) };
   } catch (error) {
     await handle.close();
@@ -102,19 +111,31 @@ export async function measureFile(
 ): Promise<MeasuredFile> {
   const { handle, identity } = await openRegular(path);
   try {
-    const size = Number(identity.size);
-    const measured =
-      size <= SLOT
-        ? await measureSmall(handle, size, questions, options)
-        : await measureLarge(handle, size, questions, options);
-    if (measured.size !== size) {
-      throw new Refusal('drifted', `${path} changed while it was being read (size differs).`, { path });
-    }
-    demandSameFile(path, identity, identityOf(await handle.stat({ bigint: true })));
-    return { ...measured, identity };
+    return { ...(await measureHandle(path, handle, identity, questions, options)), identity };
   } finally {
     await handle.close();
   }
+}
+
+/** The same of a file that is open. @param what names it in refusals. @param identity as it was when it was opened. */
+export async function measureHandle(
+  what: string,
+  handle: FileHandle,
+  identity: FileIdentity,
+  questions: readonly Question[],
+  options: MeasureOptions = {},
+): Promise<Measured> {
+  const size = Number(identity.size);
+  const measured = await (size <= SLOT ? measureSmall : measureLarge)(handle, size, questions, options).catch(
+    (error: unknown) => {
+      throw codeOf(error) === undefined ? error : cannotRead(what, error);
+    },
+  );
+  if (measured.size !== size) {
+    throw new Refusal('drifted', `${what} changed while it was being read (size differs).`, { path: what });
+  }
+  demandSameFile(what, identity, identityOf(await handle.stat({ bigint: true })));
+  return measured;
 }
 
 export function fileContent(path: string, options: MeasureOptions = {}): Content {

@@ -5,12 +5,18 @@ import { readInitramfs } from '../emulator/initramfs.ts';
 import type { InitramfsTree } from '../emulator/initramfs-tree.ts';
 import type { Transport } from '../emulator/transport.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { decodeDetachedCms } from '../formats/asn1/cms.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
+import { decodeDetachedOpenpgp } from '../formats/openpgp/openpgp-signature.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import { REQUIRED_CHECKS, type RequiredCheck } from '../formats/records/policy-floor.ts';
+import { RECORD, SEAL } from '../formats/records/seal-names.ts';
 import { lastValue } from '../formats/script/cmdline.ts';
 import type { Anchors } from '../trust/anchors.ts';
-import { fingerprint } from '../trust/chain.ts';
+import { decodeOr } from '../trust/check.ts';
+import type { OpenpgpCertificate } from '../trust/openpgp-certificate.ts';
 import type { PublishRules } from '../trust/policy-file.ts';
+import { isSignedBy } from '../trust/tree-keys.ts';
 
 /** What the gate asks of the early userspace that a release starts: archiso's, or that of its overlay. */
 
@@ -54,34 +60,73 @@ async function readEarlyUserspace(
   return { initramfs, keys: EarlyKeys.of(initramfs, cmdline), overlay: startsOverlay(cmdline) };
 }
 
-/** That the keys which early userspace holds are those whose seals stand beside the root image. */
-export function keysInside(manifest: Manifest, anchors: Anchors, { keys, overlay }: EarlyUserspace): string {
-  if (!manifest.files.some(({ role }) => role === 'rootfs')) return 'no root image, so none is needed';
+/**
+ * That early userspace holds the keys whose seals it will look at: those beside the root image, and beside the manifest
+ * where an overlay is started. That the anchors hold them too is not enough: after a rotation they hold old and new.
+ *
+ * @param records records and seals, as they were verified.
+ */
+export function keysInside(
+  manifest: Manifest,
+  records: ReadonlyMap<string, Uint8Array>,
+  anchors: Anchors,
+  { keys, overlay }: EarlyUserspace,
+): string {
+  const root = manifest.files.find(({ role }) => role === 'rootfs');
+  if (!root) return 'no root image, so none is needed';
   const where = overlay ? 'overlay' : 'initramfs';
-  const held = new Set(keys.codesign().map(fingerprint));
-  const codesign = anchors.codesign.find((certificate) => held.has(fingerprint(certificate)));
-  if (!codesign) {
-    throw new Refusal(
-      'untrusted-signer',
-      `The ${where} holds another codesign.crt than the one whose seals stand beside the root image.`,
-      { path: 'codesign.crt' },
-    );
-  }
+  const sealed = [root.path, ...(overlay ? [RECORD.manifest] : [])];
+  const held = keys.codesign();
+  const codesign = sealed.map((path) => demandCodesign(path + SEAL.cms, records, held, where));
+  const name = [...new Set(codesign)].join(', ');
   // An overlay without gpg looks at CMS seals alone, and what it must look at is the next question.
-  if (overlay && !keys.hasOpenpgp) return `${codesign.commonName}, in the overlay`;
-  const ring = new Set(keys.openpgp().map(({ primary }) => primary.fingerprint));
-  const openpgp = anchors.openpgp.find(({ primary }) => ring.has(primary.fingerprint));
-  if (!openpgp) {
-    throw new Refusal(
-      'untrusted-signer',
-      `The keyring in the ${where} holds no OpenPGP key of the anchors.`,
-      {
-        path: overlay ? 'pubring.gpg' : '/gpg',
-      },
-    );
-  }
-  const both = `${codesign.commonName} and OpenPGP ${openpgp.primary.fingerprint.slice(-16)}`;
+  if (overlay && !keys.hasOpenpgp) return `${name}, in the overlay`;
+  const ring = keys.openpgp();
+  const ids = sealed.map((path) => demandOpenpgp(path + SEAL.openpgp, records, ring, anchors, where));
+  const both = `${name} and OpenPGP ${[...new Set(ids)].join(', ')}`;
   return overlay ? `${both}, in the overlay` : both;
+}
+
+function demandCodesign(
+  seal: string,
+  records: ReadonlyMap<string, Uint8Array>,
+  held: readonly Certificate[],
+  where: string,
+): string {
+  const bytes = records.get(seal) ?? new Uint8Array();
+  const { signers } = decodeOr(seal, () => decodeDetachedCms(bytes));
+  const found = signers.map((info) => held.find((certificate) => isSignedBy(info, certificate)));
+  const [first] = found;
+  if (first && !found.includes(undefined)) return first.commonName;
+  const has = held.map(({ commonName }) => commonName).join(', ') || 'none';
+  throw new Refusal(
+    'untrusted-signer',
+    `The codesign.crt in the ${where} (${has}) is not the certificate that ${seal} is by.`,
+    { path: 'codesign.crt', seal },
+  );
+}
+
+function demandOpenpgp(
+  seal: string,
+  records: ReadonlyMap<string, Uint8Array>,
+  ring: readonly OpenpgpCertificate[],
+  anchors: Anchors,
+  where: string,
+): string {
+  const bytes = records.get(seal) ?? new Uint8Array();
+  const wanted = decodeOr(seal, () => decodeDetachedOpenpgp(bytes)).map(
+    ({ issuerFingerprint, issuerKeyId }) => issuerFingerprint?.slice(-16) ?? issuerKeyId ?? '',
+  );
+  const ids = (from: readonly OpenpgpCertificate[]) =>
+    from.flatMap((certificate) => certificate.keys.map(({ key }) => key.keyId));
+  const missing = wanted.find((id) => !ids(ring).includes(id));
+  if (missing === undefined && wanted.some((id) => ids(anchors.openpgp).includes(id)))
+    return wanted.join(', ');
+  throw new Refusal(
+    'untrusted-signer',
+    `The keyring in the ${where} does not hold the OpenPGP key ${missing ?? wanted.join()}, which ${seal} is by.`,
+    { path: where === 'overlay' ? 'pubring.gpg' : '/gpg', seal },
+  );
 }
 
 const ASKED_BY = { checksum: 'checksum', openpgp: 'verify', cms: 'cms_verify' } as const;

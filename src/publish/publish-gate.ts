@@ -1,15 +1,18 @@
 import { CLIENT_SUMMARY, CLIENTS, runClients } from '../conformance/clients.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { decodeDetachedCms, type SignerInfo } from '../formats/asn1/cms.ts';
+import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import { RECORD, SEAL, UKI } from '../formats/records/seal-names.ts';
+import { releaseBooter } from '../machines/release-booter.ts';
 import { releaseSite } from '../release/release-site.ts';
+import { withEntries } from '../serve/entry-site.ts';
 import { type Anchors, anchorId } from '../trust/anchors.ts';
-import type { JudgedTree } from '../trust/judge-tree.ts';
-import { day, type Policy } from '../trust/policy.ts';
+import { day } from '../trust/policy.ts';
 import type { PublishRules } from '../trust/policy-file.ts';
-import { type LoadedRelease, pinRelease } from '../trust/verified-release.ts';
+import { isSignedBy } from '../trust/tree-keys.ts';
+import type { TrustRoots } from '../trust/trust-roots.ts';
+import type { Verdict, Verifier } from '../trust/verifier.ts';
 import { earlyUserspaceOf, keysInside, whatIsChecked } from './gate-early.ts';
 import { siteTransport } from './site-transport.ts';
 
@@ -27,34 +30,32 @@ export interface GateRow {
   readonly warnings: readonly string[];
 }
 
-export interface GateRequest {
-  readonly tree: string;
-  readonly anchors: Anchors;
-  /** Of other CAs whose loaders shall start the release too. */
-  readonly others?: readonly Anchors[];
+export interface HighestSerial {
+  readonly release: string;
+  readonly serial: number;
+}
+
+export interface GateOptions {
   /** The tree as it was judged: seals, lint. */
-  readonly verdict: JudgedTree;
-  readonly policy: Policy;
+  readonly verdict: Verdict;
+  /** Whose verdict it is. */
+  readonly verifier: Verifier;
   readonly rules: PublishRules;
   /** What the channel had before: the highest serial of its history. */
-  readonly highest: { readonly release: string; readonly serial: number } | undefined;
-  /** Milliseconds since 1970. */
-  readonly now: number;
+  readonly highest: HighestSerial | undefined;
 }
 
 export interface GateResult {
   readonly rows: readonly GateRow[];
   /** The first refusal of all; undefined: it may be published. */
   readonly refusal: Refusal | undefined;
-  /** Undefined where the seals alone are refused. */
-  readonly pinned: LoadedRelease | undefined;
 }
 
 /** A fact, and what a person should know beside it. */
 type Found = string | { readonly fact: string; readonly warnings: readonly string[] };
 
 /** Asks every gate, also after a refusal, so that a person sees all that is wrong at once. */
-export async function runGate(request: GateRequest): Promise<GateResult> {
+export async function runGate(options: GateOptions): Promise<GateResult> {
   const rows: GateRow[] = [];
   const ask = async (gate: string, question: () => Promise<Found> | Found): Promise<void> => {
     try {
@@ -66,13 +67,14 @@ export async function runGate(request: GateRequest): Promise<GateResult> {
       rows.push({ gate, fact: '', refusal: error, warnings: [] });
     }
   };
-  const { verdict, anchors, others = [], tree, policy, now } = request;
+  const { verdict, verifier, rules } = options;
+  const { roots, policy, now } = verifier;
+  const { release } = verdict;
   // 1. Every seal of every file, and a boot script that the linter has proven.
-  let pinned: LoadedRelease | undefined;
   await ask('seals', () => {
-    pinned = pinRelease(tree, verdict, anchors, true, others);
+    if (!release) throw verdict.refusal ?? new Refusal('no-verdict', 'Nothing vouches for this tree.', {});
     // It would not be published, and the loaders it is for would stop without a word.
-    const [script] = pinned.unjudged;
+    const [script] = release.unjudged;
     if (script !== undefined) {
       throw new Refusal(
         'untrusted-signer',
@@ -84,19 +86,25 @@ export async function runGate(request: GateRequest): Promise<GateResult> {
     }
     return `${verdict.rows.length} files, every seal of each`;
   });
-  if (pinned) {
-    const { manifest } = pinned;
-    const transport = siteTransport(releaseSite(pinned, new Map()));
+  if (release) {
+    const { manifest, records } = release;
+    const { own: anchors, others } = roots;
+    const transport = siteTransport(
+      withEntries(
+        releaseBooter(() => ({ release, refusal: undefined })),
+        releaseSite(release, new Map()),
+      ),
+    );
     const files = (path: string) => `${BASE}/releases/${manifest.release}/${path}`;
     // 2. Arch, 2021.11.01: the initramfs held no public key, and nobody had looked.
     const early = earlyUserspaceOf(manifest, transport, files);
-    await ask('keys in initramfs', async () => keysInside(manifest, anchors, await early()));
+    await ask('keys in initramfs', async () => keysInside(manifest, records, anchors, await early()));
     // 3. A check that nobody asks for does not happen.
-    await ask('command line', async () => whatIsChecked(manifest, request.rules, await early()));
+    await ask('command line', async () => whatIsChecked(manifest, rules, await early()));
     // 4. A channel goes forward, and not so far that nothing can follow.
-    await ask('serial', () => serialGrows(manifest, request));
+    await ask('serial', () => demandSerial(manifest, options.highest, rules, now));
     // 5. 2026: a certificate ran out inside what was published.
-    await ask('certificates', () => outlive(manifest, verdict, request));
+    await ask('certificates', () => outlive(manifest, verdict, roots, rules));
     // 6. Every client, against the tree as it would be served.
     for (const { client, refusal, warnings } of await runClients({
       transport,
@@ -126,7 +134,7 @@ export async function runGate(request: GateRequest): Promise<GateResult> {
       rows.push({ gate, fact: 'not asked', refusal: undefined, warnings: [] });
     }
   }
-  return { rows, refusal: rows.find(({ refusal }) => refusal)?.refusal, pinned };
+  return { rows, refusal: rows.find(({ refusal }) => refusal)?.refusal };
 }
 
 /** Clients that differ by the CA in their loader. */
@@ -139,7 +147,17 @@ function idsOf(anchors: readonly Anchors[]): string[] {
 /** An address that is nobody's (RFC 5737): the gate's network ends at the site. */
 const BASE = 'http://192.0.2.1:8080';
 
-function serialGrows(manifest: Manifest, { highest, rules, now }: GateRequest): string {
+/**
+ * A channel goes forward, and not so far that nothing can follow. Throws `rolled-back`, `unsafe-serial`.
+ *
+ * @param now milliseconds since 1970.
+ */
+export function demandSerial(
+  manifest: Manifest,
+  highest: HighestSerial | undefined,
+  rules: PublishRules,
+  now: number,
+): string {
   const { serial, release } = manifest;
   if (highest && highest.release !== release && serial <= highest.serial) {
     throw new Refusal(
@@ -176,8 +194,9 @@ function dateOf(serial: number): number | undefined {
 /** What was signed must outlive the release; a key that merely stands in the anchors need not. */
 function outlive(
   { release, bestBefore }: Manifest,
-  verdict: JudgedTree,
-  { anchors, others = [], rules: { marginDays } }: GateRequest,
+  verdict: Verdict,
+  { own: anchors, others }: TrustRoots,
+  { marginDays }: PublishRules,
 ): Found {
   const ends: End[] = [];
   const otherEnds: End[] = [];
@@ -185,11 +204,11 @@ function outlive(
   for (const ca of anchors.ca) ends.push(endOf(`the CA ${ca.commonName}`, ca));
   for (const ca of others.flatMap((other) => other.ca)) otherEnds.push(endOf(`the CA ${ca.commonName}`, ca));
   const codesign = new Set<Certificate>();
-  for (const [path, bytes] of verdict.small) {
+  for (const [path, bytes] of verdict.records) {
     const name = path.slice(path.lastIndexOf('/') + 1);
     if (path.endsWith(SEAL.cms)) {
       for (const info of decodeDetachedCms(bytes).signers) {
-        const signer = anchors.codesign.find((leaf) => signedBy(info, leaf));
+        const signer = anchors.codesign.find((leaf) => isSignedBy(info, leaf));
         if (signer) codesign.add(signer);
       }
     } else if (path.endsWith(SEAL.ipxe) || path === RECORD.bootIpxe + SEAL.openpgp) {
@@ -244,11 +263,4 @@ function endOf(name: string, { notAfter }: Certificate): End {
 
 function firstOf(ends: readonly End[]): End | undefined {
   return [...ends].sort((a, b) => a.end - b.end)[0];
-}
-
-function signedBy({ issuer, serialNumber }: SignerInfo, certificate: Certificate): boolean {
-  return (
-    Buffer.compare(certificate.issuer, issuer) === 0 &&
-    Buffer.compare(certificate.serialNumber, serialNumber) === 0
-  );
 }

@@ -1,5 +1,6 @@
 import { Refusal } from '../errors/refusal.ts';
-import { otherBootIpxe, RECORD, SEAL, UKI } from '../formats/records/seal-names.ts';
+import type { Manifest } from '../formats/records/manifest.ts';
+import { UKI } from '../formats/records/seal-names.ts';
 import { bytesResource } from './bytes-resource.ts';
 import { fileResource } from './file-resource.ts';
 import type { PinnedFile } from './pin.ts';
@@ -9,56 +10,54 @@ import type { Resource, Site } from './site.ts';
 export interface ServedRelease {
   /** `arch/2026.11.01` */
   readonly release: string;
+  readonly manifest: Pick<Manifest, 'files'>;
   /** Payload, by its path in the tree. */
   readonly files: ReadonlyMap<string, PinnedFile>;
   /** Records and seals as they were verified, by their path in the tree. */
-  readonly small: ReadonlyMap<string, Uint8Array>;
-  /** First 16 hex digits of the CA's SHA-256. */
-  readonly anchorId: string;
-  /** The same of other CAs whose loaders start this release too. */
-  readonly otherAnchorIds: readonly string[];
+  readonly records: ReadonlyMap<string, Uint8Array>;
 }
-
-/** Entry scripts that stand at the top of the site too; each with its seal. */
-const ENTRIES = ['boot.ipxe', 'boot.ipxe.sig', 'grub.cfg', 'grub.cfg.sig'] as const;
 
 /**
  * One release, the loaders and the server's own scripts. Whatever is not in one of these tables does not
  * exist: no path ever reaches the file system.
  *
  * @param extra rendered scripts and loaders, by path: `autoexec.ipxe`, `undionly.kpxe`.
+ * @param ended why no machine starts the release any more; undefined while they do. Its root image, hash tree and
+ *   records are for those that run, and stay.
  */
-export function releaseSite(release: ServedRelease, extra: ReadonlyMap<string, Resource>): Site {
+export function releaseSite(
+  release: ServedRelease,
+  extra: ReadonlyMap<string, Resource>,
+  ended: () => Refusal | undefined = () => undefined,
+): Site {
   const table = new Map<string, Resource>();
   for (const [path, resource] of extra) table.set(`/${path}`, resource);
   for (const [path, file] of release.files)
     table.set(`/releases/${release.release}/${path}`, fileResource(file));
-  for (const [path, bytes] of release.small) {
+  for (const [path, bytes] of release.records) {
     const name = path.slice(path.lastIndexOf('/') + 1);
     table.set(`/releases/${release.release}/${path}`, bytesResource(name, bytes, true));
   }
   const uki = release.files.get(UKI);
   // For firmware, which is told one name by DHCP and keeps it over releases.
   if (uki) table.set(`/${UKI}`, { ...fileResource(uki), immutable: false });
-  for (const name of ENTRIES) {
-    const bytes = release.small.get(name);
-    if (!bytes) continue;
-    const entry = bytesResource(name, bytes, false);
-    table.set(`/${name}`, entry);
-    if (name.startsWith('boot.')) table.set(`/anchors/${release.anchorId}/${name}`, entry);
-  }
-  for (const id of release.otherAnchorIds) {
-    for (const suffix of ['', SEAL.openpgp]) {
-      const bytes = release.small.get(otherBootIpxe(id) + suffix);
-      const name = RECORD.bootIpxe + suffix;
-      if (bytes) table.set(`/anchors/${id}/${name}`, bytesResource(name, bytes, false));
-    }
-  }
+  const starting = startingPaths(release);
   return {
     async find(path) {
-      return (
-        table.get(path) ?? new Refusal('absent', `${path} is nothing that this server serves.`, { path })
-      );
+      const found = table.get(path);
+      if (!found) return new Refusal('absent', `${path} is nothing that this server serves.`, { path });
+      return (starting.has(path) ? ended() : undefined) ?? found;
     },
   };
 }
+
+/** What a machine begins a boot with: a script, a whole boot in one file, or what a script loads. */
+function startingPaths({ release, manifest, records }: ServedRelease): Set<string> {
+  const base = `/releases/${release}`;
+  const scripts = [...records.keys()].filter((name) => SCRIPT.test(name));
+  const loaded = manifest.files.filter(({ role }) => STARTING.has(role)).map(({ path }) => path);
+  return new Set([...[...scripts, ...loaded, UKI].map((name) => `${base}/${name}`), `/${UKI}`]);
+}
+
+const SCRIPT = /^(boot(\.[0-9a-f]{16})?\.ipxe|grub\.cfg)(\.sig)?$/;
+const STARTING: ReadonlySet<string> = new Set(['kernel', 'initrd', 'overlay']);

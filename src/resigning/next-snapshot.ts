@@ -1,5 +1,5 @@
 import type { Manifest } from '../formats/records/manifest.ts';
-import { SNAPSHOT_DAYS } from '../publish/publish.ts';
+import { SNAPSHOT_DAYS } from '../publish/channel-move.ts';
 import { type SnapshotKey, signSnapshot } from '../signing/keys/snapshot-key.ts';
 import { channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
 import { defaultPolicy } from '../trust/policy.ts';

@@ -79,7 +79,7 @@ async function signAnew(batch: Batch, stored: Stored, standing: Standing): Promi
   const to = draft.manifest.release;
   const result: Outcome = { outcome: 'resigned', key, steps, changes };
   if (!signing) return result;
-  const records = await signRework(standing, wanted, signing, resignKeys, trusted, state);
+  const records = await signRework(standing, wanted, signing, resignKeys, trusted);
   const channels = [];
   for (const channel of await channelsOf(state, release)) {
     if (snapshotKey) channels.push(await nextSnapshot(channel, draft, snapshotKey, now));
@@ -89,7 +89,7 @@ async function signAnew(batch: Batch, stored: Stored, standing: Standing): Promi
   const signers = signerNames(resignKeys);
   const { serial } = draft.manifest;
   const facts = { act: 'resign', release: to, manifest: draft.manifestSha256, serial } as const;
-  const seals = new Map([...standing.small, ...records]);
+  const seals = new Map([...standing.records, ...records]);
   await log(batch, { ...facts, seals, signers });
   for (const { snapshot } of channels) {
     const { channel, counter } = snapshot;

@@ -1,9 +1,8 @@
-import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { listedContent } from '../files/listed-content.ts';
+import { MemoryTree } from '../files/memory-tree.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { otherIpxeSeal, RECORD, SEAL, UKI } from '../formats/records/seal-names.ts';
 import { splitCommandLine } from '../formats/script/cmdline.ts';
 import { isAsItStands, redraftRelease } from '../signing/redraft.ts';
@@ -13,8 +12,8 @@ import { signatoriesOf } from '../signing/signatories.ts';
 import type { TreeDraft } from '../signing/tree-draft.ts';
 import { cmsCheck, imgverifyRules } from '../trust/cms-check.ts';
 import { refusedLine } from '../trust/script-lines.ts';
+import { Verifier } from '../trust/verifier.ts';
 import { verify } from '../trust/verify.ts';
-import { verifyRecords } from '../trust/verify-tree.ts';
 import type { ResignKeys } from './keys.ts';
 import { pooled, type Standing, type Trusted } from './standing.ts';
 
@@ -57,11 +56,11 @@ export async function rework(
   { keys, others }: ResignKeys,
   change: WantedChange,
 ): Promise<Rework> {
-  const { manifest, small } = standing;
+  const { manifest, records } = standing;
   const release = change.release ?? manifest.release;
   const cmdline = change.cmdline === undefined ? manifest.cmdline : splitCommandLine(change.cmdline);
   const { arch, free, serial } = manifest;
-  const url = change.url ?? serverOf(small.get(RECORD.bootIpxe));
+  const url = change.url ?? serverOf(records.get(RECORD.bootIpxe));
   const terms = await sealTerms(
     { family: 'plain', release, arch, artifacts: [], cmdline, free },
     {
@@ -81,7 +80,7 @@ export async function rework(
     others: otherCasOf(others),
   });
   // It names the manifest, and nobody here has the stub that it was made of.
-  if (draft.manifestSha256 !== standing.manifestSha256 && existsSync(join(standing.folder, UKI))) {
+  if (draft.manifestSha256 !== standing.manifestSha256 && (await isThere(join(standing.folder, UKI)))) {
     throw new Refusal(
       'mixed-releases',
       `${manifest.release} has a ${UKI}, which names the manifest as it stands; seal a new version of its tree, and make the image of that.`,
@@ -91,7 +90,7 @@ export async function rework(
   const changes = draft.files
     .filter((file) => {
       if (file.kind !== 'record') return file.kind === 'lacking';
-      const there = small.get(file.path);
+      const there = records.get(file.path);
       return !there || Buffer.compare(there, file.bytes) !== 0;
     })
     .map(({ path }) => path);
@@ -101,7 +100,6 @@ export async function rework(
 /**
  * Signs a draft and verifies what came of it, as its clients will.
  *
- * @param scratch a folder in which the records may stand for a moment.
  * @returns the records and seals that change, by path.
  * @throws SignerGone; a Refusal where the result would not be taken.
  */
@@ -111,26 +109,24 @@ export async function signRework(
   signing: Signing,
   resignKeys: ResignKeys,
   trusted: Trusted,
-  scratch: string,
 ): Promise<ReadonlyMap<string, Uint8Array>> {
   const seals = await signing.signDraft(draft).catch((error) => {
     throw error instanceof Refusal ? new SignerGone(error) : error;
   });
-  const records = new Map<string, Uint8Array>();
+  const changed = new Map<string, Uint8Array>();
   for (const file of draft.files) {
     const bytes = file.kind === 'record' ? file.bytes : seals.get(file.path);
-    if (bytes && changes.includes(file.path)) records.set(file.path, bytes);
+    if (bytes && changes.includes(file.path)) changed.set(file.path, bytes);
   }
-  await demandGood(new Map([...standing.small, ...records]), draft, resignKeys, trusted, scratch);
-  return records;
+  await demandGood(new Map([...standing.records, ...changed]), draft, resignKeys, trusted);
+  return changed;
 }
 
 async function demandGood(
-  small: ReadonlyMap<string, Uint8Array>,
+  records: ReadonlyMap<string, Uint8Array>,
   { manifest, manifestSha256 }: TreeDraft,
   { keys, others }: ResignKeys,
   trusted: Trusted,
-  scratch: string,
 ): Promise<void> {
   const { policy, now } = trusted;
   const anchors = pooled(trusted, keys.boot.certificate.commonName);
@@ -140,20 +136,14 @@ async function demandGood(
     openpgp: [],
     bootSigner: boot.certificate.commonName,
   }));
-  // 1. The records, from files, as every verifier reads them.
-  const folder = join(scratch, `.bootseal-${randomBytes(8).toString('hex')}.tmp`);
-  try {
-    await mkdir(folder);
-    // Records stand at the top of a tree.
-    for (const [path, bytes] of small) if (!path.includes('/')) await writeFile(join(folder, path), bytes);
-    const verdict = await verifyRecords(folder, anchors, { policy, now, others: otherAnchors });
-    if (verdict.refusal) throw verdict.refusal;
-    if (verdict.manifestSha256 !== manifestSha256)
-      throw new Refusal('no-verdict', `${manifest.release} is not what was drafted.`, {});
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-  const line = refusedLine(small, manifest, manifestSha256);
+  // 1. The records, as every verifier reads them.
+  const roots = { own: anchors, others: otherAnchors, anchored: true };
+  const verifier = new Verifier(roots, { at: () => policy }, () => now);
+  const verdict = await verifier.verifyRecords(new MemoryTree(manifest.release, records));
+  if (verdict.refusal) throw verdict.refusal;
+  if (verdict.manifestSha256 !== manifestSha256)
+    throw new Refusal('no-verdict', `${manifest.release} is not what was drafted.`, {});
+  const line = refusedLine(records, manifest, manifestSha256);
   if (line) throw line;
   // 2. The seals for iPXE, over the digests that the manifest lists.
   const cas = [
@@ -165,7 +155,7 @@ async function demandGood(
     for (const { suffix, ca } of cas) {
       const name = file.path + suffix;
       const rules = { ...imgverifyRules([ca], manifest.release), complete: true, exactName: true };
-      const seal = small.get(name) ?? new Uint8Array();
+      const seal = records.get(name) ?? new Uint8Array();
       await verify(name, listedContent(file), [cmsCheck(name, seal, rules, policy, now)]);
     }
   }

@@ -1,18 +1,19 @@
-import { lstat, readdir } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { FolderTree } from '../files/folder-tree.ts';
 import type { Manifest, ManifestFile } from '../formats/records/manifest.ts';
 import { checksumPath, otherBootIpxe, otherCaOf, VERITY } from '../formats/records/seal-names.ts';
 import { payloadSeals } from '../signing/seal-keys.ts';
 import { readExisting } from '../signing/tree-draft.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
 import { type Anchors, anchorId } from '../trust/anchors.ts';
-import { demandAllAnchors } from '../trust/judge-tree.ts';
 import type { Policy } from '../trust/policy.ts';
 import { type StandingSigners, signersOf } from '../trust/record-signers.ts';
 import { refusedLine } from '../trust/script-lines.ts';
 import { readSelfAnchor } from '../trust/self-anchor.ts';
-import { verifyRecords } from '../trust/verify-tree.ts';
+import { demandAllAnchors } from '../trust/trust-roots.ts';
+import { Verifier } from '../trust/verifier.ts';
 
 /** Everybody whose seals count: anchors of several folders, those of replaced keys among them. */
 export interface Trusted {
@@ -29,7 +30,7 @@ export interface Standing {
   /** Lower-case hex. */
   readonly manifestSha256: string;
   /** Every record and seal, by path. */
-  readonly small: ReadonlyMap<string, Uint8Array>;
+  readonly records: ReadonlyMap<string, Uint8Array>;
   readonly signers: StandingSigners;
 }
 
@@ -63,22 +64,24 @@ export function pooled({ folders }: Trusted, bootSigner: string | undefined): An
 export async function readStanding(folder: string, trusted: Trusted): Promise<Standing> {
   const { policy, now } = trusted;
   // 1. Which site's name `boot.ipxe` bears decides nothing: whoever it names must be one of ours.
-  const { bootSigner } = await readSelfAnchor(folder);
+  const tree = new FolderTree(folder);
+  const { bootSigner } = await readSelfAnchor(tree);
   const known = trusted.folders.some((anchors) => anchors.bootSigner === bootSigner);
   const anchors = pooled(trusted, known ? bootSigner : trusted.folders[0]?.bootSigner);
-  const ids = (await readdir(folder)).flatMap((name) => otherCaOf(name) ?? []).sort();
+  const ids = (await tree.list('')).flatMap((name) => otherCaOf(name) ?? []).sort();
   const others = ids.map((id) => otherAnchors(id, trusted));
   // 2. Every record by its seal, and each names the manifest.
-  const verdict = await verifyRecords(folder, anchors, { policy, now, others });
+  const roots = { own: anchors, others, anchored: true };
+  const verdict = await new Verifier(roots, { at: () => policy }, () => now).verifyRecords(tree);
   if (verdict.refusal) throw verdict.refusal;
   const { manifest, manifestSha256 } = verdict;
   if (!manifest) throw new Refusal('no-verdict', `Nothing vouches for ${folder}.`, { path: folder });
-  const line = refusedLine(verdict.small, manifest, manifestSha256);
+  const line = refusedLine(verdict.records, manifest, manifestSha256);
   if (line) throw line;
   // 3. The payload is there, and nothing of it is read.
-  const small = new Map(verdict.small);
-  for (const file of manifest.files) await addSeals(folder, file, ids, small);
-  return { folder, manifest, manifestSha256, small, signers: signersOf(small, anchors, ids) };
+  const records = new Map(verdict.records);
+  for (const file of manifest.files) await addSeals(folder, file, ids, records);
+  return { folder, manifest, manifestSha256, records, signers: signersOf(records, anchors, ids) };
 }
 
 function otherAnchors(id: string, { folders }: Trusted): Anchors {
@@ -96,7 +99,7 @@ async function addSeals(
   folder: string,
   { role, path, size }: ManifestFile,
   ids: readonly string[],
-  small: Map<string, Uint8Array>,
+  records: Map<string, Uint8Array>,
 ): Promise<void> {
   const stat = await lstat(join(folder, path)).catch(() => undefined);
   if (!stat) throw new Refusal('absent', `${path} is missing from ${folder}.`, { path });
@@ -111,7 +114,7 @@ async function addSeals(
   const optional = [checksumPath(path), roothash, roothash + VERITY.seal];
   for (const name of [...wanted, ...(role === 'rootfs' ? optional : [])]) {
     const bytes = await readExisting(join(folder, name));
-    if (bytes) small.set(name, bytes);
+    if (bytes) records.set(name, bytes);
     else if (wanted.includes(name))
       throw new Refusal('absent', `${name} is missing from ${folder}.`, { path: name });
   }

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { FolderTree } from '../files/folder-tree.ts';
 import { decodeManifest, type Manifest } from '../formats/records/manifest.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import { logAct } from '../publish/log-act.ts';
@@ -10,9 +11,9 @@ import type { Signing } from '../signing/sealer.ts';
 import type { Act } from '../store/log.ts';
 import { type Origin, originOf, type Provenance, readProvenance } from '../store/provenance.ts';
 import { type Quarantined, quarantineRelease, readQuarantined, takeBack } from '../store/quarantine.ts';
-import { readSelfAnchor } from '../trust/self-anchor.ts';
 import type { SuccessionStep } from '../trust/succession.ts';
-import { verifyRecords } from '../trust/verify-tree.ts';
+import { readSelfRoots } from '../trust/trust-roots.ts';
+import { Verifier } from '../trust/verifier.ts';
 import type { ResignKeys } from './keys.ts';
 import { channelsOf } from './next-snapshot.ts';
 import { restoreCommand } from './restore-command.ts';
@@ -113,7 +114,9 @@ async function holdsForClients(
   if (standing) return true;
   if (code !== 'untrusted-signer') return false;
   try {
-    const { refusal } = await verifyRecords(folder, await readSelfAnchor(folder), { policy, now });
+    const tree = new FolderTree(folder);
+    const verifier = new Verifier(await readSelfRoots(tree), { at: () => policy }, () => now);
+    const { refusal } = await verifier.verifyRecords(tree);
     return refusal === undefined;
   } catch (error) {
     if (error instanceof Refusal) return false;

@@ -1,5 +1,4 @@
 import { readdir, rename, rm, rmdir } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { syncDirectory } from '../files/atomic-file.ts';
 import { writeFolderAtomically } from '../files/atomic-folder.ts';
@@ -65,11 +64,9 @@ export async function resignTree(request: ResignTreeRequest): Promise<ResignedTr
   const result = { manifest: draft.manifest, manifestSha256: draft.manifestSha256, changes, steps };
   if (asItStands || dryRun) return result;
   const signing = new Signing(resignKeys.keys, resignKeys.others);
-  const records = await signRework(standing, wanted, signing, resignKeys, trusted, tmpdir()).catch(
-    (error) => {
-      throw error instanceof SignerGone ? error.refusal : error;
-    },
-  );
+  const records = await signRework(standing, wanted, signing, resignKeys, trusted).catch((error) => {
+    throw error instanceof SignerGone ? error.refusal : error;
+  });
   await writeFolderAtomically(join(tree, PENDING), records);
   await finishPending(tree);
   return result;

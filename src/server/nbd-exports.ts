@@ -9,7 +9,7 @@ import { FileExport } from '../serve/nbd/nbd-file-export.ts';
 import type { NbdExports } from '../serve/nbd/nbd-types.ts';
 import type { BlockVerifier } from '../serve/nbd/nbd-verified-blocks.ts';
 import { decodeOr } from '../trust/check.ts';
-import type { LoadedRelease } from '../trust/verified-release.ts';
+import type { VerifiedRelease } from '../trust/verified-release.ts';
 
 /** Told when an export may not be served any more, and why. */
 export type OnShut = (name: string, refusal: Refusal) => void;
@@ -32,7 +32,7 @@ export class ReleaseExports implements NbdExports {
   }
 
   /** Makes these the ones that are offered; the entry comes first. */
-  put(releases: readonly LoadedRelease[]): void {
+  put(releases: readonly VerifiedRelease[]): void {
     const known = new Map(
       releases.map((release) => {
         const { manifestSha256 } = release;
@@ -61,7 +61,7 @@ export class ReleaseExports implements NbdExports {
   }
 }
 
-function exportsOf(release: LoadedRelease, onShut: OnShut): readonly FileExport[] {
+function exportsOf(release: VerifiedRelease, onShut: OnShut): readonly FileExport[] {
   const image = release.manifest.files.find(({ role }) => role === 'rootfs');
   const file = image && release.files.get(image.path);
   if (!image || !file) return [];

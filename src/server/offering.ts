@@ -1,184 +1,79 @@
-import { type FSWatcher, watch } from 'node:fs';
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { SEAL } from '../formats/records/seal-names.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
 import { releaseSite } from '../release/release-site.ts';
 import type { Resource, Site } from '../release/site.ts';
-import { channelNames, readChannel, SNAPSHOT, type StoredSnapshot } from '../store/channels.ts';
-import { readCertificatesFile } from '../trust/certificates-file.ts';
-import { defaultPolicy } from '../trust/policy.ts';
-import { verifySnapshot } from '../trust/snapshot-check.ts';
-import type { LoadedRelease } from '../trust/verified-release.ts';
-import { fittingAnchors, loadRelease } from './served-release.ts';
+import { SNAPSHOT, type StoredSnapshot } from '../store/channels.ts';
+import { day } from '../trust/policy.ts';
+import type { HeldRelease } from './held-release.ts';
 
 /** What a server offers at one moment; it is swapped as a whole. */
 export interface Offering {
   /** The release behind `/boot.ipxe` and `/grub.cfg`. */
-  readonly entry: LoadedRelease;
+  readonly entry: HeldRelease;
   /** All of them, the entry first. */
-  readonly releases: readonly LoadedRelease[];
-  /** @param extra rendered scripts and loaders, by path. */
-  site(extra: ReadonlyMap<string, Resource>): Site;
+  readonly releases: readonly HeldRelease[];
+  /** Of a state: its channels' snapshots. */
+  readonly channels: ReadonlyMap<string, StoredSnapshot>;
+  /** What of it was refused when it was loaded: one sentence each. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * What an operator should know, though machines boot: one sentence each.
+ *
+ * @param now milliseconds since 1970.
+ */
+export function warningsOf(offering: Offering, now: number): readonly string[] {
+  const ended = offering.releases.flatMap(({ release, refusal }) =>
+    refusal ? [`no machine starts ${release.release} any more: ${refusal.message}`] : [],
+  );
+  return [...ended, ...channelWarnings(offering, now)];
+}
+
+/** The same of channels alone. An old snapshot tells mirrors and auditors; machines do not look at snapshots. */
+export function channelWarnings({ channels, warnings }: Offering, now: number): readonly string[] {
+  const old = [...channels].flatMap(([name, { snapshot }]) =>
+    now > snapshot.expires
+      ? [
+          `the snapshot of ${name} ended on ${day(snapshot.expires)}: mirrors and auditors refuse it until "bootseal channel renew ${name}"; machines boot on`,
+        ]
+      : [],
+  );
+  return [...old, ...warnings];
 }
 
 /** Where offerings come from: a tree, which stays, or a state folder, whose channels move. */
 export interface OfferingSource {
-  /** @param now milliseconds since 1970. Throws a `Refusal`. */
-  load(now: number): Promise<Offering>;
-  /** Calls back when there may be something new; answers how to end that. */
-  watch(moved: () => void): () => void;
+  /** @throws Refusal where the entry cannot be offered; UsageError; IoError. */
+  load(): Promise<Offering>;
+  /** Whether there may be something new since the last `load`. @throws IoError */
+  changed(): Promise<boolean>;
+  /** Judges a release again as of now. @returns whether the answer is another than before. */
+  judge(release: HeldRelease): Promise<boolean>;
 }
 
-export type OnProgress = (path: string, octets: number, size: number) => void;
-
-export function treeSource(
-  tree: string,
-  anchors: string | undefined,
-  onProgress?: OnProgress,
-  otherAnchors: readonly string[] = [],
-): OfferingSource {
-  return {
-    async load(now) {
-      const entry = await loadRelease({
-        tree,
-        anchors,
-        otherAnchors,
-        now,
-        ...(onProgress ? { onProgress } : {}),
-      });
-      return { entry, releases: [entry], site: (extra) => releaseSite(entry, extra) };
-    },
-    watch: () => () => {},
-  };
-}
-
-export interface StateSourceOptions {
-  readonly state: string;
-  /** Whose release is the entry; default: the only channel there is. */
-  readonly channel?: string;
-  readonly anchors: string;
-  /** Of other CAs: each release is judged by those it was sealed for. */
-  readonly otherAnchors?: readonly string[];
-  readonly onProgress?: OnProgress;
-}
-
-/** The release of every channel, each verified before it is offered, and the channels' snapshots. */
-export function stateSource(options: StateSourceOptions): OfferingSource {
-  const { state, anchors, otherAnchors = [], onProgress } = options;
-  const loaded = new Map<string, LoadedRelease>();
-  // The channel it began with stays its own, however many come to stand beside it.
-  let chosen = options.channel;
-  return {
-    async load(now) {
-      const channels = await verifiedChannels(state, now);
-      const entryName = entryChannel(channels, state, chosen);
-      chosen = entryName;
-      const wanted = new Map<string, LoadedRelease>();
-      for (const { snapshot } of channels.values()) {
-        const { release, manifest } = snapshot;
-        // What was verified stays so: its files are pinned, and one that drifts is not served.
-        const known = loaded.get(manifest);
-        const tree = join(state, 'releases', release);
-        const fresh =
-          known ??
-          (await loadRelease({
-            tree,
-            ...(await fittingAnchors(tree, [anchors, ...otherAnchors])),
-            now,
-            ...(onProgress ? { onProgress } : {}),
-          }));
-        if (fresh.manifestSha256 !== manifest) {
-          throw new Refusal(
-            'mixed-releases',
-            `${release} in ${state} is not the one that its channel names.`,
-            {
-              release,
-            },
-          );
-        }
-        wanted.set(manifest, fresh);
-      }
-      loaded.clear();
-      for (const [manifest, release] of wanted) loaded.set(manifest, release);
-      const entry = wanted.get(channels.get(entryName)?.snapshot.manifest ?? '');
-      if (!entry)
-        throw new Refusal('absent', `There is no channel ${entryName} in ${state}.`, { channel: entryName });
-      const releases = [entry, ...[...wanted.values()].filter((release) => release !== entry)];
-      return { entry, releases, site: (extra) => stateSite(entry, releases, channels, extra) };
-    },
-    watch(moved) {
-      const watchers: FSWatcher[] = [watch(join(state, 'channels'), { recursive: true }, moved)];
-      return () => {
-        for (const watcher of watchers) watcher.close();
-      };
-    },
-  };
-}
-
-async function verifiedChannels(state: string, now: number): Promise<Map<string, StoredSnapshot>> {
-  const signers = await readCertificatesFile(join(state, 'anchors', 'snapshot.crt'));
-  const channels = new Map<string, StoredSnapshot>();
-  for (const name of await channelNames(state)) {
-    const stored = await readChannel(state, name);
-    if (!stored) continue;
-    await verifySnapshot(name, stored.bytes, stored.seal, signers, defaultPolicy(now), now);
-    channels.set(name, stored);
-  }
-  return channels;
-}
-
-/** Asked before any release is read: a misspelt name shall not cost a pass over every image. */
-function entryChannel(
-  channels: ReadonlyMap<string, StoredSnapshot>,
-  state: string,
-  chosen: string | undefined,
-): string {
-  const names = [...channels.keys()];
-  const [only, ...others] = names;
-  if (only === undefined) {
-    throw new Refusal('absent', `${state} has no channel yet: "bootseal publish" makes one.`, {});
-  }
-  if (chosen !== undefined && !channels.has(chosen)) {
-    throw new Refusal('absent', `There is no channel ${chosen} in ${state}; there are ${names.join(', ')}.`, {
-      channel: chosen,
-    });
-  }
-  if (chosen !== undefined) return chosen;
-  if (others.length === 0) return only;
-  throw new Refusal(
-    'absent',
-    `${state} has several channels; name one with --channel: ${names.join(', ')}.`,
-    { channels: channels.size },
-  );
-}
-
-function stateSite(
-  entry: LoadedRelease,
-  releases: readonly LoadedRelease[],
-  channels: ReadonlyMap<string, StoredSnapshot>,
-  extra: ReadonlyMap<string, Resource>,
-): Site {
+/** Whose paths are the table's and the releases'. @param extra rendered scripts and loaders, by path. */
+export function offeredSite(offering: Offering, extra: ReadonlyMap<string, Resource>): Site {
+  const { entry, releases, channels } = offering;
   const table = new Map(extra);
   for (const [name, { bytes, seal }] of channels) {
     table.set(`channels/${name}`, bytesResource(SNAPSHOT, bytes, false));
     table.set(`channels/${name}${SEAL.cms}`, bytesResource(SNAPSHOT + SEAL.cms, seal, false));
   }
-  const others = releases
-    .filter((release) => release !== entry)
-    .map((release) => releaseSite(release, new Map()));
-  const sites = [releaseSite(entry, table), ...others];
+  const siteOf = (held: HeldRelease, more: ReadonlyMap<string, Resource>) =>
+    releaseSite(held.release, more, () => held.refusal);
+  const first = siteOf(entry, table);
+  const others = releases.filter((held) => held !== entry).map((held) => siteOf(held, new Map()));
   return {
     async find(path) {
-      let answer = await sites[0]?.find(path);
+      let answer: Resource | Refusal = await first.find(path);
       // Entry scripts are the first site's; of the others only what stands below /releases/.
-      if (answer instanceof Refusal && answer.code === 'absent' && path.startsWith('/releases/')) {
-        for (const site of others) {
-          const found = await site.find(path);
-          if (!(found instanceof Refusal) || found.code !== 'absent') answer = found;
-        }
+      for (const site of path.startsWith('/releases/') ? others : []) {
+        if (!(answer instanceof Refusal) || answer.code !== 'absent') break;
+        answer = await site.find(path);
       }
-      return answer ?? new Refusal('absent', `${path} is nothing that this server serves.`, { path });
+      return answer;
     },
   };
 }

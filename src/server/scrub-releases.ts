@@ -1,7 +1,7 @@
 import type { HttpLog } from '../serve/http/http-types.ts';
 import type { Metrics } from '../serve/metrics.ts';
 import { startScrub } from '../serve/scrub.ts';
-import type { LoadedRelease } from '../trust/verified-release.ts';
+import type { VerifiedRelease } from '../trust/verified-release.ts';
 import type { Configuration } from './configuration.ts';
 
 const HOUR = 3_600_000;
@@ -16,7 +16,7 @@ export interface ScrubContext {
 /** Reads the payload of what is served again and again, as the operator's configuration says. @returns its end. */
 export function scrubReleases(
   { scrub_hours }: Configuration,
-  releases: () => readonly LoadedRelease[],
+  releases: () => readonly VerifiedRelease[],
   { clock, metrics, log }: ScrubContext,
 ): () => Promise<void> {
   if (scrub_hours === 0) return async () => {};

@@ -1,33 +1,42 @@
 import { Refusal } from '../errors/refusal.ts';
-import { isoSeconds } from '../formats/records/lines.ts';
+import { UsageError } from '../errors/usage.ts';
+import { releaseBooter } from '../machines/release-booter.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
 import type { Resource, Site } from '../release/site.ts';
 import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts';
+import { withEntries } from '../serve/entry-site.ts';
 import { startHttpServer } from '../serve/http/http.ts';
-import { healthPage, jsonAnswer, metricsPage, readyPage } from '../serve/http/http-pages.ts';
-import type { HttpEvent, HttpLog, Page, Pages } from '../serve/http/http-types.ts';
+import type { HttpEvent, HttpLog } from '../serve/http/http-types.ts';
 import { createMetrics } from '../serve/metrics.ts';
 import { type NbdServer, startNbdServer } from '../serve/nbd/nbd.ts';
 import { startTftpServer, type TftpServer } from '../serve/tftp/tftp.ts';
-import type { LoadedRelease } from '../trust/verified-release.ts';
-import { renderPage } from '../web/page.ts';
+import type { AnchorFolders } from '../trust/trust-roots.ts';
+import type { VerifiedRelease } from '../trust/verified-release.ts';
+import { Announcer } from './announcer.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
 import { readLoaders } from './loader-files.ts';
 import { ReleaseExports } from './nbd-exports.ts';
-import { type OfferingSource, stateSource, treeSource } from './offering.ts';
+import { type Offering, type OfferingSource, offeredSite } from './offering.ts';
+import { serverPages } from './pages.ts';
 import { scrubReleases } from './scrub-releases.ts';
+import { stateSource } from './state-source.ts';
+import { keepTime } from './timekeeper.ts';
+import { treeSource } from './tree-source.ts';
 
-export interface ServeRequest {
+export interface ServeOptions {
   /** A sealed tree; or else `state`. */
   readonly tree?: string;
   /** A STATE folder: every channel's release, and the server follows its channels. Needs `anchors`. */
   readonly state?: string;
   /** Of a state: whose release is the entry; default: the only one. */
   readonly channel?: string;
-  /** An `anchors/` folder; absent: the tree's seals must agree with each other, and all is labelled "unanchored". */
-  readonly anchors?: string;
-  /** Anchors of other CAs whose loaders shall start the release too, while a CA is being replaced. */
-  readonly otherAnchors?: readonly string[];
+  /**
+   * An `anchors/` folder, several while a CA is being replaced; absent: the tree's seals must agree with each other, and
+   * all is labelled "unanchored".
+   */
+  readonly anchors?: AnchorFolders;
+  /** A policy file (TOML); of a state it must say what the state's own says. */
+  readonly policy?: string;
   readonly configuration?: Partial<Configuration>;
   /** A folder of loaders (iPXE, GRUB images) to offer over TFTP and HTTP. */
   readonly loaders?: string;
@@ -39,13 +48,11 @@ export interface ServeRequest {
   readonly tftpPort?: number | false;
   /** 0: an ephemeral one; false leaves NBD out. Default 10809. */
   readonly nbdPort?: number | false;
-  /** Milliseconds since 1970: the time that seals are judged at. */
-  readonly now: number;
-  /** The clock, for what is judged later; default: it stands still at `now`. */
+  /** Milliseconds since 1970: what seals are judged by, now and whenever something ends. Default: this machine's. */
   readonly clock?: () => number;
   /** Structured log lines; silent by default. */
   readonly log?: HttpLog;
-  readonly onProgress?: (path: string, octets: number, size: number) => void;
+  readonly onProgress?: (path: string, bytes: number, size: number) => void;
   readonly onEvent?: (event: HttpEvent) => void;
 }
 
@@ -68,79 +75,73 @@ const GRACE_MS = 10_000;
 const SILENT: HttpLog = { info: () => {}, warn: () => {}, error: () => {} };
 
 /**
- * Verifies a tree, then serves it over HTTP, TFTP and NBD. Rejects with a `Refusal` when the tree does not
- * verify and with a `ListenError` when an address cannot be had; nothing listens then.
+ * Verifies a tree, then serves it over HTTP, TFTP and NBD, and goes on judging it: what ends by the clock is offered
+ * to no new boot, and machines that run keep their root. Rejects with a `Refusal` when the tree does not verify and
+ * with a `ListenError` when an address cannot be had; nothing listens then.
  */
-export async function serve(request: ServeRequest): Promise<Serving> {
-  const source = sourceOf(request);
-  const clock = request.clock ?? (() => request.now);
-  let { entry: release, releases, site: siteOf } = await source.load(request.now);
-  const configuration = { ...DEFAULT_CONFIGURATION, ...request.configuration };
-  const bind = request.bind ?? '127.0.0.1';
+export async function serve(options: ServeOptions): Promise<Serving> {
+  const clock = options.clock ?? Date.now;
+  const log = options.log ?? SILENT;
+  const configuration = { ...DEFAULT_CONFIGURATION, ...options.configuration };
+  const bind = options.bind ?? '127.0.0.1';
+  const source = sourceOf(options, clock, log);
+  let offering = await source.load();
   const loaders =
-    request.loaders === undefined ? new Map<string, Resource>() : await readLoaders(request.loaders);
-
+    options.loaders === undefined ? new Map<string, Resource>() : await readLoaders(options.loaders);
   const metrics = createMetrics();
-  const log = request.log ?? SILENT;
-  if (!release.anchored)
-    log.warn(
-      { release: release.release },
-      'serving unanchored: the seals agree, and nobody vouches for them',
-    );
-  for (const script of release.unjudged)
-    log.warn({ release: release.release, script }, 'not served: the anchors that it is for were not given');
-  if (configuration.allow_unverified_loaders)
-    log.warn({}, 'unverified loaders are allowed by the configuration');
+  announce(offering, configuration, log);
+  const announcer = new Announcer(log);
+  announcer.tell(offering, clock());
 
   let ready = false;
-  const pages = new Map<string, Page>([
-    ['/healthz', healthPage()],
-    [
-      '/readyz',
-      readyPage(() => ready || new Refusal('unreachable', 'The server is starting or stopping.', {})),
-    ],
-    ['/metrics', metricsPage(metrics)],
-  ]);
   // The scripts that the server renders name its port, which is known only when it listens.
   let site: Site = { find: async () => new Refusal('unreachable', 'The server is starting.', {}) };
+  let base = '';
+  const booter = releaseBooter(() => offering.entry);
   const http = await startHttpServer({
     site: { find: (path) => site.find(path) },
-    pages: pages as Pages,
+    pages: serverPages({
+      offering: () => offering,
+      ready: () => ready,
+      base: () => base,
+      clock,
+      configuration,
+      metrics,
+    }),
     bind,
-    port: request.httpPort ?? DEFAULT_HTTP_PORT,
+    port: options.httpPort ?? DEFAULT_HTTP_PORT,
     log,
     onEvent: (event) => {
       metrics.observeHttp(event);
-      request.onEvent?.(event);
+      options.onEvent?.(event);
     },
   });
+  base = baseOf(http);
   const exports = new ReleaseExports((name, refusal) =>
     log.error({ export: name, ...refusal.toJSON() }, 'not served any more'),
   );
   /** Makes what was loaded last the answer to every request from now on. */
   const put = (): void => {
     const extra = new Map(loaders);
-    for (const [name, text] of renderedScripts(release, configuration, http.port)) {
+    for (const [name, text] of renderedScripts(offering.entry.release, configuration, http.port)) {
       extra.set(name, bytesResource(name, Buffer.from(text, 'latin1'), false));
     }
-    site = siteOf(extra);
-    exports.put(releases);
-    pages.set('/', homePage(release, configuration, baseOf(http)));
-    pages.set('/api/v1/release', releasePage(release));
+    site = withEntries(booter, offeredSite(offering, extra));
+    exports.put(offering.releases.map(({ release }) => release));
   };
   let tftp: TftpServer | undefined;
   let nbd: NbdServer | undefined;
   try {
     put();
-    if (request.tftpPort !== false) {
+    if (options.tftpPort !== false) {
       const moving: Site = { find: (path) => site.find(path) };
-      tftp = await startTftpServer({ site: moving, bind, port: request.tftpPort ?? DEFAULT_TFTP_PORT, log });
+      tftp = await startTftpServer({ site: moving, bind, port: options.tftpPort ?? DEFAULT_TFTP_PORT, log });
     }
-    if (request.nbdPort !== false) {
+    if (options.nbdPort !== false) {
       nbd = await startNbdServer({
         exports,
         bind,
-        port: request.nbdPort ?? DEFAULT_NBD_PORT,
+        port: options.nbdPort ?? DEFAULT_NBD_PORT,
         log,
         onEvent: (event) => metrics.observeNbd(event),
       });
@@ -151,43 +152,45 @@ export async function serve(request: ServeRequest): Promise<Serving> {
     throw error;
   }
   ready = true;
-  const endScrub = scrubReleases(configuration, () => releases, { clock, metrics, log });
-  const follow = async (): Promise<void> => {
-    try {
-      const before = release.manifestSha256;
-      ({ entry: release, releases, site: siteOf } = await source.load(clock()));
-      put();
-      if (release.manifestSha256 !== before) log.info({ release: release.release }, 'the channel moved');
-    } catch (error) {
-      if (!(error instanceof Refusal)) log.error({ error }, 'following the channels failed');
-      else log.error(error.toJSON(), 'what the channels name now is refused; the last good release stays');
-    }
-  };
-  // One at a time; a channel that moves meanwhile is followed afterwards.
-  let following = Promise.resolve();
-  let pending = false;
-  const unwatch = source.watch(() => {
-    if (pending) return;
-    pending = true;
-    following = following.then(() => {
-      pending = false;
-      return follow();
-    });
+  const payload = () => offering.releases.map(({ release }) => release);
+  const endScrub = scrubReleases(configuration, payload, { clock, metrics, log });
+  const endTime = keepTime({
+    clock,
+    onTick: async (now, back) => {
+      if (await source.changed()) {
+        const before = offering.entry.release.manifestSha256;
+        offering = await source.load();
+        put();
+        const { release, manifestSha256 } = offering.entry.release;
+        if (manifestSha256 !== before) log.info({ release }, 'the channel moved');
+      }
+      for (const held of offering.releases) {
+        if (!back && (held.next === undefined || held.next > now)) continue;
+        await source.judge(held);
+      }
+      announcer.tell(offering, now);
+    },
+    onFault: (error) => {
+      if (error instanceof Refusal)
+        log.error(error.toJSON(), 'what the channels name now is refused; the last good release stays');
+      else log.error({ err: error }, 'following the state failed; what was offered stays');
+    },
   });
   return {
     get release() {
-      return release.release;
+      return offering.entry.release.release;
     },
-    anchored: release.anchored,
+    get anchored() {
+      return offering.entry.release.anchored;
+    },
     http: { address: http.address, port: http.port },
     tftp: tftp && { address: tftp.address, port: tftp.port },
     nbd: nbd && { address: nbd.address, port: nbd.port },
-    url: baseOf(http),
+    url: base,
     async close(graceMs = GRACE_MS) {
       ready = false;
-      unwatch();
       await Promise.all([
-        following,
+        endTime(),
         endScrub(),
         http.close({ graceMs }),
         tftp?.close({ graceMs }),
@@ -197,30 +200,32 @@ export async function serve(request: ServeRequest): Promise<Serving> {
   };
 }
 
-function sourceOf(request: ServeRequest): OfferingSource {
-  const { tree, state, channel, anchors, otherAnchors = [], onProgress } = request;
-  if (tree !== undefined && state === undefined) return treeSource(tree, anchors, onProgress, otherAnchors);
+function sourceOf(options: ServeOptions, clock: () => number, log: HttpLog): OfferingSource {
+  const { tree, state, channel, anchors, policy, onProgress } = options;
+  if (tree !== undefined && state === undefined)
+    return treeSource({ tree, anchors, policy, clock, onProgress });
   if (state === undefined || tree !== undefined) {
-    throw new TypeError('a server serves either a tree or a state folder');
+    throw new UsageError('A server serves either a tree or a state folder.');
   }
   if (anchors === undefined) {
-    throw new Refusal(
-      'absent',
-      'Serving a state folder needs the anchors that its releases must lead to.',
-      {},
-    );
+    throw new UsageError('Serving a state folder needs the anchors that its releases must lead to.');
   }
-  return stateSource({
-    state,
-    anchors,
-    otherAnchors,
-    ...(channel === undefined ? {} : { channel }),
-    ...(onProgress ? { onProgress } : {}),
-  });
+  const onRefused = (name: string, refusal: Refusal) =>
+    log.error({ channel: name, ...refusal.toJSON() }, 'what this channel names is refused');
+  return stateSource({ state, anchors, channel, policy, clock, onProgress, onRefused });
+}
+
+function announce({ entry }: Offering, configuration: Configuration, log: HttpLog): void {
+  const { release, anchored, unjudged } = entry.release;
+  if (!anchored) log.warn({ release }, 'serving unanchored: the seals agree, and nobody vouches for them');
+  for (const script of unjudged)
+    log.warn({ release, script }, 'not served: the anchors that it is for were not given');
+  if (configuration.allow_unverified_loaders)
+    log.warn({}, 'unverified loaders are allowed by the configuration');
 }
 
 function renderedScripts(
-  release: LoadedRelease,
+  release: VerifiedRelease,
   configuration: Configuration,
   port: number,
 ): [string, string][] {
@@ -231,29 +236,6 @@ function renderedScripts(
   ];
   if (allowUnverified) scripts.push(['unverified.ipxe', compileUnverifiedScript({ ...release, server })]);
   return scripts;
-}
-
-function homePage(release: LoadedRelease, configuration: Configuration, base: string): Page {
-  const { manifest, anchored } = release;
-  const body = renderPage({
-    release: release.release,
-    issued: isoSeconds(manifest.issued),
-    bestBefore: isoSeconds(manifest.bestBefore),
-    anchored,
-    unverifiedLoadersAllowed: configuration.allow_unverified_loaders,
-    base,
-    files: manifest.files,
-  });
-  const headers = {
-    'content-type': 'text/html; charset=utf-8',
-    'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'",
-  };
-  return { handle: () => ({ status: 200, headers, body }) };
-}
-
-function releasePage(release: LoadedRelease): Page {
-  const { manifest, manifestSha256, anchored } = release;
-  return { handle: () => jsonAnswer(200, { anchored, manifestSha256, ...manifest }) };
 }
 
 function baseOf({ address, port }: { address: string; port: number }): string {

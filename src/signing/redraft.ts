@@ -14,7 +14,7 @@ import { byOwn, type DraftFile, type DraftOptions, manifestOf, type TreeDraft } 
 export interface StandingRelease {
   readonly manifest: Manifest;
   /** Records, their seals and the seals for iPXE, by path. */
-  readonly small: ReadonlyMap<string, Uint8Array>;
+  readonly records: ReadonlyMap<string, Uint8Array>;
 }
 
 export interface RedraftOptions extends Omit<DraftOptions, 'onProgress' | 'serial'> {
@@ -34,7 +34,7 @@ export interface RedraftOptions extends Omit<DraftOptions, 'onProgress' | 'seria
  * @throws Refusal where no manifest can say what is asked for, or a script cannot carry it.
  */
 export async function redraftRelease(
-  { manifest: old, small }: StandingRelease,
+  { manifest: old, records }: StandingRelease,
   signatories: Signatories,
   options: RedraftOptions,
 ): Promise<TreeDraft> {
@@ -46,7 +46,7 @@ export async function redraftRelease(
     issued: options.issued,
     bestBefore: options.bestBefore,
   };
-  const draft = new Redrafter(manifest.release, small, signatories, options);
+  const draft = new Redrafter(manifest.release, records, signatories, options);
   for (const file of manifest.files) draft.loaderSeals(file);
   const bytes = manifestOf(manifest);
   const manifestSha256 = createHash('sha256').update(bytes).digest('hex');
@@ -63,16 +63,16 @@ export async function redraftRelease(
 }
 
 /** Whether a draft asks for nothing but what stands there already, byte for byte. */
-export function isAsItStands({ files }: TreeDraft, { small }: StandingRelease): boolean {
+export function isAsItStands({ files }: TreeDraft, { records }: StandingRelease): boolean {
   return files.every((file) => {
     if (file.kind !== 'record') return file.kind === 'kept';
-    const standing = small.get(file.path);
+    const standing = records.get(file.path);
     return standing !== undefined && Buffer.compare(standing, file.bytes) === 0;
   });
 }
 
 class Redrafter {
-  readonly #small: ReadonlyMap<string, Uint8Array>;
+  readonly #records: ReadonlyMap<string, Uint8Array>;
   readonly #signatories: Signatories;
   readonly #loaders: ReadonlyMap<string, LoaderSignatories>;
   readonly #terms: RedraftOptions & { readonly release: string };
@@ -81,11 +81,11 @@ class Redrafter {
 
   constructor(
     release: string,
-    small: ReadonlyMap<string, Uint8Array>,
+    records: ReadonlyMap<string, Uint8Array>,
     signatories: Signatories,
     options: RedraftOptions,
   ) {
-    this.#small = small;
+    this.#records = records;
     this.#signatories = signatories;
     this.#terms = { ...options, release };
     const others = (options.others ?? []).map(({ id, signatories: of }) => [`-${id}`, of] as const);
@@ -98,7 +98,7 @@ class Redrafter {
     for (const [id, { ca }] of this.#loaders) {
       const seal = path + (id === '' ? SEAL.ipxe : otherIpxeSeal(id.slice(1)));
       const by = `leaf${id}` as KeyName;
-      const plan = planCms(this.#small.get(seal), (data) => existingLeaf(data, ca, this.#terms));
+      const plan = planCms(this.#records.get(seal), (data) => existingLeaf(data, ca, this.#terms));
       if (this.#finish(seal, { of: path, size, by }, plan, [Buffer.from(sha256, 'hex')]))
         this.leaves.set(by, leafOrder(ca, this.#terms));
     }
@@ -108,7 +108,7 @@ class Redrafter {
     this.files.push({ kind: 'record', path: name, bytes });
     for (const [suffix, by] of Object.entries(recordSeals(name))) {
       const seal = name + suffix;
-      const plan = this.#plan(by, this.#small.get(seal));
+      const plan = this.#plan(by, this.#records.get(seal));
       const { answers } = await bytesContent(bytes).measure(plan.questions);
       this.#finish(seal, { of: name, size: bytes.length, by }, plan, answers);
     }

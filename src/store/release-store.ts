@@ -13,7 +13,7 @@ export interface IncomingFile {
   /** Relative to the release. */
   readonly path: string;
   /** What was verified; the store takes nothing else. */
-  readonly verified: Verified;
+  readonly verified: Pick<Verified, 'size' | 'sha256'>;
   /** Where its bytes are. */
   readonly source: string;
 }
@@ -84,7 +84,12 @@ export function objectPath(state: string, sha256: string): string {
   return join(state, 'objects', 'sha256', sha256.slice(0, 2), sha256.slice(2));
 }
 
-async function storeFile(state: string, path: string, verified: Verified, source: string): Promise<string> {
+async function storeFile(
+  state: string,
+  path: string,
+  verified: IncomingFile['verified'],
+  source: string,
+): Promise<string> {
   const object = objectPath(state, verified.sha256);
   const there = await stat(object).catch(() => undefined);
   if (there?.size === verified.size) return object;

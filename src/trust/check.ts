@@ -23,6 +23,8 @@ export type CheckName = 'cms' | 'openpgp' | 'checksum' | 'manifest' | 'verity' |
 export interface Check {
   readonly name: CheckName;
   readonly questions: readonly Question[];
+  /** Why it cannot hold, whatever the content is; undefined: that is for `conclude` to say. */
+  readonly lost?: Refusal;
   /** Throws a `Refusal` unless the check holds. */
   conclude(answers: readonly Answer[], measured: Measured): Evidence;
 }
@@ -32,6 +34,7 @@ export function lost(name: CheckName, refusal: Refusal): Check {
   return {
     name,
     questions: [],
+    lost: refusal,
     conclude() {
       throw refusal;
     },
@@ -40,9 +43,11 @@ export function lost(name: CheckName, refusal: Refusal): Check {
 
 /** Several seals of one content, each of which must hold. The evidence is the first one's, with every signer. */
 export function allOf(name: CheckName, checks: readonly Check[]): Check {
+  const broken = checks.find((check) => check.lost)?.lost;
   return {
     name,
     questions: checks.flatMap(({ questions }) => questions),
+    ...(broken ? { lost: broken } : {}),
     conclude(answers, measured) {
       const rest = [...answers];
       const found = checks.map((check) => check.conclude(rest.splice(0, check.questions.length), measured));

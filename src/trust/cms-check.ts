@@ -26,7 +26,7 @@ export interface CmsRules {
 }
 
 /** iPXE: 12.5 hours, for clocks in local time. */
-const IPXE_MARGIN = 12.5 * 3_600_000;
+export const IPXE_MARGIN = 12.5 * 3_600_000;
 
 /** As iPXE's `imgverify [--signer NAME]`, built with `roots` as TRUST=. */
 export function imgverifyRules(roots: readonly Certificate[], commonName?: string): CmsRules {

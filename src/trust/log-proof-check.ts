@@ -128,13 +128,13 @@ export async function loggedTime(
  * Throws `drifted` unless every script, record and seal is one that was logged. Without it a key that was stolen
  * after it had expired could seal a script for an old release, and have it judged as of the release's day.
  *
- * @param small bytes by path.
+ * @param records bytes by path.
  */
 export function demandLogged(
   { seals, time, index }: LoggedTime,
-  small: ReadonlyMap<string, Uint8Array>,
+  records: ReadonlyMap<string, Uint8Array>,
 ): void {
-  for (const [path, bytes] of small) {
+  for (const [path, bytes] of records) {
     if (seals.get(path) === createHash('sha256').update(bytes).digest('hex')) continue;
     throw new Refusal(
       'drifted',

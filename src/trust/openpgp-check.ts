@@ -14,7 +14,7 @@ import { day, demandNotRevoked, demandStrong, type Policy } from './policy.ts';
 import { demandWithin } from './validity.ts';
 
 /** A detached OpenPGP signature may be dated a little ahead of a slow clock. */
-const SKEW = 24 * 3_600_000;
+export const SIGNATURE_SKEW = 24 * 3_600_000;
 
 /**
  * A detached OpenPGP seal. Every signature in the file must be by a known key and hold, as gpgv demands;
@@ -96,7 +96,7 @@ export function openpgpCheck(
             const ends = signature.expiresAfter
               ? created + signature.expiresAfter * 1000
               : Number.MAX_SAFE_INTEGER;
-            demandWithin(`The signature ${what}`, created - SKEW, Math.min(ends, 8.64e15), now);
+            demandWithin(`The signature ${what}`, created - SIGNATURE_SKEW, Math.min(ends, 8.64e15), now);
           }),
         );
         // 8. Each signer is counted once.

@@ -44,15 +44,7 @@ export function manifestCheck(file: ManifestFile, signer: string): Check {
     ],
     conclude([sha256, sha512], { size }) {
       if (size !== file.size) {
-        throw new Refusal(
-          'bad-signature',
-          `${file.path} has ${size} bytes, and the manifest says ${file.size}.`,
-          {
-            path: file.path,
-            size,
-            wanted: file.size,
-          },
-        );
+        throw otherSize(file.path, size, file.size);
       }
       if (hex(sha256) !== file.sha256 || hex(sha512) !== file.sha512) {
         throw new Refusal('bad-signature', `${file.path} is not the file that the manifest lists.`, {
@@ -62,6 +54,15 @@ export function manifestCheck(file: ManifestFile, signer: string): Check {
       return { check: 'manifest', signer, signed: true };
     },
   };
+}
+
+/** A file that is longer or shorter than what was signed. Sizes are bytes. */
+export function otherSize(path: string, size: number, wanted: number): Refusal {
+  return new Refusal('bad-signature', `${path} has ${size} bytes, and the manifest says ${wanted}.`, {
+    path,
+    size,
+    wanted,
+  });
 }
 
 /**

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { readOperatorFile } from '../files/operator-file.ts';
+import { parseOperatorFile, readOperatorFile } from '../files/operator-file.ts';
 import { REQUIRED_CHECKS, type RequiredCheck } from '../formats/records/policy-floor.ts';
 import { defaultPolicy, type Policy } from './policy.ts';
 
@@ -67,6 +67,8 @@ export interface PublishRules {
 }
 
 export interface PolicyFile {
+  /** What it says, in one way of writing: two files that say the same have the same. */
+  readonly canonical: string;
   readonly publish: PublishRules;
   /**
    * @param asOf what algorithms, certificates and soft revocations are judged at; milliseconds since 1970.
@@ -78,13 +80,24 @@ export interface PolicyFile {
 /** The policy where nobody wrote one. */
 export const DEFAULT_POLICY_FILE: PolicyFile = policyOf(POLICY.parse({}));
 
-/** Reads a policy file. Throws a `Refusal`. */
+/** Reads a policy file, or answers the default policy where none was named. @throws UsageError, IoError */
+export async function readPolicyFileOr(path: string | undefined): Promise<PolicyFile> {
+  return path === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(path);
+}
+
+/** Reads a policy file. @throws UsageError, IoError */
 export async function readPolicyFile(path: string): Promise<PolicyFile> {
   return policyOf(await readOperatorFile(path, POLICY));
 }
 
+/** The same of a file that was read. @param path names it in errors. */
+export function parsePolicyFile(path: string, text: string): PolicyFile {
+  return policyOf(parseOperatorFile(path, text, POLICY));
+}
+
 function policyOf(file: z.infer<typeof POLICY>): PolicyFile {
   return {
+    canonical: canonical(file),
     publish: {
       ...(file.publish.require ? { require: file.publish.require } : {}),
       marginDays: file.publish.margin_days ?? 90,
@@ -102,6 +115,15 @@ function policyOf(file: z.infer<typeof POLICY>): PolicyFile {
       };
     },
   };
+}
+
+/** JSON with its keys in order. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_, inner: unknown) =>
+    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  );
 }
 
 /** Without the keys that are not set: under exactOptionalPropertyTypes those would hide what they override. */

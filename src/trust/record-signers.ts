@@ -22,12 +22,12 @@ export interface StandingSigners {
 
 /** Who sealed the records of a release, which were verified by `anchors`. @param ids of other CAs. */
 export function signersOf(
-  small: ReadonlyMap<string, Uint8Array>,
+  records: ReadonlyMap<string, Uint8Array>,
   anchors: Anchors,
   ids: readonly string[],
 ): StandingSigners {
   const cms = (name: string) => {
-    const data = decodeOr(name, () => decodeDetachedCms(small.get(name) ?? new Uint8Array()));
+    const data = decodeOr(name, () => decodeDetachedCms(records.get(name) ?? new Uint8Array()));
     const [info, second] = data.signers;
     if (!info || second)
       throw new Refusal('malformed', `${name} has ${data.signers.length} signers, and one is expected.`, {});
@@ -39,7 +39,7 @@ export function signersOf(
     return { ca: named(script, ca), boot: named(script, by(certificates)) };
   };
   const openpgp = [RECORD.manifest, RECORD.grubCfg].flatMap((name) =>
-    decodeOr(name, () => decodeDetachedOpenpgp(small.get(name + SEAL.openpgp) ?? new Uint8Array())).map(
+    decodeOr(name, () => decodeDetachedOpenpgp(records.get(name + SEAL.openpgp) ?? new Uint8Array())).map(
       ({ issuerFingerprint, issuerKeyId }) => issuerFingerprint ?? fingerprintOf(anchors, issuerKeyId),
     ),
   );

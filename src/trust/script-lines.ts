@@ -19,15 +19,15 @@ const STAND_IN: Readonly<Record<FreeType, string>> = {
  * Holds the command lines that a tree's scripts would give a kernel against its manifest, as early userspace
  * does at every boot: whoever holds a script key can sign `checksum=n`, and no seal shows it.
  *
- * @param small records of the tree, as they were verified.
+ * @param records of the tree, as they were verified.
  * @returns the first refusal (`wrong-command-line`, `mixed-releases`), or undefined.
  */
 export function refusedLine(
-  small: ReadonlyMap<string, Uint8Array>,
+  records: ReadonlyMap<string, Uint8Array>,
   manifest: Manifest,
   manifestSha256: string,
 ): Refusal | undefined {
-  for (const [script, bytes] of small) {
+  for (const [script, bytes] of records) {
     for (const line of linesOf(script, bytes, manifest)) {
       try {
         demandCommandLine(line, manifest, manifestSha256);

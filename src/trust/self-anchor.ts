@@ -1,19 +1,22 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import type { Tree } from '../files/tree.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import { RECORD, SEAL } from '../formats/records/seal-names.ts';
 import type { Anchors } from './anchors.ts';
 import { decodeOr } from './check.ts';
 
+/** Bytes. */
+const MAX_SEAL = 64 * 1024;
+
 /**
  * The CA that a tree's own boot script carries, for serving without anchors: the seals then agree with each
  * other, and nobody has said that they are the right ones. Whatever comes of it is labelled "unanchored".
  */
-export async function readSelfAnchor(tree: string): Promise<Anchors> {
+export async function readSelfAnchor(tree: Tree): Promise<Anchors> {
   const name = RECORD.bootIpxe + SEAL.openpgp;
-  const bytes = await readFile(join(tree, name)).catch(() => {
-    throw new Refusal('absent', `${tree} has no ${name}: it is not sealed. Run "bootseal seal" first.`, {
+  const bytes = await tree.read(name, MAX_SEAL).catch((error: unknown) => {
+    if (!(error instanceof Refusal) || error.code !== 'absent') throw error;
+    throw new Refusal('absent', `${tree.name} has no ${name}: it is not sealed. Run "bootseal seal" first.`, {
       path: name,
     });
   });

@@ -1,55 +1,65 @@
-import { join } from 'node:path';
-import { Refusal } from '../errors/refusal.ts';
+import type { Tree } from '../files/tree.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import type { PinnedFile } from '../release/pin.ts';
-import type { ServedRelease } from '../release/release-site.ts';
-import { type Anchors, anchorId } from './anchors.ts';
-import type { JudgedTree } from './judge-tree.ts';
+import { idOf, type TrustRoots } from './trust-roots.ts';
 
-export interface LoadedRelease extends ServedRelease {
+/** Known to `verifier.ts` alone: nobody else can make one. */
+export const SEAL_OF_VERIFIER = Symbol('verified release');
+
+/** What a verifier found of a release, and what it needs to judge it again. */
+export interface VerifiedParts {
   readonly manifest: Manifest;
   readonly manifestSha256: string;
-  readonly anchored: boolean;
-  /** CN that loaders demand of `boot.ipxe`. */
-  readonly bootSigner: string;
-  /** Boot scripts in the tree that are not served, since no anchors were given for their CA. */
+  readonly roots: TrustRoots;
+  readonly files: ReadonlyMap<string, PinnedFile>;
+  readonly records: ReadonlyMap<string, Uint8Array>;
   readonly unjudged: readonly string[];
+  readonly remembered: Tree;
 }
 
-/** What a judged tree becomes when it is served. Throws the verdict's refusal where it has one. */
-export function pinRelease(
-  tree: string,
-  verdict: JudgedTree,
-  anchors: Anchors,
-  anchored: boolean,
-  others: readonly Anchors[] = [],
-): LoadedRelease {
-  if (verdict.refusal) throw verdict.refusal;
-  const { manifest } = verdict;
-  const [ca] = anchors.ca;
-  if (!manifest || !ca || !anchors.bootSigner) {
-    throw new Refusal('no-verdict', `Verifying ${tree} ended without a verdict, so nothing is served.`, {
-      path: tree,
-    });
+/**
+ * Files and records that were verified together: the only thing that may be published or served. `Verifier` alone
+ * makes one.
+ */
+export class VerifiedRelease {
+  /** `arch/2026.11.01` */
+  readonly release: string;
+  readonly manifest: Manifest;
+  /** Lower-case hex. */
+  readonly manifestSha256: string;
+  readonly roots: TrustRoots;
+  /** Payload, by its path in the tree: where it is on this machine, and what says that it still is the same. */
+  readonly files: ReadonlyMap<string, PinnedFile>;
+  /** Records and every seal, by their path in the tree, byte for byte as they were verified. */
+  readonly records: ReadonlyMap<string, Uint8Array>;
+  /**
+   * Boot scripts for the loaders of CAs whose anchors were not given, and a UKI where those hold no `db.crt`. Nothing
+   * was verified of them or of the seals they name, so nothing of that is published or served.
+   */
+  readonly unjudged: readonly string[];
+  /** The common name that loaders demand of `boot.ipxe`. */
+  readonly bootSigner: string;
+  /** First 16 hex digits of the SHA-256 of the CA that it was verified by. */
+  readonly anchorId: string;
+  /** The release out of memory, for when time has passed. */
+  readonly remembered: Tree;
+
+  constructor(token: symbol, parts: VerifiedParts) {
+    if (token !== SEAL_OF_VERIFIER) throw new TypeError('a verified release is made by a Verifier alone');
+    this.release = parts.manifest.release;
+    this.manifest = parts.manifest;
+    this.manifestSha256 = parts.manifestSha256;
+    this.roots = parts.roots;
+    this.files = parts.files;
+    this.records = parts.records;
+    this.unjudged = parts.unjudged;
+    this.bootSigner = parts.roots.own.bootSigner ?? '';
+    this.anchorId = idOf(parts.roots.own);
+    this.remembered = parts.remembered;
   }
-  const files = new Map<string, PinnedFile>();
-  for (const { path, verified, identity } of verdict.rows) {
-    if (!verified || !identity)
-      throw new Refusal('no-verdict', `${path} was not verified, so nothing is served.`, { path });
-    if (verdict.small.has(path)) continue;
-    const name = path.slice(path.lastIndexOf('/') + 1);
-    files.set(path, { path: join(tree, path), name, size: verified.size, sha256: verified.sha256, identity });
+
+  /** False: the anchors came with the tree, and nobody vouches for them. */
+  get anchored(): boolean {
+    return this.roots.anchored;
   }
-  return {
-    release: manifest.release,
-    files,
-    small: verdict.small,
-    anchorId: anchorId(ca),
-    otherAnchorIds: others.flatMap(({ ca: [other] }) => (other ? [anchorId(other)] : [])),
-    unjudged: verdict.unjudged,
-    manifest,
-    manifestSha256: verdict.manifestSha256,
-    anchored,
-    bootSigner: anchors.bootSigner,
-  };
 }

@@ -6,6 +6,10 @@ export interface PageFacts {
   readonly bestBefore: string;
   /** Verified under the operator's anchors, or only consistent in itself. */
   readonly anchored: boolean;
+  /** Why no machine starts it any more; undefined while they do. */
+  readonly ended: string | undefined;
+  /** What an operator should know, one sentence each. */
+  readonly warnings: readonly string[];
   readonly unverifiedLoadersAllowed: boolean;
   /** `http://10.0.0.1:8080` */
   readonly base: string;
@@ -43,8 +47,10 @@ export function renderPage(facts: PageFacts): string {
 <title>${escapeHtml(facts.release)} · Bootseal</title><style>${STYLE}</style>
 <h1>${escapeHtml(facts.release)}</h1>
 <div class="dim">sealed ${escapeHtml(facts.issued)} · best before ${escapeHtml(facts.bestBefore)}</div>
+${facts.ended === undefined ? badge(true, 'machines boot it') : badge(false, `new boots have ended: ${escapeHtml(facts.ended)}`)}
 ${badge(facts.anchored, facts.anchored ? 'verified under the site’s anchors' : 'unanchored: seals agree, nobody vouches for them')}
 ${badge(!facts.unverifiedLoadersAllowed, facts.unverifiedLoadersAllowed ? 'UNVERIFIED loaders are allowed' : 'unverified loaders are refused')}
+${facts.warnings.map((warning) => `<p class="bad">${escapeHtml(warning)}</p>`).join('\n')}
 <table><thead><tr><th>role</th><th>file</th><th>bytes</th><th>sha256</th></tr></thead><tbody>
 ${rows}
 </tbody></table>

@@ -82,7 +82,15 @@ const VERIFIED = [
 
 describe('a machine in mode verity', () => {
   it('boots from the server with everything verified, and needs a quarter of the image at most', async (t) => {
-    const server = await serve({ tree, anchors: keys, now: NOW, httpPort: 0, tftpPort: 0, nbdPort: 0, log });
+    const server = await serve({
+      tree,
+      anchors: keys,
+      clock: () => NOW,
+      httpPort: 0,
+      tftpPort: 0,
+      nbdPort: 0,
+      log,
+    });
     t.after(() => server.close(0));
     const whole: string[] = [];
     const onEvent = (event: BootEvent): void => {
@@ -210,7 +218,7 @@ describe('a machine in mode verity', () => {
     const loose = await serve({
       tree,
       anchors: keys,
-      now: NOW,
+      clock: () => NOW,
       httpPort: 0,
       tftpPort: 0,
       nbdPort: 0,

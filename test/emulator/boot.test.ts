@@ -8,7 +8,7 @@ import type { BootEvent, BootVerdict } from '../../src/emulator/boot.ts';
 import { cpioEntries, encodeCpio } from '../../src/formats/archive/cpio.ts';
 import { boot } from '../../src/operations/boot.ts';
 import { DEFAULT_CONFIGURATION } from '../../src/server/configuration.ts';
-import { type ServeRequest, serve } from '../../src/server/serve.ts';
+import { type ServeOptions, serve } from '../../src/server/serve.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { INITRD, KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
@@ -59,7 +59,15 @@ const VERIFIED = [
 ];
 
 describe('a machine with a loader that verifies', () => {
-  const request: ServeRequest = { tree, anchors: keys, now: NOW, httpPort: 0, tftpPort: 0, nbdPort: 0, log };
+  const request: ServeOptions = {
+    tree,
+    anchors: keys,
+    clock: () => NOW,
+    httpPort: 0,
+    tftpPort: 0,
+    nbdPort: 0,
+    log,
+  };
 
   it('boots over HTTP, everything verified, on a BIOS and on UEFI', async (t) => {
     const server = await serve(request);
@@ -290,7 +298,15 @@ describe('a machine with a loader that verifies refuses', () => {
 describe('a stock loader', () => {
   it('is refused, in words, unless the configuration allows it, and then it is never called verified', async (t) => {
     // The script that the server renders names the port that it has.
-    const request = { tree, anchors: keys, now: NOW, httpPort: 0, tftpPort: 0, nbdPort: 0, log } as const;
+    const request = {
+      tree,
+      anchors: keys,
+      clock: () => NOW,
+      httpPort: 0,
+      tftpPort: 0,
+      nbdPort: 0,
+      log,
+    } as const;
     const strict = await serve(request);
     t.after(() => strict.close(0));
     const refused = await boot({ url: `${strict.url}/autoexec.ipxe`, now: NOW });

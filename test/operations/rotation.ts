@@ -74,9 +74,8 @@ export async function bootOf(
   loader: string,
   options: Partial<BootRequest> = {},
 ): ReturnType<typeof boot> {
-  const [first = '', ...otherAnchors] = given;
-  const listening = { now: LATER, httpPort: 0, tftpPort: false, nbdPort: false } as const;
-  const serving = await serve({ tree, anchors: first, otherAnchors, ...listening });
+  const listening = { clock: () => LATER, httpPort: 0, tftpPort: false, nbdPort: false } as const;
+  const serving = await serve({ tree, anchors: given, ...listening });
   try {
     return await boot({ url: `${serving.url}/boot.ipxe`, anchors: loader, now: LATER, ...options });
   } finally {

@@ -43,7 +43,7 @@ async function served(t: TestContext, tree: string, loaders?: string): Promise<S
   const warned: object[] = [];
   const log = { info: () => {}, warn: (facts: object) => warned.push(facts), error: () => {} };
   const anchors = join(keys, 'anchors');
-  const request = { tree, anchors, now: NOW, httpPort: 0, tftpPort: 0, nbdPort: 0, log };
+  const request = { tree, anchors, clock: () => NOW, httpPort: 0, tftpPort: 0, nbdPort: 0, log };
   const serving = await serve({ ...request, ...(loaders === undefined ? {} : { loaders }) });
   t.after(() => serving.close(0));
   return { ...serving, warned };

@@ -10,8 +10,7 @@ import { storedReleases } from '../../src/store/quarantine.ts';
 import { storeRelease } from '../../src/store/release-store.ts';
 import { openState } from '../../src/store/state.ts';
 import { readAnchorFolder } from '../../src/trust/anchor-folder.ts';
-import { judgeTree } from '../../src/trust/judge-tree.ts';
-import { defaultPolicy } from '../../src/trust/policy.ts';
+import { judgeFolder } from '../fixtures/judge.ts';
 import { NOW } from '../fixtures/keys.ts';
 import { sealFixture, writeTree } from '../fixtures/release.ts';
 
@@ -52,14 +51,14 @@ export async function addReleases(
       ...(url === undefined ? {} : { url }),
       ...(serial === undefined ? {} : { serial }),
     });
-    const verdict = await judgeTree(tree, anchors, { policy: defaultPolicy(NOW), now: NOW });
+    const verdict = await judgeFolder(tree, anchors);
     if (verdict.refusal || !verdict.manifest) throw verdict.refusal ?? new Error('no manifest');
-    const { rows, small, manifest, manifestSha256 } = verdict;
+    const { rows, records, manifest, manifestSha256 } = verdict;
     const files = rows.flatMap(({ path, verified }) =>
-      verified && !small.has(path) ? [{ path, verified, source: join(tree, path) }] : [],
+      verified && !records.has(path) ? [{ path, verified, source: join(tree, path) }] : [],
     );
     await recordIngest(state, release, { time: NOW, origin, manifest: manifestSha256, signers: [] });
-    await storeRelease(state, release, files, small);
+    await storeRelease(state, release, files, records);
     if (!named) continue;
     const key = await readSnapshotKey(state).catch(() => makeSnapshotKey(state, 'state', NOW, 2048));
     const before = await readChannel(state, CHANNEL);
@@ -120,10 +119,7 @@ export async function faultOf(
   };
   const current = await readChannel(state, CHANNEL);
   for (const release of await storedReleases(state)) {
-    const verdict = await judgeTree(join(state, 'releases', release), anchors, {
-      policy: defaultPolicy(now),
-      now,
-    });
+    const verdict = await judgeFolder(join(state, 'releases', release), anchors, now);
     if (verdict.refusal) return `${release}: ${verdict.refusal.message}`;
     const named = current?.snapshot.release === release;
     if (named && current?.snapshot.manifest !== verdict.manifestSha256)

@@ -5,7 +5,7 @@ import { cp, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { publish } from '../../src/publish/publish.ts';
-import { type ServeRequest, type Serving, serve } from '../../src/server/serve.ts';
+import { type ServeOptions, type Serving, serve } from '../../src/server/serve.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
@@ -19,9 +19,9 @@ const tree = await sampleTree(join(folder, 'tree'), keys);
 await sealFixture(tree, keys, { release: 'arch/2026.11.01' });
 const RELEASE = 'arch/2026.11.01';
 
-async function started(t: TestContext, request: Partial<ServeRequest>): Promise<Serving> {
+async function started(t: TestContext, request: Partial<ServeOptions>): Promise<Serving> {
   const listening = { httpPort: 0, tftpPort: false, nbdPort: 0 } as const;
-  const serving = await serve({ anchors, now: NOW, ...listening, ...request });
+  const serving = await serve({ anchors, clock: () => NOW, ...listening, ...request });
   t.after(() => serving.close(0));
   return serving;
 }

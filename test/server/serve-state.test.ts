@@ -2,13 +2,14 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
-import { publish, rollbackChannel } from '../../src/publish/publish.ts';
+import { rollbackChannel } from '../../src/publish/channel.ts';
+import { publish } from '../../src/publish/publish.ts';
 import { type Serving, serve } from '../../src/server/serve.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
-import { refused } from '../trust/judge.ts';
 
+const DAY = 86_400_000;
 const folder = await temporaryFolder();
 const keys = await makeKeys(join(folder, 'keys'));
 const anchors = join(keys, 'anchors');
@@ -34,7 +35,7 @@ async function started(): Promise<{ server: Serving; heard: (message: string) =>
   const server = await serve({
     state,
     anchors,
-    now: NOW,
+    clock: () => NOW,
     httpPort: 0,
     tftpPort: false,
     nbdPort: false,
@@ -70,12 +71,12 @@ it('serves what the channel names, with its snapshot, and follows it', async (t)
 it('follows a rollback too, and several channels stand side by side', async (t) => {
   await publish({ ...given, channel: 'testing', tree: join(folder, '2026.11.02') });
   await rollbackChannel({ ...given, release: 'arch/2026.11.01' });
-  const several = serve({ state, anchors, now: NOW, httpPort: 0, tftpPort: false, nbdPort: false });
-  await assert.rejects(several, refused('absent', /several channels.*stable, testing/));
+  const several = serve({ state, anchors, clock: () => NOW, httpPort: 0, tftpPort: false, nbdPort: false });
+  await assert.rejects(several, { name: 'UsageError', message: /several channels.*stable, testing/ });
   const server = await serve({
     state,
     anchors,
-    now: NOW,
+    clock: () => NOW,
     httpPort: 0,
     tftpPort: false,
     nbdPort: false,
@@ -89,15 +90,20 @@ it('follows a rollback too, and several channels stand side by side', async (t) 
   assert.equal((await fetch(`${server.url}/releases/arch/2026.11.03/${ROOTFS}`)).status, 404);
 });
 
-it('does not begin with a snapshot that has expired', async () => {
-  const late = serve({
+it('begins with a snapshot that has ended, says so, and machines boot', async (t) => {
+  const server = await serve({
     state,
     anchors,
-    now: NOW + 8 * 86_400_000,
+    clock: () => NOW + 8 * DAY,
     httpPort: 0,
     tftpPort: false,
     nbdPort: false,
     channel: 'stable',
   });
-  await assert.rejects(late, refused('stale', /expired on 2026-11-08/));
+  t.after(() => server.close(0));
+  assert.equal((await fetch(`${server.url}/boot.ipxe`)).status, 200);
+  const ready = await fetch(`${server.url}/readyz`);
+  assert.equal(ready.status, 200);
+  assert.match(await ready.text(), /warning: the snapshot of stable ended on 2026-11-08.*machines boot on/);
+  assert.match(await text(`${server.url}/`), /the snapshot of stable ended on 2026-11-08/);
 });

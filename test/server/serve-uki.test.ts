@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { Refusal } from '../../src/errors/refusal.ts';
 import { publish } from '../../src/publish/publish.ts';
 import { resignStore } from '../../src/resigning/store.ts';
-import { type ServeRequest, type Serving, serve } from '../../src/server/serve.ts';
+import { type ServeOptions, type Serving, serve } from '../../src/server/serve.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { sealFixture } from '../fixtures/release.ts';
@@ -21,9 +21,9 @@ const tree = await ukiTree(join(folder, 'tree'), keys);
 await makeUki(tree, keys);
 const image = readFileSync(join(tree, 'uki.efi'));
 
-async function started(t: TestContext, request: Partial<ServeRequest>): Promise<Serving> {
+async function started(t: TestContext, request: Partial<ServeOptions>): Promise<Serving> {
   const listening = { httpPort: 0, tftpPort: 0, nbdPort: false } as const;
-  const serving = await serve({ now: NOW, ...listening, ...request });
+  const serving = await serve({ clock: () => NOW, ...listening, ...request });
   t.after(() => serving.close(0));
   return serving;
 }
@@ -74,8 +74,8 @@ describe('an image for Secure Boot', () => {
       rows.map(({ outcome, refusal }) => [outcome, refusal?.code]),
       [['refused', 'mixed-releases']],
     );
-    await serve({ state, anchors, now: NOW, httpPort: 0, tftpPort: false, nbdPort: false }).then((one) =>
-      one.close(0),
+    await serve({ state, anchors, clock: () => NOW, httpPort: 0, tftpPort: false, nbdPort: false }).then(
+      (one) => one.close(0),
     );
   });
 
@@ -107,14 +107,14 @@ describe('an image for Secure Boot', () => {
     await cp(tree, older, { recursive: true });
     await sealFixture(older, keys, { issued: NOW + 1000 });
     await assert.rejects(
-      serve({ tree: older, anchors, now: NOW + 2000, httpPort: 0, tftpPort: false, nbdPort: false }),
+      serve({ tree: older, anchors, clock: () => NOW + 2000, httpPort: 0, tftpPort: false, nbdPort: false }),
       (error) => error instanceof Refusal && error.code === 'mixed-releases',
     );
     const withDbx = await anchorsWithoutDb();
     await cp(join(anchors, 'db.crt'), join(withDbx, 'db.crt'));
     await promisify(execFile)('hash-to-efi-sig-list', [join(tree, 'uki.efi'), join(withDbx, 'dbx.esl')]);
     await assert.rejects(
-      serve({ tree, anchors: withDbx, now: NOW, httpPort: 0, tftpPort: false, nbdPort: false }),
+      serve({ tree, anchors: withDbx, clock: () => NOW, httpPort: 0, tftpPort: false, nbdPort: false }),
       (error) => error instanceof Refusal && error.code === 'revoked',
     );
   });

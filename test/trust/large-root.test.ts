@@ -3,10 +3,9 @@ import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { readAnchorFolder } from '../../src/trust/anchor-folder.ts';
-import { defaultPolicy } from '../../src/trust/policy.ts';
-import { verifyTree } from '../../src/trust/verify-tree.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
-import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { judgeFolder } from '../fixtures/judge.ts';
+import { makeKeys } from '../fixtures/keys.ts';
 import { ROOTFS, sealFixture } from '../fixtures/release.ts';
 import { MANY_OCTETS, smallTree } from '../signing/trees.ts';
 
@@ -17,7 +16,7 @@ await sealFixture(tree, keys);
 const anchors = await readAnchorFolder(keys);
 
 async function rootImage() {
-  const { rows } = await verifyTree(tree, anchors, { policy: defaultPolicy(NOW), now: NOW });
+  const { rows } = await judgeFolder(tree, anchors);
   return rows.find(({ path }) => path === ROOTFS);
 }
 

@@ -12,7 +12,7 @@ import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { sealFixture } from '../fixtures/release.ts';
 import { smallTree } from '../signing/trees.ts';
-import { refused } from './judge.ts';
+import { mistaken, refused } from './judge.ts';
 
 const DAY = 86_400_000;
 const folder = await temporaryFolder();
@@ -97,6 +97,6 @@ for (const [what, text, fact] of [
   ],
 ] as const) {
   it(`refuses ${what}`, async () => {
-    await assert.rejects(readPolicyFile(await policy(text)), refused('malformed', fact));
+    await assert.rejects(readPolicyFile(await policy(text)), mistaken(fact));
   });
 }

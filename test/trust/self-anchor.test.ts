@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { copyFile, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
+import { FolderTree } from '../../src/files/folder-tree.ts';
 import { decodeCertificates } from '../../src/trust/anchors.ts';
-import { defaultPolicy } from '../../src/trust/policy.ts';
 import { readSelfAnchor } from '../../src/trust/self-anchor.ts';
-import { verifyTree } from '../../src/trust/verify-tree.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
-import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { judgeFolder } from '../fixtures/judge.ts';
+import { makeKeys } from '../fixtures/keys.ts';
 import { KERNEL, sealFixture } from '../fixtures/release.ts';
 import { smallTree } from '../signing/trees.ts';
 
@@ -22,11 +22,10 @@ const copy = async () => {
   await cp(good, tree, { recursive: true });
   return tree;
 };
-const judge = async (tree: string) =>
-  verifyTree(tree, await readSelfAnchor(tree), { policy: defaultPolicy(NOW), now: NOW });
+const judge = async (tree: string) => judgeFolder(tree, await readSelfAnchor(new FolderTree(tree)));
 
 it('the anchor of a tree is the CA that its boot script carries, and no other key', async () => {
-  const anchors = await readSelfAnchor(good);
+  const anchors = await readSelfAnchor(new FolderTree(good));
   const [ca] = decodeCertificates('ca.crt', await readFile(join(keys, 'anchors/ca.crt')));
   assert.equal(anchors.ca.length, 1);
   assert.deepEqual(Buffer.from(anchors.ca[0]?.raw ?? []), Buffer.from(ca?.raw ?? []));
@@ -58,18 +57,24 @@ it('nor does one whose manifest is not the one that its script names', async () 
 it('a tree that is not sealed has none', async () => {
   const tree = await copy();
   await rm(join(tree, 'boot.ipxe.sig'));
-  await assert.rejects(readSelfAnchor(tree), {
+  await assert.rejects(readSelfAnchor(new FolderTree(tree)), {
     code: 'absent',
     message: /is not sealed\. Run "bootseal seal" first/,
   });
   await mkdir(join(tree, 'boot.ipxe.sig'));
-  await assert.rejects(readSelfAnchor(tree), { name: 'Refusal' });
+  await assert.rejects(readSelfAnchor(new FolderTree(tree)), { name: 'Refusal' });
 });
 
 it('nonsense carries none, and a seal without a chain no CA', async () => {
   const tree = await copy();
   await writeFile(join(tree, 'boot.ipxe.sig'), 'nonsense');
-  await assert.rejects(readSelfAnchor(tree), { code: 'malformed', message: /^boot\.ipxe\.sig is malformed/ });
+  await assert.rejects(readSelfAnchor(new FolderTree(tree)), {
+    code: 'malformed',
+    message: /^boot\.ipxe\.sig is malformed/,
+  });
   await copyFile(join(tree, 'release.manifest.cms.sig'), join(tree, 'boot.ipxe.sig'));
-  await assert.rejects(readSelfAnchor(tree), { code: 'untrusted-signer', message: /does not carry one CA/ });
+  await assert.rejects(readSelfAnchor(new FolderTree(tree)), {
+    code: 'untrusted-signer',
+    message: /does not carry one CA/,
+  });
 });

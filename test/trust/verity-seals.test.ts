@@ -5,9 +5,8 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { attach, requestSignatures, signRequest } from '../../src/operations/request.ts';
 import { readAnchorFolder } from '../../src/trust/anchor-folder.ts';
-import { defaultPolicy } from '../../src/trust/policy.ts';
-import { verifyTree } from '../../src/trust/verify-tree.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
+import { judgeFolder } from '../fixtures/judge.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { ROOTFS, sealFixture, writeTree } from '../fixtures/release.ts';
 import { look, openssl, run } from '../signing/judges.ts';
@@ -40,7 +39,7 @@ const foreign = await tree('foreign');
 await sealFixture(foreign, await makeKeys(join(folder, 'other-keys')));
 
 async function refusals(of: string): Promise<string[]> {
-  const { rows } = await verifyTree(of, anchors, { policy: defaultPolicy(NOW), now: NOW });
+  const { rows } = await judgeFolder(of, anchors);
   return rows.flatMap(({ path, cells }) =>
     Object.entries(cells).flatMap(([column, finding]) =>
       finding.verified ? [] : [`${path} ${column}: ${finding.refusal.code}`],

@@ -1,13 +1,14 @@
 import type { Command } from 'commander';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { showChannel } from '../../publish/channel.ts';
-import { type MovedChannel, renewChannel, rollbackChannel } from '../../publish/publish.ts';
-import { act, anchorsOf, folder, folders, newCommand } from '../context.ts';
+import { renewChannel, rollbackChannel, showChannel } from '../../publish/channel.ts';
+import type { MovedChannel } from '../../publish/channel-move.ts';
+import { act, folder, folders, newCommand } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';
 import { movedJson, showMoved } from './publish.ts';
 
 interface Options {
+  readonly policy?: string;
   readonly state: string;
   readonly snapshotCert?: string;
   readonly snapshotKey?: string;
@@ -117,13 +118,15 @@ function rollbackCommand(): Command {
     .argument('<channel>')
     .argument('<release>', 'NAME/VERSION, published before')
     .requiredOption('--anchors <dir>', 'what its seals must still lead to; once for each CA', folders)
+    .option('--policy <file>', 'must say what the policy of the state says')
     .action(
-      act<Options>(async ({ terminal, now }, { state, snapshotKey, anchors }, channel = '', release = '') => {
-        const given = snapshotKey === undefined ? {} : { snapshotKey };
-        return told(
-          terminal,
-          await rollbackChannel({ channel, release, state, ...anchorsOf(anchors), now, ...given }),
-        );
+      act<Options>(async ({ terminal, now }, options, channel = '', release = '') => {
+        const { state, snapshotKey, anchors, policy } = options;
+        const given = {
+          ...(snapshotKey === undefined ? {} : { snapshotKey }),
+          ...(policy === undefined ? {} : { policy }),
+        };
+        return told(terminal, await rollbackChannel({ channel, release, state, anchors, now, ...given }));
       }),
     );
 }

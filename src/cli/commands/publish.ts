@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { demandOrigin, type MovedChannel, publish } from '../../publish/publish.ts';
+import type { MovedChannel } from '../../publish/channel-move.ts';
+import { demandOrigin, publish } from '../../publish/publish.ts';
 import type { GateRow } from '../../publish/publish-gate.ts';
-import { act, anchorsOf, folder, folders, newCommand, understood } from '../context.ts';
+import { act, folder, folders, newCommand, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
@@ -28,7 +29,10 @@ export function publishCommand(): Command {
     .requiredOption('--channel <name>', 'which channel shall point at it')
     .requiredOption('--state <dir>', 'where releases and channels live; made where it does not exist')
     .requiredOption('--anchors <dir>', 'what its seals must lead to; once for each CA', folders)
-    .option('--policy <file>', 'dates, pins, revocations and gate rules of your own (TOML)')
+    .option(
+      '--policy <file>',
+      'dates, pins, revocations and gate rules (TOML): of the state from its first publishing on; see "bootseal policy"',
+    )
     .option('--snapshot-key <dir>', 'a folder as "init" makes it; default: a key of the state’s own', folder)
     .option(
       '--origin <url>',
@@ -44,7 +48,7 @@ export function publishCommand(): Command {
           tree,
           channel,
           state,
-          ...anchorsOf(anchors),
+          anchors,
           now,
           ...(policy === undefined ? {} : { policy }),
           ...(snapshotKey === undefined ? {} : { snapshotKey }),
@@ -100,7 +104,10 @@ function showGates(terminal: Terminal, gates: readonly GateRow[]): void {
   terminal.print();
 }
 
-export function showMoved(terminal: Terminal, { snapshot, fingerprint, madeKey }: MovedChannel): void {
+export function showMoved(
+  terminal: Terminal,
+  { snapshot, fingerprint, madeKey, warnings }: MovedChannel,
+): void {
   const { channel, counter, release, serial, expires, rollbackFrom } = snapshot;
   const back = rollbackFrom === undefined ? '' : `, back from ${rollbackFrom}`;
   terminal.print(
@@ -111,9 +118,10 @@ export function showMoved(terminal: Terminal, { snapshot, fingerprint, madeKey }
     ? 'Made a snapshot key; tell it to whoever follows this channel'
     : 'Signed by the snapshot key';
   terminal.print(`${made}: sha256 ${fingerprint}`);
+  for (const warning of warnings) terminal.print(`Warning: ${warning}.`, 'bad');
 }
 
-export function movedJson({ snapshot, fingerprint, madeKey }: MovedChannel): object {
+export function movedJson({ snapshot, fingerprint, madeKey, warnings }: MovedChannel): object {
   return {
     snapshot: {
       ...snapshot,
@@ -123,5 +131,6 @@ export function movedJson({ snapshot, fingerprint, madeKey }: MovedChannel): obj
     },
     snapshotKey: fingerprint,
     madeKey,
+    warnings,
   };
 }

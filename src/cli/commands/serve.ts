@@ -1,9 +1,8 @@
 import type { Command } from 'commander';
-import { Refusal } from '../../errors/refusal.ts';
 import { UsageError } from '../../errors/usage.ts';
-import { type Configuration, readConfiguration } from '../../server/configuration.ts';
+import { readConfiguration } from '../../server/configuration.ts';
 import { type Serving, serve } from '../../server/serve.ts';
-import { act, anchorsOf, folder, folders, newCommand, port } from '../context.ts';
+import { act, folder, folders, newCommand, port } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { SOON_READ, treeProgress } from '../tree-progress.ts';
 
@@ -12,6 +11,7 @@ interface Options {
   readonly state?: string;
   readonly channel?: string;
   readonly anchors?: readonly string[];
+  readonly policy?: string;
   readonly config?: string;
   readonly loaders?: string;
   readonly bind: string;
@@ -36,6 +36,7 @@ export function serveCommand(): Command {
       'what its seals must lead to, once for each CA; without it everything is labelled "unanchored"',
       folders,
     )
+    .option('--policy <file>', 'dates, pins and revocations of your own (TOML); a state has its own')
     .option('--config <file>', 'the operator’s configuration (TOML)')
     .option('--loaders <dir>', 'a folder of loaders to offer', folder)
     .option('--bind <address>', 'an IP address', '127.0.0.1')
@@ -45,7 +46,7 @@ export function serveCommand(): Command {
     .option('--nbd-port <n>', '0: any free one', port, 10_809)
     .option('--no-nbd', 'leave NBD out')
     .action(
-      act<Options>(async ({ terminal, log, now }, options) => {
+      act<Options>(async ({ terminal, log }, options) => {
         const { tree, state, channel } = options;
         if ((tree === undefined) === (state === undefined))
           throw new UsageError('Name either --tree or --state.');
@@ -56,15 +57,14 @@ export function serveCommand(): Command {
           ...(tree === undefined ? {} : { tree }),
           ...(state === undefined ? {} : { state }),
           ...(channel === undefined ? {} : { channel }),
-          ...(options.anchors === undefined ? {} : anchorsOf(options.anchors)),
-          ...(options.config === undefined ? {} : { configuration: await configured(options.config) }),
+          ...(options.anchors === undefined ? {} : { anchors: options.anchors }),
+          ...(options.policy === undefined ? {} : { policy: options.policy }),
+          ...(options.config === undefined ? {} : { configuration: await readConfiguration(options.config) }),
           ...(options.loaders === undefined ? {} : { loaders: options.loaders }),
           bind: options.bind,
           httpPort: options.httpPort,
           tftpPort: options.tftp ? options.tftpPort : false,
           nbdPort: options.nbd ? options.nbdPort : false,
-          now,
-          clock: Date.now,
           log,
           onProgress: bar.update,
         }).finally(bar.stop);
@@ -78,15 +78,6 @@ export function serveCommand(): Command {
         return EXIT.ok;
       }),
     );
-}
-
-/** The configuration, or a usage error: a server that cannot read its configuration has refused nobody. */
-async function configured(path: string): Promise<Configuration> {
-  try {
-    return await readConfiguration(path);
-  } catch (error) {
-    throw error instanceof Refusal ? new UsageError(error.message) : error;
-  }
 }
 
 /** Waits for SIGINT or SIGTERM and drains; a second signal ends the wait for slow clients. */

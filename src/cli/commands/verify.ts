@@ -6,7 +6,7 @@ import { clientNames, isUrl, verifyAs } from '../../conformance/verify-as.ts';
 import { verifyUefi } from '../../conformance/verify-uefi.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { act, anchorsOf, files, folders, newCommand, time, understood } from '../context.ts';
+import { act, files, folders, newCommand, time, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';
 import { SOON_READ, treeProgress } from '../tree-progress.ts';
@@ -59,14 +59,15 @@ export function verifyCommand(): Command {
         if (!options.anchors) throw new UsageError('Say what to start from: --anchors DIR.');
         if (existsSync(tree) && statSync(tree).isFile())
           throw new UsageError(`${tree} is a file: of those only EFI images are verified, with --as uefi.`);
-        const { anchors, otherAnchors } = anchorsOf(options.anchors);
+        const { anchors } = options;
         const given = policy === undefined ? {} : { policy };
         if (as !== undefined || isUrl(tree)) {
           if (asOf && 'proof' in asOf)
             throw new UsageError(
               'A proof speaks of the seals of a tree: it goes with neither --as nor an address.',
             );
-          if (otherAnchors.length > 0)
+          const [only = '', ...others] = anchors;
+          if (others.length > 0)
             throw new UsageError(
               'A client has anchors of one CA: name --anchors once with --as or an address.',
             );
@@ -75,13 +76,12 @@ export function verifyCommand(): Command {
             ...(as === undefined ? {} : { as: clientNames(as) }),
             ...(asOf === undefined ? {} : { at: asOf.time }),
           };
-          return showClients(terminal, await verifyAs({ target: tree, anchors, now, ...wanted }));
+          return showClients(terminal, await verifyAs({ target: tree, anchors: only, now, ...wanted }));
         }
         const bar = treeProgress(terminal, `verifying ${tree}`, SOON_READ);
         const verdict = await verify({
           tree,
           anchors,
-          otherAnchors,
           now,
           ...(asOf === undefined ? {} : 'proof' in asOf ? { proof: asOf.proof } : { at: asOf.time }),
           ...(logAnchors === undefined ? {} : { logCertificates: logAnchors }),

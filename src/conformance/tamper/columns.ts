@@ -2,10 +2,12 @@ import type { BootEvent } from '../../emulator/boot.ts';
 import type { Handover, Offer } from '../../emulator/offer.ts';
 import type { Transport } from '../../emulator/transport.ts';
 import { Refusal, type RefusalCode } from '../../errors/refusal.ts';
+import { FolderTree } from '../../files/folder-tree.ts';
 import type { Manifest } from '../../formats/records/manifest.ts';
-import { judgeTree } from '../../trust/judge-tree.ts';
 import type { Policy } from '../../trust/policy.ts';
+import { DEFAULT_POLICY_FILE } from '../../trust/policy-file.ts';
 import { verifySnapshot } from '../../trust/snapshot-check.ts';
+import { Verifier } from '../../trust/verifier.ts';
 import { CLIENTS, type ClientName, runClients } from '../clients.ts';
 import { treeTransport } from '../tree-transport.ts';
 import type { Column, Staged } from './attack.ts';
@@ -138,13 +140,14 @@ export class Columns {
   }
 
   async #tree({ tree, now = this.#site.now, treePolicy }: Staged): Promise<void> {
-    const verdict = await judgeTree(tree ?? this.#site.copy.folder, this.#site.anchors, {
-      policy: treePolicy ?? { ...this.#policy, asOf: now, clock: now },
-      now,
-      onProgress: this.#onProgress,
-    });
+    const policy = treePolicy ?? { ...this.#policy, asOf: now, clock: now };
+    const roots = { own: this.#site.anchors, others: [], anchored: true };
+    const verifier = new Verifier(roots, { ...DEFAULT_POLICY_FILE, at: () => policy }, () => now);
+    const verdict = await verifier.verify(
+      new FolderTree(tree ?? this.#site.copy.folder, { onProgress: this.#onProgress }),
+    );
     if (verdict.refusal) throw verdict.refusal;
-    if (!verdict.manifest) throw new Refusal('no-verdict', 'Nothing vouches for this tree.', {});
+    if (!verdict.release) throw new Refusal('no-verdict', 'Nothing vouches for this tree.', {});
   }
 
   async #snapshot({ snapshot, now = this.#site.now }: Staged): Promise<void> {

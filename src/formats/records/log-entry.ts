@@ -72,6 +72,7 @@ export const ACT_KINDS = [
   'resign',
   'quarantine',
   'restore',
+  'policy',
 ] as const;
 export type ActKind = (typeof ACT_KINDS)[number];
 

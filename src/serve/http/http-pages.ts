@@ -1,4 +1,4 @@
-import type { Refusal } from '../../errors/refusal.ts';
+import { Refusal } from '../../errors/refusal.ts';
 import type { Metrics } from '../metrics.ts';
 import { refusalText } from './http-status.ts';
 import type { Page, PageAnswer } from './http-types.ts';
@@ -25,13 +25,14 @@ export function healthPage(): Page {
 /**
  * `/readyz`: machines may be sent here.
  *
- * @param ready true, or why not: 503 with the reason.
+ * @param ready why not: 503 with the reason; or what an operator should know all the same, a sentence each.
  */
-export function readyPage(ready: () => true | Refusal): Page {
+export function readyPage(ready: () => Refusal | readonly string[]): Page {
   return {
     handle() {
       const state = ready();
-      return state === true ? textAnswer(200, 'ready\n') : textAnswer(503, refusalText(state));
+      if (state instanceof Refusal) return textAnswer(503, refusalText(state));
+      return textAnswer(200, ['ready', ...state.map((warning) => `warning: ${warning}`), ''].join('\n'));
     },
   };
 }

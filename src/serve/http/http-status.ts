@@ -20,6 +20,13 @@ export function statusOf(code: RefusalCode): number {
     case 'unreachable':
     case 'no-verdict':
       return 503;
+    // What was good and is over, or not begun: no other place has it either.
+    case 'stale':
+    case 'expired':
+    case 'not-yet-valid':
+    case 'revoked':
+    case 'weak-algorithm':
+      return 410;
     default:
       return 403;
   }

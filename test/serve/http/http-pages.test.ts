@@ -47,15 +47,19 @@ test('a page has a length, HEAD without a body, and its own Allow', async (t) =>
 });
 
 test('readyz says why not', async (t) => {
-  let ready: true | Refusal = new Refusal('no-verdict', 'Releases are still being verified.');
+  let ready: readonly string[] | Refusal = new Refusal('no-verdict', 'Releases are still being verified.');
   const { port } = await serving(t, site, {}, new Map([['/readyz', readyPage(() => ready)]]));
   const early = await ask(port, '/readyz');
   assert.deepEqual(
     [early.status, early.body.toString()],
     [503, 'no-verdict: Releases are still being verified.\n'],
   );
-  ready = true;
-  assert.equal((await ask(port, '/readyz')).status, 200);
+  ready = ['the snapshot of stable ended'];
+  const late = await ask(port, '/readyz');
+  assert.deepEqual(
+    [late.status, late.body.toString()],
+    [200, 'ready\nwarning: the snapshot of stable ended\n'],
+  );
 });
 
 test('a page may accept a body up to its bound, also one that waits for 100', async (t) => {

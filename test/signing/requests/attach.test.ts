@@ -31,7 +31,7 @@ async function copyOf(tree: string): Promise<string> {
 }
 
 async function verified(tree: string, anchors: string, otherAnchors: readonly string[] = []): Promise<void> {
-  const { refusal } = await verify({ tree, anchors, otherAnchors, now: NOW });
+  const { refusal } = await verify({ tree, anchors: [anchors, ...otherAnchors], now: NOW });
   assert.equal(refusal?.message, undefined);
 }
 

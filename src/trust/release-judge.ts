@@ -1,12 +1,10 @@
-import { readdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
-import type { FileIdentity } from '../files/file-identity.ts';
 import { bytesContent } from '../files/measure.ts';
-import { readImage } from '../files/read-image.ts';
-import { FileSource, RecordSource, readSmall, type Source } from '../files/tree-source.ts';
+import type { FilePlace, Tree } from '../files/tree.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
+import { MAX_PE } from '../formats/efi/pe-write.ts';
 import { decodeManifest, type Manifest, type ManifestFile } from '../formats/records/manifest.ts';
 import { checksumPath, otherIpxeSeal, RECORD, SEAL, UKI, VERITY } from '../formats/records/seal-names.ts';
 import { grubKernelLines, ipxeKernelLines, type KernelLine } from '../formats/script/kernel-lines.ts';
@@ -15,12 +13,24 @@ import { allOf, type Check, type CheckName, decodeOr, lost } from './check.ts';
 import { type CmsRules, cmsCheck, codesignRules, imgverifyRules } from './cms-check.ts';
 import { MANIFEST_WORD } from './command-line.ts';
 import { openpgpCheck } from './openpgp-check.ts';
-import { checksumCheck, demandRootHash, digestCheck, manifestCheck, verityCheck } from './plain-checks.ts';
+import {
+  checksumCheck,
+  demandRootHash,
+  digestCheck,
+  manifestCheck,
+  otherSize,
+  verityCheck,
+} from './plain-checks.ts';
 import { day, type Policy } from './policy.ts';
+import { RememberedFile } from './remembered-tree.ts';
 import type { SecureBootAnchors } from './secure-boot-check.ts';
 import { thresholdCheck } from './threshold.ts';
+import type { TrustRoots } from './trust-roots.ts';
 import { ukiCheck } from './uki-check.ts';
-import { examine, type Finding, type Verified } from './verify.ts';
+import { type Examined, examine, type Finding, type Verified } from './verify.ts';
+
+/** Bytes of a seal, a checksum file or a record; none is that long. */
+const MAX_RECORD = 1024 * 1024;
 
 /** Seals beside the first that are looked at; each costs a pass of a hash. */
 const MAX_COSIGNERS = 15;
@@ -38,17 +48,19 @@ export interface TreeRow {
   readonly cells: Readonly<Partial<Record<Column, Finding>>>;
   /** Undefined unless every cell is verified. */
   readonly verified: Verified | undefined;
-  /** The file as it was when it was read; undefined where it could not be. */
-  readonly identity: FileIdentity | undefined;
+  /** Where the file is on this machine, as it was when it was read; undefined where it is on none. */
+  readonly place: FilePlace | undefined;
 }
 
-export interface VerifyTreeOptions {
+type Cells<T> = Partial<Record<Column, T>>;
+
+/** What a judgement goes by, beside the trust roots. */
+export interface JudgingTerms {
   readonly policy: Policy;
   /** Milliseconds since 1970. */
   readonly now: number;
-  /** Of other CAs whose loaders shall start this release too: their boot scripts, and their seals of each file. */
-  readonly others?: readonly Anchors[];
-  readonly onProgress?: (path: string, octets: number, size: number) => void;
+  /** A release that is past its best-before is judged all the same. */
+  readonly anyAge: boolean;
 }
 
 /** Of the CA that loaders trust. */
@@ -93,19 +105,21 @@ export interface ScriptRow extends TreeRow {
 }
 
 /** Judges one file of a sealed tree after the other. */
-export class TreeJudge {
-  readonly #tree: string;
+export class ReleaseJudge {
+  readonly #tree: Tree;
   readonly #anchors: Anchors;
-  readonly #options: VerifyTreeOptions;
-  readonly #anyAge: boolean;
-  readonly small = new Map<string, Uint8Array>();
+  readonly #others: readonly Anchors[];
+  readonly #terms: JudgingTerms;
+  /** Records and their seals, and those of the payload, as they were read for this judgement. */
+  readonly records = new Map<string, Uint8Array>();
+  /** What was asked of each file of the payload, and its answers. */
+  readonly memory = new Map<string, RememberedFile>();
 
-  /** @param anyAge a release that is past its best-before is judged all the same. */
-  constructor(tree: string, anchors: Anchors, options: VerifyTreeOptions, anyAge = false) {
+  constructor(tree: Tree, { own, others }: TrustRoots, terms: JudgingTerms) {
     this.#tree = tree;
-    this.#anchors = anchors;
-    this.#options = options;
-    this.#anyAge = anyAge;
+    this.#anchors = own;
+    this.#others = others;
+    this.#terms = terms;
   }
 
   async manifest(boot: ScriptRow): Promise<{
@@ -115,7 +129,6 @@ export class TreeJudge {
     signer: string;
   }> {
     const name = RECORD.manifest;
-    const record = new RecordSource(join(this.#tree, name), name);
     const checks: Partial<Record<Column, Check>> = {
       ...(this.#anchors.codesign.length > 0 ? { cms: await this.#cms(name + SEAL.cms) } : {}),
       ...(this.#anchors.openpgp.length > 0 ? { openpgp: await this.#openpgp(name + SEAL.openpgp) } : {}),
@@ -123,14 +136,14 @@ export class TreeJudge {
     const signedHere = Object.keys(checks).length > 0;
     if (!signedHere)
       checks.manifest = digestCheck(name, boot.names, boot.verified?.evidence[0]?.signer ?? '');
-    const row = await this.#row(name, 'manifest', checks, record);
+    const { row, bytes } = await this.#record(name, 'manifest', checks);
     const signer = row.verified?.evidence[0]?.signer ?? '';
     if (!row.verified) return { row, manifest: undefined, sha256: '', signer };
-    this.small.set(name, record.bytes);
+    this.records.set(name, bytes);
     const { sha256 } = row.verified;
     try {
-      const manifest = decodeOr(name, () => decodeManifest(record.bytes));
-      if (!this.#anyAge && this.#options.now > manifest.bestBefore) {
+      const manifest = decodeOr(name, () => decodeManifest(bytes));
+      if (!this.#terms.anyAge && this.#terms.now > manifest.bestBefore) {
         throw new Refusal('stale', `${manifest.release} was best before ${day(manifest.bestBefore)}.`, {
           bestBefore: day(manifest.bestBefore),
         });
@@ -145,20 +158,19 @@ export class TreeJudge {
   async script(name: string, column: 'ipxe' | 'openpgp', of: Anchors = this.#anchors): Promise<ScriptRow> {
     const seal = name + SEAL.openpgp;
     const { ca, bootSigner } = of;
-    const { policy, now } = this.#options;
+    const { policy, now } = this.#terms;
     const check =
       column === 'ipxe'
         ? await this.#sealed('cms', seal, (bytes) =>
             cmsCheck(seal, bytes, loaderRules(ca, bootSigner), policy, now),
           )
         : await this.#openpgp(seal);
-    const record = new RecordSource(join(this.#tree, name), name);
-    const row = await this.#row(name, 'script', { [column]: check }, record);
+    const { row, bytes } = await this.#record(name, 'script', { [column]: check });
     if (!row.verified) return { ...row, names: undefined };
-    this.small.set(name, record.bytes);
+    this.records.set(name, bytes);
     return {
       ...row,
-      names: namedManifest(column === 'ipxe' ? ipxeKernelLines : grubKernelLines, record.bytes),
+      names: namedManifest(column === 'ipxe' ? ipxeKernelLines : grubKernelLines, bytes),
     };
   }
 
@@ -176,19 +188,15 @@ export class TreeJudge {
   async payload(file: ManifestFile, manifest: Manifest, signer: string): Promise<TreeRow> {
     const { path } = file;
     const { release } = manifest;
-    const onProgress = (octets: number) => this.#options.onProgress?.(path, octets, file.size);
-    const source = new FileSource(join(this.#tree, path), onProgress);
     // The hash tree has no seal of its own: what the kernel trusts is the root hash, and the manifest binds both.
     if (file.role === 'hashtree') {
-      return this.#row(path, file.role, { manifest: manifestCheck(file, signer) }, source);
+      return this.#row(path, file.role, { manifest: manifestCheck(file, signer) }, file.size);
     }
     const { ca, codesign, openpgp } = this.#anchors;
-    const { policy, now } = this.#options;
+    const { policy, now } = this.#terms;
     const loader = (seal: string, roots: readonly Certificate[]) =>
       this.#sealed('cms', seal, (bytes) => cmsCheck(seal, bytes, loaderRules(roots, release), policy, now));
-    const others = (this.#options.others ?? []).map((other) =>
-      loader(path + otherIpxeSeal(idOf(other)), other.ca),
-    );
+    const others = this.#others.map((other) => loader(path + otherIpxeSeal(idOf(other)), other.ca));
     const checks: Partial<Record<Column, Check>> = {
       ipxe: allOf('cms', await Promise.all([loader(path + SEAL.ipxe, ca), ...others])),
       ...(codesign.length > 0 ? { cms: await this.#cms(path + SEAL.cms) } : {}),
@@ -203,20 +211,21 @@ export class TreeJudge {
     if (manifest.fsverity.some((line) => line.path === path)) {
       checks.verity = await this.#verity(path, manifest, signer);
     }
-    return this.#row(path, file.role, checks, source);
+    return this.#row(path, file.role, checks, file.size);
   }
 
   async uki(manifest: Manifest, manifestSha256: string, anchors: SecureBootAnchors): Promise<TreeRow> {
-    const path = join(this.#tree, UKI);
-    const source = new FileSource(path, () => {});
     let check: Check;
+    let size: number | undefined;
     try {
-      check = ukiCheck(UKI, await readImage(path), anchors, { manifest, manifestSha256 });
+      const image = await this.#tree.read(UKI, MAX_PE);
+      size = image.length;
+      check = ukiCheck(UKI, image, anchors, { manifest, manifestSha256 });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       check = lost('uefi', error);
     }
-    return this.#row(UKI, 'loader', { uefi: check }, source);
+    return this.#row(UKI, 'loader', { uefi: check }, size);
   }
 
   /** The root hash beside an image, its seal, and the trees themselves. */
@@ -226,8 +235,8 @@ export class TreeJudge {
     if (!line) return check;
     const name = path + VERITY.rootHash;
     try {
-      const { bytes } = await readSmall(join(this.#tree, name), name);
-      this.small.set(name, bytes);
+      const bytes = await this.#tree.read(name, MAX_RECORD);
+      this.records.set(name, bytes);
       demandRootHash(name, bytes, line.rootHash);
       if (this.#anchors.codesign.length === 0) return check;
       const { findings } = await examine(bytesContent(bytes), [await this.#cms(name + VERITY.seal)]);
@@ -242,18 +251,18 @@ export class TreeJudge {
   #cms(seal: string): Promise<Check> {
     const { codesign, ca } = this.#anchors;
     return this.#sealed('cms', seal, (bytes) =>
-      cmsCheck(seal, bytes, codesignRules(codesign, ca), this.#options.policy, this.#options.now),
+      cmsCheck(seal, bytes, codesignRules(codesign, ca), this.#terms.policy, this.#terms.now),
     );
   }
 
   /** The seal; where the policy wants several keys, also those beside it: `F.<16 hex of a key id>.sig`. */
   async #openpgp(seal: string): Promise<Check> {
     const first = await this.#oneOpenpgp(seal);
-    const { openpgpThreshold } = this.#options.policy;
+    const { openpgpThreshold } = this.#terms.policy;
     if (openpgpThreshold === 1) return first;
     const stem = seal.slice(0, -SEAL.openpgp.length);
     const folder = dirname(stem);
-    const names = await readdir(join(this.#tree, folder)).catch(() => []);
+    const names = await this.#tree.list(folder === '.' ? '' : folder);
     const beside = names
       .map((name) => (folder === '.' ? name : `${folder}/${name}`))
       .filter((name) => name.startsWith(`${stem}.`) && /^\.[0-9a-f]{16}\.sig$/.test(name.slice(stem.length)))
@@ -264,14 +273,14 @@ export class TreeJudge {
 
   #oneOpenpgp(seal: string): Promise<Check> {
     return this.#sealed('openpgp', seal, (bytes) =>
-      openpgpCheck(seal, bytes, this.#anchors.openpgp, this.#options.policy, this.#options.now, 'grub'),
+      openpgpCheck(seal, bytes, this.#anchors.openpgp, this.#terms.policy, this.#terms.now, 'grub'),
     );
   }
 
   async #sealed(name: CheckName, path: string, make: (bytes: Uint8Array) => Check): Promise<Check> {
     try {
-      const { bytes } = await readSmall(join(this.#tree, path), path);
-      this.small.set(path, bytes);
+      const bytes = await this.#tree.read(path, MAX_RECORD);
+      this.records.set(path, bytes);
       return make(bytes);
     } catch (error) {
       if (error instanceof Refusal) return lost(name, error);
@@ -279,28 +288,70 @@ export class TreeJudge {
     }
   }
 
-  async #row(
+  /** A record, kept in memory: what is decoded later is what was verified, not what stands there then. */
+  async #record(
     path: string,
     role: TreeRow['role'],
-    checks: Partial<Record<Column, Check>>,
-    source: Source,
+    checks: Cells<Check>,
+  ): Promise<{ row: TreeRow; bytes: Uint8Array }> {
+    let bytes: Uint8Array = new Uint8Array();
+    const examined = async () => {
+      bytes = await this.#tree.read(path, MAX_RECORD);
+      return examine(bytesContent(bytes), Object.values(checks));
+    };
+    return { row: await rowOf(path, role, checks, examined), bytes };
+  }
+
+  /** @param size what is signed about the file's size, compared before its first byte is read; undefined: nothing is. */
+  #row(
+    path: string,
+    role: TreeRow['role'],
+    checks: Cells<Check>,
+    size: number | undefined,
   ): Promise<TreeRow> {
-    const columns = Object.keys(checks) as Column[];
-    const cells: Partial<Record<Column, Finding>> = {};
-    try {
-      const { findings, verified } = await examine(source, Object.values(checks));
-      for (const [index, finding] of findings.entries()) {
-        const column = columns[index];
-        if (column) cells[column] = finding;
+    return rowOf(path, role, checks, async () => {
+      const file = await this.#tree.open(path);
+      try {
+        // A file of another length is not the one that was signed. Were it read all the same, a hole of eight
+        // tebibytes (four kibibytes on disk) would keep every verifier busy for hours.
+        if (size !== undefined && file.size !== size) throw otherSize(path, file.size, size);
+        const remembered = new RememberedFile(file);
+        const examined = await examine(remembered, Object.values(checks));
+        this.memory.set(path, remembered);
+        return { ...examined, place: file.place };
+      } finally {
+        await file.close();
       }
-      return { path, role, cells, verified, identity: source.identity };
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      for (const column of columns) {
-        cells[column] = { check: checks[column]?.name ?? 'manifest', verified: false, refusal: error };
-      }
-      return { path, role, cells, verified: undefined, identity: undefined };
+    });
+  }
+}
+
+interface ExaminedFile extends Examined {
+  readonly place?: FilePlace | undefined;
+}
+
+async function rowOf(
+  path: string,
+  role: TreeRow['role'],
+  checks: Cells<Check>,
+  examined: () => Promise<ExaminedFile>,
+): Promise<TreeRow> {
+  const columns = Object.keys(checks) as Column[];
+  const cells: Cells<Finding> = {};
+  try {
+    const { findings, verified, place } = await examined();
+    for (const [index, finding] of findings.entries()) {
+      const column = columns[index];
+      if (column) cells[column] = finding;
     }
+    return { path, role, cells, verified, place };
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    for (const column of columns) {
+      const { name: check = 'manifest', lost = error } = checks[column] ?? {};
+      cells[column] = { check, verified: false, refusal: lost };
+    }
+    return { path, role, cells, verified: undefined, place: undefined };
   }
 }
 

@@ -1,0 +1,73 @@
+import { join, resolve } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import { isSafePath } from '../formats/records/safe-path.ts';
+import { demandSameFile, identityOf } from './file-identity.ts';
+import { type MeasureOptions, measureHandle, openRegular } from './measure.ts';
+import { namesIfThere } from './read-if-there.ts';
+import type { Tree, TreeFile } from './tree.ts';
+
+export interface FolderTreeOptions {
+  /** Told how far the reading of a large file is, in bytes. */
+  readonly onProgress?: (path: string, bytes: number, size: number) => void;
+}
+
+/** A tree in a folder of this machine. */
+export class FolderTree implements Tree {
+  readonly name: string;
+  readonly #folder: string;
+  readonly #onProgress: FolderTreeOptions['onProgress'];
+
+  constructor(folder: string, { onProgress }: FolderTreeOptions = {}) {
+    this.name = folder;
+    this.#folder = resolve(folder);
+    this.#onProgress = onProgress;
+  }
+
+  list(folder: string): Promise<readonly string[]> {
+    if (folder !== '') demandSafe(folder);
+    return namesIfThere(join(this.#folder, folder));
+  }
+
+  async read(path: string, limit: number): Promise<Uint8Array> {
+    demandSafe(path);
+    const { handle, identity } = await openRegular(join(this.#folder, path), path);
+    try {
+      if (identity.size > BigInt(limit)) throw tooLarge(path, identity.size, limit);
+      const bytes = await handle.readFile();
+      demandSameFile(path, identity, identityOf(await handle.stat({ bigint: true })));
+      return bytes;
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async open(path: string): Promise<TreeFile> {
+    demandSafe(path);
+    const place = join(this.#folder, path);
+    const { handle, identity } = await openRegular(place, path);
+    const size = Number(identity.size);
+    const options: MeasureOptions = this.#onProgress
+      ? { onProgress: (bytes) => this.#onProgress?.(path, bytes, size) }
+      : {};
+    return {
+      size,
+      place: { path: place, identity },
+      measure: (questions) => measureHandle(path, handle, identity, questions, options),
+      close: () => handle.close(),
+    };
+  }
+}
+
+/** What a file is called that is longer than it may be. */
+export function tooLarge(path: string, size: number | bigint, limit: number): Refusal {
+  return new Refusal('too-large', `${path} has ${size} bytes, and ${limit} are the most it may have.`, {
+    path,
+    size: Number(size),
+    limit,
+  });
+}
+
+function demandSafe(path: string): void {
+  if (!isSafePath(path))
+    throw new Refusal('unsafe-path', `${JSON.stringify(path)} is no path in a tree.`, { path });
+}

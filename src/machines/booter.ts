@@ -1,0 +1,31 @@
+import type { Refusal } from '../errors/refusal.ts';
+
+/**
+ * Decides what a machine boots. One small interface between deciding and serving: DHCP, HTTP and TFTP ask the same
+ * one, and none of them knows why an answer is what it is.
+ */
+export interface Booter {
+  /** Answers a refusal, with the reason that the machine's operator is told, instead of throwing. */
+  boot(machine: Machine): Promise<BootScript | Refusal>;
+}
+
+/** A client, as far as it has said what it is. Claims: they select, and never unlock anything. */
+export interface Machine {
+  /** Which of the scripts it can read: iPXE's, or GRUB's configuration. */
+  readonly loader: 'ipxe' | 'grub';
+  /** The CA that its loader trusts, where it asks for that one: first 16 hex digits of its SHA-256. */
+  readonly anchor?: string;
+  /** `52:54:00:12:34:56` */
+  readonly mac?: string;
+  /** Lower-case hex with dashes, as SMBIOS 2.6 prints it. */
+  readonly uuid?: string;
+}
+
+/** A script and the seal that was made of these very bytes: of one rendering, whatever changes between two requests. */
+export interface BootScript {
+  /** `boot.ipxe`, `grub.cfg` */
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  /** CMS for iPXE, OpenPGP for GRUB. */
+  readonly seal: Uint8Array;
+}

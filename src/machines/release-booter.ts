@@ -1,0 +1,44 @@
+import { Refusal } from '../errors/refusal.ts';
+import { otherBootIpxe, RECORD, SEAL } from '../formats/records/seal-names.ts';
+import type { Booter, BootScript, Machine } from './booter.ts';
+
+/** The scripts of a verified release, as far as booting needs to know it. */
+export interface BootableRelease {
+  /** `arch/2026.11.01` */
+  readonly release: string;
+  /** Records and their seals, by path. */
+  readonly records: ReadonlyMap<string, Uint8Array>;
+  /** First 16 hex digits of the CA's SHA-256. */
+  readonly anchorId: string;
+}
+
+/**
+ * Every machine boots the same release.
+ *
+ * @param current what is booted at the moment, and why no machine starts it any more, where that is so.
+ */
+export function releaseBooter(
+  current: () => { readonly release: BootableRelease; readonly refusal: Refusal | undefined },
+): Booter {
+  return {
+    async boot(machine) {
+      const { release, refusal } = current();
+      return refusal ?? scriptFor(machine, release) ?? none(machine, release);
+    },
+  };
+}
+
+function scriptFor({ loader, anchor }: Machine, release: BootableRelease): BootScript | undefined {
+  const { records, anchorId } = release;
+  const name = loader === 'grub' ? RECORD.grubCfg : RECORD.bootIpxe;
+  const other = loader === 'ipxe' && anchor !== undefined && anchor !== anchorId;
+  const path = other ? otherBootIpxe(anchor) : name;
+  const bytes = records.get(path);
+  const seal = records.get(path + SEAL.openpgp);
+  return bytes && seal ? { name, bytes, seal } : undefined;
+}
+
+function none({ loader, anchor }: Machine, { release }: BootableRelease): Refusal {
+  const what = anchor === undefined ? `a script for ${loader}` : `a script for loaders of the CA ${anchor}`;
+  return new Refusal('absent', `${release} has no ${what}.`, { release, loader });
+}

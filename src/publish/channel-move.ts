@@ -1,0 +1,167 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
+import { writeFileAtomically } from '../files/atomic-file.ts';
+import { isThere } from '../files/read-if-there.ts';
+import { encodePem } from '../formats/asn1/armor.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
+import type { Snapshot } from '../formats/records/snapshot.ts';
+import {
+  makeSnapshotKey,
+  readSnapshotKey,
+  type SnapshotKey,
+  signSnapshot,
+} from '../signing/keys/snapshot-key.ts';
+import { moveChannel, readChannel, type StoredSnapshot } from '../store/channels.ts';
+import { type Act, recordAct } from '../store/log.ts';
+import { fingerprint } from '../trust/chain.ts';
+import { defaultPolicy } from '../trust/policy.ts';
+import { verifySnapshot } from '../trust/snapshot-check.ts';
+import type { VerifiedRelease } from '../trust/verified-release.ts';
+import { checkpointSigner, logAct } from './log-act.ts';
+
+const DAY = 86_400_000;
+/** Days that a snapshot lives. A mirror that stops following its upstream is found out after so many. */
+export const SNAPSHOT_DAYS = 7;
+
+export interface ChannelOptions {
+  readonly channel: string;
+  /** The STATE folder. */
+  readonly state: string;
+  /** A folder of the shape that `init` makes; default: the state's own. */
+  readonly snapshotKey?: string;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+}
+
+export interface MovedChannel {
+  readonly snapshot: Snapshot;
+  readonly signer: Certificate;
+  /** SHA-256 of the snapshot key's certificate, lower-case hex: what readers compare. */
+  readonly fingerprint: string;
+  /** True where the key was made for it just now. */
+  readonly madeKey: boolean;
+  /** What the operator should know, though the channel moved. */
+  readonly warnings: readonly string[];
+}
+
+/** What a snapshot says of the release that it names. */
+export type SnapshotFacts = Pick<Snapshot, 'release' | 'serial' | 'manifest' | 'bestBefore'> &
+  Partial<Pick<Snapshot, 'rollbackFrom'>>;
+
+export function snapshotFacts({ release, manifest, manifestSha256 }: VerifiedRelease): SnapshotFacts {
+  return { release, serial: manifest.serial, manifest: manifestSha256, bestBefore: manifest.bestBefore };
+}
+
+/** @throws UsageError */
+export function demandChannelName(channel: string): void {
+  if (/^[a-z0-9][a-z0-9._-]{0,63}$/.test(channel) && !channel.includes('..')) return;
+  throw new UsageError(
+    `${JSON.stringify(channel)} is no name for a channel: small letters, digits, dots and dashes.`,
+  );
+}
+
+/** The current snapshot of a channel that must be there, unverified. @throws UsageError, IoError */
+export async function demandChannel({
+  state,
+  channel,
+}: Pick<ChannelOptions, 'state' | 'channel'>): Promise<StoredSnapshot> {
+  const current = await readChannel(state, channel);
+  if (current) return current;
+  throw new UsageError(`There is no channel ${channel} in ${state}.`);
+}
+
+export interface Move {
+  readonly act: 'publish' | 'renew' | 'rollback';
+  readonly facts: SnapshotFacts;
+  /** Every script, record and seal of the release, where they were verified for this. */
+  readonly seals?: ReadonlyMap<string, Uint8Array>;
+  readonly origin?: string | undefined;
+  readonly warnings?: readonly string[];
+  /** Makes the snapshot key where the state has none, with an RSA modulus of so many bits; false: never. */
+  readonly makeKey: false | { readonly rsaBits?: number };
+}
+
+/** Signs the next snapshot of a channel and makes it the current one. The state is ours while we do (`openState`). */
+export async function move(options: ChannelOptions, wanted: Move): Promise<MovedChannel> {
+  const { channel, state, now } = options;
+  const { act, facts, seals, origin } = wanted;
+  const { key, made } = await snapshotKeyOf(options, wanted.makeKey);
+  const before = await readChannel(state, channel);
+  if (before) {
+    // A channel that another key signs is not ours to move, unless ours took that key's place; its age does not matter here.
+    const { bytes, seal, snapshot } = before;
+    await verifySnapshot(channel, bytes, seal, key.accepted, defaultPolicy(now), snapshot.issued);
+  }
+  // The state tells its own readers, the server first, which keys move its channels.
+  const anchors = key.accepted.map(({ raw }) => encodePem('CERTIFICATE', raw)).join('');
+  await mkdir(join(state, 'anchors'), { recursive: true });
+  await writeFileAtomically(join(state, 'anchors', 'snapshot.crt'), Buffer.from(anchors));
+  const issued = Math.floor(now / 1000) * 1000;
+  const snapshot: Snapshot = {
+    channel,
+    counter: (before?.snapshot.counter ?? 0) + 1,
+    issued,
+    expires: issued + SNAPSHOT_DAYS * DAY,
+    ...facts,
+    rollbackFrom: facts.rollbackFrom,
+  };
+  const { bytes, seal } = await signSnapshot(snapshot, key);
+  const { release, serial, manifest, counter, rollbackFrom } = snapshot;
+  const signers = [fingerprint(key.certificate)];
+  // Before the channel moves: a crash may leave an entry whose act never was, and never an act without its entry.
+  await recordAct(
+    state,
+    { time: now, act, channel, release, manifest, serial, counter, rollbackFrom, origin, seals, signers },
+    checkpointSigner(key),
+  );
+  await moveChannel(state, { snapshot, bytes, seal });
+  return {
+    snapshot,
+    signer: key.certificate,
+    fingerprint: fingerprint(key.certificate),
+    madeKey: made,
+    warnings: wanted.warnings ?? [],
+  };
+}
+
+async function snapshotKeyOf(
+  { snapshotKey: folder, state, now }: ChannelOptions,
+  makeKey: Move['makeKey'],
+): Promise<{ key: SnapshotKey; made: boolean }> {
+  if (folder !== undefined || (await isThere(join(state, 'private', 'snapshot.key')))) {
+    return { key: await readSnapshotKey(folder ?? state), made: false };
+  }
+  // Only a first publishing may make one: a second key would sign what nobody who follows the channel accepts.
+  if (makeKey === false || (await isThere(join(state, 'anchors', 'snapshot.crt')))) {
+    throw new UsageError(
+      `The key that signs this state's snapshots is not in ${state}; name its folder with --snapshot-key.`,
+    );
+  }
+  return { key: await makeSnapshotKey(state, 'state', now, makeKey.rsaBits), made: true };
+}
+
+type RefusedFacts = Pick<Act, 'release' | 'manifest' | 'serial'>;
+
+/** What is refused on the way is logged too, as far as the log can be written: it may be what was refused. */
+export async function onRecord<T>(
+  options: ChannelOptions,
+  facts: RefusedFacts,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof Refusal) await logRefusal(options, error, facts).catch(() => {});
+    throw error;
+  }
+}
+
+export async function logRefusal(
+  { state, channel, now, snapshotKey: folder }: ChannelOptions,
+  refusal: Refusal | undefined,
+  { release, manifest, serial }: RefusedFacts,
+): Promise<void> {
+  await logAct(state, { time: now, act: 'refuse', channel, release, manifest, serial, refusal }, folder);
+}

@@ -1,0 +1,41 @@
+import type { Refusal } from '../errors/refusal.ts';
+import type { VerifiedRelease } from '../trust/verified-release.ts';
+import type { Verifier } from '../trust/verifier.ts';
+
+/**
+ * A release as this process holds it: verified once, and judged again whenever time may have changed the answer
+ * (DESIGN §3, rule 15). What ends is new boots; a machine that runs keeps its root.
+ */
+export class HeldRelease {
+  readonly release: VerifiedRelease;
+  #refusal: Refusal | undefined;
+  #next: number | undefined;
+
+  private constructor(release: VerifiedRelease) {
+    this.release = release;
+  }
+
+  static async of(release: VerifiedRelease, verifier: Verifier): Promise<HeldRelease> {
+    const held = new HeldRelease(release);
+    await held.judge(verifier);
+    return held;
+  }
+
+  /** Why no machine starts it any more; undefined while they do. */
+  get refusal(): Refusal | undefined {
+    return this.#refusal;
+  }
+
+  /** When its judgement may be another; milliseconds since 1970, undefined: never. */
+  get next(): number | undefined {
+    return this.#next;
+  }
+
+  /** Judges it as of now, out of memory. @returns whether the answer is another than before. */
+  async judge(verifier: Verifier): Promise<boolean> {
+    const before = this.#refusal;
+    this.#next = verifier.nextMoment(this.release);
+    this.#refusal = await verifier.judgeAgain(this.release);
+    return before?.message !== this.#refusal?.message;
+  }
+}

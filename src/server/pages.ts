@@ -1,0 +1,75 @@
+import { Refusal } from '../errors/refusal.ts';
+import { isoSeconds } from '../formats/records/lines.ts';
+import { healthPage, jsonAnswer, metricsPage, readyPage } from '../serve/http/http-pages.ts';
+import type { Page, Pages } from '../serve/http/http-types.ts';
+import type { Metrics } from '../serve/metrics.ts';
+import { renderPage } from '../web/page.ts';
+import type { Configuration } from './configuration.ts';
+import { type Offering, warningsOf } from './offering.ts';
+
+export interface ServerPagesOptions {
+  /** What is offered at the moment of a request. */
+  readonly offering: () => Offering;
+  readonly ready: () => boolean;
+  /** Milliseconds since 1970. */
+  readonly clock: () => number;
+  /** `http://10.0.0.1:8080` */
+  readonly base: () => string;
+  readonly configuration: Configuration;
+  readonly metrics: Metrics;
+}
+
+/** The server's own pages. Each is made of what is true when it is asked for. */
+export function serverPages(options: ServerPagesOptions): Pages {
+  const { metrics } = options;
+  return new Map<string, Page>([
+    ['/', { handle: () => homePage(options) }],
+    ['/healthz', healthPage()],
+    ['/readyz', readyPage(() => readiness(options))],
+    ['/metrics', metricsPage(metrics)],
+    ['/api/v1/release', { handle: () => jsonAnswer(200, releaseFacts(options.offering())) }],
+  ]);
+}
+
+/** Machines may be sent here as long as any of the releases can be booted; what else is wrong is said beside it. */
+function readiness({ offering, ready, clock }: ServerPagesOptions): Refusal | readonly string[] {
+  if (!ready()) return new Refusal('unreachable', 'The server is starting or stopping.', {});
+  const { releases } = offering();
+  const [first] = releases;
+  if (first?.refusal && releases.every(({ refusal }) => refusal)) return first.refusal;
+  return warningsOf(offering(), clock());
+}
+
+function releaseFacts({ entry }: Offering): object {
+  const { manifest, manifestSha256, anchored } = entry.release;
+  const { issued, bestBefore, ...rest } = manifest;
+  return {
+    anchored,
+    refusal: entry.refusal?.toJSON(),
+    manifestSha256,
+    ...rest,
+    issued: isoSeconds(issued),
+    bestBefore: isoSeconds(bestBefore),
+  };
+}
+
+function homePage({ offering, base, configuration, clock }: ServerPagesOptions) {
+  const now = offering();
+  const { release, refusal } = now.entry;
+  const body = renderPage({
+    release: release.release,
+    issued: isoSeconds(release.manifest.issued),
+    bestBefore: isoSeconds(release.manifest.bestBefore),
+    anchored: release.anchored,
+    ended: refusal?.message,
+    warnings: warningsOf(now, clock()),
+    unverifiedLoadersAllowed: configuration.allow_unverified_loaders,
+    base: base(),
+    files: release.manifest.files,
+  });
+  const headers = {
+    'content-type': 'text/html; charset=utf-8',
+    'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'",
+  };
+  return { status: 200, headers, body };
+}

@@ -1,0 +1,169 @@
+import { join } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
+import { FolderTree } from '../files/folder-tree.ts';
+import type { Snapshot } from '../formats/records/snapshot.ts';
+import { channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
+import { stateMark } from '../store/state-mark.ts';
+import { policyFor } from '../store/state-policy.ts';
+import { readCertificatesFile } from '../trust/certificates-file.ts';
+import { defaultPolicy } from '../trust/policy.ts';
+import { verifySnapshot } from '../trust/snapshot-check.ts';
+import { type AnchorFolders, fittingRoots, readTrustRoots } from '../trust/trust-roots.ts';
+import { Verifier } from '../trust/verifier.ts';
+import { HeldRelease } from './held-release.ts';
+import type { Offering, OfferingSource } from './offering.ts';
+
+export interface StateSourceOptions {
+  readonly state: string;
+  /** Whose release is the entry; default: the only channel there is. */
+  readonly channel?: string | undefined;
+  /** Several while a CA is being replaced: each release is judged by those it was sealed for. */
+  readonly anchors: AnchorFolders;
+  /** A policy file, which must say what the state's own says. */
+  readonly policy?: string | undefined;
+  /** Milliseconds since 1970. */
+  readonly clock: () => number;
+  readonly onProgress?: ((path: string, bytes: number, size: number) => void) | undefined;
+  /** Told what is not offered, or not as its channel says, and why. */
+  readonly onRefused: (channel: string, refusal: Refusal) => void;
+}
+
+/** The release of every channel, each verified before it is offered, and the channels' snapshots. */
+export function stateSource(options: StateSourceOptions): OfferingSource {
+  return new StateSource(options);
+}
+
+class StateSource implements OfferingSource {
+  readonly #options: StateSourceOptions;
+  /** By the manifest's SHA-256. What was verified stays so: its files are pinned, and one that drifts is not served. */
+  readonly #known = new Map<string, HeldRelease>();
+  /** What each channel names; the channel that it began with stays the entry, however many come beside it. */
+  #channels = new Map<string, StoredSnapshot>();
+  #entry: string | undefined;
+  #verifier: Verifier | undefined;
+  #mark: string | undefined;
+
+  constructor(options: StateSourceOptions) {
+    this.#options = options;
+    this.#entry = options.channel;
+  }
+
+  async load(): Promise<Offering> {
+    const { state, anchors, policy, clock } = this.#options;
+    // Before anything is read: what changes meanwhile is seen the next time.
+    const mark = await stateMark(state);
+    const roots = await readTrustRoots(anchors);
+    const verifier = new Verifier(roots, await policyFor(state, policy), clock);
+    this.#verifier = verifier;
+    const warnings: string[] = [];
+    const channels = await this.#verified(verifier, warnings);
+    const entryName = this.#entryOf(channels);
+    const held = new Map<string, HeldRelease>();
+    for (const [name, { snapshot }] of channels) {
+      try {
+        held.set(name, await this.#held(snapshot, verifier));
+      } catch (error) {
+        // The entry is what machines boot; another channel that is refused keeps nobody else from booting.
+        if (!(error instanceof Refusal) || name === entryName) throw error;
+        this.#options.onRefused(name, error);
+        warnings.push(`${name} is not offered: ${error.message}`);
+        channels.delete(name);
+      }
+    }
+    const entry = held.get(entryName);
+    if (!entry) throw new Refusal('no-verdict', `Nothing vouches for what ${entryName} names.`, {});
+    const wanted = new Set(held.values());
+    for (const [manifest, one] of this.#known) if (!wanted.has(one)) this.#known.delete(manifest);
+    this.#channels = channels;
+    this.#entry = entryName;
+    this.#mark = mark;
+    return { entry, releases: [entry, ...[...wanted].filter((one) => one !== entry)], channels, warnings };
+  }
+
+  async changed(): Promise<boolean> {
+    return (await stateMark(this.#options.state)) !== this.#mark;
+  }
+
+  async judge(release: HeldRelease): Promise<boolean> {
+    return this.#verifier ? release.judge(this.#verifier) : false;
+  }
+
+  /** The channels whose snapshots are by the snapshot key. One that has ended says so to mirrors; here it is a warning. */
+  async #verified({ now }: Verifier, warnings: string[]): Promise<Map<string, StoredSnapshot>> {
+    const { state, onRefused } = this.#options;
+    const signers = await readCertificatesFile(join(state, 'anchors', 'snapshot.crt'));
+    const channels = new Map<string, StoredSnapshot>();
+    for (const name of await channelNames(state)) {
+      const stored = await readChannel(state, name);
+      if (!stored) continue;
+      try {
+        const { bytes, seal, snapshot } = stored;
+        // As of its own time: the server holds the release, and needs no word on how fresh the channel is.
+        await verifySnapshot(name, bytes, seal, signers, defaultPolicy(now), snapshot.issued);
+        channels.set(name, stored);
+      } catch (error) {
+        if (!(error instanceof Refusal)) throw error;
+        const before = this.#channels.get(name);
+        if (!before && name === this.#entry) throw error;
+        onRefused(name, error);
+        warnings.push(`the snapshot of ${name} is refused: ${error.message}`);
+        if (before) channels.set(name, before);
+      }
+    }
+    return channels;
+  }
+
+  async #held({ release: id, manifest, issued }: Snapshot, verifier: Verifier): Promise<HeldRelease> {
+    const known = this.#known.get(manifest);
+    if (known) {
+      await known.judge(verifier);
+      if (!known.refusal) return known;
+    }
+    const { state, onProgress } = this.#options;
+    const tree = new FolderTree(join(state, 'releases', id), onProgress ? { onProgress } : {});
+    const fitting = verifier.by(await fittingRoots(tree, verifier.roots));
+    let { release, refusal, manifestSha256 } = await fitting.verify(tree);
+    // Another policy may ask for seals that were not looked at before; where they do not help, the release that is
+    // held stays, for the machines that run.
+    if (!release && known) return known;
+    // What ended since it was published: no machine starts it, and those that run keep their root.
+    if (!release && refusal && ENDED.has(refusal.code))
+      ({ release, refusal, manifestSha256 } = await fitting.asOf(issued).verify(tree));
+    if (!release) throw refusal;
+    if (manifestSha256 !== manifest) {
+      throw new Refusal('mixed-releases', `${id} in ${state} is not the one that its channel names.`, {
+        release: id,
+      });
+    }
+    const held = await HeldRelease.of(release, verifier);
+    this.#known.set(manifest, held);
+    return held;
+  }
+
+  /** Asked before any release is read: a misspelt name shall not cost a pass over every image. */
+  #entryOf(channels: ReadonlyMap<string, StoredSnapshot>): string {
+    const { state } = this.#options;
+    const chosen = this.#entry;
+    const names = [...channels.keys()];
+    const [only, ...others] = names;
+    if (only === undefined) {
+      throw new UsageError(`${state} has no channel yet: "bootseal publish" makes one.`);
+    }
+    if (chosen !== undefined && !channels.has(chosen)) {
+      throw new UsageError(`There is no channel ${chosen} in ${state}; there are ${names.join(', ')}.`);
+    }
+    if (chosen !== undefined) return chosen;
+    if (others.length === 0) return only;
+    throw new UsageError(`${state} has several channels; name one with --channel: ${names.join(', ')}.`);
+  }
+}
+
+/** Refusals that time, or the policy, brings about a release that was good when it was published. */
+const ENDED: ReadonlySet<string> = new Set([
+  'expired',
+  'stale',
+  'revoked',
+  'weak-algorithm',
+  'not-yet-valid',
+]);
