@@ -9,7 +9,7 @@ const SLOW_MS = 250;
 export interface Chunk {
   readonly buffer: Buffer;
   /** The part of `buffer` that holds bytes of the file. */
-  readonly octets: Buffer;
+  readonly bytes: Buffer;
   /** Position of the byte after the last. */
   readonly end: number;
 }
@@ -87,7 +87,7 @@ export class ChunkReader {
       if (count <= 0 || count > room.length) {
         throw new Refusal('drifted', 'The file is shorter than it was when it was verified.', { position });
       }
-      return { buffer, octets: room.subarray(0, count), end: position + count };
+      return { buffer, bytes: room.subarray(0, count), end: position + count };
     } catch (error) {
       this.#pool.give(buffer);
       throw error;

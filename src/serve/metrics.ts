@@ -18,9 +18,9 @@ export interface Metrics {
   /** Counts an event of the NBD edge. */
   observeNbd(event: NbdEvent): void;
   /** Tells, whenever somebody asks, how much an NBD server has done: connections that carry a root last for days. */
-  followNbd(server: Pick<NbdServer, 'connections' | 'heldOctets' | 'requests' | 'octets'>): void;
+  followNbd(server: Pick<NbdServer, 'connections' | 'heldBytes' | 'requests' | 'bytes'>): void;
   /** Counts a round of the scrub, which read so many bytes and ended at `time`, milliseconds since 1970. */
-  observeScrub(octets: number, time: number): void;
+  observeScrub(bytes: number, time: number): void;
   /** Counts a refusal: of `http`, `tftp`, `nbd`, `scrub`. */
   countRefusal(server: string, code: RefusalCode): void;
 }
@@ -78,8 +78,8 @@ export function createMetrics(): Metrics {
     registry,
     countRefusal,
     ...nbdMetrics(registry, countRefusal),
-    observeScrub(octets, time) {
-      scrubbed.inc(octets);
+    observeScrub(bytes, time) {
+      scrubbed.inc(bytes);
       scrubEnded.set(time / 1000);
     },
     observeHttp(event) {
@@ -91,7 +91,7 @@ export function createMetrics(): Metrics {
           active.dec();
           requests.inc({ status: String(event.status) });
           endings.inc({ ending: event.ending });
-          sent.inc(event.octets);
+          sent.inc(event.bytes);
           if (event.refusal !== undefined) countRefusal('http', event.refusal.code);
           break;
         case 'rejected':
@@ -151,7 +151,7 @@ function nbdMetrics(
         help: 'Bytes that NBD replies hold in memory.',
         registers,
         collect() {
-          this.set(server.heldOctets);
+          this.set(server.heldBytes);
         },
       });
       new Counter({
@@ -169,7 +169,7 @@ function nbdMetrics(
         registers,
         collect() {
           this.reset();
-          this.inc(server.octets);
+          this.inc(server.bytes);
         },
       });
     },

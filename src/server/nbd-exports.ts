@@ -119,9 +119,9 @@ async function readTree({ path, name }: PinnedFile, offset: number, length: numb
     throw new Refusal('drifted', `${name} is gone or cannot be read: ${error.code}.`, { path: name });
   });
   try {
-    const octets = Buffer.alloc(length);
-    const { bytesRead } = await handle.read(octets, 0, length, offset);
-    return octets.subarray(0, bytesRead);
+    const bytes = Buffer.alloc(length);
+    const { bytesRead } = await handle.read(bytes, 0, length, offset);
+    return bytes.subarray(0, bytesRead);
   } finally {
     await handle.close();
   }

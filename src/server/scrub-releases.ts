@@ -28,9 +28,9 @@ export function scrubReleases(
       log.error({ path, ...refusal.toJSON() }, 'not served any more');
     },
     onFault: ({ path }, error) => log.error({ path, err: error }, 'scrub: a file could not be read'),
-    onRound: ({ files, octets }) => {
-      metrics.observeScrub(octets, clock());
-      log.info({ files, octets }, 'scrub: everything that is served was read again');
+    onRound: ({ files, bytes }) => {
+      metrics.observeScrub(bytes, clock());
+      log.info({ files, bytes }, 'scrub: everything that is served was read again');
     },
   });
 }

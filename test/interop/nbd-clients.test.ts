@@ -162,7 +162,7 @@ describe('NBD clients of others', () => {
 
   it('none of them left anything odd in the log', () => {
     assert.deepEqual(errors, []);
-    assert.equal(server.heldOctets, 0);
+    assert.equal(server.heldBytes, 0);
     assert.equal(root.shut, undefined);
   });
 });

@@ -29,7 +29,7 @@ test('a second request that never ends is cut off too', async (t) => {
 });
 
 test('a header without end is answered 431', async (t) => {
-  const server = await serving(t, site(), { maxHeaderOctets: 4096 });
+  const server = await serving(t, site(), { maxHeaderBytes: 4096 });
   const endless = `GET /f HTTP/1.1\r\nHost: x\r\n${'X: yyyyyyyyyyyyyyyy\r\n'.repeat(400)}`;
   assert.match(await raw(t, server.port, endless), /^HTTP\/1\.1 431 .*too-large: /s);
   assert.match(await raw(t, server.port, `GET /${'a'.repeat(9000)}`), /^HTTP\/1\.1 431 /);

@@ -31,7 +31,7 @@ test('readers that stop are dropped, and leave neither memory nor descriptors be
   );
   const endings = await new Promise<string[]>((resolve) => {
     const timer = setInterval(() => {
-      held = Math.max(held, server.heldOctets);
+      held = Math.max(held, server.heldBytes);
       const ended = server.events.filter((event) => event.kind === 'finished').map((event) => event.ending);
       if (ended.length < sockets.length) return;
       clearInterval(timer);
@@ -41,7 +41,7 @@ test('readers that stop are dropped, and leave neither memory nor descriptors be
   assert.deepEqual([...new Set(endings)], ['stalled']);
   assert.ok(held > 0 && held <= 20 * 2 * MIB, `${held} bytes held`);
   await tested.allClosed();
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   await Promise.all(
     sockets.map((socket) => {
       socket.resume();
@@ -63,7 +63,7 @@ test('a stopped reader cannot stay by sending bytes of its own', async (t) => {
   t.after(() => clearInterval(timer));
   assert.equal((await server.event('finished')).ending, 'stalled');
   await tested.allClosed();
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
 });
 
 test('a reader that leaves costs nothing more', async (t) => {
@@ -76,7 +76,7 @@ test('a reader that leaves costs nothing more', async (t) => {
   const finished = await server.event('finished');
   assert.equal(finished.ending, 'client-gone');
   await tested.allClosed();
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   assert.ok(tested.trace.read < BIG.length);
 });
 
@@ -88,5 +88,5 @@ test('reading ahead stops at what one client needs: a stopped reader makes the s
   socket.write(GET);
   const finished = await server.event('finished');
   // What the kernel's buffers of both ends took, one chunk that waited, one read ahead.
-  assert.ok(tested.trace.read <= finished.octets + 2 * MIB, `${tested.trace.read} of ${finished.octets}`);
+  assert.ok(tested.trace.read <= finished.bytes + 2 * MIB, `${tested.trace.read} of ${finished.bytes}`);
 });

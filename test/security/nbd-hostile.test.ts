@@ -146,7 +146,7 @@ test('a client that asks for lists and never listens is not listened to', async 
 
 test('a client that asks for reads and never listens is held, and dropped in the end', async (t) => {
   const tested = exports();
-  const limits = { stallTimeoutMs: 200, maxConnectionOctets: MIB };
+  const limits = { stallTimeoutMs: 200, maxConnectionBytes: MIB };
   const server = await nbd(t, tested, limits);
   for (const length of [4096, 300_000, 8 * MIB]) {
     const client = await transmitting(t, server.port, { structured: true });
@@ -155,28 +155,25 @@ test('a client that asks for reads and never listens is held, and dropped in the
       (event) => !server.events.some((each) => each.kind === 'closed' && each.id === event.id),
     );
     client.socket.pause();
-    const before = tested.octets;
+    const before = tested.bytes;
     const requests = Array.from({ length: 20_000 }, () => client.requestBytes({ length }));
     client.socket.write(Buffer.concat(requests));
     const closed = await server.event('closed', (event) => event.id === id);
     assert.equal(closed.ending, 'stalled');
     // What the kernel took, and what was held when it took no more.
-    assert.ok(
-      tested.octets - before <= closed.octets + 2 * MIB,
-      `${tested.octets - before} of ${closed.octets}`,
-    );
+    assert.ok(tested.bytes - before <= closed.bytes + 2 * MIB, `${tested.bytes - before} of ${closed.bytes}`);
     client.socket.destroy();
   }
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   assert.equal(tested.opened, 0);
   await stillServes(t, server);
 });
 
 test('clients that never listen cannot keep the memory of all', async (t) => {
-  const limits = { ...PATIENT, bufferOctets: 2 * MIB, maxConnectionOctets: MIB, pressureTimeoutMs: 50 };
+  const limits = { ...PATIENT, bufferBytes: 2 * MIB, maxConnectionBytes: MIB, pressureTimeoutMs: 50 };
   let most = 0;
   const before = (): void => {
-    most = Math.max(most, server.heldOctets);
+    most = Math.max(most, server.heldBytes);
   };
   const server = await nbd(t, memoryExports({ root: { data: DATA, before } }), limits);
   for (let count = 0; count < 40; count += 1) {
@@ -186,7 +183,7 @@ test('clients that never listen cannot keep the memory of all', async (t) => {
   }
   const good = await transmitting(t, server.port, { structured: true });
   assert.ok((await good.read(0, 3 * MIB)).data.equals(DATA.subarray(0, 3 * MIB)));
-  assert.ok(most > MIB && most <= limits.bufferOctets, `${most} bytes`);
+  assert.ok(most > MIB && most <= limits.bufferBytes, `${most} bytes`);
   assert.equal((await server.event('closed')).ending, 'stalled');
 });
 
@@ -204,7 +201,7 @@ test('clients that leave in the middle of a reply leave nothing behind', async (
     assert.equal(ending, 'client-gone');
   }
   assert.equal(tested.opened, 0);
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   assert.ok((await readdir('/proc/self/fd')).length <= before);
   await stillServes(t, server);
 });
@@ -215,7 +212,7 @@ test('a client cannot leave its WRITE open for more than nothing', async (t) => 
   client.request({ command: NBD_COMMAND.write, length: 32 * MIB });
   client.socket.write(Buffer.alloc(MIB));
   await stillServes(t, server);
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   client.socket.destroy();
 });
 
@@ -231,7 +228,7 @@ test('thousands of idle connections hold no memory and no descriptor but their s
     clients.push(...(await Promise.all(more)));
   }
   assert.equal(server.connections, COUNT);
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   // Both ends of every connection are in this process.
   assert.ok((await readdir('/proc/self/fd')).length <= open + 2 * COUNT);
   assert.ok(process.memoryUsage().arrayBuffers - arrayBuffers < COUNT * 4096);
@@ -268,7 +265,7 @@ test('of more than ten thousand connections that say nothing ten thousand are le
   const [greeted] = (await once(crowd.stdout, 'data')) as [Buffer];
   assert.equal(Number(greeted), maxConnections - 1 + maxToldRefusals);
   assert.equal(server.connections, maxConnections);
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   assert.ok(process.memoryUsage().arrayBuffers - arrayBuffers < maxConnections * 4096);
   assert.equal((await kept.read(0, 10)).error, 0);
   crowd.stdin.end();

@@ -24,7 +24,7 @@ async function atFullSpeed(
   let position = 0;
   for (let i = 0; i < 3; i++) {
     const chunk = await reader.next(position, LAST);
-    sizes.push(chunk.octets.length);
+    sizes.push(chunk.bytes.length);
     position = chunk.end;
     reader.readAhead(position, LAST);
     await reader.pace(Promise.resolve());
@@ -70,7 +70,7 @@ test('a client that stops holds one chunk, not two, and gets small ones afterwar
   assert.equal(pool.held, MIB);
   leave();
   await paced;
-  assert.equal((await reader.next(chunk.end, LAST)).octets.length, MIB / 16);
+  assert.equal((await reader.next(chunk.end, LAST)).bytes.length, MIB / 16);
 });
 
 test('a read that fails is reported to whoever wants the bytes, and holds nothing', async () => {

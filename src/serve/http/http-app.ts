@@ -107,7 +107,7 @@ function files({ site, pool, limits, exchangeOf, onEvent }: HttpAppOptions): Req
         await sendFile(exchange, open, answer, head, {
           pool,
           chunkTimeoutMs: limits.chunkTimeoutMs,
-          onProgress: (octets, total) => onEvent({ kind: 'progress', id, remote, path, octets, total }),
+          onProgress: (bytes, total) => onEvent({ kind: 'progress', id, remote, path, bytes, total }),
         });
       }
     } finally {

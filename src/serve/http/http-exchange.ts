@@ -26,7 +26,7 @@ export class Exchange {
   readonly target: string | Refusal;
   readonly query: URLSearchParams;
   /** Bytes of content that the kernel took. */
-  octets = 0;
+  bytes = 0;
   /** Why the answer is not what was asked for. */
   refusal: Refusal | undefined;
   /** Set before the connection is destroyed from this side. */
@@ -91,10 +91,10 @@ export class Exchange {
    *
    * @throws Gone
    */
-  end(octets?: Uint8Array): Promise<void> {
-    return this.#waitFor(octets === undefined ? [] : [octets], (done) => {
-      if (octets === undefined || octets.length === 0) this.res.end(done);
-      else this.res.end(octets, done);
+  end(bytes?: Uint8Array): Promise<void> {
+    return this.#waitFor(bytes === undefined ? [] : [bytes], (done) => {
+      if (bytes === undefined || bytes.length === 0) this.res.end(done);
+      else this.res.end(bytes, done);
     });
   }
 
@@ -114,7 +114,7 @@ export class Exchange {
       method: this.method,
       path: this.path,
       status: this.res.headersSent ? this.res.statusCode : 0,
-      octets: this.octets,
+      bytes: this.bytes,
       durationMs: performance.now() - this.#begun,
       ending: complete ? 'complete' : (this.ending ?? 'client-gone'),
       refusal: this.refusal,
@@ -138,7 +138,7 @@ export class Exchange {
           reject(new Gone());
           return;
         }
-        for (const piece of pieces) this.octets += piece.length;
+        for (const piece of pieces) this.bytes += piece.length;
         resolve();
       });
     });

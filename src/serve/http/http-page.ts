@@ -46,9 +46,9 @@ export async function answerPage(exchange: Exchange, page: Page): Promise<void> 
 
   const headers = { 'Cache-Control': 'no-store', ...answer.headers };
   if (!isStream(answer.body)) {
-    const octets = Buffer.from(answer.body);
-    res.writeHead(answer.status, { ...headers, 'Content-Length': String(octets.length) });
-    await exchange.end(method === 'HEAD' ? undefined : octets);
+    const bytes = Buffer.from(answer.body);
+    res.writeHead(answer.status, { ...headers, 'Content-Length': String(bytes.length) });
+    await exchange.end(method === 'HEAD' ? undefined : bytes);
     return;
   }
   res.writeHead(answer.status, headers);
@@ -71,18 +71,18 @@ function isStream(body: PageAnswer['body']): body is AsyncIterable<string | Uint
 
 /** Reads a request body up to the page's bound, which is held against the announced length first. */
 async function readBody({ req, res }: Exchange, page: Page): Promise<Buffer> {
-  const most = page.maxBodyOctets ?? 0;
+  const most = page.maxBodyBytes ?? 0;
   const tooLarge = new HttpRefusal(413, 'too-large', `A body here has at most ${most} bytes.`, {
     Connection: 'close',
   });
   if (Number(req.headers['content-length'] ?? 0) > most) throw tooLarge;
   if (req.headers.expect !== undefined) res.writeContinue();
   const chunks: Buffer[] = [];
-  let octets = 0;
+  let bytes = 0;
   // Leaving the loop early must not destroy the request: its socket still has to carry the refusal.
   for await (const chunk of req.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    octets += chunk.length;
-    if (octets > most) throw tooLarge;
+    bytes += chunk.length;
+    if (bytes > most) throw tooLarge;
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);

@@ -14,7 +14,7 @@ export interface HttpLimits {
   /** Connections from one address; undefined sets no bound, since a whole LAN may stand behind one NAT. */
   readonly maxConnectionsPerAddress: number | undefined;
   /** Request line and header fields together. */
-  readonly maxHeaderOctets: number;
+  readonly maxHeaderBytes: number;
   /** Requests that may wait on one connection behind the one being answered (pipelining). */
   readonly maxPipelined: number;
   /** From the first byte of a request (or from connecting) to the end of its header. */
@@ -30,13 +30,13 @@ export interface HttpLimits {
   /** How often headers and requests are checked for being late. */
   readonly checkIntervalMs: number;
   /** What read buffers of all responses may hold before chunks become small. */
-  readonly bufferOctets: number;
+  readonly bufferBytes: number;
 }
 
 export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   maxConnections: 4096,
   maxConnectionsPerAddress: undefined,
-  maxHeaderOctets: 8192,
+  maxHeaderBytes: 8192,
   maxPipelined: 8,
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 30_000,
@@ -44,7 +44,7 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   stallTimeoutMs: 60_000,
   chunkTimeoutMs: 600_000,
   checkIntervalMs: 1_000,
-  bufferOctets: 256 * 1024 * 1024,
+  bufferBytes: 256 * 1024 * 1024,
 };
 
 /** What a page's handler is given. */
@@ -83,7 +83,7 @@ export interface Page {
   /** Without HEAD, which goes with GET. Default: GET only. */
   readonly methods?: readonly ('GET' | 'POST' | 'PUT' | 'DELETE')[];
   /** Largest request body, bytes; default 0: none. Never on GET and HEAD. */
-  readonly maxBodyOctets?: number;
+  readonly maxBodyBytes?: number;
 }
 
 export type Pages = ReadonlyMap<string, Page>;
@@ -118,7 +118,7 @@ export type HttpEvent =
       readonly remote: string;
       readonly path: string;
       /** Bytes of content that left so far, and that the response will have. */
-      readonly octets: number;
+      readonly bytes: number;
       readonly total: number;
     }
   | {
@@ -130,7 +130,7 @@ export type HttpEvent =
       /** 0 where the client was gone before there was a status. */
       readonly status: number;
       /** Bytes of content that the kernel took. */
-      readonly octets: number;
+      readonly bytes: number;
       /** Milliseconds from the request's turn to its end, by a monotonic clock. */
       readonly durationMs: number;
       readonly ending: HttpEnding;

@@ -34,7 +34,7 @@ export interface HttpServer {
   readonly address: string;
   readonly port: number;
   /** Bytes that read buffers of running responses hold now. */
-  readonly heldOctets: number;
+  readonly heldBytes: number;
   /**
    * Stops accepting, closes idle connections at once, lets running responses finish for up to `graceMs`
    * milliseconds, destroys the rest. Resolves when every socket is closed.
@@ -50,7 +50,7 @@ export interface HttpServer {
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { log, bind: address, port } = options;
   const limits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
-  const pool = new ChunkPool(limits.bufferOctets);
+  const pool = new ChunkPool(limits.bufferBytes);
   const connections = new Connections(limits.maxConnectionsPerAddress ?? Number.POSITIVE_INFINITY);
   const exchanges = new WeakMap<object, Exchange>();
   let draining = false;
@@ -116,7 +116,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   };
 
   const server = expressServer(app, {
-    maxHeaderSize: limits.maxHeaderOctets,
+    maxHeaderSize: limits.maxHeaderBytes,
     headersTimeout: Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs),
     requestTimeout: limits.requestTimeoutMs,
     keepAliveTimeout: limits.keepAliveTimeoutMs,
@@ -138,7 +138,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   let closed: Promise<void> | undefined;
   return {
     ...bound,
-    get heldOctets() {
+    get heldBytes() {
       return pool.held;
     },
     close({ graceMs }) {

@@ -91,8 +91,8 @@ export class NbdConnection {
   }
 
   /** Bytes of the export that were sent. */
-  get octets(): number {
-    return this.#transmission?.octets ?? 0;
+  get bytes(): number {
+    return this.#transmission?.bytes ?? 0;
   }
 
   /** Answers what it has taken and takes nothing more. A connection with nothing under way ends at once. */
@@ -241,7 +241,7 @@ export class NbdConnection {
       export: this.#export,
       ending: this.#ending ?? 'client-gone',
       requests: this.requests,
-      octets: this.octets,
+      bytes: this.bytes,
       durationMs: performance.now() - this.#since,
     });
   }

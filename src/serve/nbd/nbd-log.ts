@@ -39,7 +39,7 @@ export function nbdEventLog(log: NbdLog): (event: NbdEvent) => void {
       }
       case 'closed': {
         const { kind, durationMs, ...facts } = event;
-        if (event.octets === 0 && !mayWrite()) return;
+        if (event.bytes === 0 && !mayWrite()) return;
         const line = { ...facts, durationMs: Math.round(durationMs) };
         if (event.ending === 'protocol' || event.ending === 'stalled' || event.ending === 'failed') {
           log.warn(line, `nbd: ${kind}`);

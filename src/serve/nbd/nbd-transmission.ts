@@ -52,7 +52,7 @@ export class Transmission {
   /** Requests that were answered. */
   requests = 0;
   /** Bytes of the export that were sent. */
-  octets = 0;
+  bytes = 0;
 
   constructor(
     socket: Socket,
@@ -66,7 +66,7 @@ export class Transmission {
     this.#structured = structured;
     this.#limits = limits;
     this.#events = events;
-    this.#room = new ReplyRoom(memory, limits.maxConnectionOctets, { resume: () => this.#resume() });
+    this.#room = new ReplyRoom(memory, limits.maxConnectionBytes, { resume: () => this.#resume() });
     this.#wire = new ReplyWire(socket, structured, {
       check: () => {
         opened.check();
@@ -323,7 +323,7 @@ export class Transmission {
   #sent(parts: readonly Part[]): void {
     for (const { chunk, data, last } of parts) {
       this.#room.release(chunk);
-      this.octets += data;
+      this.bytes += data;
       if (!last) continue;
       this.#open -= 1;
       this.requests += 1;

@@ -67,9 +67,9 @@ export interface NbdLimits {
   /** Requests of one connection that are answered at a time. Further ones wait where they are. */
   readonly maxRequests: number;
   /** What replies of one connection may hold. */
-  readonly maxConnectionOctets: number;
+  readonly maxConnectionBytes: number;
   /** What replies of all connections may hold. */
-  readonly bufferOctets: number;
+  readonly bufferBytes: number;
 }
 
 export const DEFAULT_NBD_LIMITS: NbdLimits = {
@@ -81,8 +81,8 @@ export const DEFAULT_NBD_LIMITS: NbdLimits = {
   pressureTimeoutMs: 3_000,
   lingerMs: 2_000,
   maxRequests: 4096,
-  maxConnectionOctets: 4 * 1024 * 1024,
-  bufferOctets: 256 * 1024 * 1024,
+  maxConnectionBytes: 4 * 1024 * 1024,
+  bufferBytes: 256 * 1024 * 1024,
 };
 
 /** Bytes: what is told of every export, and the longest read that is answered. */
@@ -137,7 +137,7 @@ export type NbdEvent =
       /** Requests that were answered, errors included. */
       readonly requests: number;
       /** Bytes of the export that were sent. */
-      readonly octets: number;
+      readonly bytes: number;
       /** Milliseconds from connecting, by a monotonic clock. */
       readonly durationMs: number;
     } & ConnectionFacts)

@@ -185,7 +185,7 @@ export class ReplyWire {
     }
     const parts = this.#collect();
     if (parts.length === 0) return;
-    const octets = gathered(parts);
+    const bytes = gathered(parts);
     this.#writing = parts;
     this.writingSince = performance.now();
     const written = (error?: Error | null): void => {
@@ -196,10 +196,10 @@ export class ReplyWire {
       this.#events.sent(parts);
       if (this.#next < this.#ready.length || this.#owner !== undefined) this.schedule();
     };
-    if (octets.length > 1) this.#socket.cork();
-    for (let index = 0; index < octets.length - 1; index += 1) this.#socket.write(octets[index] as Buffer);
-    this.#socket.write(octets.at(-1) as Buffer, written);
-    if (octets.length > 1) this.#socket.uncork();
+    if (bytes.length > 1) this.#socket.cork();
+    for (let index = 0; index < bytes.length - 1; index += 1) this.#socket.write(bytes[index] as Buffer);
+    this.#socket.write(bytes.at(-1) as Buffer, written);
+    if (bytes.length > 1) this.#socket.uncork();
   }
 
   /** Parts that wait with what was read before `generation`. */
@@ -235,11 +235,11 @@ export class ReplyWire {
   /** What leaves next, in order. */
   #collect(): Part[] {
     const parts: Part[] = [];
-    let octets = 0;
-    while (octets < WRITE) {
+    let bytes = 0;
+    while (bytes < WRITE) {
       const part = this.#owner === undefined ? this.#take() : this.#piece(this.#owner);
       if (part === undefined) break;
-      octets += part.to - part.from;
+      bytes += part.to - part.from;
       parts.push(part);
     }
     return parts;
@@ -335,20 +335,20 @@ function simpleError(cookie: bigint): Buffer {
 
 /** Parts as buffers: those that lie side by side are one. */
 function gathered(parts: readonly Part[]): Buffer[] {
-  const octets: Buffer[] = [];
+  const bytes: Buffer[] = [];
   let index = 0;
   while (index < parts.length) {
     const { chunk, from, head, to } = parts[index] as Part;
     let end = to;
     index += 1;
-    if (head !== undefined) octets.push(head);
+    if (head !== undefined) bytes.push(head);
     if (chunk === undefined) continue;
     for (let next = parts[index]; next?.chunk === chunk; next = parts[index]) {
       if (next.head !== undefined || next.from !== end) break;
       end = next.to;
       index += 1;
     }
-    if (end > from) octets.push(chunk.buffer.subarray(from, end));
+    if (end > from) bytes.push(chunk.buffer.subarray(from, end));
   }
-  return octets;
+  return bytes;
 }

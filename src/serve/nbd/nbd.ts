@@ -29,11 +29,11 @@ export interface NbdServer {
   /** Connections that were let in. */
   readonly connections: number;
   /** Bytes that replies hold now. */
-  readonly heldOctets: number;
+  readonly heldBytes: number;
   /** Requests that were answered so far, errors included. */
   readonly requests: number;
   /** Bytes of exports that were sent so far. */
-  readonly octets: number;
+  readonly bytes: number;
   /**
    * Takes no more connections, closes those with nothing under way, lets requests that were taken be answered
    * for up to `graceMs` milliseconds (later ones get ESHUTDOWN), ends the rest. Resolves when every socket and
@@ -70,14 +70,14 @@ class Server implements NbdServer {
   #sweeping: NodeJS.Timeout | undefined;
   #count = 0;
   /** Of connections that have ended. */
-  #done = { requests: 0, octets: 0 };
+  #done = { requests: 0, bytes: 0 };
   #closed: Promise<void> | undefined;
 
   constructor(options: NbdServerOptions) {
     this.#options = options;
     this.#limits = { ...DEFAULT_NBD_LIMITS, ...options.limits };
-    const { bufferOctets, pressureTimeoutMs, maxConnections, maxToldRefusals } = this.#limits;
-    this.#memory = new ReplyMemory(bufferOctets, pressureTimeoutMs, () => this.#relieve());
+    const { bufferBytes, pressureTimeoutMs, maxConnections, maxToldRefusals } = this.#limits;
+    this.#memory = new ReplyMemory(bufferBytes, pressureTimeoutMs, () => this.#relieve());
     this.#logEvent = nbdEventLog(options.log);
     this.#context = {
       exports: options.exports,
@@ -108,7 +108,7 @@ class Server implements NbdServer {
     return this.#welcome.size;
   }
 
-  get heldOctets(): number {
+  get heldBytes(): number {
     return this.#memory.held;
   }
 
@@ -116,8 +116,8 @@ class Server implements NbdServer {
     return [...this.#welcome].reduce((sum, { requests }) => sum + requests, this.#done.requests);
   }
 
-  get octets(): number {
-    return [...this.#welcome].reduce((sum, { octets }) => sum + octets, this.#done.octets);
+  get bytes(): number {
+    return [...this.#welcome].reduce((sum, { bytes }) => sum + bytes, this.#done.bytes);
   }
 
   async listen(): Promise<void> {
@@ -170,7 +170,7 @@ class Server implements NbdServer {
     void connection.closed.then(() => {
       all.delete(connection);
       this.#done.requests += connection.requests;
-      this.#done.octets += connection.octets;
+      this.#done.bytes += connection.bytes;
       if (why !== undefined) return;
       const left = (this.#byAddress.get(remote) ?? 1) - 1;
       if (left === 0) this.#byAddress.delete(remote);
@@ -194,7 +194,7 @@ class Server implements NbdServer {
       .sort((one, other) => (one.writingSince ?? 0) - (other.writingSince ?? 0));
     let freed = 0;
     for (const connection of slow) {
-      if (freed >= this.#limits.bufferOctets / 16) return;
+      if (freed >= this.#limits.bufferBytes / 16) return;
       freed += connection.held;
       connection.destroy('stalled');
     }

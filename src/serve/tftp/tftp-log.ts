@@ -23,7 +23,7 @@ export function tftpEventLog(log: TftpLog): (event: TftpEvent) => void {
         return;
       case 'completed':
       case 'aborted': {
-        if (event.octets === 0 && !mayWrite()) return;
+        if (event.bytes === 0 && !mayWrite()) return;
         const { kind, durationMs, ...facts } = event;
         const line = { ...facts, durationMs: Math.round(durationMs) };
         if (kind === 'aborted' && (event.reason === 'refused' || event.reason === 'timeout')) {

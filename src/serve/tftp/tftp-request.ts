@@ -35,7 +35,7 @@ export interface Terms {
 export interface TermLimits {
   readonly maxBlksize: number;
   readonly maxWindowsize: number;
-  readonly maxWindowOctets: number;
+  readonly maxWindowBytes: number;
 }
 
 /** RFC 1350 §2, where no option says otherwise. */
@@ -102,7 +102,7 @@ export function agree(options: TftpOptions, size: number, limits: TermLimits): T
     if (!(error instanceof Malformed)) throw error;
     return refusal(TFTP_ERROR.optionNegotiation, 'malformed', 'An option has a value that no RFC allows');
   }
-  const room = Math.max(1, Math.floor(limits.maxWindowOctets / blksize));
+  const room = Math.max(1, Math.floor(limits.maxWindowBytes / blksize));
   windowsize = Math.min(windowsize, limits.maxWindowsize, room);
   if (accepted.has('blksize')) accepted.set('blksize', String(blksize));
   if (accepted.has('windowsize')) accepted.set('windowsize', String(windowsize));

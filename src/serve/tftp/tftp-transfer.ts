@@ -19,7 +19,7 @@ export interface TransferOutcome {
   /** Undefined where the client acknowledged the last block. */
   readonly reason: TftpAbort | undefined;
   readonly message: string | undefined;
-  readonly octets: number;
+  readonly bytes: number;
   readonly retransmits: number;
   /** What was thrown and is no refusal: ours to repair. */
   readonly fault: unknown;
@@ -168,8 +168,8 @@ export class Transfer {
       this.#edge.send(encodeTftp({ kind: 'error', code: tell.error, message: tell.text }));
     }
     this.#closing = this.#close();
-    const octets = Math.min(this.#acked * this.#terms.blksize, this.#resource?.size ?? 0);
-    this.#edge.ended({ reason, message, octets, retransmits: this.#retransmits, fault });
+    const bytes = Math.min(this.#acked * this.#terms.blksize, this.#resource?.size ?? 0);
+    this.#edge.ended({ reason, message, bytes, retransmits: this.#retransmits, fault });
   }
 
   #acknowledged(block: number): void {

@@ -22,7 +22,7 @@ export interface TftpLimits {
   /** Most blocks in flight (RFC 7440). */
   readonly maxWindowsize: number;
   /** Bytes that the blocks in flight of one transfer may hold; a window of large blocks is shortened. */
-  readonly maxWindowOctets: number;
+  readonly maxWindowBytes: number;
   /** Time until the first retransmission, where the client did not name it (RFC 2349). Doubles, up to eightfold. */
   readonly retransmitMs: number;
   /** Retransmissions without any progress before a transfer is given up. */
@@ -33,7 +33,7 @@ export interface TftpLimits {
    */
   readonly maxHandshakeRetries: number;
   /** What read buffers of all transfers may hold before chunks become small. */
-  readonly bufferOctets: number;
+  readonly bufferBytes: number;
   /** How long `close` lets running transfers go on. */
   readonly closeGraceMs: number;
 }
@@ -43,11 +43,11 @@ export const DEFAULT_TFTP_LIMITS: TftpLimits = {
   maxTransfersPerAddress: 128,
   maxBlksize: 1468,
   maxWindowsize: 64,
-  maxWindowOctets: 256 * 1024,
+  maxWindowBytes: 256 * 1024,
   retransmitMs: 1000,
   maxRetries: 6,
   maxHandshakeRetries: 2,
-  bufferOctets: 128 * 1024 * 1024,
+  bufferBytes: 128 * 1024 * 1024,
   closeGraceMs: 5000,
 };
 
@@ -81,7 +81,7 @@ interface TransferFacts {
 
 interface TransferEnd extends TransferFacts {
   /** Bytes of content that the client acknowledged. */
-  readonly octets: number;
+  readonly bytes: number;
   /** Milliseconds from the request, by a monotonic clock. */
   readonly durationMs: number;
   /** Datagrams that were sent again. */

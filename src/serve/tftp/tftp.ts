@@ -59,7 +59,7 @@ export interface TftpServer {
   /** Transfers under way. */
   readonly transfers: number;
   /** Bytes that read buffers of running transfers hold now. */
-  readonly heldOctets: number;
+  readonly heldBytes: number;
   /**
    * Takes no more requests, lets running transfers finish for up to `graceMs` milliseconds (default: the
    * limit `closeGraceMs`), ends the rest with ERROR. Resolves when every socket and file is closed.
@@ -106,7 +106,7 @@ class Server implements TftpServer {
     const maxBlksize = isIPv6(address) && limits?.maxBlksize === undefined ? 1448 : merged.maxBlksize;
     this.#options = options;
     this.#limits = { ...merged, maxBlksize };
-    this.#pool = new ChunkPool(this.#limits.bufferOctets);
+    this.#pool = new ChunkPool(this.#limits.bufferBytes);
     this.#table = new TransferTable(this.#limits);
     this.#logEvent = tftpEventLog(options.log);
     this.#main = datagramSocket(address);
@@ -125,7 +125,7 @@ class Server implements TftpServer {
     return this.#table.size;
   }
 
-  get heldOctets(): number {
+  get heldBytes(): number {
     return this.#pool.held;
   }
 
@@ -256,7 +256,7 @@ class Server implements TftpServer {
       },
       answered: () => this.#table.answered(transfer),
       ignored: (reason) => this.#emit({ kind: 'rejected', remote: peer.address, port: peer.port, reason }),
-      ended: ({ reason, message, octets, retransmits, fault }) => {
+      ended: ({ reason, message, bytes, retransmits, fault }) => {
         this.#table.delete(transfer);
         if (this.#byPeer.get(key)?.transfer === transfer) this.#byPeer.delete(key);
         this.#track(transfer.closed);
@@ -265,7 +265,7 @@ class Server implements TftpServer {
         if (fault !== undefined) this.#options.log.error({ err: fault, path }, 'tftp: a transfer failed');
         if (refused) return;
         const durationMs = performance.now() - startedAt;
-        const end = { id, remote: peer.address, port: peer.port, path, octets, durationMs, retransmits };
+        const end = { id, remote: peer.address, port: peer.port, path, bytes, durationMs, retransmits };
         this.#emit(
           reason === undefined ? { kind: 'completed', ...end } : { kind: 'aborted', reason, message, ...end },
         );

@@ -193,7 +193,7 @@ test('a server that sends a byte now and then does not hold a machine (slow retr
   });
   await assert.rejects(impatient.fetch(url).then(collect), (error: unknown) => {
     assert.ok(error instanceof Refusal && error.code === 'unreachable');
-    return Number(error.facts.octets) > 1;
+    return Number(error.facts.bytes) > 1;
   });
 });
 
@@ -216,7 +216,7 @@ test('a consumer that stops closes the connection', async (t) => {
   for await (const _piece of body) break;
   const finished = await server.event('finished');
   assert.equal(finished.ending, 'client-gone');
-  assert.ok(finished.octets < 50_000_000);
+  assert.ok(finished.bytes < 50_000_000);
 });
 
 test('a signal ends a fetch, before and in the body', async (t) => {

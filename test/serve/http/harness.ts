@@ -42,8 +42,8 @@ export async function serving(
   return {
     address: server.address,
     port: server.port,
-    get heldOctets() {
-      return server.heldOctets;
+    get heldBytes() {
+      return server.heldBytes;
     },
     close: (options) => server.close(options),
     events,
@@ -92,9 +92,9 @@ export async function dial(t: TestContext, port: number): Promise<Socket> {
 }
 
 /** Sends bytes as they are and collects what comes until the server closes. */
-export async function raw(t: TestContext, port: number, octets: string | Buffer): Promise<string> {
+export async function raw(t: TestContext, port: number, bytes: string | Buffer): Promise<string> {
   const socket = await dial(t, port);
-  socket.write(octets);
+  socket.write(bytes);
   return untilClosed(socket);
 }
 

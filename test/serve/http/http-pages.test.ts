@@ -31,7 +31,7 @@ test('named pages: exact before pattern, longer pattern before shorter, the quer
   assert.equal(await text('/api/v1/other?q=a%20b'), '/api/v1/other a b');
   assert.equal(await text('/api/v1/machines/52:54:00:12:34:56'), 'machine');
   assert.equal(await text('/api/v1/boots'), '["boot"]\n');
-  assert.equal(await text('/file'), 'octets');
+  assert.equal(await text('/file'), 'bytes');
 });
 
 test('a page has a length, HEAD without a body, and its own Allow', async (t) => {
@@ -61,7 +61,7 @@ test('readyz says why not', async (t) => {
 test('a page may accept a body up to its bound, also one that waits for 100', async (t) => {
   const page: Page = {
     methods: ['POST'],
-    maxBodyOctets: 8,
+    maxBodyBytes: 8,
     handle: ({ body }) => textAnswer(200, Buffer.from(body).toString('hex')),
   };
   const { port } = await serving(t, site, {}, new Map([['/receipts', page]]));

@@ -53,7 +53,7 @@ for (const structured of [false, true]) {
     busy.socket.destroy();
     await closing;
     assert.equal(exports.opened, 0);
-    assert.equal(server.heldOctets, 0);
+    assert.equal(server.heldBytes, 0);
     await assert.rejects(dial(t, server.port));
   });
 }
@@ -105,7 +105,7 @@ test('a read that fails is an error at its place (structured) or, once its reply
   await server.event('closed', ({ id }) => id === 1);
   const failed = server.events.filter(({ kind }) => kind === 'failed');
   assert.equal(failed.length, 2, 'one event for each connection');
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   assert.deepEqual(server.errors, []);
 });
 
@@ -127,7 +127,7 @@ for (const structured of [false, true]) {
     client.request({ offset: DATA.length, length: 1 });
     const errors = [(await client.reply()).error, (await client.reply()).error];
     assert.deepEqual(new Set(errors), new Set([NBD_ERROR.io, NBD_ERROR.invalid]));
-    assert.equal(server.heldOctets, 0);
+    assert.equal(server.heldBytes, 0);
   });
 }
 
@@ -145,7 +145,7 @@ test('what was read of a reply whose beginning is still awaited goes when its cl
   await server.event('closed');
   other.socket.destroy();
   await server.event('closed', ({ id }) => id === 2);
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   assert.equal(exports.opened, 0);
 });
 
@@ -166,7 +166,7 @@ for (const structured of [false, true]) {
     assert.deepEqual([failed.cookie, failed.error], [asked, NBD_ERROR.io]);
     release();
     assert.ok((await client.read(0, 10)).data.equals(DATA.subarray(0, 10)));
-    assert.equal(server.heldOctets, 0);
+    assert.equal(server.heldBytes, 0);
   });
 }
 

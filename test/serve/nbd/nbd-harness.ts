@@ -70,14 +70,14 @@ export async function nbd(
     get connections() {
       return server.connections;
     },
-    get heldOctets() {
-      return server.heldOctets;
+    get heldBytes() {
+      return server.heldBytes;
     },
     get requests() {
       return server.requests;
     },
-    get octets() {
-      return server.octets;
+    get bytes() {
+      return server.bytes;
     },
     close: (options) => server.close(options),
     events,
@@ -100,7 +100,7 @@ export interface MemoryExports extends NbdExports {
   open: NbdExports['open'];
   readonly opened: number;
   /** Bytes that were read. */
-  readonly octets: number;
+  readonly bytes: number;
 }
 
 export interface MemoryExportParts {
@@ -117,7 +117,7 @@ export interface MemoryExportParts {
 /** Exports in memory; the first is the default one. */
 export function memoryExports(parts: Readonly<Record<string, MemoryExportParts>>): MemoryExports {
   let opened = 0;
-  let octets = 0;
+  let bytes = 0;
   const names = Object.keys(parts);
   const list = names.map((name) => ({ name, description: parts[name]?.description ?? '' }));
   return {
@@ -125,8 +125,8 @@ export function memoryExports(parts: Readonly<Record<string, MemoryExportParts>>
     get opened() {
       return opened;
     },
-    get octets() {
-      return octets;
+    get bytes() {
+      return bytes;
     },
     async open(asked) {
       const name = asked === '' ? (names[0] ?? '') : asked;
@@ -144,7 +144,7 @@ export function memoryExports(parts: Readonly<Record<string, MemoryExportParts>>
         async read(into, position) {
           await part.before?.(position, into.length);
           part.data.copy(into, 0, position, position + into.length);
-          octets += into.length;
+          bytes += into.length;
         },
         check: () => part.check?.(),
         async close() {

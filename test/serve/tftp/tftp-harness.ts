@@ -44,8 +44,8 @@ export async function tftp(t: TestContext, site: Site, options: Served = {}): Pr
     get transfers() {
       return server.transfers;
     },
-    get heldOctets() {
-      return server.heldOctets;
+    get heldBytes() {
+      return server.heldBytes;
     },
     close: (grace) => server.close(grace),
     events,

@@ -39,9 +39,9 @@ for (const singlePort of [false, true]) {
 
   test(`stray datagrams to the known port, ${how}`, async (t) => {
     const server = await tftp(t, site(), { singlePort, limits: PATIENT });
-    for (const [what, octets, code] of STRAYS) {
+    for (const [what, bytes, code] of STRAYS) {
       const raw = await rawSocket(t);
-      raw.say(octets, server.port);
+      raw.say(bytes, server.port);
       // A request that is always refused: its answer follows whatever the stray was answered with.
       raw.say({ ...rrq('mark'), kind: 'wrq' }, server.port);
       const { packet } = await raw.hear();
@@ -191,7 +191,7 @@ test('a site that fails, and one that fails later, cost one ERROR each', async (
   const got = await fetchFile(t, server.port, 'file');
   assert.ok(got.data.equals(DATA));
   await working.allClosed();
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
 });
 
 test('a listener of events that throws stops nothing', async (t) => {

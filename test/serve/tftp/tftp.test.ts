@@ -60,7 +60,7 @@ for (const singlePort of [false, true]) {
     const exact = await fetchFile(t, server.port, '/boot/grub.cfg', { options: { blksize: '512' } });
     assert.deepEqual([exact.data.length, exact.arrivals], [1024, 3]);
     await served.allClosed();
-    assert.deepEqual([server.heldOctets, server.transfers, server.errors], [0, 0, []]);
+    assert.deepEqual([server.heldBytes, server.transfers, server.errors], [0, 0, []]);
     assert.equal(server.events.filter((event) => event.kind === 'completed').length, 7);
   });
 
@@ -123,7 +123,7 @@ for (const singlePort of [false, true]) {
     }
     assert.deepEqual(seen, ['2', '2', '2', '2', 'error']);
     const end = await server.event((event) => event.kind === 'aborted');
-    assert.deepEqual(end.kind === 'aborted' && [end.reason, end.octets, end.retransmits, end.path], [
+    assert.deepEqual(end.kind === 'aborted' && [end.reason, end.bytes, end.retransmits, end.path], [
       'timeout',
       512,
       3,
@@ -221,7 +221,7 @@ test('what requests are answered with', async (t) => {
 });
 
 test('a window of large blocks is shortened to what may be held', async (t) => {
-  const [server, raw] = await pair(t, { ...PATIENT, maxBlksize: 65464, maxWindowOctets: 200_000 });
+  const [server, raw] = await pair(t, { ...PATIENT, maxBlksize: 65464, maxWindowBytes: 200_000 });
   const options = { blksize: '65464', windowsize: '64' };
   assert.equal(
     await answer(raw, server.port, rrq('undionly.kpxe', options)),
@@ -232,7 +232,7 @@ test('a window of large blocks is shortened to what may be held', async (t) => {
 test('a file that drifted never gets its last block', async (t) => {
   const [server, raw, served] = await pair(t, PATIENT);
   raw.say(rrq('drifted', { blksize: '1000' }), server.port);
-  let octets = 0;
+  let bytes = 0;
   for (;;) {
     const { packet, from } = await raw.hear();
     if (packet.kind === 'error') {
@@ -240,10 +240,10 @@ test('a file that drifted never gets its last block', async (t) => {
       assert.match(packet.message, /^drifted: /);
       break;
     }
-    if (packet.kind === 'data') octets += packet.data.length;
+    if (packet.kind === 'data') bytes += packet.data.length;
     raw.say(ack(packet.kind === 'data' ? packet.block : 0), from.port);
   }
-  assert.equal(octets, DATA.length);
+  assert.equal(bytes, DATA.length);
   const end = await server.event((event) => event.kind === 'aborted');
   assert.equal(end.kind === 'aborted' && end.reason, 'refused');
   await served.allClosed();
@@ -275,9 +275,9 @@ test('an ERROR in the middle ends the transfer, even without its NUL', async (t)
   await raw.hear();
   raw.say(Buffer.from('\0\x05\0\0no', 'latin1'), from.port);
   const end = await server.event((event) => event.kind === 'aborted');
-  assert.deepEqual(end.kind === 'aborted' && [end.reason, end.octets], ['client', 512]);
+  assert.deepEqual(end.kind === 'aborted' && [end.reason, end.bytes], ['client', 512]);
   await served.allClosed();
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
 });
 
 test('single port: a client that asks anew from its port gets the new file', async (t) => {
