@@ -1,14 +1,22 @@
 import { Refusal } from '../errors/refusal.ts';
+import { decodeIpPrefix } from '../formats/net/ip-address.ts';
 import { isoSeconds } from '../formats/records/lines.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
 import type { Resource, Site } from '../release/site.ts';
 import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts';
+import { descriptorLimit } from '../serve/descriptors.ts';
+import { type Emit, emitTo } from '../serve/emit.ts';
+import { eventLog, type Log } from '../serve/event-log.ts';
 import { startHttpServer } from '../serve/http/http.ts';
 import { healthPage, jsonAnswer, metricsPage, readyPage } from '../serve/http/http-pages.ts';
-import type { HttpEvent, HttpLog, Page, Pages } from '../serve/http/http-types.ts';
+import type { Page, Pages } from '../serve/http/http-types.ts';
+import { DEFAULT_HTTP_LIMITS } from '../serve/http/http-types.ts';
 import { createMetrics } from '../serve/metrics.ts';
 import { type NbdServer, startNbdServer } from '../serve/nbd/nbd.ts';
+import { DEFAULT_NBD_LIMITS } from '../serve/nbd/nbd-types.ts';
+import { Shares } from '../serve/shares.ts';
 import { startTftpServer, type TftpServer } from '../serve/tftp/tftp.ts';
+import { DEFAULT_TFTP_LIMITS } from '../serve/tftp/tftp-types.ts';
 import type { LoadedRelease } from '../trust/verified-release.ts';
 import { renderPage } from '../web/page.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
@@ -44,9 +52,10 @@ export interface ServeRequest {
   /** The clock, for what is judged later; default: it stands still at `now`. */
   readonly clock?: () => number;
   /** Structured log lines; silent by default. */
-  readonly log?: HttpLog;
+  readonly log?: Log;
   readonly onProgress?: (path: string, octets: number, size: number) => void;
-  readonly onEvent?: (event: HttpEvent) => void;
+  /** Told of everything that happens with clients. Must not block. */
+  readonly onEvent?: Emit;
 }
 
 export interface Serving {
@@ -65,7 +74,7 @@ const DEFAULT_HTTP_PORT = 8080;
 const DEFAULT_TFTP_PORT = 69;
 const DEFAULT_NBD_PORT = 10_809;
 const GRACE_MS = 10_000;
-const SILENT: HttpLog = { info: () => {}, warn: () => {}, error: () => {} };
+const SILENT: Log = { info: () => {}, warn: () => {}, error: () => {} };
 
 /**
  * Verifies a tree, then serves it over HTTP, TFTP and NBD. Rejects with a `Refusal` when the tree does not
@@ -103,17 +112,28 @@ export async function serve(request: ServeRequest): Promise<Serving> {
   ]);
   // The scripts that the server renders name its port, which is known only when it listens.
   let site: Site = { find: async () => new Refusal('unreachable', 'The server is starting.', {}) };
+  const shares = new Shares(configuration.shares);
+  const events = eventLog({
+    log,
+    shares,
+    now: () => performance.now(),
+    onLeftOut: (server) => metrics.countLeftOut(server),
+  });
+  const listeners = [events.write, metrics.observe, ...(request.onEvent ? [request.onEvent] : [])];
+  const emit = emitTo(listeners, (error, { kind }) =>
+    log.error({ err: error, event: kind }, 'a listener of events failed'),
+  );
+  const edge = { bind, shares, emit };
+  const limit = descriptorLimit();
   const http = await startHttpServer({
+    ...edge,
     site: { find: (path) => site.find(path) },
     pages: pages as Pages,
-    bind,
     port: request.httpPort ?? DEFAULT_HTTP_PORT,
-    log,
-    onEvent: (event) => {
-      metrics.observeHttp(event);
-      request.onEvent?.(event);
-    },
+    limits: { maxConnections: within(limit, DEFAULT_HTTP_LIMITS.maxConnections, 1 / 5) },
+    proxies: configuration.trusted_proxies.map(decodeIpPrefix),
   });
+  metrics.follow('http', () => ({ open: http.connections, heldBytes: http.heldBytes }));
   const exports = new ReleaseExports((name, refusal) =>
     log.error({ export: name, ...refusal.toJSON() }, 'not served any more'),
   );
@@ -134,20 +154,33 @@ export async function serve(request: ServeRequest): Promise<Serving> {
     put();
     if (request.tftpPort !== false) {
       const moving: Site = { find: (path) => site.find(path) };
-      tftp = await startTftpServer({ site: moving, bind, port: request.tftpPort ?? DEFAULT_TFTP_PORT, log });
+      const started = await startTftpServer({
+        ...edge,
+        site: moving,
+        port: request.tftpPort ?? DEFAULT_TFTP_PORT,
+        limits: { maxTransfers: within(limit, DEFAULT_TFTP_LIMITS.maxTransfers, 1 / 10) },
+      });
+      tftp = started;
+      metrics.follow('tftp', () => ({ open: started.transfers, heldBytes: started.heldBytes }));
     }
     if (request.nbdPort !== false) {
-      nbd = await startNbdServer({
+      const started = await startNbdServer({
+        ...edge,
         exports,
-        bind,
         port: request.nbdPort ?? DEFAULT_NBD_PORT,
-        log,
-        onEvent: (event) => metrics.observeNbd(event),
+        limits: { maxConnections: within(limit, DEFAULT_NBD_LIMITS.maxConnections, 2 / 5) },
       });
-      metrics.followNbd(nbd);
+      nbd = started;
+      metrics.follow('nbd', () => ({
+        open: started.connections,
+        heldBytes: started.heldBytes,
+        sentBytes: started.bytes,
+        requests: started.requests,
+      }));
     }
   } catch (error) {
     await Promise.all([http.close({ graceMs: 0 }), tftp?.close({ graceMs: 0 })]);
+    events.close();
     throw error;
   }
   ready = true;
@@ -193,8 +226,14 @@ export async function serve(request: ServeRequest): Promise<Serving> {
         tftp?.close({ graceMs }),
         nbd?.close({ graceMs }),
       ]);
+      events.close();
     },
   };
+}
+
+/** At most so many as may have a descriptor each, where the system allows this process only `limit` of them. */
+function within(limit: number | undefined, most: number, part: number): number {
+  return limit === undefined ? most : Math.max(1, Math.min(most, Math.floor(limit * part)));
 }
 
 function sourceOf(request: ServeRequest): OfferingSource {

@@ -76,7 +76,7 @@ test('a flood of pipelined requests opens no files and ends the connection', asy
   const tested = memorySite({ '/big': Buffer.alloc(30_000_000) });
   const server = await serving(t, tested);
   await raw(t, server.port, 'GET /big HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000));
-  assert.equal((await server.event('rejected')).reason, 'too many pipelined requests');
+  assert.equal((await server.event('turned-away')).reason, 'too-many-requests');
   await tested.allClosed();
   assert.ok(tested.trace.opened <= 1, String(tested.trace.opened));
   assert.equal(server.heldBytes, 0);

@@ -32,7 +32,7 @@ test('readers that stop are dropped, and leave neither memory nor descriptors be
   const endings = await new Promise<string[]>((resolve) => {
     const timer = setInterval(() => {
       held = Math.max(held, server.heldBytes);
-      const ended = server.events.filter((event) => event.kind === 'finished').map((event) => event.ending);
+      const ended = server.events.filter((event) => event.kind === 'ended').map((event) => event.outcome);
       if (ended.length < sockets.length) return;
       clearInterval(timer);
       resolve(ended);
@@ -61,7 +61,7 @@ test('a stopped reader cannot stay by sending bytes of its own', async (t) => {
   // Empty lines before a request are allowed (RFC 9112 §2.2), and each counts as activity of the socket.
   const timer = setInterval(() => socket.write('\r\n'), 20);
   t.after(() => clearInterval(timer));
-  assert.equal((await server.event('finished')).ending, 'stalled');
+  assert.equal((await server.event('ended')).outcome, 'stalled');
   await tested.allClosed();
   assert.equal(server.heldBytes, 0);
 });
@@ -73,8 +73,8 @@ test('a reader that leaves costs nothing more', async (t) => {
   socket.write(GET);
   await new Promise((resolve) => socket.once('data', resolve));
   socket.destroy();
-  const finished = await server.event('finished');
-  assert.equal(finished.ending, 'client-gone');
+  const finished = await server.event('ended');
+  assert.equal(finished.outcome, 'client-gone');
   await tested.allClosed();
   assert.equal(server.heldBytes, 0);
   assert.ok(tested.trace.read < BIG.length);
@@ -86,7 +86,7 @@ test('reading ahead stops at what one client needs: a stopped reader makes the s
   const socket = await dial(t, server.port);
   socket.pause();
   socket.write(GET);
-  const finished = await server.event('finished');
+  const finished = await server.event('ended');
   // What the kernel's buffers of both ends took, one chunk that waited, one read ahead.
   assert.ok(tested.trace.read <= finished.bytes + 2 * MIB, `${tested.trace.read} of ${finished.bytes}`);
 });

@@ -7,6 +7,7 @@ import { ChunkReader } from '../../src/serve/chunk-reader.ts';
 
 const MIB = 1024 * 1024;
 const LAST = 64 * MIB - 1;
+const SHARE = { name: '10.0.0.1', weight: 1 };
 
 /** A file that is as long as it needs to be. */
 const endless: OpenResource = {
@@ -19,7 +20,7 @@ const endless: OpenResource = {
 async function atFullSpeed(
   pool: ChunkPool,
 ): Promise<{ reader: ChunkReader; position: number; sizes: number[] }> {
-  const reader = new ChunkReader(endless, pool);
+  const reader = new ChunkReader(endless, pool, SHARE);
   const sizes: number[] = [];
   let position = 0;
   for (let i = 0; i < 3; i++) {
@@ -28,7 +29,7 @@ async function atFullSpeed(
     position = chunk.end;
     reader.readAhead(position, LAST);
     await reader.pace(Promise.resolve());
-    pool.give(chunk.buffer);
+    pool.give(chunk.buffer, SHARE);
   }
   return { reader, position, sizes };
 }
@@ -76,8 +77,8 @@ test('a client that stops holds one chunk, not two, and gets small ones afterwar
 test('a read that fails is reported to whoever wants the bytes, and holds nothing', async () => {
   const pool = new ChunkPool(256 * MIB);
   const broken = { ...endless, read: () => Promise.reject(new Error('EIO')) };
-  await assert.rejects(new ChunkReader(broken, pool).next(0, LAST), /EIO/);
+  await assert.rejects(new ChunkReader(broken, pool, SHARE).next(0, LAST), /EIO/);
   const short = { ...endless, read: async () => 0 };
-  await assert.rejects(new ChunkReader(short, pool).next(0, LAST), { code: 'drifted' });
+  await assert.rejects(new ChunkReader(short, pool, SHARE).next(0, LAST), { code: 'drifted' });
   assert.equal(pool.held, 0);
 });

@@ -1,6 +1,6 @@
 import { Refusal } from '../../errors/refusal.ts';
+import { HttpAnswer } from './http-answer.ts';
 import type { Exchange } from './http-exchange.ts';
-import { HttpRefusal } from './http-status.ts';
 import type { Page, PageAnswer, Pages } from './http-types.ts';
 
 /** The page for a path: the exact one, else that of the longest pattern `PREFIX/*`. */
@@ -18,14 +18,15 @@ export function findPage(pages: Pages, path: string): Page | undefined {
 /**
  * Asks a page and writes its answer.
  *
- * @throws HttpRefusal 405 for a method the page does not know, 413 for a body beyond its bound; whatever
+ * @throws HttpAnswer 405 for a method the page does not know, 413 for a body beyond its bound; whatever
  *   the page throws; Gone.
  */
 export async function answerPage(exchange: Exchange, page: Page): Promise<void> {
-  const { method, path, query, req, res, remote } = exchange;
+  const { method, path, query, req, res } = exchange;
+  const { remote } = exchange.asking;
   const methods = allowed(page);
   if (!methods.includes(method)) {
-    throw new HttpRefusal(405, 'malformed', `This page answers ${methods.join(', ')} only.`, {
+    throw new HttpAnswer(405, `This page answers ${methods.join(', ')} only.`, {
       Allow: methods.join(', '),
       Connection: 'close',
     });
@@ -72,7 +73,7 @@ function isStream(body: PageAnswer['body']): body is AsyncIterable<string | Uint
 /** Reads a request body up to the page's bound, which is held against the announced length first. */
 async function readBody({ req, res }: Exchange, page: Page): Promise<Buffer> {
   const most = page.maxBodyBytes ?? 0;
-  const tooLarge = new HttpRefusal(413, 'too-large', `A body here has at most ${most} bytes.`, {
+  const tooLarge = new HttpAnswer(413, `A body here has at most ${most} bytes.`, {
     Connection: 'close',
   });
   if (Number(req.headers['content-length'] ?? 0) > most) throw tooLarge;

@@ -1,6 +1,6 @@
 import type { Refusal } from '../../errors/refusal.ts';
 import type { Metrics } from '../metrics.ts';
-import { refusalText } from './http-status.ts';
+import { toldText } from './http-status.ts';
 import type { Page, PageAnswer } from './http-types.ts';
 
 /** An answer of plain text. */
@@ -19,7 +19,7 @@ export function jsonAnswer(status: number, value: unknown): PageAnswer {
 
 /** `/healthz`: this process answers. Nothing else: a supervisor that restarts it repairs nothing else. */
 export function healthPage(): Page {
-  return { handle: () => textAnswer(200, 'ok\n') };
+  return { vital: true, handle: () => textAnswer(200, 'ok\n') };
 }
 
 /**
@@ -29,9 +29,10 @@ export function healthPage(): Page {
  */
 export function readyPage(ready: () => true | Refusal): Page {
   return {
+    vital: true,
     handle() {
       const state = ready();
-      return state === true ? textAnswer(200, 'ready\n') : textAnswer(503, refusalText(state));
+      return state === true ? textAnswer(200, 'ready\n') : textAnswer(503, toldText(state));
     },
   };
 }
@@ -39,6 +40,7 @@ export function readyPage(ready: () => true | Refusal): Page {
 /** `/metrics`, in Prometheus' text format. */
 export function metricsPage({ registry }: Metrics): Page {
   return {
+    vital: true,
     async handle() {
       return {
         status: 200,

@@ -33,7 +33,9 @@ export async function sendFile(
   head: () => void,
   context: SendContext,
 ): Promise<void> {
-  const reader = new ChunkReader(open, context.pool);
+  const { share } = exchange.connection;
+  const reader = new ChunkReader(open, context.pool, share);
+  exchange.total = answer.length;
   let headed = false;
   let reported = 0;
   const begin = (): void => {
@@ -85,8 +87,9 @@ async function sendPiece(
       idle = true;
     } finally {
       // A write that was cut off may still hold the buffer: nobody else may get it.
-      if (idle) pool.give(chunk.buffer);
-      else pool.drop(chunk.buffer);
+      const { share } = exchange.connection;
+      if (idle) pool.give(chunk.buffer, share);
+      else pool.drop(chunk.buffer, share);
     }
   }
 }

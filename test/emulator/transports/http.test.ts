@@ -193,7 +193,7 @@ test('a server that sends a byte now and then does not hold a machine (slow retr
   });
   await assert.rejects(impatient.fetch(url).then(collect), (error: unknown) => {
     assert.ok(error instanceof Refusal && error.code === 'unreachable');
-    return Number(error.facts.bytes) > 1;
+    return Number(error.facts.octets) > 1;
   });
 });
 
@@ -214,8 +214,8 @@ test('a consumer that stops closes the connection', async (t) => {
   const server = await serving(t, memorySite({ '/f': Buffer.alloc(50_000_000) }));
   const { body } = await transport.fetch(`http://127.0.0.1:${server.port}/f`);
   for await (const _piece of body) break;
-  const finished = await server.event('finished');
-  assert.equal(finished.ending, 'client-gone');
+  const finished = await server.event('ended');
+  assert.equal(finished.outcome, 'client-gone');
   assert.ok(finished.bytes < 50_000_000);
 });
 

@@ -31,7 +31,7 @@ test('named pages: exact before pattern, longer pattern before shorter, the quer
   assert.equal(await text('/api/v1/other?q=a%20b'), '/api/v1/other a b');
   assert.equal(await text('/api/v1/machines/52:54:00:12:34:56'), 'machine');
   assert.equal(await text('/api/v1/boots'), '["boot"]\n');
-  assert.equal(await text('/file'), 'bytes');
+  assert.equal(await text('/file'), 'octets');
 });
 
 test('a page has a length, HEAD without a body, and its own Allow', async (t) => {
@@ -137,15 +137,20 @@ test('metrics count requests, bytes, refusals and rejected connections, each ser
   await ask(server.port, '/file');
   await ask(server.port, '/nope');
   await raw(t, server.port, 'NOT HTTP\r\n\r\n');
-  for (const event of server.events) metrics.observeHttp(event);
+  for (const event of server.events) metrics.observe(event);
   const { headers, body } = await ask(server.port, '/metrics');
   assert.match(headers['content-type'] ?? '', /^text\/plain; version=0\.0\.4/);
   const text = body.toString();
   assert.match(text, /^bootseal_http_requests_total\{status="200"\} 1$/m);
   assert.match(text, /^bootseal_http_requests_total\{status="404"\} 1$/m);
-  assert.match(text, /^bootseal_http_rejected_connections_total\{status="400"\} 1$/m);
+  assert.match(text, /^bootseal_turned_away_total\{server="http",reason="not-a-request"\} 1$/m);
+  assert.match(text, /^bootseal_transfers_total\{server="http",outcome="complete"\} 1$/m);
   assert.match(text, /^bootseal_refusals_total\{server="http",code="absent"\} 1$/m);
-  assert.match(text, /^bootseal_http_active_transfers 0$/m);
-  assert.match(text, /^bootseal_http_sent_bytes_total 38$/m);
-  assert.doesNotMatch(await createMetrics().registry.metrics(), /status="200"/);
+  assert.match(text, /^bootseal_transfers_active\{server="http"\} 0$/m);
+  assert.match(text, /^bootseal_sent_bytes_total\{server="http"\} 38$/m);
+  // Another server's are its own; and each series is there before anything has happened.
+  const fresh = await createMetrics().registry.metrics();
+  assert.match(fresh, /^bootseal_http_requests_total\{status="200"\} 0$/m);
+  const series = (of: string) => of.split('\n').map((line) => line.replace(/ \d+$/, ''));
+  assert.deepEqual(series(fresh), series(text));
 });

@@ -71,7 +71,7 @@ test('close ends what is still under way after the grace', async (t) => {
   release();
   await closing;
   assert.equal(exports.opened, 0);
-  assert.equal((await server.event('closed')).ending, 'closed');
+  assert.equal((await server.event('ended')).outcome, 'closed');
 });
 
 test('closing twice is closing once', async (t) => {
@@ -102,8 +102,8 @@ test('a read that fails is an error at its place (structured) or, once its reply
   );
   assert.ok(ended === 'ended' || ended === NBD_ERROR.io);
   structured.socket.destroy();
-  await server.event('closed', ({ id }) => id === 1);
-  const failed = server.events.filter(({ kind }) => kind === 'failed');
+  await server.event('ended', ({ id }) => id === 1);
+  const failed = server.events.filter(({ kind }) => kind === 'refused');
   assert.equal(failed.length, 2, 'one event for each connection');
   assert.equal(server.heldBytes, 0);
   assert.deepEqual(server.errors, []);
@@ -142,9 +142,9 @@ test('what was read of a reply whose beginning is still awaited goes when its cl
   const other = await transmitting(t, server.port);
   assert.equal((await other.read(5, 5)).error, 0);
   release();
-  await server.event('closed');
+  await server.event('ended');
   other.socket.destroy();
-  await server.event('closed', ({ id }) => id === 2);
+  await server.event('ended', ({ id }) => id === 2);
   assert.equal(server.heldBytes, 0);
   assert.equal(exports.opened, 0);
 });

@@ -82,7 +82,7 @@ for (const structured of [true, false]) {
         assert.equal(error, NBD_ERROR.io);
         assert.ok(!data.includes('changed'));
       }
-      assert.equal((await server.event('failed')).refusal.code, 'bad-signature');
+      assert.equal((await server.event('refused')).refusal.code, 'bad-signature');
       assert.equal(server.heldBytes, 0);
     });
 
@@ -104,8 +104,8 @@ for (const structured of [true, false]) {
       // Whether the server has seen that or not: the export stays open while it is read.
       assert.equal(exports.opened, 1);
       finish();
-      const { ending } = await server.event('closed');
-      assert.ok(['client-gone', 'failed'].includes(ending), ending);
+      const { outcome } = await server.event('ended');
+      assert.ok(['client-gone', 'failed'].includes(outcome), outcome);
       assert.equal(server.heldBytes, 0);
       assert.equal(exports.opened, 0);
       assert.deepEqual(server.errors, []);
