@@ -18,7 +18,7 @@ test('readers that stop are dropped, and leave neither memory nor descriptors be
   await writeFile(file, '');
   await truncate(file, BIG.length);
   const tested = diskSite([{ path: '/big', file, size: BIG.length, digest: 'big' }]);
-  const server = await serving(t, tested, { stallTimeoutMs: 150 });
+  const server = await serving(t, tested, { stallTimeoutMs: 600 });
   const before = (await readdir('/proc/self/fd')).length;
   let held = 0;
   const sockets = await Promise.all(
@@ -82,7 +82,7 @@ test('a reader that leaves costs nothing more', async (t) => {
 
 test('reading ahead stops at what one client needs: a stopped reader makes the server read little', async (t) => {
   const tested = site();
-  const server = await serving(t, tested, { stallTimeoutMs: 150 });
+  const server = await serving(t, tested, { stallTimeoutMs: 600 });
   const socket = await dial(t, server.port);
   socket.pause();
   socket.write(GET);

@@ -73,7 +73,10 @@ function ipv4(text: string): bigint {
 
 function ipv6(text: string): bigint {
   const halves = text.split('::');
-  const [front, back] = halves.map(groups) as [bigint[], bigint[] | undefined];
+  const [front, back] = halves.map((half, index) => groups(half, index === halves.length - 1)) as [
+    bigint[],
+    bigint[] | undefined,
+  ];
   const count = front.length + (back?.length ?? 0);
   if (halves.length > 2 || (back === undefined ? count !== 8 : count > 7)) {
     throw new Malformed('IP address', 'an IPv6 address that has not eight groups');
@@ -82,12 +85,12 @@ function ipv6(text: string): bigint {
   return all.reduce((bits, group) => (bits << 16n) | group, 0n);
 }
 
-/** Groups of 16 bits; the last two may be written as IPv4. */
-function groups(text: string): bigint[] {
+/** Groups of 16 bits; the last two of an address may be written as IPv4. */
+function groups(text: string, last: boolean): bigint[] {
   if (text === '') return [];
   const parts = text.split(':');
   return parts.flatMap((part, index) => {
-    if (index === parts.length - 1 && part.includes('.')) {
+    if (last && index === parts.length - 1 && part.includes('.')) {
       const bits = ipv4(part);
       return [bits >> 16n, bits & 0xffffn];
     }
