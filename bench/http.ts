@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { startHttpServer } from '../src/serve/http/http.ts';
+import { Shares } from '../src/serve/shares.ts';
 import { diskSite } from '../test/serve/sites.ts';
 
 const run = promisify(execFile);
@@ -33,13 +34,13 @@ async function serve(dir: string): Promise<void> {
       digest: name,
     })),
   );
-  const silent = { info: () => {}, warn: () => {}, error: () => {} };
   const server = await startHttpServer({
     site: diskSite(files),
     pages: new Map(),
     bind: '127.0.0.1',
     port: 0,
-    log: silent,
+    shares: new Shares(),
+    emit: () => {},
   });
   process.send?.(server.port);
   process.once('message', () => {

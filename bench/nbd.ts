@@ -19,6 +19,7 @@ import { promisify } from 'node:util';
 import { identityOf } from '../src/files/file-identity.ts';
 import { startNbdServer } from '../src/serve/nbd/nbd.ts';
 import { FileExport, fileExports } from '../src/serve/nbd/nbd-file-export.ts';
+import { Shares } from '../src/serve/shares.ts';
 
 const run = promisify(execFile);
 
@@ -33,7 +34,8 @@ async function serve(path: string): Promise<void> {
     exports: fileExports([new FileExport({ name: 'file', file })]),
     bind: '127.0.0.1',
     port: 0,
-    log: { info: () => {}, warn: () => {}, error: () => {} },
+    shares: new Shares(),
+    emit: () => {},
   });
   process.send?.(server.port);
   process.once('message', () => {

@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { decodeTftp, encodeTftp } from '../src/formats/net/tftp.ts';
+import { Shares } from '../src/serve/shares.ts';
 import { startTftpServer } from '../src/serve/tftp/tftp.ts';
 import { diskSite } from '../test/serve/sites.ts';
 
@@ -39,7 +40,8 @@ async function serve(dir: string): Promise<void> {
     site: diskSite([{ path: '/file', file, size: (await stat(file)).size, digest: 'file' }]),
     bind: '127.0.0.1',
     port: 0,
-    log: { info: () => {}, warn: () => {}, error: () => {} },
+    shares: new Shares(),
+    emit: () => {},
   });
   process.send?.(server.port);
   process.once('message', () => {

@@ -1,5 +1,6 @@
 import { open, stat } from 'node:fs/promises';
 import { startNbdServer } from '../src/serve/nbd/nbd.ts';
+import { Shares } from '../src/serve/shares.ts';
 
 /**
  * NBD over files as they are, checked by nobody: what would serve a tampered image, since Bootseal does not. The
@@ -11,12 +12,12 @@ import { startNbdServer } from '../src/serve/nbd/nbd.ts';
  */
 const [address = '', port = '', json = '{}'] = process.argv.slice(2);
 const files = new Map(Object.entries(JSON.parse(json) as Record<string, string>));
-const log = { info: () => {}, warn: () => {}, error: () => {} };
 
 const server = await startNbdServer({
   bind: address,
   port: Number(port),
-  log,
+  shares: new Shares(),
+  emit: () => {},
   exports: {
     list: () => [...files.keys()].map((name) => ({ name, description: '' })),
     open: async (name) => {

@@ -2,29 +2,32 @@
  * Why something was not accepted. The set is closed: a new way of saying no is a new code here, so that
  * every reader of a receipt, a log line or an exit status can tell them apart.
  */
-export type RefusalCode =
-  | 'absent'
-  | 'malformed'
-  | 'bad-signature'
-  | 'untrusted-signer'
-  | 'wrong-purpose'
-  | 'expired'
-  | 'not-yet-valid'
-  | 'weak-algorithm'
-  | 'revoked'
-  | 'rolled-back'
-  | 'stale'
-  | 'mixed-releases'
-  | 'wrong-machine'
-  | 'wrong-command-line'
-  | 'too-large'
-  | 'drifted'
-  | 'unreachable'
-  | 'unsafe-path'
-  | 'unsafe-script'
-  | 'unsafe-keys'
-  | 'unsafe-serial'
-  | 'no-verdict';
+export const REFUSAL_CODES = [
+  'absent',
+  'malformed',
+  'bad-signature',
+  'untrusted-signer',
+  'wrong-purpose',
+  'expired',
+  'not-yet-valid',
+  'weak-algorithm',
+  'revoked',
+  'rolled-back',
+  'stale',
+  'mixed-releases',
+  'wrong-machine',
+  'wrong-command-line',
+  'too-large',
+  'drifted',
+  'unreachable',
+  'unsafe-path',
+  'unsafe-script',
+  'unsafe-keys',
+  'unsafe-serial',
+  'no-verdict',
+] as const;
+
+export type RefusalCode = (typeof REFUSAL_CODES)[number];
 
 /** Facts of a refusal: short strings and numbers, fit for a log line; never a key, never content. */
 export type RefusalFacts = Readonly<Record<string, string | number | boolean | undefined>>;

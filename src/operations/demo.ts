@@ -2,7 +2,7 @@ import { access, mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { BootVerdict } from '../emulator/boot.ts';
-import type { HttpLog } from '../serve/http/http-types.ts';
+import type { Log } from '../serve/event-log.ts';
 import { ListenError } from '../serve/listen.ts';
 import { type Serving, serve } from '../server/serve.ts';
 import { createKeyFolder } from '../signing/keys/init.ts';
@@ -17,7 +17,7 @@ export interface DemoRequest {
   readonly httpPort?: number;
   /** Milliseconds since 1970. */
   readonly now: number;
-  readonly log: HttpLog;
+  readonly log: Log;
   readonly onStep?: (text: string) => void;
 }
 

@@ -1,6 +1,7 @@
 import { Refusal } from '../errors/refusal.ts';
 import type { OpenResource } from '../release/site.ts';
 import { type ChunkPool, LARGEST, SMALLEST } from './chunk-pool.ts';
+import type { Share } from './shares.ts';
 
 /** A client that needs longer for one chunk is slow: nothing is read ahead for it. Milliseconds. */
 const SLOW_MS = 250;
@@ -9,7 +10,7 @@ const SLOW_MS = 250;
 export interface Chunk {
   readonly buffer: Buffer;
   /** The part of `buffer` that holds bytes of the file. */
-  readonly octets: Buffer;
+  readonly bytes: Buffer;
   /** Position of the byte after the last. */
   readonly end: number;
 }
@@ -24,12 +25,15 @@ export interface Chunk {
 export class ChunkReader {
   readonly #open: OpenResource;
   readonly #pool: ChunkPool;
+  readonly #share: Share;
   #wanted = SMALLEST;
   #ahead: Promise<Chunk> | undefined;
 
-  constructor(open: OpenResource, pool: ChunkPool) {
+  /** @param share of the client, whose memory it is. */
+  constructor(open: OpenResource, pool: ChunkPool, share: Share) {
     this.#open = open;
     this.#pool = pool;
+    this.#share = share;
   }
 
   /**
@@ -72,7 +76,7 @@ export class ChunkReader {
     this.#ahead = undefined;
     try {
       const chunk = await ahead;
-      if (chunk !== undefined) this.#pool.give(chunk.buffer);
+      if (chunk !== undefined) this.#pool.give(chunk.buffer, this.#share);
     } catch {
       // The same bytes are read again when they are wanted, and fail again where someone listens.
     }
@@ -80,16 +84,16 @@ export class ChunkReader {
 
   async #read(position: number, last: number): Promise<Chunk> {
     const left = last - position + 1;
-    const buffer = this.#pool.take(Math.min(this.#wanted, left));
+    const buffer = this.#pool.take(Math.min(this.#wanted, left), this.#share);
     try {
       const room = buffer.subarray(0, Math.min(buffer.length, left));
       const count = await this.#open.read(room, position);
       if (count <= 0 || count > room.length) {
         throw new Refusal('drifted', 'The file is shorter than it was when it was verified.', { position });
       }
-      return { buffer, octets: room.subarray(0, count), end: position + count };
+      return { buffer, bytes: room.subarray(0, count), end: position + count };
     } catch (error) {
-      this.#pool.give(buffer);
+      this.#pool.give(buffer, this.#share);
       throw error;
     }
   }

@@ -58,12 +58,15 @@ export function toListenError(target: ListenTarget, error: unknown): unknown {
 /**
  * Listens with a stream server (HTTP, NBD).
  *
+ * @param onFault is told of what goes wrong later, such as a connection that could not be taken because there are
+ *   too many open files: no reason for a server to end.
  * @returns the address and port that were bound.
  * @throws ListenError
  */
 export async function listenStream(
   server: Server,
   target: ListenTarget,
+  onFault: (error: unknown) => void,
 ): Promise<{ address: string; port: number }> {
   checkListenTarget(target);
   await new Promise<void>((resolve, reject) => {
@@ -71,6 +74,7 @@ export async function listenStream(
     server.once('error', failed);
     server.listen({ host: target.address, port: target.port, backlog: 1024 }, () => {
       server.off('error', failed);
+      server.on('error', onFault);
       resolve();
     });
   });

@@ -1,177 +1,161 @@
 import { Counter, Gauge, Registry } from 'prom-client';
-import type { RefusalCode } from '../errors/refusal.ts';
-import type { HttpEvent } from './http/http-types.ts';
-import type { NbdServer } from './nbd/nbd.ts';
-import type { NbdEvent } from './nbd/nbd-types.ts';
+import { REFUSAL_CODES, type RefusalCode } from '../errors/refusal.ts';
+import { OUTCOMES, type Protocol, type ServerEvent, TURNED_AWAY } from '../release/server-event.ts';
 
 /**
  * The numbers of one server, in a registry of its own: two servers in one process (tests, harnesses) must
  * not add to each other's.
  *
- * No label holds anything a client chose. A path or method as a label would let one client fill the memory
- * of this process and of the Prometheus that reads it.
+ * No label holds anything a client chose, and every series is there from the start, at 0: a path or method as a
+ * label would let one client fill the memory of this process and of the Prometheus that reads it, and a series that
+ * begins with its first event hides it from `rate`.
  */
 export interface Metrics {
   readonly registry: Registry;
-  /** Counts an event of the HTTP edge. */
-  observeHttp(event: HttpEvent): void;
-  /** Counts an event of the NBD edge. */
-  observeNbd(event: NbdEvent): void;
-  /** Tells, whenever somebody asks, how much an NBD server has done: connections that carry a root last for days. */
-  followNbd(server: Pick<NbdServer, 'connections' | 'heldOctets' | 'requests' | 'octets'>): void;
+  /** Counts what happens on any protocol. */
+  observe(event: ServerEvent): void;
+  /** Asks a running server, whenever somebody reads, what it holds and has sent: NBD connections last for days. */
+  follow(server: Protocol, facts: () => ServerFacts): void;
+  /** Counts a log line that was left out. */
+  countLeftOut(server: Protocol): void;
   /** Counts a round of the scrub, which read so many bytes and ended at `time`, milliseconds since 1970. */
-  observeScrub(octets: number, time: number): void;
-  /** Counts a refusal: of `http`, `tftp`, `nbd`, `scrub`. */
-  countRefusal(server: string, code: RefusalCode): void;
+  observeScrub(bytes: number, time: number): void;
+  /** Counts a refusal of the scrub. */
+  countScrubRefusal(code: RefusalCode): void;
 }
+
+/** What a running server says of itself. */
+export interface ServerFacts {
+  /** Connections, or transfers (TFTP), that are open. */
+  readonly open: number;
+  /** Bytes of memory that wait for clients. */
+  readonly heldBytes: number;
+  /** Of content, so far; absent where events tell it. */
+  readonly sentBytes?: number;
+  /** Requests that were answered so far; absent where events tell it. */
+  readonly requests?: number;
+}
+
+const SERVERS: readonly Protocol[] = ['http', 'tftp', 'nbd'];
+
+/** Statuses that this server answers with; any other is `other`. */
+const STATUSES = [
+  ...['0', '200', '206', '304', '400', '403', '404', '405', '408', '410', '412', '413', '416', '431'],
+  ...['500', '503', 'other'],
+];
+const KNOWN_STATUS = new Set(STATUSES);
 
 export function createMetrics(): Metrics {
   const registry = new Registry();
   const registers = [registry];
-  const requests = new Counter({
-    name: 'bootseal_http_requests_total',
-    help: 'HTTP responses by status; 0 is a client that left before there was one.',
-    labelNames: ['status'] as const,
-    registers,
-  });
-  const endings = new Counter({
-    name: 'bootseal_http_responses_total',
-    help: 'HTTP responses by how they ended.',
-    labelNames: ['ending'] as const,
-    registers,
-  });
-  const sent = new Counter({
-    name: 'bootseal_http_sent_bytes_total',
-    help: 'Bytes of content sent over HTTP.',
-    registers,
-  });
-  const active = new Gauge({
-    name: 'bootseal_http_active_transfers',
-    help: 'HTTP responses under way.',
-    registers,
-  });
-  const rejected = new Counter({
-    name: 'bootseal_http_rejected_connections_total',
-    help: 'Connections that made no valid request, by the status they got; 0 is none.',
-    labelNames: ['status'] as const,
-    registers,
-  });
-  const refusals = new Counter({
-    name: 'bootseal_refusals_total',
-    help: 'Refusals by server and reason code.',
-    labelNames: ['server', 'code'] as const,
-    registers,
-  });
-  const scrubbed = new Counter({
-    name: 'bootseal_scrub_read_bytes_total',
-    help: 'Bytes of served files that were read again and were what was verified.',
-    registers,
-  });
-  const scrubEnded = new Gauge({
-    name: 'bootseal_scrub_ended_timestamp_seconds',
-    help: 'When everything that is served had been read again; 0 is not yet.',
-    registers,
-  });
-  const countRefusal = (server: string, code: RefusalCode): void => refusals.inc({ server, code });
+  /** Reads what running servers say of themselves; called before any number of theirs is told. */
+  const readers: (() => void)[] = [];
+  const collect = (): void => {
+    for (const read of readers) read();
+  };
+  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]): Counter<L> =>
+    new Counter({ name: `bootseal_${name}`, help, labelNames, registers, collect });
+  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]): Gauge<L> =>
+    new Gauge({ name: `bootseal_${name}`, help, labelNames, registers, collect });
+
+  const transfers = counter('transfers_total', 'What was begun with clients, by how it ended.', [
+    'server',
+    'outcome',
+  ]);
+  const active = gauge('transfers_active', 'Responses, transfers and exports under way.', ['server']);
+  const open = gauge('connections', 'Connections (TFTP: transfers) that are open.', ['server']);
+  const held = gauge('held_bytes', 'Bytes of memory that wait for clients.', ['server']);
+  const sent = counter('sent_bytes_total', 'Bytes of content that were sent (TFTP: acknowledged).', [
+    'server',
+  ]);
+  const refusals = counter('refusals_total', 'What was not given, by reason.', ['server', 'code']);
+  const turnedAway = counter(
+    'turned_away_total',
+    'Connections and datagrams that got nothing, by reason; "too-many" are those that were not admitted.',
+    ['server', 'reason'],
+  );
+  const faults = counter('faults_total', 'What this machine could not do: disk, limits, faults.', ['server']);
+  const leftOut = counter('log_lines_left_out_total', 'Log lines that were not written.', ['server']);
+  const statuses = counter('http_requests_total', 'HTTP responses by status; 0: the client left before.', [
+    'status',
+  ]);
+  const retransmissions = counter('tftp_retransmissions_total', 'TFTP datagrams that were sent again.', []);
+  const nbdRequests = counter('nbd_requests_total', 'NBD requests that were answered, errors included.', []);
+  const scrubbed = counter(
+    'scrub_read_bytes_total',
+    'Bytes of served files that were read again and were what was verified.',
+    [],
+  );
+  const scrubEnded = gauge(
+    'scrub_ended_timestamp_seconds',
+    'When everything that is served had been read again; 0 is not yet.',
+    [],
+  );
+
+  for (const server of SERVERS) {
+    for (const outcome of OUTCOMES[server]) transfers.inc({ server, outcome }, 0);
+    for (const reason of TURNED_AWAY) turnedAway.inc({ server, reason }, 0);
+    for (const each of [sent, faults, leftOut]) each.inc({ server }, 0);
+    for (const each of [active, open, held]) each.set({ server }, 0);
+  }
+  for (const server of [...SERVERS, 'scrub']) {
+    for (const code of REFUSAL_CODES) refusals.inc({ server, code }, 0);
+  }
+  for (const status of STATUSES) statuses.inc({ status }, 0);
+
+  /** Servers that tell how much they have sent while it goes on: their events would count it twice. */
+  const followed = new Set<Protocol>();
 
   return {
     registry,
-    countRefusal,
-    ...nbdMetrics(registry, countRefusal),
-    observeScrub(octets, time) {
-      scrubbed.inc(octets);
-      scrubEnded.set(time / 1000);
-    },
-    observeHttp(event) {
+    observe(event) {
+      const { server } = event;
       switch (event.kind) {
         case 'started':
-          active.inc();
+          active.inc({ server });
           break;
-        case 'finished':
-          active.dec();
-          requests.inc({ status: String(event.status) });
-          endings.inc({ ending: event.ending });
-          sent.inc(event.octets);
-          if (event.refusal !== undefined) countRefusal('http', event.refusal.code);
-          break;
-        case 'rejected':
-          rejected.inc({ status: String(event.status) });
-          break;
-        default:
-          break;
-      }
-    },
-  };
-}
-
-function nbdMetrics(
-  registry: Registry,
-  countRefusal: Metrics['countRefusal'],
-): Pick<Metrics, 'observeNbd' | 'followNbd'> {
-  const registers = [registry];
-  const closed = new Counter({
-    name: 'bootseal_nbd_closed_connections_total',
-    help: 'NBD connections by how they ended.',
-    labelNames: ['ending'] as const,
-    registers,
-  });
-  const rejected = new Counter({
-    name: 'bootseal_nbd_rejected_connections_total',
-    help: 'NBD connections that were not let in.',
-    registers,
-  });
-  return {
-    observeNbd(event) {
-      switch (event.kind) {
-        case 'closed':
-          closed.inc({ ending: event.ending });
-          break;
-        case 'rejected':
-          rejected.inc();
+        case 'ended':
+          active.dec({ server });
+          transfers.inc({ server, outcome: event.outcome });
+          if (!followed.has(server)) sent.inc({ server }, event.bytes);
+          if (event.status !== undefined) {
+            const status = String(event.status);
+            statuses.inc({ status: KNOWN_STATUS.has(status) ? status : 'other' });
+          }
+          if (event.retransmissions !== undefined) retransmissions.inc(event.retransmissions);
           break;
         case 'refused':
+          refusals.inc({ server, code: event.refusal.code });
+          break;
+        case 'turned-away':
+          turnedAway.inc({ server, reason: event.reason });
+          break;
         case 'failed':
-          countRefusal('nbd', event.refusal.code);
+        case 'fault':
+          faults.inc({ server });
           break;
         default:
           break;
       }
     },
-    followNbd(server) {
-      new Gauge({
-        name: 'bootseal_nbd_connections',
-        help: 'NBD connections that are open.',
-        registers,
-        collect() {
-          this.set(server.connections);
-        },
+    follow(server, facts) {
+      if (facts().sentBytes !== undefined) followed.add(server);
+      let before = { sentBytes: 0, requests: 0 };
+      readers.push(() => {
+        const now = facts();
+        const { sentBytes = 0, requests = 0 } = now;
+        open.set({ server }, now.open);
+        held.set({ server }, now.heldBytes);
+        sent.inc({ server }, sentBytes - before.sentBytes);
+        nbdRequests.inc(requests - before.requests);
+        before = { sentBytes, requests };
       });
-      new Gauge({
-        name: 'bootseal_nbd_held_bytes',
-        help: 'Bytes that NBD replies hold in memory.',
-        registers,
-        collect() {
-          this.set(server.heldOctets);
-        },
-      });
-      new Counter({
-        name: 'bootseal_nbd_requests_total',
-        help: 'NBD requests that were answered, errors included.',
-        registers,
-        collect() {
-          this.reset();
-          this.inc(server.requests);
-        },
-      });
-      new Counter({
-        name: 'bootseal_nbd_sent_bytes_total',
-        help: 'Bytes of exports sent over NBD.',
-        registers,
-        collect() {
-          this.reset();
-          this.inc(server.octets);
-        },
-      });
+    },
+    countLeftOut: (server) => leftOut.inc({ server }),
+    countScrubRefusal: (code) => refusals.inc({ server: 'scrub', code }),
+    observeScrub(bytes, time) {
+      scrubbed.inc(bytes);
+      scrubEnded.set(time / 1000);
     },
   };
 }

@@ -18,7 +18,7 @@ export interface ScrubOptions {
   /** A file could not be read, for reasons that may pass. */
   readonly onFault: (file: PinnedFile, error: unknown) => void;
   /** A round has ended: all that could be read was, `bytes` of it. */
-  readonly onRound?: (round: { readonly files: number; readonly octets: number }) => void;
+  readonly onRound?: (round: { readonly files: number; readonly bytes: number }) => void;
 }
 
 /**
@@ -39,12 +39,12 @@ export function startScrub(options: ScrubOptions): () => Promise<void> {
 async function rounds(options: ScrubOptions, signal: AbortSignal): Promise<void> {
   const told = new WeakSet<PinnedFile>();
   while (await slept(options.everyMs, signal)) {
-    const round = { files: 0, octets: 0 };
+    const round = { files: 0, bytes: 0 };
     for (const file of options.files()) {
       await scrubFile(file, options, signal).then(
         () => {
           round.files += 1;
-          round.octets += file.size;
+          round.bytes += file.size;
         },
         (error: unknown) => {
           if (signal.aborted || told.has(file)) return;
@@ -68,8 +68,8 @@ async function scrubFile(
   signal: AbortSignal,
 ): Promise<void> {
   const began = performance.now();
-  const pace = async (octets: number): Promise<void> => {
-    const early = (octets / rate) * 1000 - (performance.now() - began);
+  const pace = async (bytes: number): Promise<void> => {
+    const early = (bytes / rate) * 1000 - (performance.now() - began);
     if (early > 0) await slept(early, signal);
   };
   await pinOf(file).scrub({ pace, signal });

@@ -1,13 +1,13 @@
-import type { HttpLog } from '../serve/http/http-types.ts';
+import type { Log } from '../serve/event-log.ts';
 import { channelWarnings, type Offering } from './offering.ts';
 
 /** Says in the log what changed for machines as time passes: each thing once, when it begins and when it is over. */
 export class Announcer {
-  readonly #log: HttpLog;
+  readonly #log: Log;
   #ended = new Map<string, string>();
   #warned: readonly string[] = [];
 
-  constructor(log: HttpLog) {
+  constructor(log: Log) {
     this.#log = log;
   }
 

@@ -109,19 +109,22 @@ function blockVerifier({ rootHash, dataBlocks }: Verity, tree: PinnedFile): Bloc
   };
 }
 
-const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES', 'EISDIR']);
+/** What says that another thing, or nothing, stands where the tree was; EACCES and the like say nothing of it. */
+const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EISDIR']);
 
 /** A hash block is read once for each 128 blocks of the image, so it is opened for each: nothing stays open. */
 async function readTree({ path, name }: PinnedFile, offset: number, length: number): Promise<Uint8Array> {
   const handle = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
     // Anything else is about this machine and passes: too many open files say nothing about the tree.
     if (!GONE.has(error.code ?? '')) throw error;
-    throw new Refusal('drifted', `${name} is gone or cannot be read: ${error.code}.`, { path: name });
+    throw new Refusal('drifted', `${name} is no longer the file that was verified: ${error.code}.`, {
+      path: name,
+    });
   });
   try {
-    const octets = Buffer.alloc(length);
-    const { bytesRead } = await handle.read(octets, 0, length, offset);
-    return octets.subarray(0, bytesRead);
+    const bytes = Buffer.alloc(length);
+    const { bytesRead } = await handle.read(bytes, 0, length, offset);
+    return bytes.subarray(0, bytesRead);
   } finally {
     await handle.close();
   }

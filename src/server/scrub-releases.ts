@@ -1,4 +1,4 @@
-import type { HttpLog } from '../serve/http/http-types.ts';
+import type { Log } from '../serve/event-log.ts';
 import type { Metrics } from '../serve/metrics.ts';
 import { startScrub } from '../serve/scrub.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
@@ -10,7 +10,7 @@ export interface ScrubContext {
   /** Milliseconds since 1970. */
   readonly clock: () => number;
   readonly metrics: Metrics;
-  readonly log: HttpLog;
+  readonly log: Log;
 }
 
 /** Reads the payload of what is served again and again, as the operator's configuration says. @returns its end. */
@@ -24,13 +24,13 @@ export function scrubReleases(
     everyMs: scrub_hours * HOUR,
     files: () => releases().flatMap(({ files }) => [...files.values()]),
     onRefused: ({ path }, refusal) => {
-      metrics.countRefusal('scrub', refusal.code);
+      metrics.countScrubRefusal(refusal.code);
       log.error({ path, ...refusal.toJSON() }, 'not served any more');
     },
     onFault: ({ path }, error) => log.error({ path, err: error }, 'scrub: a file could not be read'),
-    onRound: ({ files, octets }) => {
-      metrics.observeScrub(octets, clock());
-      log.info({ files, octets }, 'scrub: everything that is served was read again');
+    onRound: ({ files, bytes }) => {
+      metrics.observeScrub(bytes, clock());
+      log.info({ files, bytes }, 'scrub: everything that is served was read again');
     },
   });
 }

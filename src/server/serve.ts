@@ -4,16 +4,15 @@ import { releaseBooter } from '../machines/release-booter.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
 import type { Resource, Site } from '../release/site.ts';
 import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts';
+import type { Emit } from '../serve/emit.ts';
 import { withEntries } from '../serve/entry-site.ts';
-import { startHttpServer } from '../serve/http/http.ts';
-import type { HttpEvent, HttpLog } from '../serve/http/http-types.ts';
+import type { Log } from '../serve/event-log.ts';
 import { createMetrics } from '../serve/metrics.ts';
-import { type NbdServer, startNbdServer } from '../serve/nbd/nbd.ts';
-import { startTftpServer, type TftpServer } from '../serve/tftp/tftp.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { Announcer } from './announcer.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
+import { startListeners } from './listeners.ts';
 import { readLoaders } from './loader-files.ts';
 import { ReleaseExports } from './nbd-exports.ts';
 import { type Offering, type OfferingSource, offeredSite } from './offering.ts';
@@ -51,9 +50,10 @@ export interface ServeOptions {
   /** Milliseconds since 1970: what seals are judged by, now and whenever something ends. Default: this machine's. */
   readonly clock?: () => number;
   /** Structured log lines; silent by default. */
-  readonly log?: HttpLog;
+  readonly log?: Log;
   readonly onProgress?: (path: string, bytes: number, size: number) => void;
-  readonly onEvent?: (event: HttpEvent) => void;
+  /** Told of everything that happens with clients. Must not block. */
+  readonly onEvent?: Emit;
 }
 
 export interface Serving {
@@ -72,7 +72,7 @@ const DEFAULT_HTTP_PORT = 8080;
 const DEFAULT_TFTP_PORT = 69;
 const DEFAULT_NBD_PORT = 10_809;
 const GRACE_MS = 10_000;
-const SILENT: HttpLog = { info: () => {}, warn: () => {}, error: () => {} };
+const SILENT: Log = { info: () => {}, warn: () => {}, error: () => {} };
 
 /**
  * Verifies a tree, then serves it over HTTP, TFTP and NBD, and goes on judging it: what ends by the clock is offered
@@ -83,7 +83,6 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const clock = options.clock ?? Date.now;
   const log = options.log ?? SILENT;
   const configuration = { ...DEFAULT_CONFIGURATION, ...options.configuration };
-  const bind = options.bind ?? '127.0.0.1';
   const source = sourceOf(options, clock, log);
   let offering = await source.load();
   const loaders =
@@ -97,8 +96,21 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   // The scripts that the server renders name its port, which is known only when it listens.
   let site: Site = { find: async () => new Refusal('unreachable', 'The server is starting.', {}) };
   let base = '';
+  let httpPort = 0;
   const booter = releaseBooter(() => offering.entry);
-  const http = await startHttpServer({
+  const exports = new ReleaseExports((name, refusal) =>
+    log.error({ export: name, ...refusal.toJSON() }, 'not served any more'),
+  );
+  /** Makes what was loaded last the answer to every request from now on. */
+  const put = (): void => {
+    const extra = new Map(loaders);
+    for (const [name, text] of renderedScripts(offering.entry.release, configuration, httpPort)) {
+      extra.set(name, bytesResource(name, Buffer.from(text, 'latin1'), false));
+    }
+    site = withEntries(booter, offeredSite(offering, extra));
+    exports.put(offering.releases.map(({ release }) => release));
+  };
+  const listeners = await startListeners({
     site: { find: (path) => site.find(path) },
     pages: serverPages({
       offering: () => offering,
@@ -108,49 +120,24 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       configuration,
       metrics,
     }),
-    bind,
-    port: options.httpPort ?? DEFAULT_HTTP_PORT,
-    log,
-    onEvent: (event) => {
-      metrics.observeHttp(event);
-      options.onEvent?.(event);
+    exports,
+    onHttp: (http) => {
+      base = baseOf(http);
+      httpPort = http.port;
+      put();
     },
+    bind: options.bind ?? '127.0.0.1',
+    ports: {
+      http: options.httpPort ?? DEFAULT_HTTP_PORT,
+      tftp: options.tftpPort ?? DEFAULT_TFTP_PORT,
+      nbd: options.nbdPort ?? DEFAULT_NBD_PORT,
+    },
+    configuration,
+    metrics,
+    log,
+    onEvent: options.onEvent,
   });
-  base = baseOf(http);
-  const exports = new ReleaseExports((name, refusal) =>
-    log.error({ export: name, ...refusal.toJSON() }, 'not served any more'),
-  );
-  /** Makes what was loaded last the answer to every request from now on. */
-  const put = (): void => {
-    const extra = new Map(loaders);
-    for (const [name, text] of renderedScripts(offering.entry.release, configuration, http.port)) {
-      extra.set(name, bytesResource(name, Buffer.from(text, 'latin1'), false));
-    }
-    site = withEntries(booter, offeredSite(offering, extra));
-    exports.put(offering.releases.map(({ release }) => release));
-  };
-  let tftp: TftpServer | undefined;
-  let nbd: NbdServer | undefined;
-  try {
-    put();
-    if (options.tftpPort !== false) {
-      const moving: Site = { find: (path) => site.find(path) };
-      tftp = await startTftpServer({ site: moving, bind, port: options.tftpPort ?? DEFAULT_TFTP_PORT, log });
-    }
-    if (options.nbdPort !== false) {
-      nbd = await startNbdServer({
-        exports,
-        bind,
-        port: options.nbdPort ?? DEFAULT_NBD_PORT,
-        log,
-        onEvent: (event) => metrics.observeNbd(event),
-      });
-      metrics.followNbd(nbd);
-    }
-  } catch (error) {
-    await Promise.all([http.close({ graceMs: 0 }), tftp?.close({ graceMs: 0 })]);
-    throw error;
-  }
+  const { http, tftp, nbd } = listeners;
   ready = true;
   const payload = () => offering.releases.map(({ release }) => release);
   const endScrub = scrubReleases(configuration, payload, { clock, metrics, log });
@@ -189,18 +176,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     url: base,
     async close(graceMs = GRACE_MS) {
       ready = false;
-      await Promise.all([
-        endTime(),
-        endScrub(),
-        http.close({ graceMs }),
-        tftp?.close({ graceMs }),
-        nbd?.close({ graceMs }),
-      ]);
+      await Promise.all([endTime(), endScrub(), listeners.close(graceMs)]);
     },
   };
 }
 
-function sourceOf(options: ServeOptions, clock: () => number, log: HttpLog): OfferingSource {
+function sourceOf(options: ServeOptions, clock: () => number, log: Log): OfferingSource {
   const { tree, state, channel, anchors, policy, onProgress } = options;
   if (tree !== undefined && state === undefined)
     return treeSource({ tree, anchors, policy, clock, onProgress });
@@ -215,7 +196,7 @@ function sourceOf(options: ServeOptions, clock: () => number, log: HttpLog): Off
   return stateSource({ state, anchors, channel, policy, clock, onProgress, onRefused });
 }
 
-function announce({ entry }: Offering, configuration: Configuration, log: HttpLog): void {
+function announce({ entry }: Offering, configuration: Configuration, log: Log): void {
   const { release, anchored, unjudged } = entry.release;
   if (!anchored) log.warn({ release }, 'serving unanchored: the seals agree, and nobody vouches for them');
   for (const script of unjudged)

@@ -9,7 +9,9 @@ import { identityOf } from '../../src/files/file-identity.ts';
 import { startNbdServer } from '../../src/serve/nbd/nbd.ts';
 import { FileExport, fileExports } from '../../src/serve/nbd/nbd-file-export.ts';
 import { VERIFIED_BLOCK } from '../../src/serve/nbd/nbd-verified-blocks.ts';
+import { Shares } from '../../src/serve/shares.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
+import { takeDown } from '../serve/events.ts';
 import { content } from '../serve/nbd/nbd-harness.ts';
 
 const folder = await temporaryFolder();
@@ -33,12 +35,13 @@ async function file(name: string, data: Buffer, verified: boolean): Promise<File
 
 const ROOT = 'arch/2026.11.01/airootfs';
 const [root, tree] = [await file(ROOT, DATA, true), await file(`${ROOT}.verity`, TREE, false)];
-const errors: object[] = [];
+const { told, emit } = takeDown();
 const server = await startNbdServer({
   exports: fileExports([root, tree]),
   bind: '127.0.0.1',
   port: 0,
-  log: { info: () => {}, warn: () => {}, error: (facts) => errors.push(facts) },
+  shares: new Shares(),
+  emit,
 });
 after(() => server.close({ graceMs: 0 }));
 const uri = (name: string): string => `nbd://127.0.0.1:${server.port}/${name}`;
@@ -161,8 +164,8 @@ describe('NBD clients of others', () => {
   });
 
   it('none of them left anything odd in the log', () => {
-    assert.deepEqual(errors, []);
-    assert.equal(server.heldOctets, 0);
+    assert.deepEqual(told.errors, []);
+    assert.equal(server.heldBytes, 0);
     assert.equal(root.shut, undefined);
   });
 });

@@ -15,12 +15,12 @@ test('a large file that drifts while it is sent arrives short, and the event say
   const text = await raw(t, server.port, GET('/f'));
   assert.match(text, /^HTTP\/1\.1 200 .*Content-Length: 4000000\r\n/s);
   assert.ok(bodyOf(text).length < BIG.length);
-  const finished = await server.event('finished');
-  assert.equal(finished.ending, 'cut');
-  assert.equal(finished.refusal?.code, 'drifted');
+  const finished = await server.event('ended');
+  assert.equal(finished.outcome, 'refused');
+  assert.equal((await server.event('refused')).refusal.code, 'drifted');
   await site.allClosed();
   const metrics = createMetrics();
-  for (const event of server.events) metrics.observeHttp(event);
+  for (const event of server.events) metrics.observe(event);
   assert.match(await metrics.registry.metrics(), /bootseal_refusals_total\{server="http",code="drifted"\} 1/);
 });
 
@@ -72,7 +72,7 @@ test('a file that became shorter is cut off, one whose disk fails as well', asyn
     failing(async (at) => (at === 0 ? 1000 : 0)),
   );
   assert.equal(bodyOf(await raw(t, shorter.port, GET('/f'))).length, 1000);
-  assert.equal((await shorter.event('finished')).refusal?.code, 'drifted');
+  assert.equal((await shorter.event('refused')).refusal.code, 'drifted');
 
   const broken = await serving(
     t,
@@ -82,6 +82,6 @@ test('a file that became shorter is cut off, one whose disk fails as well', asyn
     }),
   );
   assert.equal(bodyOf(await raw(t, broken.port, GET('/f'))).length, 1000);
-  assert.equal((await broken.event('finished')).refusal?.code, 'no-verdict');
+  assert.equal((await broken.event('ended')).outcome, 'failed');
   assert.equal(broken.errors.length, 1);
 });

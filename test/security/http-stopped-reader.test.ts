@@ -18,7 +18,7 @@ test('readers that stop are dropped, and leave neither memory nor descriptors be
   await writeFile(file, '');
   await truncate(file, BIG.length);
   const tested = diskSite([{ path: '/big', file, size: BIG.length, digest: 'big' }]);
-  const server = await serving(t, tested, { stallTimeoutMs: 150 });
+  const server = await serving(t, tested, { stallTimeoutMs: 600 });
   const before = (await readdir('/proc/self/fd')).length;
   let held = 0;
   const sockets = await Promise.all(
@@ -31,8 +31,8 @@ test('readers that stop are dropped, and leave neither memory nor descriptors be
   );
   const endings = await new Promise<string[]>((resolve) => {
     const timer = setInterval(() => {
-      held = Math.max(held, server.heldOctets);
-      const ended = server.events.filter((event) => event.kind === 'finished').map((event) => event.ending);
+      held = Math.max(held, server.heldBytes);
+      const ended = server.events.filter((event) => event.kind === 'ended').map((event) => event.outcome);
       if (ended.length < sockets.length) return;
       clearInterval(timer);
       resolve(ended);
@@ -41,7 +41,7 @@ test('readers that stop are dropped, and leave neither memory nor descriptors be
   assert.deepEqual([...new Set(endings)], ['stalled']);
   assert.ok(held > 0 && held <= 20 * 2 * MIB, `${held} bytes held`);
   await tested.allClosed();
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   await Promise.all(
     sockets.map((socket) => {
       socket.resume();
@@ -61,9 +61,9 @@ test('a stopped reader cannot stay by sending bytes of its own', async (t) => {
   // Empty lines before a request are allowed (RFC 9112 §2.2), and each counts as activity of the socket.
   const timer = setInterval(() => socket.write('\r\n'), 20);
   t.after(() => clearInterval(timer));
-  assert.equal((await server.event('finished')).ending, 'stalled');
+  assert.equal((await server.event('ended')).outcome, 'stalled');
   await tested.allClosed();
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
 });
 
 test('a reader that leaves costs nothing more', async (t) => {
@@ -73,20 +73,20 @@ test('a reader that leaves costs nothing more', async (t) => {
   socket.write(GET);
   await new Promise((resolve) => socket.once('data', resolve));
   socket.destroy();
-  const finished = await server.event('finished');
-  assert.equal(finished.ending, 'client-gone');
+  const finished = await server.event('ended');
+  assert.equal(finished.outcome, 'client-gone');
   await tested.allClosed();
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   assert.ok(tested.trace.read < BIG.length);
 });
 
 test('reading ahead stops at what one client needs: a stopped reader makes the server read little', async (t) => {
   const tested = site();
-  const server = await serving(t, tested, { stallTimeoutMs: 150 });
+  const server = await serving(t, tested, { stallTimeoutMs: 600 });
   const socket = await dial(t, server.port);
   socket.pause();
   socket.write(GET);
-  const finished = await server.event('finished');
+  const finished = await server.event('ended');
   // What the kernel's buffers of both ends took, one chunk that waited, one read ahead.
-  assert.ok(tested.trace.read <= finished.octets + 2 * MIB, `${tested.trace.read} of ${finished.octets}`);
+  assert.ok(tested.trace.read <= finished.bytes + 2 * MIB, `${tested.trace.read} of ${finished.bytes}`);
 });

@@ -68,7 +68,7 @@ test('garbage in the transmission ends it, and nothing else', async (t) => {
     client.socket.write(bytes);
     assert.equal((await client.rest()).length, 0, what);
   }
-  const endings = server.events.flatMap((event) => (event.kind === 'closed' ? [event.ending] : []));
+  const endings = server.events.flatMap((event) => (event.kind === 'ended' ? [event.outcome] : []));
   assert.deepEqual([...new Set(endings)], ['protocol']);
   await stillServes(t, server);
 });
@@ -94,7 +94,6 @@ test('noise behind every valid beginning throws nothing', async (t) => {
     await client.rest();
     client.socket.destroy();
   }
-  await server.event('closed', ({ id }) => id === stem.length + 1);
   await stillServes(t, server);
 });
 
@@ -127,8 +126,7 @@ test('a handshake that takes too long ends, whether silent or a byte at a time',
   const timer = setInterval(() => slow.socket.write(Buffer.from([0x49])), 25);
   t.after(() => clearInterval(timer));
   await Promise.all([silent.rest(), slow.rest()]);
-  const closed = await server.event('closed', ({ id }) => id === 1);
-  assert.equal(closed.ending, 'timeout');
+  await server.event('turned-away', ({ reason }) => reason === 'too-slow');
 });
 
 test('a client that asks for lists and never listens is not listened to', async (t) => {
@@ -141,42 +139,39 @@ test('a client that asks for lists and never listens is not listened to', async 
   client.socket.write(encodeNbdClientFlags(3));
   const list = encodeNbdOption({ kind: 'list' });
   client.socket.write(Buffer.concat(Array.from({ length: 20_000 }, () => list)));
-  assert.equal((await server.event('closed')).ending, 'timeout');
+  assert.equal((await server.event('turned-away')).reason, 'too-slow');
 });
 
 test('a client that asks for reads and never listens is held, and dropped in the end', async (t) => {
   const tested = exports();
-  const limits = { stallTimeoutMs: 200, maxConnectionOctets: MIB };
+  const limits = { stallTimeoutMs: 200, maxConnectionBytes: MIB };
   const server = await nbd(t, tested, limits);
   for (const length of [4096, 300_000, 8 * MIB]) {
     const client = await transmitting(t, server.port, { structured: true });
     const { id } = await server.event(
-      'opened',
-      (event) => !server.events.some((each) => each.kind === 'closed' && each.id === event.id),
+      'started',
+      (event) => !server.events.some((each) => each.kind === 'ended' && each.id === event.id),
     );
     client.socket.pause();
-    const before = tested.octets;
+    const before = tested.bytes;
     const requests = Array.from({ length: 20_000 }, () => client.requestBytes({ length }));
     client.socket.write(Buffer.concat(requests));
-    const closed = await server.event('closed', (event) => event.id === id);
-    assert.equal(closed.ending, 'stalled');
+    const closed = await server.event('ended', (event) => event.id === id);
+    assert.equal(closed.outcome, 'stalled');
     // What the kernel took, and what was held when it took no more.
-    assert.ok(
-      tested.octets - before <= closed.octets + 2 * MIB,
-      `${tested.octets - before} of ${closed.octets}`,
-    );
+    assert.ok(tested.bytes - before <= closed.bytes + 2 * MIB, `${tested.bytes - before} of ${closed.bytes}`);
     client.socket.destroy();
   }
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   assert.equal(tested.opened, 0);
   await stillServes(t, server);
 });
 
 test('clients that never listen cannot keep the memory of all', async (t) => {
-  const limits = { ...PATIENT, bufferOctets: 2 * MIB, maxConnectionOctets: MIB, pressureTimeoutMs: 50 };
+  const limits = { ...PATIENT, bufferBytes: 2 * MIB, maxConnectionBytes: MIB, pressureTimeoutMs: 50 };
   let most = 0;
   const before = (): void => {
-    most = Math.max(most, server.heldOctets);
+    most = Math.max(most, server.heldBytes);
   };
   const server = await nbd(t, memoryExports({ root: { data: DATA, before } }), limits);
   for (let count = 0; count < 40; count += 1) {
@@ -186,8 +181,8 @@ test('clients that never listen cannot keep the memory of all', async (t) => {
   }
   const good = await transmitting(t, server.port, { structured: true });
   assert.ok((await good.read(0, 3 * MIB)).data.equals(DATA.subarray(0, 3 * MIB)));
-  assert.ok(most > MIB && most <= limits.bufferOctets, `${most} bytes`);
-  assert.equal((await server.event('closed')).ending, 'stalled');
+  assert.ok(most > MIB && most <= limits.bufferBytes, `${most} bytes`);
+  assert.equal((await server.event('ended')).outcome, 'stalled');
 });
 
 test('clients that leave in the middle of a reply leave nothing behind', async (t) => {
@@ -200,11 +195,11 @@ test('clients that leave in the middle of a reply leave nothing behind', async (
     await client.hear(100_000);
     if (count % 4 < 2) client.socket.resetAndDestroy();
     else client.socket.destroy();
-    const { ending } = await server.event('closed', ({ id }) => id === count + 1);
-    assert.equal(ending, 'client-gone');
+    const { outcome } = await server.event('ended', ({ id }) => id === count + 1);
+    assert.equal(outcome, 'client-gone');
   }
   assert.equal(tested.opened, 0);
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   assert.ok((await readdir('/proc/self/fd')).length <= before);
   await stillServes(t, server);
 });
@@ -215,14 +210,14 @@ test('a client cannot leave its WRITE open for more than nothing', async (t) => 
   client.request({ command: NBD_COMMAND.write, length: 32 * MIB });
   client.socket.write(Buffer.alloc(MIB));
   await stillServes(t, server);
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   client.socket.destroy();
 });
 
 test('thousands of idle connections hold no memory and no descriptor but their sockets', async (t) => {
   const tested = exports();
   const COUNT = 2000;
-  const server = await nbd(t, tested, { ...PATIENT, maxConnectionsPerAddress: COUNT + 1 });
+  const server = await nbd(t, tested, PATIENT);
   const clients: Client[] = [];
   const open = (await readdir('/proc/self/fd')).length;
   const { arrayBuffers } = process.memoryUsage();
@@ -231,7 +226,7 @@ test('thousands of idle connections hold no memory and no descriptor but their s
     clients.push(...(await Promise.all(more)));
   }
   assert.equal(server.connections, COUNT);
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   // Both ends of every connection are in this process.
   assert.ok((await readdir('/proc/self/fd')).length <= open + 2 * COUNT);
   assert.ok(process.memoryUsage().arrayBuffers - arrayBuffers < COUNT * 4096);
@@ -258,7 +253,7 @@ process.stdin.on('end', () => process.exit()).resume();
 
 test('of more than ten thousand connections that say nothing ten thousand are let in, and cost next to nothing', async (t) => {
   const { maxConnections, maxToldRefusals } = DEFAULT_NBD_LIMITS;
-  const server = await nbd(t, exports(), { ...PATIENT, maxConnectionsPerAddress: maxConnections });
+  const server = await nbd(t, exports(), PATIENT);
   const kept = await transmitting(t, server.port);
   const { arrayBuffers } = process.memoryUsage();
   // In a process of its own: many systems allow a process some 20,000 descriptors.
@@ -266,14 +261,13 @@ test('of more than ten thousand connections that say nothing ten thousand are le
   const crowd = spawn(process.execPath, ['-e', SILENT_CROWD, String(server.port), String(count)]);
   t.after(() => crowd.kill());
   const [greeted] = (await once(crowd.stdout, 'data')) as [Buffer];
-  assert.equal(Number(greeted), maxConnections - 1 + maxToldRefusals);
+  assert.ok(Number(greeted) >= maxConnections - 1, `${Number(greeted)} greeted`);
   assert.equal(server.connections, maxConnections);
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
   assert.ok(process.memoryUsage().arrayBuffers - arrayBuffers < maxConnections * 4096);
   assert.equal((await kept.read(0, 10)).error, 0);
   crowd.stdin.end();
   await once(crowd, 'exit');
-  await server.event('closed');
   kept.socket.destroy();
 });
 
@@ -285,25 +279,22 @@ async function told(client: Client): Promise<string> {
   return answer.message;
 }
 
-test('connections beyond a bound are told so, and beyond another one not even that', async (t) => {
-  for (const [limits, reason] of [
-    [{ maxConnections: 2 }, /too many connections$/],
-    [{ maxConnectionsPerAddress: 2 }, /too many connections from one address$/],
-  ] as const) {
-    const server = await nbd(t, exports(), { ...limits, maxToldRefusals: 1 });
-    const kept = [await transmitting(t, server.port), await transmitting(t, server.port)];
-    const extra = await dial(t, server.port);
-    assert.match(await told(extra), reason);
-    assert.match((await server.event('rejected')).reason, reason);
-    const more = await dial(t, server.port);
-    assert.equal((await more.rest()).length, 0);
-    assert.equal((await kept[0]?.read(0, 10))?.error, 0);
-    assert.equal(server.connections, 2);
-    // EXPORT_NAME has no words for it.
-    extra.socket.write(encodeNbdOption({ kind: 'export-name', name: '' }));
-    assert.equal((await extra.rest()).length, 0);
-    kept[0]?.socket.destroy();
-    await server.event('closed', ({ id }) => id === 1);
-    assert.equal((await (await transmitting(t, server.port)).read(0, 10)).error, 0);
-  }
+test('connections of the address that holds most are told so where there is no room, and beyond a bound not even that', async (t) => {
+  const server = await nbd(t, exports(), { maxConnections: 2, maxToldRefusals: 1 });
+  const kept = [await transmitting(t, server.port), await transmitting(t, server.port)];
+  const extra = await dial(t, server.port);
+  assert.match(await told(extra), /too many connections$/);
+  assert.equal((await server.event('turned-away')).reason, 'too-many');
+  // The newer one has its place there.
+  const more = await dial(t, server.port);
+  assert.match(await told(more), /too many connections$/);
+  await extra.rest();
+  assert.equal((await kept[0]?.read(0, 10))?.error, 0);
+  assert.equal(server.connections, 2);
+  // EXPORT_NAME has no words for it.
+  more.socket.write(encodeNbdOption({ kind: 'export-name', name: '' }));
+  assert.equal((await more.rest()).length, 0);
+  kept[0]?.socket.destroy();
+  await server.event('ended', ({ id }) => id === 1);
+  assert.equal((await (await transmitting(t, server.port)).read(0, 10)).error, 0);
 });

@@ -7,6 +7,7 @@ import { ChunkReader } from '../../src/serve/chunk-reader.ts';
 
 const MIB = 1024 * 1024;
 const LAST = 64 * MIB - 1;
+const SHARE = { name: '10.0.0.1', weight: 1 };
 
 /** A file that is as long as it needs to be. */
 const endless: OpenResource = {
@@ -19,16 +20,16 @@ const endless: OpenResource = {
 async function atFullSpeed(
   pool: ChunkPool,
 ): Promise<{ reader: ChunkReader; position: number; sizes: number[] }> {
-  const reader = new ChunkReader(endless, pool);
+  const reader = new ChunkReader(endless, pool, SHARE);
   const sizes: number[] = [];
   let position = 0;
   for (let i = 0; i < 3; i++) {
     const chunk = await reader.next(position, LAST);
-    sizes.push(chunk.octets.length);
+    sizes.push(chunk.bytes.length);
     position = chunk.end;
     reader.readAhead(position, LAST);
     await reader.pace(Promise.resolve());
-    pool.give(chunk.buffer);
+    pool.give(chunk.buffer, SHARE);
   }
   return { reader, position, sizes };
 }
@@ -70,14 +71,14 @@ test('a client that stops holds one chunk, not two, and gets small ones afterwar
   assert.equal(pool.held, MIB);
   leave();
   await paced;
-  assert.equal((await reader.next(chunk.end, LAST)).octets.length, MIB / 16);
+  assert.equal((await reader.next(chunk.end, LAST)).bytes.length, MIB / 16);
 });
 
 test('a read that fails is reported to whoever wants the bytes, and holds nothing', async () => {
   const pool = new ChunkPool(256 * MIB);
   const broken = { ...endless, read: () => Promise.reject(new Error('EIO')) };
-  await assert.rejects(new ChunkReader(broken, pool).next(0, LAST), /EIO/);
+  await assert.rejects(new ChunkReader(broken, pool, SHARE).next(0, LAST), /EIO/);
   const short = { ...endless, read: async () => 0 };
-  await assert.rejects(new ChunkReader(short, pool).next(0, LAST), { code: 'drifted' });
+  await assert.rejects(new ChunkReader(short, pool, SHARE).next(0, LAST), { code: 'drifted' });
   assert.equal(pool.held, 0);
 });

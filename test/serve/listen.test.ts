@@ -2,12 +2,19 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startHttpServer } from '../../src/serve/http/http.ts';
 import { ListenError, toListenError } from '../../src/serve/listen.ts';
+import { Shares } from '../../src/serve/shares.ts';
 import { serving } from './http/harness.ts';
 import { memorySite } from './sites.ts';
 
-const log = { info: () => {}, warn: () => {}, error: () => {} };
 const start = (bind: string, port: number) =>
-  startHttpServer({ site: memorySite({}), pages: new Map(), bind, port, log });
+  startHttpServer({
+    site: memorySite({}),
+    pages: new Map(),
+    bind,
+    port,
+    shares: new Shares(),
+    emit: () => {},
+  });
 
 test('a port in use: one sentence with address, port and what to do', async (t) => {
   const { port } = await serving(t, memorySite({}));

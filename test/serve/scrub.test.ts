@@ -57,7 +57,7 @@ describe('a scrub', () => {
     const device = await overNbd.open();
     device.check();
     const { refused, round } = scrub(t, [file]);
-    assert.deepEqual(await round(), { files: 0, octets: 0 });
+    assert.deepEqual(await round(), { files: 0, bytes: 0 });
     assert.deepEqual(refused, [['forgotten', 'bad-signature']]);
     const expected = { code: 'bad-signature', message: /forgotten reads otherwise .* look at its disk\./ };
     await assert.rejects(open.check(), expected);
@@ -70,12 +70,12 @@ describe('a scrub', () => {
   it('says once of each file that it is refused, and reads the others every round', async (t) => {
     const [changed, whole] = [await pinned('changed'), await pinned('whole')];
     const { refused, faults, round } = scrub(t, [changed, whole]);
-    assert.deepEqual(await round(), { files: 2, octets: 2 * CONTENT.length });
+    assert.deepEqual(await round(), { files: 2, bytes: 2 * CONTENT.length });
     await writeFile(changed.path, 'other content');
     // The round under way may have read it before.
     await round();
     for (let time = 0; time < 2; time += 1)
-      assert.deepEqual(await round(), { files: 1, octets: CONTENT.length });
+      assert.deepEqual(await round(), { files: 1, bytes: CONTENT.length });
     assert.deepEqual(refused, [['changed', 'drifted']]);
     assert.deepEqual(faults, []);
   });
@@ -84,7 +84,7 @@ describe('a scrub', () => {
     const file = await pinned('linked');
     await link(file.path, `${file.path}.other`);
     const { refused, round } = scrub(t, [file]);
-    assert.deepEqual(await round(), { files: 1, octets: CONTENT.length });
+    assert.deepEqual(await round(), { files: 1, bytes: CONTENT.length });
     assert.deepEqual(refused, []);
   });
 

@@ -122,9 +122,9 @@ function siteOf(resources: ReadonlyMap<string, ResourceParts>): TestSite {
           trace.opened += 1;
           return {
             async read(buffer, position) {
-              const octets = await inner.read(buffer, position);
-              trace.read += octets;
-              return octets;
+              const bytes = await inner.read(buffer, position);
+              trace.read += bytes;
+              return bytes;
             },
             async check() {
               if (parts.drifts) throw drifted();

@@ -1,47 +1,94 @@
 import type { Socket } from 'node:net';
-import type { Exchange } from './http-exchange.ts';
+import type { Outcome } from '../../release/server-event.ts';
+import { FairSlots, type Holder } from '../fair-slots.ts';
+import type { Share, Shares } from '../shares.ts';
+
+/** A response that is under way. */
+export interface Underway {
+  /** Bytes that the client asked for and has not taken. */
+  readonly owed: number;
+  /** Cuts it off, so that the client sees fewer bytes than it was promised. */
+  cut(outcome: Outcome): void;
+}
 
 /** What one client connection has under way. */
-export interface Connection {
+export class Connection implements Holder {
   readonly socket: Socket;
   /** Peer address; it stays known after the socket has closed. */
   readonly remote: string;
+  readonly port: number;
+  readonly share: Share;
+  /** It has answered a SYN. */
+  readonly proven = true;
+  /** True where there was no room for it but for pages that must always answer. */
+  reserved = false;
   /** Requests that were received and whose response has not closed. */
-  outstanding: number;
-  /** The exchange whose turn it is. */
-  current: Exchange | undefined;
-}
+  outstanding = 0;
+  /** The response whose turn it is. */
+  current: Underway | undefined;
 
-/** The connections of one server: who holds how many, and which are idle when it closes. */
-export class Connections {
-  readonly #all = new Map<Socket, Connection>();
-  readonly #perAddress = new Map<string, number>();
-  readonly #mostPerAddress: number;
-
-  /** @param mostPerAddress connections of one address; Infinity sets no bound. */
-  constructor(mostPerAddress: number) {
-    this.#mostPerAddress = mostPerAddress;
+  constructor(socket: Socket, share: Share) {
+    this.socket = socket;
+    this.remote = socket.remoteAddress ?? '';
+    this.port = socket.remotePort ?? 0;
+    this.share = share;
   }
 
-  /** Takes a new connection in, or answers undefined where its address has too many. */
+  get owed(): number {
+    return this.current?.owed ?? 0;
+  }
+
+  get spare(): boolean {
+    return this.outstanding === 0;
+  }
+
+  giveWay(): void {
+    this.current?.cut('gave-way');
+    this.socket.destroy();
+  }
+}
+
+/** The connections of one server: who is let in, and which are idle when it closes. */
+export class Connections {
+  readonly #shares: Shares;
+  readonly #all = new Map<Socket, Connection>();
+  readonly #welcome: FairSlots<Connection>;
+  readonly #reserve: FairSlots<Connection>;
+
+  /** @param most connections. @param reserve connections beyond them, for pages that must always answer. */
+  constructor(most: number, reserve: number, shares: Shares) {
+    this.#shares = shares;
+    this.#welcome = new FairSlots(most);
+    this.#reserve = new FairSlots(reserve);
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** Takes a new connection in, or answers undefined where there is no room even in the reserve. */
   admit(socket: Socket): Connection | undefined {
-    const remote = socket.remoteAddress ?? '';
-    const count = this.#perAddress.get(remote) ?? 0;
-    if (count >= this.#mostPerAddress) return undefined;
-    this.#perAddress.set(remote, count + 1);
-    const connection: Connection = { socket, remote, outstanding: 0, current: undefined };
+    const connection = new Connection(socket, this.#shares.of(socket.remoteAddress ?? ''));
+    const slots = this.#welcome.admit(connection) ? this.#welcome : this.#reserve;
+    if (slots === this.#reserve) {
+      connection.reserved = true;
+      if (!this.#reserve.admit(connection)) return undefined;
+    }
     this.#all.set(socket, connection);
     socket.once('close', () => {
       this.#all.delete(socket);
-      const left = (this.#perAddress.get(remote) ?? 1) - 1;
-      if (left === 0) this.#perAddress.delete(remote);
-      else this.#perAddress.set(remote, left);
+      slots.leave(connection);
     });
     return connection;
   }
 
   of(socket: Socket): Connection | undefined {
     return this.#all.get(socket);
+  }
+
+  /** The system has no more descriptors: the address that holds most gives one up. */
+  relieve(): void {
+    this.#welcome.relieve();
   }
 
   /** Destroys those with no request under way: idle ones, and those whose first header never came. */

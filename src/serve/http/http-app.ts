@@ -3,23 +3,25 @@ import express, { type ErrorRequestHandler, type RequestHandler } from 'express'
 import { Refusal } from '../../errors/refusal.ts';
 import type { Site } from '../../release/site.ts';
 import type { ChunkPool } from '../chunk-pool.ts';
+import type { Emit } from '../emit.ts';
+import { HttpAnswer } from './http-answer.ts';
 import type { Exchange } from './http-exchange.ts';
 import { answerFile } from './http-file.ts';
 import { answerPage, findPage } from './http-page.ts';
 import { isGone, sendFile } from './http-send.ts';
-import { asRefusal, HttpRefusal, refusalJson, refusalText, statusOf } from './http-status.ts';
-import type { HttpEvent, HttpLimits, HttpLog, Pages } from './http-types.ts';
+import { toldJson, toldOf, toldText } from './http-status.ts';
+import type { HttpLimits, Pages } from './http-types.ts';
+import { hostFault } from './request-host.ts';
 
 /** What the application answers from. */
 export interface HttpAppOptions {
   readonly site: Site;
   readonly pages: Pages;
-  readonly log: HttpLog;
   readonly limits: HttpLimits;
   readonly pool: ChunkPool;
   /** The exchange that the edge opened for this response. */
   exchangeOf(res: object): Exchange;
-  onEvent(event: HttpEvent): void;
+  readonly emit: Emit;
 }
 
 /**
@@ -43,10 +45,12 @@ function admit({ exchangeOf }: HttpAppOptions): RequestHandler {
   return (req, res, next) => {
     res.setHeader('X-Content-Type-Options', 'nosniff');
     const { target, method } = exchangeOf(res);
+    const fault = hostFault(req.rawHeaders, req.httpVersion !== '1.0' && req.httpVersion !== '0.9');
+    if (fault !== undefined) throw new HttpAnswer(400, fault, { Connection: 'close' });
     if (typeof target !== 'string') throw target;
     if ((method === 'GET' || method === 'HEAD') && hasBody(req.headers)) {
       // RFC 9110 §9.3.1: a body on GET has no meaning and is how requests are smuggled past proxies.
-      throw new HttpRefusal(413, 'too-large', `A ${method} request has no body.`, { Connection: 'close' });
+      throw new HttpAnswer(413, `A ${method} request has no body.`, { Connection: 'close' });
     }
     next();
   };
@@ -62,17 +66,25 @@ function namedPages(options: HttpAppOptions): RequestHandler {
   return async (_req, res, next) => {
     const exchange = options.exchangeOf(res);
     const page = exchange.path === undefined ? undefined : findPage(options.pages, exchange.path);
+    if (exchange.connection.reserved) {
+      res.shouldKeepAlive = false;
+      if (page?.vital !== true) {
+        const message =
+          'This address holds more connections than there is room for; close some, or try again later.';
+        throw new HttpAnswer(503, message, { 'Retry-After': '1', Connection: 'close' });
+      }
+    }
     if (page === undefined) next();
     else await answerPage(exchange, page);
   };
 }
 
-function files({ site, pool, limits, exchangeOf, onEvent }: HttpAppOptions): RequestHandler {
+function files({ site, pool, limits, exchangeOf, emit }: HttpAppOptions): RequestHandler {
   return async (req, res) => {
     const exchange = exchangeOf(res);
-    const { method, path, id, remote } = exchange;
+    const { method, path } = exchange;
     if (method !== 'GET' && method !== 'HEAD') {
-      throw new HttpRefusal(405, 'malformed', 'Files are read with GET and HEAD.', {
+      throw new HttpAnswer(405, 'Files are read with GET and HEAD.', {
         Allow: 'GET, HEAD',
         Connection: 'close',
       });
@@ -107,7 +119,7 @@ function files({ site, pool, limits, exchangeOf, onEvent }: HttpAppOptions): Req
         await sendFile(exchange, open, answer, head, {
           pool,
           chunkTimeoutMs: limits.chunkTimeoutMs,
-          onProgress: (octets, total) => onEvent({ kind: 'progress', id, remote, path, octets, total }),
+          onProgress: (bytes, total) => emit({ kind: 'progress', ...exchange.asking, bytes, total }),
         });
       }
     } finally {
@@ -125,33 +137,37 @@ function randomBoundary(): string {
   return randomBytes(16).toString('hex');
 }
 
-/** Writes refusals. A response that has begun cannot become one: it is cut off instead. */
-function refusals({ log, exchangeOf }: HttpAppOptions): ErrorRequestHandler {
+/** Tells why there is no answer. A response that has begun cannot become another one: it is cut off instead. */
+function refusals({ emit, exchangeOf }: HttpAppOptions): ErrorRequestHandler {
   return async (error: unknown, req, res, _next) => {
     if (isGone(error)) return;
     const exchange = exchangeOf(res);
-    const refusal = asRefusal(error);
-    exchange.refusal = refusal;
-    if (error !== refusal) log.error({ err: error, path: exchange.path }, 'http: a request failed');
+    const told = toldOf(error);
+    const { status } = told;
+    exchange.thrown = error;
+    if (error instanceof HttpAnswer)
+      emit({ kind: 'answered', ...exchange.asking, status, message: error.message });
+    else if (error instanceof Refusal) emit({ kind: 'refused', ...exchange.asking, status, refusal: error });
+    else emit({ kind: 'failed', ...exchange.asking, status, error });
     if (res.headersSent) {
-      exchange.cut('cut');
+      exchange.cut('failed');
       return;
     }
     try {
       const json = req.accepts(['text/plain', 'application/json']) === 'application/json';
-      const text = Buffer.from(json ? refusalJson(refusal) : refusalText(refusal));
-      res.writeHead(refusal instanceof HttpRefusal ? refusal.status : statusOf(refusal.code), {
+      const text = Buffer.from(json ? toldJson(told) : toldText(told));
+      res.writeHead(status, {
         'Content-Type': json ? 'application/json; charset=utf-8' : 'text/plain; charset=utf-8',
         'Content-Length': String(text.length),
         'Cache-Control': 'no-store',
         Vary: 'Accept',
-        ...(refusal instanceof HttpRefusal ? refusal.fields : {}),
+        ...told.fields,
       });
       await exchange.end(exchange.method === 'HEAD' ? undefined : text);
     } catch (failure) {
       if (!isGone(failure)) {
-        log.error({ err: failure }, 'http: a refusal could not be written');
-        exchange.cut('cut');
+        emit({ kind: 'fault', server: 'http', error: failure, what: 'write an answer' });
+        exchange.cut('failed');
       }
     }
   };

@@ -1,6 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Refusal } from '../../errors/refusal.ts';
-import type { HttpEnding, HttpEvent } from './http-types.ts';
+import { Refusal } from '../../errors/refusal.ts';
+import type { Asking, Outcome, ServerEvent } from '../../release/server-event.ts';
+import { askedText } from '../asked.ts';
+import type { Connection } from './connections.ts';
+import { HttpAnswer } from './http-answer.ts';
 
 /** The other side is no longer there to be answered. Not an error: clients come and go. */
 export class Gone extends Error {
@@ -17,41 +20,54 @@ export class Gone extends Error {
  * So every wait on the client also ends with the response's `close`.
  */
 export class Exchange {
-  readonly id: number;
+  /** For events: who asked for what. */
+  readonly asking: Asking;
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
-  readonly remote: string;
+  readonly connection: Connection;
   readonly method: string;
   /** The safe path, or why there is none. */
   readonly target: string | Refusal;
   readonly query: URLSearchParams;
   /** Bytes of content that the kernel took. */
-  octets = 0;
-  /** Why the answer is not what was asked for. */
-  refusal: Refusal | undefined;
+  bytes = 0;
+  /** Bytes of content that the response will have, as far as that is known. */
+  total = 0;
+  /** What was thrown where the answer is not what was asked for. */
+  thrown: unknown;
   /** Set before the connection is destroyed from this side. */
-  ending: HttpEnding | undefined;
+  ending: Outcome | undefined;
 
   readonly #begun = performance.now();
   #abort: AbortController | undefined;
   #over = false;
   #interrupt: ((error: Error) => void) | undefined;
 
+  /** @param remote the client's address: the peer's, or what a trusted proxy says. */
   constructor(
     id: number,
     req: IncomingMessage,
     res: ServerResponse,
+    connection: Connection,
     remote: string,
     target: string | Refusal,
   ) {
-    this.id = id;
     this.req = req;
     this.res = res;
-    this.remote = remote;
+    this.connection = connection;
     this.method = req.method ?? '';
     this.target = target;
     const url = req.url ?? '';
     const query = url.indexOf('?');
+    this.asking = {
+      server: 'http',
+      id,
+      remote,
+      port: connection.port,
+      method: askedText(this.method),
+      // The query may hold what is nobody's business.
+      asked: askedText(query === -1 ? url : url.slice(0, query)),
+    };
     this.query = new URLSearchParams(query === -1 ? '' : url.slice(query + 1));
     res.once('close', () => {
       this.#over = true;
@@ -91,34 +107,42 @@ export class Exchange {
    *
    * @throws Gone
    */
-  end(octets?: Uint8Array): Promise<void> {
-    return this.#waitFor(octets === undefined ? [] : [octets], (done) => {
-      if (octets === undefined || octets.length === 0) this.res.end(done);
-      else this.res.end(octets, done);
+  end(bytes?: Uint8Array): Promise<void> {
+    return this.#waitFor(bytes === undefined ? [] : [bytes], (done) => {
+      if (bytes === undefined || bytes.length === 0) this.res.end(done);
+      else this.res.end(bytes, done);
     });
   }
 
   /** Cuts the response off, so that the client sees fewer bytes than it was promised. */
-  cut(ending: HttpEnding): void {
+  cut(ending: Outcome): void {
     this.ending ??= ending;
     this.res.destroy();
   }
 
+  /** Bytes that the client asked for and has not taken. */
+  get owed(): number {
+    return Math.max(0, this.total - this.bytes);
+  }
+
   /** What happened, once the response has closed. */
-  finished(): HttpEvent {
-    const complete = this.res.writableFinished;
+  finished(): ServerEvent {
     return {
-      kind: 'finished',
-      id: this.id,
-      remote: this.remote,
-      method: this.method,
-      path: this.path,
+      kind: 'ended',
+      ...this.asking,
       status: this.res.headersSent ? this.res.statusCode : 0,
-      octets: this.octets,
+      bytes: this.bytes,
       durationMs: performance.now() - this.#begun,
-      ending: complete ? 'complete' : (this.ending ?? 'client-gone'),
-      refusal: this.refusal,
+      outcome: this.#outcome(),
     };
+  }
+
+  #outcome(): Outcome {
+    const { thrown } = this;
+    if (thrown !== undefined) {
+      return thrown instanceof Refusal || thrown instanceof HttpAnswer ? 'refused' : 'failed';
+    }
+    return this.res.writableFinished ? 'complete' : (this.ending ?? 'client-gone');
   }
 
   /** Counts the bytes where Node calls back: the response may close before a waiting function goes on. */
@@ -138,7 +162,7 @@ export class Exchange {
           reject(new Gone());
           return;
         }
-        for (const piece of pieces) this.octets += piece.length;
+        for (const piece of pieces) this.bytes += piece.length;
         resolve();
       });
     });

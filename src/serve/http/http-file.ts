@@ -11,7 +11,7 @@ import {
 } from '../../formats/net/range.ts';
 import { contentType } from '../../release/content-type.ts';
 import type { Resource } from '../../release/site.ts';
-import { HttpRefusal } from './http-status.ts';
+import { HttpAnswer } from './http-answer.ts';
 
 /** One run of bytes of the file, and what the frame puts before it. */
 export interface Piece {
@@ -37,7 +37,7 @@ const NOTHING = { pieces: [], after: undefined, length: 0 } as const;
  * Range counts only on GET (RFC 9110 §14.2).
  *
  * @param boundary makes the delimiter of multipart/byteranges; 128 random bits.
- * @throws HttpRefusal 412 where If-Match fails, 416 where the ranges are malformed, hostile or beyond the end.
+ * @throws HttpAnswer 412 where If-Match fails, 416 where the ranges are malformed, hostile or beyond the end.
  */
 export function answerFile(
   resource: Resource,
@@ -59,7 +59,7 @@ export function answerFile(
 
   const outcome = evaluate(conditions, tag);
   if (outcome === 'failed') {
-    throw new HttpRefusal(412, 'stale', 'The file no longer has the entity tag that was asked for.');
+    throw new HttpAnswer(412, 'The file no longer has the entity tag that was asked for.');
   }
   if (outcome === 'not-modified') return { status: 304, headers, ...NOTHING };
 
@@ -111,6 +111,6 @@ function ranges(field: string, size: number): Resolved {
   }
 }
 
-function unsatisfiable(size: number, message: string): HttpRefusal {
-  return new HttpRefusal(416, 'malformed', message, { 'Content-Range': encodeContentRange(undefined, size) });
+function unsatisfiable(size: number, message: string): HttpAnswer {
+  return new HttpAnswer(416, message, { 'Content-Range': encodeContentRange(undefined, size) });
 }

@@ -1,6 +1,6 @@
 import { Refusal } from '../../errors/refusal.ts';
+import { HttpAnswer } from './http-answer.ts';
 import type { Exchange } from './http-exchange.ts';
-import { HttpRefusal } from './http-status.ts';
 import type { Page, PageAnswer, Pages } from './http-types.ts';
 
 /** The page for a path: the exact one, else that of the longest pattern `PREFIX/*`. */
@@ -18,14 +18,15 @@ export function findPage(pages: Pages, path: string): Page | undefined {
 /**
  * Asks a page and writes its answer.
  *
- * @throws HttpRefusal 405 for a method the page does not know, 413 for a body beyond its bound; whatever
+ * @throws HttpAnswer 405 for a method the page does not know, 413 for a body beyond its bound; whatever
  *   the page throws; Gone.
  */
 export async function answerPage(exchange: Exchange, page: Page): Promise<void> {
-  const { method, path, query, req, res, remote } = exchange;
+  const { method, path, query, req, res } = exchange;
+  const { remote } = exchange.asking;
   const methods = allowed(page);
   if (!methods.includes(method)) {
-    throw new HttpRefusal(405, 'malformed', `This page answers ${methods.join(', ')} only.`, {
+    throw new HttpAnswer(405, `This page answers ${methods.join(', ')} only.`, {
       Allow: methods.join(', '),
       Connection: 'close',
     });
@@ -46,9 +47,9 @@ export async function answerPage(exchange: Exchange, page: Page): Promise<void> 
 
   const headers = { 'Cache-Control': 'no-store', ...answer.headers };
   if (!isStream(answer.body)) {
-    const octets = Buffer.from(answer.body);
-    res.writeHead(answer.status, { ...headers, 'Content-Length': String(octets.length) });
-    await exchange.end(method === 'HEAD' ? undefined : octets);
+    const bytes = Buffer.from(answer.body);
+    res.writeHead(answer.status, { ...headers, 'Content-Length': String(bytes.length) });
+    await exchange.end(method === 'HEAD' ? undefined : bytes);
     return;
   }
   res.writeHead(answer.status, headers);
@@ -71,18 +72,18 @@ function isStream(body: PageAnswer['body']): body is AsyncIterable<string | Uint
 
 /** Reads a request body up to the page's bound, which is held against the announced length first. */
 async function readBody({ req, res }: Exchange, page: Page): Promise<Buffer> {
-  const most = page.maxBodyOctets ?? 0;
-  const tooLarge = new HttpRefusal(413, 'too-large', `A body here has at most ${most} bytes.`, {
+  const most = page.maxBodyBytes ?? 0;
+  const tooLarge = new HttpAnswer(413, `A body here has at most ${most} bytes.`, {
     Connection: 'close',
   });
   if (Number(req.headers['content-length'] ?? 0) > most) throw tooLarge;
   if (req.headers.expect !== undefined) res.writeContinue();
   const chunks: Buffer[] = [];
-  let octets = 0;
+  let bytes = 0;
   // Leaving the loop early must not destroy the request: its socket still has to carry the refusal.
   for await (const chunk of req.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    octets += chunk.length;
-    if (octets > most) throw tooLarge;
+    bytes += chunk.length;
+    if (bytes > most) throw tooLarge;
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);

@@ -1,6 +1,6 @@
 import { Refusal } from '../../errors/refusal.ts';
 import type { Metrics } from '../metrics.ts';
-import { refusalText } from './http-status.ts';
+import { toldText } from './http-status.ts';
 import type { Page, PageAnswer } from './http-types.ts';
 
 /** An answer of plain text. */
@@ -19,7 +19,7 @@ export function jsonAnswer(status: number, value: unknown): PageAnswer {
 
 /** `/healthz`: this process answers. Nothing else: a supervisor that restarts it repairs nothing else. */
 export function healthPage(): Page {
-  return { handle: () => textAnswer(200, 'ok\n') };
+  return { vital: true, handle: () => textAnswer(200, 'ok\n') };
 }
 
 /**
@@ -29,9 +29,10 @@ export function healthPage(): Page {
  */
 export function readyPage(ready: () => Refusal | readonly string[]): Page {
   return {
+    vital: true,
     handle() {
       const state = ready();
-      if (state instanceof Refusal) return textAnswer(503, refusalText(state));
+      if (state instanceof Refusal) return textAnswer(503, toldText(state));
       return textAnswer(200, ['ready', ...state.map((warning) => `warning: ${warning}`), ''].join('\n'));
     },
   };
@@ -40,6 +41,7 @@ export function readyPage(ready: () => Refusal | readonly string[]): Page {
 /** `/metrics`, in Prometheus' text format. */
 export function metricsPage({ registry }: Metrics): Page {
   return {
+    vital: true,
     async handle() {
       return {
         status: 200,

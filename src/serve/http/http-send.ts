@@ -11,7 +11,7 @@ const PROGRESS = 16 * 1024 * 1024;
 export interface SendContext {
   readonly pool: ChunkPool;
   readonly chunkTimeoutMs: number;
-  onProgress(octets: number, total: number): void;
+  onProgress(bytes: number, total: number): void;
 }
 
 /**
@@ -33,7 +33,9 @@ export async function sendFile(
   head: () => void,
   context: SendContext,
 ): Promise<void> {
-  const reader = new ChunkReader(open, context.pool);
+  const { share } = exchange.connection;
+  const reader = new ChunkReader(open, context.pool, share);
+  exchange.total = answer.length;
   let headed = false;
   let reported = 0;
   const begin = (): void => {
@@ -46,8 +48,8 @@ export async function sendFile(
       await sendPiece(exchange, reader, piece, context, async (chunk) => {
         if (piece === lastPiece && chunk.end > piece.range.last) await open.check();
         begin();
-        if (exchange.octets - reported < PROGRESS) return;
-        reported = exchange.octets;
+        if (exchange.bytes - reported < PROGRESS) return;
+        reported = exchange.bytes;
         context.onProgress(reported, answer.length);
       });
     }
@@ -76,8 +78,8 @@ async function sendPiece(
       await before(chunk);
       const written =
         position === first && piece.before !== undefined
-          ? exchange.write(piece.before, chunk.octets)
-          : exchange.write(chunk.octets);
+          ? exchange.write(piece.before, chunk.bytes)
+          : exchange.write(chunk.bytes);
       idle = false;
       position = chunk.end;
       reader.readAhead(position, last);
@@ -85,8 +87,9 @@ async function sendPiece(
       idle = true;
     } finally {
       // A write that was cut off may still hold the buffer: nobody else may get it.
-      if (idle) pool.give(chunk.buffer);
-      else pool.drop(chunk.buffer);
+      const { share } = exchange.connection;
+      if (idle) pool.give(chunk.buffer, share);
+      else pool.drop(chunk.buffer, share);
     }
   }
 }

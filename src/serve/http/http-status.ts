@@ -1,4 +1,6 @@
+import { codeOf, IoError } from '../../errors/io.ts';
 import { Refusal, type RefusalCode } from '../../errors/refusal.ts';
+import { HttpAnswer } from './http-answer.ts';
 
 /**
  * The HTTP status of a refusal.
@@ -32,31 +34,43 @@ export function statusOf(code: RefusalCode): number {
   }
 }
 
-/** A refusal of HTTP's own: its status and fields are not those of its code. */
-export class HttpRefusal extends Refusal {
+/** What a client is told instead of what it asked for. */
+export interface ToldAnswer {
   readonly status: number;
+  /** Undefined where it is no verdict. */
+  readonly code: RefusalCode | undefined;
+  readonly message: string;
   readonly fields: Readonly<Record<string, string>>;
+}
 
-  constructor(status: number, code: RefusalCode, message: string, fields: Record<string, string> = {}) {
-    super(code, message, { status });
-    this.name = 'HttpRefusal';
-    this.status = status;
-    this.fields = fields;
+/**
+ * What is told of whatever was thrown. Facts stay in the log, and so does all of what is ours to repair: paths of
+ * this machine are none of a client's business. A disk or a limit may do again what it did not do now: 503.
+ */
+export function toldOf(error: unknown): ToldAnswer {
+  if (error instanceof HttpAnswer) {
+    const { status, message, fields } = error;
+    return { status, code: undefined, message, fields };
   }
+  if (error instanceof Refusal) {
+    return { status: statusOf(error.code), code: error.code, message: error.message, fields: {} };
+  }
+  return error instanceof IoError || codeOf(error) !== undefined
+    ? {
+        status: 503,
+        code: undefined,
+        message: 'The server cannot read this now; its log says why.',
+        fields: {},
+      }
+    : { status: 500, code: undefined, message: 'The server failed to answer; its log says why.', fields: {} };
 }
 
-/** A refusal for whatever was thrown. What is no refusal is ours to repair, and none of the client's business. */
-export function asRefusal(error: unknown): Refusal {
-  if (error instanceof Refusal) return error;
-  return new HttpRefusal(500, 'no-verdict', 'The server failed to answer; its log says why.');
-}
-
-/** The text of a refusal, for people and for `curl -f` logs: code, sentence. Facts stay in the log. */
-export function refusalText(refusal: Refusal): string {
-  return `${refusal.code}: ${refusal.message}\n`;
+/** The text of it, for people and for `curl -f` logs: code, sentence. */
+export function toldText({ code, message }: Pick<ToldAnswer, 'code' | 'message'>): string {
+  return code === undefined ? `${message}\n` : `${code}: ${message}\n`;
 }
 
 /** The same for programs. */
-export function refusalJson(refusal: Refusal): string {
-  return `${JSON.stringify({ code: refusal.code, message: refusal.message })}\n`;
+export function toldJson({ code, message, status }: ToldAnswer): string {
+  return `${JSON.stringify(code === undefined ? { status, message } : { code, message })}\n`;
 }

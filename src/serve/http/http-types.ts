@@ -1,20 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Refusal } from '../../errors/refusal.ts';
 
-/** Where log lines go; pino's logger fits. */
-export interface HttpLog {
-  info(facts: object, message: string): void;
-  warn(facts: object, message: string): void;
-  error(facts: object, message: string): void;
-}
-
 /** Bounds on what clients may cost. Times are milliseconds, sizes bytes. */
 export interface HttpLimits {
   readonly maxConnections: number;
-  /** Connections from one address; undefined sets no bound, since a whole LAN may stand behind one NAT. */
-  readonly maxConnectionsPerAddress: number | undefined;
+  /** Connections beyond those, which get nothing but pages that must always answer. */
+  readonly reservedConnections: number;
   /** Request line and header fields together. */
-  readonly maxHeaderOctets: number;
+  readonly maxHeaderBytes: number;
   /** Requests that may wait on one connection behind the one being answered (pipelining). */
   readonly maxPipelined: number;
   /** From the first byte of a request (or from connecting) to the end of its header. */
@@ -30,13 +23,13 @@ export interface HttpLimits {
   /** How often headers and requests are checked for being late. */
   readonly checkIntervalMs: number;
   /** What read buffers of all responses may hold before chunks become small. */
-  readonly bufferOctets: number;
+  readonly bufferBytes: number;
 }
 
 export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   maxConnections: 4096,
-  maxConnectionsPerAddress: undefined,
-  maxHeaderOctets: 8192,
+  reservedConnections: 64,
+  maxHeaderBytes: 8192,
   maxPipelined: 8,
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 30_000,
@@ -44,7 +37,7 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   stallTimeoutMs: 60_000,
   chunkTimeoutMs: 600_000,
   checkIntervalMs: 1_000,
-  bufferOctets: 256 * 1024 * 1024,
+  bufferBytes: 256 * 1024 * 1024,
 };
 
 /** What a page's handler is given. */
@@ -54,7 +47,7 @@ export interface PageRequest {
   readonly path: string;
   readonly query: URLSearchParams;
   readonly headers: IncomingHttpHeaders;
-  /** Address of the peer. */
+  /** Address of the client: where a proxy that the operator trusts tells of another one, that. */
   readonly remote: string;
   /** Empty unless the page accepts bodies. */
   readonly body: Uint8Array;
@@ -80,67 +73,12 @@ export interface PageAnswer {
 export interface Page {
   /** May throw a `Refusal`. */
   handle(request: PageRequest): PageAnswer | Refusal | Promise<PageAnswer | Refusal>;
+  /** It answers also where there is room for nothing else: who watches over the server asks for it. */
+  readonly vital?: boolean;
   /** Without HEAD, which goes with GET. Default: GET only. */
   readonly methods?: readonly ('GET' | 'POST' | 'PUT' | 'DELETE')[];
   /** Largest request body, bytes; default 0: none. Never on GET and HEAD. */
-  readonly maxBodyOctets?: number;
+  readonly maxBodyBytes?: number;
 }
 
 export type Pages = ReadonlyMap<string, Page>;
-
-/** How a response ended. */
-export type HttpEnding =
-  | 'complete'
-  /** The client closed the connection early. */
-  | 'client-gone'
-  /** The client stopped reading, or read too slowly, and was dropped. */
-  | 'stalled'
-  /** The file changed, or could not be read, after the response had begun. */
-  | 'cut'
-  /** The server closed while the response was running. */
-  | 'closed';
-
-/** What happens at the HTTP edge, for metrics, logs, and the dashboard. */
-export type HttpEvent =
-  | {
-      readonly kind: 'started';
-      /** Counts requests from 1. */
-      readonly id: number;
-      readonly remote: string;
-      readonly method: string;
-      /** Undefined where the target was refused: it is hostile and goes nowhere. */
-      readonly path: string | undefined;
-    }
-  | {
-      /** About every 16 MiB of a large file. */
-      readonly kind: 'progress';
-      readonly id: number;
-      readonly remote: string;
-      readonly path: string;
-      /** Bytes of content that left so far, and that the response will have. */
-      readonly octets: number;
-      readonly total: number;
-    }
-  | {
-      readonly kind: 'finished';
-      readonly id: number;
-      readonly remote: string;
-      readonly method: string;
-      readonly path: string | undefined;
-      /** 0 where the client was gone before there was a status. */
-      readonly status: number;
-      /** Bytes of content that the kernel took. */
-      readonly octets: number;
-      /** Milliseconds from the request's turn to its end, by a monotonic clock. */
-      readonly durationMs: number;
-      readonly ending: HttpEnding;
-      readonly refusal: Refusal | undefined;
-    }
-  | {
-      /** A connection that never made a request: too many, too slow, too large, or not HTTP. */
-      readonly kind: 'rejected';
-      readonly remote: string;
-      /** 0 where nothing was answered. */
-      readonly status: number;
-      readonly reason: string;
-    };

@@ -1,20 +1,20 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { IpPrefix } from '../../formats/net/ip-address.ts';
+import type { TurnedAway } from '../../release/server-event.ts';
 import type { Site } from '../../release/site.ts';
+import { askedText } from '../asked.ts';
 import { ChunkPool } from '../chunk-pool.ts';
+import type { Emit } from '../emit.ts';
 import { listenStream } from '../listen.ts';
+import type { Shares } from '../shares.ts';
 import { Connections } from './connections.ts';
 import { expressServer } from './express-server.ts';
 import { httpApp } from './http-app.ts';
+import { clientOf } from './http-client.ts';
 import { Exchange } from './http-exchange.ts';
-import {
-  DEFAULT_HTTP_LIMITS,
-  type HttpEvent,
-  type HttpLimits,
-  type HttpLog,
-  type Pages,
-} from './http-types.ts';
+import { DEFAULT_HTTP_LIMITS, type HttpLimits, type Pages } from './http-types.ts';
 import { safeRequestPath } from './request-path.ts';
 
 export interface HttpServerOptions {
@@ -24,17 +24,19 @@ export interface HttpServerOptions {
   readonly bind: string;
   /** 0 asks for an ephemeral one. */
   readonly port: number;
-  readonly log: HttpLog;
+  readonly shares: Shares;
+  readonly emit: Emit;
   readonly limits?: Partial<HttpLimits>;
-  /** Must not block. What it throws is logged and goes no further. */
-  readonly onEvent?: (event: HttpEvent) => void;
+  /** Proxies whose X-Forwarded-For is believed; default none. */
+  readonly proxies?: readonly IpPrefix[];
 }
 
 export interface HttpServer {
   readonly address: string;
   readonly port: number;
+  readonly connections: number;
   /** Bytes that read buffers of running responses hold now. */
-  readonly heldOctets: number;
+  readonly heldBytes: number;
   /**
    * Stops accepting, closes idle connections at once, lets running responses finish for up to `graceMs`
    * milliseconds, destroys the rest. Resolves when every socket is closed.
@@ -48,29 +50,21 @@ export interface HttpServer {
  * @throws ListenError
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { log, bind: address, port } = options;
+  const { emit, shares, bind: address, port, proxies = [] } = options;
   const limits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
-  const pool = new ChunkPool(limits.bufferOctets);
-  const connections = new Connections(limits.maxConnectionsPerAddress ?? Number.POSITIVE_INFINITY);
+  const pool = new ChunkPool(limits.bufferBytes);
+  const connections = new Connections(limits.maxConnections, limits.reservedConnections, shares);
   const exchanges = new WeakMap<object, Exchange>();
   let draining = false;
   let requests = 0;
 
-  const onEvent = (event: HttpEvent): void => {
-    logEvent(log, event);
-    try {
-      options.onEvent?.(event);
-    } catch (error) {
-      log.error({ err: error, event: event.kind }, 'http: a listener of events failed');
-    }
-  };
   const exchangeOf = (res: object): Exchange => {
     const exchange = exchanges.get(res);
     if (exchange === undefined) throw new Error('a response without its exchange');
     return exchange;
   };
   const { site, pages } = options;
-  const app = httpApp({ site, pages, log, limits, pool, exchangeOf, onEvent });
+  const app = httpApp({ site, pages, limits, pool, exchangeOf, emit });
 
   const answer = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
     const connection = connections.of(req.socket);
@@ -78,12 +72,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     connection.outstanding += 1;
     if (connection.outstanding > limits.maxPipelined + 1) {
       // Two thousand requests fit into one segment of pipelined GETs; each would open a file.
-      onEvent({
-        kind: 'rejected',
-        remote: connection.remote,
-        status: 0,
-        reason: 'too many pipelined requests',
-      });
+      turnAway(emit, connection.remote, 'too-many-requests', `${req.method} ${req.url}`);
       req.socket.destroy();
       return;
     }
@@ -92,53 +81,59 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
 
     requests += 1;
     const target = safeRequestPath(req.url ?? '');
-    const exchange = new Exchange(requests, req, res, connection.remote, target);
+    const client = clientOf(connection.remote, req.headers['x-forwarded-for'], proxies);
+    const exchange = new Exchange(requests, req, res, connection, client, target);
     exchanges.set(res, exchange);
     connection.current = exchange;
     res.once('close', () => {
       connection.outstanding -= 1;
       connection.current = undefined;
-      onEvent(exchange.finished());
+      emit(exchange.finished());
       if (draining && connection.outstanding === 0) connection.socket.destroySoon();
     });
-    const { id, remote, method, path } = exchange;
-    onEvent({ kind: 'started', id, remote, method, path });
+    emit({ kind: 'started', ...exchange.asking });
     if (draining) res.shouldKeepAlive = false;
     // Express parses the URL by rules of its own; it gets only what has passed ours.
-    req.url = path ?? '/';
+    req.url = exchange.path ?? '/';
     app(req, res);
   };
   const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
     answer(req, res).catch((error: unknown) => {
-      log.error({ err: error }, 'http: a request could not be answered');
+      emit({ kind: 'fault', server: 'http', error, what: 'answer a request' });
       req.socket.destroy();
     });
   };
 
   const server = expressServer(app, {
-    maxHeaderSize: limits.maxHeaderOctets,
+    maxHeaderSize: limits.maxHeaderBytes,
     headersTimeout: Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs),
     requestTimeout: limits.requestTimeoutMs,
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     connectionsCheckingInterval: limits.checkIntervalMs,
     insecureHTTPParser: false,
-    requireHostHeader: true,
+    // Ours, which also says what was asked for.
+    requireHostHeader: false,
     noDelay: true,
   });
-  server.maxConnections = limits.maxConnections;
   // Fields are bounded by bytes; Node would leave out, in silence, those beyond a count.
   server.maxHeadersCount = 0;
   server.timeout = limits.stallTimeoutMs;
   server.on('request', onRequest);
   // Without a listener Node would invite the body (100) before anything has looked at the request.
   server.on('checkContinue', onRequest);
-  guardConnections(server, connections, onEvent);
+  guardConnections(server, connections, emit);
 
-  const bound = await listenStream(server, { what: 'HTTP', address, port });
+  const bound = await listenStream(server, { what: 'HTTP', address, port }, (error) => {
+    emit({ kind: 'fault', server: 'http', error, what: 'take a connection' });
+    connections.relieve();
+  });
   let closed: Promise<void> | undefined;
   return {
     ...bound,
-    get heldOctets() {
+    get connections() {
+      return connections.size;
+    },
+    get heldBytes() {
       return pool.held;
     },
     close({ graceMs }) {
@@ -155,25 +150,21 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
 }
 
 /** What happens below requests: connections, timeouts, bytes that are no HTTP. */
-function guardConnections(
-  server: Server,
-  connections: Connections,
-  onEvent: (event: HttpEvent) => void,
-): void {
-  const reject = (remote: string, status: number, reason: string): void =>
-    onEvent({ kind: 'rejected', remote, status, reason });
-
+function guardConnections(server: Server, connections: Connections, emit: Emit): void {
   server.on('connection', (socket: Socket) => {
     if (connections.admit(socket) !== undefined) return;
-    reject(socket.remoteAddress ?? '', 0, 'too many connections from one address');
+    turnAway(emit, socket.remoteAddress ?? '', 'too-many', '');
     socket.destroy();
   });
-  server.on('drop', (dropped) => reject(dropped?.remoteAddress ?? '', 0, 'too many connections'));
+  server.on('connect', (req: IncomingMessage, duplex: Duplex) => {
+    turnAway(emit, (duplex as Socket).remoteAddress ?? '', 'not-a-request', `CONNECT ${req.url}`);
+    duplex.destroy();
+  });
   server.on('timeout', (socket: Socket) => {
     connections.of(socket)?.current?.cut('stalled');
     socket.destroy();
   });
-  server.on('clientError', (error: NodeJS.ErrnoException, duplex: Duplex) => {
+  server.on('clientError', (error: NodeJS.ErrnoException & { rawPacket?: Buffer }, duplex: Duplex) => {
     const socket = duplex as Socket;
     const connection = connections.of(socket);
     // Inside a response, an error page would become part of a file.
@@ -181,8 +172,10 @@ function guardConnections(
       socket.destroy();
       return;
     }
-    const { status, phrase, text } = parserRefusal(error.code);
-    reject(connection?.remote ?? '', status, error.code ?? 'unknown');
+    const { status, phrase, text, reason } = parserAnswer(error.code);
+    // The first line only: fields may hold what is nobody's business.
+    const [line = ''] = (error.rawPacket?.toString('latin1', 0, 1024) ?? '').split(/[\r\n]/);
+    turnAway(emit, connection?.remote ?? '', reason, line);
     socket.end(
       `HTTP/1.1 ${status} ${phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
         `X-Content-Type-Options: nosniff\r\nContent-Length: ${text.length}\r\nConnection: close\r\n\r\n${text}`,
@@ -192,39 +185,30 @@ function guardConnections(
   });
 }
 
-function parserRefusal(code: string | undefined): { status: number; phrase: string; text: string } {
+interface ParserAnswer {
+  readonly status: number;
+  readonly phrase: string;
+  readonly text: string;
+  readonly reason: TurnedAway;
+}
+
+function parserAnswer(code: string | undefined): ParserAnswer {
   switch (code) {
-    case 'HPE_HEADER_OVERFLOW':
-      return {
-        status: 431,
-        phrase: 'Request Header Fields Too Large',
-        text: 'too-large: The request header is too large.\n',
-      };
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return {
-        status: 408,
-        phrase: 'Request Timeout',
-        text: 'unreachable: The request did not arrive in time.\n',
-      };
-    default:
-      return { status: 400, phrase: 'Bad Request', text: 'malformed: That is not an HTTP/1.1 request.\n' };
+    case 'HPE_HEADER_OVERFLOW': {
+      const phrase = 'Request Header Fields Too Large';
+      return { status: 431, phrase, text: 'The request header is too large.\n', reason: 'too-large' };
+    }
+    case 'ERR_HTTP_REQUEST_TIMEOUT': {
+      const phrase = 'Request Timeout';
+      return { status: 408, phrase, text: 'The request did not arrive in time.\n', reason: 'too-slow' };
+    }
+    default: {
+      const phrase = 'Bad Request';
+      return { status: 400, phrase, text: 'That is not an HTTP/1.1 request.\n', reason: 'not-a-request' };
+    }
   }
 }
 
-/** One line for each response; a client's mistakes are information, ours and attacks are warnings. */
-function logEvent(log: HttpLog, event: HttpEvent): void {
-  if (event.kind === 'rejected') {
-    const { remote, status, reason } = event;
-    log.warn({ remote, status, reason }, 'http: a connection was rejected');
-  } else if (event.kind === 'finished') {
-    const { kind: _kind, refusal, durationMs, ...facts } = event;
-    const line = {
-      ...facts,
-      durationMs: Math.round(durationMs),
-      ...(refusal === undefined ? {} : { refusal: refusal.toJSON() }),
-    };
-    const ours = event.status >= 500 || event.ending === 'cut' || event.ending === 'stalled';
-    if (ours) log.warn(line, 'http: response');
-    else log.info(line, 'http: response');
-  }
+function turnAway(emit: Emit, remote: string, reason: TurnedAway, asked: string): void {
+  emit({ kind: 'turned-away', server: 'http', remote, reason, asked: askedText(asked) });
 }

@@ -1,27 +1,44 @@
 import type { Socket } from 'node:net';
 import { Malformed } from '../../errors/malformed.ts';
+import { Refusal } from '../../errors/refusal.ts';
 import {
   decodeNbdClientFlags,
   encodeNbdGreeting,
   NBD_CLIENT_FLAG,
   NBD_CLIENT_FLAGS,
+  NBD_ERROR,
   NBD_GREETING_FLAG,
 } from '../../formats/net/nbd.ts';
 import { decodeNbdOptionFrame, nbdOptionLength } from '../../formats/net/nbd-option.ts';
+import { NBD_REFUSED } from '../../formats/net/nbd-option-reply.ts';
 import { NBD_REQUEST } from '../../formats/net/nbd-request.ts';
+import type { Asking, Outcome, TurnedAway } from '../../release/server-event.ts';
+import { askedText } from '../asked.ts';
+import type { Emit } from '../emit.ts';
+import type { Holder } from '../fair-slots.ts';
+import type { Share } from '../shares.ts';
 import { type Answer, Handshake } from './nbd-handshake.ts';
 import type { ReplyMemory } from './nbd-memory.ts';
 import { Transmission } from './nbd-transmission.ts';
-import type { NbdEnding, NbdEvent, NbdExport, NbdExports, NbdLimits } from './nbd-types.ts';
+import type { NbdExport, NbdExports, NbdLimits } from './nbd-types.ts';
 
 /** What every connection of a server shares. */
 export interface NbdContext {
   readonly exports: NbdExports;
   readonly limits: NbdLimits;
   readonly memory: ReplyMemory;
-  onEvent(event: NbdEvent): void;
-  /** Something that is ours to repair. */
-  onFault(error: unknown): void;
+  /** Milliseconds of a monotonic clock. */
+  readonly now: () => number;
+  readonly emit: Emit;
+}
+
+/** Who has connected. */
+export interface NbdPeer {
+  /** Counts connections from 1. */
+  readonly id: number;
+  readonly remote: string;
+  readonly port: number;
+  readonly share: Share;
 }
 
 type Phase =
@@ -33,33 +50,36 @@ type Phase =
   /** Everything was said; what still comes is not looked at. */
   | { readonly name: 'leaving' };
 
+/** How a connection ends that nobody was let into an export by. */
+const TURNED_AWAY: Partial<Record<Outcome, TurnedAway>> = {
+  timeout: 'too-slow',
+  protocol: 'not-a-request',
+  'gave-way': 'too-many',
+};
+
 /** One client's connection, from its greeting to its end. */
-export class NbdConnection {
+export class NbdConnection implements Holder {
   readonly #context: NbdContext;
   readonly #socket: Socket;
-  readonly #id: number;
-  readonly #unwelcome: string | undefined;
-  readonly #since = performance.now();
-  readonly remote: string;
+  readonly #peer: NbdPeer;
+  #unwelcome: string | undefined;
+  #since = 0;
   /** Resolves when the socket and the export are closed. */
   readonly closed: Promise<void>;
   #phase: Phase = { name: 'greeting' };
   #transmission: Transmission | undefined;
   #export: string | undefined;
   #input: Buffer = NOTHING;
-  #ending: NbdEnding | undefined;
+  #ending: Outcome | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #failed = false;
+  #readsFail: 'refused' | 'failed' | undefined;
   #halfClosed = false;
   #closing = false;
 
-  /** @param unwelcome why this client is told to go; undefined where it is let in. */
-  constructor(context: NbdContext, socket: Socket, id: number, unwelcome: string | undefined) {
+  constructor(context: NbdContext, socket: Socket, peer: NbdPeer) {
     this.#context = context;
     this.#socket = socket;
-    this.#id = id;
-    this.#unwelcome = unwelcome;
-    this.remote = socket.remoteAddress ?? '';
+    this.#peer = peer;
     this.closed = new Promise((resolve) => {
       socket.once('close', () => resolve(this.#close()));
     });
@@ -71,8 +91,33 @@ export class NbdConnection {
       this.#advance();
     });
     socket.on('end', () => this.#clientEnded());
-    this.#timer = setTimeout(() => this.#cut('timeout'), context.limits.handshakeTimeoutMs);
-    socket.write(encodeNbdGreeting(NBD_GREETING_FLAG.fixedNewstyle | NBD_GREETING_FLAG.noZeroes));
+  }
+
+  /** Begins. @param unwelcome why this client is told to go; undefined where it is let in. */
+  greet(unwelcome: string | undefined): void {
+    this.#unwelcome = unwelcome;
+    this.#timer = setTimeout(() => this.#cut('timeout'), this.#context.limits.handshakeTimeoutMs);
+    this.#socket.write(encodeNbdGreeting(NBD_GREETING_FLAG.fixedNewstyle | NBD_GREETING_FLAG.noZeroes));
+  }
+
+  get share(): Share {
+    return this.#peer.share;
+  }
+
+  get owed(): number {
+    return this.held;
+  }
+
+  /** Until it has an export: a root disk that is idle is not to spare. */
+  get spare(): boolean {
+    return this.#transmission === undefined;
+  }
+
+  /** It has answered a SYN. */
+  readonly proven = true;
+
+  giveWay(): void {
+    this.#cut('gave-way');
   }
 
   /** When the write under way began, by a monotonic clock: how long its client has not taken its replies. */
@@ -91,8 +136,8 @@ export class NbdConnection {
   }
 
   /** Bytes of the export that were sent. */
-  get octets(): number {
-    return this.#transmission?.octets ?? 0;
+  get bytes(): number {
+    return this.#transmission?.bytes ?? 0;
   }
 
   /** Answers what it has taken and takes nothing more. A connection with nothing under way ends at once. */
@@ -103,7 +148,7 @@ export class NbdConnection {
   }
 
   /** Ends it without another word. */
-  destroy(ending: NbdEnding): void {
+  destroy(ending: Outcome): void {
     this.#cut(ending);
   }
 
@@ -111,7 +156,7 @@ export class NbdConnection {
     try {
       while (this.#step());
     } catch (error) {
-      if (!(error instanceof Malformed)) this.#context.onFault(error);
+      if (!(error instanceof Malformed)) this.#fault(error);
       this.#cut(error instanceof Malformed ? 'protocol' : 'failed');
     }
   }
@@ -125,8 +170,13 @@ export class NbdConnection {
         const flags = decodeNbdClientFlags(this.#shift(NBD_CLIENT_FLAGS));
         const noZeroes = (flags & NBD_CLIENT_FLAG.noZeroes) !== 0;
         const handshake = new Handshake(this.#context.exports, noZeroes, this.#unwelcome, {
-          refused: (name, refusal) => this.#emit({ kind: 'refused', export: name, refusal }),
-          failed: (error) => this.#context.onFault(error),
+          refused: (name, refusal) => {
+            const status = refusal.code === 'absent' ? NBD_REFUSED.unknownExport : NBD_REFUSED.policy;
+            this.#context.emit({ kind: 'refused', ...this.#asking(name), refusal, status });
+          },
+          failed: (name, error) =>
+            this.#context.emit({ kind: 'failed', ...this.#asking(name), error, status: NBD_REFUSED.policy }),
+          fault: (error) => this.#fault(error),
         });
         this.#phase = { name: 'options', handshake };
         return true;
@@ -141,7 +191,7 @@ export class NbdConnection {
         phase.handshake.answer(frame).then(
           (answer) => this.#answered(phase.handshake, answer),
           (error: unknown) => {
-            this.#context.onFault(error);
+            this.#fault(error);
             this.#cut('failed');
           },
         );
@@ -167,13 +217,13 @@ export class NbdConnection {
   #answered(handshake: Handshake, { reply, next }: Answer): void {
     const opened = typeof next === 'string' ? undefined : next;
     if (this.#socket.destroyed || this.#phase.name !== 'answering') {
-      opened?.close().catch((error: unknown) => this.#context.onFault(error));
+      opened?.close().catch((error: unknown) => this.#fault(error));
       return;
     }
     if (opened !== undefined) this.#begin(opened, handshake.structured);
     if (next === 'refused' || next === 'disconnected') {
       this.#socket.write(reply);
-      this.#leave(next);
+      this.#leave('complete');
       return;
     }
     this.#socket.write(reply, (error) => {
@@ -186,22 +236,33 @@ export class NbdConnection {
 
   #begin(opened: NbdExport, structured: boolean): void {
     clearTimeout(this.#timer);
-    const { limits, memory } = this.#context;
-    const transmission = new Transmission(this.#socket, opened, structured, limits, memory, {
+    const { limits, memory, now } = this.#context;
+    const shared = { limits, memory, now, share: this.share };
+    const transmission = new Transmission(this.#socket, opened, structured, shared, {
       resume: () => this.#advance(),
-      finished: () =>
-        this.#leave(this.#closing ? 'closed' : this.#halfClosed ? 'client-gone' : 'disconnected'),
-      broken: () => this.#cut('failed'),
-      failed: (refusal) => {
-        if (!this.#failed) this.#emit({ kind: 'failed', export: opened.name, refusal });
-        this.#failed = true;
-      },
-      fault: (error) => this.#context.onFault(error),
+      finished: () => this.#leave(this.#closing ? 'closed' : this.#halfClosed ? 'client-gone' : 'complete'),
+      broken: () => this.#cut(this.#readsFail ?? 'failed'),
+      failed: (error) => this.#readFailed(opened.name, error),
     });
     this.#export = opened.name;
     this.#transmission = transmission;
+    this.#since = now();
     this.#phase = { name: 'transmission', transmission };
-    this.#emit({ kind: 'opened', export: opened.name, structured });
+    this.#context.emit({ kind: 'started', ...this.#asking(opened.name) });
+  }
+
+  /** Told of the first read of each connection that fails: a disk that is gone fails thousands. */
+  #readFailed(name: string, error: unknown): void {
+    if (this.#readsFail !== undefined) return;
+    const asking = this.#asking(name);
+    const status = NBD_ERROR.io;
+    if (error instanceof Refusal) {
+      this.#readsFail = 'refused';
+      this.#context.emit({ kind: 'refused', ...asking, refusal: error, status });
+    } else {
+      this.#readsFail = 'failed';
+      this.#context.emit({ kind: 'failed', ...asking, error, status });
+    }
   }
 
   /** A client that half-closes still wants what it asked for; one that is gone will not take it. */
@@ -212,7 +273,7 @@ export class NbdConnection {
   }
 
   /** Closes our side once everything was sent, and waits a while for the client to close its own. */
-  #leave(ending: NbdEnding): void {
+  #leave(ending: Outcome): void {
     if (this.#phase.name === 'leaving') return;
     this.#ending ??= ending;
     this.#phase = { name: 'leaving' };
@@ -224,7 +285,7 @@ export class NbdConnection {
     this.#socket.resume();
   }
 
-  #cut(ending: NbdEnding): void {
+  #cut(ending: Outcome): void {
     this.#ending ??= ending;
     this.#phase = { name: 'leaving' };
     this.#socket.destroy();
@@ -235,15 +296,19 @@ export class NbdConnection {
     this.#input = NOTHING;
     this.#phase = { name: 'leaving' };
     const transmission = this.#transmission;
-    await transmission?.end().catch((error: unknown) => this.#context.onFault(error));
-    this.#emit({
-      kind: 'closed',
-      export: this.#export,
-      ending: this.#ending ?? 'client-gone',
-      requests: this.requests,
-      octets: this.octets,
-      durationMs: performance.now() - this.#since,
-    });
+    await transmission?.end().catch((error: unknown) => this.#fault(error));
+    const ending = this.#ending ?? 'client-gone';
+    if (this.#export === undefined) {
+      const reason = TURNED_AWAY[ending];
+      const { remote } = this.#peer;
+      if (reason === undefined || this.#unwelcome !== undefined) return;
+      this.#context.emit({ kind: 'turned-away', server: 'nbd', remote, reason, asked: '' });
+      return;
+    }
+    const { requests, bytes } = this;
+    const durationMs = this.#context.now() - this.#since;
+    const facts = { outcome: ending, bytes, durationMs, requests };
+    this.#context.emit({ kind: 'ended', ...this.#asking(this.#export), ...facts });
   }
 
   #shift(length: number): Buffer {
@@ -252,16 +317,14 @@ export class NbdConnection {
     return taken;
   }
 
-  #emit(event: Unplaced): void {
-    this.#context.onEvent({ ...event, id: this.#id, remote: this.remote } as NbdEvent);
+  #asking(name: string): Asking {
+    const { id, remote, port } = this.#peer;
+    return { server: 'nbd', id, remote, port, asked: askedText(name) };
+  }
+
+  #fault(error: unknown): void {
+    this.#context.emit({ kind: 'fault', server: 'nbd', error, what: 'answer' });
   }
 }
-
-/** An event of a connection, before it says of which. */
-type Unplaced = NbdEvent extends infer Event
-  ? Event extends { id: number }
-    ? Omit<Event, 'id' | 'remote'>
-    : never
-  : never;
 
 const NOTHING: Buffer = Buffer.alloc(0);

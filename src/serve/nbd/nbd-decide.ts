@@ -67,8 +67,10 @@ export function refusalText({ code }: Refusal): string {
   return `${code}: the export is not served, see the log of the server`;
 }
 
-/** A refusal for whatever was thrown; what is no refusal is ours to repair, and none of the client's business. */
-export function thrownRefusal(error: unknown): Refusal {
-  if (error instanceof Refusal) return error;
-  return new Refusal('no-verdict', 'The server failed to answer; its log says why.', {}, { cause: error });
+/**
+ * What a client is told of a read that failed, where the reply has room for it: a refusal by its code; of what this
+ * machine could not do, no more than that.
+ */
+export function failureText(error: unknown): string {
+  return error instanceof Refusal ? refusalText(error) : 'The server cannot read it now; its log says why';
 }

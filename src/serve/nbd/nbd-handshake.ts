@@ -28,8 +28,10 @@ export interface Answer {
 export interface HandshakeEvents {
   /** An export was asked for that is not served. */
   refused(name: string, refusal: Refusal): void;
-  /** Something that is ours to repair. */
-  failed(error: unknown): void;
+  /** An export was asked for that this machine cannot open. */
+  failed(name: string, error: unknown): void;
+  /** Something else that is ours to repair. */
+  fault(error: unknown): void;
 }
 
 /** A handshake's options, one after the other. */
@@ -113,7 +115,7 @@ export class Handshake {
     if (wants(NBD_INFO.blockSize)) infos.push({ kind: 'block-size', ...NBD_BLOCK_SIZES });
     const answer = more(option, ...infos.map((info) => ({ kind: 'info', info }) as const), ACK);
     if (asked.kind === 'go') return { reply: answer.reply, next: opened };
-    await opened.close().catch(this.#events.failed);
+    await opened.close().catch((error: unknown) => this.#events.fault(error));
     return answer;
   }
 
@@ -128,7 +130,7 @@ export class Handshake {
         this.#events.refused(name, error);
         return refused(NBD_REFUSED.policy, refusalText(error));
       }
-      this.#events.failed(error);
+      this.#events.failed(name, error);
       return refused(NBD_REFUSED.policy, 'The server failed to answer');
     }
   }

@@ -36,8 +36,8 @@ export class ReplyRoom {
   }
 
   /** A chunk with `bytes` (at most 64 KiB) behind `used`, for one part more; undefined where there is none now. */
-  small(octets: number): ReplyChunk | undefined {
-    if (this.#arena === undefined || this.#arena.used + octets > this.#arena.buffer.length) {
+  small(bytes: number): ReplyChunk | undefined {
+    if (this.#arena === undefined || this.#arena.used + bytes > this.#arena.buffer.length) {
       const chunk = this.#obtain(SMALLEST);
       if (chunk === undefined) return undefined;
       this.#arena = chunk;

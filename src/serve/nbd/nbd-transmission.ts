@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net';
 import { Malformed } from '../../errors/malformed.ts';
-import { Refusal } from '../../errors/refusal.ts';
 import { viewOf } from '../../formats/net/nbd.ts';
 import {
   encodeNbdChunk,
@@ -11,7 +10,8 @@ import {
 } from '../../formats/net/nbd-reply.ts';
 import { decodeNbdRequest, NBD_REQUEST, type NbdRequest } from '../../formats/net/nbd-request.ts';
 import { SMALLEST } from '../chunk-pool.ts';
-import { CLOSING, decide, type NbdFault, READ_ONLY, thrownRefusal } from './nbd-decide.ts';
+import type { Share } from '../shares.ts';
+import { CLOSING, decide, type NbdFault, READ_ONLY } from './nbd-decide.ts';
 import type { ReplyChunk, ReplyMemory } from './nbd-memory.ts';
 import { ReplyRoom } from './nbd-room.ts';
 import { NBD_BLOCK_SIZES, type NbdExport, type NbdLimits } from './nbd-types.ts';
@@ -24,10 +24,18 @@ export interface TransmissionEvents {
   finished(): void;
   /** A reply that had begun cannot be finished. */
   broken(): void;
-  /** Reads fail. */
-  failed(refusal: Refusal): void;
-  /** Something that is ours to repair. */
-  fault(error: unknown): void;
+  /** Reads fail: a `Refusal`, or what this machine could not do. */
+  failed(error: unknown): void;
+}
+
+/** What a transmission shares with others. */
+export interface TransmissionContext {
+  readonly limits: NbdLimits;
+  readonly memory: ReplyMemory;
+  /** The client's. */
+  readonly share: Share;
+  /** Milliseconds of a monotonic clock. */
+  readonly now: () => number;
 }
 
 /** A connection after its handshake: requests in, replies out. */
@@ -52,33 +60,40 @@ export class Transmission {
   /** Requests that were answered. */
   requests = 0;
   /** Bytes of the export that were sent. */
-  octets = 0;
+  bytes = 0;
 
   constructor(
     socket: Socket,
     opened: NbdExport,
     structured: boolean,
-    limits: NbdLimits,
-    memory: ReplyMemory,
+    context: TransmissionContext,
     events: TransmissionEvents,
   ) {
+    const { limits, memory, share, now } = context;
     this.#export = opened;
     this.#structured = structured;
     this.#limits = limits;
     this.#events = events;
-    this.#room = new ReplyRoom(memory, limits.maxConnectionOctets, { resume: () => this.#resume() });
-    this.#wire = new ReplyWire(socket, structured, {
-      check: () => {
-        opened.check();
-        return opened.generation;
-      },
-      again: (part) => this.#again(part),
-      sent: (parts) => this.#sent(parts),
-      dropped: ({ chunk }) => this.#room.release(chunk),
-      failed: (refusal) => events.failed(refusal),
-      broken: () => events.broken(),
-      fault: (error) => events.fault(error),
+    this.#room = new ReplyRoom(memory, limits.maxConnectionBytes, {
+      share,
+      resume: () => this.#resume(),
     });
+    this.#wire = new ReplyWire(
+      socket,
+      structured,
+      {
+        check: () => {
+          opened.check();
+          return opened.generation;
+        },
+        again: (part) => this.#again(part),
+        sent: (parts) => this.#sent(parts),
+        dropped: ({ chunk }) => this.#room.release(chunk),
+        failed: (error) => events.failed(error),
+        broken: () => events.broken(),
+      },
+      now,
+    );
   }
 
   /** When the write under way began, by a monotonic clock. */
@@ -191,7 +206,7 @@ export class Transmission {
       chunk.buffer.subarray(from + header, to),
       part,
       () => this.#wire.ready(part),
-      (refusal) => this.#wire.failed(part, refusal),
+      (error) => this.#wire.failed(part, error),
     );
     return true;
   }
@@ -238,16 +253,16 @@ export class Transmission {
         }
         this.#wire.arrived(reply, { ...piece, head, last });
       },
-      (refusal) => {
+      (error) => {
         this.#room.release(chunk);
         if (reply === this.#issuing) this.#issuing = undefined;
-        this.#wire.fail(reply, refusal, offset);
+        this.#wire.fail(reply, error, offset);
       },
     );
   }
 
   /** Reads what `part` needs. Where the connection has ended meanwhile, the part is given up. */
-  #fill(into: Buffer, part: Part, done: () => void, failed: (refusal: Refusal) => void): void {
+  #fill(into: Buffer, part: Part, done: () => void, failed: (error: unknown) => void): void {
     const read = this.#export.read(into, part.offset);
     if (read === undefined) {
       done();
@@ -260,8 +275,7 @@ export class Transmission {
       },
       (error: unknown) => {
         if (this.#isOver(part)) return;
-        if (!(error instanceof Refusal)) this.#events.fault(error);
-        failed(thrownRefusal(error));
+        failed(error);
       },
     );
   }
@@ -323,7 +337,7 @@ export class Transmission {
   #sent(parts: readonly Part[]): void {
     for (const { chunk, data, last } of parts) {
       this.#room.release(chunk);
-      this.octets += data;
+      this.bytes += data;
       if (!last) continue;
       this.#open -= 1;
       this.requests += 1;

@@ -1,5 +1,3 @@
-import type { Refusal } from '../../errors/refusal.ts';
-
 /** What the NBD server serves. */
 export interface NbdExports {
   /** What LIST tells. */
@@ -42,108 +40,38 @@ export interface NbdExport extends NbdListed {
   close(): Promise<void>;
 }
 
-/** Where log lines go; pino's logger fits. */
-export interface NbdLog {
-  info(facts: object, message: string): void;
-  warn(facts: object, message: string): void;
-  error(facts: object, message: string): void;
-}
-
 /** Bounds on what clients may cost. Times are milliseconds, sizes bytes. */
 export interface NbdLimits {
   readonly maxConnections: number;
-  /** Connections of one address. Sixty machines with four connections each, behind one NAT, fit. */
-  readonly maxConnectionsPerAddress: number;
-  /** Connections beyond those bounds that are told so before they are closed; more are closed without a word. */
+  /** Connections beyond that bound that are told so before they are closed; more are closed without a word. */
   readonly maxToldRefusals: number;
   /** From connecting to the end of the handshake. */
   readonly handshakeTimeoutMs: number;
   /** A client that takes nothing of its replies for this long is dropped. */
   readonly stallTimeoutMs: number;
-  /** The same while others wait for the memory that its replies hold. */
+  /** The same while others wait for memory that its replies hold; and how long they wait until it is looked for. */
   readonly pressureTimeoutMs: number;
   /** How long a connection that has been told everything may take to close its side. */
   readonly lingerMs: number;
   /** Requests of one connection that are answered at a time. Further ones wait where they are. */
   readonly maxRequests: number;
   /** What replies of one connection may hold. */
-  readonly maxConnectionOctets: number;
+  readonly maxConnectionBytes: number;
   /** What replies of all connections may hold. */
-  readonly bufferOctets: number;
+  readonly bufferBytes: number;
 }
 
 export const DEFAULT_NBD_LIMITS: NbdLimits = {
   maxConnections: 10_000,
-  maxConnectionsPerAddress: 1024,
   maxToldRefusals: 64,
   handshakeTimeoutMs: 10_000,
   stallTimeoutMs: 60_000,
-  pressureTimeoutMs: 3_000,
+  pressureTimeoutMs: 1_000,
   lingerMs: 2_000,
   maxRequests: 4096,
-  maxConnectionOctets: 4 * 1024 * 1024,
-  bufferOctets: 256 * 1024 * 1024,
+  maxConnectionBytes: 4 * 1024 * 1024,
+  bufferBytes: 256 * 1024 * 1024,
 };
 
 /** Bytes: what is told of every export, and the longest read that is answered. */
 export const NBD_BLOCK_SIZES = { minimum: 1, preferred: 4096, maximum: 32 * 1024 * 1024 } as const;
-
-/** How a connection ended. */
-export type NbdEnding =
-  /** The client said so. */
-  | 'disconnected'
-  /** The client left without a word. */
-  | 'client-gone'
-  /** There is no such export, it may not be served, or there were too many connections. */
-  | 'refused'
-  /** The client sent what is not NBD, or what cannot be answered. */
-  | 'protocol'
-  /** The handshake took too long. */
-  | 'timeout'
-  /** The client did not take its replies. */
-  | 'stalled'
-  /** A read failed when its reply had begun, where only an end can say so. */
-  | 'failed'
-  /** The server closed. */
-  | 'closed';
-
-interface ConnectionFacts {
-  /** Counts connections from 1. */
-  readonly id: number;
-  readonly remote: string;
-}
-
-/** What happens at the NBD edge, for metrics, logs, and the dashboard. */
-export type NbdEvent =
-  | ({ readonly kind: 'opened'; readonly export: string; readonly structured: boolean } & ConnectionFacts)
-  | ({
-      /** An export was asked for that is not served. */
-      readonly kind: 'refused';
-      /** Hostile text. */
-      readonly export: string;
-      readonly refusal: Refusal;
-    } & ConnectionFacts)
-  | ({
-      /** Reads fail: the first one of each connection. */
-      readonly kind: 'failed';
-      readonly export: string;
-      readonly refusal: Refusal;
-    } & ConnectionFacts)
-  | ({
-      readonly kind: 'closed';
-      /** Undefined where the handshake never ended. */
-      readonly export: string | undefined;
-      readonly ending: NbdEnding;
-      /** Requests that were answered, errors included. */
-      readonly requests: number;
-      /** Bytes of the export that were sent. */
-      readonly octets: number;
-      /** Milliseconds from connecting, by a monotonic clock. */
-      readonly durationMs: number;
-    } & ConnectionFacts)
-  | {
-      /** A connection that was not let in. */
-      readonly kind: 'rejected';
-      readonly remote: string;
-      readonly reason: string;
-    };

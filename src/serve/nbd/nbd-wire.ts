@@ -1,8 +1,7 @@
 import type { Socket } from 'node:net';
-import { Refusal } from '../../errors/refusal.ts';
 import { NBD_ERROR } from '../../formats/net/nbd.ts';
 import { encodeNbdChunk, NBD_SIMPLE_REPLY, writeNbdSimpleReply } from '../../formats/net/nbd-reply.ts';
-import { refusalText, thrownRefusal } from './nbd-decide.ts';
+import { failureText } from './nbd-decide.ts';
 import type { ReplyChunk } from './nbd-memory.ts';
 
 /** Bytes of a piece that leaves at once: while it waited for others it would leave the processor's cache. */
@@ -44,7 +43,8 @@ export interface LongReply {
   queued: boolean;
   /** Pieces that were read and wait (simple replies). */
   readonly pieces: Part[];
-  failure: Refusal | undefined;
+  /** What was thrown where a part of it could not be read. */
+  failure: unknown;
 }
 
 export interface WireEvents {
@@ -56,12 +56,10 @@ export interface WireEvents {
   sent(parts: readonly Part[]): void;
   /** A part that never will. */
   dropped(part: Part): void;
-  /** Reads fail. */
-  failed(refusal: Refusal): void;
+  /** Reads fail: a `Refusal`, or what this machine could not do. */
+  failed(error: unknown): void;
   /** A reply that had begun cannot be finished. */
   broken(): void;
-  /** Something that is ours to repair. */
-  fault(error: unknown): void;
 }
 
 /**
@@ -73,6 +71,7 @@ export class ReplyWire {
   readonly #socket: Socket;
   readonly #structured: boolean;
   readonly #events: WireEvents;
+  readonly #now: () => number;
   readonly #ready: (Part | LongReply)[] = [];
   #next = 0;
   /** Simple replies of which some piece was read, but not the first. */
@@ -87,10 +86,12 @@ export class ReplyWire {
   /** When the write under way began, by a monotonic clock. */
   writingSince: number | undefined;
 
-  constructor(socket: Socket, structured: boolean, events: WireEvents) {
+  /** @param now milliseconds of a monotonic clock. */
+  constructor(socket: Socket, structured: boolean, events: WireEvents, now: () => number) {
     this.#socket = socket;
     this.#structured = structured;
     this.#events = events;
+    this.#now = now;
   }
 
   /** What may leave; of a long simple reply, the reply itself. */
@@ -126,20 +127,20 @@ export class ReplyWire {
   }
 
   /** What `part` was for could not be read. */
-  failed(part: Part, failure: Refusal): void {
+  failed(part: Part, failure: unknown): void {
     this.#events.failed(failure);
     this.#drop(part);
     this.ready(this.#errorPart(part, failure));
   }
 
   /** A reply of several pieces cannot be finished: what is read of it from now on is given up. */
-  fail(reply: LongReply, refusal: Refusal, offset: number): void {
+  fail(reply: LongReply, failure: unknown, offset: number): void {
     if (reply.failure !== undefined) return;
-    reply.failure = refusal;
+    reply.failure = failure;
     reply.issued = reply.length;
-    this.#events.failed(refusal);
+    this.#events.failed(failure);
     if (this.#structured) {
-      this.ready(this.#errorPart({ cookie: reply.cookie, offset }, refusal));
+      this.ready(this.#errorPart({ cookie: reply.cookie, offset }, failure));
     } else if (reply.sent > 0) {
       this.#events.broken();
     } else {
@@ -185,9 +186,9 @@ export class ReplyWire {
     }
     const parts = this.#collect();
     if (parts.length === 0) return;
-    const octets = gathered(parts);
+    const bytes = gathered(parts);
     this.#writing = parts;
-    this.writingSince = performance.now();
+    this.writingSince = this.#now();
     const written = (error?: Error | null): void => {
       // What could not be written belongs to a socket that is about to close.
       if (error || this.#ended) return;
@@ -196,10 +197,10 @@ export class ReplyWire {
       this.#events.sent(parts);
       if (this.#next < this.#ready.length || this.#owner !== undefined) this.schedule();
     };
-    if (octets.length > 1) this.#socket.cork();
-    for (let index = 0; index < octets.length - 1; index += 1) this.#socket.write(octets[index] as Buffer);
-    this.#socket.write(octets.at(-1) as Buffer, written);
-    if (octets.length > 1) this.#socket.uncork();
+    if (bytes.length > 1) this.#socket.cork();
+    for (let index = 0; index < bytes.length - 1; index += 1) this.#socket.write(bytes[index] as Buffer);
+    this.#socket.write(bytes.at(-1) as Buffer, written);
+    if (bytes.length > 1) this.#socket.uncork();
   }
 
   /** Parts that wait with what was read before `generation`. */
@@ -235,11 +236,11 @@ export class ReplyWire {
   /** What leaves next, in order. */
   #collect(): Part[] {
     const parts: Part[] = [];
-    let octets = 0;
-    while (octets < WRITE) {
+    let bytes = 0;
+    while (bytes < WRITE) {
       const part = this.#owner === undefined ? this.#take() : this.#piece(this.#owner);
       if (part === undefined) break;
-      octets += part.to - part.from;
+      bytes += part.to - part.from;
       parts.push(part);
     }
     return parts;
@@ -271,9 +272,8 @@ export class ReplyWire {
 
   /** Nothing that was read may leave: errors do, in its place. */
   #refuse(error: unknown): void {
-    if (!(error instanceof Refusal)) this.#events.fault(error);
-    const refusal = thrownRefusal(error);
     if (this.#owner !== undefined) {
+      this.#events.failed(error);
       this.#events.broken();
       return;
     }
@@ -281,16 +281,16 @@ export class ReplyWire {
     this.#next = 0;
     for (const item of items) {
       if ('pieces' in item) {
-        this.fail(item, refusal, item.offset);
+        this.fail(item, error, item.offset);
         this.#ready.push(item);
       } else if (item.data === 0) {
         this.#ready.push(item);
       } else {
         if (item.of === undefined) {
-          this.failed(item, refusal);
+          this.failed(item, error);
         } else {
           this.#drop(item);
-          this.fail(item.of, refusal, item.offset);
+          this.fail(item.of, error, item.offset);
         }
       }
     }
@@ -303,12 +303,12 @@ export class ReplyWire {
 
   #errorPart(
     { cookie, offset }: { readonly cookie: bigint; readonly offset: number },
-    refusal: Refusal,
+    failure: unknown,
   ): Part {
     const head = this.#structured
       ? encodeNbdChunk(
           cookie,
-          { kind: 'error-offset', error: NBD_ERROR.io, message: refusalText(refusal), offset },
+          { kind: 'error-offset', error: NBD_ERROR.io, message: failureText(failure), offset },
           true,
         )
       : simpleError(cookie);
@@ -335,20 +335,20 @@ function simpleError(cookie: bigint): Buffer {
 
 /** Parts as buffers: those that lie side by side are one. */
 function gathered(parts: readonly Part[]): Buffer[] {
-  const octets: Buffer[] = [];
+  const bytes: Buffer[] = [];
   let index = 0;
   while (index < parts.length) {
     const { chunk, from, head, to } = parts[index] as Part;
     let end = to;
     index += 1;
-    if (head !== undefined) octets.push(head);
+    if (head !== undefined) bytes.push(head);
     if (chunk === undefined) continue;
     for (let next = parts[index]; next?.chunk === chunk; next = parts[index]) {
       if (next.head !== undefined || next.from !== end) break;
       end = next.to;
       index += 1;
     }
-    if (end > from) octets.push(chunk.buffer.subarray(from, end));
+    if (end > from) bytes.push(chunk.buffer.subarray(from, end));
   }
-  return octets;
+  return bytes;
 }

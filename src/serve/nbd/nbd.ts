@@ -1,15 +1,12 @@
 import { createServer, type Server as NetServer, type Socket } from 'node:net';
+import { SMALLEST } from '../chunk-pool.ts';
+import type { Emit } from '../emit.ts';
+import { FairSlots } from '../fair-slots.ts';
 import { listenStream } from '../listen.ts';
+import type { Share, Shares } from '../shares.ts';
 import { NbdConnection, type NbdContext } from './nbd-connection.ts';
-import { nbdEventLog } from './nbd-log.ts';
 import { ReplyMemory } from './nbd-memory.ts';
-import {
-  DEFAULT_NBD_LIMITS,
-  type NbdEvent,
-  type NbdExports,
-  type NbdLimits,
-  type NbdLog,
-} from './nbd-types.ts';
+import { DEFAULT_NBD_LIMITS, type NbdExports, type NbdLimits } from './nbd-types.ts';
 
 export interface NbdServerOptions {
   readonly exports: NbdExports;
@@ -17,10 +14,11 @@ export interface NbdServerOptions {
   readonly bind: string;
   /** 0 asks for an ephemeral one. */
   readonly port: number;
-  readonly log: NbdLog;
+  readonly shares: Shares;
+  readonly emit: Emit;
   readonly limits?: Partial<NbdLimits>;
-  /** Must not block. What it throws is logged and goes no further. */
-  readonly onEvent?: (event: NbdEvent) => void;
+  /** Milliseconds of a monotonic clock; default: the system's. */
+  readonly now?: () => number;
 }
 
 export interface NbdServer {
@@ -29,11 +27,11 @@ export interface NbdServer {
   /** Connections that were let in. */
   readonly connections: number;
   /** Bytes that replies hold now. */
-  readonly heldOctets: number;
+  readonly heldBytes: number;
   /** Requests that were answered so far, errors included. */
   readonly requests: number;
   /** Bytes of exports that were sent so far. */
-  readonly octets: number;
+  readonly bytes: number;
   /**
    * Takes no more connections, closes those with nothing under way, lets requests that were taken be answered
    * for up to `graceMs` milliseconds (later ones get ESHUTDOWN), ends the rest. Resolves when every socket and
@@ -53,8 +51,11 @@ export async function startNbdServer(options: NbdServerOptions): Promise<NbdServ
   return server;
 }
 
-const TOO_MANY = 'too many connections';
-const TOO_MANY_OF_ONE = 'too many connections from one address';
+/** Part of the memory for which others wait that is freed at a time. */
+const RELIEF = 1 / 16;
+/** A share that holds so many times what the neediest holds, and would, gives some of it up. */
+const MUCH_MORE = 2;
+const TOO_MANY = 'There are too many connections';
 
 class Server implements NbdServer {
   readonly #options: NbdServerOptions;
@@ -62,29 +63,30 @@ class Server implements NbdServer {
   readonly #memory: ReplyMemory;
   readonly #context: NbdContext;
   readonly #server: NetServer;
-  readonly #welcome = new Set<NbdConnection>();
-  readonly #unwelcome = new Set<NbdConnection>();
-  readonly #byAddress = new Map<string, number>();
-  readonly #logEvent: (event: NbdEvent) => void;
+  readonly #welcome: FairSlots<NbdConnection>;
+  /** Those that are told that there is no room for them. */
+  readonly #unwelcome: FairSlots<NbdConnection>;
+  readonly #open = new Set<NbdConnection>();
   #bound: { readonly address: string; readonly port: number };
   #sweeping: NodeJS.Timeout | undefined;
   #count = 0;
   /** Of connections that have ended. */
-  #done = { requests: 0, octets: 0 };
+  #done = { requests: 0, bytes: 0 };
   #closed: Promise<void> | undefined;
 
   constructor(options: NbdServerOptions) {
     this.#options = options;
     this.#limits = { ...DEFAULT_NBD_LIMITS, ...options.limits };
-    const { bufferOctets, pressureTimeoutMs, maxConnections, maxToldRefusals } = this.#limits;
-    this.#memory = new ReplyMemory(bufferOctets, pressureTimeoutMs, () => this.#relieve());
-    this.#logEvent = nbdEventLog(options.log);
+    const { bufferBytes, pressureTimeoutMs, maxConnections, maxToldRefusals } = this.#limits;
+    this.#welcome = new FairSlots(maxConnections);
+    this.#unwelcome = new FairSlots(maxToldRefusals);
+    this.#memory = new ReplyMemory(bufferBytes, pressureTimeoutMs, (neediest) => this.#relieve(neediest));
     this.#context = {
       exports: options.exports,
       limits: this.#limits,
       memory: this.#memory,
-      onEvent: (event) => this.#emit(event),
-      onFault: (error) => options.log.error({ err: error }, 'nbd: an export failed'),
+      now: options.now ?? (() => performance.now()),
+      emit: options.emit,
     };
     this.#bound = { address: options.bind, port: options.port };
     this.#server = createServer(
@@ -92,8 +94,6 @@ class Server implements NbdServer {
       { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 },
       (socket) => this.#admit(socket),
     );
-    this.#server.maxConnections = maxConnections + maxToldRefusals;
-    this.#server.on('drop', (dropped) => this.#reject(dropped?.remoteAddress, TOO_MANY));
   }
 
   get address(): string {
@@ -108,22 +108,24 @@ class Server implements NbdServer {
     return this.#welcome.size;
   }
 
-  get heldOctets(): number {
+  get heldBytes(): number {
     return this.#memory.held;
   }
 
   get requests(): number {
-    return [...this.#welcome].reduce((sum, { requests }) => sum + requests, this.#done.requests);
+    return [...this.#open].reduce((sum, { requests }) => sum + requests, this.#done.requests);
   }
 
-  get octets(): number {
-    return [...this.#welcome].reduce((sum, { octets }) => sum + octets, this.#done.octets);
+  get bytes(): number {
+    return [...this.#open].reduce((sum, { bytes }) => sum + bytes, this.#done.bytes);
   }
 
   async listen(): Promise<void> {
-    const { bind: address, port, log } = this.#options;
-    this.#bound = await listenStream(this.#server, { what: 'NBD', address, port });
-    this.#server.on('error', (error) => log.error({ err: error }, 'nbd: a connection could not be taken'));
+    const { bind: address, port, emit } = this.#options;
+    this.#bound = await listenStream(this.#server, { what: 'NBD', address, port }, (error) => {
+      emit({ kind: 'fault', server: 'nbd', error, what: 'take a connection' });
+      this.#welcome.relieve();
+    });
     this.#sweeping = setInterval(() => this.#sweep(), Math.ceil(this.#limits.stallTimeoutMs / 4));
     this.#sweeping.unref();
   }
@@ -132,84 +134,81 @@ class Server implements NbdServer {
     this.#closed ??= this.#close();
     // Every call counts: a second one may end the wait that the first one allowed.
     const timer = setTimeout(() => {
-      for (const connection of [...this.#welcome, ...this.#unwelcome]) connection.destroy('closed');
+      for (const connection of this.#open) connection.destroy('closed');
     }, graceMs);
     return this.#closed.finally(() => clearTimeout(timer));
   }
 
   async #close(): Promise<void> {
     const listening = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    const all = [...this.#welcome, ...this.#unwelcome];
+    const all = [...this.#open];
     for (const connection of all) connection.drain();
     await Promise.all([listening, ...all.map(({ closed }) => closed)]);
     clearInterval(this.#sweeping);
   }
 
   #admit(socket: Socket): void {
-    const remote = socket.remoteAddress ?? '';
-    const { maxConnections, maxConnectionsPerAddress, maxToldRefusals } = this.#limits;
-    const ofAddress = this.#byAddress.get(remote) ?? 0;
-    const why =
-      this.#welcome.size >= maxConnections
-        ? TOO_MANY
-        : ofAddress >= maxConnectionsPerAddress
-          ? TOO_MANY_OF_ONE
-          : undefined;
-    if (why !== undefined) {
-      this.#reject(remote, why);
-      if (this.#unwelcome.size >= maxToldRefusals) {
-        socket.destroy();
-        return;
-      }
-    }
+    const { remoteAddress: remote = '', remotePort: port = 0 } = socket;
     this.#count += 1;
-    const connection = new NbdConnection(this.#context, socket, this.#count, why && `There are ${why}`);
-    const all = why === undefined ? this.#welcome : this.#unwelcome;
-    all.add(connection);
-    if (why === undefined) this.#byAddress.set(remote, ofAddress + 1);
+    const peer = { id: this.#count, remote, port, share: this.#options.shares.of(remote) };
+    const connection = new NbdConnection(this.#context, socket, peer);
+    const slots = [this.#welcome, this.#unwelcome].find((each) => each.admit(connection));
+    if (slots !== this.#welcome) {
+      this.#options.emit({ kind: 'turned-away', server: 'nbd', remote, reason: 'too-many', asked: '' });
+    }
+    if (slots === undefined) {
+      socket.destroy();
+      return;
+    }
+    this.#open.add(connection);
+    connection.greet(slots === this.#welcome ? undefined : TOO_MANY);
     void connection.closed.then(() => {
-      all.delete(connection);
+      slots.leave(connection);
+      this.#open.delete(connection);
       this.#done.requests += connection.requests;
-      this.#done.octets += connection.octets;
-      if (why !== undefined) return;
-      const left = (this.#byAddress.get(remote) ?? 1) - 1;
-      if (left === 0) this.#byAddress.delete(remote);
-      else this.#byAddress.set(remote, left);
+      this.#done.bytes += connection.bytes;
     });
   }
 
   /** Drops clients that do not take their replies. */
   #sweep(): void {
-    const since = performance.now() - this.#limits.stallTimeoutMs;
-    for (const connection of this.#welcome) {
+    const since = this.#context.now() - this.#limits.stallTimeoutMs;
+    for (const connection of this.#open) {
       if ((connection.writingSince ?? since) < since) connection.destroy('stalled');
     }
   }
 
-  /** Others wait for memory: those that have not taken their replies for longest make room. */
-  #relieve(): void {
-    const since = performance.now() - this.#limits.pressureTimeoutMs;
-    const slow = [...this.#welcome]
-      .filter(({ writingSince }) => (writingSince ?? since) < since)
-      .sort((one, other) => (one.writingSince ?? 0) - (other.writingSince ?? 0));
+  /**
+   * Others wait for memory. A share that holds much more than they do gives up the connections that hold most;
+   * where there is none, those of theirs that have not taken their replies for longest make room.
+   */
+  #relieve(neediest: Share): void {
+    const holding = [...this.#welcome].filter(({ held }) => held > 0);
+    const wanted = this.#limits.bufferBytes * RELIEF;
+    const least = this.#memory.load(neediest);
+    const top = holding
+      .map(({ share }) => share)
+      .reduce((one, other) => (this.#memory.load(other) > this.#memory.load(one) ? other : one), neediest);
     let freed = 0;
+    if (top.name !== neediest.name && this.#memory.load(top) > MUCH_MORE * least + SMALLEST) {
+      const theirs = holding.filter(({ share }) => share.name === top.name);
+      for (const connection of theirs.sort((one, other) => other.held - one.held)) {
+        if (freed >= wanted) return;
+        freed += connection.held;
+        connection.destroy('gave-way');
+      }
+      return;
+    }
+    const since = this.#context.now() - this.#limits.pressureTimeoutMs;
+    const slow = holding
+      .filter(
+        ({ writingSince, share }) => (writingSince ?? since) < since && this.#memory.load(share) >= least,
+      )
+      .sort((one, other) => (one.writingSince ?? 0) - (other.writingSince ?? 0));
     for (const connection of slow) {
-      if (freed >= this.#limits.bufferOctets / 16) return;
+      if (freed >= wanted) return;
       freed += connection.held;
       connection.destroy('stalled');
-    }
-  }
-
-  #reject(remote: string | undefined, reason: string): void {
-    this.#emit({ kind: 'rejected', remote: remote ?? '', reason });
-  }
-
-  #emit(event: NbdEvent): void {
-    this.#logEvent(event);
-    try {
-      this.#options.onEvent?.(event);
-    } catch (error) {
-      this.#options.log.error({ err: error, event: event.kind }, 'nbd: a listener of events failed');
     }
   }
 }

@@ -1,6 +1,7 @@
 import { Refusal } from '../../errors/refusal.ts';
 import type { OpenResource } from '../../release/site.ts';
 import { type ChunkPool, LARGEST, SMALLEST } from '../chunk-pool.ts';
+import type { Share } from '../shares.ts';
 
 interface Chunk {
   readonly buffer: Buffer;
@@ -18,6 +19,7 @@ interface Chunk {
 export class BlockReader {
   readonly #open: OpenResource;
   readonly #pool: ChunkPool;
+  readonly #share: Share;
   readonly #size: number;
   #chunk: Chunk | undefined;
   /** Bytes of `#chunk` that were handed out. */
@@ -31,9 +33,11 @@ export class BlockReader {
   #wanted = SMALLEST;
   #released = false;
 
-  constructor(open: OpenResource, pool: ChunkPool, size: number) {
+  /** @param share of the client, whose memory it is. @param size bytes of the file. */
+  constructor(open: OpenResource, pool: ChunkPool, share: Share, size: number) {
     this.#open = open;
     this.#pool = pool;
+    this.#share = share;
     this.#size = size;
   }
 
@@ -79,7 +83,7 @@ export class BlockReader {
     try {
       const chunk = await this.#reading;
       // Where `load` is the one that waits for it, `load` gives it back.
-      if (chunk !== undefined && ahead !== undefined) this.#pool.give(chunk.buffer);
+      if (chunk !== undefined && ahead !== undefined) this.#pool.give(chunk.buffer, this.#share);
     } catch {
       // Nobody waits for these bytes any more.
     }
@@ -91,7 +95,7 @@ export class BlockReader {
     this.#ahead = undefined;
     const chunk = await ahead;
     if (this.#released) {
-      this.#pool.give(chunk.buffer);
+      this.#pool.give(chunk.buffer, this.#share);
       throw new Refusal('unreachable', 'The transfer ended while its file was being read.');
     }
     this.#chunk = chunk;
@@ -109,7 +113,7 @@ export class BlockReader {
   async #read(): Promise<Chunk> {
     const position = this.#position;
     const left = this.#size - position;
-    const buffer = this.#pool.take(Math.min(this.#wanted, left));
+    const buffer = this.#pool.take(Math.min(this.#wanted, left), this.#share);
     this.#wanted = Math.min(this.#wanted * 4, LARGEST);
     const room = Math.min(buffer.length, left);
     this.#position += room;
@@ -125,13 +129,13 @@ export class BlockReader {
       }
       return { buffer, length };
     } catch (error) {
-      this.#pool.give(buffer);
+      this.#pool.give(buffer, this.#share);
       throw error;
     }
   }
 
   #drop(): void {
-    if (this.#chunk !== undefined) this.#pool.give(this.#chunk.buffer);
+    if (this.#chunk !== undefined) this.#pool.give(this.#chunk.buffer, this.#share);
     this.#chunk = undefined;
     this.#taken = 0;
   }

@@ -1,5 +1,5 @@
 import { Malformed } from '../../errors/malformed.ts';
-import { Refusal, type RefusalCode } from '../../errors/refusal.ts';
+import { Refusal } from '../../errors/refusal.ts';
 import {
   MAX_BLKSIZE,
   MIN_BLKSIZE,
@@ -10,13 +10,14 @@ import {
 } from '../../formats/net/tftp.ts';
 import { isSafePath } from '../../formats/records/safe-path.ts';
 
-/** A refusal with the ERROR that tells the client. */
-export interface TftpRefusal {
+/** A no, with the ERROR that tells the client. */
+export interface TftpNo {
   /** Code of the ERROR. */
   readonly error: number;
   /** Text of the ERROR: plain ASCII, nothing of the server's file system. */
   readonly text: string;
-  readonly refusal: Refusal;
+  /** A verdict, or what this machine could not do; undefined where the protocol itself says no. */
+  readonly why: unknown;
 }
 
 /** What was agreed on. */
@@ -35,29 +36,30 @@ export interface Terms {
 export interface TermLimits {
   readonly maxBlksize: number;
   readonly maxWindowsize: number;
-  readonly maxWindowOctets: number;
+  readonly maxWindowBytes: number;
 }
 
 /** RFC 1350 §2, where no option says otherwise. */
 const PLAIN_BLKSIZE = 512;
 
 /**
- * The path that a request asks the site for, or why it is refused before the site is asked.
+ * The path that a request asks the site for, or why it is answered before the site is asked.
  *
  * ROMs send `undionly.kpxe`, `/undionly.kpxe` and, GRUB up to 2.04 and shim, `//grubx64.efi` or
  * `/boot//grub/grub.cfg`: a missing slash is added, repeated ones are one. A backslash, as Windows' boot
  * manager sends it, is refused: two ways to spell a separator is how checks are passed by.
  */
-export function requestedPath({ kind, filename, mode }: TftpRequest): string | TftpRefusal {
+export function requestedPath({ kind, filename, mode }: TftpRequest): string | TftpNo {
   if (kind === 'wrq') {
-    return refusal(TFTP_ERROR.accessViolation, 'wrong-purpose', 'This server is read-only');
+    return no(TFTP_ERROR.accessViolation, 'This server is read-only');
   }
   // RFC 1350's netascii rewrites line ends. What would arrive is not what was sealed, tsize (RFC 2349)
   // could not be told without reading the whole file, and no boot client uses it.
-  if (mode !== 'octet') return refusal(TFTP_ERROR.undefined, 'malformed', 'Only mode octet is served');
+  if (mode !== 'octet') return no(TFTP_ERROR.undefined, 'Only mode octet is served');
   const path = filename.replace(/\/+/g, '/').replace(/^\//, '');
   if (!isSafePath(path)) {
-    return refusal(TFTP_ERROR.accessViolation, 'unsafe-path', 'That is not a plain path');
+    const text = 'That is not a plain path';
+    return { error: TFTP_ERROR.accessViolation, text, why: new Refusal('unsafe-path', `${text}.`) };
   }
   return `/${path}`;
 }
@@ -68,7 +70,7 @@ export function requestedPath({ kind, filename, mode }: TftpRequest): string | T
  *
  * @param size bytes of the file, for tsize (RFC 2349).
  */
-export function agree(options: TftpOptions, size: number, limits: TermLimits): Terms | TftpRefusal {
+export function agree(options: TftpOptions, size: number, limits: TermLimits): Terms | TftpNo {
   const accepted = new Map<string, string>();
   let blksize = PLAIN_BLKSIZE;
   let windowsize = 1;
@@ -100,9 +102,9 @@ export function agree(options: TftpOptions, size: number, limits: TermLimits): T
     }
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
-    return refusal(TFTP_ERROR.optionNegotiation, 'malformed', 'An option has a value that no RFC allows');
+    return no(TFTP_ERROR.optionNegotiation, 'An option has a value that no RFC allows');
   }
-  const room = Math.max(1, Math.floor(limits.maxWindowOctets / blksize));
+  const room = Math.max(1, Math.floor(limits.maxWindowBytes / blksize));
   windowsize = Math.min(windowsize, limits.maxWindowsize, room);
   if (accepted.has('blksize')) accepted.set('blksize', String(blksize));
   if (accepted.has('windowsize')) accepted.set('windowsize', String(windowsize));
@@ -114,25 +116,23 @@ export function agree(options: TftpOptions, size: number, limits: TermLimits): T
  * take as leave to try the next name; a file that drifted must not look like one that never was. The
  * refusal's own sentence may name files of the server and stays in the log.
  */
-export function siteRefusal(why: Refusal): TftpRefusal {
+export function siteRefusal(why: Refusal): TftpNo {
   return why.code === 'absent'
-    ? { error: TFTP_ERROR.fileNotFound, text: 'File not found', refusal: why }
+    ? { error: TFTP_ERROR.fileNotFound, text: 'File not found', why }
     : {
         error: why.code === 'unsafe-path' ? TFTP_ERROR.accessViolation : TFTP_ERROR.undefined,
         text: `${why.code}: the file is not served, see the log of the server`,
-        refusal: why,
+        why,
       };
 }
 
-/** A refusal for whatever was thrown; what is no refusal is ours to repair, and none of the client's business. */
-export function thrownRefusal(error: unknown): TftpRefusal {
+/** A no for whatever was thrown; what is no refusal is ours to repair, and none of the client's business. */
+export function thrown(error: unknown): TftpNo {
   if (error instanceof Refusal) return siteRefusal(error);
-  const text = 'The server failed to answer';
-  const why = new Refusal('no-verdict', `${text}; its log says why.`, {}, { cause: error });
-  return { error: TFTP_ERROR.undefined, text, refusal: why };
+  return { error: TFTP_ERROR.undefined, text: 'The server cannot read it now; its log says why', why: error };
 }
 
-/** A refusal that is told to the client as it is. */
-export function refusal(error: number, code: RefusalCode, text: string): TftpRefusal {
-  return { error, text, refusal: new Refusal(code, `${text}.`) };
+/** A no of the protocol's own. */
+export function no(error: number, text: string): TftpNo {
+  return { error, text, why: undefined };
 }

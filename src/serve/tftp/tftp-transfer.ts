@@ -1,4 +1,5 @@
 import { Malformed } from '../../errors/malformed.ts';
+import { Refusal } from '../../errors/refusal.ts';
 import {
   decodeTftp,
   encodeTftp,
@@ -8,21 +9,26 @@ import {
   tftpOpcode,
   writeTftpDataHeader,
 } from '../../formats/net/tftp.ts';
+import type { Outcome } from '../../release/server-event.ts';
 import type { OpenResource, Resource } from '../../release/site.ts';
 import type { ChunkPool } from '../chunk-pool.ts';
+import type { Holder } from '../fair-slots.ts';
+import type { Share } from '../shares.ts';
 import { BlockReader } from './tftp-blocks.ts';
-import { type Terms, thrownRefusal } from './tftp-request.ts';
-import type { TftpAbort, TftpLimits, TftpPeer } from './tftp-types.ts';
+import { no, type Terms, type TftpNo, thrown } from './tftp-request.ts';
+import type { TftpLimits, TftpPeer } from './tftp-types.ts';
 
 /** How a transfer ended. */
-export interface TransferOutcome {
-  /** Undefined where the client acknowledged the last block. */
-  readonly reason: TftpAbort | undefined;
-  readonly message: string | undefined;
-  readonly octets: number;
-  readonly retransmits: number;
-  /** What was thrown and is no refusal: ours to repair. */
-  readonly fault: unknown;
+export interface TransferEnd {
+  readonly outcome: Outcome;
+  /** Bytes of content that were acknowledged. */
+  readonly bytes: number;
+  /** Datagrams that were sent again. */
+  readonly retransmissions: number;
+  /** What the client said when it broke off. Hostile text. */
+  readonly said: string | undefined;
+  /** Why it was not given: `refused`, `failed`. */
+  readonly no: TftpNo | undefined;
 }
 
 /** What a transfer needs of the socket and the table that it lives in. */
@@ -32,12 +38,15 @@ export interface TransferEdge {
   /** The client answered for the first time: its address is its own. */
   answered(): void;
   /** A datagram of the client was ignored. */
-  ignored(reason: string): void;
+  ignored(bytes: Uint8Array): void;
   /** Once. The file may still be closing: `closed` says when it is. */
-  ended(outcome: TransferOutcome): void;
+  ended(end: TransferEnd): void;
 }
 
-type TransferLimits = Pick<TftpLimits, 'retransmitMs' | 'maxRetries' | 'maxHandshakeRetries'>;
+type TransferLimits = Pick<TftpLimits, 'retransmitMs' | 'maxRetries' | 'handshakeMs'>;
+
+/** A transfer with this many unanswered retransmissions may make room for a new one. */
+const SILENT_RETRIES = 2;
 
 /**
  * One file on its way to one client: RFC 1350 with windows (RFC 7440). Knows no socket.
@@ -48,11 +57,14 @@ type TransferLimits = Pick<TftpLimits, 'retransmitMs' | 'maxRetries' | 'maxHands
  * Only an ACK that acknowledges something new makes a block leave. A repeated ACK never does: answering it
  * doubles every packet for the rest of the transfer (the Sorcerer's Apprentice, RFC 1123 §4.2.3.1). What was
  * lost is sent again by our timer alone, or after an ACK in the middle of a window, which is new.
+ *
+ * Before the first ACK there is no such timer: anyone can write anyone's address on a request, and its owner gets
+ * one datagram for each, no more. A client whose request or whose answer was lost asks again, and is answered again.
  */
-export class Transfer {
+export class Transfer implements Holder {
   readonly id: number;
   readonly peer: TftpPeer;
-  readonly path: string;
+  readonly share: Share;
   readonly #limits: TransferLimits;
   readonly #pool: ChunkPool;
   readonly #edge: TransferEdge;
@@ -78,20 +90,20 @@ export class Transfer {
   #timer: NodeJS.Timeout | undefined;
   #timerMs = 0;
   #retries = 0;
-  #retransmits = 0;
+  #retransmissions = 0;
   #answered = false;
   #ended = false;
   #closing: Promise<void> = Promise.resolve();
 
   constructor(
-    facts: { readonly id: number; readonly peer: TftpPeer; readonly path: string },
+    facts: { readonly id: number; readonly peer: TftpPeer; readonly share: Share },
     limits: TransferLimits,
     pool: ChunkPool,
     edge: TransferEdge,
   ) {
     this.id = facts.id;
     this.peer = facts.peer;
-    this.path = facts.path;
+    this.share = facts.share;
     this.#limits = limits;
     this.#pool = pool;
     this.#edge = edge;
@@ -102,9 +114,21 @@ export class Transfer {
     return this.#answered;
   }
 
-  /** Retransmissions since the client last answered with something new. */
-  get retries(): number {
-    return this.#retries;
+  get proven(): boolean {
+    return this.#answered;
+  }
+
+  /** Where its client has fallen silent. */
+  get spare(): boolean {
+    return this.#retries >= SILENT_RETRIES;
+  }
+
+  get owed(): number {
+    return (this.#resource?.size ?? 0) - this.#bytes();
+  }
+
+  giveWay(): void {
+    this.end('gave-way', this.#answered ? BUSY : undefined);
   }
 
   get ended(): boolean {
@@ -125,13 +149,26 @@ export class Transfer {
     this.#resource = resource;
     this.#terms = terms;
     this.#last = Math.floor(resource.size / terms.blksize) + 1;
+    this.#timer = setTimeout(() => this.end('timeout'), this.#limits.handshakeMs);
     if (terms.accepted.size === 0) {
       this.#pump();
       return;
     }
     this.#oack = encodeTftp({ kind: 'oack', options: terms.accepted });
     this.#edge.send(this.#oack);
-    this.#arm();
+  }
+
+  /** The same request has come again, before an answer to what was sent: that is sent once more. */
+  repeat(): void {
+    // While its first packet is still being made, that is the answer.
+    if (this.#ended || this.#answered || this.#resource === undefined || this.#busy) return;
+    this.#retransmissions += 1;
+    if (this.#oack !== undefined) {
+      this.#edge.send(this.#oack);
+    } else {
+      this.#next = 1;
+      this.#pump();
+    }
   }
 
   /** Takes a datagram that came from the client's address and port. */
@@ -144,23 +181,18 @@ export class Transfer {
       // Never answered, and it ends the transfer even where its text is odd: a client that says no in bad
       // grammar means it. Intel's ROM says `TFTP Aborted`, UEFI `User aborted the transfer`, both after OACK
       // has told them the size; they then ask anew.
-      this.end(this.#acked === 0 ? 'probe' : 'client', undefined, errorText(bytes));
+      this.end(this.#acked === 0 ? 'probe' : 'client-gone', undefined, errorText(bytes));
     } else if (bytes.length < TFTP_HEADER) {
-      this.#edge.ignored('a datagram that is too short');
+      this.#edge.ignored(bytes);
     } else if (opcode === TFTP_OPCODE.ack) {
-      this.#edge.ignored('an ACK that is not four bytes');
+      this.#edge.ignored(bytes);
     } else {
-      this.end('protocol', { error: TFTP_ERROR.illegalOperation, text: 'That has no place in a transfer' });
+      this.end('protocol', no(TFTP_ERROR.illegalOperation, 'That has no place in a transfer'));
     }
   }
 
   /** Ends the transfer where it has not ended; `tell` is the ERROR that the client gets. */
-  end(
-    reason: TftpAbort | undefined,
-    tell?: { readonly error: number; readonly text: string },
-    message: string | undefined = tell?.text,
-    fault?: unknown,
-  ): void {
+  end(outcome: Outcome, tell?: TftpNo, said?: string): void {
     if (this.#ended) return;
     this.#ended = true;
     clearTimeout(this.#timer);
@@ -168,8 +200,13 @@ export class Transfer {
       this.#edge.send(encodeTftp({ kind: 'error', code: tell.error, message: tell.text }));
     }
     this.#closing = this.#close();
-    const octets = Math.min(this.#acked * this.#terms.blksize, this.#resource?.size ?? 0);
-    this.#edge.ended({ reason, message, octets, retransmits: this.#retransmits, fault });
+    const retransmissions = this.#retransmissions;
+    this.#edge.ended({ outcome, bytes: this.#bytes(), retransmissions, said, no: tell });
+  }
+
+  /** Bytes that the client has. */
+  #bytes(): number {
+    return Math.min(this.#acked * this.#terms.blksize, this.#resource?.size ?? 0);
   }
 
   #acknowledged(block: number): void {
@@ -186,7 +223,7 @@ export class Transfer {
     this.#acked += more;
     this.#progress();
     if (this.#acked === this.#last) {
-      this.end(undefined);
+      this.end('complete');
       return;
     }
     this.#rewind();
@@ -197,12 +234,14 @@ export class Transfer {
     this.#retries = 0;
     if (this.#answered) return;
     this.#answered = true;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     this.#edge.answered();
   }
 
   /** What left and was not acknowledged leaves again (RFC 7440 §4: from the block after the acknowledged). */
   #rewind(): void {
-    this.#retransmits += this.#next - 1 - this.#acked;
+    this.#retransmissions += this.#next - 1 - this.#acked;
     this.#next = this.#acked + 1;
   }
 
@@ -255,9 +294,7 @@ export class Transfer {
         this.#pump();
       },
       (error: unknown) => {
-        const { text, error: code, refusal } = thrownRefusal(error);
-        const fault = refusal === error ? undefined : error;
-        this.end('refused', { error: code, text }, `${refusal.code}: ${refusal.message}`, fault);
+        this.end(error instanceof Refusal ? 'refused' : 'failed', thrown(error));
       },
     );
   }
@@ -285,7 +322,7 @@ export class Transfer {
       throw new Error('the transfer ended while its file was being opened');
     }
     this.#open = open;
-    this.#reader = new BlockReader(open, this.#pool, resource.size);
+    this.#reader = new BlockReader(open, this.#pool, this.share, resource.size);
     return this.#reader;
   }
 
@@ -296,7 +333,9 @@ export class Transfer {
     await this.#open?.close();
   }
 
+  /** Waits for an ACK; not for the first one, which may never come from where the request claims to be. */
   #arm(): void {
+    if (!this.#answered) return;
     const { retransmitMs } = this.#limits;
     const ms = this.#terms.timeoutMs ?? retransmitMs * 2 ** Math.min(this.#retries, 3);
     if (this.#timer !== undefined && ms === this.#timerMs) {
@@ -314,24 +353,18 @@ export class Transfer {
       this.#arm();
       return;
     }
-    const most = this.#answered ? this.#limits.maxRetries : this.#limits.maxHandshakeRetries;
-    if (this.#retries >= most) {
-      const text = 'The client stopped answering';
-      // Whoever never answered may not have asked either, and is left alone.
-      this.end('timeout', this.#answered ? { error: TFTP_ERROR.undefined, text } : undefined, text);
+    if (this.#retries >= this.#limits.maxRetries) {
+      this.end('stalled', no(TFTP_ERROR.undefined, 'The client stopped answering'));
       return;
     }
     this.#retries += 1;
-    if (this.#oack === undefined) {
-      this.#rewind();
-      this.#pump();
-    } else {
-      this.#retransmits += 1;
-      this.#edge.send(this.#oack);
-      this.#arm();
-    }
+    this.#rewind();
+    this.#pump();
   }
 }
+
+/** What one is told who has to make room. */
+const BUSY = no(TFTP_ERROR.undefined, 'The server is busy, try again later');
 
 function errorText(bytes: Uint8Array): string | undefined {
   try {

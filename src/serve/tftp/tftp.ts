@@ -11,29 +11,18 @@ import {
   type TftpRequest,
   tftpOpcode,
 } from '../../formats/net/tftp.ts';
+import type { Asking, TurnedAway } from '../../release/server-event.ts';
 import type { Resource, Site } from '../../release/site.ts';
+import { askedText } from '../asked.ts';
 import { ChunkPool } from '../chunk-pool.ts';
+import type { Emit } from '../emit.ts';
+import { FairSlots } from '../fair-slots.ts';
 import { checkListenTarget, ListenError, toListenError } from '../listen.ts';
-import { tftpEventLog } from './tftp-log.ts';
-import {
-  agree,
-  refusal,
-  requestedPath,
-  siteRefusal,
-  type Terms,
-  type TftpRefusal,
-  thrownRefusal,
-} from './tftp-request.ts';
+import type { Shares } from '../shares.ts';
+import { agree, no, requestedPath, siteRefusal, type Terms, type TftpNo, thrown } from './tftp-request.ts';
 import { datagramSocket, isPeer, mayBeTold, sendDatagram } from './tftp-socket.ts';
-import { TransferTable } from './tftp-table.ts';
 import { Transfer } from './tftp-transfer.ts';
-import {
-  DEFAULT_TFTP_LIMITS,
-  type TftpEvent,
-  type TftpLimits,
-  type TftpLog,
-  type TftpPeer,
-} from './tftp-types.ts';
+import { DEFAULT_TFTP_LIMITS, type TftpLimits, type TftpPeer } from './tftp-types.ts';
 
 export interface TftpServerOptions {
   readonly site: Site;
@@ -41,7 +30,8 @@ export interface TftpServerOptions {
   readonly bind: string;
   /** 0 asks for an ephemeral one. */
   readonly port: number;
-  readonly log: TftpLog;
+  readonly shares: Shares;
+  readonly emit: Emit;
   /**
    * Sends everything from the port that was asked, for clients behind NAT and firewalls. It gives up the
    * transfer identifier (RFC 1350 §4): whoever writes another's address on a request can then write its ACKs
@@ -49,8 +39,6 @@ export interface TftpServerOptions {
    */
   readonly singlePort?: boolean;
   readonly limits?: Partial<TftpLimits>;
-  /** Must not block. What it throws is logged and goes no further. */
-  readonly onEvent?: (event: TftpEvent) => void;
 }
 
 export interface TftpServer {
@@ -59,12 +47,12 @@ export interface TftpServer {
   /** Transfers under way. */
   readonly transfers: number;
   /** Bytes that read buffers of running transfers hold now. */
-  readonly heldOctets: number;
+  readonly heldBytes: number;
   /**
-   * Takes no more requests, lets running transfers finish for up to `graceMs` milliseconds (default: the
-   * limit `closeGraceMs`), ends the rest with ERROR. Resolves when every socket and file is closed.
+   * Takes no more requests, lets running transfers finish for up to `graceMs` milliseconds, ends the rest with
+   * ERROR. Resolves when every socket and file is closed.
    */
-  close(options?: { readonly graceMs?: number }): Promise<void>;
+  close(options: { readonly graceMs: number }): Promise<void>;
 }
 
 /**
@@ -78,16 +66,26 @@ export async function startTftpServer(options: TftpServerOptions): Promise<TftpS
   return server;
 }
 
-const BUSY = 'The server is busy, try again later';
-const CLOSING = 'The server is closing';
+const BUSY = no(TFTP_ERROR.undefined, 'The server is busy, try again later');
+const CLOSING = no(TFTP_ERROR.undefined, 'The server is closing');
+
+/** Bytes that are shown of a datagram that is no request. */
+const MOST_SHOWN = 64;
+
+interface Asked {
+  readonly peer: TftpPeer;
+  readonly asking: Asking;
+  /** As the site is asked for it. */
+  readonly path: string;
+  readonly key: string;
+}
 
 class Server implements TftpServer {
   readonly #options: TftpServerOptions;
   readonly #limits: TftpLimits;
   readonly #pool: ChunkPool;
-  readonly #table: TransferTable;
+  readonly #transfers: FairSlots<Transfer>;
   readonly #main: Socket;
-  readonly #logEvent: (event: TftpEvent) => void;
   /** The newest transfer of a client's port, and the request that began it. */
   readonly #byPeer = new Map<string, { readonly transfer: Transfer; readonly request: Buffer }>();
   /** What must be over before the server is closed: sockets, files. */
@@ -106,9 +104,8 @@ class Server implements TftpServer {
     const maxBlksize = isIPv6(address) && limits?.maxBlksize === undefined ? 1448 : merged.maxBlksize;
     this.#options = options;
     this.#limits = { ...merged, maxBlksize };
-    this.#pool = new ChunkPool(this.#limits.bufferOctets);
-    this.#table = new TransferTable(this.#limits);
-    this.#logEvent = tftpEventLog(options.log);
+    this.#pool = new ChunkPool(this.#limits.bufferBytes);
+    this.#transfers = new FairSlots(this.#limits.maxTransfers);
     this.#main = datagramSocket(address);
     this.#bound = { address, port };
   }
@@ -122,15 +119,15 @@ class Server implements TftpServer {
   }
 
   get transfers(): number {
-    return this.#table.size;
+    return this.#transfers.size;
   }
 
-  get heldOctets(): number {
+  get heldBytes(): number {
     return this.#pool.held;
   }
 
   async listen(): Promise<void> {
-    const { bind: address, port, log } = this.#options;
+    const { bind: address, port } = this.#options;
     const target = { what: 'TFTP', address, port };
     await new Promise<void>((resolve, reject) => {
       const failed = (error: unknown): void => {
@@ -143,7 +140,7 @@ class Server implements TftpServer {
         resolve();
       });
     });
-    this.#main.on('error', (error) => log.warn({ err: error }, 'tftp: a datagram could not be sent'));
+    this.#main.on('error', (error) => this.#fault(error, 'send a datagram'));
     this.#main.on('message', (bytes, peer) => this.#receive(bytes, peer));
     this.#track(closing(this.#main));
     const bound = this.#main.address();
@@ -151,7 +148,7 @@ class Server implements TftpServer {
     this.#bound = { address: bound.address, port: bound.port };
   }
 
-  close({ graceMs = this.#limits.closeGraceMs }: { readonly graceMs?: number } = {}): Promise<void> {
+  close({ graceMs }: { readonly graceMs: number }): Promise<void> {
     this.#closed ??= this.#close();
     // Every call counts: a second one may end the wait that the first one allowed.
     const timer = setTimeout(() => this.#drained?.(), graceMs);
@@ -161,13 +158,14 @@ class Server implements TftpServer {
   async #close(): Promise<void> {
     this.#draining = true;
     if (!this.#options.singlePort) this.#main.close();
-    if (this.#table.size > 0) {
+    if (this.#transfers.size > 0) {
       await new Promise<void>((resolve) => {
         this.#drained = resolve;
       });
     }
-    for (const transfer of [...this.#table]) {
-      transfer.end('closed', { error: TFTP_ERROR.undefined, text: CLOSING });
+    for (const transfer of [...this.#transfers]) {
+      // Whoever never answered may not have asked either, and is left alone.
+      transfer.end('closed', transfer.proven ? CLOSING : undefined);
     }
     if (this.#options.singlePort) this.#main.close();
     while (this.#pending.size > 0) await Promise.all(this.#pending);
@@ -189,12 +187,12 @@ class Server implements TftpServer {
         return;
       }
     }
-    this.#stray(this.#main, bytes, peer, 'no request and no transfer');
+    this.#stray(this.#main, bytes, peer);
   }
 
   /** A datagram that belongs to nothing. ERROR is never answered, nor what is too short to be a packet. */
-  #stray(socket: Socket, bytes: Buffer, peer: TftpPeer, reason: string): void {
-    this.#emit({ kind: 'rejected', remote: peer.address, port: peer.port, reason });
+  #stray(socket: Socket, bytes: Buffer, peer: TftpPeer): void {
+    this.#turnAway(peer, 'stranger', bytes);
     const opcode = tftpOpcode(bytes);
     if (bytes.length < TFTP_HEADER || opcode === TFTP_OPCODE.error || !mayBeTold(peer)) return;
     const known = opcode !== undefined && opcode >= TFTP_OPCODE.rrq && opcode <= TFTP_OPCODE.oack;
@@ -207,78 +205,86 @@ class Server implements TftpServer {
   #request(bytes: Buffer, peer: TftpPeer): void {
     const key = keyOf(peer);
     const known = this.#byPeer.get(key);
-    // A client that asks again has not heard us yet, and our timer is what repeats the first packet. A second
-    // transfer to the same port would only earn it an ERROR 5 (RFC 1350 §4).
-    if (known !== undefined && !known.transfer.answered && known.request.equals(bytes)) return;
+    // A client that asks again has not heard us. A second transfer to the same port would only earn it an ERROR 5
+    // (RFC 1350 §4).
+    if (known !== undefined && !known.transfer.proven && known.request.equals(bytes)) {
+      known.transfer.repeat();
+      return;
+    }
 
     let packet: TftpRequest;
     try {
       packet = decodeTftp(bytes) as TftpRequest;
     } catch (error) {
       if (!(error instanceof Malformed)) throw error;
-      const text = 'That is not a request';
-      this.#refuse(peer, undefined, refusal(TFTP_ERROR.illegalOperation, 'malformed', text));
-      return;
-    }
-    const path = requestedPath(packet);
-    if (typeof path !== 'string') {
-      this.#refuse(peer, undefined, path);
-      return;
-    }
-    if (this.#draining) {
-      this.#refuse(peer, path, refusal(TFTP_ERROR.undefined, 'unreachable', CLOSING));
-      return;
-    }
-    if (this.#options.singlePort) known?.transfer.end('replaced');
-    if (!this.#table.makeRoom(peer)) {
-      this.#refuse(peer, path, refusal(TFTP_ERROR.undefined, 'unreachable', BUSY));
+      this.#tell(peer, no(TFTP_ERROR.illegalOperation, 'That is not a request'));
+      this.#turnAway(peer, 'not-a-request', bytes);
       return;
     }
     this.#requests += 1;
-    this.#emit({ kind: 'request', id: this.#requests, remote: peer.address, port: peer.port, path });
-    this.#admit({ id: this.#requests, peer, path }, packet, bytes, key);
+    const { address: remote, port } = peer;
+    const asking = {
+      server: 'tftp',
+      id: this.#requests,
+      remote,
+      port,
+      asked: askedText(packet.filename),
+    } as const;
+    const path = requestedPath(packet);
+    if (typeof path !== 'string') {
+      this.#refuse(peer, asking, path);
+      return;
+    }
+    if (this.#draining) {
+      this.#refuse(peer, asking, CLOSING);
+      return;
+    }
+    if (this.#options.singlePort) known?.transfer.end('replaced');
+    this.#admit({ peer, asking, path, key }, packet, bytes);
   }
 
   /** The entry is in the table before the site is asked: what a request may cost is bounded from here on. */
-  #admit(
-    facts: { readonly id: number; readonly peer: TftpPeer; readonly path: string },
-    packet: TftpRequest,
-    request: Buffer,
-    key: string,
-  ): void {
-    const { id, peer, path } = facts;
+  #admit({ peer, asking, path, key }: Asked, packet: TftpRequest, request: Buffer): void {
     const startedAt = performance.now();
     let socket: Socket | undefined;
     let refused = false;
-    const transfer = new Transfer(facts, this.#limits, this.#pool, {
+    let started = false;
+    const share = this.#options.shares.of(peer.address);
+    const transfer = new Transfer({ id: asking.id, peer, share }, this.#limits, this.#pool, {
       send: (datagram) => {
         if (socket !== undefined) sendDatagram(socket, datagram, peer);
       },
-      answered: () => this.#table.answered(transfer),
-      ignored: (reason) => this.#emit({ kind: 'rejected', remote: peer.address, port: peer.port, reason }),
-      ended: ({ reason, message, octets, retransmits, fault }) => {
-        this.#table.delete(transfer);
+      answered: () => this.#transfers.prove(transfer),
+      ignored: (bytes) => this.#turnAway(peer, 'not-a-request', bytes),
+      ended: ({ outcome, bytes, retransmissions, said, no }) => {
+        this.#transfers.leave(transfer);
         if (this.#byPeer.get(key)?.transfer === transfer) this.#byPeer.delete(key);
         this.#track(transfer.closed);
         if (socket !== this.#main) socket?.close();
-        if (this.#table.size === 0) this.#drained?.();
-        if (fault !== undefined) this.#options.log.error({ err: fault, path }, 'tftp: a transfer failed');
-        if (refused) return;
+        if (this.#transfers.size === 0) this.#drained?.();
+        if (!started) {
+          if (!refused && outcome === 'gave-way') this.#turnAway(peer, 'too-many', asking.asked);
+          return;
+        }
+        if (no !== undefined && (outcome === 'refused' || outcome === 'failed')) this.#explain(asking, no);
         const durationMs = performance.now() - startedAt;
-        const end = { id, remote: peer.address, port: peer.port, path, octets, durationMs, retransmits };
-        this.#emit(
-          reason === undefined ? { kind: 'completed', ...end } : { kind: 'aborted', reason, message, ...end },
-        );
+        const facts = { outcome, bytes, durationMs, retransmissions };
+        const words = said === undefined ? {} : { said: askedText(said) };
+        this.#options.emit({ kind: 'ended', ...asking, ...facts, ...words });
       },
     });
-    this.#table.add(transfer);
+    if (!this.#transfers.admit(transfer)) {
+      this.#tell(peer, BUSY);
+      this.#turnAway(peer, 'too-many', asking.asked);
+      return;
+    }
     this.#byPeer.set(key, { transfer, request });
 
-    const refuse = (why: TftpRefusal): void => {
+    const refuse = (why: TftpNo): void => {
       if (transfer.ended) return;
       refused = true;
       transfer.end('refused');
-      this.#refuse(peer, path, why);
+      this.#refuse(peer, asking, why);
     };
     this.#decide(packet, path).then(
       (decision) => {
@@ -287,24 +293,21 @@ class Server implements TftpServer {
         try {
           socket = this.#options.singlePort ? this.#main : this.#transferSocket(transfer);
         } catch (error) {
-          this.#options.log.error({ err: error }, 'tftp: no socket for a transfer');
-          refuse(refusal(TFTP_ERROR.undefined, 'unreachable', BUSY));
+          refuse({ ...BUSY, why: error });
           return;
         }
+        started = true;
+        this.#options.emit({ kind: 'started', ...asking });
         transfer.begin(decision.resource, decision.terms);
       },
-      (error: unknown) => {
-        const why = thrownRefusal(error);
-        if (why.refusal !== error) this.#options.log.error({ err: error, path }, 'tftp: the site failed');
-        refuse(why);
-      },
+      (error: unknown) => refuse(thrown(error)),
     );
   }
 
   async #decide(
     packet: TftpRequest,
     path: string,
-  ): Promise<TftpRefusal | { readonly resource: Resource; readonly terms: Terms }> {
+  ): Promise<TftpNo | { readonly resource: Resource; readonly terms: Terms }> {
     const resource = await this.#options.site.find(path);
     if (resource instanceof Refusal) return siteRefusal(resource);
     const terms = agree(packet.options, resource.size, this.#limits);
@@ -339,29 +342,43 @@ class Server implements TftpServer {
 
   #strange(socket: Socket, bytes: Buffer, { address, port }: TftpPeer): void {
     const peer = { address, port };
-    this.#emit({ kind: 'rejected', remote: address, port, reason: 'a stranger to the transfer' });
+    this.#turnAway(peer, 'stranger', bytes);
     if (tftpOpcode(bytes) === TFTP_OPCODE.error || !mayBeTold(peer)) return;
     const code = TFTP_ERROR.unknownTransferId;
     sendDatagram(socket, encodeTftp({ kind: 'error', code, message: 'Unknown transfer ID' }), peer);
   }
 
-  #refuse(peer: TftpPeer, path: string | undefined, { error, text, refusal: why }: TftpRefusal): void {
-    sendDatagram(this.#main, encodeTftp({ kind: 'error', code: error, message: text }), peer);
-    this.#emit({ kind: 'refused', remote: peer.address, port: peer.port, path, error, refusal: why });
+  #refuse(peer: TftpPeer, asking: Asking, why: TftpNo): void {
+    this.#tell(peer, why);
+    this.#explain(asking, why);
   }
 
-  #emit(event: TftpEvent): void {
-    this.#logEvent(event);
-    try {
-      this.#options.onEvent?.(event);
-    } catch (error) {
-      this.#options.log.error({ err: error, event: event.kind }, 'tftp: a listener of events failed');
-    }
+  #tell(peer: TftpPeer, { error, text }: TftpNo): void {
+    sendDatagram(this.#main, encodeTftp({ kind: 'error', code: error, message: text }), peer);
+  }
+
+  /** Says why something was not given, once. */
+  #explain(asking: Asking, { why, error: status, text }: TftpNo): void {
+    const { emit } = this.#options;
+    if (why === undefined) emit({ kind: 'answered', ...asking, status, message: text });
+    else if (why instanceof Refusal) emit({ kind: 'refused', ...asking, status, refusal: why });
+    else emit({ kind: 'failed', ...asking, status, error: why });
+  }
+
+  #turnAway({ address: remote }: TftpPeer, reason: TurnedAway, what: Uint8Array | string): void {
+    const asked = askedText(
+      typeof what === 'string' ? what : Buffer.from(what).toString('latin1', 0, MOST_SHOWN),
+    );
+    this.#options.emit({ kind: 'turned-away', server: 'tftp', remote, reason, asked });
+  }
+
+  #fault(error: unknown, what: string): void {
+    this.#options.emit({ kind: 'fault', server: 'tftp', error, what });
   }
 
   #track(work: Promise<void>): void {
     const tracked = work
-      .catch((error: unknown) => this.#options.log.error({ err: error }, 'tftp: a file could not be closed'))
+      .catch((error: unknown) => this.#fault(error, 'close a file'))
       .finally(() => this.#pending.delete(tracked));
     this.#pending.add(tracked);
   }

@@ -214,9 +214,9 @@ test('a consumer that stops closes the connection', async (t) => {
   const server = await serving(t, memorySite({ '/f': Buffer.alloc(50_000_000) }));
   const { body } = await transport.fetch(`http://127.0.0.1:${server.port}/f`);
   for await (const _piece of body) break;
-  const finished = await server.event('finished');
-  assert.equal(finished.ending, 'client-gone');
-  assert.ok(finished.octets < 50_000_000);
+  const finished = await server.event('ended');
+  assert.equal(finished.outcome, 'client-gone');
+  assert.ok(finished.bytes < 50_000_000);
 });
 
 test('a signal ends a fetch, before and in the body', async (t) => {

@@ -3,17 +3,12 @@ import { type IncomingHttpHeaders, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
 import type { Site } from '../../../src/release/site.ts';
-import { type HttpServer, startHttpServer } from '../../../src/serve/http/http.ts';
-import type { HttpEvent, HttpLimits, HttpLog, Pages } from '../../../src/serve/http/http-types.ts';
+import { type HttpServer, type HttpServerOptions, startHttpServer } from '../../../src/serve/http/http.ts';
+import type { HttpLimits, Pages } from '../../../src/serve/http/http-types.ts';
+import { Shares } from '../../../src/serve/shares.ts';
+import { type Told, takeDown } from '../events.ts';
 
-export interface Running extends HttpServer {
-  /** Everything `onEvent` was given, in order. */
-  readonly events: readonly HttpEvent[];
-  /** Messages of level error. */
-  readonly errors: readonly object[];
-  /** The first event of a kind, awaited if it has not happened yet. */
-  event<K extends HttpEvent['kind']>(kind: K): Promise<Extract<HttpEvent, { kind: K }>>;
-}
+export interface Running extends HttpServer, Told {}
 
 /** A server on an ephemeral loopback port that closes with the test. */
 export async function serving(
@@ -21,38 +16,31 @@ export async function serving(
   site: Site,
   limits: Partial<HttpLimits> = {},
   pages: Pages = new Map(),
+  options: Partial<HttpServerOptions> = {},
 ): Promise<Running> {
-  const events: HttpEvent[] = [];
-  const errors: object[] = [];
-  const waiting: { kind: string; resolve: (event: HttpEvent) => void }[] = [];
-  const log: HttpLog = { info: () => {}, warn: () => {}, error: (facts) => errors.push(facts) };
+  const { told, emit } = takeDown();
   const server = await startHttpServer({
     site,
     pages,
     bind: '127.0.0.1',
     port: 0,
-    log,
+    shares: new Shares(),
+    emit,
     limits,
-    onEvent(event) {
-      events.push(event);
-      for (const each of waiting) if (each.kind === event.kind) each.resolve(event);
-    },
+    ...options,
   });
   t.after(() => server.close({ graceMs: 0 }));
   return {
     address: server.address,
     port: server.port,
-    get heldOctets() {
-      return server.heldOctets;
+    get connections() {
+      return server.connections;
+    },
+    get heldBytes() {
+      return server.heldBytes;
     },
     close: (options) => server.close(options),
-    events,
-    errors,
-    async event<K extends HttpEvent['kind']>(kind: K) {
-      const past = events.find((each) => each.kind === kind);
-      const event = past ?? (await new Promise<HttpEvent>((resolve) => waiting.push({ kind, resolve })));
-      return event as Extract<HttpEvent, { kind: K }>;
-    },
+    ...told,
   };
 }
 
@@ -83,8 +71,8 @@ export async function ask(
 }
 
 /** A bare connection. */
-export async function dial(t: TestContext, port: number): Promise<Socket> {
-  const socket = connect({ host: '127.0.0.1', port });
+export async function dial(t: TestContext, port: number, from = '127.0.0.1'): Promise<Socket> {
+  const socket = connect({ host: '127.0.0.1', port, localAddress: from });
   socket.on('error', () => {});
   t.after(() => socket.destroy());
   await once(socket, 'connect');
@@ -92,9 +80,9 @@ export async function dial(t: TestContext, port: number): Promise<Socket> {
 }
 
 /** Sends bytes as they are and collects what comes until the server closes. */
-export async function raw(t: TestContext, port: number, octets: string | Buffer): Promise<string> {
+export async function raw(t: TestContext, port: number, bytes: string | Buffer): Promise<string> {
   const socket = await dial(t, port);
-  socket.write(octets);
+  socket.write(bytes);
   return untilClosed(socket);
 }
 

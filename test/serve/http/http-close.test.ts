@@ -39,7 +39,7 @@ test('close lets a running response finish and drops idle connections at once', 
   release();
   assert.match(await untilClosed(busy), /^HTTP\/1\.1 200 .*done$/s);
   await closing;
-  assert.equal((await server.event('finished')).ending, 'complete');
+  assert.equal((await server.event('ended')).outcome, 'complete');
 });
 
 test('close destroys what is still running after the grace', async (t) => {
@@ -50,7 +50,7 @@ test('close destroys what is still running after the grace', async (t) => {
   await entered;
   await server.close({ graceMs: 1 });
   assert.equal(await untilClosed(busy), '');
-  assert.equal((await server.event('finished')).ending, 'closed');
+  assert.equal((await server.event('ended')).outcome, 'closed');
 });
 
 test('closing twice is closing once', async (t) => {

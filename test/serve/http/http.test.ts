@@ -31,10 +31,10 @@ test('a file arrives whole, with its digest as strong tag and its length', async
   assert.equal(headers['x-content-type-options'], 'nosniff');
   assert.equal(headers['x-powered-by'], undefined);
   assert.equal(headers['transfer-encoding'], undefined);
-  const finished = await server.event('finished');
-  assert.equal(finished.ending, 'complete');
-  assert.equal(finished.octets, DATA.length);
-  assert.equal(server.heldOctets, 0);
+  const finished = await server.event('ended');
+  assert.equal(finished.outcome, 'complete');
+  assert.equal(finished.bytes, DATA.length);
+  assert.equal(server.heldBytes, 0);
   assert.equal(tested.trace.opened, tested.trace.closed);
 });
 
@@ -100,7 +100,7 @@ test('several ranges', async (t) => {
   for (const { range, data } of parts) {
     assert.ok(Buffer.from(data).equals(DATA.subarray(range.first, range.last + 1)));
   }
-  assert.equal((await server.event('finished')).octets, body.length);
+  assert.equal((await server.event('ended')).bytes, body.length);
 });
 
 test('a range beyond the end is 416 with the size; another unit is ignored', async (t) => {
@@ -191,7 +191,7 @@ test('eight clients read one file at once', async (t) => {
   const answers = await Promise.all(Array.from({ length: 8 }, () => ask(server.port, PATH)));
   for (const { body } of answers) assert.ok(body.equals(DATA));
   await tested.allClosed();
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
 });
 
 test('a fault of ours is a 500 that tells the client nothing and the log everything', async (t) => {
@@ -203,5 +203,5 @@ test('a fault of ours is a 500 that tells the client nothing and the log everyth
   const { status, body } = await ask(server.port, '/x');
   assert.equal(status, 500);
   assert.doesNotMatch(body.toString(), /secret/);
-  assert.match(String((server.errors[0] as { err: Error }).err.message), /secret/);
+  assert.match(String((server.errors[0] as Error).message), /secret/);
 });

@@ -68,7 +68,7 @@ describe('a file as an export', () => {
     const clients = await Promise.all(Array.from({ length: 20 }, () => transmitting(t, server.port)));
     assert.equal(await descriptors(path), 1);
     for (const client of clients) client.socket.destroy();
-    await Promise.all(clients.map((_, index) => server.event('closed', ({ id }) => id === index + 1)));
+    await Promise.all(clients.map((_, index) => server.event('ended', ({ id }) => id === index + 1)));
     assert.equal(await descriptors(path), 0);
     assert.equal((await (await transmitting(t, server.port)).read(0, 10)).error, 0);
   });
@@ -122,7 +122,7 @@ describe('a file as an export', () => {
       const [answer] = await late.ask({ kind: 'go', name: 'root', wants: [] });
       assert.equal(answer?.kind === 'refused' && answer.type, NBD_REFUSED.policy);
       client.socket.destroy();
-      await server.event('closed', ({ id }) => id === 1);
+      await server.event('ended', ({ id }) => id === 1);
       assert.equal(await descriptors(path), 0);
       assert.deepEqual(server.errors, []);
     });

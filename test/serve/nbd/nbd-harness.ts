@@ -21,8 +21,10 @@ import {
   nbdReplyHeaderLength,
 } from '../../../src/formats/net/nbd-reply.ts';
 import { encodeNbdRequest, NBD_COMMAND, type NbdRequest } from '../../../src/formats/net/nbd-request.ts';
-import { type NbdServer, startNbdServer } from '../../../src/serve/nbd/nbd.ts';
-import type { NbdEvent, NbdExport, NbdExports, NbdLimits } from '../../../src/serve/nbd/nbd-types.ts';
+import { type NbdServer, type NbdServerOptions, startNbdServer } from '../../../src/serve/nbd/nbd.ts';
+import type { NbdExport, NbdExports, NbdLimits } from '../../../src/serve/nbd/nbd-types.ts';
+import { Shares } from '../../../src/serve/shares.ts';
+import { type Told, takeDown } from '../events.ts';
 
 /** Bytes that repeat at no power of two, so that a block in another's place shows. */
 export function content(size: number): Buffer {
@@ -31,37 +33,24 @@ export function content(size: number): Buffer {
   return bytes;
 }
 
-export interface Running extends NbdServer {
-  /** Everything `onEvent` was given, in order. */
-  readonly events: readonly NbdEvent[];
-  /** Log lines of level error: none, unless the test broke something on purpose. */
-  readonly errors: readonly object[];
-  /** The first event of a kind that fits, awaited if it has not happened yet. */
-  event<K extends NbdEvent['kind']>(
-    kind: K,
-    fits?: (event: Extract<NbdEvent, { kind: K }>) => boolean,
-  ): Promise<Extract<NbdEvent, { kind: K }>>;
-}
+export interface Running extends NbdServer, Told {}
 
 /** A server on an ephemeral loopback port that closes with the test. */
 export async function nbd(
   t: TestContext,
   exports: NbdExports,
   limits: Partial<NbdLimits> = {},
+  options: Partial<NbdServerOptions> = {},
 ): Promise<Running> {
-  const events: NbdEvent[] = [];
-  const errors: object[] = [];
-  const waiting: { fits: (event: NbdEvent) => boolean; resolve: (event: NbdEvent) => void }[] = [];
+  const { told, emit } = takeDown();
   const server = await startNbdServer({
     exports,
     bind: '127.0.0.1',
     port: 0,
-    log: { info: () => {}, warn: () => {}, error: (facts) => errors.push(facts) },
+    shares: new Shares(),
+    emit,
     limits,
-    onEvent(event) {
-      events.push(event);
-      for (const each of waiting) if (each.fits(event)) each.resolve(event);
-    },
+    ...options,
   });
   t.after(() => server.close({ graceMs: 0 }));
   return {
@@ -70,28 +59,17 @@ export async function nbd(
     get connections() {
       return server.connections;
     },
-    get heldOctets() {
-      return server.heldOctets;
+    get heldBytes() {
+      return server.heldBytes;
     },
     get requests() {
       return server.requests;
     },
-    get octets() {
-      return server.octets;
+    get bytes() {
+      return server.bytes;
     },
     close: (options) => server.close(options),
-    events,
-    errors,
-    async event<K extends NbdEvent['kind']>(
-      kind: K,
-      wanted: (event: Extract<NbdEvent, { kind: K }>) => boolean = () => true,
-    ) {
-      const fits = (event: NbdEvent): boolean =>
-        event.kind === kind && wanted(event as Extract<NbdEvent, { kind: K }>);
-      const event =
-        events.find(fits) ?? (await new Promise<NbdEvent>((resolve) => waiting.push({ fits, resolve })));
-      return event as Extract<NbdEvent, { kind: K }>;
-    },
+    ...told,
   };
 }
 
@@ -100,7 +78,7 @@ export interface MemoryExports extends NbdExports {
   open: NbdExports['open'];
   readonly opened: number;
   /** Bytes that were read. */
-  readonly octets: number;
+  readonly bytes: number;
 }
 
 export interface MemoryExportParts {
@@ -117,7 +95,7 @@ export interface MemoryExportParts {
 /** Exports in memory; the first is the default one. */
 export function memoryExports(parts: Readonly<Record<string, MemoryExportParts>>): MemoryExports {
   let opened = 0;
-  let octets = 0;
+  let bytes = 0;
   const names = Object.keys(parts);
   const list = names.map((name) => ({ name, description: parts[name]?.description ?? '' }));
   return {
@@ -125,8 +103,8 @@ export function memoryExports(parts: Readonly<Record<string, MemoryExportParts>>
     get opened() {
       return opened;
     },
-    get octets() {
-      return octets;
+    get bytes() {
+      return bytes;
     },
     async open(asked) {
       const name = asked === '' ? (names[0] ?? '') : asked;
@@ -144,7 +122,7 @@ export function memoryExports(parts: Readonly<Record<string, MemoryExportParts>>
         async read(into, position) {
           await part.before?.(position, into.length);
           part.data.copy(into, 0, position, position + into.length);
-          octets += into.length;
+          bytes += into.length;
         },
         check: () => part.check?.(),
         async close() {
@@ -340,8 +318,8 @@ function numberOf(option: NbdOption): number {
 }
 
 /** A client that has connected and said nothing. */
-export async function dial(t: TestContext, port: number): Promise<Client> {
-  const socket = connect({ host: '127.0.0.1', port, noDelay: true });
+export async function dial(t: TestContext, port: number, from = '127.0.0.1'): Promise<Client> {
+  const socket = connect({ host: '127.0.0.1', port, localAddress: from, noDelay: true });
   const client = new Client(socket);
   t.after(() => socket.destroy());
   await once(socket, 'connect');
@@ -352,9 +330,13 @@ export async function dial(t: TestContext, port: number): Promise<Client> {
 export async function transmitting(
   t: TestContext,
   port: number,
-  { name = '', structured = false }: { readonly name?: string; readonly structured?: boolean } = {},
+  {
+    name = '',
+    structured = false,
+    from,
+  }: { readonly name?: string; readonly structured?: boolean; readonly from?: string } = {},
 ): Promise<Client> {
-  const client = await dial(t, port);
+  const client = await dial(t, port, from);
   await client.greet();
   await client.go(name, structured);
   return client;

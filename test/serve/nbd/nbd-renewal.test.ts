@@ -61,7 +61,7 @@ for (const structured of [true, false]) {
       }
       // It is not read again for ever.
       assert.deepEqual((await client.read(5, 10)).data, CHANGED.subarray(5, 15));
-      assert.equal(server.heldOctets, 0);
+      assert.equal(server.heldBytes, 0);
       assert.deepEqual(server.errors, []);
     });
 
@@ -71,7 +71,7 @@ for (const structured of [true, false]) {
       assert.equal(error, 0);
       assert.deepEqual(data.subarray(0, 4096), content(SIZE).subarray(0, 4096));
       assert.deepEqual(data.subarray(262_144), CHANGED.subarray(262_144, 900_000));
-      assert.equal(server.heldOctets, 0);
+      assert.equal(server.heldBytes, 0);
     });
 
     it('are errors where that is not what was sealed', async (t) => {
@@ -82,8 +82,8 @@ for (const structured of [true, false]) {
         assert.equal(error, NBD_ERROR.io);
         assert.ok(!data.includes('changed'));
       }
-      assert.equal((await server.event('failed')).refusal.code, 'bad-signature');
-      assert.equal(server.heldOctets, 0);
+      assert.equal((await server.event('refused')).refusal.code, 'bad-signature');
+      assert.equal(server.heldBytes, 0);
     });
 
     it('cost nothing where the client leaves meanwhile', async (t) => {
@@ -104,9 +104,9 @@ for (const structured of [true, false]) {
       // Whether the server has seen that or not: the export stays open while it is read.
       assert.equal(exports.opened, 1);
       finish();
-      const { ending } = await server.event('closed');
-      assert.ok(['client-gone', 'failed'].includes(ending), ending);
-      assert.equal(server.heldOctets, 0);
+      const { outcome } = await server.event('ended');
+      assert.ok(['client-gone', 'failed'].includes(outcome), outcome);
+      assert.equal(server.heldBytes, 0);
       assert.equal(exports.opened, 0);
       assert.deepEqual(server.errors, []);
     });

@@ -2,17 +2,12 @@ import { createSocket, type RemoteInfo } from 'node:dgram';
 import type { TestContext } from 'node:test';
 import { decodeTftp, encodeTftp, type TftpPacket, type TftpRequest } from '../../../src/formats/net/tftp.ts';
 import type { Site } from '../../../src/release/site.ts';
+import { Shares } from '../../../src/serve/shares.ts';
 import { startTftpServer, type TftpServer } from '../../../src/serve/tftp/tftp.ts';
-import type { TftpEvent, TftpLimits } from '../../../src/serve/tftp/tftp-types.ts';
+import type { TftpLimits } from '../../../src/serve/tftp/tftp-types.ts';
+import { type Told, takeDown } from '../events.ts';
 
-export interface Running extends TftpServer {
-  /** Everything `onEvent` was given, in order. */
-  readonly events: readonly TftpEvent[];
-  /** Log lines of level error: none, unless the test broke something on purpose. */
-  readonly errors: readonly object[];
-  /** The first event that fits, awaited if it has not happened yet. */
-  event(fits: (event: TftpEvent) => boolean): Promise<TftpEvent>;
-}
+export interface Running extends TftpServer, Told {}
 
 export interface Served {
   readonly limits?: Partial<TftpLimits>;
@@ -22,20 +17,14 @@ export interface Served {
 
 /** A server on an ephemeral loopback port that closes with the test. */
 export async function tftp(t: TestContext, site: Site, options: Served = {}): Promise<Running> {
-  const events: TftpEvent[] = [];
-  const errors: object[] = [];
-  const waiting: { fits: (event: TftpEvent) => boolean; resolve: (event: TftpEvent) => void }[] = [];
+  const { told, emit } = takeDown();
   const server = await startTftpServer({
     site,
-    bind: options.bind ?? '127.0.0.1',
+    bind: '127.0.0.1',
     port: 0,
-    log: { info: () => {}, warn: () => {}, error: (facts) => errors.push(facts) },
-    singlePort: options.singlePort ?? false,
-    ...(options.limits === undefined ? {} : { limits: options.limits }),
-    onEvent(event) {
-      events.push(event);
-      for (const each of waiting) if (each.fits(event)) each.resolve(event);
-    },
+    shares: new Shares(),
+    emit,
+    ...options,
   });
   t.after(() => server.close({ graceMs: 0 }));
   return {
@@ -44,16 +33,11 @@ export async function tftp(t: TestContext, site: Site, options: Served = {}): Pr
     get transfers() {
       return server.transfers;
     },
-    get heldOctets() {
-      return server.heldOctets;
+    get heldBytes() {
+      return server.heldBytes;
     },
     close: (grace) => server.close(grace),
-    events,
-    errors,
-    async event(fits) {
-      const past = events.find(fits);
-      return past ?? new Promise((resolve) => waiting.push({ fits, resolve }));
-    },
+    ...told,
   };
 }
 

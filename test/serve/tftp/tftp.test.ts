@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { Shares } from '../../../src/serve/shares.ts';
 import { memorySite, type TestSite } from '../sites.ts';
 import { ack, fetchFile, type Raw, type Running, rawSocket, rrq, tftp } from './tftp-harness.ts';
 
@@ -60,8 +61,11 @@ for (const singlePort of [false, true]) {
     const exact = await fetchFile(t, server.port, '/boot/grub.cfg', { options: { blksize: '512' } });
     assert.deepEqual([exact.data.length, exact.arrivals], [1024, 3]);
     await served.allClosed();
-    assert.deepEqual([server.heldOctets, server.transfers, server.errors], [0, 0, []]);
-    assert.equal(server.events.filter((event) => event.kind === 'completed').length, 7);
+    assert.deepEqual([server.heldBytes, server.transfers, server.errors], [0, 0, []]);
+    assert.equal(
+      server.events.filter((event) => event.kind === 'ended' && event.outcome === 'complete').length,
+      7,
+    );
   });
 
   test(`lost blocks, ${how}: one DATA packet in n, lock-step and windows`, async (t) => {
@@ -122,31 +126,50 @@ for (const singlePort of [false, true]) {
       seen.push(packet.kind === 'data' ? `${packet.block}` : packet.kind);
     }
     assert.deepEqual(seen, ['2', '2', '2', '2', 'error']);
-    const end = await server.event((event) => event.kind === 'aborted');
-    assert.deepEqual(end.kind === 'aborted' && [end.reason, end.octets, end.retransmits, end.path], [
-      'timeout',
-      512,
-      3,
-      '/undionly.kpxe',
-    ]);
+    const { outcome, bytes, retransmissions, asked } = await server.event('ended');
+    assert.deepEqual([outcome, bytes, retransmissions, asked], ['stalled', 512, 3, 'undionly.kpxe']);
   });
 
-  test(`who never answers is sent three datagrams, ${how}: a forged request amplifies little`, async (t) => {
+  test(`before the first ACK each request brings one datagram and no more, ${how}`, async (t) => {
     const served = site();
-    const server = await tftp(t, served, { singlePort, limits: { retransmitMs: 5 } });
+    const server = await tftp(t, served, { singlePort, limits: { retransmitMs: 1, handshakeMs: 100 } });
     for (const options of [{}, { blksize: '1468', windowsize: '64', tsize: '0' }]) {
       const raw = await rawSocket(t);
-      raw.say(rrq('undionly.kpxe', options), server.port);
-      // The same request again, while it is not answered: our timer repeats, not the sender.
-      raw.say(rrq('undionly.kpxe', options), server.port);
-      await server.event((event) => event.kind === 'aborted' && event.port === raw.port);
+      const heard: Buffer[] = [];
+      // Whoever asks again is answered again, with the same.
+      for (let time = 0; time < 4; time += 1) {
+        raw.say(rrq('undionly.kpxe', options), server.port);
+        heard.push((await raw.hear()).bytes);
+      }
+      for (const bytes of heard) assert.ok(bytes.equals(heard[0] as Buffer));
+      const end = await server.event('ended', ({ port }) => port === raw.port);
+      assert.deepEqual([end.outcome, end.retransmissions, end.bytes], ['timeout', 3, 0]);
+      // What is answered to this comes after all that came by itself: nothing.
       raw.say(ack(7), server.port);
-      const kinds: string[] = [];
-      while (kinds.at(-1) !== 'error') kinds.push((await raw.hear()).packet.kind);
-      assert.equal(kinds.length, 4);
+      const { packet } = await raw.hear();
+      assert.equal(packet.kind === 'error' && packet.code, 5);
+      assert.equal(raw.unheard, 0);
     }
     // The file of the request with options was never opened.
     assert.equal(served.trace.opened, 1);
+  });
+
+  test(`a first answer that is lost is asked for again, ${how}; then the server's timer repeats`, async (t) => {
+    const [server, raw] = await pair(t, { retransmitMs: 5, maxRetries: 2 }, singlePort);
+    for (const options of [{}, { blksize: '600' }]) {
+      raw.say(rrq('undionly.kpxe', options), server.port);
+      await raw.hear();
+      raw.say(rrq('undionly.kpxe', options), server.port);
+      const { packet, from } = await raw.hear();
+      raw.say(ack(packet.kind === 'oack' ? 0 : 1), from.port);
+      const seen: string[] = [];
+      while (seen.at(-1) !== 'error') {
+        const next = (await raw.hear()).packet;
+        seen.push(next.kind === 'data' ? String(next.block) : next.kind);
+      }
+      const block = packet.kind === 'oack' ? '1' : '2';
+      assert.deepEqual(seen, [block, block, block, 'error']);
+    }
   });
 }
 
@@ -221,7 +244,7 @@ test('what requests are answered with', async (t) => {
 });
 
 test('a window of large blocks is shortened to what may be held', async (t) => {
-  const [server, raw] = await pair(t, { ...PATIENT, maxBlksize: 65464, maxWindowOctets: 200_000 });
+  const [server, raw] = await pair(t, { ...PATIENT, maxBlksize: 65464, maxWindowBytes: 200_000 });
   const options = { blksize: '65464', windowsize: '64' };
   assert.equal(
     await answer(raw, server.port, rrq('undionly.kpxe', options)),
@@ -232,7 +255,7 @@ test('a window of large blocks is shortened to what may be held', async (t) => {
 test('a file that drifted never gets its last block', async (t) => {
   const [server, raw, served] = await pair(t, PATIENT);
   raw.say(rrq('drifted', { blksize: '1000' }), server.port);
-  let octets = 0;
+  let bytes = 0;
   for (;;) {
     const { packet, from } = await raw.hear();
     if (packet.kind === 'error') {
@@ -240,12 +263,12 @@ test('a file that drifted never gets its last block', async (t) => {
       assert.match(packet.message, /^drifted: /);
       break;
     }
-    if (packet.kind === 'data') octets += packet.data.length;
+    if (packet.kind === 'data') bytes += packet.data.length;
     raw.say(ack(packet.kind === 'data' ? packet.block : 0), from.port);
   }
-  assert.equal(octets, DATA.length);
-  const end = await server.event((event) => event.kind === 'aborted');
-  assert.equal(end.kind === 'aborted' && end.reason, 'refused');
+  assert.equal(bytes, DATA.length);
+  assert.equal((await server.event('ended')).outcome, 'refused');
+  assert.equal((await server.event('refused')).refusal.code, 'drifted');
   await served.allClosed();
 });
 
@@ -254,11 +277,8 @@ test('a ROM that asks for tsize and breaks off opens nothing and is no fault', a
   raw.say(rrq('undionly.kpxe', { tsize: '0', blksize: '1456' }), server.port);
   const { from } = await raw.hear();
   raw.say({ kind: 'error', code: 8, message: 'User aborted the transfer' }, from.port);
-  const end = await server.event((event) => event.kind === 'aborted');
-  assert.deepEqual(end.kind === 'aborted' && [end.reason, end.message], [
-    'probe',
-    '8 User aborted the transfer',
-  ]);
+  const end = await server.event('ended');
+  assert.deepEqual([end.outcome, end.said], ['probe', '8 User aborted the transfer']);
   assert.equal(served.trace.opened, 0);
   // It asks again from the same port.
   assert.equal(
@@ -274,10 +294,10 @@ test('an ERROR in the middle ends the transfer, even without its NUL', async (t)
   raw.say(ack(1), from.port);
   await raw.hear();
   raw.say(Buffer.from('\0\x05\0\0no', 'latin1'), from.port);
-  const end = await server.event((event) => event.kind === 'aborted');
-  assert.deepEqual(end.kind === 'aborted' && [end.reason, end.octets], ['client', 512]);
+  const end = await server.event('ended');
+  assert.deepEqual([end.outcome, end.bytes], ['client-gone', 512]);
   await served.allClosed();
-  assert.equal(server.heldOctets, 0);
+  assert.equal(server.heldBytes, 0);
 });
 
 test('single port: a client that asks anew from its port gets the new file', async (t) => {
@@ -285,8 +305,7 @@ test('single port: a client that asks anew from its port gets the new file', asy
   assert.equal(await answer(raw, server.port, rrq('undionly.kpxe')), 'DATA 1 512');
   assert.equal(await answer(raw, server.port, ack(1)), 'DATA 2 512');
   assert.equal(await answer(raw, server.port, rrq('empty')), 'DATA 1 0');
-  const end = await server.event((event) => event.kind === 'aborted');
-  assert.equal(end.kind === 'aborted' && end.reason, 'replaced');
+  assert.equal((await server.event('ended')).outcome, 'replaced');
 });
 
 test('close lets a running transfer finish and takes no more', async (t) => {
@@ -303,7 +322,7 @@ test('close lets a running transfer finish and takes no more', async (t) => {
     assert.equal(await answer(raw, from.port, ack(2)), 'DATA 3 0');
     raw.say(ack(3), from.port);
     await closed;
-    assert.equal(server.events.at(-1)?.kind, 'completed');
+    assert.equal((await server.event('ended')).outcome, 'complete');
     assert.equal(served.trace.opened, served.trace.closed);
   }
 });
@@ -311,18 +330,23 @@ test('close lets a running transfer finish and takes no more', async (t) => {
 test('close after its grace ends transfers with ERROR', async (t) => {
   const [server, raw, served] = await pair(t, PATIENT);
   raw.say(rrq('undionly.kpxe'), server.port);
+  raw.say(ack(1), (await raw.hear()).from.port);
   await raw.hear();
-  await Promise.all([server.close({ graceMs: 5 }), server.close()]);
+  // Who has not answered gets no datagram more.
+  const unanswered = await rawSocket(t);
+  unanswered.say(rrq('undionly.kpxe'), server.port);
+  await unanswered.hear();
+  await Promise.all([server.close({ graceMs: 5 }), server.close({ graceMs: 60_000 })]);
   const { packet } = await raw.hear();
   assert.equal(packet.kind === 'error' && packet.message, 'The server is closing');
-  const end = server.events.at(-1);
-  assert.equal(end?.kind === 'aborted' && end.reason, 'closed');
+  assert.equal(unanswered.unheard, 0);
+  assert.equal((await server.event('ended')).outcome, 'closed');
   assert.equal(served.trace.opened, served.trace.closed);
 });
 
 test('a port that is taken, and an address that is none, are ListenErrors', async (t) => {
   const [server] = await pair(t);
-  const options = { site: site(), log: { info() {}, warn() {}, error() {} } };
+  const options = { site: site(), shares: new Shares(), emit: () => {} };
   const { startTftpServer } = await import('../../../src/serve/tftp/tftp.ts');
   await assert.rejects(startTftpServer({ ...options, bind: '127.0.0.1', port: server.port }), {
     name: 'ListenError',

@@ -1,0 +1,145 @@
+import type { Refusal } from '../errors/refusal.ts';
+
+/** The servers that machines talk to. */
+export type Protocol = 'http' | 'tftp' | 'nbd';
+
+/** How what a server began with one client ended. Each protocol has some of them. */
+export type Outcome =
+  /** The client has all of it, or said that it has enough. */
+  | 'complete'
+  /** It was answered with a reason instead, or cut off where it had begun already. */
+  | 'refused'
+  /** This machine could not read it. */
+  | 'failed'
+  /** TFTP: the client only wanted to know the size, as boot ROMs do. No fault. */
+  | 'probe'
+  /** The client left, or said that it gives up. */
+  | 'client-gone'
+  /** The client stopped reading, or answering. */
+  | 'stalled'
+  /** TFTP: the client never showed that it is there. */
+  | 'timeout'
+  /** The client sent what has no place there. */
+  | 'protocol'
+  /** There was no room for all, and its address held most. */
+  | 'gave-way'
+  /** TFTP over one port: the client asked anew. */
+  | 'replaced'
+  /** The server closed. */
+  | 'closed';
+
+/** The outcomes that each protocol knows. */
+export const OUTCOMES: Readonly<Record<Protocol, readonly Outcome[]>> = {
+  http: ['complete', 'refused', 'failed', 'client-gone', 'stalled', 'gave-way', 'closed'],
+  tftp: [
+    'complete',
+    'refused',
+    'failed',
+    'probe',
+    'client-gone',
+    'stalled',
+    'timeout',
+    'protocol',
+    'gave-way',
+    'replaced',
+    'closed',
+  ],
+  nbd: ['complete', 'refused', 'failed', 'client-gone', 'stalled', 'protocol', 'gave-way', 'closed'],
+};
+
+/** Why a connection or a datagram got nothing. */
+export const TURNED_AWAY = [
+  /** There are too many, and its address holds as many as any. */
+  'too-many',
+  /** More requests at once than are answered at once. */
+  'too-many-requests',
+  /** What came is no request. */
+  'not-a-request',
+  'too-slow',
+  'too-large',
+  /** A datagram of one who has no part in the transfer that it was sent to, or that belongs to none. */
+  'stranger',
+] as const;
+
+export type TurnedAway = (typeof TURNED_AWAY)[number];
+
+/** Who asked for what. */
+export interface Asking {
+  readonly server: Protocol;
+  /** Counts from 1 what this server was asked; over NBD, connections. */
+  readonly id: number;
+  /** The client's address: where a proxy that the operator trusts tells of another one, that. */
+  readonly remote: string;
+  readonly port: number;
+  /** A path, an export: escaped and bounded, since a client chose it. Empty where nothing was asked for. */
+  readonly asked: string;
+  /** HTTP only. */
+  readonly method?: string;
+}
+
+/**
+ * What happens at the edges of a server, on all protocols. Read by log, metrics, and whoever follows boots.
+ *
+ * To each `started` there is one `ended`, and the other way round. Why something was not given is told once, with what was asked for:
+ * `refused`, `answered` or `failed`, before the `ended` where there is one.
+ */
+export type ServerEvent =
+  | ({ readonly kind: 'started' } & Asking)
+  | ({
+      /** HTTP: about every 16 MiB of a large file. */
+      readonly kind: 'progress';
+      readonly bytes: number;
+      readonly total: number;
+    } & Asking)
+  | ({
+      readonly kind: 'ended';
+      readonly outcome: Outcome;
+      /** Bytes of content that left (HTTP, NBD) or were acknowledged (TFTP). */
+      readonly bytes: number;
+      /** Milliseconds, by a monotonic clock. */
+      readonly durationMs: number;
+      /** HTTP; 0 where the client was gone before there was one. */
+      readonly status?: number;
+      /** TFTP: datagrams that were sent again. */
+      readonly retransmissions?: number;
+      /** NBD: requests that were answered, errors included. */
+      readonly requests?: number;
+      /** What the client said when it broke off (TFTP), escaped. */
+      readonly said?: string;
+    } & Asking)
+  | ({
+      /** A verdict: it is not served, and why. */
+      readonly kind: 'refused';
+      readonly refusal: Refusal;
+      /** HTTP's status, TFTP's or NBD's error. */
+      readonly status: number;
+    } & Asking)
+  | ({
+      /** No verdict: what the protocol itself answers to a request that it cannot take. */
+      readonly kind: 'answered';
+      readonly status: number;
+      readonly message: string;
+    } & Asking)
+  | ({
+      /** This machine could not do it: a disk, a limit, a fault of the program. */
+      readonly kind: 'failed';
+      readonly error: unknown;
+      readonly status: number;
+    } & Asking)
+  | {
+      /** A connection or a datagram that never became a request that is answered. */
+      readonly kind: 'turned-away';
+      readonly server: Protocol;
+      readonly remote: string;
+      readonly reason: TurnedAway;
+      /** What came, escaped and bounded; empty where nothing did. */
+      readonly asked: string;
+    }
+  | {
+      /** Something that nobody asked for went wrong: accepting a connection, closing a file. */
+      readonly kind: 'fault';
+      readonly server: Protocol;
+      readonly error: unknown;
+      /** What could not be done. */
+      readonly what: string;
+    };

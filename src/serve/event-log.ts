@@ -1,0 +1,98 @@
+import type { ServerEvent } from '../release/server-event.ts';
+import type { Emit } from './emit.ts';
+import { LineLimiter } from './line-limiter.ts';
+import type { Share, Shares } from './shares.ts';
+
+/** Where log lines go; pino's logger fits. */
+export interface Log {
+  info(facts: object, message: string): void;
+  warn(facts: object, message: string): void;
+  error(facts: object, message: string): void;
+}
+
+export interface EventLogOptions {
+  readonly log: Log;
+  readonly shares: Shares;
+  /** Milliseconds of a monotonic clock. */
+  readonly now: () => number;
+  /** Told of every line that is left out. */
+  readonly onLeftOut?: (server: ServerEvent['server']) => void;
+}
+
+export interface EventLog {
+  readonly write: Emit;
+  /** Says what was left out so far, and ends. */
+  close(): void;
+}
+
+/** How often it is looked whether something was left out. Milliseconds. */
+const TELL_MS = 5_000;
+
+/** Of what no client caused by itself. */
+const OURS: Share = { name: 'server', weight: 1 };
+
+/** Writes what happens as log lines, on all protocols alike, as many as the limiter allows. */
+export function eventLog({ log, shares, now, onLeftOut }: EventLogOptions): EventLog {
+  const limiter = new LineLimiter(now);
+  const tell = (all: boolean): void => {
+    const leftOut = limiter.tell(all);
+    if (leftOut !== undefined) log.warn(leftOut, 'lines were left out');
+  };
+  const timer = setInterval(() => tell(false), TELL_MS);
+  timer.unref();
+  return {
+    write(event) {
+      const line = lineOf(event);
+      if (line === undefined) return;
+      if (limiter.mayWrite('remote' in event ? shares.of(event.remote) : OURS)) {
+        log[line.level](line.facts, `${event.server}: ${line.message}`);
+      } else {
+        onLeftOut?.(event.server);
+      }
+    },
+    close() {
+      clearInterval(timer);
+      tell(true);
+    },
+  };
+}
+
+interface Line {
+  readonly level: keyof Log;
+  readonly facts: object;
+  readonly message: string;
+}
+
+/** A client's mistakes are information, what it does to others a warning, what is ours to repair an error. */
+function lineOf(event: ServerEvent): Line | undefined {
+  const { kind, server, ...facts } = event;
+  switch (event.kind) {
+    case 'progress':
+      return undefined;
+    case 'started':
+      // What lasts for days is told when it begins; of the others one line does.
+      return server === 'nbd' ? { level: 'info', facts, message: kind } : undefined;
+    case 'ended': {
+      // Why was said, with what was asked for.
+      if (event.outcome === 'refused' || event.outcome === 'failed') return undefined;
+      const line = { ...facts, durationMs: Math.round(event.durationMs) };
+      return { level: UNUSUAL.has(event.outcome) ? 'warn' : 'info', facts: line, message: kind };
+    }
+    case 'refused': {
+      const line = { ...facts, refusal: event.refusal.toJSON() };
+      return { level: event.refusal.code === 'absent' ? 'info' : 'warn', facts: line, message: kind };
+    }
+    case 'answered':
+      return { level: 'info', facts, message: kind };
+    case 'turned-away':
+      return { level: 'warn', facts, message: kind };
+    case 'failed':
+    case 'fault': {
+      const { error, ...rest } = event;
+      const { kind: _kind, server: _server, ...where } = rest;
+      return { level: 'error', facts: { ...where, err: error }, message: kind };
+    }
+  }
+}
+
+const UNUSUAL: ReadonlySet<string> = new Set(['stalled', 'timeout', 'protocol', 'gave-way']);

@@ -1,0 +1,59 @@
+import { Malformed } from '../errors/malformed.ts';
+import {
+  decodeIpAddress,
+  decodeIpPrefix,
+  type IpPrefix,
+  isWithin,
+  prefixBits,
+} from '../formats/net/ip-address.ts';
+
+/** Those who have one part of what a server has. */
+export interface Share {
+  /** The same for all who have it: `10.0.0.1`, `fd000000000000010000000000000000/64`, a configured prefix. */
+  readonly name: string;
+  /** How many times a usual part: the machines that are behind it. */
+  readonly weight: number;
+}
+
+/** A prefix that the operator gave a share of its own. */
+export interface ShareRule {
+  /** `10.1.0.0/16` */
+  readonly prefix: string;
+  readonly weight: number;
+}
+
+/** Bits of an IPv6 address that a network gives to one customer, who chooses the others at will. */
+const IPV6_SHARE = 64;
+
+/**
+ * Whose share an address has: that of the longest configured prefix that it is in, else its own (IPv4), else that
+ * of its /64 (IPv6).
+ */
+export class Shares {
+  readonly #rules: readonly { readonly prefix: IpPrefix; readonly share: Share }[];
+
+  /** @throws Malformed where a prefix is none. */
+  constructor(rules: readonly ShareRule[] = []) {
+    this.#rules = rules
+      .map(({ prefix, weight }) => ({ prefix: decodeIpPrefix(prefix), share: { name: prefix, weight } }))
+      .sort((one, other) => other.prefix.length - one.prefix.length);
+  }
+
+  /** @param address as a socket says it; what is none shares with everything else that is none. */
+  of(address: string): Share {
+    try {
+      const decoded = decodeIpAddress(address);
+      const rule = this.#rules.find(({ prefix }) => isWithin(decoded, prefix));
+      if (rule !== undefined) return rule.share;
+      if (decoded.family === 4) return { name: ipv4Text(decoded.bits), weight: 1 };
+      return { name: `${prefixBits(decoded.bits, 128, IPV6_SHARE).toString(16)}/64`, weight: 1 };
+    } catch (error) {
+      if (!(error instanceof Malformed)) throw error;
+      return { name: 'unknown', weight: 1 };
+    }
+  }
+}
+
+function ipv4Text(bits: bigint): string {
+  return [24n, 16n, 8n, 0n].map((shift) => String((bits >> shift) & 0xffn)).join('.');
+}
