@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
+import { readIfThere } from '../files/read-if-there.ts';
 import { compileEmbedded, DEFAULT_BASE } from '../scripts/compile.ts';
 import { serverAddress } from '../scripts/server-address.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
@@ -47,10 +47,8 @@ export async function embeddedScript(request: EmbeddedRequest): Promise<string> 
   const anchors = await readAnchorFolder(request.anchors);
   const [ca] = anchors.ca;
   if (!ca || !anchors.bootSigner) {
-    throw new Refusal(
-      'absent',
+    throw new UsageError(
       `${request.anchors} holds no boot.crt, which says whose boot.ipxe the loader shall take.`,
-      {},
     );
   }
   return compileEmbedded({
@@ -63,8 +61,8 @@ export async function embeddedScript(request: EmbeddedRequest): Promise<string> 
 
 async function anchorFile(folder: string, name: string): Promise<Uint8Array> {
   for (const path of [join(folder, 'anchors', name), join(folder, name)]) {
-    const bytes = await readFile(path).catch(() => undefined);
+    const bytes = await readIfThere(path);
     if (bytes) return bytes;
   }
-  throw new Refusal('absent', `${folder} holds no ${name}.`, { path: join(folder, name) });
+  throw new UsageError(`${folder} holds no ${name}.`);
 }

@@ -1,12 +1,15 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, open, readFile, rm, stat } from 'node:fs/promises';
+import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { codeOf, IoError, inWords } from '../errors/io.ts';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
+import { UsageError } from '../errors/usage.ts';
 import { writeFileAtomically } from '../files/atomic-file.ts';
+import { statIfThere } from '../files/read-if-there.ts';
 import { detectCompression, openStream } from '../formats/archive/decompress.ts';
 import { decodePolicyFloor, type PolicyFloor } from '../formats/records/policy-floor.ts';
 import { readAnchorFile, readAnchorFolder } from '../trust/anchor-folder.ts';
@@ -47,15 +50,17 @@ export interface OverlayResult {
   readonly sizes: { readonly tools: number; readonly modules: number };
 }
 
-/** Builds the overlay, one more initrd. Throws a `Refusal` for what would not work, or an `IoError`. */
+/**
+ * Builds the overlay, one more initrd.
+ *
+ * @throws UsageError for what would not work; Refusal for a tool, module or anchor that is malformed; IoError.
+ */
 export async function overlay(request: OverlayRequest): Promise<OverlayResult> {
   const anchors = await overlayAnchors(request.anchors);
   const modules = request.modules === undefined ? undefined : await modulesOf(request.modules, request);
   const floor = await floorOf(request, modules);
   if (floor.require.includes('openpgp') && !anchors.keyring) {
-    throw new Refusal('absent', `${request.anchors} holds no pubring.gpg, and the policy requires OpenPGP.`, {
-      path: request.anchors,
-    });
+    throw new UsageError(`${request.anchors} holds no pubring.gpg, and the policy requires OpenPGP.`);
   }
   const tools = await collectTools(request.tools ?? '/', [
     ...new Set([...toolsFor(floor), ...(request.with ?? [])]),
@@ -84,10 +89,8 @@ async function overlayAnchors(folder: string) {
   const ca = await readAnchorFile(folder, 'ca.crt');
   const certificate = await readAnchorFile(folder, 'codesign.crt');
   if (codesign.length === 0 || !ca || !certificate) {
-    throw new Refusal(
-      'absent',
+    throw new UsageError(
       `${folder} holds no codesign.crt: a machine with such an overlay could verify nothing.`,
-      { path: folder },
     );
   }
   return { ca, codesign: certificate, keyring: await readAnchorFile(folder, 'pubring.gpg') };
@@ -99,9 +102,7 @@ async function floorOf(request: OverlayRequest, modules: ModuleSet | undefined):
   const floor = { ...base, ...request.floor };
   const mode = floor.mode ?? (floor.fallback ? 'verity' : defaultMode(modules));
   if (floor.fallback && mode !== 'verity') {
-    throw new Refusal('malformed', `There is nothing to fall back from mode ${mode}; name mode verity.`, {
-      mode,
-    });
+    throw new UsageError(`There is nothing to fall back from mode ${mode}; name mode verity.`);
   }
   return {
     ...floor,
@@ -112,11 +113,14 @@ async function floorOf(request: OverlayRequest, modules: ModuleSet | undefined):
 }
 
 async function readFloor(path: string): Promise<PolicyFloor> {
-  try {
-    return decodePolicyFloor(await readFile(path));
-  } catch (error) {
-    if (error instanceof Malformed) throw new Refusal('malformed', `${path}: ${error.message}.`, { path });
+  const bytes = await readFile(path).catch((error: unknown) => {
     throw unreadable(path, error);
+  });
+  try {
+    return decodePolicyFloor(bytes);
+  } catch (error) {
+    if (error instanceof Malformed) throw new UsageError(`${path} is no policy floor: ${error.message}.`);
+    throw error;
   }
 }
 
@@ -126,8 +130,9 @@ async function modulesOf(source: string, request: OverlayRequest): Promise<Modul
     decompress: decompressModule,
     ...(request.drivers === undefined ? {} : { drivers: request.drivers }),
   };
-  const facts = await stat(source).catch(() => undefined);
-  if (!facts) throw new Refusal('absent', `There is no ${source}.`, { path: source });
+  const facts = await statIfThere(source);
+  if (!facts)
+    throw new UsageError(`There is no ${source}; name a root with lib/modules, or an image of one.`);
   if (facts.isDirectory()) return collectModules(source, request.kernel, options);
   const folder = await mkdtemp(join(tmpdir(), 'bootseal-modules-'));
   try {
@@ -154,14 +159,20 @@ async function extractModules(image: string, folder: string): Promise<void> {
   try {
     await promisify(execFile)(tool, [...args], { maxBuffer: 16 * 1024 * 1024 });
   } catch (error) {
-    const { code, stderr } = error as NodeJS.ErrnoException & { stderr?: string };
-    const why = code === 'ENOENT' ? `${tool} is missing (Debian: ${packageName})` : lastLine(stderr);
-    throw new Refusal('malformed', `No modules can be taken out of ${image}: ${why}.`, { path: image });
+    const { code, stderr } = error as { readonly code?: string | number; readonly stderr?: string };
+    // A number is the tool's own verdict on the image; anything else is this machine's.
+    const failed = `No modules can be taken out of ${image}:`;
+    if (typeof code === 'number')
+      throw new Refusal('malformed', `${failed} ${lastLine(stderr)}.`, { path: image });
+    const why = code === 'ENOENT' ? `${tool} is missing (Debian: ${packageName})` : inWords(error);
+    throw new IoError(`${failed} ${why}.`, image, codeOf(error), { cause: error });
   }
 }
 
 async function firstOctets(path: string): Promise<Uint8Array> {
-  const handle = await open(path);
+  const handle = await open(path).catch((error: unknown) => {
+    throw unreadable(path, error);
+  });
   try {
     return (await handle.read(Buffer.alloc(4), 0, 4, 0)).buffer;
   } finally {

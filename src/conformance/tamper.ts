@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { readKeyFolder } from '../signing/keys/key-folder.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
 import { demandAllAnchors, judgeTree } from '../trust/judge-tree.ts';
@@ -17,7 +18,7 @@ import { mixAttacks } from './tamper/mixes.ts';
 import { scriptAttacks } from './tamper/scripts.ts';
 import { formAttacks } from './tamper/seal-forms.ts';
 import { signerAttacks } from './tamper/signers.ts';
-import { Site } from './tamper/site.ts';
+import { TamperSite } from './tamper/site.ts';
 import { sizeAttacks } from './tamper/sizes.ts';
 
 export type { MatrixCell, MatrixRow } from './tamper/matrix.ts';
@@ -53,18 +54,8 @@ export interface TamperResult {
   readonly deviations: readonly Deviation[];
 }
 
-/** No attack bears the name that was asked for: nothing was tried, and so nothing held. */
-export class NoSuchAttack extends Error {
-  constructor(attack: string, release: string) {
-    super(
-      `No attack on ${release} has ${JSON.stringify(attack)} in its name; leave --attack out to see all.`,
-    );
-    this.name = 'NoSuchAttack';
-  }
-}
-
 /** Every attack that there is for this release. */
-export function attacksOn(site: Site): Attack[] {
+export function attacksOn(site: TamperSite): Attack[] {
   return [
     ...byteAttacks(site),
     ...signerAttacks(site),
@@ -79,8 +70,10 @@ export function attacksOn(site: Site): Attack[] {
 }
 
 /**
- * Breaks a copy of a sealed tree in every way we know, one at a time, and lets every client judge it. Throws
- * a `Refusal` where the tree is refused untouched, and `NoSuchAttack`.
+ * Breaks a copy of a sealed tree in every way we know, one at a time, and lets every client judge it.
+ *
+ * @throws Refusal where the tree is refused untouched; UsageError where no attack bears that name, or the matrix does
+ *   not know such a tree; IoError.
  */
 export async function tamper(request: TamperRequest): Promise<TamperResult> {
   const { tree, now, onProgress = () => {} } = request;
@@ -93,11 +86,15 @@ export async function tamper(request: TamperRequest): Promise<TamperResult> {
   const { manifest, refusal, rows, small } = await judgeTree(tree, anchors, { policy, now, onProgress });
   if (refusal) throw refusal;
   if (!manifest) throw new Refusal('no-verdict', `Nothing vouches for ${tree}.`, { path: tree });
+  if (manifest.files.some(({ role }) => role === 'overlay'))
+    throw new UsageError(
+      `${tree} has an overlay, and what its early userspace must refuse is not in the matrix; seal a copy without it.`,
+    );
   const paths = new Set([...rows.map(({ path }) => path), ...small.keys()]);
   const work = await mkdtemp(join(tmpdir(), 'bootseal-tamper-'));
   try {
     const stranger = request.stranger === undefined ? {} : { stranger: request.stranger };
-    const site = await Site.create({
+    const site = await TamperSite.create({
       work,
       tree,
       paths: [...paths],
@@ -109,7 +106,10 @@ export async function tamper(request: TamperRequest): Promise<TamperResult> {
     });
     const wanted = request.attack?.toLowerCase() ?? '';
     const attacks = attacksOn(site).filter(({ name }) => name.toLowerCase().includes(wanted));
-    if (attacks.length === 0) throw new NoSuchAttack(request.attack ?? '', manifest.release);
+    if (attacks.length === 0)
+      throw new UsageError(
+        `No attack on ${manifest.release} has ${JSON.stringify(request.attack)} in its name; leave --attack out to see all.`,
+      );
     const matrix = new Matrix(site, new Columns(site, policy, onProgress));
     await matrix.begin();
     const done: MatrixRow[] = [];

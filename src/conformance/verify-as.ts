@@ -1,6 +1,6 @@
 import type { Transport } from '../emulator/transport.ts';
 import { httpTransport } from '../emulator/transports/http.ts';
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { decodeManifest } from '../formats/records/manifest.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
@@ -42,13 +42,7 @@ export function clientNames(text: string): ClientName[] {
   return text.split(',').map((word) => {
     const name = CLIENTS.find((candidate) => candidate === word);
     if (name !== undefined) return name;
-    throw new Refusal(
-      'malformed',
-      `There is no client ${JSON.stringify(word)}; there are ${CLIENTS.join(', ')}.`,
-      {
-        client: word,
-      },
-    );
+    throw new UsageError(`There is no client ${JSON.stringify(word)}; there are ${CLIENTS.join(', ')}.`);
   });
 }
 
@@ -65,9 +59,7 @@ async function local(tree: string): Promise<Place> {
 
 function remote(url: URL): Place {
   if (url.protocol !== 'http:') {
-    throw new Refusal('malformed', `${url.href} is no http: address, which is what boot loaders speak.`, {
-      url: url.href,
-    });
+    throw new UsageError(`${url.href} is no http: address, which is what boot loaders speak.`);
   }
   const http = httpTransport({ connectTimeoutMs: 10_000, stallTimeoutMs: 30_000 });
   if (url.pathname === '/') return { transport: http, base: url.origin };

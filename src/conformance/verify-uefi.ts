@@ -1,8 +1,10 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
+import { UsageError } from '../errors/usage.ts';
+import { statIfThere } from '../files/read-if-there.ts';
 import { readImage } from '../files/read-image.ts';
 import { decodeCertificate } from '../formats/asn1/x509.ts';
 import {
@@ -42,13 +44,9 @@ export async function verifyUefi(request: VerifyUefiRequest): Promise<UefiVerdic
   const db = [...(given?.db ?? []), ...(await readAll(request.db))];
   const dbx = [...(given?.dbx ?? []), ...(await readAll(request.dbx))];
   if (db.length === 0) {
-    throw new Refusal(
-      'absent',
-      'Firmware whose db is empty starts nothing; name a certificate with --db.',
-      {},
-    );
+    throw new UsageError('Firmware whose db is empty starts nothing; name a certificate with --db.');
   }
-  const folder = (await stat(target).catch(() => undefined))?.isDirectory() ?? false;
+  const folder = (await statIfThere(target))?.isDirectory() ?? false;
   const path = folder ? join(target, UKI) : target;
   const bytes = await readImage(path);
   try {

@@ -1,27 +1,28 @@
 import { readFile } from 'node:fs/promises';
 import { parse } from 'smol-toml';
 import type { z } from 'zod';
-import { Refusal } from '../errors/refusal.ts';
-import { unreadable } from '../errors/unreadable.ts';
+import { cannotRead, isAbsent } from '../errors/io.ts';
+import { UsageError } from '../errors/usage.ts';
 
 /**
- * Reads a TOML file of the operator's: configuration, policy.
+ * Reads a TOML file of the operator's: configuration, policy, signers, what a tree holds.
  *
- * @throws Refusal `absent`; `malformed`, also for an unknown key, since it may be a misspelt safeguard.
+ * @throws UsageError where it is not there, is no TOML or holds what cannot be meant, an unknown key among that, since
+ *   it may be a misspelt safeguard; IoError where it cannot be read.
  */
 export async function readOperatorFile<T extends z.ZodType>(path: string, schema: T): Promise<z.infer<T>> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw unreadable(path, error);
+    throw isAbsent(error) ? new UsageError(`${path} does not exist.`) : cannotRead(path, error);
   });
-  const malformed = (fact: string) => new Refusal('malformed', `${path}: ${fact}.`, { path });
   let raw: unknown;
   try {
     raw = parse(text);
   } catch (error) {
-    throw malformed((error as Error).message.split('\n')[0] ?? '');
+    const [why = ''] = (error as Error).message.split('\n');
+    throw new UsageError(`${path} is not TOML: ${why.replace(/^Invalid TOML document: /, '')}.`);
   }
   const result = schema.safeParse(raw);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
-  throw malformed([issue?.path.join('.'), issue?.message].filter(Boolean).join(': '));
+  throw new UsageError(`${path}: ${[issue?.path.join('.'), issue?.message].filter(Boolean).join(': ')}.`);
 }

@@ -1,5 +1,5 @@
 import { basename, extname } from 'node:path';
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { writeFolderAtomically } from '../files/atomic-folder.ts';
 import { encodeArmor } from '../formats/asn1/armor.ts';
 import { encodeRevokedList, encodeTrustedList } from '../formats/openpgp/trust-list.ts';
@@ -147,10 +147,8 @@ function defaultName(source: string): string {
 /** A name that may stand in a file name and as an operating system's in VOA. Throws a `Refusal`. */
 export function demandKeyringName(name: string): void {
   if (!/^[a-z0-9][a-z0-9._-]{0,62}$/.test(name)) {
-    throw new Refusal(
-      'malformed',
+    throw new UsageError(
       `${JSON.stringify(name)} is no name for a keyring: small letters, digits, dots, dashes; give --name.`,
-      { name },
     );
   }
 }
@@ -160,10 +158,8 @@ export function voaPlace(text: string): string {
   const word = '[a-z0-9_-][a-z0-9._-]*';
   const os = `${word}(:(${word})?){0,3}(:${word})?`;
   if (text.length > 255 || !new RegExp(`^${os}/${word}/${word}$`).test(text) || text.includes(':/')) {
-    throw new Refusal(
-      'malformed',
+    throw new UsageError(
       `${JSON.stringify(text)} is no place in a VOA tree: OS/PURPOSE/CONTEXT, like arch/image/netboot.`,
-      { place: text },
     );
   }
   return text;

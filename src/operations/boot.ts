@@ -4,7 +4,7 @@ import type { Transport } from '../emulator/transport.ts';
 import { httpTransport } from '../emulator/transports/http.ts';
 import { tftpTransport } from '../emulator/transports/tftp.ts';
 import { bootUefi } from '../emulator/uefi.ts';
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import type { RootMode } from '../formats/records/policy-floor.ts';
 import { compileEmbedded } from '../scripts/compile.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
@@ -77,10 +77,8 @@ export async function bootImage(request: BootImageRequest): Promise<MachineVerdi
   const { href } = bootUrl(request.url);
   const { secureBoot } = await readAnchorFolder(request.anchors);
   if (!secureBoot) {
-    throw new Refusal(
-      'absent',
+    throw new UsageError(
       `${request.anchors} holds no db.crt: firmware that has nothing enrolled enforces nothing.`,
-      { path: request.anchors },
     );
   }
   return bootUefi({
@@ -102,11 +100,7 @@ export function isImageUrl(url: string): boolean {
 function embeddedScript(url: URL, anchors: Awaited<ReturnType<typeof readAnchorFolder>>): Uint8Array {
   const [ca] = anchors.ca;
   if (!ca || !anchors.bootSigner) {
-    throw new Refusal(
-      'absent',
-      'The anchors hold no boot.crt, so the loader cannot know whose boot.ipxe to take.',
-      {},
-    );
+    throw new UsageError('The anchors hold no boot.crt, so the loader cannot know whose boot.ipxe to take.');
   }
   const base = `${url.protocol}//${url.host}`;
   const script = compileEmbedded({ base, anchorId: anchorId(ca), bootSigner: anchors.bootSigner });
@@ -117,7 +111,7 @@ function embeddedScript(url: URL, anchors: Awaited<ReturnType<typeof readAnchorF
 export function bootUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (!url || !['http:', 'tftp:'].includes(url.protocol) || !url.hostname) {
-    throw new Refusal('malformed', `${JSON.stringify(text)} is no http: or tftp: address.`, { url: text });
+    throw new UsageError(`${JSON.stringify(text)} is no http: or tftp: address.`);
   }
   return url;
 }
@@ -125,9 +119,7 @@ export function bootUrl(text: string): URL {
 /** A MAC address in small letters. Throws a `Refusal` (`malformed`). */
 export function checkedMac(mac: string): string {
   if (/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/.test(mac)) return mac.toLowerCase();
-  throw new Refusal('malformed', `${JSON.stringify(mac)} is no MAC address; write it as 52:54:00:12:34:56.`, {
-    mac,
-  });
+  throw new UsageError(`${JSON.stringify(mac)} is no MAC address; write it as 52:54:00:12:34:56.`);
 }
 
 function byScheme(): Transport {

@@ -1,7 +1,9 @@
-import { access, mkdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { BootVerdict } from '../emulator/boot.ts';
+import { explain } from '../files/atomic-file.ts';
+import { isThere } from '../files/read-if-there.ts';
 import type { HttpLog } from '../serve/http/http-types.ts';
 import { ListenError } from '../serve/listen.ts';
 import { type Serving, serve } from '../server/serve.ts';
@@ -40,8 +42,10 @@ export async function demo(request: DemoRequest): Promise<Demo> {
   const keys = join(state, 'keys');
   const tree = join(state, 'sample');
   const step = request.onStep ?? (() => {});
-  await mkdir(state, { recursive: true, mode: 0o700 });
-  if (!(await exists(keys))) {
+  await mkdir(state, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    throw explain(error, state);
+  });
+  if (!(await isThere(keys))) {
     step(`Making development keys in ${keys}`);
     await createKeyFolder(keys, { site: 'demo', kind: 'rsa', now });
   }
@@ -79,11 +83,4 @@ async function serveSomewhere(request: DemoRequest, tree: string, anchors: strin
       throw error;
     return serve({ ...common, httpPort: 0 });
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

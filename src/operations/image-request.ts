@@ -1,9 +1,10 @@
 import { createPublicKey } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { writeFileAtomically } from '../files/atomic-file.ts';
 import { openRegular } from '../files/measure.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { readImage } from '../files/read-image.ts';
 import type { ImageRequest } from '../formats/records/image-request.ts';
 import { MAX_BUNDLE } from '../formats/records/request-bundle.ts';
@@ -53,7 +54,7 @@ export async function requestImageSignature(options: ImageRequestOptions): Promi
 async function dbOf(by: Exclude<ImageRequestOptions['by'], 'pcr'>, now: number) {
   if ('certificate' in by) return readCertificateFile(by.certificate);
   const inner = join(by.anchors, 'anchors', 'db.crt');
-  const path = existsSync(inner) ? inner : join(by.anchors, 'db.crt');
+  const path = (await isThere(inner)) ? inner : join(by.anchors, 'db.crt');
   const certificate = await readCertificateFile(path);
   demandSuitable(path, certificate, now, 'digitalSignature');
   return certificate;
@@ -104,7 +105,7 @@ async function answeringKey(
   }
   for (const folder of keys) {
     if (signatory.key === 'db') {
-      if (!existsSync(join(folder, 'anchors', 'db.crt'))) continue;
+      if (!(await isThere(join(folder, 'anchors', 'db.crt')))) continue;
       const { certificate, signer } = await readDbSigner({ keys: folder }, now);
       if (Buffer.compare(certificate.raw, signatory.certificate.raw) === 0) return signer;
     } else {
@@ -114,9 +115,7 @@ async function answeringKey(
       if (signer) return signer;
     }
   }
-  throw new Refusal('absent', `None of the keys here is the ${signatory.key} key that is asked for.`, {
-    key: signatory.key,
-  });
+  throw new UsageError(`None of the keys here is the ${signatory.key} key that is asked for.`);
 }
 
 export interface AttachImageOptions {

@@ -1,4 +1,4 @@
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { SUCCESSION_KINDS, type SuccessionKind } from '../formats/records/successors.ts';
 import { type Rotated, type RotateOptions, rotateKeyFolder } from '../signing/keys/rotate.ts';
 
@@ -20,10 +20,8 @@ export function rotationKinds(text: string): SuccessionKind[] {
   return text.split(',').map((word) => {
     const kind = SUCCESSION_KINDS.find((candidate) => candidate === word);
     if (kind !== undefined) return kind;
-    throw new Refusal(
-      'malformed',
+    throw new UsageError(
       `There is no key ${JSON.stringify(word)}; there are ${SUCCESSION_KINDS.join(', ')}.`,
-      { key: word },
     );
   });
 }

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
@@ -195,9 +195,7 @@ async function addChannels(found: Inventory, state: string): Promise<void> {
   const keys = bytes ? decodeCertificates('snapshot.crt', bytes) : [];
   const names = await channelNames(state);
   if (names.length === 0) {
-    throw new Refusal('absent', `There is no channel in ${state}: "bootseal publish" makes one.`, {
-      path: state,
-    });
+    throw new UsageError(`There is no channel in ${state}: "bootseal publish" makes one.`);
   }
   for (const channel of names) {
     const current = await readChannel(state, channel);

@@ -1,10 +1,11 @@
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { type Layout, recogniseTree } from '../release/layout.ts';
 import { readLoaderSealingKeys, readSealingKeys } from '../signing/keys/sealing-keys.ts';
 import { type SealTermsRequest, sealTerms } from '../signing/seal-terms.ts';
 import { type OtherSealingCa, type Sealed, sealTree } from '../signing/sealer.ts';
 import type { SealingKeys } from '../signing/signatories.ts';
 import { anchorId } from '../trust/anchors.ts';
+import { demandTerms } from './demand-terms.ts';
 import { logSeal } from './log-seal.ts';
 
 export interface SealRequest extends SealTermsRequest {
@@ -22,14 +23,15 @@ export interface SealResult extends Sealed {
   readonly layout: Layout;
 }
 
-/** Seals a tree: every seal, one pass. Throws a `Refusal` or an `IoError`. */
+/** Seals a tree: every seal, one pass. Throws a `Refusal`, a `UsageError` or an `IoError`. */
 export async function seal(request: SealRequest): Promise<SealResult> {
   const layout = await recogniseTree(request.tree, request);
+  const wanted = demandTerms(layout, request);
   const keys = await readSealingKeys(request.keys, request.now, request.signerCommand);
   const others = await otherCas(keys, request);
   const terms = await sealTerms(
     layout,
-    request,
+    wanted,
     others.map(({ id }) => id),
   );
   const sealed = await sealTree(request.tree, layout, keys, { ...terms, others });
@@ -45,10 +47,8 @@ async function otherCas(keys: SealingKeys, { alsoKeys = [], now }: SealRequest):
     const other = await readLoaderSealingKeys(folder, now);
     const id = anchorId(other.ca.certificate);
     if (taken.has(id)) {
-      throw new Refusal(
-        'mixed-releases',
-        `${folder} has the same CA as the keys before it, and loaders of one CA need one set of seals.`,
-        { path: folder, ca: id },
+      throw new UsageError(
+        `${folder} has the same CA as the keys before it; name each CA once, since its loaders need one set of seals.`,
       );
     }
     taken.add(id);

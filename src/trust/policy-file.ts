@@ -78,7 +78,7 @@ export interface PolicyFile {
 /** The policy where nobody wrote one. */
 export const DEFAULT_POLICY_FILE: PolicyFile = policyOf(POLICY.parse({}));
 
-/** Reads a policy file. Throws a `Refusal`. */
+/** Reads a policy file. Throws a `UsageError` or an `IoError`. */
 export async function readPolicyFile(path: string): Promise<PolicyFile> {
   return policyOf(await readOperatorFile(path, POLICY));
 }

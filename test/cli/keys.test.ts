@@ -45,7 +45,7 @@ describe('keys rotate', () => {
 
   it('overwrites nothing', async () => {
     const { code, err } = await run(['keys', 'rotate', keys, '--out', rotated]);
-    assert.equal(code, 1);
+    assert.equal(code, 2);
     assert.match(err, /rotated is not empty/);
   });
 

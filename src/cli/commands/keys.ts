@@ -7,6 +7,7 @@ import { DEFAULT_ROTATION } from '../../signing/keys/rotate.ts';
 import { act, folder, folders, newCommand, time, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
+import { noteOldDrafts } from '../old-drafts.ts';
 import type { Terminal } from '../terminal.ts';
 
 interface StatusOptions {
@@ -100,6 +101,7 @@ function rotateCommand(): Command {
               stop();
               terminal.note(`making the ${what}`);
             },
+            onOldDrafts: (drafts) => noteOldDrafts(terminal, drafts),
           }),
         );
         terminal.json({

@@ -1,4 +1,3 @@
-import { existsSync, statSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
@@ -11,7 +10,7 @@ import {
   type SigningRequestOptions,
   signRequest,
 } from '../../operations/request.ts';
-import { act, file, files, folder, folders, newCommand } from '../context.ts';
+import { act, file, files, folder, folders, found, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
 import {
@@ -251,10 +250,10 @@ function whichKey({ openpgp, leaves, certificates, release }: SigningRequest, ke
 }
 
 function there(text: string): string {
-  if (existsSync(text)) return text;
+  if (found(text)) return text;
   throw new InvalidArgumentError('There is no such folder or image.');
 }
 
 function isFile(path: string): boolean {
-  return statSync(path).isFile();
+  return found(path)?.isFile() === true;
 }

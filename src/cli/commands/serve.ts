@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { Refusal } from '../../errors/refusal.ts';
+
 import { UsageError } from '../../errors/usage.ts';
-import { type Configuration, readConfiguration } from '../../server/configuration.ts';
+import { readConfiguration } from '../../server/configuration.ts';
 import { type Serving, serve } from '../../server/serve.ts';
 import { act, anchorsOf, folder, folders, newCommand, port } from '../context.ts';
 import { EXIT } from '../exit.ts';
@@ -57,7 +57,7 @@ export function serveCommand(): Command {
           ...(state === undefined ? {} : { state }),
           ...(channel === undefined ? {} : { channel }),
           ...(options.anchors === undefined ? {} : anchorsOf(options.anchors)),
-          ...(options.config === undefined ? {} : { configuration: await configured(options.config) }),
+          ...(options.config === undefined ? {} : { configuration: await readConfiguration(options.config) }),
           ...(options.loaders === undefined ? {} : { loaders: options.loaders }),
           bind: options.bind,
           httpPort: options.httpPort,
@@ -78,15 +78,6 @@ export function serveCommand(): Command {
         return EXIT.ok;
       }),
     );
-}
-
-/** The configuration, or a usage error: a server that cannot read its configuration has refused nobody. */
-async function configured(path: string): Promise<Configuration> {
-  try {
-    return await readConfiguration(path);
-  } catch (error) {
-    throw error instanceof Refusal ? new UsageError(error.message) : error;
-  }
 }
 
 /** Waits for SIGINT or SIGTERM and drains; a second signal ends the wait for slow clients. */

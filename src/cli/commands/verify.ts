@@ -1,4 +1,3 @@
-import { existsSync, statSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { CLIENTS, type ClientVerdict } from '../../conformance/clients.ts';
 import { verify } from '../../conformance/verify.ts';
@@ -6,7 +5,7 @@ import { clientNames, isUrl, verifyAs } from '../../conformance/verify-as.ts';
 import { verifyUefi } from '../../conformance/verify-uefi.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { act, anchorsOf, files, folders, newCommand, time, understood } from '../context.ts';
+import { act, anchorsOf, files, folders, found, newCommand, time, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';
 import { SOON_READ, treeProgress } from '../tree-progress.ts';
@@ -57,7 +56,7 @@ export function verifyCommand(): Command {
         if (as === UEFI) return showFirmware(terminal, options, tree);
         if (options.db || options.dbx) throw new UsageError('--db and --dbx go with --as uefi.');
         if (!options.anchors) throw new UsageError('Say what to start from: --anchors DIR.');
-        if (existsSync(tree) && statSync(tree).isFile())
+        if (!isUrl(tree) && found(tree)?.isFile())
           throw new UsageError(`${tree} is a file: of those only EFI images are verified, with --as uefi.`);
         const { anchors, otherAnchors } = anchorsOf(options.anchors);
         const given = policy === undefined ? {} : { policy };
@@ -130,14 +129,14 @@ function at(text: string): At {
   try {
     return { time: time(text) };
   } catch (error) {
-    if (existsSync(text)) return { proof: text };
+    if (found(text)) return { proof: text };
     if (!(error instanceof InvalidArgumentError)) throw error;
     throw new InvalidArgumentError(`${error.message} Nor is there a proof of that name.`);
   }
 }
 
 function target(text: string): string {
-  if (isUrl(text) || existsSync(text)) return text;
+  if (isUrl(text) || found(text)) return text;
   throw new InvalidArgumentError('There is no such folder or image.');
 }
 

@@ -9,7 +9,7 @@ import { verifySnapshot } from '../../trust/snapshot-check.ts';
 import { CLIENTS, type ClientName, runClients } from '../clients.ts';
 import { treeTransport } from '../tree-transport.ts';
 import type { Column, Staged } from './attack.ts';
-import type { Site } from './site.ts';
+import type { TamperSite } from './site.ts';
 
 /** What one column said, before anybody asks whether that was right. */
 export type Said =
@@ -25,7 +25,7 @@ export const CHANNEL = 'stable';
 
 /** Shows a staged attack to columns, and hears what each says. */
 export class Columns {
-  readonly #site: Site;
+  readonly #site: TamperSite;
   readonly #policy: Policy;
   readonly #machines: Policy;
   readonly #onProgress: () => void;
@@ -33,7 +33,7 @@ export class Columns {
   #stopped: { readonly error: unknown } | undefined;
 
   /** @param policy the operator's; of it, machines know only what their own tools do. */
-  constructor(site: Site, policy: Policy, onProgress: () => void) {
+  constructor(site: TamperSite, policy: Policy, onProgress: () => void) {
     this.#site = site;
     this.#policy = policy;
     this.#onProgress = () => {

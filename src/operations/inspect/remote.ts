@@ -1,6 +1,7 @@
 import type { Transport } from '../../emulator/transport.ts';
 import { httpTransport } from '../../emulator/transports/http.ts';
 import { Refusal } from '../../errors/refusal.ts';
+import { UsageError } from '../../errors/usage.ts';
 import { checksumPath, RECORD, SEAL, VERITY } from '../../formats/records/seal-names.ts';
 import type { ReleaseSource } from './release.ts';
 
@@ -10,9 +11,7 @@ const HEAD = 4096;
 /** A release as a server or a mirror offers it: `http://HOST/releases/arch/2026.11.01/`. Throws `malformed`. */
 export function remoteSource(address: string): ReleaseSource {
   if (!address.startsWith('http://')) {
-    throw new Refusal('malformed', `${address} is no http: address, which is what boot loaders speak.`, {
-      url: address,
-    });
+    throw new UsageError(`${address} is no http: address, which is what boot loaders speak.`);
   }
   const transport = httpTransport({ connectTimeoutMs: 10_000, stallTimeoutMs: 30_000 });
   const base = address.endsWith('/') ? address : `${address}/`;

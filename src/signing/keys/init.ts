@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, rename } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
-import { IoError } from '../../errors/io.ts';
-import { Refusal } from '../../errors/refusal.ts';
+import { dirname, join, resolve } from 'node:path';
+import { codeOf, IoError } from '../../errors/io.ts';
+import { UsageError } from '../../errors/usage.ts';
 import { explain, isGone, syncDirectory } from '../../files/atomic-file.ts';
-import { namesIfThere } from '../../files/read-if-there.ts';
+import { makeDraft, type OldDrafts, removeOldDrafts } from '../../files/draft-folder.ts';
+import { lstatIfThere, namesIfThere } from '../../files/read-if-there.ts';
 import { encodeArmor, encodePem } from '../../formats/asn1/armor.ts';
 import { decodeCertificate } from '../../formats/asn1/x509.ts';
 import { issueCertificate } from './certificate.ts';
@@ -28,58 +29,61 @@ export interface InitOptions {
   /** Keys for Secure Boot firmware, too. */
   readonly secureBoot?: boolean;
   readonly onStep?: (what: string) => void;
+  readonly onOldDrafts?: OnOldDrafts;
 }
 
+/** Hears of unfinished key folders that killed processes left beside this one: there are private keys in them. */
+export type OnOldDrafts = (drafts: OldDrafts) => void;
+
 /**
- * Throws a `Refusal` (`malformed`) for what cannot be part of every certificate's name: a common name has at most
+ * Throws a `UsageError` for what cannot be part of every certificate's name: a common name has at most
  * 64 characters (RFC 5280, ub-common-name), and `netboot CA ` stands before it.
  */
 export function demandSite(site: string): void {
   if (/^[a-z0-9]([a-z0-9.-]{0,51}[a-z0-9])?$/.test(site)) return;
-  throw new Refusal(
-    'malformed',
-    `${JSON.stringify(site)} is no site name: at most 53 small letters, digits, dots and dashes.`,
-    { site },
+  throw new UsageError(
+    `${JSON.stringify(site)} is no site name: write at most 53 small letters, digits, dots and dashes.`,
   );
 }
 
-/** Makes a key folder with new keys. Throws a `Refusal` or a `IoError`. */
+/** Makes a key folder with new keys. Throws a `UsageError` or an `IoError`. */
 export async function createKeyFolder(directory: string, options: InitOptions): Promise<void> {
   demandSite(options.site);
-  await writeKeyFolder(directory, (draft) => fill(draft, options));
+  await writeKeyFolder(directory, (draft) => fill(draft, options), options.onOldDrafts);
 }
 
 /**
  * Writes a key folder: `anchors/` for everyone, `private/` (0700, files 0600) for the signer. It appears
- * whole or not at all, and never over an existing one.
+ * whole or not at all, and never over an existing one. What killed processes left of it is removed.
+ *
+ * @throws UsageError where the folder is not empty; IoError; what `fill` throws.
  */
 export async function writeKeyFolder(
   directory: string,
   fill: (draft: KeyFolderDraft) => Promise<void>,
+  onOldDrafts: OnOldDrafts = () => {},
 ): Promise<void> {
   const target = resolve(directory);
-  if ((await namesIfThere(target)).length > 0) {
-    throw new Refusal('unsafe-path', `${directory} is not empty; keys are never overwritten.`, {
-      path: directory,
-    });
-  }
-  const draft = join(dirname(target), `.bootseal-${basename(target)}-${randomBytes(8).toString('hex')}.tmp`);
+  const there = await lstatIfThere(target);
+  if (there && !there.isDirectory())
+    throw new UsageError(`${directory} is there already and is no folder; name another place for the keys.`);
+  if ((await namesIfThere(target)).length > 0)
+    throw new UsageError(`${directory} is not empty, and keys are never overwritten; name another folder.`);
+  let draft: string | undefined;
   try {
-    await mkdir(draft, { mode: 0o755 });
+    const old = await removeOldDrafts(target);
+    if (old.removed.length > 0 || old.left.length > 0) onOldDrafts(old);
+    draft = await makeDraft(target);
     await mkdir(join(draft, 'private'), { mode: 0o700 });
     await mkdir(join(draft, 'anchors'), { mode: 0o755 });
     await fill(new KeyFolderDraft(draft));
     await syncDirectory(draft);
     await rename(draft, target);
   } catch (error) {
-    const clean = await isGone(draft);
-    if (error instanceof Refusal || error instanceof IoError) throw error;
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOTEMPTY' || code === 'ENOTDIR' || code === 'EEXIST') {
-      throw new Refusal('unsafe-path', `${directory} appeared meanwhile; keys are never overwritten.`, {
-        path: directory,
-      });
-    }
+    const clean = draft === undefined || (await isGone(draft));
+    const code = error instanceof IoError ? undefined : codeOf(error);
+    if (code === 'ENOTEMPTY' || code === 'EEXIST')
+      throw new UsageError(`${directory} appeared meanwhile, and keys are never overwritten.`);
     throw code ? explain(error, directory, clean) : error;
   }
   await syncDirectory(dirname(target));

@@ -1,8 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
+import { unreadable } from '../../errors/unreadable.ts';
+import { isThere, lstatIfThere, namesIfThere } from '../../files/read-if-there.ts';
 import { encodeArmor, encodePem } from '../../formats/asn1/armor.ts';
 import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
 import { decodeOpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
@@ -13,8 +15,8 @@ import { readCertificatesFile } from '../../trust/certificates-file.ts';
 import { sealRecord, sealRecordOpenpgp } from '../seal-record.ts';
 import { certifiedSigner, openpgpSigner } from '../signatories.ts';
 import { issueCertificate } from './certificate.ts';
-import { writeKeyFolder } from './init.ts';
-import { type CertifiedKey, type Keys, readKeyFolder } from './key-folder.ts';
+import { type OnOldDrafts, writeKeyFolder } from './init.ts';
+import { type CertifiedKey, demandPrivate, type Keys, readKeyFolder } from './key-folder.ts';
 import { ENROLMENT, type KeyFolderDraft, LATER_ANCHORS } from './key-folder-draft.ts';
 import { newKeyPair } from './key-pair.ts';
 import { newOpenpgpKey, oldFormat } from './openpgp-keys.ts';
@@ -37,6 +39,7 @@ export interface RotateOptions {
   /** Overrides the profiles' RSA modulus lengths. */
   readonly rsaBits?: number;
   readonly onStep?: (what: string) => void;
+  readonly onOldDrafts?: OnOldDrafts;
 }
 
 export interface Replaced extends Succession {
@@ -57,7 +60,7 @@ export interface Rotated {
  *
  * A new CA brings new leaves with it, and shares no anchors with the old one: each loader trusts its own.
  *
- * @throws Refusal, IoError; nothing is written then.
+ * @throws Refusal, UsageError, IoError; nothing is written then.
  */
 export async function rotateKeyFolder(
   directory: string,
@@ -68,9 +71,10 @@ export async function rotateKeyFolder(
   if (kinds.has('ca')) for (const leaf of ['codesign', 'boot'] as const) kinds.add(leaf);
   const keys = await readKeyFolder(directory, options.now, kinds);
   let rotated: Rotated | undefined;
-  await writeKeyFolder(out, async (draft) => {
+  const fill = async (draft: KeyFolderDraft) => {
     rotated = await new Rotation(directory, keys, kinds, options, draft).run();
-  });
+  };
+  await writeKeyFolder(out, fill, options.onOldDrafts);
   if (!rotated) throw new RangeError('nothing was written');
   return rotated;
 }
@@ -112,7 +116,7 @@ class Rotation {
     if (this.#kinds.has('openpgp')) await this.#openpgp();
     else await this.#keepOpenpgp();
     if (this.#kinds.has('snapshot')) await this.#snapshot();
-    else if (await exists(join(this.#directory, 'private', 'snapshot.key'))) await this.#keep('snapshot');
+    else if (await this.#hasKey('snapshot')) await this.#keep('snapshot');
     await this.#keepSecureBoot();
     await this.#record();
     return { steps: this.#steps, warnings: this.#warnings };
@@ -178,7 +182,7 @@ class Rotation {
     const { key: old } = this.#keys.openpgp;
     onStep?.('OpenPGP key');
     const made = await newOpenpgpKey(this.#site(), rsaBits ?? 4096, this.#issued - DAY);
-    const held = await readFile(await this.#lasting('pubring.gpg'));
+    const held = await here(await this.#lasting('pubring.gpg'));
     const others = keyring(held).filter(({ fingerprint }) => fingerprint !== old.fingerprint);
     const [own] = keyring(made.publicKeyring);
     if (!own) throw new RangeError('an OpenPGP key without packets');
@@ -196,7 +200,7 @@ class Rotation {
     await this.#draft.secret('openpgp.asc', await this.#read('private', 'openpgp.asc'));
     await this.#keyrings(
       await this.#read('anchors', 'pubring.gpg'),
-      await readFile(await this.#lasting('pubring.gpg')),
+      await here(await this.#lasting('pubring.gpg')),
     );
   }
 
@@ -211,26 +215,26 @@ class Rotation {
   async #keep(kind: string): Promise<void> {
     await this.#draft.secret(`${kind}.key`, await this.#read('private', `${kind}.key`));
     await this.#draft.anchor(`${kind}.crt`, await this.#read('anchors', `${kind}.crt`));
-    await this.#draft.laterAnchor(`${kind}.crt`, await readFile(await this.#lasting(`${kind}.crt`)));
+    await this.#draft.laterAnchor(`${kind}.crt`, await here(await this.#lasting(`${kind}.crt`)));
   }
 
   /** What machines have enrolled stays theirs: nobody but their owner at the console can give them another. */
   async #keepSecureBoot(): Promise<void> {
     for (const name of ['PK', 'KEK', 'db']) {
-      if (!(await exists(join(this.#directory, 'anchors', `${name}.crt`)))) continue;
+      if (!(await this.#hasAnchor(`${name}.crt`))) continue;
       await this.#draft.anchor(`${name}.crt`, await this.#read('anchors', `${name}.crt`));
       await this.#draft.laterAnchor(`${name}.crt`, await this.#read('anchors', `${name}.crt`));
-      if (await exists(join(this.#directory, 'private', `${name}.key`)))
+      if (await this.#hasKey(name))
         await this.#draft.secret(`${name}.key`, await this.#read('private', `${name}.key`));
     }
-    if (await exists(join(this.#directory, 'anchors', 'dbx.esl')))
+    if (await this.#hasAnchor('dbx.esl'))
       await this.#draft.anchor('dbx.esl', await this.#read('anchors', 'dbx.esl'));
-    if (await exists(join(this.#directory, 'anchors', 'pcr.pub'))) {
+    if (await this.#hasAnchor('pcr.pub')) {
       await this.#draft.anchor('pcr.pub', await this.#read('anchors', 'pcr.pub'));
-      if (await exists(join(this.#directory, 'private', 'pcr.key')))
+      if (await this.#hasKey('pcr'))
         await this.#draft.secret('pcr.key', await this.#read('private', 'pcr.key'));
     }
-    for (const name of await readdir(join(this.#directory, ENROLMENT)).catch(() => []))
+    for (const name of await namesIfThere(join(this.#directory, ENROLMENT)))
       await this.#draft.enrolment(name, await this.#read(ENROLMENT, name));
   }
 
@@ -256,11 +260,21 @@ class Rotation {
   /** Of what an earlier rotation already meant to leave behind, nothing is taken along. */
   async #lasting(name: string): Promise<string> {
     const later = join(this.#directory, LATER_ANCHORS, name);
-    return (await exists(later)) ? later : join(this.#directory, 'anchors', name);
+    return (await isThere(later)) ? later : join(this.#directory, 'anchors', name);
   }
 
-  #read(folder: string, name: string): Promise<Buffer> {
-    return readFile(join(this.#directory, folder, name));
+  /** A link counts: a key that is one is refused, not left out. */
+  async #hasKey(name: string): Promise<boolean> {
+    return (await lstatIfThere(join(this.#directory, 'private', `${name}.key`))) !== undefined;
+  }
+
+  #hasAnchor(name: string): Promise<boolean> {
+    return isThere(join(this.#directory, 'anchors', name));
+  }
+
+  async #read(folder: string, name: string): Promise<Buffer> {
+    if (folder === 'private') await demandPrivate(this.#directory, `private/${name}`, 0o600);
+    return here(join(this.#directory, folder, name));
   }
 
   #site(): string {
@@ -310,9 +324,8 @@ function day(time: number): string {
   return new Date(time).toISOString().slice(0, 10);
 }
 
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
+async function here(path: string): Promise<Buffer> {
+  return readFile(path).catch((error: unknown) => {
+    throw unreadable(path, error);
+  });
 }

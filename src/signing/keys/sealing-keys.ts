@@ -1,8 +1,8 @@
 import type { KeyObject } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
+import { UsageError } from '../../errors/usage.ts';
+import { isThere, lstatIfThere } from '../../files/read-if-there.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import type { OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
 import { readCertificatesFile } from '../../trust/certificates-file.ts';
@@ -19,7 +19,7 @@ import {
 } from '../signatories.ts';
 import { type DigestSigner, keySigner } from '../signers/digest-signer.ts';
 import { makeSigner } from '../signers/make-signer.ts';
-import { readSigners, SIGNERS_FILE, type SigningKey } from '../signers/signers-file.ts';
+import { hasSigners, readSigners, SIGNERS_FILE, type SigningKey } from '../signers/signers-file.ts';
 import {
   certifiedKey,
   demandPrivate,
@@ -27,9 +27,9 @@ import {
   fits,
   readKeyFolder,
   readLoaderKeys,
+  readOpenpgpFile,
   readPrivateKeyFile,
 } from './key-folder.ts';
-import { readOpenpgpSecret } from './openpgp-keys.ts';
 import { readLoaderSignatories, readOpenpgpPublic, readSignatories } from './public-half.ts';
 
 /**
@@ -53,7 +53,7 @@ export async function readSealingKeys(
       openpgp: { key: openpgp, signer: by('openpgp', openpgpObject(openpgp)) },
     };
   }
-  if (!existsSync(join(directory, SIGNERS_FILE))) {
+  if (!(await hasSigners(directory))) {
     const all = new Set(['ca', 'codesign', 'boot']);
     return signersOf(await readKeyFolder(directory, now ?? 0, now === undefined ? all : undefined));
   }
@@ -77,8 +77,7 @@ export async function readSealingKeys(
 
 /** The same for the keys that loaders look at. */
 export async function readLoaderSealingKeys(directory: string, now: number): Promise<LoaderSealingKeys> {
-  if (!existsSync(join(directory, SIGNERS_FILE)))
-    return loaderSignersOf(await readLoaderKeys(directory, now));
+  if (!(await hasSigners(directory))) return loaderSignersOf(await readLoaderKeys(directory, now));
   const { ca, boot } = await readLoaderSignatories(join(directory, 'anchors'), now);
   const signers = await readSigners(directory, { ca: ca.key.object, boot: boot.key.object });
   const of = elsewhereOr(directory, signers, now);
@@ -98,11 +97,6 @@ function elsewhereOr(directory: string, signers: Signers, now: number | undefine
     const usage = name === 'ca' ? 'keyCertSign' : 'digitalSignature';
     return certifiedSigner(name, await certifiedKey(directory, name, now, usage, issuer));
   };
-}
-
-async function readOpenpgpFile(directory: string) {
-  const path = await demandPrivate(directory, 'private/openpgp.asc', 0o600);
-  return readOpenpgpSecret(await readFile(path, 'utf8'), path);
 }
 
 /** Seconds that a program named on the command line has for one signature. */
@@ -128,11 +122,7 @@ export function answeringCommand(
   const { ca, codesign, boot, openpgp } = signatories;
   const by = (key: string, publicKey: KeyObject) => asked(command, key, publicKey);
   if (others.length > 0) {
-    throw new Refusal(
-      'mixed-releases',
-      'One program cannot sign for several CAs; answer with a folder each.',
-      {},
-    );
+    throw new UsageError('One program cannot sign for several CAs; name a key folder for each with --keys.');
   }
   return {
     signers: new Map([
@@ -148,7 +138,8 @@ export function answeringCommand(
  * Those keys of several folders that a request asks for. A folder may hold some and not others: who has the
  * OpenPGP key need not have the CA.
  *
- * @throws Refusal for a key that others may read, and for a certificate that has ended.
+ * @throws Refusal for a key that others may read, and for a certificate that has ended; UsageError for a folder that
+ *   is none of keys; IoError for a key that is there and cannot be read.
  */
 export async function readAnsweringKeys(
   directories: readonly string[],
@@ -177,7 +168,7 @@ export async function readAnsweringKeys(
         ? (await readSigners(directory, { openpgp: openpgp.object })).openpgp
         : undefined;
     if (elsewhere) signers.set('openpgp', elsewhere);
-    else if (existsSync(join(directory, 'private', 'openpgp.asc'))) {
+    else if (await holdsFile(directory, 'openpgp.asc')) {
       const secret = await readOpenpgpFile(directory);
       if (secret.key.fingerprint === openpgp.fingerprint)
         signers.set('openpgp', openpgpSigner(secret).signer);
@@ -187,15 +178,18 @@ export async function readAnsweringKeys(
 }
 
 async function demandPrivateFolder(directory: string): Promise<void> {
-  if (existsSync(join(directory, 'private'))) {
+  if (await lstatIfThere(join(directory, 'private'))) {
     await demandPrivate(directory, 'private', 0o700);
-  } else if (!existsSync(join(directory, SIGNERS_FILE))) {
-    throw new Refusal(
-      'absent',
-      `${directory} holds neither private keys nor a ${SIGNERS_FILE} that says who has them.`,
-      { path: directory },
+  } else if (!(await hasSigners(directory))) {
+    throw new UsageError(
+      `${directory} is no key folder: it holds neither private keys nor a ${SIGNERS_FILE} that says who has them.`,
     );
   }
+}
+
+/** Whether a key is there at all. A link counts: whoever reads it then refuses it by name. */
+async function holdsFile(directory: string, name: string): Promise<boolean> {
+  return (await lstatIfThere(join(directory, 'private', name))) !== undefined;
 }
 
 /** Undefined where the folder has no such key, or that of another certificate. */
@@ -210,9 +204,8 @@ async function signerOf(
   const elsewhere = (await holds(directory, name, certificate))
     ? (await readSigners(directory, { [name]: key }))[name]
     : undefined;
-  const file = join(directory, 'private', `${name}.key`);
   if (!elsewhere) {
-    if (!existsSync(file)) return undefined;
+    if (!(await holdsFile(directory, `${name}.key`))) return undefined;
     const privateKey = await readPrivateKeyFile(await demandPrivate(directory, `private/${name}.key`, 0o600));
     if (!fits(certificate, privateKey)) return undefined;
     demandSuitable(`${name}.crt of the request`, certificate, now, usage);
@@ -225,11 +218,11 @@ async function signerOf(
 /** Which certificate a key elsewhere belongs to, the folder says by having it among its anchors. */
 async function holds(directory: string, name: string, { raw }: Certificate): Promise<boolean> {
   const path = join(directory, 'anchors', `${name}.crt`);
-  if (!existsSync(path)) return false;
+  if (!(await isThere(path))) return false;
   return (await readCertificatesFile(path)).some((own) => Buffer.compare(own.raw, raw) === 0);
 }
 
 async function holdsOpenpgp(directory: string, { fingerprint }: OpenpgpKey): Promise<boolean> {
   const path = join(directory, 'anchors', 'pubring.gpg');
-  return existsSync(path) && (await readOpenpgpPublic(path)).fingerprint === fingerprint;
+  return (await isThere(path)) && (await readOpenpgpPublic(path)).fingerprint === fingerprint;
 }

@@ -1,13 +1,13 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
+import { UsageError } from '../../errors/usage.ts';
+import { isThere, lstatIfThere, readIfThere } from '../../files/read-if-there.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import type { CertifiedSigner } from '../signatories.ts';
 import { type DigestSigner, keySigner } from '../signers/digest-signer.ts';
 import { makeSigner } from '../signers/make-signer.ts';
-import { readSigners, SIGNERS_FILE } from '../signers/signers-file.ts';
+import { hasSigners, readSigners } from '../signers/signers-file.ts';
 import {
   demandPrivate,
   demandSuitable,
@@ -25,7 +25,7 @@ export type SecureBootKey =
 
 const COMMAND_SECONDS = 60;
 
-/** The signer of `db`. Throws a `Refusal`. @param now milliseconds since 1970. */
+/** The signer of `db`. Throws a `Refusal`, a `UsageError` where the folder has no such key. @param now milliseconds since 1970. */
 export async function readDbSigner(from: SecureBootKey, now: number): Promise<CertifiedSigner> {
   if ('certificate' in from) {
     // Of a certificate in firmware's db only the key counts: neither its dates nor its purposes are looked at there.
@@ -35,11 +35,9 @@ export async function readDbSigner(from: SecureBootKey, now: number): Promise<Ce
     return { certificate, signer: keySigner(privateKey, from.key) };
   }
   const path = join(from.keys, 'anchors', 'db.crt');
-  if (!existsSync(path)) {
-    throw new Refusal(
-      'absent',
-      `${from.keys} holds no anchors/db.crt: make its keys with "bootseal init --secure-boot", or name --key and --certificate.`,
-      { path },
+  if (!(await isThere(path))) {
+    throw new UsageError(
+      `${from.keys} holds no anchors/db.crt, so it has no key for Secure Boot; name a folder of "bootseal init --secure-boot", or --key and --certificate.`,
     );
   }
   const certificate = await readCertificateFile(path);
@@ -60,7 +58,8 @@ export async function readPcrSigner(folder: string): Promise<DigestSigner | unde
   const publicKey = createPublicKey(Buffer.from(pem));
   const elsewhere = await signerElsewhere({ keys: folder }, 'pcr', publicKey);
   if (elsewhere) return elsewhere;
-  if (!existsSync(join(folder, 'private', 'pcr.key'))) return undefined;
+  // Of a public half there is no `private` either.
+  if (!(await lstatIfThere(join(folder, 'private', 'pcr.key')))) return undefined;
   await demandPrivate(folder, 'private', 0o700);
   const keyPath = await demandPrivate(folder, 'private/pcr.key', 0o600);
   const privateKey = await readPrivateKeyFile(keyPath);
@@ -72,8 +71,8 @@ export async function readPcrSigner(folder: string): Promise<DigestSigner | unde
 /** `pcr.pub` of an `init` folder or of its public half: PEM; undefined where there is none. */
 export async function readPcrPublicKey(folder: string): Promise<Uint8Array | undefined> {
   for (const path of [join(folder, 'anchors', 'pcr.pub'), join(folder, 'pcr.pub')]) {
-    if (!existsSync(path)) continue;
-    const bytes = await readFile(path);
+    const bytes = await readIfThere(path);
+    if (!bytes) continue;
     try {
       if (createPublicKey(bytes).asymmetricKeyType === 'rsa') return bytes;
     } catch {
@@ -94,7 +93,7 @@ async function signerElsewhere(
     const timeLimit = { seconds: COMMAND_SECONDS };
     return makeSigner({ kind: 'command', key, argv: [program, ...rest], timeLimit }, publicKey);
   }
-  if (!existsSync(join(from.keys, SIGNERS_FILE))) return undefined;
+  if (!(await hasSigners(from.keys))) return undefined;
   return (await readSigners(from.keys, { [key]: publicKey }))[key];
 }
 

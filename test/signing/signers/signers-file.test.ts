@@ -5,6 +5,7 @@ import { it } from 'node:test';
 import type { RefusalCode } from '../../../src/errors/refusal.ts';
 import { demandSignature, keySigner } from '../../../src/signing/signers/digest-signer.ts';
 import { readSigners } from '../../../src/signing/signers/signers-file.ts';
+import { misused } from '../../fixtures/failed.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import { makeTlsFiles, signdServer } from '../../fixtures/signd-server.ts';
 import { digestOf, opensslVerifies, writeKey } from '../../fixtures/signing-keys.ts';
@@ -132,11 +133,11 @@ const bad: readonly [string, RegExp][] = [
   ['[boot]\nsignd = "a"\nuser = "k"\nframing = "other"', /boot\.framing/],
   ['[boot]\nsignd = "a"\nuser = "k"\ntls_ca = "c"\ntls_cert = "c"', /go together/],
   ['[boot]\nsignd = "a"\nuser = "k"\ntls_cert = "c"\ntls_key = "c"', /tls_cert needs a tls_ca/],
-  ['[boot', /signers\.toml: /],
+  ['[boot', /signers\.toml is not TOML: /],
 ];
 for (const [text, fact] of bad) {
-  it(`${JSON.stringify(text)} is malformed`, async () => {
-    await assert.rejects(readSigners(folderWith(text), publicKeys), refused('malformed', fact));
+  it(`${JSON.stringify(text)} cannot be meant`, async () => {
+    await assert.rejects(readSigners(folderWith(text), publicKeys), misused(fact));
   });
 }
 
