@@ -17,7 +17,7 @@ import { composeOverlay, defaultMode, toolsFor } from './overlay-image.ts';
 import { collectModules, type ModuleSet } from './overlay-modules.ts';
 import { collectTools, type Tool } from './overlay-tools.ts';
 
-export interface OverlayRequest {
+export interface OverlayOptions {
   /** An `anchors/` folder, or the folder of `init` that holds one. */
   readonly anchors: string;
   readonly out: string;
@@ -55,20 +55,20 @@ export interface OverlayResult {
  *
  * @throws UsageError for what would not work; Refusal for a tool, module or anchor that is malformed; IoError.
  */
-export async function overlay(request: OverlayRequest): Promise<OverlayResult> {
-  const anchors = await overlayAnchors(request.anchors);
-  const modules = request.modules === undefined ? undefined : await modulesOf(request.modules, request);
-  const floor = await floorOf(request, modules);
+export async function overlay(options: OverlayOptions): Promise<OverlayResult> {
+  const anchors = await overlayAnchors(options.anchors);
+  const modules = options.modules === undefined ? undefined : await modulesOf(options.modules, options);
+  const floor = await floorOf(options, modules);
   if (floor.require.includes('openpgp') && !anchors.keyring) {
-    throw new UsageError(`${request.anchors} holds no pubring.gpg, and the policy requires OpenPGP.`);
+    throw new UsageError(`${options.anchors} holds no pubring.gpg, and the policy requires OpenPGP.`);
   }
-  const tools = await collectTools(request.tools ?? '/', [
-    ...new Set([...toolsFor(floor), ...(request.with ?? [])]),
+  const tools = await collectTools(options.tools ?? '/', [
+    ...new Set([...toolsFor(floor), ...(options.with ?? [])]),
   ]);
   const archive = composeOverlay({ tools, modules, anchors, floor });
-  await writeFileAtomically(request.out, archive);
+  await writeFileAtomically(options.out, archive);
   return {
-    out: request.out,
+    out: options.out,
     size: archive.length,
     floor,
     arch: tools.machine,
@@ -96,10 +96,10 @@ async function overlayAnchors(folder: string) {
   return { ca, codesign: certificate, keyring: await readAnchorFile(folder, 'pubring.gpg') };
 }
 
-async function floorOf(request: OverlayRequest, modules: ModuleSet | undefined): Promise<PolicyFloor> {
-  const given = request.policy === undefined ? undefined : await readFloor(request.policy);
+async function floorOf(options: OverlayOptions, modules: ModuleSet | undefined): Promise<PolicyFloor> {
+  const given = options.policy === undefined ? undefined : await readFloor(options.policy);
   const base = given ?? { name: undefined, minSerial: 0, graceDays: 0, require: [] };
-  const floor = { ...base, ...request.floor };
+  const floor = { ...base, ...options.floor };
   const mode = floor.mode ?? (floor.fallback ? 'verity' : defaultMode(modules));
   if (floor.fallback && mode !== 'verity') {
     throw new UsageError(`There is nothing to fall back from mode ${mode}; name mode verity.`);
@@ -125,19 +125,19 @@ async function readFloor(path: string): Promise<PolicyFloor> {
 }
 
 /** Of a folder, or of an image, out of which they are taken first. */
-async function modulesOf(source: string, request: OverlayRequest): Promise<ModuleSet> {
-  const options = {
+async function modulesOf(source: string, options: OverlayOptions): Promise<ModuleSet> {
+  const how = {
     decompress: decompressModule,
-    ...(request.drivers === undefined ? {} : { drivers: request.drivers }),
+    ...(options.drivers === undefined ? {} : { drivers: options.drivers }),
   };
   const facts = await statIfThere(source);
   if (!facts)
     throw new UsageError(`There is no ${source}; name a root with lib/modules, or an image of one.`);
-  if (facts.isDirectory()) return collectModules(source, request.kernel, options);
+  if (facts.isDirectory()) return collectModules(source, options.kernel, how);
   const folder = await mkdtemp(join(tmpdir(), 'bootseal-modules-'));
   try {
     await extractModules(source, join(folder, 'root'));
-    return await collectModules(join(folder, 'root'), request.kernel, options);
+    return await collectModules(join(folder, 'root'), options.kernel, how);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -23,7 +23,7 @@ import { sizeAttacks } from './tamper/sizes.ts';
 
 export type { MatrixCell, MatrixRow } from './tamper/matrix.ts';
 
-export interface TamperRequest {
+export interface TamperOptions {
   /** A sealed tree; it is copied, and only the copy is touched. */
   readonly tree: string;
   /** The `init` folder that sealed it: some attacks are by whoever stole a key. */
@@ -75,10 +75,10 @@ export function attacksOn(site: TamperSite): Attack[] {
  * @throws Refusal where the tree is refused untouched; UsageError where no attack bears that name, or the matrix does
  *   not know such a tree; IoError.
  */
-export async function tamper(request: TamperRequest): Promise<TamperResult> {
-  const { tree, now, onProgress = () => {} } = request;
-  const keys = await readKeyFolder(request.keys, now);
-  const folder = request.anchors ?? request.keys;
+export async function tamper(options: TamperOptions): Promise<TamperResult> {
+  const { tree, now, onProgress = () => {} } = options;
+  const keys = await readKeyFolder(options.keys, now);
+  const folder = options.anchors ?? options.keys;
   const anchors = await readAnchorFolder(folder);
   demandAllAnchors(folder, anchors);
   const policy = defaultPolicy(now);
@@ -93,7 +93,7 @@ export async function tamper(request: TamperRequest): Promise<TamperResult> {
   const paths = new Set([...rows.map(({ path }) => path), ...small.keys()]);
   const work = await mkdtemp(join(tmpdir(), 'bootseal-tamper-'));
   try {
-    const stranger = request.stranger === undefined ? {} : { stranger: request.stranger };
+    const stranger = options.stranger === undefined ? {} : { stranger: options.stranger };
     const site = await TamperSite.create({
       work,
       tree,
@@ -104,11 +104,11 @@ export async function tamper(request: TamperRequest): Promise<TamperResult> {
       now,
       ...stranger,
     });
-    const wanted = request.attack?.toLowerCase() ?? '';
+    const wanted = options.attack?.toLowerCase() ?? '';
     const attacks = attacksOn(site).filter(({ name }) => name.toLowerCase().includes(wanted));
     if (attacks.length === 0)
       throw new UsageError(
-        `No attack on ${manifest.release} has ${JSON.stringify(request.attack)} in its name; leave --attack out to see all.`,
+        `No attack on ${manifest.release} has ${JSON.stringify(options.attack)} in its name; leave --attack out to see all.`,
       );
     const matrix = new Matrix(site, new Columns(site, policy, onProgress));
     await matrix.begin();
@@ -117,7 +117,7 @@ export async function tamper(request: TamperRequest): Promise<TamperResult> {
       onProgress();
       const row = await matrix.row(attack);
       done.push(row);
-      request.onRow?.(row, done.length, attacks.length);
+      options.onRow?.(row, done.length, attacks.length);
     }
     return { release: manifest.release, rows: done, deviations: done.flatMap(deviationsOf) };
   } finally {

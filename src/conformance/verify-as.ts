@@ -9,11 +9,11 @@ import { demandAllAnchors } from '../trust/judge-tree.ts';
 import { DEFAULT_POLICY_FILE, readPolicyFile } from '../trust/policy-file.ts';
 import { CLIENTS, type ClientName, type ClientVerdict, runClients } from './clients.ts';
 import { readRecord, treeTransport } from './tree-transport.ts';
-import type { VerifyRequest } from './verify.ts';
+import type { VerifyOptions } from './verify.ts';
 
 /** The conformance lab: what each client, by its own rules of acceptance, makes of a release. */
-export interface VerifyAsRequest
-  extends Omit<VerifyRequest, 'tree' | 'onProgress' | 'proof' | 'logCertificates'> {
+export interface VerifyAsOptions
+  extends Omit<VerifyOptions, 'tree' | 'onProgress' | 'proof' | 'logCertificates'> {
   /**
    * A tree; a server (`http://HOST[:PORT]/`), whose entry script decides which release it is; or the folder of
    * one release on any mirror (`http://HOST/…/arch/2026.11.01/`).
@@ -24,11 +24,11 @@ export interface VerifyAsRequest
 }
 
 /** One verdict a client, in the order of `CLIENTS`. Throws a `Refusal` where there is nothing to judge. */
-export async function verifyAs(request: VerifyAsRequest): Promise<ClientVerdict[]> {
-  const { target, now, at = now, as = CLIENTS } = request;
-  const anchors = await readAnchorFolder(request.anchors);
-  demandAllAnchors(request.anchors, anchors);
-  const file = request.policy === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(request.policy);
+export async function verifyAs(options: VerifyAsOptions): Promise<ClientVerdict[]> {
+  const { target, now, at = now, as = CLIENTS } = options;
+  const anchors = await readAnchorFolder(options.anchors);
+  demandAllAnchors(options.anchors, anchors);
+  const file = options.policy === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(options.policy);
   const { transport, base } = isUrl(target) ? remote(new URL(target)) : await local(target);
   return runClients({ transport, base, anchors, policy: file.at(at, now), now: at }, as);
 }

@@ -7,7 +7,7 @@ import { demandLogged, type LoggedTime, loggedTime } from '../trust/log-proof-ch
 import { DEFAULT_POLICY_FILE, type PolicyFile, readPolicyFile } from '../trust/policy-file.ts';
 import { readRecord } from './tree-transport.ts';
 
-export interface VerifyRequest {
+export interface VerifyOptions {
   readonly tree: string;
   /** An `anchors/` folder, or the `init` folder around it. */
   readonly anchors: string;
@@ -37,24 +37,24 @@ export interface VerifyResult extends JudgedTree {
  * @throws Refusal where there is nothing to judge by: anchors, a policy, a proof that does not hold or is about
  *   another release.
  */
-export async function verify(request: VerifyRequest): Promise<VerifyResult> {
-  const { tree, now } = request;
-  const { anchors, others } = await readAllAnchors(request.anchors, request.otherAnchors);
-  const file = request.policy === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(request.policy);
-  const logged = request.proof === undefined ? undefined : await readLogged(request, request.proof, file);
-  const at = logged?.time ?? request.at ?? now;
+export async function verify(options: VerifyOptions): Promise<VerifyResult> {
+  const { tree, now } = options;
+  const { anchors, others } = await readAllAnchors(options.anchors, options.otherAnchors);
+  const file = options.policy === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(options.policy);
+  const logged = options.proof === undefined ? undefined : await readLogged(options, options.proof, file);
+  const at = logged?.time ?? options.at ?? now;
   const verdict = await judgeTree(tree, anchors, {
     policy: file.at(at, now),
     now: at,
     others,
-    ...(request.onProgress ? { onProgress: request.onProgress } : {}),
+    ...(options.onProgress ? { onProgress: options.onProgress } : {}),
   });
   return { ...verdict, logged, refusal: verdict.refusal ?? (logged && notLogged(logged, verdict)) };
 }
 
-async function readLogged(request: VerifyRequest, proof: string, file: PolicyFile): Promise<LoggedTime> {
-  const { tree, now } = request;
-  const signers = await readLogCertificates(request.logCertificates ?? request.anchors);
+async function readLogged(options: VerifyOptions, proof: string, file: PolicyFile): Promise<LoggedTime> {
+  const { tree, now } = options;
+  const signers = await readLogCertificates(options.logCertificates ?? options.anchors);
   const manifest = await readRecord(tree, RECORD.manifest);
   const sha256 = createHash('sha256').update(manifest).digest('hex');
   return loggedTime(await readLogProof(proof), signers, file.at(now, now), sha256);

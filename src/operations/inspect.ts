@@ -9,7 +9,7 @@ import { remoteSource } from './inspect/remote.ts';
 
 export { type Fact, type Facts, type InspectedKind, KINDS, type SealRow } from './inspect/facts.ts';
 
-export interface InspectRequest {
+export interface InspectOptions {
   /** A folder that holds a sealed release, its `http:` address on a server or mirror, or any one file. */
   readonly target: string;
 }
@@ -31,7 +31,7 @@ export interface Inspection {
  * @throws Refusal `malformed` for what is damaged or unknown, `unsafe-keys` for a private key, `absent`,
  *   `unsafe-path`, `too-large`, `unreachable`.
  */
-export async function inspect({ target }: InspectRequest): Promise<Inspection> {
+export async function inspect({ target }: InspectOptions): Promise<Inspection> {
   if (/^https?:\/\//.test(target))
     return { target, kind: 'release', ...(await inspectRelease(remoteSource(target))) };
   const facts = await statIfThere(target);

@@ -142,7 +142,7 @@ export async function signRequest(options: SignRequestOptions): Promise<RequestS
   return { request: opened.request, manifest: opened.manifest, answered, left };
 }
 
-export interface AttachRequest {
+export interface AttachOptions {
   readonly tree: string;
   /** Files with the request and its answers, in any order, whole or in parts. */
   readonly responses: readonly string[];
@@ -159,7 +159,7 @@ export interface AttachResult {
 }
 
 /** Completes a tree with the answers to its request. Throws a `Refusal` or an `IoError`. */
-export async function attach({ tree, responses, log, onProgress }: AttachRequest): Promise<AttachResult> {
+export async function attach({ tree, responses, log, onProgress }: AttachOptions): Promise<AttachResult> {
   const answers = [];
   for (const name of responses) answers.push({ name, bytes: await readBundle(name) });
   const { opened, files } = await attachAnswers(tree, answers, onProgress ? { onProgress } : {});

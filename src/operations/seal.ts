@@ -8,7 +8,7 @@ import { anchorId } from '../trust/anchors.ts';
 import { demandTerms } from './demand-terms.ts';
 import { logSeal } from './log-seal.ts';
 
-export interface SealRequest extends SealTermsRequest {
+export interface SealReleaseOptions extends SealTermsRequest {
   /** An `init` folder. */
   readonly keys: string;
   /** `init` folders of other CAs whose loaders shall start this release too, while a CA is being replaced. */
@@ -24,23 +24,26 @@ export interface SealResult extends Sealed {
 }
 
 /** Seals a tree: every seal, one pass. Throws a `Refusal`, a `UsageError` or an `IoError`. */
-export async function seal(request: SealRequest): Promise<SealResult> {
-  const layout = await recogniseTree(request.tree, request);
-  const wanted = demandTerms(layout, request);
-  const keys = await readSealingKeys(request.keys, request.now, request.signerCommand);
-  const others = await otherCas(keys, request);
+export async function seal(options: SealReleaseOptions): Promise<SealResult> {
+  const layout = await recogniseTree(options.tree, options);
+  const wanted = demandTerms(layout, options);
+  const keys = await readSealingKeys(options.keys, options.now, options.signerCommand);
+  const others = await otherCas(keys, options);
   const terms = await sealTerms(
     layout,
     wanted,
     others.map(({ id }) => id),
   );
-  const sealed = await sealTree(request.tree, layout, keys, { ...terms, others });
-  if (request.state !== undefined) await logSeal(request.state, request.tree, sealed, request.now);
+  const sealed = await sealTree(options.tree, layout, keys, { ...terms, others });
+  if (options.state !== undefined) await logSeal(options.state, options.tree, sealed, options.now);
   return { ...sealed, layout };
 }
 
 /** The other CAs, each once: one set of iPXE seals serves every loader that trusts a CA. */
-async function otherCas(keys: SealingKeys, { alsoKeys = [], now }: SealRequest): Promise<OtherSealingCa[]> {
+async function otherCas(
+  keys: SealingKeys,
+  { alsoKeys = [], now }: SealReleaseOptions,
+): Promise<OtherSealingCa[]> {
   const others: OtherSealingCa[] = [];
   const taken = new Set([anchorId(keys.ca.certificate)]);
   for (const folder of alsoKeys) {

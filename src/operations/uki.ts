@@ -19,7 +19,7 @@ import type { DigestSigner } from '../signing/signers/digest-signer.ts';
 import { decodeOr } from '../trust/check.ts';
 import { initrdFiles } from '../trust/uki-check.ts';
 
-export interface UkiRequest {
+export interface UkiOptions {
   /** A sealed tree. */
   readonly tree: string;
   /** Default: `uki.efi` at the top of the tree, where `serve` finds it. */
@@ -62,28 +62,28 @@ const STUBS: Readonly<Record<string, string>> = {
 const STUB_FOLDER = '/usr/lib/systemd/boot/efi';
 
 /** Makes the whole boot of a sealed tree one image. Throws a `Refusal` or an `IoError`; no output is left then. */
-export async function uki(request: UkiRequest): Promise<UkiResult> {
-  const { tree, now, url } = request;
+export async function uki(options: UkiOptions): Promise<UkiResult> {
+  const { tree, now, url } = options;
   const bytes = await readRecord(tree, RECORD.manifest);
   const manifest = decodeOr(RECORD.manifest, () => decodeManifest(bytes));
   const manifestSha256 = createHash('sha256').update(bytes).digest('hex');
   if (manifest.files.some(({ path }) => path === UKI)) {
     throw new Refusal('malformed', `${UKI} is a file of the release; give it another name.`, { path: UKI });
   }
-  const out = request.out ?? join(tree, UKI);
-  const signer = request.signer && (await readDbSigner(request.signer, now));
-  const stubPath = request.stub ?? (await installedStub(manifest.arch));
+  const out = options.out ?? join(tree, UKI);
+  const signer = options.signer && (await readDbSigner(options.signer, now));
+  const stubPath = options.stub ?? (await installedStub(manifest.arch));
   const cmdline = ukiCommandLine(manifest, manifestSha256, url);
   const { kernel, initrds } = await readPayload(tree, manifest);
   const unsigned = composeUki({
     stub: await readImage(stubPath),
-    osrel: request.osrel === undefined ? ukiOsRelease(manifest) : await readOsRelease(request.osrel),
+    osrel: options.osrel === undefined ? ukiOsRelease(manifest) : await readOsRelease(options.osrel),
     cmdline,
     kernel,
     initrds,
-    pcrPublicKey: request.pcrPublicKey,
+    pcrPublicKey: options.pcrPublicKey,
   });
-  const measured = request.pcrSigner ? await signPcrValues(out, unsigned, request.pcrSigner) : unsigned;
+  const measured = options.pcrSigner ? await signPcrValues(out, unsigned, options.pcrSigner) : unsigned;
   const image = signer ? await signImage(out, measured, signer) : measured;
   await writeFileAtomically(out, image);
   return {

@@ -1,5 +1,5 @@
 import { Refusal } from '../errors/refusal.ts';
-import { otherBootIpxe, RECORD, SEAL, UKI } from '../formats/records/seal-names.ts';
+import { otherBootIpxe, RECORD, SCRIPT_SEAL, UKI } from '../formats/records/seal-names.ts';
 import { bytesResource } from './bytes-resource.ts';
 import { fileResource } from './file-resource.ts';
 import type { PinnedFile } from './pin.ts';
@@ -48,7 +48,7 @@ export function releaseSite(release: ServedRelease, extra: ReadonlyMap<string, R
     if (name.startsWith('boot.')) table.set(`/anchors/${release.anchorId}/${name}`, entry);
   }
   for (const id of release.otherAnchorIds) {
-    for (const suffix of ['', SEAL.openpgp]) {
+    for (const suffix of ['', SCRIPT_SEAL]) {
       const bytes = release.small.get(otherBootIpxe(id) + suffix);
       const name = RECORD.bootIpxe + suffix;
       if (bytes) table.set(`/anchors/${id}/${name}`, bytesResource(name, bytes, false));

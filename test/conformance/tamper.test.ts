@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { COLUMNS, misses, must, UNTOUCHED } from '../../src/conformance/tamper/attack.ts';
 import { judge } from '../../src/conformance/tamper/matrix.ts';
-import { type MatrixCell, type MatrixRow, type TamperRequest, tamper } from '../../src/conformance/tamper.ts';
+import { type MatrixCell, type MatrixRow, type TamperOptions, tamper } from '../../src/conformance/tamper.ts';
 import { misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
@@ -25,7 +25,7 @@ async function sample(name: string, kind: 'rsa' | 'p256'): Promise<{ tree: strin
 
 const small = await sample('small', 'rsa');
 
-function tried(more: Partial<TamperRequest> = {}) {
+function tried(more: Partial<TamperOptions> = {}) {
   return tamper({ ...small, now: NOW, ...more });
 }
 

@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type BootRequest, boot } from '../../src/operations/boot.ts';
+import { type BootOptions, boot } from '../../src/operations/boot.ts';
 import { rotateKeys } from '../../src/operations/keys-rotate.ts';
 import { serve } from '../../src/server/serve.ts';
 import type { Rotated, RotateOptions } from '../../src/signing/keys/rotate.ts';
@@ -72,7 +72,7 @@ export async function bootOf(
   tree: string,
   given: readonly string[],
   loader: string,
-  options: Partial<BootRequest> = {},
+  options: Partial<BootOptions> = {},
 ): ReturnType<typeof boot> {
   const [first = '', ...otherAnchors] = given;
   const listening = { now: LATER, httpPort: 0, tftpPort: false, nbdPort: false } as const;

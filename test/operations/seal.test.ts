@@ -3,7 +3,7 @@ import { appendFileSync } from 'node:fs';
 import { chmod, cp, mkdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import type { SealRequest } from '../../src/operations/seal.ts';
+import type { SealReleaseOptions } from '../../src/operations/seal.ts';
 import { asNobody } from '../files/nobody.ts';
 import { type Failure, failed } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
@@ -106,7 +106,7 @@ describe('seal', () => {
 
 interface Refused {
   readonly name: string;
-  readonly options?: Partial<SealRequest>;
+  readonly options?: Partial<SealReleaseOptions>;
   readonly of?: string;
   readonly spoil?: (tree: string) => Promise<unknown>;
   readonly code: Failure;

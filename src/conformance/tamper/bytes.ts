@@ -1,6 +1,6 @@
 import type { RefusalCode } from '../../errors/refusal.ts';
 import type { ManifestFile } from '../../formats/records/manifest.ts';
-import { checksumPath, RECORD, SEAL, VERITY } from '../../formats/records/seal-names.ts';
+import { checksumPath, RECORD, SCRIPT_SEAL, SEAL, VERITY } from '../../formats/records/seal-names.ts';
 import { type Attack, type Expectation, type Expectations, expects, misses, must } from './attack.ts';
 import type { TamperSite } from './site.ts';
 
@@ -69,7 +69,7 @@ function targets(site: TamperSite): Target[] {
 
   return [
     { path: RECORD.bootIpxe, expect: (way) => readBy(['ipxe', 'manifest', 'tree'], content(way)) },
-    { path: RECORD.bootIpxe + SEAL.openpgp, expect: (way) => readByIpxe(way) },
+    { path: RECORD.bootIpxe + SCRIPT_SEAL, expect: (way) => readByIpxe(way) },
     { path: RECORD.grubCfg, expect: (way) => readBy(['grub', 'manifest', 'tree'], content(way)) },
     { path: RECORD.grubCfg + SEAL.openpgp, expect: (way) => readBy(['grub', 'manifest', 'tree'], seal(way)) },
     ...loaded.flatMap(loadedTargets),

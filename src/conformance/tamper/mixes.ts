@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { ManifestFile } from '../../formats/records/manifest.ts';
-import { checksumPath, RECORD, SEAL, VERITY } from '../../formats/records/seal-names.ts';
+import { checksumPath, RECORD, SCRIPT_SEAL, SEAL, VERITY } from '../../formats/records/seal-names.ts';
 import { type Attack, type Expectations, expects, misses, must, type Staged } from './attack.ts';
 import { snapshotOf } from './channels.ts';
 import type { TamperSite } from './site.ts';
@@ -76,7 +76,7 @@ export function mixAttacks(site: TamperSite): Attack[] {
     mixed(
       'boot.ipxe of an older release, with its seal',
       expects({ ipxe: unknown, manifest: unknown, tree: must('mixed-releases') }),
-      () => [RECORD.bootIpxe, RECORD.bootIpxe + SEAL.openpgp],
+      () => [RECORD.bootIpxe, RECORD.bootIpxe + SCRIPT_SEAL],
     ),
     mixed(
       'grub.cfg of an older release, with its seal',

@@ -1,4 +1,4 @@
-import { RECORD, SEAL } from '../../formats/records/seal-names.ts';
+import { RECORD, SCRIPT_SEAL, SEAL } from '../../formats/records/seal-names.ts';
 import type { CertifiedKey } from '../../signing/keys/key-folder.ts';
 import { fingerprint } from '../../trust/chain.ts';
 import { defaultPolicy } from '../../trust/policy.ts';
@@ -109,7 +109,7 @@ function scriptSigners(): Attack[] {
     async stage(site) {
       const signer = await key(site);
       const seal = await sealCms(site.content(RECORD.bootIpxe), signer, site.chain(signer));
-      await site.copy.write(RECORD.bootIpxe + SEAL.openpgp, seal);
+      await site.copy.write(RECORD.bootIpxe + SCRIPT_SEAL, seal);
       return {};
     },
   });
@@ -178,7 +178,7 @@ function strangers(): Attack[] {
         const { ca } = await site.stranger();
         const key = await site.leaf(site.anchors.bootSigner ?? '', ca);
         const seal = await sealCms(site.content(RECORD.bootIpxe), key, [key.certificate, ca.certificate]);
-        await site.copy.write(RECORD.bootIpxe + SEAL.openpgp, seal);
+        await site.copy.write(RECORD.bootIpxe + SCRIPT_SEAL, seal);
         return {};
       },
     },

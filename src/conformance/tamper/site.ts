@@ -4,7 +4,7 @@ import { archisoParameters } from '../../emulator/early/parameters.ts';
 import { bytesContent, type Content, fileContent } from '../../files/measure.ts';
 import { cpioEntries, cpioPadding, encodeCpio } from '../../formats/archive/cpio.ts';
 import type { Manifest, ManifestFile } from '../../formats/records/manifest.ts';
-import { RECORD, SEAL } from '../../formats/records/seal-names.ts';
+import { RECORD, SCRIPT_SEAL, SEAL } from '../../formats/records/seal-names.ts';
 import { createKeyFolder } from '../../signing/keys/init.ts';
 import { type CertifiedKey, type Keys, readKeyFolder } from '../../signing/keys/key-folder.ts';
 import { type KeyPair, newKeyPair } from '../../signing/keys/key-pair.ts';
@@ -148,7 +148,7 @@ export class TamperSite {
     const { boot } = this.keys;
     await this.copy.write(RECORD.bootIpxe, bytes);
     await this.copy.write(
-      RECORD.bootIpxe + SEAL.openpgp,
+      RECORD.bootIpxe + SCRIPT_SEAL,
       await sealCms(bytesContent(bytes), boot, this.chain(boot)),
     );
   }

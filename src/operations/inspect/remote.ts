@@ -2,7 +2,7 @@ import type { Transport } from '../../emulator/transport.ts';
 import { httpTransport } from '../../emulator/transports/http.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { UsageError } from '../../errors/usage.ts';
-import { checksumPath, RECORD, SEAL, VERITY } from '../../formats/records/seal-names.ts';
+import { checksumPath, RECORD, SCRIPT_SEAL, SEAL, VERITY } from '../../formats/records/seal-names.ts';
 import type { ReleaseSource } from './release.ts';
 
 /** Bytes of a hash device that say everything. */
@@ -24,7 +24,8 @@ export function remoteSource(address: string): ReleaseSource {
       const sealed = [...files.filter(({ role }) => role !== 'hashtree').map(({ path }) => path)];
       return [
         ...[...sealed, RECORD.manifest].flatMap((path) => [path + SEAL.ipxe, path + SEAL.cms]),
-        ...[...sealed, RECORD.manifest, RECORD.bootIpxe, RECORD.grubCfg].map((path) => path + SEAL.openpgp),
+        ...[...sealed, RECORD.manifest, RECORD.grubCfg].map((path) => path + SEAL.openpgp),
+        RECORD.bootIpxe + SCRIPT_SEAL,
         ...(rootfs && rootHash ? [checksumPath(rootfs), rootHash, rootHash + VERITY.seal] : []),
         ...files.filter(({ role }) => role === 'hashtree').map(({ path }) => path),
         ...[RECORD.bootIpxe, RECORD.grubCfg],
