@@ -116,6 +116,8 @@ export interface SignRequestOptions {
   readonly out: string;
   /** Milliseconds since 1970. */
   readonly now: number;
+  /** Aborts where nobody waits any more: a signer that is being asked is ended. */
+  readonly ended?: AbortSignal;
   /** Sees what is about to be signed; throws to refuse it. */
   readonly onRequest?: (request: SigningRequest, manifest: Manifest) => void;
   readonly onSignature?: (done: number, of: number) => void;
@@ -132,9 +134,10 @@ export interface RequestSigned {
 export async function signRequest(options: SignRequestOptions): Promise<RequestSigned> {
   const opened = openRequest(options.request, await readBundle(options.request));
   options.onRequest?.(opened.request, opened.manifest);
+  const waiting = options.ended ? { ended: options.ended } : {};
   const keys = options.signerCommand
-    ? answeringCommand(options.signerCommand, opened)
-    : await readAnsweringKeys(options.keys, opened, options.now);
+    ? answeringCommand(options.signerCommand, opened, waiting)
+    : await readAnsweringKeys(options.keys, opened, options.now, waiting);
   const { bundle, answered, left } = await answerRequest(opened, keys, {
     ...(options.onSignature ? { onSignature: options.onSignature } : {}),
   });

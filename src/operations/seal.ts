@@ -17,6 +17,8 @@ export interface SealReleaseOptions extends SealTermsRequest {
   readonly signerCommand?: readonly string[];
   /** A STATE folder whose log shall have an entry of this. */
   readonly state?: string;
+  /** Aborts where nobody waits any more: a signer that is being asked is ended. */
+  readonly ended?: AbortSignal;
 }
 
 export interface SealResult extends Sealed {
@@ -27,7 +29,8 @@ export interface SealResult extends Sealed {
 export async function seal(options: SealReleaseOptions): Promise<SealResult> {
   const layout = await recogniseTree(options.tree, options);
   const wanted = demandTerms(layout, options);
-  const keys = await readSealingKeys(options.keys, options.now, options.signerCommand);
+  const { now, ended, signerCommand } = options;
+  const keys = await readSealingKeys(options.keys, now, signerCommand, ended ? { ended } : {});
   const others = await otherCas(keys, options);
   const terms = await sealTerms(
     layout,
@@ -42,12 +45,12 @@ export async function seal(options: SealReleaseOptions): Promise<SealResult> {
 /** The other CAs, each once: one set of iPXE seals serves every loader that trusts a CA. */
 async function otherCas(
   keys: SealingKeys,
-  { alsoKeys = [], now }: SealReleaseOptions,
+  { alsoKeys = [], now, ended }: SealReleaseOptions,
 ): Promise<OtherSealingCa[]> {
   const others: OtherSealingCa[] = [];
   const taken = new Set([anchorId(keys.ca.certificate)]);
   for (const folder of alsoKeys) {
-    const other = await readLoaderSealingKeys(folder, now);
+    const other = await readLoaderSealingKeys(folder, now, ended ? { ended } : {});
     const id = anchorId(other.ca.certificate);
     if (taken.has(id)) {
       throw new UsageError(

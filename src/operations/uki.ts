@@ -38,6 +38,8 @@ export interface UkiOptions {
   readonly pcrSigner?: DigestSigner;
   /** Milliseconds since 1970: what the certificate is judged at. */
   readonly now: number;
+  /** Aborts where nobody waits any more: a signer that is being asked is ended. */
+  readonly ended?: AbortSignal;
 }
 
 export interface UkiResult {
@@ -71,7 +73,8 @@ export async function uki(options: UkiOptions): Promise<UkiResult> {
     throw new Refusal('malformed', `${UKI} is a file of the release; give it another name.`, { path: UKI });
   }
   const out = options.out ?? join(tree, UKI);
-  const signer = options.signer && (await readDbSigner(options.signer, now));
+  const waiting = options.ended ? { ended: options.ended } : {};
+  const signer = options.signer && (await readDbSigner(options.signer, now, waiting));
   const stubPath = options.stub ?? (await installedStub(manifest.arch));
   const cmdline = ukiCommandLine(manifest, manifestSha256, url);
   const { kernel, initrds } = await readPayload(tree, manifest);

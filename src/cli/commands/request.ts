@@ -132,8 +132,9 @@ export function signRequestCommand(): Command {
         if (await isImageRequestFile(path))
           return signImageWords(context, { keys, ...(signerCommand ? { signerCommand } : {}), out }, path);
         let bar: ReturnType<Terminal['progress']> | undefined;
-        const signed = await interruptible((stop) =>
+        const signed = await interruptible((stop, ended) =>
           signRequest({
+            ended,
             request: path,
             keys,
             ...(signerCommand ? { signerCommand } : {}),

@@ -11,6 +11,7 @@ import {
 } from '../../signing/keys/secure-boot-signers.ts';
 import { act, file, folder, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { interruptible } from '../interrupt.ts';
 import { programWords, SIGNER_COMMAND_HELP } from '../layout-options.ts';
 import { octets } from '../terminal.ts';
 
@@ -50,21 +51,25 @@ export function ukiCommand(): Command {
         const signer = signerOf(options);
         const pcrPublicKey = pcr === undefined ? undefined : await readPcrPublicKey(pcr);
         if (pcr !== undefined && !pcrPublicKey) throw new UsageError(`--pcr ${pcr} holds no pcr.pub.`);
-        const pcrSigner = pcr === undefined || options.unsigned ? undefined : await readPcrSigner(pcr);
-        if (pcrPublicKey && signer && !pcrSigner)
-          throw new UsageError(
-            'PCR signatures come first: with their key elsewhere make the image --unsigned.',
-          );
-        const made = await uki({
-          tree,
-          now,
-          ...(signer ? { signer } : {}),
-          ...(url === undefined ? {} : { url }),
-          ...(stub === undefined ? {} : { stub }),
-          ...(osrel === undefined ? {} : { osrel }),
-          ...(out === undefined ? {} : { out }),
-          ...(pcrPublicKey ? { pcrPublicKey } : {}),
-          ...(pcrSigner ? { pcrSigner } : {}),
+        const made = await interruptible(async (_, ended) => {
+          const pcrSigner =
+            pcr === undefined || options.unsigned ? undefined : await readPcrSigner(pcr, { ended });
+          if (pcrPublicKey && signer && !pcrSigner)
+            throw new UsageError(
+              'PCR signatures come first: with their key elsewhere make the image --unsigned.',
+            );
+          return uki({
+            tree,
+            now,
+            ended,
+            ...(signer ? { signer } : {}),
+            ...(url === undefined ? {} : { url }),
+            ...(stub === undefined ? {} : { stub }),
+            ...(osrel === undefined ? {} : { osrel }),
+            ...(out === undefined ? {} : { out }),
+            ...(pcrPublicKey ? { pcrPublicKey } : {}),
+            ...(pcrSigner ? { pcrSigner } : {}),
+          });
         });
         terminal.json(made);
         terminal.table(

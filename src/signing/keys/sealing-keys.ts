@@ -20,6 +20,7 @@ import {
 import { type DigestSigner, keySigner } from '../signers/digest-signer.ts';
 import { makeSigner } from '../signers/make-signer.ts';
 import { hasSigners, readSigners, SIGNERS_FILE, type SigningKey } from '../signers/signers-file.ts';
+import type { Waiting } from '../signers/time-limit.ts';
 import {
   certifiedKey,
   demandPrivate,
@@ -42,10 +43,11 @@ export async function readSealingKeys(
   directory: string,
   now: number | undefined,
   signerCommand?: readonly string[],
+  waiting: Waiting = {},
 ): Promise<SealingKeys> {
   if (signerCommand) {
     const { ca, codesign, boot, openpgp } = await readSignatories(join(directory, 'anchors'), now);
-    const by = (key: string, publicKey: KeyObject) => asked(signerCommand, key, publicKey);
+    const by = (key: string, publicKey: KeyObject) => asked(signerCommand, key, publicKey, waiting);
     return {
       ca: { certificate: ca, signer: by('ca', ca.key.object) },
       codesign: { certificate: codesign, signer: by('codesign', codesign.key.object) },
@@ -58,12 +60,13 @@ export async function readSealingKeys(
     return signersOf(await readKeyFolder(directory, now ?? 0, now === undefined ? all : undefined));
   }
   const { ca, codesign, boot, openpgp } = await readSignatories(join(directory, 'anchors'), now);
-  const signers = await readSigners(directory, {
+  const publicKeys = {
     ca: ca.key.object,
     codesign: codesign.key.object,
     boot: boot.key.object,
     ...(openpgp.object ? { openpgp: openpgp.object } : {}),
-  });
+  };
+  const signers = await readSigners(directory, publicKeys, waiting);
   const of = elsewhereOr(directory, signers, now);
   return {
     ca: await of('ca', ca),
@@ -76,10 +79,14 @@ export async function readSealingKeys(
 }
 
 /** The same for the keys that loaders look at. */
-export async function readLoaderSealingKeys(directory: string, now: number): Promise<LoaderSealingKeys> {
+export async function readLoaderSealingKeys(
+  directory: string,
+  now: number,
+  waiting: Waiting = {},
+): Promise<LoaderSealingKeys> {
   if (!(await hasSigners(directory))) return loaderSignersOf(await readLoaderKeys(directory, now));
   const { ca, boot } = await readLoaderSignatories(join(directory, 'anchors'), now);
-  const signers = await readSigners(directory, { ca: ca.key.object, boot: boot.key.object });
+  const signers = await readSigners(directory, { ca: ca.key.object, boot: boot.key.object }, waiting);
   const of = elsewhereOr(directory, signers, now);
   return { ca: await of('ca', ca), boot: await of('boot', boot, ca) };
 }
@@ -102,8 +109,14 @@ function elsewhereOr(directory: string, signers: Signers, now: number | undefine
 /** Seconds that a program named on the command line has for one signature. */
 const COMMAND_SECONDS = 60;
 
-function asked([program = '', ...rest]: readonly string[], key: string, publicKey: KeyObject): DigestSigner {
-  const timeLimit = { seconds: COMMAND_SECONDS };
+/** The signer that a program named on the command line is. */
+export function asked(
+  [program = '', ...rest]: readonly string[],
+  key: string,
+  publicKey: KeyObject,
+  waiting: Waiting = {},
+): DigestSigner {
+  const timeLimit = { seconds: COMMAND_SECONDS, ...waiting };
   return makeSigner({ kind: 'command', key, argv: [program, ...rest], timeLimit }, publicKey);
 }
 
@@ -118,9 +131,10 @@ function openpgpObject({ object, fingerprint }: OpenpgpKey): KeyObject {
 export function answeringCommand(
   command: readonly string[],
   { signatories, others }: OpenedRequest,
+  waiting: Waiting = {},
 ): AnsweringKeys {
   const { ca, codesign, boot, openpgp } = signatories;
-  const by = (key: string, publicKey: KeyObject) => asked(command, key, publicKey);
+  const by = (key: string, publicKey: KeyObject) => asked(command, key, publicKey, waiting);
   if (others.length > 0) {
     throw new UsageError('One program cannot sign for several CAs; name a key folder for each with --keys.');
   }
@@ -145,6 +159,7 @@ export async function readAnsweringKeys(
   directories: readonly string[],
   { signatories, others }: OpenedRequest,
   now: number,
+  waiting: Waiting = {},
 ): Promise<AnsweringKeys> {
   const cas = [
     { suffix: '', ...signatories },
@@ -155,17 +170,19 @@ export async function readAnsweringKeys(
   const issuers = new Map<string, CertifiedSigner>();
   for (const directory of directories) {
     await demandPrivateFolder(directory);
-    const mine = await signerOf(directory, 'codesign', codesign, now);
+    const of = (name: 'ca' | 'boot' | 'codesign', certificate: Certificate) =>
+      signerOf(directory, name, certificate, now, waiting);
+    const mine = await of('codesign', codesign);
     if (mine) signers.set('codesign', mine);
     for (const { suffix, ca, boot } of cas) {
-      const issuer = await signerOf(directory, 'ca', ca, now);
+      const issuer = await of('ca', ca);
       if (issuer) issuers.set(`leaf${suffix}`, { certificate: ca, signer: issuer });
-      const own = await signerOf(directory, 'boot', boot, now);
+      const own = await of('boot', boot);
       if (own) signers.set(`boot${suffix}`, own);
     }
     const elsewhere =
       openpgp.object && (await holdsOpenpgp(directory, openpgp))
-        ? (await readSigners(directory, { openpgp: openpgp.object })).openpgp
+        ? (await readSigners(directory, { openpgp: openpgp.object }, waiting)).openpgp
         : undefined;
     if (elsewhere) signers.set('openpgp', elsewhere);
     else if (await holdsFile(directory, 'openpgp.asc')) {
@@ -198,11 +215,12 @@ async function signerOf(
   name: Exclude<SigningKey, 'openpgp'>,
   certificate: Certificate,
   now: number,
+  waiting: Waiting,
 ): Promise<DigestSigner | undefined> {
   const usage = name === 'ca' ? 'keyCertSign' : 'digitalSignature';
   const key = certificate.key.object;
   const elsewhere = (await holds(directory, name, certificate))
-    ? (await readSigners(directory, { [name]: key }))[name]
+    ? (await readSigners(directory, { [name]: key }, waiting))[name]
     : undefined;
   if (!elsewhere) {
     if (!(await holdsFile(directory, `${name}.key`))) return undefined;

@@ -6,8 +6,9 @@ import { isThere, lstatIfThere, readIfThere } from '../../files/read-if-there.ts
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import type { CertifiedSigner } from '../signatories.ts';
 import { type DigestSigner, keySigner } from '../signers/digest-signer.ts';
-import { makeSigner } from '../signers/make-signer.ts';
+
 import { hasSigners, readSigners } from '../signers/signers-file.ts';
+import type { Waiting } from '../signers/time-limit.ts';
 import {
   demandPrivate,
   demandSuitable,
@@ -15,6 +16,7 @@ import {
   readCertificateFile,
   readPrivateKeyFile,
 } from './key-folder.ts';
+import { asked } from './sealing-keys.ts';
 
 /** Whose key signs for firmware. */
 export type SecureBootKey =
@@ -23,10 +25,12 @@ export type SecureBootKey =
   /** A key and a certificate as files, for keys that were enrolled long ago. */
   | { readonly key: string; readonly certificate: string };
 
-const COMMAND_SECONDS = 60;
-
 /** The signer of `db`. Throws a `Refusal`, a `UsageError` where the folder has no such key. @param now milliseconds since 1970. */
-export async function readDbSigner(from: SecureBootKey, now: number): Promise<CertifiedSigner> {
+export async function readDbSigner(
+  from: SecureBootKey,
+  now: number,
+  waiting: Waiting = {},
+): Promise<CertifiedSigner> {
   if ('certificate' in from) {
     // Of a certificate in firmware's db only the key counts: neither its dates nor its purposes are looked at there.
     const certificate = await readCertificateFile(from.certificate);
@@ -42,7 +46,7 @@ export async function readDbSigner(from: SecureBootKey, now: number): Promise<Ce
   }
   const certificate = await readCertificateFile(path);
   demandSuitable(path, certificate, now, 'digitalSignature');
-  const elsewhere = await signerElsewhere(from, 'db', certificate.key.object);
+  const elsewhere = await signerElsewhere(from, 'db', certificate.key.object, waiting);
   if (elsewhere) return { certificate, signer: elsewhere };
   await demandPrivate(from.keys, 'private', 0o700);
   const keyPath = await demandPrivate(from.keys, 'private/db.key', 0o600);
@@ -52,11 +56,14 @@ export async function readDbSigner(from: SecureBootKey, now: number): Promise<Ce
 }
 
 /** The signer for PCR values; undefined where the folder holds no `anchors/pcr.pub`. Throws a `Refusal`. */
-export async function readPcrSigner(folder: string): Promise<DigestSigner | undefined> {
+export async function readPcrSigner(
+  folder: string,
+  waiting: Waiting = {},
+): Promise<DigestSigner | undefined> {
   const pem = await readPcrPublicKey(folder);
   if (!pem) return undefined;
   const publicKey = createPublicKey(Buffer.from(pem));
-  const elsewhere = await signerElsewhere({ keys: folder }, 'pcr', publicKey);
+  const elsewhere = await signerElsewhere({ keys: folder }, 'pcr', publicKey, waiting);
   if (elsewhere) return elsewhere;
   // Of a public half there is no `private` either.
   if (!(await lstatIfThere(join(folder, 'private', 'pcr.key')))) return undefined;
@@ -87,14 +94,11 @@ async function signerElsewhere(
   from: Extract<SecureBootKey, { keys: string }>,
   key: 'db' | 'pcr',
   publicKey: KeyObject,
+  waiting: Waiting,
 ): Promise<DigestSigner | undefined> {
-  const [program, ...rest] = from.signerCommand ?? [];
-  if (program !== undefined) {
-    const timeLimit = { seconds: COMMAND_SECONDS };
-    return makeSigner({ kind: 'command', key, argv: [program, ...rest], timeLimit }, publicKey);
-  }
+  if (from.signerCommand) return asked(from.signerCommand, key, publicKey, waiting);
   if (!(await hasSigners(from.keys))) return undefined;
-  return (await readSigners(from.keys, { [key]: publicKey }))[key];
+  return (await readSigners(from.keys, { [key]: publicKey }, waiting))[key];
 }
 
 function demandFits(keyPath: string, path: string, certificate: Certificate, privateKey: KeyObject): void {

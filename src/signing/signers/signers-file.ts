@@ -10,7 +10,7 @@ import { isSigndUser } from '../../formats/net/signd.ts';
 import type { DigestSigner } from './digest-signer.ts';
 import { makeSigner, type SignerKind } from './make-signer.ts';
 import type { SigndTls } from './signd-signer.ts';
-import type { TimeLimit } from './time-limit.ts';
+import type { TimeLimit, Waiting } from './time-limit.ts';
 
 export const SIGNERS_FILE = 'signers.toml';
 
@@ -103,14 +103,14 @@ export async function hasSigners(folder: string): Promise<boolean> {
  * is asked yet. Without that file there are none.
  *
  * @param publicKeys of the certificates and the OpenPGP key. For a key that is not given no signer is made.
- * @param after as in `TimeLimit`.
+ * @param waiting as in `TimeLimit`.
  * @throws Refusal `unsafe-keys` where others may write the file or its folder: it names programs to run; `absent` for
  *   a file that it names. UsageError for a file that cannot be meant, IoError for one that cannot be read.
  */
 export async function readSigners(
   folder: string,
   publicKeys: Readonly<Partial<Record<SigningKey, KeyObject>>>,
-  after?: TimeLimit['after'],
+  waiting: Waiting = {},
 ): Promise<Partial<Record<SigningKey, DigestSigner>>> {
   const path = join(folder, SIGNERS_FILE);
   if (!(await isThereAndOurs(folder, path))) return {};
@@ -120,18 +120,13 @@ export async function readSigners(
     const table = file[key];
     const publicKey = publicKeys[key];
     if (table === undefined || publicKey === undefined) continue;
-    signers[key] = makeSigner(await kindOf(folder, key, table, after), publicKey);
+    signers[key] = makeSigner(await kindOf(folder, key, table, waiting), publicKey);
   }
   return signers;
 }
 
-async function kindOf(
-  folder: string,
-  key: SigningKey,
-  table: Table,
-  after: TimeLimit['after'],
-): Promise<SignerKind> {
-  const timeLimit: TimeLimit = { seconds: table.timeout ?? 60, ...(after && { after }) };
+async function kindOf(folder: string, key: SigningKey, table: Table, waiting: Waiting): Promise<SignerKind> {
+  const timeLimit: TimeLimit = { seconds: table.timeout ?? 60, ...waiting };
   const { command, pkcs11: uri, pin_file: pin, module, signd: server, user, framing = 'new' } = table;
   if (command !== undefined) return { kind: 'command', key, argv: command, timeLimit };
   if (uri !== undefined && pin !== undefined) {

@@ -190,6 +190,24 @@ it('a late program is stopped with all that it started', async () => {
   assert.deepEqual(asked, [5000]);
 });
 
+it('a program that nobody waits for any more is stopped with all that it started, and the caller’s reason is thrown', async () => {
+  const held = fifo('abandoned');
+  const body = `(echo ready; exec tail -f /dev/null) >${held} & tail -f /dev/null`;
+  const controller = new AbortController();
+  const timeLimit = { seconds: 60, after: () => new AbortController().signal, ended: controller.signal };
+  const signer = commandSigner(rsa.publicKey, { key: 'codesign', argv: [script(body)], timeLimit });
+  const rejected = assert.rejects(signer.sign('sha256', DIGEST), /^Error: the operator went away$/);
+  const stream = createReadStream(held);
+  const ended = once(stream, 'end');
+  await once(stream, 'data');
+  controller.abort(new Error('the operator went away'));
+  await rejected;
+  stream.resume();
+  await ended;
+  // Nor is anybody asked afterwards.
+  await assert.rejects(signer.sign('sha256', DIGEST), /the operator went away/);
+});
+
 it('a program that leaves a child on its output is late, and the child is stopped', async () => {
   const [held, told] = [fifo('left'), fifo('told')];
   const body = `${KMS}; (echo ready; exec tail -f /dev/null) 3>${held} >&3 & echo $$ >${told}`;

@@ -63,7 +63,7 @@ it('each kind of signer signs with the key that its table names', async () => {
     asked.push(milliseconds);
     return new AbortController().signal;
   };
-  const signers = await readSigners(folder, publicKeys, after);
+  const signers = await readSigners(folder, publicKeys, { after });
   assert.deepEqual(Object.keys(signers), ['ca', 'boot', 'openpgp']);
   assert.deepEqual(asked, [], 'nobody is asked yet');
   const own = keySigner(rsa.privateKey, 'x');
