@@ -48,7 +48,7 @@ export async function embeddedScript(options: EmbeddedScriptOptions): Promise<st
   const [ca] = anchors.ca;
   if (!ca || !anchors.bootSigner) {
     throw new UsageError(
-      `${options.anchors} holds no boot.crt, which says whose boot.ipxe the loader shall take.`,
+      `${options.anchors} holds no boot.crt; without it a loader cannot know whose boot.ipxe to take.`,
     );
   }
   return compileEmbedded({

@@ -102,7 +102,7 @@ async function floorOf(options: OverlayOptions, modules: ModuleSet | undefined):
   const floor = { ...base, ...options.floor };
   const mode = floor.mode ?? (floor.fallback ? 'verity' : defaultMode(modules));
   if (floor.fallback && mode !== 'verity') {
-    throw new UsageError(`There is nothing to fall back from mode ${mode}; name mode verity.`);
+    throw new UsageError(`--fallback goes with --mode verity, not with mode ${mode}.`);
   }
   return {
     ...floor,

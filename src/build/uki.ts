@@ -88,11 +88,7 @@ export function demandStub(stub: Uint8Array): { readonly machine: number; readon
     return { image: decoded, version: stubVersion(stub, decoded) };
   });
   if (version === undefined) {
-    throw new Refusal(
-      'malformed',
-      'The stub is none of systemd: it has no section .sdmagic that says so.',
-      {},
-    );
+    throw new Refusal('malformed', 'The stub is not systemd-stub: it has no section .sdmagic.', {});
   }
   return { machine: image.machine, version };
 }

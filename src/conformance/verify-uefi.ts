@@ -44,7 +44,7 @@ export async function verifyUefi(options: VerifyUefiOptions): Promise<UefiVerdic
   const db = [...(given?.db ?? []), ...(await readAll(options.db))];
   const dbx = [...(given?.dbx ?? []), ...(await readAll(options.dbx))];
   if (db.length === 0) {
-    throw new UsageError('Firmware whose db is empty starts nothing; name a certificate with --db.');
+    throw new UsageError('Firmware with an empty db starts nothing; name a certificate with --db.');
   }
   const folder = (await statIfThere(target))?.isDirectory() ?? false;
   const path = folder ? join(target, UKI) : target;

@@ -78,7 +78,7 @@ export async function bootImage(options: BootImageOptions): Promise<MachineVerdi
   const { secureBoot } = await readAnchorFolder(options.anchors);
   if (!secureBoot) {
     throw new UsageError(
-      `${options.anchors} holds no db.crt: firmware that has nothing enrolled enforces nothing.`,
+      `${options.anchors} holds no db.crt; firmware enforces Secure Boot only with a certificate in db.`,
     );
   }
   return bootUefi({
@@ -100,7 +100,9 @@ export function isImageUrl(url: string): boolean {
 function embeddedScript(url: URL, anchors: Awaited<ReturnType<typeof readAnchorFolder>>): Uint8Array {
   const [ca] = anchors.ca;
   if (!ca || !anchors.bootSigner) {
-    throw new UsageError('The anchors hold no boot.crt, so the loader cannot know whose boot.ipxe to take.');
+    throw new UsageError(
+      'The anchors hold no boot.crt; without it a loader cannot know whose boot.ipxe to take.',
+    );
   }
   const base = `${url.protocol}//${url.host}`;
   const script = compileEmbedded({ base, anchorId: anchorId(ca), bootSigner: anchors.bootSigner });

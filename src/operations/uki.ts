@@ -70,7 +70,9 @@ export async function uki(options: UkiOptions): Promise<UkiResult> {
   const manifest = decodeOr(RECORD.manifest, () => decodeManifest(bytes));
   const manifestSha256 = createHash('sha256').update(bytes).digest('hex');
   if (manifest.files.some(({ path }) => path === UKI)) {
-    throw new Refusal('malformed', `${UKI} is a file of the release; give it another name.`, { path: UKI });
+    throw new Refusal('malformed', `The release has a file named ${UKI}; give that file another name.`, {
+      path: UKI,
+    });
   }
   const out = options.out ?? join(tree, UKI);
   const waiting = options.ended ? { ended: options.ended } : {};

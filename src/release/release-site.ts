@@ -56,9 +56,7 @@ export function releaseSite(release: ServedRelease, extra: ReadonlyMap<string, R
   }
   return {
     async find(path) {
-      return (
-        table.get(path) ?? new Refusal('absent', `${path} is nothing that this server serves.`, { path })
-      );
+      return table.get(path) ?? new Refusal('absent', `This server does not serve ${path}.`, { path });
     },
   };
 }

@@ -178,7 +178,7 @@ function stateSite(
           if (!(found instanceof Refusal) || found.code !== 'absent') answer = found;
         }
       }
-      return answer ?? new Refusal('absent', `${path} is nothing that this server serves.`, { path });
+      return answer ?? new Refusal('absent', `This server does not serve ${path}.`, { path });
     },
   };
 }

@@ -121,7 +121,7 @@ describe('request, sign-request, attach', () => {
     assert.match(
       out,
       new RegExp(
-        `: ${count - left} of ${count} signatures for arch/2026\\.11\\.01\\.\nFor others to make: ${left}, by leaf, boot\\.\n$`,
+        `: ${count - left} of ${count} signatures for arch/2026\\.11\\.01\\.\n${left} signatures are left for others to make, with these keys: leaf, boot\\.\n$`,
       ),
     );
     assert.doesNotMatch(out, /shell/);

@@ -42,7 +42,7 @@ export function bootCommand(): Command {
     )
     .option('--mac <address>', 'the machine’s MAC address', understood(checkedMac))
     .option('--efi', 'UEFI firmware instead of a BIOS')
-    .option('--choose <item>', 'what is chosen from any menu')
+    .option('--choose <item>', 'the item to choose from every menu')
     .addOption(
       new Option(
         '--mode <mode>',

@@ -44,10 +44,10 @@ function statusCommand(): Command {
     .option('--anchors <dir>', 'or anchors alone; once for each CA', folders)
     .option('--tree <dir>', 'a sealed tree; may be repeated', folders)
     .option('--state <dir>', 'where releases and channels live', folder)
-    .option('--at <time>', 'what is left as of then', time)
+    .option('--at <time>', 'what is left at that time', time)
     .option(
       '--warn-days <n>',
-      'exit 1 where something in use ends so soon, or is in the last third of a shorter life',
+      'exit 1 where something in use ends within so many days, or has less than a third of a shorter life left',
       days,
       30,
     )

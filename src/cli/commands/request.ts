@@ -45,8 +45,12 @@ export function requestCommand(): Command {
     .argument('<tree|image>', 'a tree to be sealed, or an EFI image to be signed for Secure Boot', there)
     .option('--pcr', 'of an image: ask for signatures over PCR values; they come before its own')
     .option('--anchors <dir>', 'the public half of an "init" folder: whose seals the tree shall get', folder)
-    .option('--certificate <file>', 'instead: the CA’s, codesign’s and boot’s certificate; repeated', files)
-    .option('--openpgp-key <file>', 'and the OpenPGP public key, binary', file)
+    .option(
+      '--certificate <file>',
+      'instead of --anchors: the certificates of the CA, codesign and boot, one flag each',
+      files,
+    )
+    .option('--openpgp-key <file>', 'with --certificate: the OpenPGP public key, binary', file)
     .option(
       '--also-anchors <dir>',
       'anchors of another CA whose loaders shall start this release too',
@@ -103,7 +107,7 @@ function signatoriesOf({
   if (anchors === undefined && certificate !== undefined && openpgpKey !== undefined)
     return { certificates: certificate, openpgpKey };
   throw new UsageError(
-    'Say whose seals: --anchors DIR, or --certificate for each of three and --openpgp-key.',
+    'Say whose seals the tree shall get: --anchors DIR, or three times --certificate and --openpgp-key.',
   );
 }
 
@@ -122,7 +126,7 @@ export function signRequestCommand(): Command {
     .argument('<request>', 'what "bootseal request" wrote', file)
     .option('--keys <dir>', 'an "init" folder, whole or with some of its keys; may be repeated', folders)
     .option('--signer-command <words>', `instead: ${SIGNER_COMMAND_HELP}`, programWords)
-    .requiredOption('--out <file>', 'where the answers go: the request, with them in it')
+    .requiredOption('--out <file>', 'where the response goes: the request with the signatures in it')
     .action(
       act<SignWords>(async (context, { keys = [], signerCommand, out }, path = '') => {
         const { terminal, now } = context;
@@ -159,7 +163,9 @@ export function signRequestCommand(): Command {
         );
         if (left.length > 0) {
           const others = [...new Set(left.map(({ key }) => key))].join(', ');
-          terminal.print(`For others to make: ${left.length}, by ${others}.`);
+          terminal.print(
+            `${left.length} signatures are left for others to make, with these keys: ${others}.`,
+          );
         }
         return EXIT.ok;
       }),

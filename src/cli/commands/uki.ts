@@ -36,14 +36,14 @@ export function ukiCommand(): Command {
   )
     .argument('<tree>', 'a sealed tree', folder)
     .option('--keys <dir>', 'the folder that "bootseal init --secure-boot" made', folder)
-    .option('--key <file>', 'or a private key, PEM', file)
-    .option('--certificate <file>', 'and its certificate, which firmware holds in db, PEM', file)
+    .option('--key <file>', 'instead of --keys: a private key, PEM', file)
+    .option('--certificate <file>', 'with --key: its certificate, which firmware holds in db, PEM', file)
     .option('--signer-command <words>', SIGNER_COMMAND_HELP, programWords)
     .option('--unsigned', 'sign nothing: for "bootseal request" and keys elsewhere')
     .option('--url <url>', 'where early userspace finds the server: it goes into the image', literal)
-    .option('--stub <file>', 'a stub of systemd; default: the one that is installed', file)
-    .option('--osrel <file>', 'an os-release; default: made of the release’s name', file)
-    .option('--pcr <dir>', 'a folder with a pcr.pub, for a signature over PCR values afterwards', folder)
+    .option('--stub <file>', 'systemd-stub; default: the one that is installed', file)
+    .option('--osrel <file>', 'an os-release file; default: one made of the release’s name', file)
+    .option('--pcr <dir>', 'a folder with a pcr.pub: the image names it as the key of its PCR values', folder)
     .option('--out <file>', `where it goes; default: ${UKI} in the tree, which "bootseal serve" serves`)
     .action(
       act<Options>(async ({ terminal, now }, options, tree = '') => {
@@ -56,7 +56,7 @@ export function ukiCommand(): Command {
             pcr === undefined || options.unsigned ? undefined : await readPcrSigner(pcr, { ended });
           if (pcrPublicKey && signer && !pcrSigner)
             throw new UsageError(
-              'PCR signatures come first: with their key elsewhere make the image --unsigned.',
+              'PCR values are signed before the image is: where their key is elsewhere, use --unsigned.',
             );
           return uki({
             tree,

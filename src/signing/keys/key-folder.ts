@@ -137,7 +137,7 @@ async function readLeavesFile(path: string): Promise<[Certificate, ...Certificat
   if (other) {
     throw new Refusal(
       'malformed',
-      `${path} is no certificate of leaves alone: ${other.commonName} is a CA.`,
+      `${path} may hold leaf certificates only, and ${other.commonName} is a CA.`,
       {
         path,
       },

@@ -60,11 +60,7 @@ export function readOpenpgpSecret(armored: string, path: string): OpenpgpSecret 
   const secret = primarySecret(armored, path);
   const key = secret && decodeOpenpgpKey(secret.publicBody);
   if (key?.type !== 'rsa') {
-    throw new Refusal(
-      'wrong-purpose',
-      `${path} is no RSA key; GRUB verifies no other kind that we can make.`,
-      { path },
-    );
+    throw new Refusal('wrong-purpose', `${path} is not an RSA key, and GRUB needs one.`, { path });
   }
   if (!secret?.rsa) {
     throw new Refusal(

@@ -83,7 +83,7 @@ export async function readOpenpgpPublic(path: string): Promise<OpenpgpKey> {
       .map(({ body }) => decodeOpenpgpKey(body))
       .filter(({ type }) => type === 'rsa');
     const [first, ...more] = keys;
-    if (!first) throw new Malformed('OpenPGP', 'no RSA key, and GRUB verifies no other that we can make');
+    if (!first) throw new Malformed('OpenPGP', 'no RSA key in it, and GRUB needs one');
     return more.reduce((last, key) => (key.created > last.created ? key : last), first);
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;

@@ -122,9 +122,13 @@ export function asked(
 
 function openpgpObject({ object, fingerprint }: OpenpgpKey): KeyObject {
   if (object) return object;
-  throw new Refusal('wrong-purpose', `The OpenPGP key ${fingerprint} is of a kind that signs nothing here.`, {
-    fingerprint,
-  });
+  throw new Refusal(
+    'wrong-purpose',
+    `The OpenPGP key ${fingerprint} is of a kind that Bootseal cannot sign with.`,
+    {
+      fingerprint,
+    },
+  );
 }
 
 /** One program signs for every key of the site that a request asks for. */

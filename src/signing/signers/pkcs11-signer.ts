@@ -73,7 +73,7 @@ function readUri(text: string): string {
     uri = decodePkcs11Uri(text);
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
-    throw refuse(`is none: ${error.message}`);
+    throw refuse(`is malformed: ${error.message}`);
   }
   const name = encodePkcs11Path(uri.path);
   const [extra] = uri.query.keys();

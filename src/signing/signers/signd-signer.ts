@@ -70,7 +70,7 @@ export function signdSigner(publicKey: KeyObject, options: SigndSignerOptions): 
         return answer;
       } catch (error) {
         if (!(error instanceof Malformed)) throw error;
-        throw new Refusal('malformed', `${name} gave an answer that is none: ${error.message}.`, {
+        throw new Refusal('malformed', `${name} gave an answer that cannot be read: ${error.message}.`, {
           signer: name,
         });
       }

@@ -189,7 +189,7 @@ const UNFIT: readonly Unfit[] = [
     name: 'an OpenPGP key that GRUB does not know',
     spoil: (path) => openpgpSecret(path, { type: 'ecc' }),
     code: 'wrong-purpose',
-    says: /openpgp\.asc is no RSA key/,
+    says: /openpgp\.asc is not an RSA key/,
   },
 ];
 

@@ -86,7 +86,7 @@ const uris: readonly [string, RegExp][] = [
   ['pkcs11:object=codesign', /does not say which token/],
   [`pkcs11:${token}`, /does not say which key/],
   [`pkcs11:${token};object=codesign;type=cert`, /does not name a private key/],
-  ['/etc/codesign.key', /is none: PKCS#11 URI: does not begin/],
+  ['/etc/codesign.key', /is malformed: PKCS#11 URI: does not begin/],
 ];
 for (const [uri, fact] of uris) {
   it(`${uri.replace(PIN, 'PIN')} is refused before anybody is asked`, () => {
