@@ -2,6 +2,7 @@ import { type Stats, statSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
 import pino from 'pino';
 import { cannotRead, isAbsent } from '../errors/io.ts';
+import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { report } from './report.ts';
 import { Terminal } from './terminal.ts';
@@ -89,7 +90,8 @@ export function understood(parse: (text: string) => unknown): (text: string) => 
       parse(text);
       return text;
     } catch (error) {
-      if (error instanceof UsageError) throw new InvalidArgumentError(error.message);
+      if (error instanceof UsageError || error instanceof Refusal)
+        throw new InvalidArgumentError(error.message);
       throw error;
     }
   };

@@ -10,6 +10,7 @@ import type { Manifest } from '../formats/records/manifest.ts';
 import { MAX_BUNDLE } from '../formats/records/request-bundle.ts';
 import type { SigningRequest } from '../formats/records/signing-request.ts';
 import { type Layout, recogniseTree } from '../release/layout.ts';
+import type { MakeKeyPair } from '../signing/keys/key-pair.ts';
 import { readLoaderSignatories, readNamedSignatories, readSignatories } from '../signing/keys/public-half.ts';
 import { answeringCommand, readAnsweringKeys } from '../signing/keys/sealing-keys.ts';
 import { answerRequest } from '../signing/requests/answer-request.ts';
@@ -121,6 +122,8 @@ export interface SignRequestOptions {
   /** Sees what is about to be signed; throws to refuse it. */
   readonly onRequest?: (request: SigningRequest, manifest: Manifest) => void;
   readonly onSignature?: (done: number, of: number) => void;
+  /** Makes the release leaf's key; default: OpenSSL. */
+  readonly makeKeyPair?: MakeKeyPair;
 }
 
 export interface RequestSigned {
@@ -140,6 +143,7 @@ export async function signRequest(options: SignRequestOptions): Promise<RequestS
     : await readAnsweringKeys(options.keys, opened, options.now, waiting);
   const { bundle, answered, left } = await answerRequest(opened, keys, {
     ...(options.onSignature ? { onSignature: options.onSignature } : {}),
+    ...(options.makeKeyPair ? { makeKeyPair: options.makeKeyPair } : {}),
   });
   await writeFileAtomically(options.out, bundle);
   return { request: opened.request, manifest: opened.manifest, answered, left };

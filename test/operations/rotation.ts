@@ -8,6 +8,7 @@ import { serve } from '../../src/server/serve.ts';
 import type { Rotated, RotateOptions } from '../../src/signing/keys/rotate.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { readyKeyPair } from '../fixtures/ready-keys.ts';
 import { sampleTree, sealFixture } from '../fixtures/release.ts';
 
 export const DAY = 86_400_000;
@@ -24,7 +25,14 @@ export async function rotate(
   options: Partial<RotateOptions> = {},
 ): Promise<Rotated & { out: string }> {
   const out = fresh('keys');
-  const rotated = await rotateKeys({ keys, out, now: LATER, rsaBits: 2048, ...options });
+  const rotated = await rotateKeys({
+    keys,
+    out,
+    now: LATER,
+    rsaBits: 2048,
+    makeKeyPair: readyKeyPair,
+    ...options,
+  });
   return { out, ...rotated };
 }
 export const { out: leaves, steps: leafSteps } = await rotate();

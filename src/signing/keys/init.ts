@@ -11,8 +11,8 @@ import { decodeCertificate } from '../../formats/asn1/x509.ts';
 import { issueCertificate } from './certificate.ts';
 import type { CertifiedKey } from './key-folder.ts';
 import { KeyFolderDraft } from './key-folder-draft.ts';
-import { type KeyKind, newKeyPair } from './key-pair.ts';
-import { newOpenpgpKey } from './openpgp-keys.ts';
+import { type KeyKind, type MakeKeyPair, newKeyPair } from './key-pair.ts';
+import { newOpenpgpKey, OPENPGP_BITS } from './openpgp-keys.ts';
 import { type ProfileName, readProfile } from './profiles.ts';
 import { addSecureBootKeys } from './secure-boot-keys.ts';
 
@@ -24,6 +24,8 @@ export interface InitOptions {
   readonly kind: KeyKind;
   /** Overrides the profiles' RSA modulus lengths. */
   readonly rsaBits?: number;
+  /** Default: OpenSSL's. */
+  readonly makeKeyPair?: MakeKeyPair;
   /** Milliseconds since 1970. */
   readonly now: number;
   /** Keys for Secure Boot firmware, too. */
@@ -93,12 +95,13 @@ async function fill(draft: KeyFolderDraft, options: InitOptions): Promise<void> 
   // Whole seconds, and 24 hours back for machines whose clock runs in local time.
   const issued = Math.floor(options.now / 1000) * 1000;
   const notBefore = issued - DAY;
+  const makeKeyPair = options.makeKeyPair ?? newKeyPair;
 
   let ca: CertifiedKey | undefined;
   for (const purpose of ['ca', 'codesign', 'boot', 'snapshot'] as const) {
     options.onStep?.(`${purpose} key`);
     const profile = readProfile(purpose satisfies ProfileName);
-    const pair = await newKeyPair(options.kind, options.rsaBits ?? profile.rsa_bits);
+    const pair = await makeKeyPair(options.kind, options.rsaBits ?? profile.rsa_bits);
     const commonName = profile.common_name.replace('{site}', options.site);
     const issuer = purpose === 'snapshot' ? undefined : ca;
     const certificate = issueCertificate({
@@ -120,7 +123,8 @@ async function fill(draft: KeyFolderDraft, options: InitOptions): Promise<void> 
   }
   if (options.secureBoot) await addSecureBootKeys(draft, options, issued);
   options.onStep?.('OpenPGP key');
-  const openpgp = await newOpenpgpKey(options.site, options.rsaBits ?? 4096, notBefore);
+  const pair = await makeKeyPair('rsa', options.rsaBits ?? OPENPGP_BITS);
+  const openpgp = await newOpenpgpKey(options.site, pair, notBefore);
   await draft.secret('openpgp.asc', Buffer.from(openpgp.secret));
   await draft.anchor('pubring.gpg', openpgp.publicKeyring);
   await draft.anchor('pubkey.asc', Buffer.from(encodeArmor('PUBLIC KEY BLOCK', openpgp.publicKeyring)));

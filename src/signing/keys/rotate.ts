@@ -18,8 +18,8 @@ import { issueCertificate } from './certificate.ts';
 import { type OnOldDrafts, writeKeyFolder } from './init.ts';
 import { type CertifiedKey, demandPrivate, type Keys, readKeyFolder } from './key-folder.ts';
 import { ENROLMENT, type KeyFolderDraft, LATER_ANCHORS } from './key-folder-draft.ts';
-import { newKeyPair } from './key-pair.ts';
-import { newOpenpgpKey, oldFormat } from './openpgp-keys.ts';
+import { type MakeKeyPair, newKeyPair } from './key-pair.ts';
+import { newOpenpgpKey, OPENPGP_BITS, oldFormat } from './openpgp-keys.ts';
 import { type ProfileName, readProfile } from './profiles.ts';
 import { readSnapshotKey } from './snapshot-key.ts';
 
@@ -38,6 +38,8 @@ export interface RotateOptions {
   readonly now: number;
   /** Overrides the profiles' RSA modulus lengths. */
   readonly rsaBits?: number;
+  /** Default: OpenSSL's. */
+  readonly makeKeyPair?: MakeKeyPair;
   readonly onStep?: (what: string) => void;
   readonly onOldDrafts?: OnOldDrafts;
 }
@@ -129,11 +131,11 @@ class Rotation {
     issuer: CertifiedKey | undefined,
     beside: Beside = { overlap: [], later: [] },
   ): Promise<CertifiedKey> {
-    const { rsaBits, onStep } = this.#options;
+    const { rsaBits, onStep, makeKeyPair = newKeyPair } = this.#options;
     onStep?.(`${kind} key`);
     const profile = readProfile(kind satisfies ProfileName);
     const type = this.#keys.ca.privateKey.asymmetricKeyType === 'rsa' ? 'rsa' : 'p256';
-    const pair = await newKeyPair(type, rsaBits ?? profile.rsa_bits);
+    const pair = await makeKeyPair(type, rsaBits ?? profile.rsa_bits);
     const wanted = this.#issued + profile.days * DAY;
     const notAfter = Math.min(wanted, issuer?.certificate.notAfter ?? wanted);
     if (notAfter < wanted) {
@@ -178,10 +180,11 @@ class Rotation {
   }
 
   async #openpgp(): Promise<void> {
-    const { rsaBits, onStep } = this.#options;
+    const { rsaBits, onStep, makeKeyPair = newKeyPair } = this.#options;
     const { key: old } = this.#keys.openpgp;
     onStep?.('OpenPGP key');
-    const made = await newOpenpgpKey(this.#site(), rsaBits ?? 4096, this.#issued - DAY);
+    const pair = await makeKeyPair('rsa', rsaBits ?? OPENPGP_BITS);
+    const made = await newOpenpgpKey(this.#site(), pair, this.#issued - DAY);
     const held = await here(await this.#lasting('pubring.gpg'));
     const others = keyring(held).filter(({ fingerprint }) => fingerprint !== old.fingerprint);
     const [own] = keyring(made.publicKeyring);

@@ -12,7 +12,7 @@ import { sealRecord } from '../seal-record.ts';
 import { certifiedSigner } from '../signatories.ts';
 import { issueCertificate } from './certificate.ts';
 import { type CertifiedKey, demandPrivate, fits, ownOf, readPrivateKeyFile } from './key-folder.ts';
-import { newKeyPair } from './key-pair.ts';
+import { type MakeKeyPair, newKeyPair } from './key-pair.ts';
 import { readProfile } from './profiles.ts';
 
 const DAY = 86_400_000;
@@ -58,9 +58,10 @@ export async function makeSnapshotKey(
   site: string,
   now: number,
   rsaBits?: number,
+  makeKeyPair: MakeKeyPair = newKeyPair,
 ): Promise<SnapshotKey> {
   const profile = readProfile('snapshot');
-  const { publicKey, privateKey } = await newKeyPair('rsa', rsaBits ?? profile.rsa_bits);
+  const { publicKey, privateKey } = await makeKeyPair('rsa', rsaBits ?? profile.rsa_bits);
   const issued = Math.floor(now / 1000) * 1000;
   const raw = issueCertificate({
     profile,

@@ -171,7 +171,7 @@ const UNFIT: readonly Unfit[] = [
       await writeFile(join(path, 'anchors/codesign.crt'), `${leaf}${ca}`);
     },
     code: 'malformed',
-    says: /codesign\.crt is no certificate/,
+    says: /codesign\.crt may hold leaf certificates only, and netboot CA lab is a CA/,
   },
   {
     name: 'an OpenPGP key that is nonsense',

@@ -88,7 +88,7 @@ const refusals: readonly [string, readonly [string, ...string[]], RefusalCode, R
     'signs another digest',
     [script(`head -c 32 /dev/zero | ${KMS}`)],
     'bad-signature',
-    /no signature by its key/,
+    /not a signature by its key/,
   ],
   [
     'answers with a few bytes',
