@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict';
+import { readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { mkdir, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { COLUMNS, misses, must, UNTOUCHED } from '../../src/conformance/tamper/attack.ts';
 import { judge } from '../../src/conformance/tamper/matrix.ts';
 import { type MatrixCell, type MatrixRow, type TamperOptions, tamper } from '../../src/conformance/tamper.ts';
-import { misused } from '../fixtures/failed.ts';
+import { failed, misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { overlayOf } from '../fixtures/overlay.ts';
-import { ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
+import { KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
 
 const folder = await temporaryFolder();
 // What tamper leaves behind would be found here.
@@ -231,4 +232,20 @@ it('what the caller throws on the way ends the run, and leaves nothing behind', 
   };
   await assert.rejects(tried({ onProgress }), { message: 'enough' });
   assert.deepEqual(await readdir(join(folder, 'tmp')), []);
+});
+
+it('a file that cannot be read on the way ends the run: it is no client’s breakdown, and nothing is left', async () => {
+  const tmp = join(folder, 'tmp');
+  const onRow = () => {
+    const [work = ''] = readdirSync(tmp);
+    const kernel = join(tmp, work, 'copy', KERNEL);
+    rmSync(kernel, { force: true });
+    // Whoever follows it never arrives; root does not either.
+    symlinkSync(kernel, kernel);
+  };
+  await assert.rejects(
+    tried({ onRow, attack: 'boot.ipxe: ' }),
+    failed('ELOOP', /vmlinuz-linux cannot be read/),
+  );
+  assert.deepEqual(await readdir(tmp), []);
 });

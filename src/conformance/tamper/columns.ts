@@ -1,6 +1,7 @@
 import type { BootEvent } from '../../emulator/boot.ts';
 import type { Handover, Offer } from '../../emulator/offer.ts';
 import type { Transport } from '../../emulator/transport.ts';
+import { codeOf, IoError } from '../../errors/io.ts';
 import { Refusal, type RefusalCode } from '../../errors/refusal.ts';
 import type { Manifest } from '../../formats/records/manifest.ts';
 import { judgeTree } from '../../trust/judge-tree.ts';
@@ -201,6 +202,8 @@ async function hear(work: () => Promise<void>): Promise<Said> {
 }
 
 function spoken(error: unknown): Said {
+  // What this machine could not do says nothing about any client: it ends the run.
+  if (error instanceof IoError || codeOf(error) !== undefined) throw error;
   if (!(error instanceof Refusal)) return { kind: 'crashed', message: String(error) };
   // A loader that went on all the same: nobody said no, whatever the emulation makes of it.
   if (error.code === 'no-verdict' && error.facts.started !== undefined) return { kind: 'verified' };
