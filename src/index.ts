@@ -1,18 +1,18 @@
 /** The verbs of the command line, typed, for test harnesses and for programs. */
 
-export { buildGrubLoaders, embeddedScript, type GrubRequest } from './build/loaders.ts';
-export { type OverlayRequest, type OverlayResult, overlay } from './build/overlay.ts';
+export { buildGrubLoaders, embeddedScript, type GrubLoaderOptions } from './build/loaders.ts';
+export { type OverlayOptions, type OverlayResult, overlay } from './build/overlay.ts';
 export {
   type Deviation,
   type MatrixCell,
   type MatrixRow,
-  type TamperRequest,
+  type TamperOptions,
   type TamperResult,
   tamper,
 } from './conformance/tamper.ts';
 export { type VerifyOptions, type VerifyResult, verify } from './conformance/verify.ts';
 export { type VerifyAsOptions, verifyAs } from './conformance/verify-as.ts';
-export { type VerifyUefiRequest, verifyUefi } from './conformance/verify-uefi.ts';
+export { type VerifyUefiOptions, verifyUefi } from './conformance/verify-uefi.ts';
 export { IoError } from './errors/io.ts';
 export { Refusal, type RefusalCode } from './errors/refusal.ts';
 export { UsageError } from './errors/usage.ts';
@@ -20,11 +20,11 @@ export {
   buildKeyring,
   checkKeyring,
   type KeyringBuild,
-  type KeyringBuildRequest,
+  type KeyringBuildOptions,
+  type KeyringOptions,
   type KeyringReport,
-  type KeyringRequest,
 } from './keyrings/keyring.ts';
-export { type BootImageRequest, type BootRequest, boot, bootImage } from './operations/boot.ts';
+export { type BootImageOptions, type BootOptions, boot, bootImage } from './operations/boot.ts';
 export {
   type AttachImageOptions,
   attachImage,
@@ -39,18 +39,18 @@ export {
   type Fact,
   type Facts,
   type Inspection,
-  type InspectRequest,
+  type InspectOptions,
   inspect,
 } from './operations/inspect.ts';
-export { type RotateKeysRequest, rotateKeys } from './operations/keys-rotate.ts';
+export { type RotateKeysOptions, rotateKeys } from './operations/keys-rotate.ts';
 export {
   type KeysStatus,
-  type KeysStatusRequest,
+  type KeysStatusOptions,
   keysStatus,
   type StatusItem,
 } from './operations/keys-status.ts';
 export {
-  type AttachRequest,
+  type AttachOptions,
   type AttachResult,
   attach,
   type RequestMade,
@@ -60,8 +60,8 @@ export {
   type SignRequestOptions,
   signRequest,
 } from './operations/request.ts';
-export { type SealRequest, type SealResult, seal } from './operations/seal.ts';
-export { type UkiRequest, type UkiResult, uki } from './operations/uki.ts';
+export { type SealReleaseOptions, type SealResult, seal } from './operations/seal.ts';
+export { type UkiOptions, type UkiResult, uki } from './operations/uki.ts';
 export {
   type RollbackOptions,
   renewChannel,

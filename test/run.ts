@@ -33,17 +33,12 @@ function testFiles(folder: string): string[] {
 
 /** Runs `work` with RSA keys that all its test files share (fixtures/ready-keys.ts). */
 async function withReadyKeys<T>(work: () => Promise<T>): Promise<T> {
-  const { NODE_OPTIONS } = process.env;
   const folder = mkdtempSync(join(tmpdir(), 'bootseal-test-keys-'));
-  const preload = `--import ${new URL('fixtures/ready-keys.js', import.meta.url)}`;
   process.env.BOOTSEAL_READY_KEYS = folder;
-  process.env.NODE_OPTIONS = `${NODE_OPTIONS ?? ''} ${preload}`.trim();
   try {
     return await work();
   } finally {
     delete process.env.BOOTSEAL_READY_KEYS;
-    if (NODE_OPTIONS === undefined) delete process.env.NODE_OPTIONS;
-    else process.env.NODE_OPTIONS = NODE_OPTIONS;
     rmSync(folder, { recursive: true, force: true });
   }
 }

@@ -1,9 +1,12 @@
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { codeOf, IoError, inWords } from '../errors/io.ts';
+import { UsageError } from '../errors/usage.ts';
+import { explain, writeFileAtomically } from '../files/atomic-file.ts';
+import { isThere } from '../files/read-if-there.ts';
 import {
   GRUB_PAUSE,
   type GrubServer,
@@ -14,7 +17,6 @@ import {
 } from '../scripts/grub-server.ts';
 import { type Fragment, joinFragments, readTemplate, renderTemplate } from '../scripts/template.ts';
 import { grubKeyring } from './grub-keyring.ts';
-import { tarOfOneFile } from './grub-tar.ts';
 
 export type GrubPlatform = 'i386-pc-pxe' | 'x86_64-efi';
 export type GrubProtocol = 'http' | 'tftp';
@@ -84,18 +86,17 @@ export superusers
 `;
 
 /**
- * Builds GRUB images that boot from the network and open nothing without a good OpenPGP signature. Throws a
- * plain Error naming the Debian package when a tool is missing, a `Refusal` (`unsafe-keys`) for a key that
- * GRUB cannot use.
+ * Builds GRUB images that boot from the network and open nothing without a good OpenPGP signature.
  *
- * GRUB before 2.12 reaches HTTP on port 80 only; asking it for another port is an Error.
+ * @throws Refusal (`unsafe-keys`) for a key that GRUB cannot use; IoError that names the Debian package where a tool
+ *   is missing; UsageError for a port other than 80, which GRUB before 2.12 does not reach over HTTP.
  */
 export async function buildGrubImages(options: GrubImageOptions): Promise<readonly GrubImage[]> {
   const keyring = grubKeyring(options.openpgpPublicKey, options.now);
   const platforms = options.platforms ?? (['i386-pc-pxe', 'x86_64-efi'] as const);
   const protocols = options.protocols ?? (['http', 'tftp'] as const);
   const version = await grubVersion();
-  demandModules(platforms);
+  await demandModules(platforms);
   demandPort(options.server, protocols, version);
 
   const work = await mkdtemp(join(tmpdir(), 'bootseal-grub-'));
@@ -105,7 +106,9 @@ export async function buildGrubImages(options: GrubImageOptions): Promise<readon
     await writeFile(join(work, 'first.cfg'), FIRST_LINES);
     // GRUB takes what lies in the image itself for verified: the pgp module leaves memory disks alone.
     await writeFile(join(work, 'memdisk.tar'), tarOfOneFile('grub.cfg', Buffer.from(script, 'latin1')));
-    await mkdir(options.outDir, { recursive: true });
+    await mkdir(options.outDir, { recursive: true }).catch((error: unknown) => {
+      throw explain(error, options.outDir);
+    });
     const images: GrubImage[] = [];
     for (const platform of platforms) images.push(await makeImage(platform, work, options.outDir));
     return images;
@@ -157,26 +160,41 @@ async function makeImage(platform: GrubPlatform, work: string, outDir: string): 
   ]);
   const bytes = await readFile(made);
   const file = join(outDir, facts.fileName);
-  const temporary = join(outDir, `.${basename(file)}.${process.pid}`);
-  const handle = await open(temporary, 'w', 0o644);
-  try {
-    await handle.writeFile(bytes);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, file);
+  await writeFileAtomically(file, bytes);
   return { platform, file, size: bytes.length };
 }
 
-function demandModules(platforms: readonly GrubPlatform[]): void {
+const BLOCK = 512;
+
+/** A ustar archive (POSIX.1-1988) with one file at its top, at time 0, owned by nobody: GRUB's memory disk. */
+export function tarOfOneFile(name: string, content: Uint8Array): Uint8Array {
+  const header = Buffer.alloc(BLOCK);
+  header.write(name, 0, 100, 'ascii');
+  header.write('0000444\0', 100, 'ascii');
+  header.write('0000000\0', 108, 'ascii');
+  header.write('0000000\0', 116, 'ascii');
+  header.write(`${content.length.toString(8).padStart(11, '0')}\0`, 124, 'ascii');
+  header.write(`${'0'.repeat(11)}\0`, 136, 'ascii');
+  // The checksum counts its own field as blanks.
+  header.write('        ', 148, 'ascii');
+  header.write('0', 156, 'ascii');
+  header.write('ustar\0' + '00', 257, 'ascii');
+  const sum = header.reduce((total, byte) => total + byte, 0);
+  header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'ascii');
+  const padding = Buffer.alloc((BLOCK - (content.length % BLOCK)) % BLOCK);
+  return Buffer.concat([header, content, padding, Buffer.alloc(2 * BLOCK)]);
+}
+
+async function demandModules(platforms: readonly GrubPlatform[]): Promise<void> {
   for (const platform of platforms) {
     const { folder, packageName } = PLATFORMS[platform];
-    if (!existsSync(join('/usr/lib/grub', folder, 'pgp.mod'))) {
-      throw new Error(
-        `GRUB's modules for ${folder} are missing, so no ${platform} image can be built; install the package ${packageName}.`,
-      );
-    }
+    const path = join('/usr/lib/grub', folder, 'pgp.mod');
+    if (await isThere(path)) continue;
+    throw new IoError(
+      `GRUB's modules for ${folder} are missing, so no ${platform} image can be built; install the package ${packageName}.`,
+      path,
+      'ENOENT',
+    );
   }
 }
 
@@ -184,7 +202,7 @@ function demandPort(server: GrubServer, protocols: readonly GrubProtocol[], vers
   const port = httpPortOf(server);
   const [major = 0, minor = 0] = version.split('.').map(Number);
   if (port === 80 || !protocols.includes('http') || major > 2 || minor >= 12) return;
-  throw new Error(
+  throw new UsageError(
     `GRUB ${version} reaches HTTP on port 80 only, not on ${port}; serve HTTP on port 80, or build the loader for TFTP alone.`,
   );
 }
@@ -199,14 +217,11 @@ async function tool(command: string, args: readonly string[]): Promise<string> {
     const { stdout } = await promisify(execFile)(command, [...args]);
     return stdout;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
-      throw new Error(
-        `${command} is missing, so no GRUB image can be built; install the package grub-common.`,
-        {
-          cause: error,
-        },
-      );
-    }
-    throw error;
+    const { stderr } = error as { readonly stderr?: string };
+    const why =
+      codeOf(error) === 'ENOENT'
+        ? `${command} is missing, so no GRUB image can be built; install the package grub-common`
+        : `${command} failed, so no GRUB image was built: ${stderr?.trim().split('\n').at(-1) || inWords(error)}`;
+    throw new IoError(`${why}.`, command, codeOf(error), { cause: error });
   }
 }

@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { isThere } from '../files/read-if-there.ts';
 
 /** A loader, or the parts to build one from, that is installed on this machine. */
 export interface InstalledLoader {
@@ -56,13 +56,18 @@ function ipxe(name: string, firmware: InstalledLoader['firmware'], file: string)
 }
 
 /**
- * What is installed, in a fixed order.
+ * What is installed, in a fixed order. Throws an `IoError` where that cannot be told.
  *
  * @param root where to look; `/` but for tests.
  */
-export function installedLoaders(root = '/'): readonly InstalledLoader[] {
-  return KNOWN.flatMap(({ paths, ...loader }) => {
-    const path = paths.find((candidate) => existsSync(join(root, candidate)));
-    return path === undefined ? [] : [{ ...loader, path: path.replace(/\/pgp\.mod$/, '') }];
-  });
+export async function installedLoaders(root = '/'): Promise<readonly InstalledLoader[]> {
+  const found: InstalledLoader[] = [];
+  for (const { paths, ...loader } of KNOWN) {
+    for (const path of paths) {
+      if (!(await isThere(join(root, path)))) continue;
+      found.push({ ...loader, path: path.replace(/\/pgp\.mod$/, '') });
+      break;
+    }
+  }
+  return found;
 }

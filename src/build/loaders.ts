@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
+import { readIfThere } from '../files/read-if-there.ts';
 import { compileEmbedded, DEFAULT_BASE } from '../scripts/compile.ts';
 import { serverAddress } from '../scripts/server-address.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
@@ -9,7 +9,7 @@ import { buildGrubImages, type GrubImage } from './grub-image.ts';
 
 export { installedLoaders } from './grub-loaders.ts';
 
-export interface GrubRequest {
+export interface GrubLoaderOptions {
   /** An `anchors/` folder, or the `init` folder around it. */
   readonly anchors: string;
   readonly out: string;
@@ -20,21 +20,21 @@ export interface GrubRequest {
 }
 
 /** Builds GRUB network images that hold the site's OpenPGP key and enforce signatures. */
-export async function buildGrubLoaders(request: GrubRequest): Promise<readonly GrubImage[]> {
-  const key = await anchorFile(request.anchors, 'pubring.gpg');
-  const { grub } = serverAddress(request.url);
+export async function buildGrubLoaders(options: GrubLoaderOptions): Promise<readonly GrubImage[]> {
+  const key = await anchorFile(options.anchors, 'pubring.gpg');
+  const { grub } = serverAddress(options.url);
   const port = grub.kind === 'dhcp' ? grub.httpPort : grub.port;
   return buildGrubImages({
     openpgpPublicKey: key,
-    now: request.now,
-    outDir: request.out,
+    now: options.now,
+    outDir: options.out,
     server: grub,
     // GRUB before 2.12 reaches HTTP on port 80 only; TFTP has one port everywhere.
     protocols: port === 80 ? ['http', 'tftp'] : ['tftp'],
   });
 }
 
-export interface EmbeddedRequest {
+export interface EmbeddedScriptOptions {
   readonly anchors: string;
   /** Where the loader fetches; default `http://${next-server}:8080`. */
   readonly url?: string;
@@ -43,28 +43,26 @@ export interface EmbeddedRequest {
 }
 
 /** `embedded.ipxe`, for a site to build into its own iPXE. */
-export async function embeddedScript(request: EmbeddedRequest): Promise<string> {
-  const anchors = await readAnchorFolder(request.anchors);
+export async function embeddedScript(options: EmbeddedScriptOptions): Promise<string> {
+  const anchors = await readAnchorFolder(options.anchors);
   const [ca] = anchors.ca;
   if (!ca || !anchors.bootSigner) {
-    throw new Refusal(
-      'absent',
-      `${request.anchors} holds no boot.crt, which says whose boot.ipxe the loader shall take.`,
-      {},
+    throw new UsageError(
+      `${options.anchors} holds no boot.crt; without it a loader cannot know whose boot.ipxe to take.`,
     );
   }
   return compileEmbedded({
-    base: request.url ?? DEFAULT_BASE,
+    base: options.url ?? DEFAULT_BASE,
     anchorId: anchorId(ca),
     bootSigner: anchors.bootSigner,
-    ...(request.ntp === undefined ? {} : { ntp: request.ntp }),
+    ...(options.ntp === undefined ? {} : { ntp: options.ntp }),
   });
 }
 
 async function anchorFile(folder: string, name: string): Promise<Uint8Array> {
   for (const path of [join(folder, 'anchors', name), join(folder, name)]) {
-    const bytes = await readFile(path).catch(() => undefined);
+    const bytes = await readIfThere(path);
     if (bytes) return bytes;
   }
-  throw new Refusal('absent', `${folder} holds no ${name}.`, { path: join(folder, name) });
+  throw new UsageError(`${folder} holds no ${name}.`);
 }

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Refusal } from '../errors/refusal.ts';
+import { cannotRead, codeOf, IoError, isAbsent } from '../errors/io.ts';
+import { UsageError } from '../errors/usage.ts';
 import { type CpioSource, cpioEntries, cpioPadding, encodeCpio } from '../formats/archive/cpio.ts';
 import { encodePolicyFloor, POLICY_FLOOR_PATH, type PolicyFloor } from '../formats/records/policy-floor.ts';
 import type { ModuleSet } from './overlay-modules.ts';
@@ -73,7 +74,7 @@ export function toolsFor(floor: PolicyFloor): readonly Tool[] {
  * The archive: newc, uncompressed, a multiple of four bytes long, the same for the same parts. It holds `/bootseal`
  * and nothing else, every folder as a folder: an entry `lib` would replace the link that an initramfs has there.
  *
- * Throws a `Refusal` (`absent`) for what would not boot: a tool or module that the mode needs.
+ * Throws a `UsageError` for what would not boot: without a tool or module that the mode needs.
  */
 export function composeOverlay(parts: OverlayParts): Uint8Array {
   demandWhatWorks(parts);
@@ -113,39 +114,32 @@ function demandWhatWorks({ tools, modules, floor }: OverlayParts): void {
   const mode = floor.mode ?? 'verity';
   const tool = toolsFor(floor).find((name) => !tools.names.includes(name));
   if (tool !== undefined) {
-    throw new Refusal('absent', `An overlay of mode ${mode} cannot work without ${tool}.`, { tool });
+    throw new UsageError(`An overlay of mode ${mode} cannot work without ${tool}.`);
   }
   if (!modules) return;
   // With a fallback the first mode may be missing; the second must be there.
   const least = floor.fallback ?? mode;
   const module = KERNEL_NEEDS[least].find((name) => !modules.has(name));
   if (module !== undefined) {
-    throw new Refusal(
-      'absent',
-      `The kernel ${modules.version} has no module ${module}, which mode ${least} needs.`,
-      { module, version: modules.version },
-    );
+    throw new UsageError(`The kernel ${modules.version} has no module ${module}, which mode ${least} needs.`);
   }
   if (!modules.has('squashfs') && !modules.has('erofs')) {
-    throw new Refusal('absent', `The kernel ${modules.version} can mount neither squashfs nor EROFS.`, {
-      version: modules.version,
-    });
+    throw new UsageError(`The kernel ${modules.version} can mount neither squashfs nor EROFS.`);
   }
 }
 
 /** A script out of the package's `early-userspace`. */
 function readScript(name: string): Uint8Array {
   for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
+    const path = join(folder, 'early-userspace', name);
     try {
-      return readFileSync(join(folder, 'early-userspace', name));
+      return readFileSync(path);
     } catch (error) {
+      if (!isAbsent(error)) throw cannotRead(path, error);
       if (folder !== dirname(folder)) continue;
-      throw new Refusal(
-        'absent',
-        `The script ${name} is missing from the package.`,
-        { name },
-        { cause: error },
-      );
+      throw new IoError(`The script ${name} is missing from the package.`, path, codeOf(error), {
+        cause: error,
+      });
     }
   }
 }

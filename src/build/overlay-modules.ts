@@ -1,6 +1,8 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { Refusal } from '../errors/refusal.ts';
+import { cannotRead } from '../errors/io.ts';
+import { UsageError } from '../errors/usage.ts';
+import { namesIfThere, readIfThere } from '../files/read-if-there.ts';
 import type { CpioSource } from '../formats/archive/cpio.ts';
 
 /** Kernel modules for an overlay, plain and in the order in which they must be loaded. */
@@ -50,9 +52,10 @@ export interface ModuleOptions {
 }
 
 /**
- * Reads `lib/modules/VERSION` below a root, or that folder itself. Throws a `Refusal`: `absent` where there are no
- * modules, or depmod has not run, or a driver that was asked for is missing; `mixed-releases` where there are
- * several kernels and nobody said which.
+ * Reads `lib/modules/VERSION` below a root, or that folder itself.
+ *
+ * @throws UsageError where there are no modules, or depmod has not run, or a driver that was asked for is missing, or
+ *   there are several kernels and nobody said which; IoError.
  */
 export async function collectModules(
   root: string,
@@ -64,7 +67,7 @@ export async function collectModules(
   const index = await readIndex(folder);
   const missing = (options.drivers ?? []).find((name) => !index.known(plain(name)));
   if (missing !== undefined) {
-    throw new Refusal('absent', `The kernel ${release} has no module ${missing}.`, { module: missing });
+    throw new UsageError(`The kernel ${release} has no module ${missing}; leave it out of --drivers.`);
   }
   const always = ALWAYS.filter((name) => index.files.has(name));
   const drivers = [...new Set([...DEFAULT_DRIVERS, ...(options.drivers ?? []).map(plain)])].filter((name) =>
@@ -79,7 +82,7 @@ export async function collectModules(
     entries.push({
       kind: 'file',
       name: `${base}/${name}.ko`,
-      data: await options.decompress(path, await readFile(path)),
+      data: await options.decompress(path, await readModule(path)),
     });
   }
   const lines = drivers
@@ -107,37 +110,27 @@ export async function collectModules(
 async function moduleFolder(root: string, version: string | undefined): Promise<string> {
   if ((await lines(join(root, 'modules.dep'))) !== undefined) {
     if (version !== undefined && basename(root) !== version) {
-      throw new Refusal(
-        'mixed-releases',
-        `${root} holds the modules of ${basename(root)}, not of ${version}.`,
-        {
-          path: root,
-        },
-      );
+      throw new UsageError(`${root} holds the modules of ${basename(root)}, not of ${version}.`);
     }
     return root;
   }
   for (const base of ['usr/lib/modules', 'lib/modules', '']) {
     const folder = join(root, base);
     const versions: string[] = [];
-    for (const name of await readdir(folder).catch(() => [])) {
+    for (const name of await namesIfThere(folder)) {
       if ((await lines(join(folder, name, 'modules.dep'))) !== undefined) versions.push(name);
     }
     if (version !== undefined && versions.includes(version)) return join(folder, version);
     const [only, other] = versions;
     if (version === undefined && only !== undefined && other !== undefined) {
-      throw new Refusal(
-        'mixed-releases',
+      throw new UsageError(
         `${folder} holds modules of ${versions.sort().join(' and ')}; name the one to take with --kernel.`,
-        { path: folder },
       );
     }
     if (version === undefined && only !== undefined) return join(folder, only);
   }
-  throw new Refusal(
-    'absent',
+  throw new UsageError(
     `There is no lib/modules/${version ?? 'VERSION'}/modules.dep below ${root} (depmod -b ${root} ${version ?? 'VERSION'} makes it).`,
-    { path: root },
   );
 }
 
@@ -207,6 +200,13 @@ function plain(path: string): string {
 
 /** Undefined where there is no such file. */
 async function lines(path: string): Promise<string[] | undefined> {
-  const text = await readFile(path, 'utf8').catch(() => undefined);
+  const text = (await readIfThere(path))?.toString('utf8');
   return text?.split('\n').filter((line) => line !== '');
+}
+
+/** A module that depmod lists: where it is missing, too, the folder is not what it says. */
+async function readModule(path: string): Promise<Buffer> {
+  return readFile(path).catch((error: unknown) => {
+    throw cannotRead(path, error);
+  });
 }

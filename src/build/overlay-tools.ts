@@ -1,7 +1,10 @@
-import { lstat, readFile, readlink } from 'node:fs/promises';
+import { readFile, readlink } from 'node:fs/promises';
 import { basename, join, normalize } from 'node:path';
+import { cannotRead } from '../errors/io.ts';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
+import { lstatIfThere } from '../files/read-if-there.ts';
 import type { CpioSource } from '../formats/archive/cpio.ts';
 import { decodeElf, type Elf, isElf } from '../formats/archive/elf.ts';
 
@@ -27,8 +30,10 @@ function libraryFolders(machine: Elf['machine']): string[] {
 
 /**
  * Finds programs below a folder that is laid out like a root (`/` is the machine itself), and every library that
- * they need, by reading them: nothing foreign is run. Throws a `Refusal`: `absent` for a program or library that
- * is not there, `wrong-machine` where they are for several machines.
+ * they need, by reading them: nothing foreign is run.
+ *
+ * @throws UsageError for a program or library that is not there, and where they are for several machines; Refusal
+ *   (`malformed`) for one that is damaged; IoError for one that cannot be read.
  */
 export async function collectTools(root: string, wanted: readonly Tool[]): Promise<ToolSet> {
   const found = new Map<string, CpioSource>();
@@ -38,21 +43,13 @@ export async function collectTools(root: string, wanted: readonly Tool[]): Promi
     const elf = decoded(program);
     machine ??= elf.machine;
     if (elf.machine !== machine) {
-      throw new Refusal(
-        'wrong-machine',
-        `${program.path} is for ${elf.machine}, another tool for ${machine}.`,
-        {
-          path: program.path,
-        },
-      );
+      throw new UsageError(`${program.path} is for ${elf.machine}, another tool for ${machine}.`);
     }
     if (elf.interpreter === undefined) {
       add(found, `bootseal/bin/${name}`, 0o755, program.bytes);
     } else if (name === 'busybox') {
-      throw new Refusal(
-        'absent',
+      throw new UsageError(
         `${program.path} needs libraries; an overlay needs a static busybox (Debian: busybox-static).`,
-        { path: program.path },
       );
     } else {
       add(found, `bootseal/libexec/${name}`, 0o755, program.bytes);
@@ -60,7 +57,7 @@ export async function collectTools(root: string, wanted: readonly Tool[]): Promi
       await addLibraries(root, program.path, elf, found);
     }
   }
-  if (machine === undefined) throw new Refusal('absent', 'An overlay without any tool cannot verify.', {});
+  if (machine === undefined) throw new UsageError('An overlay without any tool cannot verify.');
   return { machine, names: wanted, entries: [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1)) };
 }
 
@@ -91,10 +88,7 @@ async function addLibraries(
     if (found.has(target)) continue;
     const library = await findLibrary(root, folders, name, elf.machine);
     if (!library) {
-      throw new Refusal('absent', `${program} needs the library ${name}, which is not below ${root}.`, {
-        path: program,
-        library: name,
-      });
+      throw new UsageError(`${program} needs the library ${name}, which is not below ${root}.`);
     }
     add(found, target, 0o755, library.bytes);
     waiting.push(...decoded(library).needed);
@@ -112,10 +106,7 @@ async function findProgram(root: string, name: string): Promise<FoundFile> {
     if (file && isElf(file.bytes)) return file;
   }
   const packageName = { busybox: 'busybox-static', gpg: 'gnupg' }[name] ?? name;
-  throw new Refusal('absent', `There is no program ${name} below ${root} (Debian: package ${packageName}).`, {
-    tool: name,
-    path: root,
-  });
+  throw new UsageError(`There is no program ${name} below ${root} (Debian: package ${packageName}).`);
 }
 
 async function findLibrary(
@@ -141,8 +132,8 @@ async function readInside(root: string, path: string): Promise<FoundFile | undef
     const link = await firstLink(root, inside);
     if (link === undefined) {
       const file = join(root, inside);
-      const stat = await lstat(file).catch(() => undefined);
-      return stat?.isFile() ? { path: file, bytes: await readFile(file) } : undefined;
+      const stat = await lstatIfThere(file);
+      return stat?.isFile() ? { path: file, bytes: await read(file) } : undefined;
     }
     inside = link;
   }
@@ -154,7 +145,7 @@ async function firstLink(root: string, path: string): Promise<string | undefined
   const segments = path.split('/').slice(1);
   for (const index of segments.keys()) {
     const prefix = `/${segments.slice(0, index + 1).join('/')}`;
-    const stat = await lstat(join(root, prefix)).catch(() => undefined);
+    const stat = await lstatIfThere(join(root, prefix));
     if (!stat?.isSymbolicLink()) continue;
     const target = await readlink(join(root, prefix));
     const base = target.startsWith('/') ? target : join(prefix, '..', target);
@@ -162,6 +153,12 @@ async function firstLink(root: string, path: string): Promise<string | undefined
     return normalize(join('/', base, ...segments.slice(index + 1)));
   }
   return undefined;
+}
+
+async function read(path: string): Promise<Buffer> {
+  return readFile(path).catch((error: unknown) => {
+    throw cannotRead(path, error);
+  });
 }
 
 function decoded({ path, bytes }: FoundFile): Elf {

@@ -1,12 +1,15 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, open, readFile, rm, stat } from 'node:fs/promises';
+import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { codeOf, IoError, inWords } from '../errors/io.ts';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
+import { UsageError } from '../errors/usage.ts';
 import { writeFileAtomically } from '../files/atomic-file.ts';
+import { statIfThere } from '../files/read-if-there.ts';
 import { detectCompression, openStream } from '../formats/archive/decompress.ts';
 import { decodePolicyFloor, type PolicyFloor } from '../formats/records/policy-floor.ts';
 import { readAnchorFile, readAnchorFolder } from '../trust/anchor-folder.ts';
@@ -14,7 +17,7 @@ import { composeOverlay, defaultMode, toolsFor } from './overlay-image.ts';
 import { collectModules, type ModuleSet } from './overlay-modules.ts';
 import { collectTools, type Tool } from './overlay-tools.ts';
 
-export interface OverlayRequest {
+export interface OverlayOptions {
   /** An `anchors/` folder, or the folder of `init` that holds one. */
   readonly anchors: string;
   readonly out: string;
@@ -47,23 +50,25 @@ export interface OverlayResult {
   readonly sizes: { readonly tools: number; readonly modules: number };
 }
 
-/** Builds the overlay, one more initrd. Throws a `Refusal` for what would not work, or an `IoError`. */
-export async function overlay(request: OverlayRequest): Promise<OverlayResult> {
-  const anchors = await overlayAnchors(request.anchors);
-  const modules = request.modules === undefined ? undefined : await modulesOf(request.modules, request);
-  const floor = await floorOf(request, modules);
+/**
+ * Builds the overlay, one more initrd.
+ *
+ * @throws UsageError for what would not work; Refusal for a tool, module or anchor that is malformed; IoError.
+ */
+export async function overlay(options: OverlayOptions): Promise<OverlayResult> {
+  const anchors = await overlayAnchors(options.anchors);
+  const modules = options.modules === undefined ? undefined : await modulesOf(options.modules, options);
+  const floor = await floorOf(options, modules);
   if (floor.require.includes('openpgp') && !anchors.keyring) {
-    throw new Refusal('absent', `${request.anchors} holds no pubring.gpg, and the policy requires OpenPGP.`, {
-      path: request.anchors,
-    });
+    throw new UsageError(`${options.anchors} holds no pubring.gpg, and the policy requires OpenPGP.`);
   }
-  const tools = await collectTools(request.tools ?? '/', [
-    ...new Set([...toolsFor(floor), ...(request.with ?? [])]),
+  const tools = await collectTools(options.tools ?? '/', [
+    ...new Set([...toolsFor(floor), ...(options.with ?? [])]),
   ]);
   const archive = composeOverlay({ tools, modules, anchors, floor });
-  await writeFileAtomically(request.out, archive);
+  await writeFileAtomically(options.out, archive);
   return {
-    out: request.out,
+    out: options.out,
     size: archive.length,
     floor,
     arch: tools.machine,
@@ -84,24 +89,20 @@ async function overlayAnchors(folder: string) {
   const ca = await readAnchorFile(folder, 'ca.crt');
   const certificate = await readAnchorFile(folder, 'codesign.crt');
   if (codesign.length === 0 || !ca || !certificate) {
-    throw new Refusal(
-      'absent',
+    throw new UsageError(
       `${folder} holds no codesign.crt: a machine with such an overlay could verify nothing.`,
-      { path: folder },
     );
   }
   return { ca, codesign: certificate, keyring: await readAnchorFile(folder, 'pubring.gpg') };
 }
 
-async function floorOf(request: OverlayRequest, modules: ModuleSet | undefined): Promise<PolicyFloor> {
-  const given = request.policy === undefined ? undefined : await readFloor(request.policy);
+async function floorOf(options: OverlayOptions, modules: ModuleSet | undefined): Promise<PolicyFloor> {
+  const given = options.policy === undefined ? undefined : await readFloor(options.policy);
   const base = given ?? { name: undefined, minSerial: 0, graceDays: 0, require: [] };
-  const floor = { ...base, ...request.floor };
+  const floor = { ...base, ...options.floor };
   const mode = floor.mode ?? (floor.fallback ? 'verity' : defaultMode(modules));
   if (floor.fallback && mode !== 'verity') {
-    throw new Refusal('malformed', `There is nothing to fall back from mode ${mode}; name mode verity.`, {
-      mode,
-    });
+    throw new UsageError(`--fallback goes with --mode verity, not with mode ${mode}.`);
   }
   return {
     ...floor,
@@ -112,27 +113,31 @@ async function floorOf(request: OverlayRequest, modules: ModuleSet | undefined):
 }
 
 async function readFloor(path: string): Promise<PolicyFloor> {
-  try {
-    return decodePolicyFloor(await readFile(path));
-  } catch (error) {
-    if (error instanceof Malformed) throw new Refusal('malformed', `${path}: ${error.message}.`, { path });
+  const bytes = await readFile(path).catch((error: unknown) => {
     throw unreadable(path, error);
+  });
+  try {
+    return decodePolicyFloor(bytes);
+  } catch (error) {
+    if (error instanceof Malformed) throw new UsageError(`${path} is no policy floor: ${error.message}.`);
+    throw error;
   }
 }
 
 /** Of a folder, or of an image, out of which they are taken first. */
-async function modulesOf(source: string, request: OverlayRequest): Promise<ModuleSet> {
-  const options = {
+async function modulesOf(source: string, options: OverlayOptions): Promise<ModuleSet> {
+  const how = {
     decompress: decompressModule,
-    ...(request.drivers === undefined ? {} : { drivers: request.drivers }),
+    ...(options.drivers === undefined ? {} : { drivers: options.drivers }),
   };
-  const facts = await stat(source).catch(() => undefined);
-  if (!facts) throw new Refusal('absent', `There is no ${source}.`, { path: source });
-  if (facts.isDirectory()) return collectModules(source, request.kernel, options);
+  const facts = await statIfThere(source);
+  if (!facts)
+    throw new UsageError(`There is no ${source}; name a root with lib/modules, or an image of one.`);
+  if (facts.isDirectory()) return collectModules(source, options.kernel, how);
   const folder = await mkdtemp(join(tmpdir(), 'bootseal-modules-'));
   try {
     await extractModules(source, join(folder, 'root'));
-    return await collectModules(join(folder, 'root'), request.kernel, options);
+    return await collectModules(join(folder, 'root'), options.kernel, how);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -154,14 +159,20 @@ async function extractModules(image: string, folder: string): Promise<void> {
   try {
     await promisify(execFile)(tool, [...args], { maxBuffer: 16 * 1024 * 1024 });
   } catch (error) {
-    const { code, stderr } = error as NodeJS.ErrnoException & { stderr?: string };
-    const why = code === 'ENOENT' ? `${tool} is missing (Debian: ${packageName})` : lastLine(stderr);
-    throw new Refusal('malformed', `No modules can be taken out of ${image}: ${why}.`, { path: image });
+    const { code, stderr } = error as { readonly code?: string | number; readonly stderr?: string };
+    // A number is the tool's own verdict on the image; anything else is this machine's.
+    const failed = `No modules can be taken out of ${image}:`;
+    if (typeof code === 'number')
+      throw new Refusal('malformed', `${failed} ${lastLine(stderr)}.`, { path: image });
+    const why = code === 'ENOENT' ? `${tool} is missing (Debian: ${packageName})` : inWords(error);
+    throw new IoError(`${failed} ${why}.`, image, codeOf(error), { cause: error });
   }
 }
 
 async function firstOctets(path: string): Promise<Uint8Array> {
-  const handle = await open(path);
+  const handle = await open(path).catch((error: unknown) => {
+    throw unreadable(path, error);
+  });
   try {
     return (await handle.read(Buffer.alloc(4), 0, 4, 0)).buffer;
   } finally {

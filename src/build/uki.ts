@@ -1,5 +1,6 @@
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { decodePe, PE_MACHINE, peMachine } from '../formats/efi/pe.ts';
 import { addPeSections, MAX_PE, type NewSection } from '../formats/efi/pe-write.ts';
 import { stubVersion } from '../formats/efi/uki.ts';
@@ -87,11 +88,7 @@ export function demandStub(stub: Uint8Array): { readonly machine: number; readon
     return { image: decoded, version: stubVersion(stub, decoded) };
   });
   if (version === undefined) {
-    throw new Refusal(
-      'malformed',
-      'The stub is none of systemd: it has no section .sdmagic that says so.',
-      {},
-    );
+    throw new Refusal('malformed', 'The stub is not systemd-stub: it has no section .sdmagic.', {});
   }
   return { machine: image.machine, version };
 }
@@ -138,15 +135,13 @@ export function ukiCommandLine(
     if (name === 'ip' && type === 'dhcp') return ['ip=dhcp'];
     if (name !== 'archiso_http_srv' || type !== 'url') return [];
     if (server === undefined) {
-      throw new Refusal(
-        'absent',
+      throw new UsageError(
         `Early userspace of ${manifest.release} must be told where to fetch; name the server with --url http://HOST:PORT.`,
-        { release: manifest.release },
       );
     }
     const url = `${server.replace(/\/$/, '')}/releases/${manifest.release}/`;
     if (!isOfType(url, 'url')) {
-      throw new Refusal('malformed', `${url} is no address that early userspace accepts.`, { url });
+      throw new UsageError(`${url} is no address that early userspace accepts.`);
     }
     return [`archiso_http_srv=${url}`];
   });

@@ -1,9 +1,10 @@
-import { statSync } from 'node:fs';
+import { type Stats, statSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
 import pino from 'pino';
+import { cannotRead, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { report } from './exit.ts';
+import { report } from './report.ts';
 import { Terminal } from './terminal.ts';
 
 /** What every command is given: the clock, the terminal, a log. */
@@ -45,17 +46,25 @@ export function act<T extends object>(
   };
 }
 
+/** What stands at a path, links followed; undefined where nothing does. @throws IoError where that cannot be told. */
+export function found(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch (error) {
+    if (isAbsent(error)) return undefined;
+    throw cannotRead(path, error);
+  }
+}
+
 /** A folder that must exist: a misspelt name is told from a folder that holds the wrong things. */
 export function folder(text: string): string {
-  if (!statSync(text, { throwIfNoEntry: false })?.isDirectory())
-    throw new InvalidArgumentError('There is no such folder.');
+  if (!found(text)?.isDirectory()) throw new InvalidArgumentError('There is no such folder.');
   return text;
 }
 
 /** A file that must exist. */
 export function file(text: string): string {
-  if (!statSync(text, { throwIfNoEntry: false })?.isFile())
-    throw new InvalidArgumentError('There is no such file.');
+  if (!found(text)?.isFile()) throw new InvalidArgumentError('There is no such file.');
   return text;
 }
 

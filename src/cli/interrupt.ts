@@ -11,20 +11,20 @@ export class Interrupted extends Error {
 
 /**
  * Runs work that must not be cut off in the middle of a file. `stop` throws `Interrupted` once a signal has
- * come: the work calls it wherever it can end without leaving anything behind. A second signal ends the
- * process as signals do.
+ * come: the work calls it wherever it can end without leaving anything behind. `ended` aborts then, for whoever waits
+ * for somebody else, a signer above all: a program of one has a session of its own, and no Ctrl-C reaches it. A
+ * second signal ends the process as signals do.
  */
-export async function interruptible<T>(work: (stop: () => void) => Promise<T>): Promise<T> {
-  let came: NodeJS.Signals | undefined;
-  const note = (signal: NodeJS.Signals): void => {
-    came = signal;
-  };
+export async function interruptible<T>(
+  work: (stop: () => void, ended: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const { signal: ended } = controller;
+  const note = (signal: NodeJS.Signals): void => controller.abort(new Interrupted(signal));
   process.once('SIGINT', note);
   process.once('SIGTERM', note);
   try {
-    return await work(() => {
-      if (came !== undefined) throw new Interrupted(came);
-    });
+    return await work(() => ended.throwIfAborted(), ended);
   } finally {
     process.off('SIGINT', note);
     process.off('SIGTERM', note);

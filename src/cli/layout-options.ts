@@ -22,7 +22,7 @@ export interface TermWords {
 export function addLayoutOptions(command: Command): Command {
   return command
     .option('--release <name/version>', 'which release this is, where the tree does not say')
-    .option('--kernel <path>', 'in the tree, where it is no Arch tree')
+    .option('--kernel <path>', 'the kernel’s path in the tree, where it is not an Arch tree')
     .option('--initrd <paths...>', 'in load order')
     .option('--rootfs <path>', 'the root image')
     .option('--cmdline <words>', 'fixed words of the kernel command line');
@@ -38,7 +38,7 @@ export function addTermOptions(command: Command): Command {
     .option('--serial <n>', 'a growing number, where the version begins with no date')
     .option(
       '--issued <time>',
-      'the only clock in any output; default: SOURCE_DATE_EPOCH, the existing manifest’s, now',
+      'the date of issue, the only time in any output; default: SOURCE_DATE_EPOCH, the existing manifest’s, now',
       time,
     );
 }

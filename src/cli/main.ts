@@ -2,6 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { EXIT } from './exit.ts';
+import { watchOutput } from './output.ts';
+import { report } from './report.ts';
+import { Terminal } from './terminal.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -51,17 +54,15 @@ for (const command of [
   command.exitOverride();
 }
 
-// A reader that goes away (`| head`) is no error of ours.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-});
-
+// One object, whatever happens: a program that reads it must not have to guess from an empty line.
+const json = process.argv.includes('--json');
+watchOutput(json);
+const terminal = new Terminal({ json, quiet: false });
 try {
   await program.parseAsync();
 } catch (error) {
-  if (!(error instanceof CommanderError)) throw error;
-  process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-  // One object, whatever happens: a program that reads it must not have to guess from an empty line.
-  if (error.exitCode !== 0 && process.argv.includes('--json'))
-    process.stdout.write(`${JSON.stringify({ error: error.message })}\n`);
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (error.exitCode !== 0) terminal.json({ error: error.message });
+  } else process.exitCode = report(terminal, error);
 }

@@ -1,4 +1,5 @@
 import cliProgress from 'cli-progress';
+import { outputTakes } from './output.ts';
 import { printable } from './printable.ts';
 import { type Cell, layoutTable, paint, type Style, wantsColour } from './table.ts';
 
@@ -14,6 +15,7 @@ export interface TerminalOptions {
  */
 export class Terminal {
   readonly #options: TerminalOptions;
+  #hasObject = false;
   readonly #outColour = wantsColour(process.stdout);
   readonly #errColour = wantsColour(process.stderr);
 
@@ -31,13 +33,15 @@ export class Terminal {
   }
 
   #result(text: string): void {
-    if (!this.#options.json && !this.#options.quiet) process.stdout.write(`${text}\n`);
+    if (!this.#options.json && !this.#options.quiet && outputTakes()) process.stdout.write(`${text}\n`);
   }
 
-  /** The result for machines: one line. */
+  /** The result for machines: one line, and only the first; a fault after it has no place there. */
   json(value: unknown): void {
+    if (!this.#options.json || this.#hasObject || !outputTakes()) return;
+    this.#hasObject = true;
     // JSON leaves DEL and C1 as they are.
-    if (this.#options.json) process.stdout.write(`${escapeRest(JSON.stringify(value))}\n`);
+    process.stdout.write(`${escapeRest(JSON.stringify(value))}\n`);
   }
 
   /** The last word where it is a refusal: it is never left out, whatever else is. */

@@ -49,8 +49,8 @@ export function showTreeVerdict(terminal: Terminal, verdict: VerifyResult): void
   for (const script of verdict.unjudged)
     terminal.print(
       script === UKI
-        ? `${script} is for Secure Boot: not judged without a db.crt among the --anchors.`
-        : `${script} is for the loaders of another CA: not judged without its --anchors.`,
+        ? `${script} was not judged: that needs a db.crt among the --anchors.`
+        : `${script} was not judged: it is for the loaders of another CA, whose --anchors were not given.`,
       'dim',
     );
 }

@@ -39,7 +39,7 @@ const ARCHISO_WARNINGS = [
 ] as const;
 
 const OVERLAY_INSTEAD = [
-  'has nothing to say: this release starts the init of its overlay, which "manifest" is',
+  'judges nothing: this release starts the init of its overlay, which is the client "manifest"',
 ] as const;
 
 /** Runs each client once. What one learns another may use, so they share one emulated boot per firmware. */
@@ -109,7 +109,7 @@ async function emulatedBoot(offer: Offer, platform: 'pcbios' | 'efi'): Promise<B
   if (!ca || !anchors.bootSigner) {
     throw new Refusal(
       'absent',
-      'The anchors hold no boot.crt, so no loader knows whose boot.ipxe to take.',
+      'The anchors hold no boot.crt; without it a loader cannot know whose boot.ipxe to take.',
       {},
     );
   }

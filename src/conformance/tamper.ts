@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { FolderTree } from '../files/folder-tree.ts';
 import { readKeyFolder } from '../signing/keys/key-folder.ts';
 import { defaultPolicy } from '../trust/policy.ts';
@@ -19,12 +20,12 @@ import { mixAttacks } from './tamper/mixes.ts';
 import { scriptAttacks } from './tamper/scripts.ts';
 import { formAttacks } from './tamper/seal-forms.ts';
 import { signerAttacks } from './tamper/signers.ts';
-import { Site } from './tamper/site.ts';
+import { TamperSite } from './tamper/site.ts';
 import { sizeAttacks } from './tamper/sizes.ts';
 
 export type { MatrixCell, MatrixRow } from './tamper/matrix.ts';
 
-export interface TamperRequest {
+export interface TamperOptions {
   /** A sealed tree; it is copied, and only the copy is touched. */
   readonly tree: string;
   /** The `init` folder that sealed it: some attacks are by whoever stole a key. */
@@ -55,18 +56,8 @@ export interface TamperResult {
   readonly deviations: readonly Deviation[];
 }
 
-/** No attack bears the name that was asked for: nothing was tried, and so nothing held. */
-export class NoSuchAttack extends Error {
-  constructor(attack: string, release: string) {
-    super(
-      `No attack on ${release} has ${JSON.stringify(attack)} in its name; leave --attack out to see all.`,
-    );
-    this.name = 'NoSuchAttack';
-  }
-}
-
 /** Every attack that there is for this release. */
-export function attacksOn(site: Site): Attack[] {
+export function attacksOn(site: TamperSite): Attack[] {
   return [
     ...byteAttacks(site),
     ...signerAttacks(site),
@@ -81,13 +72,15 @@ export function attacksOn(site: Site): Attack[] {
 }
 
 /**
- * Breaks a copy of a sealed tree in every way we know, one at a time, and lets every client judge it. Throws
- * a `Refusal` where the tree is refused untouched, and `NoSuchAttack`.
+ * Breaks a copy of a sealed tree in every way we know, one at a time, and lets every client judge it.
+ *
+ * @throws Refusal where the tree is refused untouched; UsageError where no attack bears that name, or the matrix does
+ *   not know such a tree; IoError.
  */
-export async function tamper(request: TamperRequest): Promise<TamperResult> {
-  const { tree, now, onProgress = () => {} } = request;
-  const keys = await readKeyFolder(request.keys, now);
-  const roots = await readTrustRoots(request.anchors ?? request.keys);
+export async function tamper(options: TamperOptions): Promise<TamperResult> {
+  const { tree, now, onProgress = () => {} } = options;
+  const keys = await readKeyFolder(options.keys, now);
+  const roots = await readTrustRoots(options.anchors ?? options.keys);
   const anchors = roots.own;
   const policy = defaultPolicy(now);
   // The tree itself, symbolic links and all; of the copy nothing is taken on trust either.
@@ -98,11 +91,15 @@ export async function tamper(request: TamperRequest): Promise<TamperResult> {
   ).verify(new FolderTree(tree, { onProgress }));
   if (refusal) throw refusal;
   if (!manifest) throw new Refusal('no-verdict', `Nothing vouches for ${tree}.`, { path: tree });
+  if (manifest.files.some(({ role }) => role === 'overlay'))
+    throw new UsageError(
+      `${tree} has an overlay, and what its early userspace must refuse is not in the matrix; seal a copy without it.`,
+    );
   const paths = new Set([...rows.map(({ path }) => path), ...records.keys()]);
   const work = await mkdtemp(join(tmpdir(), 'bootseal-tamper-'));
   try {
-    const stranger = request.stranger === undefined ? {} : { stranger: request.stranger };
-    const site = await Site.create({
+    const stranger = options.stranger === undefined ? {} : { stranger: options.stranger };
+    const site = await TamperSite.create({
       work,
       tree,
       paths: [...paths],
@@ -112,9 +109,12 @@ export async function tamper(request: TamperRequest): Promise<TamperResult> {
       now,
       ...stranger,
     });
-    const wanted = request.attack?.toLowerCase() ?? '';
+    const wanted = options.attack?.toLowerCase() ?? '';
     const attacks = attacksOn(site).filter(({ name }) => name.toLowerCase().includes(wanted));
-    if (attacks.length === 0) throw new NoSuchAttack(request.attack ?? '', manifest.release);
+    if (attacks.length === 0)
+      throw new UsageError(
+        `No attack on ${manifest.release} has ${JSON.stringify(options.attack)} in its name; leave --attack out to see all.`,
+      );
     const matrix = new Matrix(site, new Columns(site, policy, onProgress));
     await matrix.begin();
     const done: MatrixRow[] = [];
@@ -122,7 +122,7 @@ export async function tamper(request: TamperRequest): Promise<TamperResult> {
       onProgress();
       const row = await matrix.row(attack);
       done.push(row);
-      request.onRow?.(row, done.length, attacks.length);
+      options.onRow?.(row, done.length, attacks.length);
     }
     return { release: manifest.release, rows: done, deviations: done.flatMap(deviationsOf) };
   } finally {

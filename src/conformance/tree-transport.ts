@@ -1,8 +1,10 @@
 import { createReadStream } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Transport } from '../emulator/transport.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { unreadable } from '../errors/unreadable.ts';
+import { statIfThere } from '../files/read-if-there.ts';
 import { MAX_MANIFEST } from '../formats/records/manifest.ts';
 import { isSafePath } from '../formats/records/safe-path.ts';
 
@@ -31,7 +33,7 @@ export function treeTransport(tree: string, release: string): Transport {
           : '';
       const absent = new Refusal('absent', `${path} is not there.`, { path });
       if (!isSafePath(name)) throw absent;
-      const facts = await stat(join(tree, name)).catch(() => undefined);
+      const facts = await statIfThere(join(tree, name));
       if (!facts?.isFile()) throw absent;
       const last = range ? Math.min(range.last, facts.size - 1) : facts.size - 1;
       const first = range?.first ?? 0;
@@ -54,10 +56,12 @@ async function* empty(): AsyncIterable<Uint8Array> {}
 
 /** A small record of a tree, unverified. Throws `absent`, `too-large`. */
 export async function readRecord(tree: string, name: string): Promise<Uint8Array> {
-  const facts = await stat(join(tree, name)).catch(() => undefined);
+  const facts = await statIfThere(join(tree, name));
   if (!facts?.isFile())
     throw new Refusal('absent', `${tree} has no ${name}: it is not sealed.`, { path: name });
   if (facts.size > MAX_MANIFEST)
     throw new Refusal('too-large', `${name} has ${facts.size} bytes.`, { path: name });
-  return readFile(join(tree, name));
+  return readFile(join(tree, name)).catch((error: unknown) => {
+    throw unreadable(join(tree, name), error);
+  });
 }

@@ -1,6 +1,6 @@
 import type { Transport } from '../emulator/transport.ts';
 import { httpTransport } from '../emulator/transports/http.ts';
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { decodeManifest } from '../formats/records/manifest.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import { decodeOr } from '../trust/check.ts';
@@ -25,10 +25,10 @@ export interface VerifyAsOptions
 }
 
 /** One verdict a client, in the order of `CLIENTS`. Throws a `Refusal` where there is nothing to judge. */
-export async function verifyAs(request: VerifyAsOptions): Promise<ClientVerdict[]> {
-  const { target, now, at = now, as = CLIENTS } = request;
-  const { own: anchors } = await readTrustRoots(request.anchors);
-  const file = await readPolicyFileOr(request.policy);
+export async function verifyAs(options: VerifyAsOptions): Promise<ClientVerdict[]> {
+  const { target, now, at = now, as = CLIENTS } = options;
+  const { own: anchors } = await readTrustRoots(options.anchors);
+  const file = await readPolicyFileOr(options.policy);
   const { transport, base } = isUrl(target) ? remote(new URL(target)) : await local(target);
   return runClients({ transport, base, anchors, policy: file.at(at, now), now: at }, as);
 }
@@ -42,13 +42,7 @@ export function clientNames(text: string): ClientName[] {
   return text.split(',').map((word) => {
     const name = CLIENTS.find((candidate) => candidate === word);
     if (name !== undefined) return name;
-    throw new Refusal(
-      'malformed',
-      `There is no client ${JSON.stringify(word)}; there are ${CLIENTS.join(', ')}.`,
-      {
-        client: word,
-      },
-    );
+    throw new UsageError(`There is no client ${JSON.stringify(word)}; there are ${CLIENTS.join(', ')}.`);
   });
 }
 
@@ -65,9 +59,7 @@ async function local(tree: string): Promise<Place> {
 
 function remote(url: URL): Place {
   if (url.protocol !== 'http:') {
-    throw new Refusal('malformed', `${url.href} is no http: address, which is what boot loaders speak.`, {
-      url: url.href,
-    });
+    throw new UsageError(`${url.href} is no http: address, which is what boot loaders speak.`);
   }
   const http = httpTransport({ connectTimeoutMs: 10_000, stallTimeoutMs: 30_000 });
   if (url.pathname === '/') return { transport: http, base: url.origin };

@@ -1,8 +1,10 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
+import { UsageError } from '../errors/usage.ts';
+import { statIfThere } from '../files/read-if-there.ts';
 import { readImage } from '../files/read-image.ts';
 import { decodeCertificate } from '../formats/asn1/x509.ts';
 import {
@@ -17,7 +19,7 @@ import { decodeCertificates } from '../trust/anchors.ts';
 import { decodeOr } from '../trust/check.ts';
 import { type SecureBootVerdict, verifySecureBoot } from '../trust/secure-boot-check.ts';
 
-export interface VerifyUefiRequest {
+export interface VerifyUefiOptions {
   /** An EFI image, or a tree with a `uki.efi`. */
   readonly target: string;
   /** An `anchors/` folder whose `db.crt` and `dbx.esl` count. */
@@ -35,20 +37,16 @@ export interface UefiVerdict {
 }
 
 /** What firmware with Secure Boot makes of an image. Throws a `Refusal` where there is nothing to judge, or by. */
-export async function verifyUefi(request: VerifyUefiRequest): Promise<UefiVerdict> {
-  const { target } = request;
+export async function verifyUefi(options: VerifyUefiOptions): Promise<UefiVerdict> {
+  const { target } = options;
   const given =
-    request.anchors === undefined ? undefined : (await readAnchorFolder(request.anchors)).secureBoot;
-  const db = [...(given?.db ?? []), ...(await readAll(request.db))];
-  const dbx = [...(given?.dbx ?? []), ...(await readAll(request.dbx))];
+    options.anchors === undefined ? undefined : (await readAnchorFolder(options.anchors)).secureBoot;
+  const db = [...(given?.db ?? []), ...(await readAll(options.db))];
+  const dbx = [...(given?.dbx ?? []), ...(await readAll(options.dbx))];
   if (db.length === 0) {
-    throw new Refusal(
-      'absent',
-      'Firmware whose db is empty starts nothing; name a certificate with --db.',
-      {},
-    );
+    throw new UsageError('Firmware with an empty db starts nothing; name a certificate with --db.');
   }
-  const folder = (await stat(target).catch(() => undefined))?.isDirectory() ?? false;
+  const folder = (await statIfThere(target))?.isDirectory() ?? false;
   const path = folder ? join(target, UKI) : target;
   const bytes = await readImage(path);
   try {

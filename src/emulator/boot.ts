@@ -16,7 +16,7 @@ import { runIpxe } from './ipxe/run.ts';
 import type { Transport } from './transport.ts';
 
 /** What one emulated machine is, and where it boots from. */
-export interface BootOptions {
+export interface BootMachineOptions {
   /** The entry script, `http:` or `tftp:`; its host is what DHCP would name as next-server. */
   readonly url: string;
   /** What the loader was built with; undefined: a stock iPXE, which cannot verify. Never used after it. */
@@ -80,7 +80,7 @@ export interface BootVerdict extends MachineVerdict {
  * Boots one emulated machine: loader, then early userspace, each trusting only what it was given itself.
  * Resolves with a verdict; a refusal is one.
  */
-export async function bootMachine(options: BootOptions): Promise<BootVerdict> {
+export async function bootMachine(options: BootMachineOptions): Promise<BootVerdict> {
   // imgtrust binds what a script starts, never the first script: that one must be the loader's own.
   if (options.anchors && !options.embedded)
     throw new TypeError('a loader with anchors has a script built in');
@@ -152,7 +152,7 @@ export async function bootMachine(options: BootOptions): Promise<BootVerdict> {
 async function early(
   initrds: readonly BootImage[],
   cmdline: string,
-  options: BootOptions,
+  options: BootMachineOptions,
 ): Promise<EarlyVerdict> {
   try {
     return await runEarly({

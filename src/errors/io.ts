@@ -47,6 +47,7 @@ const WHY: Readonly<Record<string, string>> = {
   EIO: 'the disk reports an error; look at the system log',
   ELOOP: 'it is a symbolic link',
   ENAMETOOLONG: 'its name is too long',
+  EPIPE: 'nobody reads it any more',
 };
 
 /** A system error code in words, with the code where the words might not be enough. */

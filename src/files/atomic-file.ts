@@ -81,8 +81,7 @@ export async function syncDirectory(directory: string): Promise<void> {
  */
 export function explain(error: unknown, path: string, clean = false): Error {
   if (error instanceof Refusal || error instanceof IoError || error instanceof UsageError) return error;
-  if (codeOf(error) === 'EEXIST')
-    return new Refusal('unsafe-path', `${path} exists already and is not replaced.`, { path });
+  if (codeOf(error) === 'EEXIST') return new UsageError(`${path} exists already and is not replaced.`);
   return new IoError(
     `Cannot write ${path}: ${inWords(error)}${clean ? '; nothing was left behind' : ''}.`,
     path,

@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { lstat, mkdir, open, rename } from 'node:fs/promises';
+import { mkdir, open, rename } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { explain, isGone, syncDirectory } from './atomic-file.ts';
+import { lstatIfThere } from './read-if-there.ts';
 
 /**
  * Writes a whole folder that does not exist yet: it appears with every file in it, or not at all. Throws a
- * `Refusal` (`unsafe-path`) where something has that name already, or an `IoError`.
+ * `UsageError` where something has that name already, or an `IoError`.
  *
  * @param files paths below the folder, with `/`; the caller vouches for them.
  */
@@ -15,7 +16,7 @@ export async function writeFolderAtomically(
   files: ReadonlyMap<string, Uint8Array>,
 ): Promise<void> {
   const target = resolve(directory);
-  if (await lstat(target).catch(() => undefined)) throw exists(directory);
+  if (await lstatIfThere(target)) throw exists(directory);
   const draft = join(dirname(target), `.bootseal-${basename(target)}-${randomBytes(8).toString('hex')}.tmp`);
   try {
     await mkdir(draft, { mode: 0o755 });
@@ -44,6 +45,8 @@ export async function writeFolderAtomically(
   await syncDirectory(dirname(target));
 }
 
-function exists(directory: string): Refusal {
-  return new Refusal('unsafe-path', `${directory} exists already and is not replaced.`, { path: directory });
+function exists(directory: string): UsageError {
+  return new UsageError(
+    `${directory} exists already and is not replaced; name a folder that does not exist.`,
+  );
 }

@@ -4,7 +4,7 @@ import { UsageError } from '../errors/usage.ts';
 import { readIfThere } from './read-if-there.ts';
 
 /**
- * Reads a TOML file of the operator's: configuration, policy.
+ * Reads a TOML file of the operator's: configuration, policy, signers, what a tree holds.
  *
  * @throws UsageError where it is not there or does not say what can be meant; IoError.
  */
@@ -21,7 +21,8 @@ export function parseOperatorFile<T extends z.ZodType>(path: string, text: strin
   try {
     raw = parse(text);
   } catch (error) {
-    throw wrong((error as Error).message.split('\n')[0] ?? '');
+    const [why = ''] = (error as Error).message.split('\n');
+    throw new UsageError(`${path} is not TOML: ${why.replace(/^Invalid TOML document: /, '')}.`);
   }
   const result = schema.safeParse(raw);
   if (result.success) return result.data;

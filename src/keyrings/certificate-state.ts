@@ -138,10 +138,10 @@ export function examineCertificate(parts: TransferableKey, rules: Examination): 
 
 function demandKey(key: OpenpgpKey, { at, policy }: Examination): void {
   if (!key.object)
-    throw new Drop('unsupported-algorithm', `${nameOf(key)} keys cannot be verified with here.`);
+    throw new Drop('unsupported-algorithm', `Signatures by ${nameOf(key)} keys cannot be verified here.`);
   const exponent = key.object.asymmetricKeyDetails?.publicExponent ?? 0n;
   if (key.bits > LONGEST_RSA || exponent > LARGEST_EXPONENT) {
-    throw new Drop('too-large', `An RSA key of ${key.bits} bits, or of a large exponent.`);
+    throw new Drop('too-large', `An RSA key of ${key.bits} bits, or with a large exponent.`);
   }
   try {
     demandStrong(policy, `The key ${key.keyId}`, 'sha512', key);

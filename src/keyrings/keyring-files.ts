@@ -1,8 +1,10 @@
-import { open, readdir, stat } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
+import { UsageError } from '../errors/usage.ts';
+import { entriesIfThere, isThere, statIfThere } from '../files/read-if-there.ts';
 import { decodeArmor } from '../formats/asn1/armor.ts';
 import { decodeKeybox } from '../formats/openpgp/keybox.ts';
 import { splitTransferableKeys, type TransferableKey } from '../formats/openpgp/openpgp-transferable.ts';
@@ -28,11 +30,12 @@ export interface SourceFiles {
 
 /** @param path a keyring file, with its `-trusted` and `-revoked` beside it, or a folder. Throws a `Refusal`. */
 export async function readKeyringSource(path: string): Promise<SourceFiles> {
-  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
-    throw unreadable(path, error);
-  });
+  const found = await statIfThere(path);
+  if (!found) throw new UsageError(`There is no ${path}; name a keyring, or a folder of certificates.`);
   if (!found.isFile() && !found.isDirectory()) {
-    throw new Refusal('unsafe-path', `${path} is neither a file nor a folder.`, { path });
+    throw new UsageError(
+      `${path} is neither a file nor a folder; name a keyring, or a folder of certificates.`,
+    );
   }
   const { keyrings, lists, passedOver } = found.isDirectory()
     ? await filesOf(path)
@@ -66,12 +69,8 @@ async function companions(path: string): Promise<string[]> {
   const stem = join(dirname(path), basename(path, extname(path)));
   const found: string[] = [];
   for (const list of [`${stem}-trusted`, `${stem}-revoked`]) {
-    const there = await stat(list).catch((error: NodeJS.ErrnoException) => {
-      // A list that is there and cannot be read must not count as one that is not.
-      if (error.code === 'ENOENT') return undefined;
-      throw unreadable(list, error);
-    });
-    if (there) found.push(list);
+    // A list that is there and cannot be read must not count as one that is not.
+    if (await isThere(list)) found.push(list);
   }
   return found;
 }
@@ -82,8 +81,8 @@ async function filesOf(
   const found = { keyrings: [] as string[], lists: [] as string[], passedOver: [] as string[] };
   let count = 0;
   const visit = async (path: string, depth: number): Promise<void> => {
-    const entries = await readdir(path, { withFileTypes: true });
-    for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const entries = await entriesIfThere(path);
+    for (const entry of [...entries].sort((a, b) => (a.name < b.name ? -1 : 1))) {
       const inner = join(path, entry.name);
       if (++count > MOST_FILES) {
         throw new Refusal('too-large', `${folder} holds more than ${MOST_FILES} files.`, { path: folder });

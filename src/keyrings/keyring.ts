@@ -1,5 +1,5 @@
 import { basename, extname } from 'node:path';
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { writeFolderAtomically } from '../files/atomic-folder.ts';
 import { encodeArmor } from '../formats/asn1/armor.ts';
 import { encodeRevokedList, encodeTrustedList } from '../formats/openpgp/trust-list.ts';
@@ -8,7 +8,7 @@ import { type DropReason, type KeyringPolicyName, keyringPolicy } from '../trust
 import { readKeyringSource } from './keyring-files.ts';
 import { type Curation, curate } from './web-of-trust.ts';
 
-export interface KeyringRequest {
+export interface KeyringOptions {
   /** Keyring files, binary or armored, or folders of them. `-trusted` and `-revoked` beside them count. */
   readonly sources: readonly string[];
   /** Milliseconds since 1970: the time that keys, signatures and algorithms are judged at. */
@@ -19,7 +19,7 @@ export interface KeyringRequest {
   readonly marginals?: number;
 }
 
-export interface KeyringBuildRequest extends KeyringRequest {
+export interface KeyringBuildOptions extends KeyringOptions {
   /** A folder that does not exist yet. */
   readonly out: string;
   /** Of the files in it; default: the first source's. */
@@ -52,10 +52,10 @@ export interface KeyringBuild extends KeyringReport {
 const MARGINALS = 3;
 
 /** Judges a keyring and writes nothing. Throws a `Refusal` where it cannot be judged as a whole. */
-export async function checkKeyring(request: KeyringRequest): Promise<KeyringReport> {
-  const { at, policy = 'default', marginals = MARGINALS } = request;
+export async function checkKeyring(options: KeyringOptions): Promise<KeyringReport> {
+  const { at, policy = 'default', marginals = MARGINALS } = options;
   const read = [];
-  for (const path of request.sources) read.push(await readKeyringSource(path));
+  for (const path of options.sources) read.push(await readKeyringSource(path));
   const sources = read.map(({ source }) => source);
   return {
     at,
@@ -76,14 +76,14 @@ export async function checkKeyring(request: KeyringRequest): Promise<KeyringRepo
  * Judges keyrings and writes what is kept as a flat list, into a folder that appears whole or not at all.
  * Where nothing is kept, nothing is written: an empty keyring only looks like one.
  */
-export async function buildKeyring(request: KeyringBuildRequest): Promise<KeyringBuild> {
-  const name = request.name ?? defaultName(request.sources[0] ?? '');
+export async function buildKeyring(options: KeyringBuildOptions): Promise<KeyringBuild> {
+  const name = options.name ?? defaultName(options.sources[0] ?? '');
   demandKeyringName(name);
-  const place = voaPlace(request.voa ?? `${name}/image/netboot`);
-  const report = await checkKeyring(request);
+  const place = voaPlace(options.voa ?? `${name}/image/netboot`);
+  const report = await checkKeyring(options);
   if (report.kept.length === 0) return { ...report, name, files: [] };
   const files = keyringFiles(name, place, report);
-  await writeFolderAtomically(request.out, files);
+  await writeFolderAtomically(options.out, files);
   return { ...report, name, files: [...files.keys()] };
 }
 
@@ -120,7 +120,7 @@ export function dropCounts({ dropped }: Pick<Curation, 'dropped'>): [DropReason,
   return [...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
 }
 
-/** The report for machines. It depends on the sources and the request alone. */
+/** The report for machines. It depends on the sources and the options alone. */
 export function keyringJson(report: KeyringReport): object {
   return {
     at: isoSeconds(report.at),
@@ -147,10 +147,8 @@ function defaultName(source: string): string {
 /** A name that may stand in a file name and as an operating system's in VOA. Throws a `Refusal`. */
 export function demandKeyringName(name: string): void {
   if (!/^[a-z0-9][a-z0-9._-]{0,62}$/.test(name)) {
-    throw new Refusal(
-      'malformed',
+    throw new UsageError(
       `${JSON.stringify(name)} is no name for a keyring: small letters, digits, dots, dashes; give --name.`,
-      { name },
     );
   }
 }
@@ -160,10 +158,8 @@ export function voaPlace(text: string): string {
   const word = '[a-z0-9_-][a-z0-9._-]*';
   const os = `${word}(:(${word})?){0,3}(:${word})?`;
   if (text.length > 255 || !new RegExp(`^${os}/${word}/${word}$`).test(text) || text.includes(':/')) {
-    throw new Refusal(
-      'malformed',
+    throw new UsageError(
       `${JSON.stringify(text)} is no place in a VOA tree: OS/PURPOSE/CONTEXT, like arch/image/netboot.`,
-      { place: text },
     );
   }
   return text;

@@ -4,14 +4,14 @@ import type { Transport } from '../emulator/transport.ts';
 import { httpTransport } from '../emulator/transports/http.ts';
 import { tftpTransport } from '../emulator/transports/tftp.ts';
 import { bootUefi } from '../emulator/uefi.ts';
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import type { RootMode } from '../formats/records/policy-floor.ts';
 import { compileEmbedded } from '../scripts/compile.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
 import { anchorId } from '../trust/anchors.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 
-export interface BootRequest {
+export interface BootOptions {
   /** The entry script: `http://HOST:PORT/boot.ipxe`, `tftp://HOST/autoexec.ipxe`. */
   readonly url: string;
   /** What the loader was built with. Absent: a stock iPXE, which cannot verify. */
@@ -30,34 +30,34 @@ export interface BootRequest {
 }
 
 /** Boots one emulated machine and resolves with its verdict; a refusal is a verdict too. */
-export async function boot(request: BootRequest): Promise<BootVerdict> {
-  const url = bootUrl(request.url);
-  const anchors = request.anchors === undefined ? undefined : await readAnchorFolder(request.anchors);
+export async function boot(options: BootOptions): Promise<BootVerdict> {
+  const url = bootUrl(options.url);
+  const anchors = options.anchors === undefined ? undefined : await readAnchorFolder(options.anchors);
   const embedded = anchors && embeddedScript(url, anchors);
   const machine: IpxeMachine = {
-    mac: checkedMac(request.mac ?? '52:54:00:12:34:56'),
+    mac: checkedMac(options.mac ?? '52:54:00:12:34:56'),
     buildarch: 'x86_64',
-    platform: request.platform ?? 'pcbios',
+    platform: options.platform ?? 'pcbios',
     manufacturer: 'Bootseal',
     product: 'emulated machine',
-    dhcp: { ip: '10.0.2.15', 'next-server': url.hostname, filename: request.url },
+    dhcp: { ip: '10.0.2.15', 'next-server': url.hostname, filename: options.url },
   };
   return bootMachine({
-    url: request.url,
+    url: options.url,
     anchors,
     machine,
     transport: byScheme(),
-    policy: defaultPolicy(request.now),
-    now: request.now,
-    ...(request.answers ? { answers: request.answers } : {}),
-    ...(request.mode ? { mode: request.mode } : {}),
-    ...(request.anyKernel ? { anyKernel: true } : {}),
+    policy: defaultPolicy(options.now),
+    now: options.now,
+    ...(options.answers ? { answers: options.answers } : {}),
+    ...(options.mode ? { mode: options.mode } : {}),
+    ...(options.anyKernel ? { anyKernel: true } : {}),
     ...(embedded ? { embedded } : {}),
-    ...(request.onEvent ? { onEvent: request.onEvent } : {}),
+    ...(options.onEvent ? { onEvent: options.onEvent } : {}),
   });
 }
 
-export interface BootImageRequest {
+export interface BootImageOptions {
   /** A unified kernel image: `http://HOST:PORT/uki.efi`. */
   readonly url: string;
   /** An `anchors/` folder: its `db.crt` and `dbx.esl` are what is enrolled in the firmware. */
@@ -73,23 +73,21 @@ export interface BootImageRequest {
  * Boots one emulated machine, whose firmware enforces Secure Boot, from a unified kernel image; a refusal is a
  * verdict. Throws a `Refusal` (`absent`) where the anchors hold no `db.crt`.
  */
-export async function bootImage(request: BootImageRequest): Promise<MachineVerdict> {
-  const { href } = bootUrl(request.url);
-  const { secureBoot } = await readAnchorFolder(request.anchors);
+export async function bootImage(options: BootImageOptions): Promise<MachineVerdict> {
+  const { href } = bootUrl(options.url);
+  const { secureBoot } = await readAnchorFolder(options.anchors);
   if (!secureBoot) {
-    throw new Refusal(
-      'absent',
-      `${request.anchors} holds no db.crt: firmware that has nothing enrolled enforces nothing.`,
-      { path: request.anchors },
+    throw new UsageError(
+      `${options.anchors} holds no db.crt; firmware enforces Secure Boot only with a certificate in db.`,
     );
   }
   return bootUefi({
-    ...request,
+    ...options,
     url: href,
     anchors: secureBoot,
     arch: 'x86_64',
     transport: byScheme(),
-    policy: defaultPolicy(request.now),
+    policy: defaultPolicy(options.now),
   });
 }
 
@@ -102,10 +100,8 @@ export function isImageUrl(url: string): boolean {
 function embeddedScript(url: URL, anchors: Awaited<ReturnType<typeof readAnchorFolder>>): Uint8Array {
   const [ca] = anchors.ca;
   if (!ca || !anchors.bootSigner) {
-    throw new Refusal(
-      'absent',
-      'The anchors hold no boot.crt, so the loader cannot know whose boot.ipxe to take.',
-      {},
+    throw new UsageError(
+      'The anchors hold no boot.crt; without it a loader cannot know whose boot.ipxe to take.',
     );
   }
   const base = `${url.protocol}//${url.host}`;
@@ -117,7 +113,7 @@ function embeddedScript(url: URL, anchors: Awaited<ReturnType<typeof readAnchorF
 export function bootUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (!url || !['http:', 'tftp:'].includes(url.protocol) || !url.hostname) {
-    throw new Refusal('malformed', `${JSON.stringify(text)} is no http: or tftp: address.`, { url: text });
+    throw new UsageError(`${JSON.stringify(text)} is no http: or tftp: address.`);
   }
   return url;
 }
@@ -125,9 +121,7 @@ export function bootUrl(text: string): URL {
 /** A MAC address in small letters. Throws a `Refusal` (`malformed`). */
 export function checkedMac(mac: string): string {
   if (/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/.test(mac)) return mac.toLowerCase();
-  throw new Refusal('malformed', `${JSON.stringify(mac)} is no MAC address; write it as 52:54:00:12:34:56.`, {
-    mac,
-  });
+  throw new UsageError(`${JSON.stringify(mac)} is no MAC address; write it as 52:54:00:12:34:56.`);
 }
 
 function byScheme(): Transport {

@@ -1,7 +1,9 @@
-import { access, mkdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { BootVerdict } from '../emulator/boot.ts';
+import { explain } from '../files/atomic-file.ts';
+import { isThere } from '../files/read-if-there.ts';
 import type { Log } from '../serve/event-log.ts';
 import { ListenError } from '../serve/listen.ts';
 import { type Serving, serve } from '../server/serve.ts';
@@ -10,7 +12,7 @@ import { boot } from './boot.ts';
 import { SAMPLE_RELEASE, writeSample } from './sample.ts';
 import { type SealResult, seal } from './seal.ts';
 
-export interface DemoRequest {
+export interface DemoOptions {
   /** Where keys and the sample stay between runs. */
   readonly state: string;
   readonly bind?: string;
@@ -35,13 +37,15 @@ export function demoStateFolder(): string {
 }
 
 /** The whole line on a sample release: keys, seals, server, one emulated machine. The server keeps running. */
-export async function demo(request: DemoRequest): Promise<Demo> {
-  const { state, now } = request;
+export async function demo(options: DemoOptions): Promise<Demo> {
+  const { state, now } = options;
   const keys = join(state, 'keys');
   const tree = join(state, 'sample');
-  const step = request.onStep ?? (() => {});
-  await mkdir(state, { recursive: true, mode: 0o700 });
-  if (!(await exists(keys))) {
+  const step = options.onStep ?? (() => {});
+  await mkdir(state, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    throw explain(error, state);
+  });
+  if (!(await isThere(keys))) {
     step(`Making development keys in ${keys}`);
     await createKeyFolder(keys, { site: 'demo', kind: 'rsa', now });
   }
@@ -51,15 +55,15 @@ export async function demo(request: DemoRequest): Promise<Demo> {
   step(`Sealing ${SAMPLE_RELEASE}`);
   const sealed = await seal({ tree, keys, now, issued: now });
   step('Verifying it, then serving it');
-  const serving = await serveSomewhere(request, tree, join(keys, 'anchors'));
+  const serving = await serveSomewhere(options, tree, join(keys, 'anchors'));
   step('Booting an emulated machine from it');
   const verdict = await boot({ url: `${serving.url}/boot.ipxe`, anchors: keys, now });
   return { keys, tree, sealed, serving, verdict };
 }
 
 /** On the usual port, or on any free one when that is taken: a first look should not fail for a busy port. */
-async function serveSomewhere(request: DemoRequest, tree: string, anchors: string): Promise<Serving> {
-  const { now, log, bind } = request;
+async function serveSomewhere(options: DemoOptions, tree: string, anchors: string): Promise<Serving> {
+  const { now, log, bind } = options;
   const common = {
     tree,
     anchors,
@@ -72,18 +76,11 @@ async function serveSomewhere(request: DemoRequest, tree: string, anchors: strin
   try {
     return await serve({
       ...common,
-      ...(request.httpPort === undefined ? {} : { httpPort: request.httpPort }),
+      ...(options.httpPort === undefined ? {} : { httpPort: options.httpPort }),
     });
   } catch (error) {
-    if (!(error instanceof ListenError && error.code === 'EADDRINUSE' && request.httpPort === undefined))
+    if (!(error instanceof ListenError && error.code === 'EADDRINUSE' && options.httpPort === undefined))
       throw error;
     return serve({ ...common, httpPort: 0 });
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -1,14 +1,16 @@
 import { createPublicKey } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { writeFileAtomically } from '../files/atomic-file.ts';
 import { openRegular } from '../files/measure.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { readImage } from '../files/read-image.ts';
 import type { ImageRequest } from '../formats/records/image-request.ts';
 import { MAX_BUNDLE } from '../formats/records/request-bundle.ts';
 import { imageDigest } from '../signing/authenticode.ts';
 import { demandSuitable, readCertificateFile } from '../signing/keys/key-folder.ts';
+import { asked } from '../signing/keys/sealing-keys.ts';
 import { readDbSigner, readPcrPublicKey, readPcrSigner } from '../signing/keys/secure-boot-signers.ts';
 import {
   answerImageRequest,
@@ -19,7 +21,6 @@ import {
   requestPcrSignatures,
 } from '../signing/requests/image-request.ts';
 import type { DigestSigner } from '../signing/signers/digest-signer.ts';
-import { makeSigner } from '../signing/signers/make-signer.ts';
 
 export interface ImageRequestOptions {
   /** An EFI image, as `bootseal uki --unsigned` makes it. */
@@ -53,7 +54,7 @@ export async function requestImageSignature(options: ImageRequestOptions): Promi
 async function dbOf(by: Exclude<ImageRequestOptions['by'], 'pcr'>, now: number) {
   if ('certificate' in by) return readCertificateFile(by.certificate);
   const inner = join(by.anchors, 'anchors', 'db.crt');
-  const path = existsSync(inner) ? inner : join(by.anchors, 'db.crt');
+  const path = (await isThere(inner)) ? inner : join(by.anchors, 'db.crt');
   const certificate = await readCertificateFile(path);
   demandSuitable(path, certificate, now, 'digitalSignature');
   return certificate;
@@ -73,6 +74,8 @@ export interface SignImageRequestOptions {
   readonly out: string;
   /** Milliseconds since 1970. */
   readonly now: number;
+  /** Aborts where nobody waits any more: a signer that is being asked is ended. */
+  readonly ended?: AbortSignal;
   /** Sees what is about to be signed; throws to refuse it. */
   readonly onRequest?: (request: ImageRequest) => void;
 }
@@ -86,37 +89,26 @@ export async function signImageRequest(options: SignImageRequestOptions): Promis
   return opened.request;
 }
 
-/** Seconds that a program named on the command line has for one signature. */
-const COMMAND_SECONDS = 60;
-
 async function answeringKey(
   { signatory }: ReturnType<typeof openImageRequest>,
-  { keys, signerCommand, now }: SignImageRequestOptions,
+  { keys, signerCommand, now, ended }: SignImageRequestOptions,
 ): Promise<DigestSigner> {
   const publicKey = signatory.key === 'db' ? signatory.certificate.key.object : signatory.publicKey;
-  const [program, ...rest] = signerCommand ?? [];
-  if (program !== undefined) {
-    const timeLimit = { seconds: COMMAND_SECONDS };
-    return makeSigner(
-      { kind: 'command', key: signatory.key, argv: [program, ...rest], timeLimit },
-      publicKey,
-    );
-  }
+  const waiting = ended ? { ended } : {};
+  if (signerCommand) return asked(signerCommand, signatory.key, publicKey, waiting);
   for (const folder of keys) {
     if (signatory.key === 'db') {
-      if (!existsSync(join(folder, 'anchors', 'db.crt'))) continue;
-      const { certificate, signer } = await readDbSigner({ keys: folder }, now);
+      if (!(await isThere(join(folder, 'anchors', 'db.crt')))) continue;
+      const { certificate, signer } = await readDbSigner({ keys: folder }, now, waiting);
       if (Buffer.compare(certificate.raw, signatory.certificate.raw) === 0) return signer;
     } else {
       const pem = await readPcrPublicKey(folder);
       if (!pem || !createPublicKey(Buffer.from(pem)).equals(publicKey)) continue;
-      const signer = await readPcrSigner(folder);
+      const signer = await readPcrSigner(folder, waiting);
       if (signer) return signer;
     }
   }
-  throw new Refusal('absent', `None of the keys here is the ${signatory.key} key that is asked for.`, {
-    key: signatory.key,
-  });
+  throw new UsageError(`None of the keys here is the ${signatory.key} key that is asked for.`);
 }
 
 export interface AttachImageOptions {

@@ -1,6 +1,6 @@
-import { realpath, stat } from 'node:fs/promises';
-import { Refusal } from '../errors/refusal.ts';
-import { unreadable } from '../errors/unreadable.ts';
+import { realpath } from 'node:fs/promises';
+import { UsageError } from '../errors/usage.ts';
+import { statIfThere } from '../files/read-if-there.ts';
 import type { Facts, InspectedKind, ScriptRow, SealRow } from './inspect/facts.ts';
 import { readInspected } from './inspect/read.ts';
 import { recognise } from './inspect/recognise.ts';
@@ -9,7 +9,7 @@ import { remoteSource } from './inspect/remote.ts';
 
 export { type Fact, type Facts, type InspectedKind, KINDS, type SealRow } from './inspect/facts.ts';
 
-export interface InspectRequest {
+export interface InspectOptions {
   /** A folder that holds a sealed release, its `http:` address on a server or mirror, or any one file. */
   readonly target: string;
 }
@@ -31,14 +31,11 @@ export interface Inspection {
  * @throws Refusal `malformed` for what is damaged or unknown, `unsafe-keys` for a private key, `absent`,
  *   `unsafe-path`, `too-large`, `unreachable`.
  */
-export async function inspect({ target }: InspectRequest): Promise<Inspection> {
+export async function inspect({ target }: InspectOptions): Promise<Inspection> {
   if (/^https?:\/\//.test(target))
     return { target, kind: 'release', ...(await inspectRelease(remoteSource(target))) };
-  const facts = await stat(target).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR')
-      throw new Refusal('absent', `There is no ${target}.`, { path: target });
-    throw unreadable(target, error);
-  });
+  const facts = await statIfThere(target);
+  if (!facts) throw new UsageError(`There is no ${target}; name a release's folder or address, or a file.`);
   if (facts.isDirectory())
     return { target, kind: 'release', ...(await inspectRelease(folderSource(target))) };
   // Whom the operator named is followed; nobody else is.

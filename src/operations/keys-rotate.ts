@@ -1,8 +1,8 @@
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { SUCCESSION_KINDS, type SuccessionKind } from '../formats/records/successors.ts';
 import { type Rotated, type RotateOptions, rotateKeyFolder } from '../signing/keys/rotate.ts';
 
-export interface RotateKeysRequest extends RotateOptions {
+export interface RotateKeysOptions extends RotateOptions {
   /** An `init` folder; it stays as it is. */
   readonly keys: string;
   /** A folder that does not exist yet. */
@@ -10,8 +10,7 @@ export interface RotateKeysRequest extends RotateOptions {
 }
 
 /** Makes a key folder that takes the place of another, with an overlap. Throws a `Refusal` or an `IoError`. */
-export async function rotateKeys(request: RotateKeysRequest): Promise<Rotated> {
-  const { keys, out, ...options } = request;
+export async function rotateKeys({ keys, out, ...options }: RotateKeysOptions): Promise<Rotated> {
   return rotateKeyFolder(keys, out, options);
 }
 
@@ -20,10 +19,8 @@ export function rotationKinds(text: string): SuccessionKind[] {
   return text.split(',').map((word) => {
     const kind = SUCCESSION_KINDS.find((candidate) => candidate === word);
     if (kind !== undefined) return kind;
-    throw new Refusal(
-      'malformed',
+    throw new UsageError(
       `There is no key ${JSON.stringify(word)}; there are ${SUCCESSION_KINDS.join(', ')}.`,
-      { key: word },
     );
   });
 }

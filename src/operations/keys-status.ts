@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
@@ -8,9 +8,8 @@ import { decodeCertificates } from '../trust/anchors.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { decodeOr } from '../trust/check.ts';
 import { isSignedBy, readTreeKeys, type TreeKeys } from '../trust/tree-keys.ts';
-import { EFFECT, type StatusKind } from './keys-effects.ts';
 
-export interface KeysStatusRequest {
+export interface KeysStatusOptions {
   /** `anchors/` folders, or the `init` folders around them; several while a CA is being replaced. */
   readonly anchors: readonly string[];
   /** Sealed trees. */
@@ -22,6 +21,16 @@ export interface KeysStatusRequest {
   /** Ends nearer than that are due; 30. */
   readonly warnDays?: number;
 }
+
+export type StatusKind =
+  | 'ca'
+  | 'codesign'
+  | 'boot'
+  | 'release'
+  | 'openpgp'
+  | 'snapshot key'
+  | 'best-before'
+  | 'snapshot';
 
 export interface StatusItem {
   readonly kind: StatusKind;
@@ -64,13 +73,13 @@ const LAST_PART = 3;
  *
  * @throws Refusal where a tree or folder is not what it should be.
  */
-export async function keysStatus(request: KeysStatusRequest): Promise<KeysStatus> {
+export async function keysStatus(options: KeysStatusOptions): Promise<KeysStatus> {
   const found = new Inventory();
-  const trees = await treesOf(request);
-  for (const folder of request.anchors) await addAnchors(found, folder, trees);
+  const trees = await treesOf(options);
+  for (const folder of options.anchors) await addAnchors(found, folder, trees);
   for (const tree of trees) addTree(found, tree);
-  if (request.state !== undefined) await addChannels(found, request.state);
-  const { now, warnDays = WARN_DAYS } = request;
+  if (options.state !== undefined) await addChannels(found, options.state);
+  const { now, warnDays = WARN_DAYS } = options;
   const items = found.items(now, warnDays);
   return {
     items,
@@ -131,7 +140,7 @@ function order(a: StatusItem, b: StatusItem): number {
 }
 
 /** Of the trees and the channels' releases, each once. */
-async function treesOf({ trees = [], state }: KeysStatusRequest): Promise<TreeKeys[]> {
+async function treesOf({ trees = [], state }: KeysStatusOptions): Promise<TreeKeys[]> {
   const paths = new Set(trees);
   if (state !== undefined) {
     for (const channel of await channelNames(state)) {
@@ -195,9 +204,7 @@ async function addChannels(found: Inventory, state: string): Promise<void> {
   const keys = bytes ? decodeCertificates('snapshot.crt', bytes) : [];
   const names = await channelNames(state);
   if (names.length === 0) {
-    throw new Refusal('absent', `There is no channel in ${state}: "bootseal publish" makes one.`, {
-      path: state,
-    });
+    throw new UsageError(`There is no channel in ${state}: "bootseal publish" makes one.`);
   }
   for (const channel of names) {
     const current = await readChannel(state, channel);
@@ -210,4 +217,30 @@ async function addChannels(found: Inventory, state: string): Promise<void> {
       if (signers.some((info) => isSignedBy(info, key))) found.certificate('snapshot key', key, channel);
     }
   }
+}
+
+/** What stops on the day something ends, for whom, and what to do before: in plain words, one sentence each. */
+const EFFECT: Readonly<Record<StatusKind, (usedBy: readonly string[], name: string) => string>> = {
+  ca: () =>
+    'iPXE refuses everything under this CA, and early userspace every .cms.sig: no machine whose loader trusts it starts any release of this site until it has a loader with a new CA ("bootseal keys rotate --only ca").',
+  codesign: (usedBy) =>
+    `early userspace refuses the root image of ${list(usedBy)}: machines stop after the kernel, before the root file system, until a release is sealed with a new codesign leaf whose certificate stands in its initramfs as /codesign.crt.`,
+  boot: (usedBy) =>
+    `iPXE refuses boot.ipxe of ${list(usedBy)}: no machine with an iPXE that verifies starts any release of this site until boot.ipxe is sealed anew with a new boot leaf.`,
+  release: (usedBy) =>
+    `iPXE refuses kernel and initrds of ${list(usedBy)}: no machine with an iPXE that verifies starts it until it is sealed anew, or a newer release takes its place.`,
+  openpgp: (usedBy) =>
+    `early userspace (gpg) refuses the root image of ${list(usedBy)}, and bootseal publishes and serves it no more, until it is sealed with a key that the initramfs holds; GRUB, which knows no expiry, goes on.`,
+  'snapshot key': (usedBy) =>
+    `mirrors and whoever else follows ${list(usedBy, 'a channel that it signs')} refuse its snapshots until they hold a new snapshot.crt; machines boot on.`,
+  'best-before': (_, name) =>
+    `bootseal serves ${name} no more, and machines with a Bootseal overlay refuse it, until it is sealed anew or a newer release takes its place; iPXE, GRUB and archiso as it is know no best-before and go on.`,
+  snapshot: (_, name) =>
+    `mirrors and whoever else follows ${name} take it for stale until "bootseal channel renew ${name}"; machines boot on.`,
+};
+
+function list(names: readonly string[], none = 'every release sealed with it'): string {
+  const [first] = names;
+  if (first === undefined) return none;
+  return names.length === 1 ? first : `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
 }

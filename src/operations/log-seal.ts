@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { unreadable } from '../errors/unreadable.ts';
 import { logAct } from '../publish/log-act.ts';
 import type { Sealed } from '../signing/sealer.ts';
 import { openState } from '../store/state.ts';
@@ -14,7 +15,7 @@ export async function logSeal(folder: string, tree: string, sealed: Sealed, now:
   const { manifest, manifestSha256, files } = sealed;
   const payload = new Set(manifest.files.map(({ path }) => path));
   const seals = new Map<string, Uint8Array>();
-  for (const { path } of files) if (!payload.has(path)) seals.set(path, await readFile(join(tree, path)));
+  for (const { path } of files) if (!payload.has(path)) seals.set(path, await read(join(tree, path)));
   const { release, serial } = manifest;
   const state = await openState(folder);
   try {
@@ -22,4 +23,10 @@ export async function logSeal(folder: string, tree: string, sealed: Sealed, now:
   } finally {
     await state.release();
   }
+}
+
+async function read(path: string): Promise<Uint8Array> {
+  return readFile(path).catch((error: unknown) => {
+    throw unreadable(path, error);
+  });
 }

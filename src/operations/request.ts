@@ -1,13 +1,16 @@
-import { existsSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
+import { cannotRead, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { writeFileAtomically } from '../files/atomic-file.ts';
 import { openRegular } from '../files/measure.ts';
+import { isThere } from '../files/read-if-there.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import { MAX_BUNDLE } from '../formats/records/request-bundle.ts';
 import type { SigningRequest } from '../formats/records/signing-request.ts';
 import { type Layout, recogniseTree } from '../release/layout.ts';
+import type { MakeKeyPair } from '../signing/keys/key-pair.ts';
 import { readLoaderSignatories, readNamedSignatories, readSignatories } from '../signing/keys/public-half.ts';
 import { answeringCommand, readAnsweringKeys } from '../signing/keys/sealing-keys.ts';
 import { answerRequest } from '../signing/requests/answer-request.ts';
@@ -18,6 +21,7 @@ import type { Signatories } from '../signing/signatories.ts';
 import { draftTree, type OtherCa } from '../signing/tree-draft.ts';
 import { type SealedFile, writeSeals } from '../signing/write-seals.ts';
 import { anchorId } from '../trust/anchors.ts';
+import { demandTerms } from './demand-terms.ts';
 import { logSeal } from './log-seal.ts';
 
 /** Sealing in two passes, with the keys elsewhere: `request` here, `sign-request` there, `attach` here. */
@@ -46,11 +50,12 @@ export async function requestSignatures(options: SigningRequestOptions): Promise
   const { tree, now, out } = options;
   await demandOutside(tree, out);
   const layout = await recogniseTree(tree, options);
+  const wanted = demandTerms(layout, options);
   const signatories = await signatoriesOf(options);
   const others = await otherCas(signatories, options.alsoAnchors ?? [], now);
   const terms = await sealTerms(
     layout,
-    options,
+    wanted,
     others.map(({ id }) => id),
   );
   const draft = await draftTree(tree, layout, signatories, { ...terms, others });
@@ -65,38 +70,36 @@ export async function requestSignatures(options: SigningRequestOptions): Promise
 
 /** In the tree a request would stand among what is served, or in the place of a kernel. */
 async function demandOutside(tree: string, out: string): Promise<void> {
-  // A folder that is not there is told of when it is written to.
-  const folder = await realpath(dirname(out)).catch(() => undefined);
+  const folder = await realpath(dirname(out)).catch((error: unknown) => {
+    // A folder that is not there is told of when it is written to.
+    if (isAbsent(error)) return undefined;
+    throw cannotRead(dirname(out), error);
+  });
   if (folder === undefined) return;
   const way = relative(await realpath(tree), folder);
   if (way === '..' || way.startsWith('../')) return;
-  throw new Refusal('unsafe-path', `${out} is in the tree that it is about; write the request elsewhere.`, {
-    path: out,
-  });
+  throw new UsageError(`${out} is in the tree that it is about; write the request elsewhere.`);
 }
 
 async function signatoriesOf({ signatories, now }: SigningRequestOptions): Promise<Signatories> {
   return 'anchors' in signatories
-    ? readSignatories(anchorsIn(signatories.anchors), now)
+    ? readSignatories(await anchorsIn(signatories.anchors), now)
     : readNamedSignatories(signatories.certificates, signatories.openpgpKey, now);
 }
 
 /** The folder of `init`, or its public half. */
-function anchorsIn(folder: string): string {
-  return existsSync(join(folder, 'anchors', 'ca.crt')) ? join(folder, 'anchors') : folder;
+async function anchorsIn(folder: string): Promise<string> {
+  return (await isThere(join(folder, 'anchors', 'ca.crt'))) ? join(folder, 'anchors') : folder;
 }
 
 async function otherCas(own: Signatories, folders: readonly string[], now: number): Promise<OtherCa[]> {
   const others: OtherCa[] = [];
   const taken = new Set([anchorId(own.ca)]);
   for (const folder of folders) {
-    const signatories = await readLoaderSignatories(anchorsIn(folder), now);
+    const signatories = await readLoaderSignatories(await anchorsIn(folder), now);
     const id = anchorId(signatories.ca);
     if (taken.has(id)) {
-      throw new Refusal('mixed-releases', `${folder} has the same CA as the anchors before it.`, {
-        path: folder,
-        ca: id,
-      });
+      throw new UsageError(`${folder} has the same CA as the anchors before it; name each CA once.`);
     }
     taken.add(id);
     others.push({ id, signatories });
@@ -114,9 +117,13 @@ export interface SignRequestOptions {
   readonly out: string;
   /** Milliseconds since 1970. */
   readonly now: number;
+  /** Aborts where nobody waits any more: a signer that is being asked is ended. */
+  readonly ended?: AbortSignal;
   /** Sees what is about to be signed; throws to refuse it. */
   readonly onRequest?: (request: SigningRequest, manifest: Manifest) => void;
   readonly onSignature?: (done: number, of: number) => void;
+  /** Makes the release leaf's key; default: OpenSSL. */
+  readonly makeKeyPair?: MakeKeyPair;
 }
 
 export interface RequestSigned {
@@ -130,17 +137,19 @@ export interface RequestSigned {
 export async function signRequest(options: SignRequestOptions): Promise<RequestSigned> {
   const opened = openRequest(options.request, await readBundle(options.request));
   options.onRequest?.(opened.request, opened.manifest);
+  const waiting = options.ended ? { ended: options.ended } : {};
   const keys = options.signerCommand
-    ? answeringCommand(options.signerCommand, opened)
-    : await readAnsweringKeys(options.keys, opened, options.now);
+    ? answeringCommand(options.signerCommand, opened, waiting)
+    : await readAnsweringKeys(options.keys, opened, options.now, waiting);
   const { bundle, answered, left } = await answerRequest(opened, keys, {
     ...(options.onSignature ? { onSignature: options.onSignature } : {}),
+    ...(options.makeKeyPair ? { makeKeyPair: options.makeKeyPair } : {}),
   });
   await writeFileAtomically(options.out, bundle);
   return { request: opened.request, manifest: opened.manifest, answered, left };
 }
 
-export interface AttachRequest {
+export interface AttachOptions {
   readonly tree: string;
   /** Files with the request and its answers, in any order, whole or in parts. */
   readonly responses: readonly string[];
@@ -157,7 +166,7 @@ export interface AttachResult {
 }
 
 /** Completes a tree with the answers to its request. Throws a `Refusal` or an `IoError`. */
-export async function attach({ tree, responses, log, onProgress }: AttachRequest): Promise<AttachResult> {
+export async function attach({ tree, responses, log, onProgress }: AttachOptions): Promise<AttachResult> {
   const answers = [];
   for (const name of responses) answers.push({ name, bytes: await readBundle(name) });
   const { opened, files } = await attachAnswers(tree, answers, onProgress ? { onProgress } : {});

@@ -1,13 +1,14 @@
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { type Layout, recogniseTree } from '../release/layout.ts';
 import { readLoaderSealingKeys, readSealingKeys } from '../signing/keys/sealing-keys.ts';
 import { type SealTermsRequest, sealTerms } from '../signing/seal-terms.ts';
 import { type OtherSealingCa, type Sealed, sealTree } from '../signing/sealer.ts';
 import type { SealingKeys } from '../signing/signatories.ts';
 import { anchorId } from '../trust/anchors.ts';
+import { demandTerms } from './demand-terms.ts';
 import { logSeal } from './log-seal.ts';
 
-export interface SealRequest extends SealTermsRequest {
+export interface SealReleaseOptions extends SealTermsRequest {
   /** An `init` folder. */
   readonly keys: string;
   /** `init` folders of other CAs whose loaders shall start this release too, while a CA is being replaced. */
@@ -16,39 +17,44 @@ export interface SealRequest extends SealTermsRequest {
   readonly signerCommand?: readonly string[];
   /** A STATE folder whose log shall have an entry of this. */
   readonly state?: string;
+  /** Aborts where nobody waits any more: a signer that is being asked is ended. */
+  readonly ended?: AbortSignal;
 }
 
 export interface SealResult extends Sealed {
   readonly layout: Layout;
 }
 
-/** Seals a tree: every seal, one pass. Throws a `Refusal` or an `IoError`. */
-export async function seal(request: SealRequest): Promise<SealResult> {
-  const layout = await recogniseTree(request.tree, request);
-  const keys = await readSealingKeys(request.keys, request.now, request.signerCommand);
-  const others = await otherCas(keys, request);
+/** Seals a tree: every seal, one pass. Throws a `Refusal`, a `UsageError` or an `IoError`. */
+export async function seal(options: SealReleaseOptions): Promise<SealResult> {
+  const layout = await recogniseTree(options.tree, options);
+  const wanted = demandTerms(layout, options);
+  const { now, ended, signerCommand } = options;
+  const keys = await readSealingKeys(options.keys, now, signerCommand, ended ? { ended } : {});
+  const others = await otherCas(keys, options);
   const terms = await sealTerms(
     layout,
-    request,
+    wanted,
     others.map(({ id }) => id),
   );
-  const sealed = await sealTree(request.tree, layout, keys, { ...terms, others });
-  if (request.state !== undefined) await logSeal(request.state, request.tree, sealed, request.now);
+  const sealed = await sealTree(options.tree, layout, keys, { ...terms, others });
+  if (options.state !== undefined) await logSeal(options.state, options.tree, sealed, options.now);
   return { ...sealed, layout };
 }
 
 /** The other CAs, each once: one set of iPXE seals serves every loader that trusts a CA. */
-async function otherCas(keys: SealingKeys, { alsoKeys = [], now }: SealRequest): Promise<OtherSealingCa[]> {
+async function otherCas(
+  keys: SealingKeys,
+  { alsoKeys = [], now, ended }: SealReleaseOptions,
+): Promise<OtherSealingCa[]> {
   const others: OtherSealingCa[] = [];
   const taken = new Set([anchorId(keys.ca.certificate)]);
   for (const folder of alsoKeys) {
-    const other = await readLoaderSealingKeys(folder, now);
+    const other = await readLoaderSealingKeys(folder, now, ended ? { ended } : {});
     const id = anchorId(other.ca.certificate);
     if (taken.has(id)) {
-      throw new Refusal(
-        'mixed-releases',
-        `${folder} has the same CA as the keys before it, and loaders of one CA need one set of seals.`,
-        { path: folder, ca: id },
+      throw new UsageError(
+        `${folder} has the same CA as the keys before it; name each CA once, since its loaders need one set of seals.`,
       );
     }
     taken.add(id);

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { lstat, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { composeUki, demandRoom, kernelVersion, ukiCommandLine, ukiOsRelease } from '../build/uki.ts';
 import { readRecord } from '../conformance/tree-transport.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
+import { UsageError } from '../errors/usage.ts';
 import { writeFileAtomically } from '../files/atomic-file.ts';
+import { isThere, lstatIfThere } from '../files/read-if-there.ts';
 import { readImage } from '../files/read-image.ts';
 import { decodePe } from '../formats/efi/pe.ts';
 import { decodeManifest, type Manifest, type ManifestFile } from '../formats/records/manifest.ts';
@@ -18,7 +19,7 @@ import type { DigestSigner } from '../signing/signers/digest-signer.ts';
 import { decodeOr } from '../trust/check.ts';
 import { initrdFiles } from '../trust/uki-check.ts';
 
-export interface UkiRequest {
+export interface UkiOptions {
   /** A sealed tree. */
   readonly tree: string;
   /** Default: `uki.efi` at the top of the tree, where `serve` finds it. */
@@ -37,6 +38,8 @@ export interface UkiRequest {
   readonly pcrSigner?: DigestSigner;
   /** Milliseconds since 1970: what the certificate is judged at. */
   readonly now: number;
+  /** Aborts where nobody waits any more: a signer that is being asked is ended. */
+  readonly ended?: AbortSignal;
 }
 
 export interface UkiResult {
@@ -61,28 +64,31 @@ const STUBS: Readonly<Record<string, string>> = {
 const STUB_FOLDER = '/usr/lib/systemd/boot/efi';
 
 /** Makes the whole boot of a sealed tree one image. Throws a `Refusal` or an `IoError`; no output is left then. */
-export async function uki(request: UkiRequest): Promise<UkiResult> {
-  const { tree, now, url } = request;
+export async function uki(options: UkiOptions): Promise<UkiResult> {
+  const { tree, now, url } = options;
   const bytes = await readRecord(tree, RECORD.manifest);
   const manifest = decodeOr(RECORD.manifest, () => decodeManifest(bytes));
   const manifestSha256 = createHash('sha256').update(bytes).digest('hex');
   if (manifest.files.some(({ path }) => path === UKI)) {
-    throw new Refusal('malformed', `${UKI} is a file of the release; give it another name.`, { path: UKI });
+    throw new Refusal('malformed', `The release has a file named ${UKI}; give that file another name.`, {
+      path: UKI,
+    });
   }
-  const out = request.out ?? join(tree, UKI);
-  const signer = request.signer && (await readDbSigner(request.signer, now));
-  const stubPath = request.stub ?? installedStub(manifest.arch);
+  const out = options.out ?? join(tree, UKI);
+  const waiting = options.ended ? { ended: options.ended } : {};
+  const signer = options.signer && (await readDbSigner(options.signer, now, waiting));
+  const stubPath = options.stub ?? (await installedStub(manifest.arch));
   const cmdline = ukiCommandLine(manifest, manifestSha256, url);
   const { kernel, initrds } = await readPayload(tree, manifest);
   const unsigned = composeUki({
     stub: await readImage(stubPath),
-    osrel: request.osrel === undefined ? ukiOsRelease(manifest) : await readOsRelease(request.osrel),
+    osrel: options.osrel === undefined ? ukiOsRelease(manifest) : await readOsRelease(options.osrel),
     cmdline,
     kernel,
     initrds,
-    pcrPublicKey: request.pcrPublicKey,
+    pcrPublicKey: options.pcrPublicKey,
   });
-  const measured = request.pcrSigner ? await signPcrValues(out, unsigned, request.pcrSigner) : unsigned;
+  const measured = options.pcrSigner ? await signPcrValues(out, unsigned, options.pcrSigner) : unsigned;
   const image = signer ? await signImage(out, measured, signer) : measured;
   await writeFileAtomically(out, image);
   return {
@@ -98,13 +104,11 @@ export async function uki(request: UkiRequest): Promise<UkiResult> {
   };
 }
 
-function installedStub(arch: string): string {
+async function installedStub(arch: string): Promise<string> {
   const path = join(STUB_FOLDER, STUBS[arch] ?? `linux${arch}.efi.stub`);
-  if (existsSync(path)) return path;
-  throw new Refusal(
-    'absent',
+  if (await isThere(path)) return path;
+  throw new UsageError(
     `There is no ${path} (Debian: systemd-boot-efi); install it, or name a stub with --stub.`,
-    { path },
   );
 }
 
@@ -121,8 +125,7 @@ async function readPayload(
     });
   }
   let octets = 0;
-  for (const { path } of [kernel, ...initrds])
-    octets += (await lstat(join(tree, path)).catch(() => undefined))?.size ?? 0;
+  for (const { path } of [kernel, ...initrds]) octets += (await lstatIfThere(join(tree, path)))?.size ?? 0;
   demandRoom(octets);
   const read = async ({ path, size, sha256, role }: ManifestFile): Promise<Uint8Array> => {
     const bytes = await readImage(join(tree, path));
@@ -146,5 +149,5 @@ async function readOsRelease(path: string): Promise<string> {
   });
   // Whoever reads it looks for lines; os-release(5).
   if (text.length > 0 && text.length <= 65_536 && !text.includes('\0')) return text;
-  throw new Refusal('malformed', `${path} is no os-release: text of 1 to 65536 bytes.`, { path });
+  throw new UsageError(`${path} is no os-release: text of 1 to 65536 bytes.`);
 }

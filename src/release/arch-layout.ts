@@ -1,7 +1,6 @@
-import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Refusal } from '../errors/refusal.ts';
-import { unreadable } from '../errors/unreadable.ts';
+import { UsageError } from '../errors/usage.ts';
+import { namesIfThere, readIfThere } from '../files/read-if-there.ts';
 import { isSafePath } from '../formats/records/safe-path.ts';
 import { type LayoutDraft, NETWORK_PARAMETERS } from './layout-draft.ts';
 
@@ -9,63 +8,53 @@ import { type LayoutDraft, NETWORK_PARAMETERS } from './layout-draft.ts';
 export async function readArchLayout(tree: string, entries: readonly string[]): Promise<LayoutDraft> {
   const candidates: string[] = [];
   for (const entry of entries) {
-    // What cannot be read (lost+found) is no candidate; from here on it is a reason.
-    const names = isSafePath(entry) ? await list(join(tree, entry)).catch(() => []) : [];
+    // lost+found at the top of a file system belongs to root alone, and is no part of a tree.
+    const names = isSafePath(entry) && entry !== 'lost+found' ? await namesIfThere(join(tree, entry)) : [];
     if (names.includes('boot')) candidates.push(entry);
   }
   const [base, second] = candidates;
   if (base === undefined) {
-    throw new Refusal(
-      'absent',
+    throw new UsageError(
       `${tree} is neither an Arch netboot tree (NAME/boot/ARCH/vmlinuz-…) nor has it a bootseal.toml; ` +
         'name its files with --kernel, --initrd and --rootfs.',
-      { path: tree },
     );
   }
   if (second !== undefined)
-    throw new Refusal('malformed', `${tree} holds two trees, ${base} and ${second}.`, { path: tree });
-  const boot = await list(join(tree, base, 'boot'));
+    throw new UsageError(
+      `${tree} holds two trees, ${base} and ${second}; name its files with --kernel, --initrd and --rootfs.`,
+    );
+  const boot = await namesIfThere(join(tree, base, 'boot'));
   const kernels: { arch: string; name: string }[] = [];
   for (const arch of boot) {
-    for (const name of await list(join(tree, base, 'boot', arch))) {
+    for (const name of await namesIfThere(join(tree, base, 'boot', arch))) {
       if (/^vmlinuz-[^.]*$/.test(name)) kernels.push({ arch, name });
     }
   }
   const [kernel, otherKernel] = kernels;
-  if (!kernel)
-    throw new Refusal('absent', `${tree} holds no kernel (${base}/boot/ARCH/vmlinuz-…).`, { path: tree });
+  if (!kernel) throw new UsageError(`${tree} holds no kernel (${base}/boot/ARCH/vmlinuz-…).`);
   if (otherKernel) {
-    throw new Refusal(
-      'malformed',
+    throw new UsageError(
       `${tree} holds two kernels, ${kernel.name} and ${otherKernel.name}; ` +
         'name its files with --kernel, --initrd and --rootfs.',
-      {
-        path: tree,
-      },
     );
   }
   const { arch } = kernel;
-  const images = (await list(join(tree, base, 'boot', arch))).filter((name) =>
+  const images = (await namesIfThere(join(tree, base, 'boot', arch))).filter((name) =>
     /^initramfs-.*\.img$/.test(name),
   );
   // Microcode goes first: the kernel looks for it in the uncompressed archive at the front.
   const microcode = boot.filter((name) => /^(amd|intel)-ucode\.img$/.test(name)).sort();
-  const roots = (await list(join(tree, base, arch))).filter((name) => /^airootfs\.(sfs|erofs)$/.test(name));
+  const roots = (await namesIfThere(join(tree, base, arch))).filter((name) =>
+    /^airootfs\.(sfs|erofs)$/.test(name),
+  );
   const [root, otherRoot] = roots;
-  if (!root)
-    throw new Refusal('absent', `${tree} holds no root image (${base}/${arch}/airootfs.sfs or .erofs).`, {
-      path: tree,
-    });
+  if (!root) throw new UsageError(`${tree} holds no root image (${base}/${arch}/airootfs.sfs or .erofs).`);
   if (otherRoot)
-    throw new Refusal('malformed', `${tree} holds two root images, ${root} and ${otherRoot}.`, {
-      path: tree,
-    });
+    throw new UsageError(`${tree} holds two root images, ${root} and ${otherRoot}; take one of them out.`);
   if (images.length === 0) {
-    throw new Refusal('absent', `${tree} holds no initramfs (${base}/boot/${arch}/initramfs-….img).`, {
-      path: tree,
-    });
+    throw new UsageError(`${tree} holds no initramfs (${base}/boot/${arch}/initramfs-….img).`);
   }
-  const version = (await readFile(join(tree, base, 'version'), 'utf8').catch(() => '')).trim();
+  const version = ((await readIfThere(join(tree, base, 'version')))?.toString('utf8') ?? '').trim();
   return {
     family: 'arch',
     ...(version ? { release: `${base}/${version}` } : {}),
@@ -79,15 +68,4 @@ export async function readArchLayout(tree: string, entries: readonly string[]): 
     cmdline: [`archisobasedir=${base}`, 'checksum=y', 'verify=y', 'cms_verify=y'],
     free: NETWORK_PARAMETERS,
   };
-}
-
-/** Nothing where there is no folder; one that cannot be read is not an empty one. */
-async function list(directory: string): Promise<string[]> {
-  try {
-    return (await readdir(directory)).sort();
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
-    throw unreadable(directory, error);
-  }
 }

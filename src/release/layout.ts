@@ -1,6 +1,9 @@
-import { lstat, open, readdir } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { cannotRead } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
+import { lstatIfThere, namesIfThere } from '../files/read-if-there.ts';
 import { isReleaseId, isSafePath } from '../formats/records/safe-path.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
 import { isCommandLineWord, isFreeType, splitCommandLine } from '../formats/script/cmdline.ts';
@@ -43,15 +46,17 @@ export interface LayoutOptions {
 }
 
 /**
- * Recognises an Arch netboot tree or a plain one. Throws a `Refusal` that names what is missing or unfit.
+ * Recognises an Arch netboot tree or a plain one.
+ *
+ * @throws UsageError that names what is missing, or said so that it cannot be meant; Refusal for what stands in the tree
+ *   and is unfit (a link, a FIFO, an empty file, a damaged overlay); IoError for what cannot be read.
  */
 export async function recogniseTree(tree: string, options: LayoutOptions = {}): Promise<Layout> {
-  const stat = await lstat(tree).catch(() => undefined);
-  if (!stat) throw new Refusal('absent', `There is no folder ${tree}.`, { path: tree });
-  if (!stat.isDirectory()) throw new Refusal('unsafe-path', `${tree} is not a folder.`, { path: tree });
-  const entries = await readdir(tree);
-  if (entries.length === 0)
-    throw new Refusal('absent', `${tree} is empty: there is nothing to seal.`, { path: tree });
+  const stat = await lstatIfThere(tree);
+  if (!stat) throw new UsageError(`There is no folder ${tree}; name the tree to be sealed.`);
+  if (!stat.isDirectory()) throw new UsageError(`${tree} is not a folder; name the folder of the tree.`);
+  const entries = await namesIfThere(tree);
+  if (entries.length === 0) throw new UsageError(`${tree} is empty: there is nothing to seal.`);
   const draft =
     entries.includes('bootseal.toml') || options.kernel !== undefined
       ? await readPlainLayout(tree, entries.includes('bootseal.toml'))
@@ -60,15 +65,14 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   const merged = { ...overlay, ...draft, ...defined(options) };
 
   if (!merged.release || !isReleaseId(merged.release)) {
-    throw new Refusal(
-      'malformed',
+    throw new UsageError(
       merged.release
         ? `${JSON.stringify(merged.release)} is no release id; write NAME/VERSION, as in school/2026.11.01.`
         : `Nothing in ${tree} says which release it is; name it with --release NAME/VERSION.`,
-      { path: tree },
     );
   }
-  if (!merged.kernel) throw new Refusal('absent', `${tree} holds no kernel.`, { path: tree });
+  if (!merged.kernel)
+    throw new UsageError(`Nothing in ${tree} says which file the kernel is; name it with --kernel.`);
   const wanted = [
     { role: 'kernel' as const, path: merged.kernel },
     ...(merged.initrds ?? []).map((path) => ({ role: 'initrd' as const, path })),
@@ -78,7 +82,7 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   const artifacts: Artifact[] = [];
   for (const { role, path } of wanted) {
     if (artifacts.some((other) => other.path === path)) {
-      throw new Refusal('malformed', `${path} is named twice.`, { path });
+      throw new UsageError(`${path} is named twice; each file has one role.`);
     }
     artifacts.push({ role, path, size: await sizeOf(tree, path, role) });
   }
@@ -89,17 +93,15 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   );
   const bad = cmdline.find((word) => !isCommandLineWord(word));
   if (bad !== undefined) {
-    throw new Refusal(
-      'malformed',
-      `The kernel command line holds ${JSON.stringify(bad)}, which is not allowed.`,
-      {
-        word: bad,
-      },
+    throw new UsageError(
+      `The kernel command line holds ${JSON.stringify(bad)}, which is not allowed; letters, digits and ._:,=/@%+[]- are.`,
     );
   }
   const badFree = draft.free.find((free) => !isFreeType(free.type));
   if (badFree)
-    throw new Refusal('malformed', `${badFree.type} is no type of a free parameter.`, { name: badFree.name });
+    throw new UsageError(
+      `${badFree.type} is no type of a free parameter; write ipv4, mac, dhcp, port or url.`,
+    );
   return {
     family: draft.family,
     release: merged.release,
@@ -118,20 +120,14 @@ const OVERLAY_INIT = 'rdinit=/bootseal/init';
 function withOverlayInit(cmdline: readonly string[], overlay: string | undefined): readonly string[] {
   if (cmdline.includes(OVERLAY_INIT)) {
     if (overlay) return cmdline;
-    throw new Refusal(
-      'absent',
+    throw new UsageError(
       `The command line says ${OVERLAY_INIT}, and the release has no overlay; "bootseal overlay" builds one.`,
-      { word: OVERLAY_INIT },
     );
   }
   const other = overlay && cmdline.find((word) => word.startsWith('rdinit='));
   if (other) {
-    throw new Refusal(
-      'wrong-command-line',
-      `The command line says ${other}, so the overlay would check nothing.`,
-      {
-        word: other,
-      },
+    throw new UsageError(
+      `The command line says ${other}, so the overlay would check nothing; leave that word out.`,
     );
   }
   return overlay ? [...cmdline, OVERLAY_INIT] : cmdline;
@@ -139,7 +135,9 @@ function withOverlayInit(cmdline: readonly string[], overlay: string | undefined
 
 /** The kernel drops an archive that does not begin at a multiple of four bytes, with one line that nobody reads. */
 async function demandOverlay(tree: string, path: string): Promise<void> {
-  const handle = await open(join(tree, path));
+  const handle = await open(join(tree, path)).catch((error: unknown) => {
+    throw cannotRead(join(tree, path), error);
+  });
   try {
     const { buffer } = await handle.read(Buffer.alloc(6), 0, 6, 0);
     if (buffer.toString('latin1') === '070701' && (await handle.stat()).size % 4 === 0) return;
@@ -159,14 +157,16 @@ function defined(options: LayoutOptions): Partial<Omit<LayoutOptions, 'cmdline'>
 /** Refuses anything but a readable regular file with content, at a safe path without symlinks on the way. */
 async function sizeOf(tree: string, path: string, role: string): Promise<number> {
   if (!isSafePath(path)) {
-    throw new Refusal('unsafe-path', `${JSON.stringify(path)} is no path for a ${role}.`, { path });
+    throw new UsageError(
+      `${JSON.stringify(path)} is no path for a ${role}; write one below the tree, without "..".`,
+    );
   }
   const segments = path.split('/');
   for (const count of segments.keys()) {
     const part = segments.slice(0, count + 1).join('/');
-    const stat = await lstat(join(tree, part)).catch(() => undefined);
+    const stat = await lstatIfThere(join(tree, part));
     const last = count === segments.length - 1;
-    if (!stat) throw new Refusal('absent', `The ${role} ${path} is missing from ${tree}.`, { path, role });
+    if (!stat) throw new UsageError(`The ${role} ${path} is missing from ${tree}.`);
     // A link may point out of the tree, today or tomorrow; what is sealed must stand in it.
     if (stat.isSymbolicLink()) {
       throw new Refusal('unsafe-path', `The ${role} ${path} passes through a symbolic link (${part}).`, {
@@ -189,5 +189,5 @@ async function sizeOf(tree: string, path: string, role: string): Promise<number>
       return stat.size;
     }
   }
-  throw new Refusal('absent', `The ${role} ${path} is missing.`, { path, role });
+  throw new UsageError(`The ${role} ${path} is missing.`);
 }

@@ -71,7 +71,7 @@ export class Pin {
     if (same && onlyRelinked(this.#identity, identity)) this.#identity = identity;
     demandSameFile(name, this.#identity, identity);
     if (same) return;
-    const message = `${name} reads otherwise than when it was verified, though by its times nobody wrote to it: look at its disk.`;
+    const message = `The contents of ${name} changed although its timestamps did not; check the disk.`;
     this.#withdrawn = new Refusal('bad-signature', message, { path: name });
     throw this.#withdrawn;
   }

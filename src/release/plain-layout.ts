@@ -1,8 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parse } from 'smol-toml';
 import { z } from 'zod';
-import { Refusal } from '../errors/refusal.ts';
+import { readOperatorFile } from '../files/operator-file.ts';
 import type { FreeParameter, FreeType } from '../formats/script/cmdline.ts';
 import { splitCommandLine } from '../formats/script/cmdline.ts';
 import { type LayoutDraft, NETWORK_PARAMETERS } from './layout-draft.ts';
@@ -20,26 +18,15 @@ const PLAIN = z.strictObject({
   free: z.array(z.string().regex(/^\S+ (ipv4|mac|dhcp|port|url)$/)).optional(),
 });
 
-/** Reads a plain tree's own file; without one everything comes from the operator's flags. */
+/**
+ * Reads a plain tree's own file; without one everything comes from the operator's flags.
+ *
+ * @throws UsageError for a file that cannot be meant; IoError for one that cannot be read.
+ */
 export async function readPlainLayout(tree: string, hasFile: boolean): Promise<LayoutDraft> {
   if (!hasFile) return { family: 'plain', cmdline: [], free: NETWORK_PARAMETERS };
-  const path = join(tree, 'bootseal.toml');
-  let raw: unknown;
-  try {
-    raw = parse(await readFile(path, 'utf8'));
-  } catch (error) {
-    throw new Refusal('malformed', `${path} is not TOML: ${(error as Error).message.split('\n')[0]}.`, {
-      path,
-    });
-  }
-  const result = PLAIN.safeParse(raw);
-  if (!result.success) {
-    const issue = result.error.issues[0];
-    throw new Refusal('malformed', `${path}: ${issue?.path.join('.') || 'top level'}: ${issue?.message}.`, {
-      path,
-    });
-  }
-  const { initrd, cmdline, free, ...rest } = result.data;
+  const file = await readOperatorFile(join(tree, 'bootseal.toml'), PLAIN);
+  const { initrd, cmdline, free, ...rest } = file;
   return {
     family: 'plain',
     kernel: rest.kernel,

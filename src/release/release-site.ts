@@ -45,7 +45,7 @@ export function releaseSite(
   return {
     async find(path) {
       const found = table.get(path);
-      if (!found) return new Refusal('absent', `${path} is nothing that this server serves.`, { path });
+      if (!found) return new Refusal('absent', `This server does not serve ${path}.`, { path });
       return (starting.has(path) ? ended() : undefined) ?? found;
     },
   };

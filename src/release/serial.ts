@@ -1,3 +1,5 @@
+import { UsageError } from '../errors/usage.ts';
+
 /**
  * The serial of a release whose version begins with a date: YYYYMMDDNN, where NN is a number of up to two
  * digits that follows the date (`2026.11.01-2`). Undefined for other versions and for dates that do not exist.
@@ -10,4 +12,19 @@ export function serialOf(release: string): number | undefined {
   const date = new Date(Date.UTC(Number(year), Number(month) - 1, Number(day)));
   if (date.toISOString().slice(0, 10) !== `${year}-${month}-${day}`) return undefined;
   return Number(`${year}${month}${day}${count.padStart(2, '0')}`);
+}
+
+/**
+ * The serial that a release gets: the operator's, else that of its version.
+ *
+ * @throws UsageError where there is neither, or where it is none.
+ */
+export function serialFor(release: string, wish: number | undefined): number {
+  const serial = wish ?? serialOf(release);
+  if (serial === undefined)
+    throw new UsageError(
+      `The version of ${release} does not begin with a date; give it a --serial N that grows.`,
+    );
+  if (Number.isSafeInteger(serial) && serial > 0) return serial;
+  throw new UsageError(`${serial} is no serial; write a whole number above 0.`);
 }

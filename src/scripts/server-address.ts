@@ -1,4 +1,4 @@
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import type { ScriptServer } from './compile.ts';
 import type { GrubServer } from './grub-server.ts';
 
@@ -23,10 +23,8 @@ export function serverAddress(url: string | undefined): ServerAddress {
   const match = /^http:\/\/([A-Za-z0-9][A-Za-z0-9.-]*)(?::([1-9][0-9]{0,4}))?\/?$/.exec(url);
   const [, host, port = '80'] = match ?? [];
   if (host === undefined || Number(port) > 65535) {
-    throw new Refusal(
-      'malformed',
+    throw new UsageError(
       `${JSON.stringify(url)} is no address of a server; write http://HOST or http://HOST:PORT.`,
-      { url },
     );
   }
   return {

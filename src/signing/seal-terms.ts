@@ -8,6 +8,7 @@ import { serialOf } from '../release/serial.ts';
 import { compileBootScript } from '../scripts/compile.ts';
 import { compileGrubConfig } from '../scripts/grub-config.ts';
 import { serverAddress } from '../scripts/server-address.ts';
+import type { MakeKeyPair } from './keys/key-pair.ts';
 import type { SealOptions } from './sealer.ts';
 
 const DAY = 86_400_000;
@@ -26,6 +27,8 @@ export interface SealTermsRequest extends LayoutOptions {
   readonly now: number;
   /** Overrides the release leaf's RSA modulus length. */
   readonly rsaBits?: number;
+  /** Makes the release leaf's key; default: OpenSSL. */
+  readonly makeKeyPair?: MakeKeyPair;
   readonly onLayout?: (layout: Layout) => void;
   readonly onProgress?: (artifact: Artifact, octets: number) => void;
 }
@@ -54,6 +57,7 @@ export async function sealTerms(
     bestBefore: issued + BEST_BEFORE_DAYS * DAY,
     serial,
     ...(request.rsaBits === undefined ? {} : { rsaBits: request.rsaBits }),
+    ...(request.makeKeyPair ? { makeKeyPair: request.makeKeyPair } : {}),
     ...(request.onProgress ? { onProgress: request.onProgress } : {}),
     compose: (manifest, manifestSha256) => {
       const options = { manifest, manifestSha256, server: server.script };

@@ -1,6 +1,7 @@
 import type { Certificate } from '../formats/asn1/x509.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import type { Layout } from '../release/layout.ts';
+import type { MakeKeyPair } from './keys/key-pair.ts';
 import { mintLeaf } from './keys/release-leaf.ts';
 import type { KeyName } from './seal-keys.ts';
 import { type LoaderSealingKeys, type SealingKeys, signatoriesOf } from './signatories.ts';
@@ -11,6 +12,8 @@ import { SealCertificates, type SealedFile, writeSeals } from './write-seals.ts'
 export interface SealOptions extends Omit<DraftOptions, 'others'> {
   /** Other CAs whose loaders shall start this release too: iPXE seals once more, by their keys. */
   readonly others?: readonly OtherSealingCa[];
+  /** Makes the release leaves' keys; default: OpenSSL. */
+  readonly makeKeyPair?: MakeKeyPair;
 }
 
 export interface OtherSealingCa {
@@ -38,9 +41,9 @@ export async function sealTree(
   keys: SealingKeys,
   options: SealOptions,
 ): Promise<Sealed> {
-  const { others = [], ...rest } = options;
+  const { others = [], makeKeyPair, ...rest } = options;
   const otherCas = otherCasOf(others);
-  const signing = new Signing(keys, others);
+  const signing = new Signing(keys, others, makeKeyPair);
   await signing.tryOut();
   const signatories = signatoriesOf(keys);
   const draft = await draftTree(tree, layout, signatories, { ...rest, others: otherCas });
@@ -63,8 +66,10 @@ export class Signing {
   readonly #others: readonly OtherSealingCa[];
   readonly #signers: ReadonlyMap<KeyName, DigestSigner>;
   readonly #cas: ReadonlyMap<string, LoaderSealingKeys['ca']>;
+  readonly #makeKeyPair: MakeKeyPair | undefined;
 
-  constructor(keys: SealingKeys, others: readonly OtherSealingCa[]) {
+  constructor(keys: SealingKeys, others: readonly OtherSealingCa[], makeKeyPair?: MakeKeyPair) {
+    this.#makeKeyPair = makeKeyPair;
     this.#keys = keys;
     this.#others = others;
     this.#signers = new Map<KeyName, DigestSigner>([
@@ -91,7 +96,7 @@ export class Signing {
     const leaves = new Map<KeyName, Certificate>();
     const signers = new Map(this.#signers);
     for (const [name, order] of draft.leaves) {
-      const leaf = await mintLeaf(order, this.#ca(name));
+      const leaf = await mintLeaf(order, this.#ca(name), this.#makeKeyPair);
       signers.set(name, leaf.signer);
       leaves.set(name, leaf.certificate);
     }

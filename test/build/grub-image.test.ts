@@ -5,9 +5,8 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { buildGrubImages, compileLoaderScript } from '../../src/build/grub-image.ts';
+import { buildGrubImages, compileLoaderScript, tarOfOneFile } from '../../src/build/grub-image.ts';
 import { installedLoaders } from '../../src/build/grub-loaders.ts';
-import { tarOfOneFile } from '../../src/build/grub-tar.ts';
 import { Refusal } from '../../src/errors/refusal.ts';
 import { decodePackets, encodePacket } from '../../src/formats/openpgp/openpgp-packet.ts';
 
@@ -122,21 +121,21 @@ test('tar takes the memory disk apart again', () => {
   assert.deepEqual(execFileSync('tar', ['-xOf', archive]), content);
 });
 
-test('installed loaders are those whose files are there, and only GRUB verifies', () => {
+test('installed loaders are those whose files are there, and only GRUB verifies', async () => {
   const root = join(folder, 'root');
-  assert.deepEqual(installedLoaders(root), []);
+  assert.deepEqual(await installedLoaders(root), []);
   mkdirSync(join(root, 'usr/lib/grub/i386-pc'), { recursive: true });
   mkdirSync(join(root, 'usr/lib/ipxe'), { recursive: true });
   // GRUB without its pgp module verifies nothing and is not named.
   writeFileSync(join(root, 'usr/lib/grub/i386-pc/net.mod'), '');
   writeFileSync(join(root, 'usr/lib/ipxe/undionly.kpxe'), '');
   assert.deepEqual(
-    installedLoaders(root).map(({ path, verifies }) => [path, verifies]),
+    (await installedLoaders(root)).map(({ path, verifies }) => [path, verifies]),
     [['/usr/lib/ipxe/undionly.kpxe', false]],
   );
   writeFileSync(join(root, 'usr/lib/grub/i386-pc/pgp.mod'), '');
   assert.deepEqual(
-    installedLoaders(root).map(({ path, verifies }) => [path, verifies]),
+    (await installedLoaders(root)).map(({ path, verifies }) => [path, verifies]),
     [
       ['/usr/lib/grub/i386-pc', true],
       ['/usr/lib/ipxe/undionly.kpxe', false],

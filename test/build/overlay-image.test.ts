@@ -8,9 +8,9 @@ import { gzipSync } from 'node:zlib';
 import { composeOverlay } from '../../src/build/overlay-image.ts';
 import { collectModules, type ModuleSet } from '../../src/build/overlay-modules.ts';
 import { collectTools, type ToolSet } from '../../src/build/overlay-tools.ts';
-import { Refusal, type RefusalCode } from '../../src/errors/refusal.ts';
 import { decodeCpio } from '../../src/formats/archive/cpio.ts';
 import type { PolicyFloor } from '../../src/formats/records/policy-floor.ts';
+import { misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 
 const folder = await temporaryFolder();
@@ -22,10 +22,6 @@ const FLOOR: PolicyFloor = {
   mode: 'verity',
 };
 const ANCHORS = { ca: Buffer.from('ca\n'), codesign: Buffer.from('codesign\n'), keyring: undefined };
-
-function refusing(code: RefusalCode, words: RegExp) {
-  return (error: unknown) => error instanceof Refusal && error.code === code && words.test(error.message);
-}
 
 /** `lib/modules/VERSION` as depmod leaves it; a module's content is its name. */
 async function moduleRoot(
@@ -112,16 +108,16 @@ describe('modules for an overlay', () => {
     await cp(join(root, 'lib/modules/6.1.0-lab'), join(root, 'lib/modules/6.2.0'), { recursive: true });
     await assert.rejects(
       collectModules(root, undefined, asIs),
-      refusing('mixed-releases', /6\.1\.0-lab and 6\.2\.0; name the one to take with --kernel/),
+      misused(/6\.1\.0-lab and 6\.2\.0; name the one to take with --kernel/),
     );
     assert.equal((await collectModules(root, '6.2.0', asIs)).version, '6.2.0');
-    await assert.rejects(collectModules(root, '7.0', asIs), refusing('absent', /lib\/modules\/7\.0/));
+    await assert.rejects(collectModules(root, '7.0', asIs), misused(/lib\/modules\/7\.0/));
   });
 
   it('that were asked for and are not there are missed', async () => {
     await assert.rejects(
       collectModules(await moduleRoot(USUAL), undefined, { ...asIs, drivers: ['mlx5_core'] }),
-      refusing('absent', /no module mlx5_core/),
+      misused(/no module mlx5_core/),
     );
   });
 
@@ -151,20 +147,20 @@ describe('tools for an overlay', () => {
   it('that are missing are named with their package', async () => {
     await assert.rejects(
       collectTools(folder, ['busybox']),
-      refusing('absent', /no program busybox below .*busybox-static/),
+      misused(/no program busybox below .*busybox-static/),
     );
   });
 
   it('need a busybox that is static', async () => {
     const root = await mkdtemp(join(folder, 'root-'));
     await cp('/usr/bin/openssl', join(root, 'busybox'));
-    await assert.rejects(collectTools(root, ['busybox']), refusing('absent', /needs a static busybox/));
+    await assert.rejects(collectTools(root, ['busybox']), misused(/needs a static busybox/));
   });
 
   it('are missed when a library of theirs is', async () => {
     const root = await mkdtemp(join(folder, 'root-'));
     await cp('/usr/bin/openssl', join(root, 'openssl'));
-    await assert.rejects(collectTools(root, ['openssl']), refusing('absent', /needs the library \S+, which/));
+    await assert.rejects(collectTools(root, ['openssl']), misused(/needs the library \S+, which/));
   });
 
   it('are looked for inside their root, where its links lead', async () => {
@@ -184,7 +180,7 @@ describe('tools for an overlay', () => {
         await symlink('/etc/passwd', join(root, 'usr/bin/openssl'));
         return collectTools(root, ['openssl']);
       })(),
-      refusing('absent', /no program openssl/),
+      misused(/no program openssl/),
     );
   });
 });
@@ -259,7 +255,7 @@ describe('an overlay', () => {
   ] as const) {
     it(`without ${what} is refused`, () => {
       const parts = { tools, modules, anchors: ANCHORS, floor: FLOOR, ...change() };
-      assert.throws(() => composeOverlay(parts), refusing('absent', words));
+      assert.throws(() => composeOverlay(parts), misused(words));
     });
   }
 
@@ -268,7 +264,7 @@ describe('an overlay', () => {
     const parts = { tools, anchors: ANCHORS, floor };
     assert.throws(
       () => composeOverlay({ ...parts, modules: without('loop') }),
-      refusing('absent', /module loop, which mode ram needs/),
+      misused(/module loop, which mode ram needs/),
     );
     const bare = { ...modules, has: (name: string) => name === 'loop' || without('nbd').has(name) };
     const text = decodeCpio(composeOverlay({ ...parts, modules: bare })).find(

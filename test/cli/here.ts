@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Said, Setting } from './command.ts';
 
@@ -43,7 +44,8 @@ export function runHere(words: readonly string[], setting: Pick<Setting, 'cwd'> 
 async function call(words: readonly string[], cwd: string): Promise<Said> {
   const { argv, env, exitCode } = process;
   const before = process.cwd();
-  const listeners = process.stdout.listeners('error');
+  const streams = [process.stdout, process.stderr] as const;
+  const listeners = streams.map((stream) => stream.listeners('error'));
   const { NO_COLOR: _, FORCE_COLOR: __, SOURCE_DATE_EPOCH: ___, ...inherited } = env;
   const ttys = [process.stdout, process.stderr].map((stream) => [stream, stream.isTTY] as const);
   const said: Saying = { out: '', err: '' };
@@ -55,13 +57,29 @@ async function call(words: readonly string[], cwd: string): Promise<Said> {
     for (const [stream] of ttys) stream.isTTY = false;
     // Another query, another module: `main` runs anew, and what it imports is there already.
     await saying.run(said, () => import(`${MAIN}?${count++}`));
+    if (words.includes('--json')) assertTimes(said.out);
     return { code: Number(process.exitCode ?? 0), ...said };
   } finally {
     Object.assign(process, { argv, env, exitCode });
     process.chdir(before);
     for (const [stream, tty] of ttys) stream.isTTY = tty;
-    for (const listener of process.stdout.listeners('error')) {
-      if (!listeners.includes(listener)) process.stdout.off('error', listener as () => void);
+    for (const [index, stream] of streams.entries()) {
+      for (const listener of stream.listeners('error')) {
+        if (!listeners[index]?.includes(listener)) stream.off('error', listener as () => void);
+      }
     }
   }
+}
+
+/** Every time in an object is ISO 8601: no number in it may be milliseconds or seconds of this century. */
+export function assertTimes(json: string): void {
+  if (json === '') return;
+  JSON.parse(json, (name, value) => {
+    if (typeof value !== 'number') return value;
+    const isTime =
+      (value > 1e12 && value < 5e12) ||
+      (/time|at$|issued|before|after|expires|ends/i.test(name) && value > 1e9);
+    assert.ok(!isTime, `${name}: ${value} is a time; ISO 8601 is wanted`);
+    return value;
+  });
 }

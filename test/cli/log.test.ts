@@ -171,7 +171,7 @@ describe('verify --at PROOF', () => {
     const words = ['verify', tree, '--anchors', anchors, '--at'];
     const neither = await run([...words, 'yesterday']);
     assert.equal(neither.code, 2);
-    assert.match(neither.err, /Nor is there a proof of that name/);
+    assert.match(neither.err, /There is no proof of that name either/);
     assert.equal((await run([...words, proof, '--as', 'grub'])).code, 2);
   });
 });

@@ -93,7 +93,7 @@ for (const [what, words, says] of [
   ['neither tree nor store', ['resign', '--keys', keys], /Name either a tree or --state/],
   ['both', ['resign', tree, '--state', folder, '--keys', keys], /Name either a tree or --state/],
   ['no keys', ['resign', tree], /Signing needs --keys/],
-  ['a quarantine of a tree', ['resign', tree, '--restore', 'arch/1'], /A quarantine is in a store/],
+  ['a quarantine of a tree', ['resign', tree, '--restore', 'arch/1'], /--restore needs --state/],
   ['--only without a store', ['resign', tree, '--keys', keys, '--only', 'arch/1'], /go with --state/],
 ] as const) {
   it(`is a matter of usage with ${what}`, async () => {

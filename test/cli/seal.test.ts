@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { appendFile, chmod, cp, mkdir, readdir, readFile, stat, truncate } from 'node:fs/promises';
+import { once } from 'node:events';
+import { createReadStream, existsSync } from 'node:fs';
+import { appendFile, chmod, cp, mkdir, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { INITRD, KERNEL, ROOTFS, sampleTree } from '../fixtures/release.ts';
@@ -163,6 +164,28 @@ describe('seal', () => {
       assert.deepEqual(await filesBelow(tree), before);
     });
   }
+
+  it('ends the program that signs when SIGINT comes while it is being asked', async () => {
+    const tree = await sampleTree(join(site.folder, 'asking'), site.keys);
+    const before = await filesBelow(tree);
+    const held = join(site.folder, 'held');
+    execFileSync('mkfifo', [held]);
+    const program = join(site.folder, 'slow-signer');
+    await writeFile(program, `#!/bin/sh\necho asked >&2\nexec 3>${held}\nexec tail -f /dev/null\n`, {
+      mode: 0o755,
+    });
+    const running = start(['seal', tree, '--keys', site.keys, '--signer-command', program]);
+    const stream = createReadStream(held);
+    // Opened by the program, which holds it until it ends.
+    await once(stream, 'open');
+    const gone = once(stream.resume(), 'end');
+    running.signal('SIGINT');
+    const { code, err } = await running.ended;
+    assert.equal(code, 130, err);
+    assert.match(err, /Interrupted by SIGINT: nothing was written\.\n$/);
+    await gone;
+    assert.deepEqual(await filesBelow(tree), before);
+  });
 });
 
 /** Ends when a process has read far more than all files of a tree but the root image hold. */

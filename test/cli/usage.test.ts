@@ -13,6 +13,8 @@ type Case = readonly [what: string, words: readonly string[], code: number, says
 
 const site = await cliSite();
 await mkdir(join(site.folder, 'empty'));
+await mkdir(join(site.folder, 'plain'));
+await writeFile(join(site.folder, 'plain', 'bootseal.toml'), 'kernel = \n');
 await writeFile(join(site.folder, 'typo.toml'), 'allow_unverified_loader = true\n');
 await writeFile(join(site.folder, 'broken.toml'), 'allow_unverified_loaders = \n');
 await writeFile(join(site.folder, 'text.toml'), 'allow_unverified_loaders = "yes"\n');
@@ -50,15 +52,25 @@ const CASES: readonly Case[] = [
     /'nowhere' .*no such folder or image/,
   ],
   ['a tree that is a file', ['seal', 'typo.toml', '--keys', 'keys'], 2, /'typo.toml' .*no such folder/],
-  ['a tree that holds nothing', ['seal', 'empty', '--keys', 'keys'], 1, /empty is empty/],
+  ['a tree that holds nothing', ['seal', 'empty', '--keys', 'keys'], 2, /empty is empty/],
   ['keys that are not there', ['seal', 'tree', '--keys', 'nowhere'], 2, /'nowhere' .*no such folder/],
-  ['keys that are none', ['seal', 'tree', '--keys', 'empty'], 1, /empty\/private is missing/],
+  [
+    'keys that are none',
+    ['seal', 'tree', '--keys', 'empty'],
+    2,
+    /empty is no key folder: .*"bootseal init DIR"/,
+  ],
   ['anchors that are not there', ['verify', 'tree', '--anchors', 'nowhere'], 2, /'nowhere' .*no such folder/],
   ['anchors that are none', ['verify', 'tree', '--anchors', 'empty'], 1, /empty holds no ca\.crt/],
-  ['keys that exist already', ['init', 'keys'], 1, /not empty; keys are never overwritten/],
+  ['keys that exist already', ['init', 'keys'], 2, /not empty, and keys are never overwritten/],
   ['a bad time', ['verify', 'tree', '--anchors', 'keys', '--at', 'tomorrow'], 2, /A time is 2026-11-01/],
   ['a day that no month has', ['verify', 'tree', '--anchors', 'keys', '--at', '2026-13-01'], 2, /A time is/],
   ['a bad time of issue', ['seal', 'tree', '--keys', 'keys', '--issued', '1.5.2026'], 2, /A time is/],
+  ['a release that is no name', ['seal', 'tree', '--keys', 'keys', '--release', 'x y'], 2, /no release id/],
+  ['a date far ahead', ['seal', 'tree', '--keys', 'keys', '--issued', '9999-01-01'], 2, /24 hours ahead/],
+  ['a site that is no name', ['init', 'new', '--site', 'A B'], 2, /no site name/],
+  ['one CA twice', ['seal', 'tree', '--keys', 'keys', '--also-keys', 'keys'], 2, /name each CA once/],
+  ['a tree that is not TOML', ['seal', 'plain', '--keys', 'keys'], 2, /bootseal\.toml is not TOML/],
   ['a bad serial', ['seal', 'tree', '--keys', 'keys', '--serial', '-4x'], 2, /no whole number/],
   ['a bad URL', ['boot', 'nonsense'], 2, /"nonsense" is no http: or tftp: address/],
   ['a URL of another scheme', ['boot', 'ftp://127.0.0.1/x'], 2, /no http: or tftp: address/],
@@ -72,7 +84,12 @@ const CASES: readonly Case[] = [
   ['a tree without seals', ['serve', '--tree', 'empty', '--http-port', '0'], 1, /it is not sealed/],
   ['a configuration that is not there', [...serve, '--config', 'nowhere'], 2, /nowhere does not exist\./],
   ['a misspelt safeguard', [...serve, '--config', 'typo.toml'], 2, /allow_unverified_loader"/],
-  ['a configuration that is not TOML', [...serve, '--config', 'broken.toml'], 2, /broken\.toml: .*TOML/],
+  [
+    'a configuration that is not TOML',
+    [...serve, '--config', 'broken.toml'],
+    2,
+    /broken\.toml is not TOML: /,
+  ],
   ['a text where yes or no belongs', [...serve, '--config', 'text.toml'], 2, /expected boolean/],
   ['loaders that are not there', [...serve, '--loaders', 'nowhere'], 2, /'nowhere' .*no such folder/],
 ];

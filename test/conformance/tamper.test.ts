@@ -1,18 +1,15 @@
 import assert from 'node:assert/strict';
-import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdir, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { COLUMNS, misses, must, UNTOUCHED } from '../../src/conformance/tamper/attack.ts';
 import { judge } from '../../src/conformance/tamper/matrix.ts';
-import {
-  type MatrixCell,
-  type MatrixRow,
-  NoSuchAttack,
-  type TamperRequest,
-  tamper,
-} from '../../src/conformance/tamper.ts';
+import { type MatrixCell, type MatrixRow, type TamperOptions, tamper } from '../../src/conformance/tamper.ts';
+import { failed, misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { overlayOf } from '../fixtures/overlay.ts';
 import { KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
 
 const folder = await temporaryFolder();
@@ -20,22 +17,16 @@ const folder = await temporaryFolder();
 process.env.TMPDIR = join(folder, 'tmp');
 await mkdir(process.env.TMPDIR);
 
-async function smallSample(name: string, kind: 'rsa' | 'p256'): Promise<{ tree: string; keys: string }> {
+async function sample(name: string, kind: 'rsa' | 'p256'): Promise<{ tree: string; keys: string }> {
   const keys = await makeKeys(join(folder, `${name}-keys`), { kind });
   const tree = await sampleTree(join(folder, name), keys);
-  for (const [path, octets] of [
-    [KERNEL, 4096],
-    [ROOTFS, 20_000],
-  ] as const) {
-    await writeFile(join(tree, path), (await readFile(join(tree, path))).subarray(0, octets));
-  }
   await sealFixture(tree, keys);
   return { tree, keys };
 }
 
-const small = await smallSample('small', 'rsa');
+const small = await sample('small', 'rsa');
 
-function tried(more: Partial<TamperRequest> = {}) {
+function tried(more: Partial<TamperOptions> = {}) {
   return tamper({ ...small, now: NOW, ...more });
 }
 
@@ -104,7 +95,7 @@ describe('the matrix', () => {
   it('is the one in docs/tamper.md, but for bytes whose meaning is a matter of luck', async () => {
     const [, table = ''] = /```\n(attack .*?)\n\n/s.exec(await readFile('docs/tamper.md', 'utf8')) ?? [];
     const documented = table.split('\n').map((line) => line.replace(/ \(\d+\)/g, '').split(/ {2,}/));
-    const luck = /middle byte flipped$|\.sha512: /;
+    const luck = /middle byte flipped$|\.sha512: |\.roothash: /;
     const settled = (lines: readonly (readonly string[])[]) =>
       lines.filter(([name = '']) => !luck.test(name)).map((line) => line.join(' | '));
     const printed = rows.map(({ attack, cells }) => [
@@ -119,7 +110,7 @@ describe('the matrix', () => {
   });
 
   it('holds for keys on P-256', async () => {
-    const other = await smallSample('curve', 'p256');
+    const other = await sample('curve', 'p256');
     const { rows: others, deviations } = await tried(other);
     assert.deepEqual(deviations, []);
     // ECDSA with SHA-1 is no form that our encoder writes.
@@ -129,6 +120,16 @@ describe('the matrix', () => {
       ['root image: CMS with SHA-1'],
     );
   });
+});
+
+it('a tree whose root image does not end with a whole block has no hash tree, and no rows of one', async () => {
+  const tree = await sampleTree(join(folder, 'odd'), small.keys);
+  await truncate(join(tree, ROOTFS), 20_000);
+  const { manifest } = await sealFixture(tree, small.keys);
+  const { rows, deviations } = await tried({ tree, attack: 'missing' });
+  assert.deepEqual(deviations, []);
+  for (const { path } of manifest.files) assert.ok(rows.some(({ attack }) => attack === `${path}: missing`));
+  assert.ok(!rows.some(({ attack }) => /verity|roothash/.test(attack)));
 });
 
 describe('a deviation', () => {
@@ -199,8 +200,15 @@ describe('a deviation', () => {
 });
 
 describe('nothing is tried', () => {
+  it('on a tree with an overlay, whose early userspace the matrix does not know', async () => {
+    const tree = await sampleTree(join(folder, 'overlaid'), small.keys);
+    await writeFile(join(tree, 'bootseal-overlay.img'), await overlayOf(small.keys));
+    await sealFixture(tree, small.keys);
+    await assert.rejects(tried({ tree }), misused(/has an overlay/));
+  });
+
   it('on a tree that is refused before anybody touched it', async () => {
-    const broken = await smallSample('broken', 'rsa');
+    const broken = await sample('broken', 'rsa');
     await writeFile(join(broken.tree, ROOTFS), 'another image');
     await assert.rejects(tried(broken), { name: 'Refusal', code: 'bad-signature' });
   });
@@ -211,7 +219,7 @@ describe('nothing is tried', () => {
   });
 
   it('where no attack bears the name', async () => {
-    await assert.rejects(tried({ attack: 'no such thing' }), NoSuchAttack);
+    await assert.rejects(tried({ attack: 'no such thing' }), misused(/has "no such thing" in its name/));
     assert.deepEqual(await readdir(join(folder, 'tmp')), []);
   });
 });
@@ -224,4 +232,20 @@ it('what the caller throws on the way ends the run, and leaves nothing behind', 
   };
   await assert.rejects(tried({ onProgress }), { message: 'enough' });
   assert.deepEqual(await readdir(join(folder, 'tmp')), []);
+});
+
+it('a file that cannot be read on the way ends the run: it is no client’s breakdown, and nothing is left', async () => {
+  const tmp = join(folder, 'tmp');
+  const onRow = () => {
+    const [work = ''] = readdirSync(tmp);
+    const kernel = join(tmp, work, 'copy', KERNEL);
+    rmSync(kernel, { force: true });
+    // Whoever follows it never arrives; root does not either.
+    symlinkSync(kernel, kernel);
+  };
+  await assert.rejects(
+    tried({ onRow, attack: 'boot.ipxe: ' }),
+    failed('ELOOP', /vmlinuz-linux cannot be read/),
+  );
+  assert.deepEqual(await readdir(tmp), []);
 });

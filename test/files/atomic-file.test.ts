@@ -58,8 +58,7 @@ it('a link is replaced, and what it points to is left alone', async () => {
 it('an exclusive write refuses a name that is taken, and leaves its bytes', async () => {
   await writeFile(path, 'old');
   await assert.rejects(writeFileAtomically(path, text('new'), { exclusive: true }), {
-    name: 'Refusal',
-    code: 'unsafe-path',
+    name: 'UsageError',
     message: `${path} exists already and is not replaced.`,
   });
   assert.equal(await readFile(path, 'utf8'), 'old');

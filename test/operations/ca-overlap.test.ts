@@ -6,6 +6,7 @@ import { verify } from '../../src/conformance/verify.ts';
 import { boot } from '../../src/operations/boot.ts';
 import { publish } from '../../src/publish/publish.ts';
 import { serve } from '../../src/server/serve.ts';
+import { misused } from '../fixtures/failed.ts';
 import { makeKeys } from '../fixtures/keys.ts';
 import { INITRD, KERNEL, sampleTree, sealFixture } from '../fixtures/release.ts';
 import { changed, look, openssl, opensslTakes } from '../signing/judges.ts';
@@ -148,8 +149,8 @@ describe('a new CA', () => {
   });
 
   it('is not "also" the one that seals already', async () => {
-    await assert.rejects(sealed(leaves, leaves, [old]), { code: 'mixed-releases', message: /same CA/ });
-    await assert.rejects(sealed(newCa, newCa, [old, old]), { code: 'mixed-releases' });
+    await assert.rejects(sealed(leaves, leaves, [old]), misused(/same CA .*; name each CA once/));
+    await assert.rejects(sealed(newCa, newCa, [old, old]), misused(/same CA/));
   });
 });
 

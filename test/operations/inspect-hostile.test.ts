@@ -9,6 +9,7 @@ import { Refusal } from '../../src/errors/refusal.ts';
 import { decodeArmor, decodePem, encodePem } from '../../src/formats/asn1/armor.ts';
 import { recognise } from '../../src/operations/inspect/recognise.ts';
 import { type InspectedKind, inspect } from '../../src/operations/inspect.ts';
+import { misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { refused } from '../trust/judge.ts';
 import { otherForms, samples } from './inspected.ts';
@@ -194,7 +195,10 @@ describe('what is read', () => {
     await writeFile(large, 'bootseal-manifest 1\n');
     await truncate(large, 64 * 2 ** 20 + 1);
     await assert.rejects(inspect({ target: large }), refused('too-large', /67108865 bytes/));
-    await assert.rejects(inspect({ target: join(folder, 'nowhere') }), refused('absent'));
+    await assert.rejects(
+      inspect({ target: join(folder, 'nowhere') }),
+      misused(/There is no .*nowhere; name/),
+    );
   });
 
   it('is of a hash device the first block, however large it is', async () => {

@@ -6,6 +6,7 @@ import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { signRequest } from '../../src/operations/request.ts';
 import { asNobody } from '../files/nobody.ts';
+import { type Failure, failed, misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { KERNEL } from '../fixtures/release.ts';
@@ -120,11 +121,8 @@ describe('whoever asks for signatures', () => {
     const anchor = (name: string) => join(keys, 'anchors', name);
     const named = (certificates: readonly string[]) =>
       makeRequest(tree, keys, out, { signatories: { certificates, openpgpKey: anchor('pubring.gpg') } });
-    await assert.rejects(named([anchor('ca.crt'), anchor('boot.crt')]), refused('absent', /codesign/));
-    await assert.rejects(
-      named([anchor('ca.crt'), anchor('boot.crt'), anchor('boot.crt')]),
-      refused('malformed', /boot/),
-    );
+    await assert.rejects(named([anchor('ca.crt'), anchor('boot.crt')]), misused(/codesign/));
+    await assert.rejects(named([anchor('ca.crt'), anchor('boot.crt'), anchor('boot.crt')]), misused(/boot/));
     await assert.rejects(readFile(out), { code: 'ENOENT' });
   });
 });
@@ -140,8 +138,8 @@ describe('a request is not written', () => {
       join(link, 'request'),
       join(folder, 'x', '..', tree.slice(folder.length), 'request'),
     ])
-      await assert.rejects(makeRequest(tree, keys, out), refused('unsafe-path', /is in the tree/));
-    await assert.rejects(makeRequest(link, keys, join(tree, 'request')), refused('unsafe-path'));
+      await assert.rejects(makeRequest(tree, keys, out), misused(/is in the tree/));
+    await assert.rejects(makeRequest(link, keys, join(tree, 'request')), misused(/is in the tree/));
     assert.deepEqual(changed(before, look(tree)), []);
   });
 });
@@ -164,69 +162,68 @@ describe('whoever signs', () => {
     await assert.rejects(readFile(out), { code: 'ENOENT' });
   });
 
-  const wrong: readonly (readonly [string, () => Promise<string>, Parameters<typeof refused>[0], RegExp])[] =
+  const wrong: readonly (readonly [string, () => Promise<string>, Failure, RegExp])[] = [
     [
-      [
-        'of another site',
-        async () => other,
-        'absent',
-        /None of the keys here is asked for: .* of arch\/2026\.11\.01/,
-      ],
-      [
-        'that holds no keys',
-        async () => {
-          const empty = fresh('keys');
-          await mkdir(empty);
-          return empty;
-        },
-        'absent',
-        /neither private keys nor a signers\.toml/,
-      ],
-      [
-        'that others may enter',
-        async () => {
-          const open = await someKeys(fresh('keys'), keys, ['codesign']);
-          await chmod(join(open, 'private'), 0o755);
-          return open;
-        },
-        'unsafe-keys',
-        /0755/,
-      ],
-      [
-        'with a key that others may read',
-        async () => {
-          const open = await someKeys(fresh('keys'), keys, ['codesign']);
-          await chmod(join(open, 'private', 'codesign.key'), 0o644);
-          return open;
-        },
-        'unsafe-keys',
-        /codesign\.key/,
-      ],
-      [
-        'with an OpenPGP key that others may read',
-        async () => {
-          const open = await someKeys(fresh('keys'), keys, ['openpgp']);
-          await chmod(join(open, 'private', 'openpgp.asc'), 0o640);
-          return open;
-        },
-        'unsafe-keys',
-        /openpgp\.asc/,
-      ],
-      [
-        'with a key that is none',
-        async () => {
-          const open = await someKeys(fresh('keys'), keys, ['boot']);
-          await writeFile(join(open, 'private', 'boot.key'), 'x', { mode: 0o600 });
-          return open;
-        },
-        'malformed',
-        /boot\.key/,
-      ],
-    ];
+      'of another site',
+      async () => other,
+      'absent',
+      /None of the keys here is asked for: .* of arch\/2026\.11\.01/,
+    ],
+    [
+      'that holds no keys',
+      async () => {
+        const empty = fresh('keys');
+        await mkdir(empty);
+        return empty;
+      },
+      'usage',
+      /neither private keys nor a signers\.toml/,
+    ],
+    [
+      'that others may enter',
+      async () => {
+        const open = await someKeys(fresh('keys'), keys, ['codesign']);
+        await chmod(join(open, 'private'), 0o755);
+        return open;
+      },
+      'unsafe-keys',
+      /0755/,
+    ],
+    [
+      'with a key that others may read',
+      async () => {
+        const open = await someKeys(fresh('keys'), keys, ['codesign']);
+        await chmod(join(open, 'private', 'codesign.key'), 0o644);
+        return open;
+      },
+      'unsafe-keys',
+      /codesign\.key/,
+    ],
+    [
+      'with an OpenPGP key that others may read',
+      async () => {
+        const open = await someKeys(fresh('keys'), keys, ['openpgp']);
+        await chmod(join(open, 'private', 'openpgp.asc'), 0o640);
+        return open;
+      },
+      'unsafe-keys',
+      /openpgp\.asc/,
+    ],
+    [
+      'with a key that is none',
+      async () => {
+        const open = await someKeys(fresh('keys'), keys, ['boot']);
+        await writeFile(join(open, 'private', 'boot.key'), 'x', { mode: 0o600 });
+        return open;
+      },
+      'malformed',
+      /boot\.key/,
+    ],
+  ];
   for (const [what, make, code, fact] of wrong) {
     it(`cannot with a folder ${what}; nothing is written`, async () => {
       const out = fresh('out');
-      await assert.rejects(answer(request, [await make()], out), refused(code, fact));
+      await assert.rejects(answer(request, [await make()], out), failed(code, fact));
       await assert.rejects(readFile(out), { code: 'ENOENT' });
     });
   }

@@ -2,12 +2,13 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type BootRequest, boot } from '../../src/operations/boot.ts';
+import { type BootOptions, boot } from '../../src/operations/boot.ts';
 import { rotateKeys } from '../../src/operations/keys-rotate.ts';
 import { serve } from '../../src/server/serve.ts';
 import type { Rotated, RotateOptions } from '../../src/signing/keys/rotate.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { readyKeyPair } from '../fixtures/ready-keys.ts';
 import { sampleTree, sealFixture } from '../fixtures/release.ts';
 
 export const DAY = 86_400_000;
@@ -24,7 +25,14 @@ export async function rotate(
   options: Partial<RotateOptions> = {},
 ): Promise<Rotated & { out: string }> {
   const out = fresh('keys');
-  const rotated = await rotateKeys({ keys, out, now: LATER, rsaBits: 2048, ...options });
+  const rotated = await rotateKeys({
+    keys,
+    out,
+    now: LATER,
+    rsaBits: 2048,
+    makeKeyPair: readyKeyPair,
+    ...options,
+  });
   return { out, ...rotated };
 }
 export const { out: leaves, steps: leafSteps } = await rotate();
@@ -72,7 +80,7 @@ export async function bootOf(
   tree: string,
   given: readonly string[],
   loader: string,
-  options: Partial<BootRequest> = {},
+  options: Partial<BootOptions> = {},
 ): ReturnType<typeof boot> {
   const listening = { clock: () => LATER, httpPort: 0, tftpPort: false, nbdPort: false } as const;
   const serving = await serve({ tree, anchors: given, ...listening });

@@ -9,6 +9,7 @@ import { Refusal, type RefusalCode } from '../../src/errors/refusal.ts';
 import { decodePe, peSection } from '../../src/formats/efi/pe.ts';
 import { addPeSections } from '../../src/formats/efi/pe-write.ts';
 import { uki } from '../../src/operations/uki.ts';
+import { misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { AT, smallPe } from '../fixtures/pe.ts';
@@ -196,12 +197,12 @@ describe('what cannot become an image is refused, and no output appears', () => 
   });
 
   it('a release whose early userspace would not know where to fetch', async () => {
-    await assert.rejects(uki({ tree, now: NOW, out }), refusing('absent', /--url/));
+    await assert.rejects(uki({ tree, now: NOW, out }), misused(/--url/));
   });
 
   it('keys without a db key, or with another one', async () => {
     const plain = await makeKeys(join(folder, 'plain'));
-    await assert.rejects(makeUki(tree, plain), refusing('absent', /init --secure-boot/));
+    await assert.rejects(makeUki(tree, plain), misused(/init --secure-boot/));
     const certificate = join(anchors, 'KEK.crt');
     const key = join(keys, 'private', 'db.key');
     await assert.rejects(

@@ -8,10 +8,11 @@ import { gzipSync } from 'node:zlib';
 import { cpioEntries, encodeCpio } from '../../src/formats/archive/cpio.ts';
 import { renewChannel, rollbackChannel, showChannel } from '../../src/publish/channel.ts';
 import { type PublishOptions, publish } from '../../src/publish/publish.ts';
+import { misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { INITRD, KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
-import { mistaken, refused } from '../trust/judge.ts';
+import { refused } from '../trust/judge.ts';
 
 const DAY = 86_400_000;
 const folder = await temporaryFolder();
@@ -155,7 +156,7 @@ it('serials grow, and a rollback is an act of its own', async () => {
   const back = await publish(request(state, good));
   assert.equal(gate('serial', back).refusal?.code, 'rolled-back');
   const absent = rollbackChannel({ ...request(state), release: 'arch/2026.11.01' });
-  await assert.rejects(absent, mistaken(/was never published/));
+  await assert.rejects(absent, misused(/was never published/));
 
   const other = newState();
   await publish(request(other, good));
@@ -217,6 +218,6 @@ it('one writer at a time; one that was killed is no hindrance', async () => {
 
 it('a channel’s name stays inside its folder', async () => {
   for (const channel of ['..', 'a/b', '', 'UP', '.hidden']) {
-    await assert.rejects(publish({ ...request(newState()), channel }), mistaken(/is no name for a channel/));
+    await assert.rejects(publish({ ...request(newState()), channel }), misused(/is no name for a channel/));
   }
 });

@@ -12,6 +12,7 @@ import { readLogEntries } from '../../src/store/log-proof.ts';
 import { readProvenance } from '../../src/store/provenance.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { readyKeyPair } from '../fixtures/ready-keys.ts';
 import { refused } from '../trust/judge.ts';
 import { addReleases, CHANNEL, copyStore, dyingKeys, faultOf, LATER, lost, snapshotOf } from './stores.ts';
 
@@ -230,8 +231,22 @@ it('payload that is not what its manifest lists is quarantined with all that lie
 it('keys that follow by a chain of maps sign, and the record says on whose word', async () => {
   const state = fresh();
   const [mid, last] = [join(folder, 'mid'), join(folder, 'last')];
-  await rotateKeys({ keys, out: mid, only: ['codesign', 'boot'], now: NOW + 1000, rsaBits: 2048 });
-  await rotateKeys({ keys: mid, out: last, only: ['codesign', 'boot'], now: NOW + 2000, rsaBits: 2048 });
+  await rotateKeys({
+    keys,
+    out: mid,
+    only: ['codesign', 'boot'],
+    now: NOW + 1000,
+    rsaBits: 2048,
+    makeKeyPair: readyKeyPair,
+  });
+  await rotateKeys({
+    keys: mid,
+    out: last,
+    only: ['codesign', 'boot'],
+    now: NOW + 2000,
+    rsaBits: 2048,
+    makeKeyPair: readyKeyPair,
+  });
   const only = ['lab/2026.11.01'];
   const maps = [mid, last].map((at) => join(at, 'anchors/successors'));
   const given = { keys: last, anchors: [keys, mid], only };

@@ -12,6 +12,7 @@ import { openState } from '../../src/store/state.ts';
 import { readAnchorFolder } from '../../src/trust/anchor-folder.ts';
 import { judgeFolder } from '../fixtures/judge.ts';
 import { NOW } from '../fixtures/keys.ts';
+import { readyKeyPair } from '../fixtures/ready-keys.ts';
 import { sealFixture, writeTree } from '../fixtures/release.ts';
 
 /** Stores of small releases with real seals; the gate is not asked, since their initramfs holds nothing. */
@@ -60,7 +61,9 @@ export async function addReleases(
     await recordIngest(state, release, { time: NOW, origin, manifest: manifestSha256, signers: [] });
     await storeRelease(state, release, files, records);
     if (!named) continue;
-    const key = await readSnapshotKey(state).catch(() => makeSnapshotKey(state, 'state', NOW, 2048));
+    const key = await readSnapshotKey(state).catch(() =>
+      makeSnapshotKey(state, 'state', NOW, 2048, readyKeyPair),
+    );
     const before = await readChannel(state, CHANNEL);
     const snapshot = {
       channel: CHANNEL,

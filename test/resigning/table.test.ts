@@ -8,6 +8,7 @@ import { rotateKeys } from '../../src/operations/keys-rotate.ts';
 import { type ResignStoreRequest, resignStore } from '../../src/resigning/store.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { readyKeyPair } from '../fixtures/ready-keys.ts';
 import { fingerprint } from '../operations/rotation.ts';
 import { addReleases, copyStore, dyingKeys, faultOf, LATER, lost, snapshotOf } from './stores.ts';
 
@@ -19,7 +20,7 @@ const folder = await temporaryFolder();
 const old = await makeKeys(join(folder, 'old'), { kind: 'p256' });
 const other = await makeKeys(join(folder, 'other'), { kind: 'p256' });
 const next = join(folder, 'next');
-await rotateKeys({ keys: old, out: next, now: NOW + 1000, rsaBits: 2048 });
+await rotateKeys({ keys: old, out: next, now: NOW + 1000, rsaBits: 2048, makeKeyPair: readyKeyPair });
 
 const leaf = join(old, 'anchors/codesign.crt');
 const [{ bytes: der } = { bytes: new Uint8Array() }] = decodePem(readFileSync(leaf, 'latin1'));

@@ -14,6 +14,7 @@ import { sealRecord, sealRecordOpenpgp } from '../../src/signing/seal-record.ts'
 import { certifiedSigner, openpgpSigner } from '../../src/signing/signatories.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { readyKeyPair } from '../fixtures/ready-keys.ts';
 import { INITRD, KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
 import { fingerprint } from '../operations/rotation.ts';
 import { look } from '../signing/judges.ts';
@@ -25,7 +26,7 @@ const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const folder = await temporaryFolder();
 const keys = await makeKeys(join(folder, 'keys'));
 const next = join(folder, 'next');
-await rotateKeys({ keys, out: next, now: NOW + 1000, rsaBits: 2048 });
+await rotateKeys({ keys, out: next, now: NOW + 1000, rsaBits: 2048, makeKeyPair: readyKeyPair });
 const sealed = await sampleTree(join(folder, 'sealed'), keys);
 writeFileSync(join(sealed, ROOTFS), Buffer.alloc(64 * 4096, 'root'));
 await sealFixture(sealed, keys);

@@ -59,7 +59,10 @@ describe('a scrub', () => {
     const { refused, round } = scrub(t, [file]);
     assert.deepEqual(await round(), { files: 0, bytes: 0 });
     assert.deepEqual(refused, [['forgotten', 'bad-signature']]);
-    const expected = { code: 'bad-signature', message: /forgotten reads otherwise .* look at its disk\./ };
+    const expected = {
+      code: 'bad-signature',
+      message: /The contents of \S*forgotten changed .* check the disk\./,
+    };
     await assert.rejects(open.check(), expected);
     await assert.rejects(overHttp.open(), expected);
     assert.throws(() => device.check(), expected);

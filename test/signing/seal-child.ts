@@ -8,9 +8,17 @@ const [tree = '', keys = '', now = '', stop] = process.argv.slice(2);
 dieAt(stop);
 
 const { seal } = await import('../../src/operations/seal.ts');
+const { readyKeyPair } = await import('../fixtures/ready-keys.ts');
 try {
   const onProgress = () => step('progress');
-  const { files } = await seal({ tree, keys, now: Number(now), rsaBits: 2048, onProgress });
+  const { files } = await seal({
+    tree,
+    keys,
+    now: Number(now),
+    rsaBits: 2048,
+    makeKeyPair: readyKeyPair,
+    onProgress,
+  });
   process.stdout.write(JSON.stringify({ files, steps }));
 } catch (error) {
   const { name, message } = error as Error;

@@ -6,13 +6,14 @@ import { checkpointSigner } from '../../src/publish/log-act.ts';
 import { makeSnapshotKey } from '../../src/signing/keys/snapshot-key.ts';
 import { type Act, recordAct } from '../../src/store/log.ts';
 import { NOW } from '../fixtures/keys.ts';
+import { readyKeyPair } from '../fixtures/ready-keys.ts';
 
 /** Logs for tests: a key, and acts a second apart. */
 
 export type LogKey = Awaited<ReturnType<typeof makeLogKey>>;
 
 export async function makeLogKey(folder: string) {
-  const key = await makeSnapshotKey(folder, 'lab', NOW, 2048);
+  const key = await makeSnapshotKey(folder, 'lab', NOW, 2048, readyKeyPair);
   return { key, sign: checkpointSigner(key), certificates: [key.certificate] };
 }
 

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { Refusal, type RefusalCode } from '../../src/errors/refusal.ts';
-import { UsageError } from '../../src/errors/usage.ts';
 import { bytesContent } from '../../src/files/measure.ts';
 import type { Check } from '../../src/trust/check.ts';
 import { examine } from '../../src/trust/verify.ts';
@@ -15,15 +14,6 @@ export async function judge(check: Check, content: Uint8Array): Promise<Verdict>
   assert.equal(finding.verified, verified !== undefined);
   return finding.verified ? 'verified' : finding.refusal.code;
 }
-
-/** For `assert.throws` and `assert.rejects`: an operator's mistake, told in these words. */
-export const mistaken =
-  (fact: RegExp) =>
-  (error: unknown): boolean => {
-    assert.ok(error instanceof UsageError, (error as Error).stack);
-    assert.match(error.message, fact);
-    return true;
-  };
 
 /** For `assert.throws` and `assert.rejects`: a refusal of this code, whose message matches. */
 export const refused =

@@ -8,12 +8,13 @@ import { defaultPolicy } from '../../src/trust/policy.ts';
 import { type KnownSnapshot, verifySnapshot } from '../../src/trust/snapshot-check.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { readyKeyPair } from '../fixtures/ready-keys.ts';
 import { refused } from './judge.ts';
 
 const DAY = 86_400_000;
 const folder = await temporaryFolder();
-const key = await makeSnapshotKey(join(folder, 'one'), 'lab', NOW, 2048);
-const other = await makeSnapshotKey(join(folder, 'two'), 'lab', NOW, 2048);
+const key = await makeSnapshotKey(join(folder, 'one'), 'lab', NOW, 2048, readyKeyPair);
+const other = await makeSnapshotKey(join(folder, 'two'), 'lab', NOW, 2048, readyKeyPair);
 const { codesign } = await readKeyFolder(await makeKeys(join(folder, 'keys')), NOW);
 
 const SNAPSHOT: Snapshot = {

@@ -8,6 +8,7 @@ import { readAnchorFolder } from '../../src/trust/anchor-folder.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { judgeFolder } from '../fixtures/judge.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { readyKeyPair } from '../fixtures/ready-keys.ts';
 import { ROOTFS, sealFixture, writeTree } from '../fixtures/release.ts';
 import { look, openssl, run } from '../signing/judges.ts';
 
@@ -131,7 +132,7 @@ describe('the verity seals of a root image', () => {
       rsaBits: 2048,
     });
     const response = join(folder, 'response.cpio');
-    await signRequest({ request: out, keys: [keys], out: response, now: NOW });
+    await signRequest({ request: out, keys: [keys], out: response, now: NOW, makeKeyPair: readyKeyPair });
     await attach({ tree: here, responses: [response] });
     assert.deepEqual(await refusals(here), []);
     for (const name of [TREE, ROOT, SEAL]) {

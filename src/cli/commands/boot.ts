@@ -3,7 +3,7 @@ import type { BootEvent, MachineVerdict } from '../../emulator/boot.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { ROOT_MODES, type RootMode } from '../../formats/records/policy-floor.ts';
 import {
-  type BootImageRequest,
+  type BootImageOptions,
   boot,
   bootImage,
   bootUrl,
@@ -13,7 +13,6 @@ import {
 import { act, folder, newCommand, time, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';
-import { traceLine } from '../trace.ts';
 import { findingJson, showBootVerdict } from '../verdict.ts';
 
 interface Options {
@@ -43,7 +42,7 @@ export function bootCommand(): Command {
     )
     .option('--mac <address>', 'the machine’s MAC address', understood(checkedMac))
     .option('--efi', 'UEFI firmware instead of a BIOS')
-    .option('--choose <item>', 'what is chosen from any menu')
+    .option('--choose <item>', 'the item to choose from every menu')
     .addOption(
       new Option(
         '--mode <mode>',
@@ -79,7 +78,7 @@ export function bootCommand(): Command {
 async function showImage(
   terminal: Terminal,
   { anchors, choose, mac }: Options,
-  machine: Omit<BootImageRequest, 'anchors'>,
+  machine: Omit<BootImageOptions, 'anchors'>,
 ): Promise<number> {
   if (anchors === undefined)
     throw new UsageError('An image needs --anchors: its db.crt is what the firmware has enrolled.');
@@ -126,4 +125,30 @@ function verdictJson(verdict: MachineVerdict): unknown {
       checks: findings.map(findingJson),
     })),
   };
+}
+
+/** One line of a boot's trace, or undefined for what is too small to tell. */
+function traceLine(event: BootEvent): string | undefined {
+  switch (event.kind) {
+    case 'fetch':
+      return `${event.stage}: fetch ${event.url}${
+        'range' in event && event.range ? `, bytes ${event.range.first} to ${event.range.last}` : ''
+      }`;
+    case 'verification':
+      return event.refusal
+        ? `${event.stage}: ${event.image}: refused, ${event.refusal.message}`
+        : `${event.stage}: ${event.image}: verified${event.signer ? ` (${event.signer})` : ''}`;
+    case 'trust-required':
+      return event.required
+        ? `${event.stage}: only trusted images may be executed${event.permanent ? ', for good' : ''}`
+        : undefined;
+    case 'console': {
+      const text = event.text.trimEnd();
+      return text ? `${event.stage}: | ${text}` : undefined;
+    }
+    case 'execute':
+      return `${event.stage}: execute ${event.name}`;
+    default:
+      return undefined;
+  }
 }

@@ -3,6 +3,7 @@ import type { ImageRequest } from '../../formats/records/image-request.ts';
 import { attachImage, requestImageSignature, signImageRequest } from '../../operations/image-request.ts';
 import type { Context } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { interruptible } from '../interrupt.ts';
 import { octets, type Terminal } from '../terminal.ts';
 
 /** What `request`, `sign-request` and `attach` do where they are given an EFI image and not a tree. */
@@ -50,17 +51,20 @@ export async function signImageWords(
   { keys, signerCommand, out }: SignImageWords,
   path: string,
 ): Promise<number> {
-  const request = await signImageRequest({
-    request: path,
-    keys,
-    ...(signerCommand ? { signerCommand } : {}),
-    out,
-    now,
-    onRequest: (opened) => {
-      show(terminal, opened);
-      terminal.print();
-    },
-  });
+  const request = await interruptible((_, ended) =>
+    signImageRequest({
+      request: path,
+      keys,
+      ...(signerCommand ? { signerCommand } : {}),
+      out,
+      now,
+      ended,
+      onRequest: (opened) => {
+        show(terminal, opened);
+        terminal.print();
+      },
+    }),
+  );
   terminal.json({ out, ...request });
   terminal.print(`${out}: ${request.questions.length} of ${request.questions.length} signatures.`, 'good');
   return EXIT.ok;

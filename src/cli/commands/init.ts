@@ -3,6 +3,7 @@ import { createKeyFolder, demandSite } from '../../signing/keys/init.ts';
 import { act, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
+import { noteOldDrafts } from '../old-drafts.ts';
 import type { Terminal } from '../terminal.ts';
 
 interface Options {
@@ -33,6 +34,7 @@ export function initCommand(): Command {
               stop();
               terminal.note(`making the ${what}`);
             },
+            onOldDrafts: (drafts) => noteOldDrafts(terminal, drafts),
           }),
         );
         terminal.json({ keys: directory, site });

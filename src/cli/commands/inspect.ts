@@ -1,7 +1,6 @@
-import { existsSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type Inspection, inspect, KINDS, type SealRow } from '../../operations/inspect.ts';
-import { act, newCommand } from '../context.ts';
+import { act, found, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { cell, showFacts } from '../facts.ts';
 import type { Terminal } from '../terminal.ts';
@@ -64,7 +63,7 @@ function validity({ notBefore, notAfter }: SealRow): string | undefined {
 
 /** A misspelt name is told from a file that holds the wrong things. */
 function there(text: string): string {
-  if (!/^https?:\/\//.test(text) && !existsSync(text))
+  if (!/^https?:\/\//.test(text) && !found(text))
     throw new InvalidArgumentError('There is no such file or folder.');
   return text;
 }

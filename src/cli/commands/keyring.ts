@@ -39,7 +39,7 @@ export function keyringCommand(): Command {
 
 function judged(command: Command): Command {
   return command
-    .option('--at <time>', 'judge keys, signatures and algorithms as of then; default: now', time)
+    .option('--at <time>', 'the time at which keys, signatures and algorithms are judged; default: now', time)
     .addOption(
       new Option('--policy <name>', 'until when SHA-1 counts in certifications: 2013-02, 2023-02, 2026-02')
         .choices(KEYRING_POLICIES)
@@ -59,7 +59,7 @@ function buildCommand(): Command {
       .requiredOption('--out <dir>', 'a folder that does not exist yet')
       .option(
         '--name <name>',
-        'of the files in it; default: as the first source',
+        'the name of the files in it; default: that of the first source',
         understood(demandKeyringName),
       )
       .option('--voa <place>', 'OS/PURPOSE/CONTEXT; default: NAME/image/netboot', understood(voaPlace)),

@@ -7,6 +7,7 @@ import { DEFAULT_ROTATION } from '../../signing/keys/rotate.ts';
 import { act, folder, folders, newCommand, time, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
+import { noteOldDrafts } from '../old-drafts.ts';
 import type { Terminal } from '../terminal.ts';
 
 interface StatusOptions {
@@ -43,10 +44,10 @@ function statusCommand(): Command {
     .option('--anchors <dir>', 'or anchors alone; once for each CA', folders)
     .option('--tree <dir>', 'a sealed tree; may be repeated', folders)
     .option('--state <dir>', 'where releases and channels live', folder)
-    .option('--at <time>', 'what is left as of then', time)
+    .option('--at <time>', 'what is left at that time', time)
     .option(
       '--warn-days <n>',
-      'exit 1 where something in use ends so soon, or is in the last third of a shorter life',
+      'exit 1 where something in use ends within so many days, or has less than a third of a shorter life left',
       days,
       30,
     )
@@ -100,6 +101,7 @@ function rotateCommand(): Command {
               stop();
               terminal.note(`making the ${what}`);
             },
+            onOldDrafts: (drafts) => noteOldDrafts(terminal, drafts),
           }),
         );
         terminal.json({

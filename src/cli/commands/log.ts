@@ -36,13 +36,13 @@ export function logCommand(): Command {
 function showCommand(): Command {
   return newCommand(
     'show',
-    'entries as they stand there, the newest last',
+    'its entries, the newest last',
     `${EXAMPLE} show --state /srv/bootseal --release arch/2026.11.01`,
   )
     .requiredOption('--state <dir>', 'where releases and channels live', folder)
     .option('--release <name>', 'entries about this release only')
     .option('--act <act>', `entries of this act only: ${ACT_KINDS.join(', ')}`, actKind)
-    .option('-n <number>', 'the newest so many', count)
+    .option('-n <number>', 'only so many, the newest', count)
     .action(
       act<Options>(async ({ terminal }, { state = '', release, act: kind, n }) => {
         const entries = await showLog({
@@ -112,7 +112,10 @@ function checkCommand(): Command {
     .argument('[proof]', 'a file that "log prove" wrote')
     .option('--state <dir>', 'where releases and channels live', folder)
     .option('--since <file>', 'a checkpoint that you kept: the log must be a continuation of it')
-    .option('--anchors <file|dir>', 'the log’s certificate (snapshot.crt); of a state by default its own')
+    .option(
+      '--anchors <file|dir>',
+      'the log’s certificate (snapshot.crt); default with --state: the state’s own',
+    )
     .action(
       act<Options>(async ({ terminal, now }, { state, since, anchors }, proof) => {
         if (proof !== undefined) {
@@ -206,5 +209,5 @@ function actKind(text: string): ActKind {
 
 function count(text: string): number {
   if (/^(0|[1-9][0-9]{0,14})$/.test(text)) return Number(text);
-  throw new InvalidArgumentError('A number belongs here.');
+  throw new InvalidArgumentError('Write a whole number.');
 }

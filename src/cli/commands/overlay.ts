@@ -47,7 +47,7 @@ export function overlayCommand(): Command {
       '--modules <dir|image>',
       'a root with lib/modules, or an image of one; default: what the kernel has',
     )
-    .option('--kernel <version>', 'which kernel of several')
+    .option('--kernel <version>', 'the kernel’s version, where there are several')
     .option('--drivers <names...>', 'modules of network cards beyond the usual ones')
     .option('--policy <file>', 'a policy floor; the following options win over it', file)
     .option('--name <name>', 'boot releases of this name only')

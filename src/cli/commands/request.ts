@@ -1,4 +1,3 @@
-import { existsSync, statSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
@@ -11,7 +10,7 @@ import {
   type SigningRequestOptions,
   signRequest,
 } from '../../operations/request.ts';
-import { act, file, files, folder, folders, newCommand } from '../context.ts';
+import { act, file, files, folder, folders, found, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
 import {
@@ -46,8 +45,12 @@ export function requestCommand(): Command {
     .argument('<tree|image>', 'a tree to be sealed, or an EFI image to be signed for Secure Boot', there)
     .option('--pcr', 'of an image: ask for signatures over PCR values; they come before its own')
     .option('--anchors <dir>', 'the public half of an "init" folder: whose seals the tree shall get', folder)
-    .option('--certificate <file>', 'instead: the CA’s, codesign’s and boot’s certificate; repeated', files)
-    .option('--openpgp-key <file>', 'and the OpenPGP public key, binary', file)
+    .option(
+      '--certificate <file>',
+      'instead of --anchors: the certificates of the CA, codesign and boot, one flag each',
+      files,
+    )
+    .option('--openpgp-key <file>', 'with --certificate: the OpenPGP public key, binary', file)
     .option(
       '--also-anchors <dir>',
       'anchors of another CA whose loaders shall start this release too',
@@ -104,7 +107,7 @@ function signatoriesOf({
   if (anchors === undefined && certificate !== undefined && openpgpKey !== undefined)
     return { certificates: certificate, openpgpKey };
   throw new UsageError(
-    'Say whose seals: --anchors DIR, or --certificate for each of three and --openpgp-key.',
+    'Say whose seals the tree shall get: --anchors DIR, or three times --certificate and --openpgp-key.',
   );
 }
 
@@ -123,7 +126,7 @@ export function signRequestCommand(): Command {
     .argument('<request>', 'what "bootseal request" wrote', file)
     .option('--keys <dir>', 'an "init" folder, whole or with some of its keys; may be repeated', folders)
     .option('--signer-command <words>', `instead: ${SIGNER_COMMAND_HELP}`, programWords)
-    .requiredOption('--out <file>', 'where the answers go: the request, with them in it')
+    .requiredOption('--out <file>', 'where the response goes: the request with the signatures in it')
     .action(
       act<SignWords>(async (context, { keys = [], signerCommand, out }, path = '') => {
         const { terminal, now } = context;
@@ -133,8 +136,9 @@ export function signRequestCommand(): Command {
         if (await isImageRequestFile(path))
           return signImageWords(context, { keys, ...(signerCommand ? { signerCommand } : {}), out }, path);
         let bar: ReturnType<Terminal['progress']> | undefined;
-        const signed = await interruptible((stop) =>
+        const signed = await interruptible((stop, ended) =>
           signRequest({
+            ended,
             request: path,
             keys,
             ...(signerCommand ? { signerCommand } : {}),
@@ -159,7 +163,9 @@ export function signRequestCommand(): Command {
         );
         if (left.length > 0) {
           const others = [...new Set(left.map(({ key }) => key))].join(', ');
-          terminal.print(`For others to make: ${left.length}, by ${others}.`);
+          terminal.print(
+            `${left.length} signatures are left for others to make, with these keys: ${others}.`,
+          );
         }
         return EXIT.ok;
       }),
@@ -251,10 +257,10 @@ function whichKey({ openpgp, leaves, certificates, release }: SigningRequest, ke
 }
 
 function there(text: string): string {
-  if (existsSync(text)) return text;
+  if (found(text)) return text;
   throw new InvalidArgumentError('There is no such folder or image.');
 }
 
 function isFile(path: string): boolean {
-  return statSync(path).isFile();
+  return found(path)?.isFile() === true;
 }

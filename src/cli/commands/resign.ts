@@ -40,10 +40,14 @@ export function resignCommand(): Command {
     EXAMPLE,
   )
     .argument('[tree]', 'a sealed tree', folder)
-    .option('--state <dir>', 'every release of a store instead', folder)
+    .option('--state <dir>', 'instead of a tree: every release of this store', folder)
     .option('--keys <dir>', 'the folder with the keys that sealed them, or with those that follow', folder)
     .option('--also-keys <dir>', 'such a folder of another CA; may be repeated', folders)
-    .option('--anchors <dir>', 'whose seals count besides: before a rotation, of other sites', folders)
+    .option(
+      '--anchors <dir>',
+      'whose seals count as well: those from before a rotation, or of other sites',
+      folders,
+    )
     .option('--successors <file>', 'who follows whom, signed by the old keys; default: that of --keys', files)
     .option('--policy <file>', 'revocations of your own (TOML)', file)
     .option('--issued <time>', 'the date of the new records; default: SOURCE_DATE_EPOCH, now', time)
@@ -51,12 +55,12 @@ export function resignCommand(): Command {
     .option('--release <name/version>', 'another name for the same payload')
     .option(
       '--url <url>',
-      'another literal server for the scripts; default: as they have it',
+      'another literal server for the scripts; default: the one that they name now',
       understood(serverAddress),
     )
-    .option('--only <release...>', 'of the store, these alone')
+    .option('--only <release...>', 'with --state: only these releases')
     .option('--snapshot-key <dir>', 'what moves the channels; default: a key of the state’s own', folder)
-    .option('--restore <release>', 'take a release back from quarantine, where its seals hold')
+    .option('--restore <release>', 'take this release back from quarantine if its seals hold')
     .option('--dry-run', 'say what would change, and change nothing')
     .action(
       act<Options>(async (context, options, tree) => {
@@ -131,9 +135,9 @@ async function ofStore(context: Context, options: Options, state: string, keys: 
 
 async function restored({ terminal, now }: Context, options: Options, release: string): Promise<number> {
   const { state, keys, anchors = [], policy, snapshotKey } = options;
-  if (state === undefined) throw new UsageError('A quarantine is in a store: name it with --state.');
+  if (state === undefined) throw new UsageError('--restore needs --state: a quarantine is part of a store.');
   const given = [...(keys === undefined ? [] : [keys]), ...anchors];
-  if (given.length === 0) throw new UsageError('Name --keys or --anchors: whose seals count.');
+  if (given.length === 0) throw new UsageError('Say whose seals count: --keys DIR or --anchors DIR.');
   const row = await restoreRelease({
     state,
     release,

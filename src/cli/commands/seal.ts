@@ -43,8 +43,9 @@ export function sealCommand(): Command {
       const { keys, alsoKeys, signerCommand, state } = options;
       let bar: { update(done: number): void; stop(): void } | undefined;
       const done = new Map<string, number>();
-      const sealed = await interruptible((stop) =>
+      const sealed = await interruptible((stop, ended) =>
         seal({
+          ended,
           ...layoutOf(options),
           ...termsOf(options),
           ...(alsoKeys ? { alsoKeys } : {}),

@@ -30,7 +30,7 @@ export function serveCommand(): Command {
   )
     .option('--tree <dir>', 'a sealed tree', folder)
     .option('--state <dir>', 'or what "bootseal publish" made: the server follows its channels', folder)
-    .option('--channel <name>', 'of a state with several: whose release machines boot by default')
+    .option('--channel <name>', 'with --state: the channel whose release machines boot by default')
     .option(
       '--anchors <dir>',
       'what its seals must lead to, once for each CA; without it everything is labelled "unanchored"',

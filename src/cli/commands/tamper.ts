@@ -1,14 +1,7 @@
 import type { Command } from 'commander';
 import { CLIENT_SUMMARY } from '../../conformance/clients.ts';
 import { COLUMNS, type Column } from '../../conformance/tamper/attack.ts';
-import {
-  type MatrixCell,
-  type MatrixRow,
-  NoSuchAttack,
-  type TamperResult,
-  tamper,
-} from '../../conformance/tamper.ts';
-import { UsageError } from '../../errors/usage.ts';
+import { type MatrixCell, type MatrixRow, type TamperResult, tamper } from '../../conformance/tamper.ts';
 import { act, folder, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
@@ -47,12 +40,7 @@ export function tamperCommand(): Command {
               bar.update(done);
             },
           }),
-        )
-          .catch((error: unknown) => {
-            if (error instanceof NoSuchAttack) throw new UsageError(error.message);
-            throw error;
-          })
-          .finally(() => bar?.stop());
+        ).finally(() => bar?.stop());
         terminal.json({ ...result, holds: result.deviations.length === 0 });
         showMatrix(terminal, result);
         return result.deviations.length === 0 ? EXIT.ok : EXIT.refused;

@@ -11,6 +11,7 @@ import {
 } from '../../signing/keys/secure-boot-signers.ts';
 import { act, file, folder, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { interruptible } from '../interrupt.ts';
 import { programWords, SIGNER_COMMAND_HELP } from '../layout-options.ts';
 import { octets } from '../terminal.ts';
 
@@ -35,14 +36,14 @@ export function ukiCommand(): Command {
   )
     .argument('<tree>', 'a sealed tree', folder)
     .option('--keys <dir>', 'the folder that "bootseal init --secure-boot" made', folder)
-    .option('--key <file>', 'or a private key, PEM', file)
-    .option('--certificate <file>', 'and its certificate, which firmware holds in db, PEM', file)
+    .option('--key <file>', 'instead of --keys: a private key, PEM', file)
+    .option('--certificate <file>', 'with --key: its certificate, which firmware holds in db, PEM', file)
     .option('--signer-command <words>', SIGNER_COMMAND_HELP, programWords)
     .option('--unsigned', 'sign nothing: for "bootseal request" and keys elsewhere')
     .option('--url <url>', 'where early userspace finds the server: it goes into the image', literal)
-    .option('--stub <file>', 'a stub of systemd; default: the one that is installed', file)
-    .option('--osrel <file>', 'an os-release; default: made of the release’s name', file)
-    .option('--pcr <dir>', 'a folder with a pcr.pub, for a signature over PCR values afterwards', folder)
+    .option('--stub <file>', 'systemd-stub; default: the one that is installed', file)
+    .option('--osrel <file>', 'an os-release file; default: one made of the release’s name', file)
+    .option('--pcr <dir>', 'a folder with a pcr.pub: the image names it as the key of its PCR values', folder)
     .option('--out <file>', `where it goes; default: ${UKI} in the tree, which "bootseal serve" serves`)
     .action(
       act<Options>(async ({ terminal, now }, options, tree = '') => {
@@ -50,21 +51,25 @@ export function ukiCommand(): Command {
         const signer = signerOf(options);
         const pcrPublicKey = pcr === undefined ? undefined : await readPcrPublicKey(pcr);
         if (pcr !== undefined && !pcrPublicKey) throw new UsageError(`--pcr ${pcr} holds no pcr.pub.`);
-        const pcrSigner = pcr === undefined || options.unsigned ? undefined : await readPcrSigner(pcr);
-        if (pcrPublicKey && signer && !pcrSigner)
-          throw new UsageError(
-            'PCR signatures come first: with their key elsewhere make the image --unsigned.',
-          );
-        const made = await uki({
-          tree,
-          now,
-          ...(signer ? { signer } : {}),
-          ...(url === undefined ? {} : { url }),
-          ...(stub === undefined ? {} : { stub }),
-          ...(osrel === undefined ? {} : { osrel }),
-          ...(out === undefined ? {} : { out }),
-          ...(pcrPublicKey ? { pcrPublicKey } : {}),
-          ...(pcrSigner ? { pcrSigner } : {}),
+        const made = await interruptible(async (_, ended) => {
+          const pcrSigner =
+            pcr === undefined || options.unsigned ? undefined : await readPcrSigner(pcr, { ended });
+          if (pcrPublicKey && signer && !pcrSigner)
+            throw new UsageError(
+              'PCR values are signed before the image is: where their key is elsewhere, use --unsigned.',
+            );
+          return uki({
+            tree,
+            now,
+            ended,
+            ...(signer ? { signer } : {}),
+            ...(url === undefined ? {} : { url }),
+            ...(stub === undefined ? {} : { stub }),
+            ...(osrel === undefined ? {} : { osrel }),
+            ...(out === undefined ? {} : { out }),
+            ...(pcrPublicKey ? { pcrPublicKey } : {}),
+            ...(pcrSigner ? { pcrSigner } : {}),
+          });
         });
         terminal.json(made);
         terminal.table(

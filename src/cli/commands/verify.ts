@@ -1,4 +1,3 @@
-import { existsSync, statSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { CLIENTS, type ClientVerdict } from '../../conformance/clients.ts';
 import { verify } from '../../conformance/verify.ts';
@@ -6,7 +5,7 @@ import { clientNames, isUrl, verifyAs } from '../../conformance/verify-as.ts';
 import { verifyUefi } from '../../conformance/verify-uefi.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { act, files, folders, newCommand, time, understood } from '../context.ts';
+import { act, files, folders, found, newCommand, time, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';
 import { SOON_READ, treeProgress } from '../tree-progress.ts';
@@ -39,7 +38,7 @@ export function verifyCommand(): Command {
     .option('--anchors <dir>', 'what to start from; once for each CA whose loaders it is for', folders)
     .option(
       '--at <time|proof>',
-      'judge certificates, keys and algorithms as of then, or as of a log’s proof',
+      'the time at which certificates, keys and algorithms are judged, or a log’s proof of one',
       at,
     )
     .option('--log-anchors <file>', 'the certificate of that log; default: snapshot.crt among the anchors')
@@ -57,14 +56,14 @@ export function verifyCommand(): Command {
         if (as === UEFI) return showFirmware(terminal, options, tree);
         if (options.db || options.dbx) throw new UsageError('--db and --dbx go with --as uefi.');
         if (!options.anchors) throw new UsageError('Say what to start from: --anchors DIR.');
-        if (existsSync(tree) && statSync(tree).isFile())
-          throw new UsageError(`${tree} is a file: of those only EFI images are verified, with --as uefi.`);
+        if (!isUrl(tree) && found(tree)?.isFile())
+          throw new UsageError(`${tree} is a file: only EFI images are verified as files, with --as uefi.`);
         const { anchors } = options;
         const given = policy === undefined ? {} : { policy };
         if (as !== undefined || isUrl(tree)) {
           if (asOf && 'proof' in asOf)
             throw new UsageError(
-              'A proof speaks of the seals of a tree: it goes with neither --as nor an address.',
+              'A log’s proof is about the seals of a tree: it cannot be used with --as or an address.',
             );
           const [only = '', ...others] = anchors;
           if (others.length > 0)
@@ -130,14 +129,14 @@ function at(text: string): At {
   try {
     return { time: time(text) };
   } catch (error) {
-    if (existsSync(text)) return { proof: text };
+    if (found(text)) return { proof: text };
     if (!(error instanceof InvalidArgumentError)) throw error;
-    throw new InvalidArgumentError(`${error.message} Nor is there a proof of that name.`);
+    throw new InvalidArgumentError(`${error.message} There is no proof of that name either.`);
   }
 }
 
 function target(text: string): string {
-  if (isUrl(text) || existsSync(text)) return text;
+  if (isUrl(text) || found(text)) return text;
   throw new InvalidArgumentError('There is no such folder or image.');
 }
 
@@ -148,7 +147,7 @@ async function showFirmware(terminal: Terminal, options: Options, path: string):
   const { db, dbx, anchors = [], at: asOf, policy, logAnchors } = options;
   if (asOf || policy !== undefined || logAnchors !== undefined) {
     throw new UsageError(
-      'Firmware knows no time and no policy: --as uefi goes with --db, --dbx and --anchors.',
+      'Firmware looks at no time and no policy: with --as uefi use --db, --dbx and --anchors alone.',
     );
   }
   if (anchors.length > 1) throw new UsageError('Name --anchors once with --as uefi.');

@@ -2,7 +2,7 @@ import type { RefusalCode } from '../../errors/refusal.ts';
 import type { Policy } from '../../trust/policy.ts';
 import type { KnownSnapshot } from '../../trust/snapshot-check.ts';
 import { CLIENTS } from '../clients.ts';
-import type { Site } from './site.ts';
+import type { TamperSite } from './site.ts';
 
 /** What the matrix asks: every client, the tree as `serve` and `publish` judge it, a reader of a channel. */
 export const COLUMNS = [...CLIENTS, 'tree', 'snapshot'] as const;
@@ -56,7 +56,7 @@ export interface Attack {
   /** A column that is missing here is not asked. */
   readonly expect: Expectations;
   /** Breaks the site's copy, or makes another tree; the matrix puts the copy right again afterwards. */
-  stage(site: Site): Promise<Staged>;
+  stage(site: TamperSite): Promise<Staged>;
 }
 
 /** What the clients are then shown. Whatever is left out is as the untouched copy has it. */

@@ -1,8 +1,8 @@
 import type { RefusalCode } from '../../errors/refusal.ts';
 import type { ManifestFile } from '../../formats/records/manifest.ts';
-import { checksumPath, RECORD, SEAL } from '../../formats/records/seal-names.ts';
+import { checksumPath, RECORD, SCRIPT_SEAL, SEAL, VERITY } from '../../formats/records/seal-names.ts';
 import { type Attack, type Expectation, type Expectations, expects, misses, must } from './attack.ts';
-import type { Site } from './site.ts';
+import type { TamperSite } from './site.ts';
 
 /** Bytes that nobody signed: each file of a release, changed in every plain way. */
 
@@ -14,19 +14,20 @@ const WAYS = [
   { way: 'last byte flipped', change: flipAt((size) => size - 1) },
   {
     way: 'cut off in the middle',
-    change: (site: Site, path: string) => site.copy.edit(path, (file, size) => file.truncate(size >> 1)),
+    change: (site: TamperSite, path: string) =>
+      site.copy.edit(path, (file, size) => file.truncate(size >> 1)),
   },
   {
     way: 'one byte longer',
-    change: (site: Site, path: string) =>
+    change: (site: TamperSite, path: string) =>
       site.copy.edit(path, (file, size) => file.write(Uint8Array.of(0), 0, 1, size)),
   },
-  { way: 'empty', change: (site: Site, path: string) => site.copy.write(path, new Uint8Array()) },
-  { way: 'missing', change: (site: Site, path: string) => site.copy.remove(path) },
+  { way: 'empty', change: (site: TamperSite, path: string) => site.copy.write(path, new Uint8Array()) },
+  { way: 'missing', change: (site: TamperSite, path: string) => site.copy.remove(path) },
 ] as const;
 
 function flipAt(position: (size: number) => number) {
-  return (site: Site, path: string) =>
+  return (site: TamperSite, path: string) =>
     site.copy.edit(path, async (file, size) => {
       const at = position(size);
       const octet = new Uint8Array(1);
@@ -46,7 +47,7 @@ interface Target {
   readonly expect: (way: Way) => Expectations;
 }
 
-export function byteAttacks(site: Site): Attack[] {
+export function byteAttacks(site: TamperSite): Attack[] {
   return targets(site).flatMap(({ path, expect }) =>
     WAYS.map(
       ({ way, change }): Attack => ({
@@ -62,21 +63,18 @@ export function byteAttacks(site: Site): Attack[] {
   );
 }
 
-function targets(site: Site): Target[] {
+function targets(site: TamperSite): Target[] {
   const root = site.manifest.files.find(({ role }) => role === 'rootfs');
   const loaded = site.manifest.files.filter(({ role }) => ['kernel', 'initrd', 'overlay'].includes(role));
-  const hashtrees = site.manifest.files.filter(({ role }) => role === 'hashtree');
+
   return [
     { path: RECORD.bootIpxe, expect: (way) => readBy(['ipxe', 'manifest', 'tree'], content(way)) },
-    { path: RECORD.bootIpxe + SEAL.openpgp, expect: (way) => readByIpxe(way) },
+    { path: RECORD.bootIpxe + SCRIPT_SEAL, expect: (way) => readByIpxe(way) },
     { path: RECORD.grubCfg, expect: (way) => readBy(['grub', 'manifest', 'tree'], content(way)) },
     { path: RECORD.grubCfg + SEAL.openpgp, expect: (way) => readBy(['grub', 'manifest', 'tree'], seal(way)) },
     ...loaded.flatMap(loadedTargets),
     ...(root ? rootTargets(site, root) : []),
-    ...hashtrees.flatMap(({ path }): Target[] => [
-      { path, expect: (way) => readBy(['tree'], content(way)) },
-      ...Object.values(SEAL).map((suffix) => sealOnlyRead(path + suffix)),
-    ]),
+    ...(root && site.hasHashTree ? hashTreeTargets(root) : []),
     {
       path: RECORD.manifest,
       expect: (way) =>
@@ -122,7 +120,7 @@ function loadedTargets({ path, role }: ManifestFile): Target[] {
   ];
 }
 
-function rootTargets({ asked }: Site, { path }: ManifestFile): Target[] {
+function rootTargets({ asked }: TamperSite, { path }: ManifestFile): Target[] {
   const early = ['archiso', 'manifest', 'tree'] as const;
   const readers = (isAsked: boolean) => (isAsked ? early : (['tree'] as const));
   return [
@@ -132,6 +130,25 @@ function rootTargets({ asked }: Site, { path }: ManifestFile): Target[] {
     { path: path + SEAL.cms, expect: (way) => readBy(readers(asked.cmsVerify), seal(way)) },
     sealOnlyRead(path + SEAL.ipxe),
   ];
+}
+
+/**
+ * A hash tree has no seals: the manifest lists it, and its root hash has a seal of its own. No client of the matrix
+ * starts a machine in mode verity, which reads them.
+ */
+function hashTreeTargets({ path }: ManifestFile): Target[] {
+  const rootHash = path + VERITY.rootHash;
+  return [
+    { path: path + VERITY.tree, expect: (way) => readBy(['tree'], content(way)) },
+    { path: rootHash, expect: (way) => readBy(['tree'], hexadecimal(way)) },
+    sealOnlyRead(rootHash + VERITY.seal),
+  ];
+}
+
+/** A root hash is 64 hexadecimal digits: another byte may be one, and then it is the root of another tree. */
+function hexadecimal(way: Way): Expectation {
+  if (way === 'missing') return must('absent');
+  return way.endsWith('flipped') ? must('mixed-releases', 'malformed') : must('malformed');
 }
 
 /** A seal that no machine asks for: `verify`, `publish` and `serve` do. */

@@ -4,7 +4,7 @@ import { signSnapshot } from '../../signing/keys/snapshot-key.ts';
 import { type Attack, type Expectation, misses, must, type OfferedSnapshot } from './attack.ts';
 import { CHANNEL } from './columns.ts';
 import { sealCms } from './forge.ts';
-import type { Site } from './site.ts';
+import type { TamperSite } from './site.ts';
 
 /** What is said of a channel: which release it points at, and since when. */
 
@@ -12,11 +12,11 @@ const DAY = 86_400_000;
 const HOUR = 3_600_000;
 
 /** A well-signed snapshot of today. */
-export async function snapshotOf(site: Site, wish: Partial<Snapshot> = {}): Promise<OfferedSnapshot> {
+export async function snapshotOf(site: TamperSite, wish: Partial<Snapshot> = {}): Promise<OfferedSnapshot> {
   return signSnapshot(factsOf(site, wish), await site.snapshotKey());
 }
 
-function factsOf({ manifest, now }: Site, wish: Partial<Snapshot>): Snapshot {
+function factsOf({ manifest, now }: TamperSite, wish: Partial<Snapshot>): Snapshot {
   const issued = Math.floor(now / 1000) * 1000 - HOUR;
   return {
     channel: CHANNEL,
@@ -38,7 +38,7 @@ export function channelAttacks(): Attack[] {
     name: string,
     tuf: Attack['tuf'],
     expectation: Expectation,
-    make: (site: Site) => Promise<OfferedSnapshot>,
+    make: (site: TamperSite) => Promise<OfferedSnapshot>,
   ): Attack => ({
     name: `snapshot: ${name}`,
     tuf,

@@ -1,5 +1,5 @@
 import { type Attack, type Expectation, expects, misses, must } from './attack.ts';
-import type { Site } from './site.ts';
+import type { TamperSite } from './site.ts';
 
 /** The right release, at the wrong time. */
 
@@ -9,7 +9,7 @@ const NO_CLOCK = 'GRUB has no clock to judge by';
 const NO_BEST_BEFORE = 'only the manifest says how long a release is good; certificates live longer';
 const OWN_CERTIFICATE = 'archiso asks for the codesign certificate, which outlives many releases';
 
-export function clockAttacks({ manifest, asked, anchors }: Site): Attack[] {
+export function clockAttacks({ manifest, asked, anchors }: TamperSite): Attack[] {
   const clock = (name: string, tuf: Attack['tuf'], now: number, expectations: Attack['expect']): Attack => ({
     name: `clock: ${name}`,
     tuf,

@@ -1,6 +1,7 @@
 import type { BootEvent } from '../../emulator/boot.ts';
 import type { Handover, Offer } from '../../emulator/offer.ts';
 import type { Transport } from '../../emulator/transport.ts';
+import { codeOf, IoError } from '../../errors/io.ts';
 import { Refusal, type RefusalCode } from '../../errors/refusal.ts';
 import { FolderTree } from '../../files/folder-tree.ts';
 import type { Manifest } from '../../formats/records/manifest.ts';
@@ -11,7 +12,7 @@ import { Verifier } from '../../trust/verifier.ts';
 import { CLIENTS, type ClientName, runClients } from '../clients.ts';
 import { treeTransport } from '../tree-transport.ts';
 import type { Column, Staged } from './attack.ts';
-import type { Site } from './site.ts';
+import type { TamperSite } from './site.ts';
 
 /** What one column said, before anybody asks whether that was right. */
 export type Said =
@@ -27,7 +28,7 @@ export const CHANNEL = 'stable';
 
 /** Shows a staged attack to columns, and hears what each says. */
 export class Columns {
-  readonly #site: Site;
+  readonly #site: TamperSite;
   readonly #policy: Policy;
   readonly #machines: Policy;
   readonly #onProgress: () => void;
@@ -35,7 +36,7 @@ export class Columns {
   #stopped: { readonly error: unknown } | undefined;
 
   /** @param policy the operator's; of it, machines know only what their own tools do. */
-  constructor(site: Site, policy: Policy, onProgress: () => void) {
+  constructor(site: TamperSite, policy: Policy, onProgress: () => void) {
     this.#site = site;
     this.#policy = policy;
     this.#onProgress = () => {
@@ -204,6 +205,8 @@ async function hear(work: () => Promise<void>): Promise<Said> {
 }
 
 function spoken(error: unknown): Said {
+  // What this machine could not do says nothing about any client: it ends the run.
+  if (error instanceof IoError || codeOf(error) !== undefined) throw error;
   if (!(error instanceof Refusal)) return { kind: 'crashed', message: String(error) };
   // A loader that went on all the same: nobody said no, whatever the emulation makes of it.
   if (error.code === 'no-verdict' && error.facts.started !== undefined) return { kind: 'verified' };

@@ -18,7 +18,7 @@ import {
 } from './attack.ts';
 import { sealCms, sealOpenpgp } from './forge.ts';
 import { makeRelease, type ReleaseWish } from './releases.ts';
-import { appendFile, type Site } from './site.ts';
+import { appendFile, type TamperSite } from './site.ts';
 
 /** Manifests that say what they must not, sealed by the site's own keys. */
 
@@ -26,7 +26,7 @@ const UNREAD = 'it reads no manifest: only the scripts and files that one was ma
 const NO_MACHINE = 'which machine a release is for shows when a machine has it';
 const NO_FLOOR = 'a policy floor lies in an initramfs; only the machine that runs it holds anything to it';
 
-export function manifestAttacks({ manifest, release }: Site): Attack[] {
+export function manifestAttacks({ manifest, release }: TamperSite): Attack[] {
   const [name = ''] = release.split('/');
   const floor: PolicyFloor = { name, minSerial: manifest.serial, graceDays: 0, require: ['manifest'] };
   const hasInitrd = manifest.files.some(({ role }) => role === 'initrd');
@@ -114,7 +114,7 @@ function remade(
   name: string,
   tuf: Attack['tuf'],
   expect: Expectations,
-  wish: ReleaseWish | ((site: Site) => ReleaseWish),
+  wish: ReleaseWish | ((site: TamperSite) => ReleaseWish),
 ): Attack {
   return {
     name,
@@ -127,14 +127,14 @@ function remade(
   };
 }
 
-function withFloor({ manifest }: Site, floor: PolicyFloor) {
+function withFloor({ manifest }: TamperSite, floor: PolicyFloor) {
   const last = manifest.files.findLast(({ role }) => role === 'initrd' || role === 'overlay');
   return (folder: string) =>
     appendFile(join(folder, last?.path ?? ''), POLICY_FLOOR_PATH, encodePolicyFloor(floor));
 }
 
 /** A manifest of other words, and scripts that name it: everything that a site's keys can sign, they signed. */
-async function rewritten(site: Site, change: (text: string) => string): Promise<Staged> {
+async function rewritten(site: TamperSite, change: (text: string) => string): Promise<Staged> {
   const { copy, keys, now } = site;
   const before = await copy.read(RECORD.manifest);
   const bytes = Buffer.from(change(before.toString('latin1')), 'latin1');

@@ -4,7 +4,7 @@ import { Refusal } from '../../errors/refusal.ts';
 import { CLIENTS } from '../clients.ts';
 import { type Attack, COLUMNS, type Column, type Expectation, type Staged } from './attack.ts';
 import type { Columns, Said } from './columns.ts';
-import type { Site } from './site.ts';
+import type { TamperSite } from './site.ts';
 
 /** One column's answer to one attack. */
 export interface MatrixCell {
@@ -29,12 +29,12 @@ const READERS: readonly Column[] = [...CLIENTS, 'tree'];
 
 /** Runs attacks one after the other, each against a release that is whole again. */
 export class Matrix {
-  readonly #site: Site;
+  readonly #site: TamperSite;
   readonly #columns: Columns;
   /** What each client asks for while nothing is wrong. */
   readonly #reads = new Map<Column, { all: ReadonlySet<string>; own: ReadonlySet<string> }>();
 
-  constructor(site: Site, columns: Columns) {
+  constructor(site: TamperSite, columns: Columns) {
     this.#site = site;
     this.#columns = columns;
   }

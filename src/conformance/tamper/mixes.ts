@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import type { ManifestFile } from '../../formats/records/manifest.ts';
-import { checksumPath, RECORD, SEAL } from '../../formats/records/seal-names.ts';
+import { checksumPath, RECORD, SCRIPT_SEAL, SEAL, VERITY } from '../../formats/records/seal-names.ts';
 import { type Attack, type Expectations, expects, misses, must, type Staged } from './attack.ts';
 import { snapshotOf } from './channels.ts';
-import type { Site } from './site.ts';
+import type { TamperSite } from './site.ts';
 
 /** Files of two releases under one roof, each well sealed, and a whole older release. */
 
@@ -15,7 +15,7 @@ const ITSELF = 'the initrd is archiso itself: another release’s is another arc
 const TREE_ONLY =
   'as a tree it is whole and in its time; that a channel has moved on, only its snapshot says';
 
-export function mixAttacks(site: Site): Attack[] {
+export function mixAttacks(site: TamperSite): Attack[] {
   const { files } = site.manifest;
   const has = (role: string) => files.some((file) => file.role === role);
   const unknown = must('untrusted-signer');
@@ -59,10 +59,24 @@ export function mixAttacks(site: Site): Attack[] {
           ),
         ]
       : []),
+    ...(site.hasHashTree
+      ? [
+          mixed(
+            'hash tree of an older release, with its root hash',
+            expects({ tree: must('mixed-releases') }),
+            (at) => hashTreeOf(at.rootfs),
+          ),
+          mixed(
+            'seal of an older release beside the root hash',
+            expects({ tree: must('bad-signature') }),
+            (at) => [at.rootfs.path + VERITY.rootHash + VERITY.seal],
+          ),
+        ]
+      : []),
     mixed(
       'boot.ipxe of an older release, with its seal',
       expects({ ipxe: unknown, manifest: unknown, tree: must('mixed-releases') }),
-      () => [RECORD.bootIpxe, RECORD.bootIpxe + SEAL.openpgp],
+      () => [RECORD.bootIpxe, RECORD.bootIpxe + SCRIPT_SEAL],
     ),
     mixed(
       'grub.cfg of an older release, with its seal',
@@ -104,7 +118,7 @@ export function mixAttacks(site: Site): Attack[] {
   ];
 }
 
-function mixed(name: string, expect: Expectations, paths: (site: Site) => readonly string[]): Attack {
+function mixed(name: string, expect: Expectations, paths: (site: TamperSite) => readonly string[]): Attack {
   return {
     name,
     tuf: 'mix-and-match',
@@ -116,6 +130,11 @@ function mixed(name: string, expect: Expectations, paths: (site: Site) => readon
       return { also: [manifest.release] };
     },
   };
+}
+
+function hashTreeOf({ path }: ManifestFile): string[] {
+  const rootHash = path + VERITY.rootHash;
+  return [path + VERITY.tree, rootHash, rootHash + VERITY.seal];
 }
 
 function sealed({ path }: ManifestFile): string[] {

@@ -44,17 +44,18 @@ export async function makeRelease(site: ReleaseMaker, name: string, wish: Releas
   const folder = join(site.work, name);
   const { release, serial, issued, bestBefore, arch, cmdline, free, files } = site.manifest;
   await rm(folder, { recursive: true, force: true });
+  const brought = files.filter(({ role }) => role in BROUGHT);
   await copyFiles(
     site.copy.folder,
     folder,
-    files.map(({ path }) => path),
+    brought.map(({ path }) => path),
   );
   await wish.change?.(folder);
   const layout: Layout = {
     family: 'arch',
     release: wish.release ?? release,
     arch: wish.arch ?? arch,
-    artifacts: files.filter((file): file is typeof file & Artifact => SEALED.has(file.role)),
+    artifacts: files.filter((file): file is typeof file & Artifact => file.role in BROUGHT),
     cmdline,
     free,
   };
@@ -80,4 +81,10 @@ export async function makeRelease(site: ReleaseMaker, name: string, wish: Releas
   return { folder, manifest };
 }
 
-const SEALED = new Set<string>(['kernel', 'initrd', 'rootfs']);
+/** Roles of what a publisher brings; the rest of a manifest is made while sealing. */
+const BROUGHT: Readonly<Record<Artifact['role'], true>> = {
+  kernel: true,
+  initrd: true,
+  overlay: true,
+  rootfs: true,
+};

@@ -1,6 +1,6 @@
 import { RECORD } from '../../formats/records/seal-names.ts';
 import { type Attack, type Expectation, expects, misses, must, type Staged } from './attack.ts';
-import { appendFile, type Site } from './site.ts';
+import { appendFile, type TamperSite } from './site.ts';
 
 /** What scripts say: changed by somebody on the way, or by whoever stole the key that signs them. */
 
@@ -13,7 +13,7 @@ interface WordEdit {
 const PASSES_ON = 'a loader hands over whatever command line a well-signed script gives';
 const OBEYS = 'archiso does what its command line says, and nothing holds that to anything';
 
-export function scriptAttacks(site: Site): Attack[] {
+export function scriptAttacks(site: TamperSite): Attack[] {
   const edits = wordEdits(site);
   return [
     ...edits.flatMap(({ name, edit }): Attack[] => [
@@ -58,7 +58,7 @@ export function scriptAttacks(site: Site): Attack[] {
   ];
 }
 
-function wordEdits({ manifest, asked }: Site): WordEdit[] {
+function wordEdits({ manifest, asked }: TamperSite): WordEdit[] {
   const flags = [
     ...(asked.checksum ? ['checksum=y'] : []),
     ...(asked.verify ? ['verify=y'] : []),
@@ -104,14 +104,14 @@ const NOT_EXECUTED = 'imgtrust speaks of what is executed, and an initrd is not'
 const BENEATH = 'that initrd is laid over the one that verifies';
 const BY_NAME = 'a well-signed script need not ask for the release’s name';
 
-function signedScripts({ release, manifest }: Site): Attack[] {
+function signedScripts({ release, manifest }: TamperSite): Attack[] {
   const script = (
     name: string,
     expect: Attack['expect'],
     change: (text: string) => string,
     more: {
       readonly tuf?: Attack['tuf'];
-      readonly prepare?: (site: Site) => Promise<unknown>;
+      readonly prepare?: (site: TamperSite) => Promise<unknown>;
       readonly staged?: Staged;
     } = {},
   ): Attack => ({
@@ -182,11 +182,11 @@ function signedScripts({ release, manifest }: Site): Attack[] {
   ];
 }
 
-async function bootText(copy: Site['copy']): Promise<string> {
+async function bootText(copy: TamperSite['copy']): Promise<string> {
   return (await copy.read(RECORD.bootIpxe)).toString('latin1');
 }
 
-async function grubText(copy: Site['copy']): Promise<string> {
+async function grubText(copy: TamperSite['copy']): Promise<string> {
   return (await copy.read(RECORD.grubCfg)).toString('latin1');
 }
 

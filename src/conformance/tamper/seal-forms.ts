@@ -2,11 +2,11 @@ import { bytesContent } from '../../files/measure.ts';
 import { RECORD, SEAL } from '../../formats/records/seal-names.ts';
 import { type Attack, type Expectation, expects, misses, must, UNTOUCHED } from './attack.ts';
 import { encodeAnyCms, opaqueMessage, sealOpenpgp, sealSha1Cms, signerInfo } from './forge.ts';
-import type { Site } from './site.ts';
+import type { TamperSite } from './site.ts';
 
 /** Seals of a form that must not count, and seals that belong to something else. */
 
-export function formAttacks(site: Site): Attack[] {
+export function formAttacks(site: TamperSite): Attack[] {
   const root = site.manifest.files.some(({ role }) => role === 'rootfs');
   return [...kernelForms(), ...(root ? rootForms(site) : []), ...exchanges(site)];
 }
@@ -22,7 +22,7 @@ function kernelForms(): Attack[] {
     expects({ grub: expectation, manifest: expectation, tree: expectation });
   const ipxe = (
     name: string,
-    make: (site: Site, path: string) => Promise<Uint8Array>,
+    make: (site: TamperSite, path: string) => Promise<Uint8Array>,
   ): Omit<Attack, 'expect'> => ({
     name: `kernel: ${name}`,
     tuf: 'arbitrary software',
@@ -34,7 +34,7 @@ function kernelForms(): Attack[] {
   });
   const openpgp = (
     name: string,
-    make: (site: Site, path: string) => Promise<Uint8Array>,
+    make: (site: TamperSite, path: string) => Promise<Uint8Array>,
   ): Omit<Attack, 'expect'> => ({
     name: `kernel: ${name}`,
     tuf: 'arbitrary software',
@@ -102,14 +102,14 @@ function kernelForms(): Attack[] {
   ];
 }
 
-function rootForms({ asked, keys }: Site): Attack[] {
+function rootForms({ asked, keys }: TamperSite): Attack[] {
   const early = (isAsked: boolean, machine: Expectation, tree = machine) =>
     expects({ archiso: isAsked ? machine : UNTOUCHED, manifest: isAsked ? machine : UNTOUCHED, tree });
   const form = (
     name: string,
     suffix: string,
     expect: Attack['expect'],
-    make: (site: Site, path: string) => Promise<Uint8Array>,
+    make: (site: TamperSite, path: string) => Promise<Uint8Array>,
   ): Attack => ({
     name: `root image: ${name}`,
     tuf: 'arbitrary software',
@@ -178,14 +178,14 @@ function rootForms({ asked, keys }: Site): Attack[] {
 }
 
 /** Good seals, beside the wrong file. */
-function exchanges({ manifest, asked }: Site): Attack[] {
+function exchanges({ manifest, asked }: TamperSite): Attack[] {
   const wrong = must('bad-signature');
   const hasInitrd = manifest.files.some(({ role }) => role === 'initrd');
   const hasRoot = manifest.files.some(({ role }) => role === 'rootfs');
   const beside = (
     name: string,
     expect: Attack['expect'],
-    files: (site: Site) => readonly (readonly [to: string, from: string])[],
+    files: (site: TamperSite) => readonly (readonly [to: string, from: string])[],
   ): Attack => ({
     name,
     tuf: 'mix-and-match',
@@ -198,7 +198,7 @@ function exchanges({ manifest, asked }: Site): Attack[] {
       return {};
     },
   });
-  const exchanged = (suffix: string) => (site: Site) =>
+  const exchanged = (suffix: string) => (site: TamperSite) =>
     [
       [site.kernel.path + suffix, site.initrd.path + suffix],
       [site.initrd.path + suffix, site.kernel.path + suffix],

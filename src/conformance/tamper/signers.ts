@@ -1,10 +1,10 @@
-import { RECORD, SEAL } from '../../formats/records/seal-names.ts';
+import { RECORD, SCRIPT_SEAL, SEAL } from '../../formats/records/seal-names.ts';
 import type { CertifiedKey } from '../../signing/keys/key-folder.ts';
 import { fingerprint } from '../../trust/chain.ts';
 import { defaultPolicy } from '../../trust/policy.ts';
 import { type Attack, type Expectations, expects, misses, must, type Staged } from './attack.ts';
 import { asTlsServer, sealCms, sealOpenpgp } from './forge.ts';
-import type { Site } from './site.ts';
+import type { TamperSite } from './site.ts';
 
 /** Seals that hold, by somebody who may not make them. */
 
@@ -15,7 +15,7 @@ function kernelSeal(
   name: string,
   tuf: Attack['tuf'],
   expectations: Expectations,
-  key: (site: Site) => Promise<{ key: CertifiedKey; ca: CertifiedKey; staged?: Staged }>,
+  key: (site: TamperSite) => Promise<{ key: CertifiedKey; ca: CertifiedKey; staged?: Staged }>,
 ): Attack {
   return {
     name: `kernel sealed by ${name}`,
@@ -38,7 +38,7 @@ function loaderRefuses(...codes: Parameters<typeof must>): Expectations {
 
 const NO_LISTS = 'no loader holds a list of revoked keys: verify and publish do, by the policy file';
 
-export function signerAttacks(site: Site): Attack[] {
+export function signerAttacks(site: TamperSite): Attack[] {
   return [
     ...kernelSigners(),
     ...scriptSigners(),
@@ -48,7 +48,7 @@ export function signerAttacks(site: Site): Attack[] {
 }
 
 function kernelSigners(): Attack[] {
-  const ours = (key: CertifiedKey, site: Site) => ({ key, ca: site.keys.ca });
+  const ours = (key: CertifiedKey, site: TamperSite) => ({ key, ca: site.keys.ca });
   return [
     kernelSeal('the boot leaf', 'key compromise', loaderRefuses('untrusted-signer'), async (site) =>
       ours(site.keys.boot, site),
@@ -92,7 +92,7 @@ function kernelSigners(): Attack[] {
   ];
 }
 
-function struckOff({ now }: Site, id: string) {
+function struckOff({ now }: TamperSite, id: string) {
   const entry = { id, hard: true, since: now - DAY, reason: 'stolen' };
   return { ...defaultPolicy(now), revoked: [entry] };
 }
@@ -101,7 +101,7 @@ function scriptSigners(): Attack[] {
   const script = (
     name: string,
     expectations: Expectations,
-    key: (site: Site) => Promise<CertifiedKey>,
+    key: (site: TamperSite) => Promise<CertifiedKey>,
   ): Attack => ({
     name: `boot.ipxe sealed by ${name}`,
     tuf: 'key compromise',
@@ -109,7 +109,7 @@ function scriptSigners(): Attack[] {
     async stage(site) {
       const signer = await key(site);
       const seal = await sealCms(site.content(RECORD.bootIpxe), signer, site.chain(signer));
-      await site.copy.write(RECORD.bootIpxe + SEAL.openpgp, seal);
+      await site.copy.write(RECORD.bootIpxe + SCRIPT_SEAL, seal);
       return {};
     },
   });
@@ -123,13 +123,13 @@ function scriptSigners(): Attack[] {
 }
 
 /** `-nointern`: archiso looks at no certificate but the one in its initramfs. */
-function rootSigners({ asked }: Site): Attack[] {
+function rootSigners({ asked }: TamperSite): Attack[] {
   const early = must('untrusted-signer');
   const expectations = expects({
     ...(asked.cmsVerify ? { archiso: early, manifest: early } : {}),
     tree: early,
   });
-  const root = (name: string, key: (site: Site) => Promise<CertifiedKey>): Attack => ({
+  const root = (name: string, key: (site: TamperSite) => Promise<CertifiedKey>): Attack => ({
     name: `root image sealed by ${name}`,
     tuf: 'key compromise',
     expect: expectations,
@@ -148,7 +148,7 @@ function rootSigners({ asked }: Site): Attack[] {
 }
 
 function strangers(): Attack[] {
-  const openpgp = (what: string, path: (site: Site) => string, expectations: Expectations): Attack => ({
+  const openpgp = (what: string, path: (site: TamperSite) => string, expectations: Expectations): Attack => ({
     name: `${what} sealed by a stranger’s OpenPGP key of our name`,
     tuf: 'arbitrary software',
     expect: expectations,
@@ -178,7 +178,7 @@ function strangers(): Attack[] {
         const { ca } = await site.stranger();
         const key = await site.leaf(site.anchors.bootSigner ?? '', ca);
         const seal = await sealCms(site.content(RECORD.bootIpxe), key, [key.certificate, ca.certificate]);
-        await site.copy.write(RECORD.bootIpxe + SEAL.openpgp, seal);
+        await site.copy.write(RECORD.bootIpxe + SCRIPT_SEAL, seal);
         return {};
       },
     },

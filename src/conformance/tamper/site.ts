@@ -4,7 +4,7 @@ import { archisoParameters } from '../../emulator/early/parameters.ts';
 import { bytesContent, type Content, fileContent } from '../../files/measure.ts';
 import { cpioEntries, cpioPadding, encodeCpio } from '../../formats/archive/cpio.ts';
 import type { Manifest, ManifestFile } from '../../formats/records/manifest.ts';
-import { RECORD, SEAL } from '../../formats/records/seal-names.ts';
+import { RECORD, SCRIPT_SEAL, SEAL } from '../../formats/records/seal-names.ts';
 import { createKeyFolder } from '../../signing/keys/init.ts';
 import { type CertifiedKey, type Keys, readKeyFolder } from '../../signing/keys/key-folder.ts';
 import { type KeyPair, newKeyPair } from '../../signing/keys/key-pair.ts';
@@ -18,7 +18,7 @@ const DAY = 86_400_000;
 /** Keys that are thrown away afterwards need not be long. */
 const RSA_BITS = 2048;
 
-export interface SiteOptions {
+export interface TamperSiteOptions {
   /** A folder of its own, removed afterwards. */
   readonly work: string;
   readonly tree: string;
@@ -34,7 +34,7 @@ export interface SiteOptions {
 }
 
 /** A copy of a sealed release, the keys that made it, and what else an attacker may have at hand. */
-export class Site {
+export class TamperSite {
   readonly work: string;
   readonly copy: WorkTree;
   readonly manifest: Manifest;
@@ -44,7 +44,7 @@ export class Site {
   readonly #stranger: string | undefined;
   readonly #lazy = new Map<string, Promise<unknown>>();
 
-  private constructor({ work, manifest, keys, anchors, now, stranger }: SiteOptions) {
+  private constructor({ work, manifest, keys, anchors, now, stranger }: TamperSiteOptions) {
     this.work = work;
     this.copy = new WorkTree(join(work, 'copy'), join(work, 'aside'));
     this.manifest = manifest;
@@ -54,8 +54,8 @@ export class Site {
     this.#stranger = stranger;
   }
 
-  static async create(options: SiteOptions): Promise<Site> {
-    const site = new Site(options);
+  static async create(options: TamperSiteOptions): Promise<TamperSite> {
+    const site = new TamperSite(options);
     await mkdir(join(options.work, 'aside'));
     await copyFiles(options.tree, site.copy.folder, options.paths);
     return site;
@@ -76,6 +76,11 @@ export class Site {
 
   get rootfs(): ManifestFile {
     return this.#one(({ role }) => role === 'rootfs');
+  }
+
+  /** Whether the root image has a hash tree: its length is a whole number of blocks. */
+  get hasHashTree(): boolean {
+    return this.manifest.files.some(({ role }) => role === 'hashtree');
   }
 
   /** Which checks of the root image archiso is asked for. */
@@ -103,7 +108,8 @@ export class Site {
           for (const { path, role } of this.manifest.files) {
             const file = join(folder, path);
             if (role === 'kernel' || role === 'rootfs') await flip(file);
-            else await appendFile(file, 'etc/older', Buffer.from('older\n'));
+            else if (role === 'initrd' || role === 'overlay')
+              await appendFile(file, 'etc/older', Buffer.from('older\n'));
           }
         },
       }),
@@ -142,7 +148,7 @@ export class Site {
     const { boot } = this.keys;
     await this.copy.write(RECORD.bootIpxe, bytes);
     await this.copy.write(
-      RECORD.bootIpxe + SEAL.openpgp,
+      RECORD.bootIpxe + SCRIPT_SEAL,
       await sealCms(bytesContent(bytes), boot, this.chain(boot)),
     );
   }

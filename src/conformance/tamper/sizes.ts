@@ -1,15 +1,15 @@
 import { RECORD, SEAL } from '../../formats/records/seal-names.ts';
 import { type Attack, expects, misses, must } from './attack.ts';
-import type { Site } from './site.ts';
+import type { TamperSite } from './site.ts';
 
 /** More bytes than anybody can want. */
 
 const MIB = 1024 * 1024;
 
-export function sizeAttacks(site: Site): Attack[] {
+export function sizeAttacks(site: TamperSite): Attack[] {
   const { manifest, asked } = site;
   const tooLarge = must('too-large');
-  const long = (name: string, path: (at: Site) => string, expect: Attack['expect']): Attack => ({
+  const long = (name: string, path: (at: TamperSite) => string, expect: Attack['expect']): Attack => ({
     name: `${name} of 2 MiB`,
     tuf: 'endless data',
     expect,
@@ -18,7 +18,7 @@ export function sizeAttacks(site: Site): Attack[] {
       return {};
     },
   });
-  const endless = (name: string, path: (at: Site) => string, expect: Attack['expect']): Attack => ({
+  const endless = (name: string, path: (at: TamperSite) => string, expect: Attack['expect']): Attack => ({
     name: `${name} without end`,
     tuf: 'endless data',
     expect,

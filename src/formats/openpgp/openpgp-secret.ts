@@ -1,5 +1,6 @@
 import { Malformed } from '../../errors/malformed.ts';
-import { mpiNumber, PacketCursor } from './openpgp-packet.ts';
+import { encodeRsaKey } from './openpgp-key.ts';
+import { encodeMpi, mpiNumber, PacketCursor } from './openpgp-packet.ts';
 
 /** OpenPGP secret key packets, version 4 (RFC 9580 §5.5.3). */
 
@@ -22,6 +23,23 @@ export interface OpenpgpSecretKey {
 }
 
 /**
+ * Encodes the body of an RSA key's secret key packet, unprotected: its numbers are for everybody to read.
+ *
+ * @param created milliseconds since 1970, whole seconds.
+ */
+export function encodeOpenpgpSecretKey(created: number, { n, e, d, p, q, u }: RsaSecret): Uint8Array {
+  const secret = Buffer.concat([d, p, q, u].map(encodeMpi));
+  const sum = Buffer.alloc(2);
+  sum.writeUInt16BE(checksum(secret));
+  return Buffer.concat([encodeRsaKey(created, n, e), Uint8Array.of(0), secret, sum]);
+}
+
+/** Of the secret numbers as they stand: the sum of their bytes, modulo 65536. */
+function checksum(secret: Uint8Array): number {
+  return secret.reduce((total, byte) => (total + byte) & 0xffff, 0);
+}
+
+/**
  * Decodes the body of a secret key or secret subkey packet.
  *
  * @returns undefined for keys that are no RSA.
@@ -40,7 +58,7 @@ export function decodeOpenpgpSecretKey(body: Uint8Array): OpenpgpSecretKey | und
   if (cursor.octet() !== 0) return { publicBody, rsa: undefined };
   const start = cursor.at;
   const [d, p, q, u] = [cursor.mpi(), cursor.mpi(), cursor.mpi(), cursor.mpi()];
-  const sum = body.subarray(start, cursor.at).reduce((total, octet) => (total + octet) & 0xffff, 0);
+  const sum = checksum(body.subarray(start, cursor.at));
   if (cursor.unsigned(2) !== sum)
     throw new Malformed('OpenPGP', 'the checksum of a secret key is not its own');
   cursor.end();

@@ -4,9 +4,12 @@ export const SEAL = {
   ipxe: '.ipxe.sig',
   /** CMS without certificates, for early userspace. */
   cms: '.cms.sig',
-  /** OpenPGP, for early userspace and GRUB; beside `boot.ipxe` it is CMS, since that is how iPXE asks for it. */
+  /** OpenPGP, for early userspace and GRUB. */
   openpgp: '.sig',
 } as const;
+
+/** Beside a `boot.ipxe`: CMS, as `SEAL.ipxe` is, under the name by which `embedded.ipxe` asks for it. */
+export const SCRIPT_SEAL = '.sig';
 
 /** The small records of a release, at the top of its tree. */
 export const RECORD = {

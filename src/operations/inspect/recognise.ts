@@ -47,11 +47,9 @@ export function recognise(
   if (!isPe(bytes) && holdsPrivateKey(bytes)) throw privateKey(name);
   const found = decodeOr(name, () => known(name, bytes, size, others));
   if (found) return found;
-  throw new Refusal(
-    'malformed',
-    `${name} is nothing that inspect knows: no seal, key, certificate, script or record of a release.`,
-    { path: name },
-  );
+  throw new Refusal('malformed', `${name} is not a seal, key, certificate, script or record of a release.`, {
+    path: name,
+  });
 }
 
 function known(
@@ -131,7 +129,7 @@ function inspectArmor(
     return inspectCms(block.bytes, others);
   return inspectCertificates(
     blocks.map((each) => {
-      if (each.label !== 'CERTIFICATE') throw new Malformed('PEM', `inspect knows no ${each.label}`);
+      if (each.label !== 'CERTIFICATE') throw new Malformed('PEM', `inspect does not know a ${each.label}`);
       return decodeCertificate(each.bytes);
     }),
   );

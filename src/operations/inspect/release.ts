@@ -1,6 +1,6 @@
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
+import { entriesIfThere } from '../../files/read-if-there.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import { decodeManifest, type Manifest } from '../../formats/records/manifest.ts';
 import { otherCaOf, RECORD } from '../../formats/records/seal-names.ts';
@@ -142,7 +142,7 @@ async function walk(folder: string): Promise<string[]> {
   const found: string[] = [];
   let count = 0;
   const visit = async (inner: string, depth: number): Promise<void> => {
-    const entries = await readdir(join(folder, inner), { withFileTypes: true });
+    const entries = await entriesIfThere(join(folder, inner));
     for (const entry of entries) {
       const path = inner === '' ? entry.name : `${inner}/${entry.name}`;
       if (++count > MOST_ENTRIES || depth > DEEPEST) {

@@ -1,7 +1,8 @@
 import type { Transport } from '../../emulator/transport.ts';
 import { httpTransport } from '../../emulator/transports/http.ts';
 import { Refusal } from '../../errors/refusal.ts';
-import { checksumPath, RECORD, SEAL, VERITY } from '../../formats/records/seal-names.ts';
+import { UsageError } from '../../errors/usage.ts';
+import { checksumPath, RECORD, SCRIPT_SEAL, SEAL, VERITY } from '../../formats/records/seal-names.ts';
 import type { ReleaseSource } from './release.ts';
 
 /** Bytes of a hash device that say everything. */
@@ -10,9 +11,7 @@ const HEAD = 4096;
 /** A release as a server or a mirror offers it: `http://HOST/releases/arch/2026.11.01/`. Throws `malformed`. */
 export function remoteSource(address: string): ReleaseSource {
   if (!address.startsWith('http://')) {
-    throw new Refusal('malformed', `${address} is no http: address, which is what boot loaders speak.`, {
-      url: address,
-    });
+    throw new UsageError(`${address} is no http: address, which is what boot loaders speak.`);
   }
   const transport = httpTransport({ connectTimeoutMs: 10_000, stallTimeoutMs: 30_000 });
   const base = address.endsWith('/') ? address : `${address}/`;
@@ -25,7 +24,8 @@ export function remoteSource(address: string): ReleaseSource {
       const sealed = [...files.filter(({ role }) => role !== 'hashtree').map(({ path }) => path)];
       return [
         ...[...sealed, RECORD.manifest].flatMap((path) => [path + SEAL.ipxe, path + SEAL.cms]),
-        ...[...sealed, RECORD.manifest, RECORD.bootIpxe, RECORD.grubCfg].map((path) => path + SEAL.openpgp),
+        ...[...sealed, RECORD.manifest, RECORD.grubCfg].map((path) => path + SEAL.openpgp),
+        RECORD.bootIpxe + SCRIPT_SEAL,
         ...(rootfs && rootHash ? [checksumPath(rootfs), rootHash, rootHash + VERITY.seal] : []),
         ...files.filter(({ role }) => role === 'hashtree').map(({ path }) => path),
         ...[RECORD.bootIpxe, RECORD.grubCfg],

@@ -6,7 +6,7 @@ import type { Profile } from './profiles.ts';
 
 /** Certificates (RFC 5280), assembled with forge's ASN.1 writer and signed by node:crypto. */
 
-export interface CertificateRequest {
+export interface CertificateTerms {
   readonly profile: Profile;
   readonly commonName: string;
   readonly publicKey: KeyObject;
@@ -30,31 +30,29 @@ const { asn1 } = forge;
 const { Class, Type } = asn1;
 
 /** Issues a certificate with a key at hand, its own where there is no issuer: its DER. */
-export function issueCertificate(
-  request: CertificateRequest & { readonly issuerKey: KeyObject },
-): Uint8Array {
-  const { tbs, certificate } = draftCertificate(request);
-  return certificate(sign('sha256', tbs, request.issuerKey));
+export function issueCertificate(terms: CertificateTerms & { readonly issuerKey: KeyObject }): Uint8Array {
+  const { tbs, certificate } = draftCertificate(terms);
+  return certificate(sign('sha256', tbs, terms.issuerKey));
 }
 
-export function draftCertificate(request: CertificateRequest): UnsignedCertificate {
-  const { profile, publicKey, issuer } = request;
+export function draftCertificate(terms: CertificateTerms): UnsignedCertificate {
+  const { profile, publicKey, issuer } = terms;
   const signing = issuer?.key.object ?? publicKey;
   // sha256WithRSAEncryption takes NULL parameters, ecdsa-with-SHA256 none (RFC 4055 §5, RFC 5758 §3.2).
   const algorithm =
     signing.asymmetricKeyType === 'rsa'
       ? sequence(oid(OID.sha256WithRsa), node(Type.NULL, ''))
       : sequence(oid(OID.ecdsaWithSha256));
-  const serial = Buffer.from(request.serial);
+  const serial = Buffer.from(terms.serial);
   // Positive and of constant length: some readers choke on the sign byte.
   serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40;
   const tbs = sequence(
     context(0, true, [integer(2)]),
     node(Type.INTEGER, serial.toString('binary')),
     algorithm,
-    issuer ? copy(issuer.subject) : name(request.commonName),
-    sequence(time(request.notBefore), time(request.notAfter)),
-    name(request.commonName),
+    issuer ? copy(issuer.subject) : name(terms.commonName),
+    sequence(time(terms.notBefore), time(terms.notAfter)),
+    name(terms.commonName),
     spki(publicKey),
     context(3, true, [sequence(...extensions(profile, publicKey, signing))]),
   );

@@ -2,6 +2,8 @@ import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
+import { unreadable } from '../../errors/unreadable.ts';
+import { UsageError } from '../../errors/usage.ts';
 import { lstatIfThere } from '../../files/read-if-there.ts';
 import { OID } from '../../formats/asn1/oids.ts';
 import type { Certificate, KeyUsage } from '../../formats/asn1/x509.ts';
@@ -32,6 +34,8 @@ export type LoaderKeys = Pick<Keys, 'ca' | 'boot'>;
  *
  * @param now milliseconds since 1970.
  * @param leaving those that are about to be replaced: they may have ended.
+ * @throws Refusal; UsageError where there is no key folder, or one without all keys; IoError for a key that is there
+ *   and cannot be read.
  */
 export async function readKeyFolder(
   directory: string,
@@ -44,9 +48,13 @@ export async function readKeyFolder(
   const issuer = ca.certificate;
   const codesign = await certifiedKey(directory, 'codesign', at('codesign'), 'digitalSignature', issuer);
   const boot = await certifiedKey(directory, 'boot', at('boot'), 'digitalSignature', issuer);
+  return { ca, codesign, boot, openpgp: await readOpenpgpFile(directory) };
+}
+
+/** The OpenPGP key of a folder, as `readKeyFolder` reads it. */
+export async function readOpenpgpFile(directory: string): Promise<OpenpgpSecret> {
   const path = await demandPrivate(directory, 'private/openpgp.asc', 0o600);
-  const openpgp = readOpenpgpSecret(await readFile(path, 'utf8'), path);
-  return { ca, codesign, boot, openpgp };
+  return readOpenpgpSecret((await readHere(path)).toString('utf8'), path);
 }
 
 /** Reads what seals for loaders are made with, as `readKeyFolder` does. */
@@ -129,7 +137,7 @@ async function readLeavesFile(path: string): Promise<[Certificate, ...Certificat
   if (other) {
     throw new Refusal(
       'malformed',
-      `${path} is no certificate of leaves alone: ${other.commonName} is a CA.`,
+      `${path} may hold leaf certificates only, and ${other.commonName} is a CA.`,
       {
         path,
       },
@@ -138,14 +146,21 @@ async function readLeavesFile(path: string): Promise<[Certificate, ...Certificat
   return leaves;
 }
 
-/** Reads an unencrypted private key. Throws a `Refusal` (`malformed`). */
+/** Reads an unencrypted private key. Throws a `Refusal` (`absent`, `malformed`) or an `IoError`. */
 export async function readPrivateKeyFile(path: string): Promise<KeyObject> {
+  const bytes = await readHere(path);
   try {
-    return createPrivateKey(await readFile(path));
+    return createPrivateKey(bytes);
   } catch {
     // OpenSSL's own message may quote the input; a key must not end in a log.
     throw new Refusal('malformed', `${path} is no unencrypted PKCS#8 private key.`, { path });
   }
+}
+
+async function readHere(path: string): Promise<Buffer> {
+  return readFile(path).catch((error: unknown) => {
+    throw unreadable(path, error);
+  });
 }
 
 /** The certificate of a key, among those that stand with it; the first where none is. */
@@ -205,12 +220,23 @@ export async function readCertificateFile(path: string): Promise<Certificate> {
   return certificate;
 }
 
-/** Refuses a private file or folder that group or others may read, or that is a symlink. */
+/**
+ * Refuses a private file or folder that group or others may read, or that is a symlink.
+ *
+ * @throws UsageError where it is not there; IoError where that cannot be told.
+ */
 export async function demandPrivate(directory: string, name: string, wanted: number): Promise<string> {
   const path = join(directory, name);
   const stat = await lstatIfThere(path);
+  // New keys are advised only where there are none: on a real site they would mean a new CA.
+  if (!stat && name === 'private')
+    throw new UsageError(
+      `${directory} is no key folder: there is no ${path}. "bootseal init DIR" makes a key folder.`,
+    );
   if (!stat)
-    throw new Refusal('absent', `${path} is missing; make a key folder with "bootseal init DIR".`, { path });
+    throw new UsageError(
+      `${path} is missing, so ${directory} is only a part of a key folder; name a whole one.`,
+    );
   if (stat.isSymbolicLink()) throw new Refusal('unsafe-keys', `${path} is a symbolic link.`, { path });
   if ((stat.mode & 0o077) !== 0) {
     const mode = (stat.mode & 0o777).toString(8).padStart(4, '0');

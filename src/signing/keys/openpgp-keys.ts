@@ -6,13 +6,17 @@ import { decodeOpenpgpKey, type OpenpgpKey } from '../../formats/openpgp/openpgp
 import { decodePackets, encodePacket, mpiNumber, PACKET } from '../../formats/openpgp/openpgp-packet.ts';
 import {
   decodeOpenpgpSecretKey,
+  encodeOpenpgpSecretKey,
   type OpenpgpSecretKey,
   type RsaSecret,
 } from '../../formats/openpgp/openpgp-secret.ts';
+import type { KeyPair } from './key-pair.ts';
 
-/** The site's OpenPGP signing key: made with openpgp.js, exported so that GRUB reads it. */
+/** The site's OpenPGP signing key: certified by openpgp.js, exported so that GRUB reads it. */
 
 const MAX_PACKETS = 10_000;
+/** Modulus length of a new key. */
+export const OPENPGP_BITS = 4096;
 
 export interface OpenpgpSecret {
   readonly key: OpenpgpKey;
@@ -27,19 +31,23 @@ export interface NewOpenpgpKey {
 }
 
 /**
- * Makes an RSA key whose primary signs, without subkeys or notations: GRUB knows no EdDSA and takes a key
- * for what its packet says.
+ * Makes an OpenPGP key of an RSA key: its primary signs, without subkeys or notations, since GRUB knows no EdDSA and
+ * takes a key for what its packet says.
  *
- * @param created milliseconds since 1970.
+ * @param created milliseconds since 1970, whole seconds.
  */
-export async function newOpenpgpKey(site: string, rsaBits: number, created: number): Promise<NewOpenpgpKey> {
+export async function newOpenpgpKey(
+  site: string,
+  { privateKey: rsa }: KeyPair,
+  created: number,
+): Promise<NewOpenpgpKey> {
   // Most commands make no key, and need not wait for this.
-  const { generateKey } = await import('openpgp');
-  const { privateKey, publicKey } = await generateKey({
-    type: 'rsa',
-    rsaBits,
+  const { readPrivateKey, reformatKey } = await import('openpgp');
+  const packet = encodePacket(PACKET.secretKey, encodeOpenpgpSecretKey(created, rsaSecret(rsa)));
+  const { privateKey, publicKey } = await reformatKey({
+    // What reformatting adds is all that a key without a user id lacks.
+    privateKey: await readPrivateKey({ binaryKey: packet }),
     userIDs: [{ name: `Bootseal ${site}`, comment: 'netboot release signing' }],
-    subkeys: [],
     date: new Date(created),
     format: 'object',
     config: { nonDeterministicSignaturesViaNotation: false, showComment: false, showVersion: false },
@@ -60,11 +68,7 @@ export function readOpenpgpSecret(armored: string, path: string): OpenpgpSecret 
   const secret = primarySecret(armored, path);
   const key = secret && decodeOpenpgpKey(secret.publicBody);
   if (key?.type !== 'rsa') {
-    throw new Refusal(
-      'wrong-purpose',
-      `${path} is no RSA key; GRUB verifies no other kind that we can make.`,
-      { path },
-    );
+    throw new Refusal('wrong-purpose', `${path} is not an RSA key, and GRUB needs one.`, { path });
   }
   if (!secret?.rsa) {
     throw new Refusal(
@@ -89,6 +93,13 @@ function primarySecret(armored: string, path: string): OpenpgpSecretKey | undefi
     const message = `${path} is no OpenPGP secret key: ${error.message}.`;
     throw new Refusal('malformed', message, { path });
   }
+}
+
+/** The other way round: RFC 8017's p, q and qInv = q⁻¹ mod p are OpenPGP's q, p and u. */
+function rsaSecret(key: KeyObject): RsaSecret {
+  const { n, e, d, p: q, q: p, qi: u } = key.export({ format: 'jwk' });
+  const number = (text = '') => Buffer.from(text, 'base64url');
+  return { n: number(n), e: number(e), d: number(d), p: number(p), q: number(q), u: number(u) };
 }
 
 /** PKCS#8 wants the CRT numbers in RFC 8017's order; OpenPGP stores p, q and u = p⁻¹ mod q. */

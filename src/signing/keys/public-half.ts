@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { unreadable } from '../../errors/unreadable.ts';
+import { UsageError } from '../../errors/usage.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import { decodeOpenpgpKey, type OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
 import { decodePackets, PACKET } from '../../formats/openpgp/openpgp-packet.ts';
@@ -48,10 +49,8 @@ export async function readNamedSignatories(
           : 'codesign';
       const before = found[kind];
       if (before) {
-        throw new Refusal(
-          'malformed',
+        throw new UsageError(
           `${before.path} and ${path} both hold a certificate for ${kind}; name the one to sign with.`,
-          { path },
         );
       }
       found[kind] = { path, certificate };
@@ -60,7 +59,7 @@ export async function readNamedSignatories(
   const { ca, boot, codesign } = found;
   if (!ca || !boot || !codesign) {
     const missing = (['ca', 'boot', 'codesign'] as const).filter((kind) => !found[kind]).join(', ');
-    throw new Refusal('absent', `No certificate for ${missing} is among those named.`, { missing });
+    throw new UsageError(`No certificate for ${missing} is among those named.`);
   }
   demandSuitable(ca.path, ca.certificate, now, 'keyCertSign');
   demandSuitable(boot.path, boot.certificate, now, 'digitalSignature', ca.certificate);
@@ -84,7 +83,7 @@ export async function readOpenpgpPublic(path: string): Promise<OpenpgpKey> {
       .map(({ body }) => decodeOpenpgpKey(body))
       .filter(({ type }) => type === 'rsa');
     const [first, ...more] = keys;
-    if (!first) throw new Malformed('OpenPGP', 'no RSA key, and GRUB verifies no other that we can make');
+    if (!first) throw new Malformed('OpenPGP', 'no RSA key in it, and GRUB needs one');
     return more.reduce((last, key) => (key.created > last.created ? key : last), first);
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;

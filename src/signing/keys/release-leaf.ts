@@ -5,7 +5,7 @@ import { isIssuedBy } from '../seal-plan.ts';
 import type { CertifiedSigner } from '../signatories.ts';
 import { demandSignature, keySigner } from '../signers/digest-signer.ts';
 import { draftCertificate } from './certificate.ts';
-import { type KeyKind, newKeyPair } from './key-pair.ts';
+import { type KeyKind, type MakeKeyPair, newKeyPair } from './key-pair.ts';
 import { readProfile } from './profiles.ts';
 
 const DAY = 86_400_000;
@@ -71,9 +71,13 @@ export function existingLeaf(
 }
 
 /** Makes a key, has the CA certify it, and keeps the key in the answer alone: who drops it throws it away. */
-export async function mintLeaf(order: LeafOrder, ca: CertifiedSigner): Promise<CertifiedSigner> {
+export async function mintLeaf(
+  order: LeafOrder,
+  ca: CertifiedSigner,
+  makeKeyPair: MakeKeyPair = newKeyPair,
+): Promise<CertifiedSigner> {
   const { commonName, notBefore, notAfter, kind, bits } = order;
-  const { publicKey, privateKey } = await newKeyPair(kind, bits);
+  const { publicKey, privateKey } = await makeKeyPair(kind, bits);
   const { tbs, certificate } = draftCertificate({
     profile: readProfile('release'),
     commonName,

@@ -1,8 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
+import { unreadable } from '../../errors/unreadable.ts';
+import { isThere, lstatIfThere, namesIfThere } from '../../files/read-if-there.ts';
 import { encodeArmor, encodePem } from '../../formats/asn1/armor.ts';
 import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
 import { decodeOpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
@@ -13,11 +15,11 @@ import { readCertificatesFile } from '../../trust/certificates-file.ts';
 import { sealRecord, sealRecordOpenpgp } from '../seal-record.ts';
 import { certifiedSigner, openpgpSigner } from '../signatories.ts';
 import { issueCertificate } from './certificate.ts';
-import { writeKeyFolder } from './init.ts';
-import { type CertifiedKey, type Keys, readKeyFolder } from './key-folder.ts';
+import { type OnOldDrafts, writeKeyFolder } from './init.ts';
+import { type CertifiedKey, demandPrivate, type Keys, readKeyFolder } from './key-folder.ts';
 import { ENROLMENT, type KeyFolderDraft, LATER_ANCHORS } from './key-folder-draft.ts';
-import { newKeyPair } from './key-pair.ts';
-import { newOpenpgpKey, oldFormat } from './openpgp-keys.ts';
+import { type MakeKeyPair, newKeyPair } from './key-pair.ts';
+import { newOpenpgpKey, OPENPGP_BITS, oldFormat } from './openpgp-keys.ts';
 import { type ProfileName, readProfile } from './profiles.ts';
 import { readSnapshotKey } from './snapshot-key.ts';
 
@@ -36,7 +38,10 @@ export interface RotateOptions {
   readonly now: number;
   /** Overrides the profiles' RSA modulus lengths. */
   readonly rsaBits?: number;
+  /** Default: OpenSSL's. */
+  readonly makeKeyPair?: MakeKeyPair;
   readonly onStep?: (what: string) => void;
+  readonly onOldDrafts?: OnOldDrafts;
 }
 
 export interface Replaced extends Succession {
@@ -57,7 +62,7 @@ export interface Rotated {
  *
  * A new CA brings new leaves with it, and shares no anchors with the old one: each loader trusts its own.
  *
- * @throws Refusal, IoError; nothing is written then.
+ * @throws Refusal, UsageError, IoError; nothing is written then.
  */
 export async function rotateKeyFolder(
   directory: string,
@@ -68,9 +73,10 @@ export async function rotateKeyFolder(
   if (kinds.has('ca')) for (const leaf of ['codesign', 'boot'] as const) kinds.add(leaf);
   const keys = await readKeyFolder(directory, options.now, kinds);
   let rotated: Rotated | undefined;
-  await writeKeyFolder(out, async (draft) => {
+  const fill = async (draft: KeyFolderDraft) => {
     rotated = await new Rotation(directory, keys, kinds, options, draft).run();
-  });
+  };
+  await writeKeyFolder(out, fill, options.onOldDrafts);
   if (!rotated) throw new RangeError('nothing was written');
   return rotated;
 }
@@ -112,7 +118,7 @@ class Rotation {
     if (this.#kinds.has('openpgp')) await this.#openpgp();
     else await this.#keepOpenpgp();
     if (this.#kinds.has('snapshot')) await this.#snapshot();
-    else if (await exists(join(this.#directory, 'private', 'snapshot.key'))) await this.#keep('snapshot');
+    else if (await this.#hasKey('snapshot')) await this.#keep('snapshot');
     await this.#keepSecureBoot();
     await this.#record();
     return { steps: this.#steps, warnings: this.#warnings };
@@ -125,11 +131,11 @@ class Rotation {
     issuer: CertifiedKey | undefined,
     beside: Beside = { overlap: [], later: [] },
   ): Promise<CertifiedKey> {
-    const { rsaBits, onStep } = this.#options;
+    const { rsaBits, onStep, makeKeyPair = newKeyPair } = this.#options;
     onStep?.(`${kind} key`);
     const profile = readProfile(kind satisfies ProfileName);
     const type = this.#keys.ca.privateKey.asymmetricKeyType === 'rsa' ? 'rsa' : 'p256';
-    const pair = await newKeyPair(type, rsaBits ?? profile.rsa_bits);
+    const pair = await makeKeyPair(type, rsaBits ?? profile.rsa_bits);
     const wanted = this.#issued + profile.days * DAY;
     const notAfter = Math.min(wanted, issuer?.certificate.notAfter ?? wanted);
     if (notAfter < wanted) {
@@ -174,11 +180,12 @@ class Rotation {
   }
 
   async #openpgp(): Promise<void> {
-    const { rsaBits, onStep } = this.#options;
+    const { rsaBits, onStep, makeKeyPair = newKeyPair } = this.#options;
     const { key: old } = this.#keys.openpgp;
     onStep?.('OpenPGP key');
-    const made = await newOpenpgpKey(this.#site(), rsaBits ?? 4096, this.#issued - DAY);
-    const held = await readFile(await this.#lasting('pubring.gpg'));
+    const pair = await makeKeyPair('rsa', rsaBits ?? OPENPGP_BITS);
+    const made = await newOpenpgpKey(this.#site(), pair, this.#issued - DAY);
+    const held = await here(await this.#lasting('pubring.gpg'));
     const others = keyring(held).filter(({ fingerprint }) => fingerprint !== old.fingerprint);
     const [own] = keyring(made.publicKeyring);
     if (!own) throw new RangeError('an OpenPGP key without packets');
@@ -196,7 +203,7 @@ class Rotation {
     await this.#draft.secret('openpgp.asc', await this.#read('private', 'openpgp.asc'));
     await this.#keyrings(
       await this.#read('anchors', 'pubring.gpg'),
-      await readFile(await this.#lasting('pubring.gpg')),
+      await here(await this.#lasting('pubring.gpg')),
     );
   }
 
@@ -211,26 +218,26 @@ class Rotation {
   async #keep(kind: string): Promise<void> {
     await this.#draft.secret(`${kind}.key`, await this.#read('private', `${kind}.key`));
     await this.#draft.anchor(`${kind}.crt`, await this.#read('anchors', `${kind}.crt`));
-    await this.#draft.laterAnchor(`${kind}.crt`, await readFile(await this.#lasting(`${kind}.crt`)));
+    await this.#draft.laterAnchor(`${kind}.crt`, await here(await this.#lasting(`${kind}.crt`)));
   }
 
   /** What machines have enrolled stays theirs: nobody but their owner at the console can give them another. */
   async #keepSecureBoot(): Promise<void> {
     for (const name of ['PK', 'KEK', 'db']) {
-      if (!(await exists(join(this.#directory, 'anchors', `${name}.crt`)))) continue;
+      if (!(await this.#hasAnchor(`${name}.crt`))) continue;
       await this.#draft.anchor(`${name}.crt`, await this.#read('anchors', `${name}.crt`));
       await this.#draft.laterAnchor(`${name}.crt`, await this.#read('anchors', `${name}.crt`));
-      if (await exists(join(this.#directory, 'private', `${name}.key`)))
+      if (await this.#hasKey(name))
         await this.#draft.secret(`${name}.key`, await this.#read('private', `${name}.key`));
     }
-    if (await exists(join(this.#directory, 'anchors', 'dbx.esl')))
+    if (await this.#hasAnchor('dbx.esl'))
       await this.#draft.anchor('dbx.esl', await this.#read('anchors', 'dbx.esl'));
-    if (await exists(join(this.#directory, 'anchors', 'pcr.pub'))) {
+    if (await this.#hasAnchor('pcr.pub')) {
       await this.#draft.anchor('pcr.pub', await this.#read('anchors', 'pcr.pub'));
-      if (await exists(join(this.#directory, 'private', 'pcr.key')))
+      if (await this.#hasKey('pcr'))
         await this.#draft.secret('pcr.key', await this.#read('private', 'pcr.key'));
     }
-    for (const name of await readdir(join(this.#directory, ENROLMENT)).catch(() => []))
+    for (const name of await namesIfThere(join(this.#directory, ENROLMENT)))
       await this.#draft.enrolment(name, await this.#read(ENROLMENT, name));
   }
 
@@ -256,11 +263,21 @@ class Rotation {
   /** Of what an earlier rotation already meant to leave behind, nothing is taken along. */
   async #lasting(name: string): Promise<string> {
     const later = join(this.#directory, LATER_ANCHORS, name);
-    return (await exists(later)) ? later : join(this.#directory, 'anchors', name);
+    return (await isThere(later)) ? later : join(this.#directory, 'anchors', name);
   }
 
-  #read(folder: string, name: string): Promise<Buffer> {
-    return readFile(join(this.#directory, folder, name));
+  /** A link counts: a key that is one is refused, not left out. */
+  async #hasKey(name: string): Promise<boolean> {
+    return (await lstatIfThere(join(this.#directory, 'private', `${name}.key`))) !== undefined;
+  }
+
+  #hasAnchor(name: string): Promise<boolean> {
+    return isThere(join(this.#directory, 'anchors', name));
+  }
+
+  async #read(folder: string, name: string): Promise<Buffer> {
+    if (folder === 'private') await demandPrivate(this.#directory, `private/${name}`, 0o600);
+    return here(join(this.#directory, folder, name));
   }
 
   #site(): string {
@@ -310,9 +327,8 @@ function day(time: number): string {
   return new Date(time).toISOString().slice(0, 10);
 }
 
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
+async function here(path: string): Promise<Buffer> {
+  return readFile(path).catch((error: unknown) => {
+    throw unreadable(path, error);
+  });
 }

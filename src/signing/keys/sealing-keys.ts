@@ -1,8 +1,8 @@
 import type { KeyObject } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
+import { UsageError } from '../../errors/usage.ts';
+import { isThere, lstatIfThere } from '../../files/read-if-there.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import type { OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
 import { readCertificatesFile } from '../../trust/certificates-file.ts';
@@ -19,7 +19,8 @@ import {
 } from '../signatories.ts';
 import { type DigestSigner, keySigner } from '../signers/digest-signer.ts';
 import { makeSigner } from '../signers/make-signer.ts';
-import { readSigners, SIGNERS_FILE, type SigningKey } from '../signers/signers-file.ts';
+import { hasSigners, readSigners, SIGNERS_FILE, type SigningKey } from '../signers/signers-file.ts';
+import type { Waiting } from '../signers/time-limit.ts';
 import {
   certifiedKey,
   demandPrivate,
@@ -27,9 +28,9 @@ import {
   fits,
   readKeyFolder,
   readLoaderKeys,
+  readOpenpgpFile,
   readPrivateKeyFile,
 } from './key-folder.ts';
-import { readOpenpgpSecret } from './openpgp-keys.ts';
 import { readLoaderSignatories, readOpenpgpPublic, readSignatories } from './public-half.ts';
 
 /**
@@ -42,10 +43,11 @@ export async function readSealingKeys(
   directory: string,
   now: number | undefined,
   signerCommand?: readonly string[],
+  waiting: Waiting = {},
 ): Promise<SealingKeys> {
   if (signerCommand) {
     const { ca, codesign, boot, openpgp } = await readSignatories(join(directory, 'anchors'), now);
-    const by = (key: string, publicKey: KeyObject) => asked(signerCommand, key, publicKey);
+    const by = (key: string, publicKey: KeyObject) => asked(signerCommand, key, publicKey, waiting);
     return {
       ca: { certificate: ca, signer: by('ca', ca.key.object) },
       codesign: { certificate: codesign, signer: by('codesign', codesign.key.object) },
@@ -53,17 +55,18 @@ export async function readSealingKeys(
       openpgp: { key: openpgp, signer: by('openpgp', openpgpObject(openpgp)) },
     };
   }
-  if (!existsSync(join(directory, SIGNERS_FILE))) {
+  if (!(await hasSigners(directory))) {
     const all = new Set(['ca', 'codesign', 'boot']);
     return signersOf(await readKeyFolder(directory, now ?? 0, now === undefined ? all : undefined));
   }
   const { ca, codesign, boot, openpgp } = await readSignatories(join(directory, 'anchors'), now);
-  const signers = await readSigners(directory, {
+  const publicKeys = {
     ca: ca.key.object,
     codesign: codesign.key.object,
     boot: boot.key.object,
     ...(openpgp.object ? { openpgp: openpgp.object } : {}),
-  });
+  };
+  const signers = await readSigners(directory, publicKeys, waiting);
   const of = elsewhereOr(directory, signers, now);
   return {
     ca: await of('ca', ca),
@@ -76,11 +79,14 @@ export async function readSealingKeys(
 }
 
 /** The same for the keys that loaders look at. */
-export async function readLoaderSealingKeys(directory: string, now: number): Promise<LoaderSealingKeys> {
-  if (!existsSync(join(directory, SIGNERS_FILE)))
-    return loaderSignersOf(await readLoaderKeys(directory, now));
+export async function readLoaderSealingKeys(
+  directory: string,
+  now: number,
+  waiting: Waiting = {},
+): Promise<LoaderSealingKeys> {
+  if (!(await hasSigners(directory))) return loaderSignersOf(await readLoaderKeys(directory, now));
   const { ca, boot } = await readLoaderSignatories(join(directory, 'anchors'), now);
-  const signers = await readSigners(directory, { ca: ca.key.object, boot: boot.key.object });
+  const signers = await readSigners(directory, { ca: ca.key.object, boot: boot.key.object }, waiting);
   const of = elsewhereOr(directory, signers, now);
   return { ca: await of('ca', ca), boot: await of('boot', boot, ca) };
 }
@@ -100,39 +106,41 @@ function elsewhereOr(directory: string, signers: Signers, now: number | undefine
   };
 }
 
-async function readOpenpgpFile(directory: string) {
-  const path = await demandPrivate(directory, 'private/openpgp.asc', 0o600);
-  return readOpenpgpSecret(await readFile(path, 'utf8'), path);
-}
-
 /** Seconds that a program named on the command line has for one signature. */
 const COMMAND_SECONDS = 60;
 
-function asked([program = '', ...rest]: readonly string[], key: string, publicKey: KeyObject): DigestSigner {
-  const timeLimit = { seconds: COMMAND_SECONDS };
+/** The signer that a program named on the command line is. */
+export function asked(
+  [program = '', ...rest]: readonly string[],
+  key: string,
+  publicKey: KeyObject,
+  waiting: Waiting = {},
+): DigestSigner {
+  const timeLimit = { seconds: COMMAND_SECONDS, ...waiting };
   return makeSigner({ kind: 'command', key, argv: [program, ...rest], timeLimit }, publicKey);
 }
 
 function openpgpObject({ object, fingerprint }: OpenpgpKey): KeyObject {
   if (object) return object;
-  throw new Refusal('wrong-purpose', `The OpenPGP key ${fingerprint} is of a kind that signs nothing here.`, {
-    fingerprint,
-  });
+  throw new Refusal(
+    'wrong-purpose',
+    `The OpenPGP key ${fingerprint} is of a kind that Bootseal cannot sign with.`,
+    {
+      fingerprint,
+    },
+  );
 }
 
 /** One program signs for every key of the site that a request asks for. */
 export function answeringCommand(
   command: readonly string[],
   { signatories, others }: OpenedRequest,
+  waiting: Waiting = {},
 ): AnsweringKeys {
   const { ca, codesign, boot, openpgp } = signatories;
-  const by = (key: string, publicKey: KeyObject) => asked(command, key, publicKey);
+  const by = (key: string, publicKey: KeyObject) => asked(command, key, publicKey, waiting);
   if (others.length > 0) {
-    throw new Refusal(
-      'mixed-releases',
-      'One program cannot sign for several CAs; answer with a folder each.',
-      {},
-    );
+    throw new UsageError('One program cannot sign for several CAs; name a key folder for each with --keys.');
   }
   return {
     signers: new Map([
@@ -148,12 +156,14 @@ export function answeringCommand(
  * Those keys of several folders that a request asks for. A folder may hold some and not others: who has the
  * OpenPGP key need not have the CA.
  *
- * @throws Refusal for a key that others may read, and for a certificate that has ended.
+ * @throws Refusal for a key that others may read, and for a certificate that has ended; UsageError for a folder that
+ *   is none of keys; IoError for a key that is there and cannot be read.
  */
 export async function readAnsweringKeys(
   directories: readonly string[],
   { signatories, others }: OpenedRequest,
   now: number,
+  waiting: Waiting = {},
 ): Promise<AnsweringKeys> {
   const cas = [
     { suffix: '', ...signatories },
@@ -164,20 +174,22 @@ export async function readAnsweringKeys(
   const issuers = new Map<string, CertifiedSigner>();
   for (const directory of directories) {
     await demandPrivateFolder(directory);
-    const mine = await signerOf(directory, 'codesign', codesign, now);
+    const of = (name: 'ca' | 'boot' | 'codesign', certificate: Certificate) =>
+      signerOf(directory, name, certificate, now, waiting);
+    const mine = await of('codesign', codesign);
     if (mine) signers.set('codesign', mine);
     for (const { suffix, ca, boot } of cas) {
-      const issuer = await signerOf(directory, 'ca', ca, now);
+      const issuer = await of('ca', ca);
       if (issuer) issuers.set(`leaf${suffix}`, { certificate: ca, signer: issuer });
-      const own = await signerOf(directory, 'boot', boot, now);
+      const own = await of('boot', boot);
       if (own) signers.set(`boot${suffix}`, own);
     }
     const elsewhere =
       openpgp.object && (await holdsOpenpgp(directory, openpgp))
-        ? (await readSigners(directory, { openpgp: openpgp.object })).openpgp
+        ? (await readSigners(directory, { openpgp: openpgp.object }, waiting)).openpgp
         : undefined;
     if (elsewhere) signers.set('openpgp', elsewhere);
-    else if (existsSync(join(directory, 'private', 'openpgp.asc'))) {
+    else if (await holdsFile(directory, 'openpgp.asc')) {
       const secret = await readOpenpgpFile(directory);
       if (secret.key.fingerprint === openpgp.fingerprint)
         signers.set('openpgp', openpgpSigner(secret).signer);
@@ -187,15 +199,18 @@ export async function readAnsweringKeys(
 }
 
 async function demandPrivateFolder(directory: string): Promise<void> {
-  if (existsSync(join(directory, 'private'))) {
+  if (await lstatIfThere(join(directory, 'private'))) {
     await demandPrivate(directory, 'private', 0o700);
-  } else if (!existsSync(join(directory, SIGNERS_FILE))) {
-    throw new Refusal(
-      'absent',
-      `${directory} holds neither private keys nor a ${SIGNERS_FILE} that says who has them.`,
-      { path: directory },
+  } else if (!(await hasSigners(directory))) {
+    throw new UsageError(
+      `${directory} is no key folder: it holds neither private keys nor a ${SIGNERS_FILE} that says who has them.`,
     );
   }
+}
+
+/** Whether a key is there at all. A link counts: whoever reads it then refuses it by name. */
+async function holdsFile(directory: string, name: string): Promise<boolean> {
+  return (await lstatIfThere(join(directory, 'private', name))) !== undefined;
 }
 
 /** Undefined where the folder has no such key, or that of another certificate. */
@@ -204,15 +219,15 @@ async function signerOf(
   name: Exclude<SigningKey, 'openpgp'>,
   certificate: Certificate,
   now: number,
+  waiting: Waiting,
 ): Promise<DigestSigner | undefined> {
   const usage = name === 'ca' ? 'keyCertSign' : 'digitalSignature';
   const key = certificate.key.object;
   const elsewhere = (await holds(directory, name, certificate))
-    ? (await readSigners(directory, { [name]: key }))[name]
+    ? (await readSigners(directory, { [name]: key }, waiting))[name]
     : undefined;
-  const file = join(directory, 'private', `${name}.key`);
   if (!elsewhere) {
-    if (!existsSync(file)) return undefined;
+    if (!(await holdsFile(directory, `${name}.key`))) return undefined;
     const privateKey = await readPrivateKeyFile(await demandPrivate(directory, `private/${name}.key`, 0o600));
     if (!fits(certificate, privateKey)) return undefined;
     demandSuitable(`${name}.crt of the request`, certificate, now, usage);
@@ -225,11 +240,11 @@ async function signerOf(
 /** Which certificate a key elsewhere belongs to, the folder says by having it among its anchors. */
 async function holds(directory: string, name: string, { raw }: Certificate): Promise<boolean> {
   const path = join(directory, 'anchors', `${name}.crt`);
-  if (!existsSync(path)) return false;
+  if (!(await isThere(path))) return false;
   return (await readCertificatesFile(path)).some((own) => Buffer.compare(own.raw, raw) === 0);
 }
 
 async function holdsOpenpgp(directory: string, { fingerprint }: OpenpgpKey): Promise<boolean> {
   const path = join(directory, 'anchors', 'pubring.gpg');
-  return existsSync(path) && (await readOpenpgpPublic(path)).fingerprint === fingerprint;
+  return (await isThere(path)) && (await readOpenpgpPublic(path)).fingerprint === fingerprint;
 }

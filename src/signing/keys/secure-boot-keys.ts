@@ -11,7 +11,7 @@ import {
 import { issueCertificate } from './certificate.ts';
 import type { CertifiedKey } from './key-folder.ts';
 import type { KeyFolderDraft } from './key-folder-draft.ts';
-import { newKeyPair } from './key-pair.ts';
+import { type MakeKeyPair, newKeyPair } from './key-pair.ts';
 import { readProfile } from './profiles.ts';
 
 const DAY = 86_400_000;
@@ -26,14 +26,22 @@ const SIGNED_BY = { PK: 'PK', KEK: 'PK', db: 'KEK' } as const;
  */
 export async function addSecureBootKeys(
   draft: Pick<KeyFolderDraft, 'anchor' | 'secret' | 'enrolment'>,
-  { site, onStep }: { readonly site: string; readonly onStep?: (what: string) => void },
+  {
+    site,
+    onStep,
+    makeKeyPair = newKeyPair,
+  }: {
+    readonly site: string;
+    readonly onStep?: (what: string) => void;
+    readonly makeKeyPair?: MakeKeyPair;
+  },
   issued: number,
 ): Promise<void> {
   const keys = new Map<SecureBootVariable, CertifiedKey>();
   for (const name of ['PK', 'KEK', 'db'] as const) {
     onStep?.(`Secure Boot ${name} key`);
     const profile = readProfile(name.toLowerCase() as 'pk');
-    const { publicKey, privateKey } = await newKeyPair('rsa', profile.rsa_bits);
+    const { publicKey, privateKey } = await makeKeyPair('rsa', profile.rsa_bits);
     const raw = issueCertificate({
       profile,
       commonName: profile.common_name.replace('{site}', site),
@@ -59,7 +67,7 @@ export async function addSecureBootKeys(
   const noKey = signVariable('PK', issued + 1000, new Uint8Array(), keys.get('PK') as CertifiedKey);
   await draft.enrolment('no-PK.auth', noKey);
   onStep?.('PCR key');
-  const pcr = await newKeyPair('rsa', 2048);
+  const pcr = await makeKeyPair('rsa', 2048);
   await draft.anchor('pcr.pub', Buffer.from(pcr.publicKey.export({ format: 'pem', type: 'spki' })));
   await draft.secret('pcr.key', pem(pcr.privateKey));
 }

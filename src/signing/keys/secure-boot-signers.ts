@@ -1,13 +1,14 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
+import { UsageError } from '../../errors/usage.ts';
+import { isThere, lstatIfThere, readIfThere } from '../../files/read-if-there.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import type { CertifiedSigner } from '../signatories.ts';
 import { type DigestSigner, keySigner } from '../signers/digest-signer.ts';
-import { makeSigner } from '../signers/make-signer.ts';
-import { readSigners, SIGNERS_FILE } from '../signers/signers-file.ts';
+
+import { hasSigners, readSigners } from '../signers/signers-file.ts';
+import type { Waiting } from '../signers/time-limit.ts';
 import {
   demandPrivate,
   demandSuitable,
@@ -15,6 +16,7 @@ import {
   readCertificateFile,
   readPrivateKeyFile,
 } from './key-folder.ts';
+import { asked } from './sealing-keys.ts';
 
 /** Whose key signs for firmware. */
 export type SecureBootKey =
@@ -23,10 +25,12 @@ export type SecureBootKey =
   /** A key and a certificate as files, for keys that were enrolled long ago. */
   | { readonly key: string; readonly certificate: string };
 
-const COMMAND_SECONDS = 60;
-
-/** The signer of `db`. Throws a `Refusal`. @param now milliseconds since 1970. */
-export async function readDbSigner(from: SecureBootKey, now: number): Promise<CertifiedSigner> {
+/** The signer of `db`. Throws a `Refusal`, a `UsageError` where the folder has no such key. @param now milliseconds since 1970. */
+export async function readDbSigner(
+  from: SecureBootKey,
+  now: number,
+  waiting: Waiting = {},
+): Promise<CertifiedSigner> {
   if ('certificate' in from) {
     // Of a certificate in firmware's db only the key counts: neither its dates nor its purposes are looked at there.
     const certificate = await readCertificateFile(from.certificate);
@@ -35,16 +39,14 @@ export async function readDbSigner(from: SecureBootKey, now: number): Promise<Ce
     return { certificate, signer: keySigner(privateKey, from.key) };
   }
   const path = join(from.keys, 'anchors', 'db.crt');
-  if (!existsSync(path)) {
-    throw new Refusal(
-      'absent',
-      `${from.keys} holds no anchors/db.crt: make its keys with "bootseal init --secure-boot", or name --key and --certificate.`,
-      { path },
+  if (!(await isThere(path))) {
+    throw new UsageError(
+      `${from.keys} holds no anchors/db.crt, so it has no key for Secure Boot; name a folder of "bootseal init --secure-boot", or --key and --certificate.`,
     );
   }
   const certificate = await readCertificateFile(path);
   demandSuitable(path, certificate, now, 'digitalSignature');
-  const elsewhere = await signerElsewhere(from, 'db', certificate.key.object);
+  const elsewhere = await signerElsewhere(from, 'db', certificate.key.object, waiting);
   if (elsewhere) return { certificate, signer: elsewhere };
   await demandPrivate(from.keys, 'private', 0o700);
   const keyPath = await demandPrivate(from.keys, 'private/db.key', 0o600);
@@ -54,13 +56,17 @@ export async function readDbSigner(from: SecureBootKey, now: number): Promise<Ce
 }
 
 /** The signer for PCR values; undefined where the folder holds no `anchors/pcr.pub`. Throws a `Refusal`. */
-export async function readPcrSigner(folder: string): Promise<DigestSigner | undefined> {
+export async function readPcrSigner(
+  folder: string,
+  waiting: Waiting = {},
+): Promise<DigestSigner | undefined> {
   const pem = await readPcrPublicKey(folder);
   if (!pem) return undefined;
   const publicKey = createPublicKey(Buffer.from(pem));
-  const elsewhere = await signerElsewhere({ keys: folder }, 'pcr', publicKey);
+  const elsewhere = await signerElsewhere({ keys: folder }, 'pcr', publicKey, waiting);
   if (elsewhere) return elsewhere;
-  if (!existsSync(join(folder, 'private', 'pcr.key'))) return undefined;
+  // Of a public half there is no `private` either.
+  if (!(await lstatIfThere(join(folder, 'private', 'pcr.key')))) return undefined;
   await demandPrivate(folder, 'private', 0o700);
   const keyPath = await demandPrivate(folder, 'private/pcr.key', 0o600);
   const privateKey = await readPrivateKeyFile(keyPath);
@@ -72,8 +78,8 @@ export async function readPcrSigner(folder: string): Promise<DigestSigner | unde
 /** `pcr.pub` of an `init` folder or of its public half: PEM; undefined where there is none. */
 export async function readPcrPublicKey(folder: string): Promise<Uint8Array | undefined> {
   for (const path of [join(folder, 'anchors', 'pcr.pub'), join(folder, 'pcr.pub')]) {
-    if (!existsSync(path)) continue;
-    const bytes = await readFile(path);
+    const bytes = await readIfThere(path);
+    if (!bytes) continue;
     try {
       if (createPublicKey(bytes).asymmetricKeyType === 'rsa') return bytes;
     } catch {
@@ -88,14 +94,11 @@ async function signerElsewhere(
   from: Extract<SecureBootKey, { keys: string }>,
   key: 'db' | 'pcr',
   publicKey: KeyObject,
+  waiting: Waiting,
 ): Promise<DigestSigner | undefined> {
-  const [program, ...rest] = from.signerCommand ?? [];
-  if (program !== undefined) {
-    const timeLimit = { seconds: COMMAND_SECONDS };
-    return makeSigner({ kind: 'command', key, argv: [program, ...rest], timeLimit }, publicKey);
-  }
-  if (!existsSync(join(from.keys, SIGNERS_FILE))) return undefined;
-  return (await readSigners(from.keys, { [key]: publicKey }))[key];
+  if (from.signerCommand) return asked(from.signerCommand, key, publicKey, waiting);
+  if (!(await hasSigners(from.keys))) return undefined;
+  return (await readSigners(from.keys, { [key]: publicKey }, waiting))[key];
 }
 
 function demandFits(keyPath: string, path: string, certificate: Certificate, privateKey: KeyObject): void {

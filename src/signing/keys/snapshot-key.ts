@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
 import { writeFileAtomically } from '../../files/atomic-file.ts';
+import { lstatIfThere } from '../../files/read-if-there.ts';
 import { encodePem } from '../../formats/asn1/armor.ts';
 import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
 import { encodeSnapshot, type Snapshot } from '../../formats/records/snapshot.ts';
@@ -11,7 +12,7 @@ import { sealRecord } from '../seal-record.ts';
 import { certifiedSigner } from '../signatories.ts';
 import { issueCertificate } from './certificate.ts';
 import { type CertifiedKey, demandPrivate, fits, ownOf, readPrivateKeyFile } from './key-folder.ts';
-import { newKeyPair } from './key-pair.ts';
+import { type MakeKeyPair, newKeyPair } from './key-pair.ts';
 import { readProfile } from './profiles.ts';
 
 const DAY = 86_400_000;
@@ -25,9 +26,12 @@ export interface SnapshotKey extends CertifiedKey {
  * Reads a snapshot key: the folder of `init`, or one of the same shape. It can move a channel between sealed
  * releases and sign nothing that boots, so it may live where the release keys may not.
  *
- * @throws Refusal `unsafe-keys`, `absent`, `wrong-purpose`, `malformed`.
+ * @throws Refusal `unsafe-keys`, `absent`, `wrong-purpose`, `malformed`; IoError for a key that cannot be read.
  */
 export async function readSnapshotKey(directory: string): Promise<SnapshotKey> {
+  const path = join(directory, 'private', 'snapshot.key');
+  // Of a state that somebody else signs for, this is an answer, and its callers know what to make of it.
+  if (!(await lstatIfThere(path))) throw new Refusal('absent', `There is no ${path}.`, { path });
   const keyPath = await demandPrivate(directory, 'private/snapshot.key', 0o600);
   const certificatePath = join(directory, 'anchors', 'snapshot.crt');
   const accepted = await readCertificatesFile(certificatePath);
@@ -54,9 +58,10 @@ export async function makeSnapshotKey(
   site: string,
   now: number,
   rsaBits?: number,
+  makeKeyPair: MakeKeyPair = newKeyPair,
 ): Promise<SnapshotKey> {
   const profile = readProfile('snapshot');
-  const { publicKey, privateKey } = await newKeyPair('rsa', rsaBits ?? profile.rsa_bits);
+  const { publicKey, privateKey } = await makeKeyPair('rsa', rsaBits ?? profile.rsa_bits);
   const issued = Math.floor(now / 1000) * 1000;
   const raw = issueCertificate({
     profile,

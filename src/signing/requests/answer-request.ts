@@ -1,6 +1,7 @@
 import { Refusal } from '../../errors/refusal.ts';
 import { encodePem } from '../../formats/asn1/armor.ts';
 import { encodeBundle } from '../../formats/records/request-bundle.ts';
+import type { MakeKeyPair } from '../keys/key-pair.ts';
 import { mintLeaf } from '../keys/release-leaf.ts';
 import type { CertifiedSigner } from '../signatories.ts';
 import { type DigestSigner, demandSignature, tryOut } from '../signers/digest-signer.ts';
@@ -32,7 +33,10 @@ export interface AnsweredRequest {
 export async function answerRequest(
   { request, bundle }: OpenedRequest,
   keys: AnsweringKeys,
-  options: { readonly onSignature?: (done: number, of: number) => void } = {},
+  options: {
+    readonly onSignature?: (done: number, of: number) => void;
+    readonly makeKeyPair?: MakeKeyPair;
+  } = {},
 ): Promise<AnsweredRequest> {
   const signers = new Map(keys.signers);
   const answers = new Map<string, Uint8Array>();
@@ -43,7 +47,11 @@ export async function answerRequest(
   for (const { key, kind, bits, notBefore, notAfter } of request.leaves) {
     const ca = keys.issuers.get(key);
     if (!ca) continue;
-    const leaf = await mintLeaf({ commonName: request.release, notBefore, notAfter, kind, bits }, ca);
+    const leaf = await mintLeaf(
+      { commonName: request.release, notBefore, notAfter, kind, bits },
+      ca,
+      options.makeKeyPair,
+    );
     signers.set(key, leaf.signer);
     answers.set(certificateName(key), Buffer.from(encodePem('CERTIFICATE', leaf.certificate.raw)));
   }

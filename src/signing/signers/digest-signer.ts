@@ -56,7 +56,7 @@ export async function demandSignature(
   if (isSignature(signer.publicKey, hash, digest, signature)) return signature;
   throw new Refusal(
     'bad-signature',
-    `${signer.name} answered with what is no signature by its key; it may hold another key under that name.`,
+    `${signer.name} gave an answer that is not a signature by its key; it may hold another key under that name.`,
     { signer: signer.name },
   );
 }

@@ -4,6 +4,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { unreadable } from '../../errors/unreadable.ts';
+import { UsageError } from '../../errors/usage.ts';
 import { decodePkcs11Uri, encodePkcs11Path, type Pkcs11Uri } from '../../formats/asn1/pkcs11-uri.ts';
 import type { DigestSigner } from './digest-signer.ts';
 import { runProgram } from './run-program.ts';
@@ -66,13 +67,13 @@ export function pkcs11Signer(publicKey: KeyObject, options: Pkcs11SignerOptions)
 
 /** The URI as it is shown and handed on. */
 function readUri(text: string): string {
-  const refuse = (fact: string) => new Refusal('malformed', `The PKCS#11 URI of a signer ${fact}.`);
+  const refuse = (fact: string) => new UsageError(`The PKCS#11 URI of a signer ${fact}.`);
   let uri: Pkcs11Uri;
   try {
     uri = decodePkcs11Uri(text);
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
-    throw refuse(`is none: ${error.message}`);
+    throw refuse(`is malformed: ${error.message}`);
   }
   const name = encodePkcs11Path(uri.path);
   const [extra] = uri.query.keys();
@@ -128,10 +129,8 @@ async function readPin(path: string): Promise<Buffer> {
     const pin = room.subarray(0, length);
     if (length < PIN_OCTETS.least || length > PIN_OCTETS.most || pin.some((octet) => octet < 0x20)) {
       room.fill(0);
-      throw new Refusal(
-        'malformed',
+      throw new UsageError(
         `The PIN file ${path} does not hold one line with a PIN of ${PIN_OCTETS.least} to ${PIN_OCTETS.most} bytes.`,
-        { path },
       );
     }
     room[length] = 0x0a;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { Refusal, type RefusalCode } from '../../errors/refusal.ts';
 import { printableText } from '../../formats/records/printable-text.ts';
-import { startTimeLimit, type TimeLimit } from './time-limit.ts';
+import { onAbort, startTimeLimit, type TimeLimit } from './time-limit.ts';
 
 export interface Program {
   /** For messages: who is asked. */
@@ -36,8 +36,8 @@ const START: Readonly<Record<string, (file: string) => string>> = {
 
 /**
  * Runs a program and answers with what it wrote to its standard output. It has a session of its own, so it
- * asks nothing on the terminal; when it is late or says too much, its whole process group is killed, since a
- * child of its own may hold the pipe open.
+ * asks nothing on the terminal and gets none of its signals; when it is late or says too much, or when nobody waits
+ * for it any more, its whole process group is killed, since a child of its own may hold the pipe open.
  *
  * @throws Refusal `unreachable` where it cannot be started, is late or fails; `malformed` for an answer of no
  *   bytes or too many.
@@ -64,8 +64,7 @@ async function run(
   // None is there when the process has no descriptors left.
   const { stdout: output, stderr: errors } = child;
   const whisper = child.stdio?.[3] as Writable | null | undefined;
-  const expired = startTimeLimit(timeLimit);
-  let onExpiry = (): void => {};
+  const undo: (() => void)[] = [];
   try {
     return await new Promise<Uint8Array>((resolve, reject) => {
       const answer: Buffer[] = [];
@@ -102,13 +101,15 @@ async function run(
         else if (size === 0) refuse('malformed', 'ended well, but gave no signature');
         else resolve(Buffer.concat(answer));
       });
-      onExpiry = () => {
+      const onExpiry = (): void => {
         const rest = 'a process that it left behind still holds its output open';
         const fact = ended === undefined ? 'it was stopped' : `it ${ended}, but ${rest}`;
         refuse('unreachable', `gave no signature within ${timeLimit.seconds} s: ${fact}`);
       };
-      if (expired.aborted) onExpiry();
-      else expired.addEventListener('abort', onExpiry);
+      undo.push(
+        onAbort(startTimeLimit(timeLimit), onExpiry),
+        onAbort(timeLimit.ended, () => reject(timeLimit.ended?.reason)),
+      );
       // A program that ends without reading is judged by how it ends.
       whisper?.on('error', () => {});
       whisper?.end(secret);
@@ -117,7 +118,7 @@ async function run(
     killGroup(child.pid);
     throw error;
   } finally {
-    expired.removeEventListener('abort', onExpiry);
+    for (const back of undo) back();
     for (const pipe of [output, errors, whisper]) pipe?.destroy();
   }
 }

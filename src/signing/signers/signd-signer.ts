@@ -16,7 +16,7 @@ import {
 import { printableText } from '../../formats/records/printable-text.ts';
 import type { DigestSigner } from './digest-signer.ts';
 import { demandForm, demandHash, demandKeyKind, modulusOctets } from './signature-form.ts';
-import { DEFAULT_TIME_LIMIT, startTimeLimit, type TimeLimit } from './time-limit.ts';
+import { DEFAULT_TIME_LIMIT, onAbort, startTimeLimit, type TimeLimit } from './time-limit.ts';
 
 export interface SigndSignerOptions {
   readonly host: string;
@@ -70,7 +70,7 @@ export function signdSigner(publicKey: KeyObject, options: SigndSignerOptions): 
         return answer;
       } catch (error) {
         if (!(error instanceof Malformed)) throw error;
-        throw new Refusal('malformed', `${name} gave an answer that is none: ${error.message}.`, {
+        throw new Refusal('malformed', `${name} gave an answer that cannot be read: ${error.message}.`, {
           signer: name,
         });
       }
@@ -90,9 +90,8 @@ function unwrap(publicKey: KeyObject, signature: SigndSignature): Uint8Array {
 /** Sends a request and reads until the server closes, which signd does after each reply. */
 async function exchange(name: string, options: SigndSignerOptions, request: Uint8Array): Promise<Uint8Array> {
   const { timeLimit = DEFAULT_TIME_LIMIT } = options;
-  const expired = startTimeLimit(timeLimit);
   const socket = open(options);
-  let onExpiry = (): void => {};
+  const undo: (() => void)[] = [];
   try {
     return await new Promise<Uint8Array>((resolve, reject) => {
       let reply: Buffer = Buffer.alloc(0);
@@ -118,12 +117,15 @@ async function exchange(name: string, options: SigndSignerOptions, request: Uint
         else if (connected) refuse(`broke off: ${reason(error)}`);
         else refuse(`cannot be reached: ${reason(error)}`);
       });
-      onExpiry = () => refuse(`gave no whole answer within ${timeLimit.seconds} s`);
-      if (expired.aborted) onExpiry();
-      else expired.addEventListener('abort', onExpiry);
+      undo.push(
+        onAbort(startTimeLimit(timeLimit), () =>
+          refuse(`gave no whole answer within ${timeLimit.seconds} s`),
+        ),
+        onAbort(timeLimit.ended, () => reject(timeLimit.ended?.reason)),
+      );
     });
   } finally {
-    expired.removeEventListener('abort', onExpiry);
+    for (const back of undo) back();
     socket.destroy();
   }
 }

@@ -1,15 +1,16 @@
 import type { KeyObject } from 'node:crypto';
-import { lstat, readFile, stat as statOf } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { isAbsolute, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../../errors/refusal.ts';
 import { unreadable } from '../../errors/unreadable.ts';
 import { readOperatorFile } from '../../files/operator-file.ts';
+import { lstatIfThere, statIfThere } from '../../files/read-if-there.ts';
 import { isSigndUser } from '../../formats/net/signd.ts';
 import type { DigestSigner } from './digest-signer.ts';
 import { makeSigner, type SignerKind } from './make-signer.ts';
 import type { SigndTls } from './signd-signer.ts';
-import type { TimeLimit } from './time-limit.ts';
+import type { TimeLimit, Waiting } from './time-limit.ts';
 
 export const SIGNERS_FILE = 'signers.toml';
 
@@ -92,19 +93,24 @@ function misfit(table: Readonly<Record<string, unknown>>): string | undefined {
   return undefined;
 }
 
+/** Whether a folder says who signs with its keys. A link that points nowhere counts: `readSigners` refuses it. */
+export async function hasSigners(folder: string): Promise<boolean> {
+  return (await lstatIfThere(join(folder, SIGNERS_FILE))) !== undefined;
+}
+
 /**
  * Reads `signers.toml` of an `init` folder: which of its keys live elsewhere, and who signs with them. Nobody
  * is asked yet. Without that file there are none.
  *
  * @param publicKeys of the certificates and the OpenPGP key. For a key that is not given no signer is made.
- * @param after as in `TimeLimit`.
- * @throws Refusal `unsafe-keys` where others may write the file or its folder: it names programs to run;
- *   `malformed`; `absent` for a file that it names.
+ * @param waiting as in `TimeLimit`.
+ * @throws Refusal `unsafe-keys` where others may write the file or its folder: it names programs to run; `absent` for
+ *   a file that it names. UsageError for a file that cannot be meant, IoError for one that cannot be read.
  */
 export async function readSigners(
   folder: string,
   publicKeys: Readonly<Partial<Record<SigningKey, KeyObject>>>,
-  after?: TimeLimit['after'],
+  waiting: Waiting = {},
 ): Promise<Partial<Record<SigningKey, DigestSigner>>> {
   const path = join(folder, SIGNERS_FILE);
   if (!(await isThereAndOurs(folder, path))) return {};
@@ -114,18 +120,13 @@ export async function readSigners(
     const table = file[key];
     const publicKey = publicKeys[key];
     if (table === undefined || publicKey === undefined) continue;
-    signers[key] = makeSigner(await kindOf(folder, key, table, after), publicKey);
+    signers[key] = makeSigner(await kindOf(folder, key, table, waiting), publicKey);
   }
   return signers;
 }
 
-async function kindOf(
-  folder: string,
-  key: SigningKey,
-  table: Table,
-  after: TimeLimit['after'],
-): Promise<SignerKind> {
-  const timeLimit: TimeLimit = { seconds: table.timeout ?? 60, ...(after && { after }) };
+async function kindOf(folder: string, key: SigningKey, table: Table, waiting: Waiting): Promise<SignerKind> {
+  const timeLimit: TimeLimit = { seconds: table.timeout ?? 60, ...waiting };
   const { command, pkcs11: uri, pin_file: pin, module, signd: server, user, framing = 'new' } = table;
   if (command !== undefined) return { kind: 'command', key, argv: command, timeLimit };
   if (uri !== undefined && pin !== undefined) {
@@ -150,7 +151,8 @@ async function readTls(folder: string, table: Table): Promise<SigndTls | undefin
   if (ca === undefined) return undefined;
   if (certificate === undefined || key === undefined) return { ca: await read(ca) };
   const keyPath = resolve(folder, key);
-  const mode = (await statOf(keyPath).catch(() => undefined))?.mode ?? 0;
+  // One that is not there is told of when it is read.
+  const mode = (await statIfThere(keyPath))?.mode ?? 0;
   if ((mode & 0o077) !== 0) {
     throw new Refusal(
       'unsafe-keys',
@@ -163,15 +165,12 @@ async function readTls(folder: string, table: Table): Promise<SigndTls | undefin
 
 /** Whoever may write this file says what is run, as whom we are, whenever something is sealed. */
 async function isThereAndOurs(folder: string, path: string): Promise<boolean> {
-  const file = await lstat(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
-    throw unreadable(path, error);
-  });
-  if (file === undefined) return false;
+  const [file, around] = [await lstatIfThere(path), await statIfThere(folder)];
+  if (file === undefined || around === undefined) return false;
   if (!file.isFile()) throw new Refusal('unsafe-keys', `${path} is a symbolic link, or no file.`, { path });
   for (const [place, stat] of [
     [path, file],
-    [folder, await statOf(folder)],
+    [folder, around],
   ] as const) {
     if ((stat.mode & 0o022) !== 0) {
       throw new Refusal(

@@ -3,7 +3,11 @@ import { generateKeyPairSync } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { encodeRsaKey } from '../../../src/formats/openpgp/openpgp-key.ts';
 import { encodeMpi } from '../../../src/formats/openpgp/openpgp-packet.ts';
-import { decodeOpenpgpSecretKey } from '../../../src/formats/openpgp/openpgp-secret.ts';
+import {
+  decodeOpenpgpSecretKey,
+  encodeOpenpgpSecretKey,
+  type RsaSecret,
+} from '../../../src/formats/openpgp/openpgp-secret.ts';
 import { demandCutsRefused, demandFlipsHandled, demandNothingAfter, malformed } from '../strict.ts';
 
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
@@ -26,6 +30,15 @@ describe('an OpenPGP secret key', () => {
       Object.entries(key?.rsa ?? {}).map(([name, value]) => [name, Buffer.from(value).toString('base64url')]),
     );
     assert.deepEqual(numbers, { n, e, d, p: q, q: p, u: qi });
+  });
+
+  it('is encoded as it is decoded', () => {
+    const [numbers] = [{ n, e, d, p: q, q: p, u: qi }].map((texts) =>
+      Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, octets(text)])),
+    );
+    const body = encodeOpenpgpSecretKey(Date.UTC(2026, 9, 31), numbers as unknown as RsaSecret);
+    assert.deepEqual(Buffer.from(body), secret());
+    assert.deepEqual(Buffer.from(decodeOpenpgpSecretKey(body)?.publicBody ?? []), PUBLIC);
   });
 
   it('under a passphrase, or elsewhere, has none', () => {

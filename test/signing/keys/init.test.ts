@@ -185,9 +185,8 @@ describe('init leaves alone and leaves nothing', () => {
     for (const taken of [path, keys.rsa]) {
       const { mtimeNs } = await stat(taken, { bigint: true });
       await assert.rejects(make(taken), {
-        name: 'Refusal',
-        code: 'unsafe-path',
-        message: /is not empty; keys are never overwritten\.$/,
+        name: 'UsageError',
+        message: /is not empty, and keys are never overwritten; name another folder\.$/,
       });
       assert.equal((await stat(taken, { bigint: true })).mtimeNs, mtimeNs);
     }
@@ -199,7 +198,10 @@ describe('init leaves alone and leaves nothing', () => {
     await symlink('empty-target', join(folder, 'link'));
     const before = await names();
     for (const name of ['file', 'link']) {
-      await assert.rejects(make(join(folder, name)), { name: 'Refusal', code: 'unsafe-path' });
+      await assert.rejects(make(join(folder, name)), {
+        name: 'UsageError',
+        message: /is there already and is no folder; name another place for the keys\.$/,
+      });
     }
     assert.equal(readFileSync(join(folder, 'file'), 'utf8'), 'mine');
     assert.deepEqual(await names(), before);
@@ -246,7 +248,7 @@ describe('init leaves alone and leaves nothing', () => {
   for (const site of ['', 'Lab', '-lab', 'lab/../x', 'a b', 'x'.repeat(64), 'lab\n']) {
     it(`refuses the site name ${JSON.stringify(site)}`, async () => {
       await assert.rejects(make(join(folder, 'site'), site), {
-        code: 'malformed',
+        name: 'UsageError',
         message: /is no site name/,
       });
     });

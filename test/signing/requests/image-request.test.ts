@@ -15,6 +15,7 @@ import {
 import { uki } from '../../../src/operations/uki.ts';
 import { imageDigest } from '../../../src/signing/authenticode.ts';
 import { readPcrPublicKey, readPcrSigner } from '../../../src/signing/keys/secure-boot-signers.ts';
+import { misused } from '../../fixtures/failed.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import { makeKeys, NOW } from '../../fixtures/keys.ts';
 import { makeUki, URL, ukiTree } from '../../fixtures/uki.ts';
@@ -169,7 +170,7 @@ describe('a request about an image', () => {
     const request = await ask(await unsigned());
     await assert.rejects(
       signImageRequest({ request, keys: [other], out: join(place, 'out'), now: NOW }),
-      refusing('absent', /None of the keys here is the db key/),
+      misused(/None of the keys here is the db key/),
     );
     assert.deepEqual(await readdir(place), []);
   });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { SigningRequest } from '../../../src/formats/records/signing-request.ts';
 import { openRequest } from '../../../src/signing/requests/request.ts';
+import { misused } from '../../fixtures/failed.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import { makeKeys, NOW } from '../../fixtures/keys.ts';
 import { sealFixture } from '../../fixtures/release.ts';
@@ -132,7 +133,7 @@ describe('a request', () => {
     for (const anchors of [[keys], [other, other]])
       await assert.rejects(
         makeRequest(fresh, keys, out, { alsoAnchors: anchors }),
-        refused('mixed-releases'),
+        misused(/name each CA once/),
       );
     await assert.rejects(readFile(out), { code: 'ENOENT' });
   });

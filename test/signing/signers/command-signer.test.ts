@@ -88,7 +88,7 @@ const refusals: readonly [string, readonly [string, ...string[]], RefusalCode, R
     'signs another digest',
     [script(`head -c 32 /dev/zero | ${KMS}`)],
     'bad-signature',
-    /no signature by its key/,
+    /not a signature by its key/,
   ],
   [
     'answers with a few bytes',
@@ -188,6 +188,24 @@ it('a late program is stopped with all that it started', async () => {
   stream.resume();
   await ended;
   assert.deepEqual(asked, [5000]);
+});
+
+it('a program that nobody waits for any more is stopped with all that it started, and the caller’s reason is thrown', async () => {
+  const held = fifo('abandoned');
+  const body = `(echo ready; exec tail -f /dev/null) >${held} & tail -f /dev/null`;
+  const controller = new AbortController();
+  const timeLimit = { seconds: 60, after: () => new AbortController().signal, ended: controller.signal };
+  const signer = commandSigner(rsa.publicKey, { key: 'codesign', argv: [script(body)], timeLimit });
+  const rejected = assert.rejects(signer.sign('sha256', DIGEST), /^Error: the operator went away$/);
+  const stream = createReadStream(held);
+  const ended = once(stream, 'end');
+  await once(stream, 'data');
+  controller.abort(new Error('the operator went away'));
+  await rejected;
+  stream.resume();
+  await ended;
+  // Nor is anybody asked afterwards.
+  await assert.rejects(signer.sign('sha256', DIGEST), /the operator went away/);
 });
 
 it('a program that leaves a child on its output is late, and the child is stopped', async () => {

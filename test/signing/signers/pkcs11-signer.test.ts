@@ -7,6 +7,7 @@ import { it } from 'node:test';
 import type { Refusal, RefusalCode } from '../../../src/errors/refusal.ts';
 import { demandSignature, keySigner } from '../../../src/signing/signers/digest-signer.ts';
 import { type Pkcs11SignerOptions, pkcs11Signer } from '../../../src/signing/signers/pkcs11-signer.ts';
+import { type Failure, failed, misused } from '../../fixtures/failed.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import { digestOf, opensslVerifies, writeKey } from '../../fixtures/signing-keys.ts';
 import { makeToken, PIN, SOFTHSM } from '../../fixtures/softhsm.ts';
@@ -85,13 +86,13 @@ const uris: readonly [string, RegExp][] = [
   ['pkcs11:object=codesign', /does not say which token/],
   [`pkcs11:${token}`, /does not say which key/],
   [`pkcs11:${token};object=codesign;type=cert`, /does not name a private key/],
-  ['/etc/codesign.key', /is none: PKCS#11 URI: does not begin/],
+  ['/etc/codesign.key', /is malformed: PKCS#11 URI: does not begin/],
 ];
 for (const [uri, fact] of uris) {
   it(`${uri.replace(PIN, 'PIN')} is refused before anybody is asked`, () => {
     assert.throws(
       () => signerOf(uri),
-      (error: unknown) => refused('malformed', fact)(error) && !String(error).includes(PIN),
+      (error: unknown) => misused(fact)(error) && !String(error).includes(PIN),
     );
   });
 }
@@ -119,20 +120,20 @@ it('a PIN file may end with any newline, or none', async () => {
   }
 });
 
-const pins: readonly [string, string, RefusalCode, RegExp][] = [
+const pins: readonly [string, string, Failure, RegExp][] = [
   ['is missing', join(folder, 'nowhere'), 'absent', /The PIN file .* does not exist\./],
   ['others may read', pinOf(PIN, 0o640), 'unsafe-keys', /run "chmod 600 .*", and change the PIN/],
   ['is a symbolic link', join(folder, 'link'), 'unsafe-keys', /symbolic link/],
   ['is a folder', join(folder, 'folder'), 'unsafe-keys', /is no file/],
-  ['is empty', pinOf('\n'), 'malformed', /4 to 32 bytes/],
-  ['has two lines', pinOf(`${PIN.slice(0, 8)}\n${PIN.slice(8, 16)}\n`), 'malformed', /one line/],
-  ['is too long', pinOf('1'.repeat(33)), 'malformed', /4 to 32 bytes/],
-  ['is much too long', pinOf('1'.repeat(4000)), 'malformed', /4 to 32 bytes/],
+  ['is empty', pinOf('\n'), 'usage', /4 to 32 bytes/],
+  ['has two lines', pinOf(`${PIN.slice(0, 8)}\n${PIN.slice(8, 16)}\n`), 'usage', /one line/],
+  ['is too long', pinOf('1'.repeat(33)), 'usage', /4 to 32 bytes/],
+  ['is much too long', pinOf('1'.repeat(4000)), 'usage', /4 to 32 bytes/],
 ];
 for (const [what, path, code, fact] of pins) {
   it(`a PIN file that ${what} is refused as ${code}`, async () => {
     const signer = signerOf(`pkcs11:${token};object=codesign`, { pinFile: path });
-    await assert.rejects(demandSignature(signer, 'sha256', DIGEST), refused(code, fact));
+    await assert.rejects(demandSignature(signer, 'sha256', DIGEST), failed(code, fact));
   });
 }
 

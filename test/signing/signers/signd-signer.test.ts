@@ -162,6 +162,14 @@ for (const [what, part] of stalls) {
   });
 }
 
+it('a server is left when nobody waits for it any more', async () => {
+  const controller = new AbortController();
+  const send = () => controller.abort(new Error('the operator went away'));
+  const timeLimit = { seconds: 60, after: () => new AbortController().signal, ended: controller.signal };
+  const { signer } = await served({ send }, { timeLimit });
+  await assert.rejects(signer.sign('sha256', DIGEST), /^Error: the operator went away$/);
+});
+
 function limit() {
   const controller = new AbortController();
   return { controller, timeLimit: { seconds: 60, after: () => controller.signal } };

@@ -5,11 +5,12 @@ import { it } from 'node:test';
 import type { RefusalCode } from '../../../src/errors/refusal.ts';
 import { demandSignature, keySigner } from '../../../src/signing/signers/digest-signer.ts';
 import { readSigners } from '../../../src/signing/signers/signers-file.ts';
+import { misused } from '../../fixtures/failed.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import { makeTlsFiles, signdServer } from '../../fixtures/signd-server.ts';
 import { digestOf, opensslVerifies, writeKey } from '../../fixtures/signing-keys.ts';
 import { makeToken, PIN, SOFTHSM } from '../../fixtures/softhsm.ts';
-import { mistaken, refused } from '../../trust/judge.ts';
+import { refused } from '../../trust/judge.ts';
 
 const root = await temporaryFolder();
 const rsa = writeKey(root, 'codesign', 'rsa');
@@ -62,7 +63,7 @@ it('each kind of signer signs with the key that its table names', async () => {
     asked.push(milliseconds);
     return new AbortController().signal;
   };
-  const signers = await readSigners(folder, publicKeys, after);
+  const signers = await readSigners(folder, publicKeys, { after });
   assert.deepEqual(Object.keys(signers), ['ca', 'boot', 'openpgp']);
   assert.deepEqual(asked, [], 'nobody is asked yet');
   const own = keySigner(rsa.privateKey, 'x');
@@ -132,11 +133,11 @@ const bad: readonly [string, RegExp][] = [
   ['[boot]\nsignd = "a"\nuser = "k"\nframing = "other"', /boot\.framing/],
   ['[boot]\nsignd = "a"\nuser = "k"\ntls_ca = "c"\ntls_cert = "c"', /go together/],
   ['[boot]\nsignd = "a"\nuser = "k"\ntls_cert = "c"\ntls_key = "c"', /tls_cert needs a tls_ca/],
-  ['[boot', /signers\.toml: /],
+  ['[boot', /signers\.toml is not TOML: /],
 ];
 for (const [text, fact] of bad) {
-  it(`${JSON.stringify(text)} is malformed`, async () => {
-    await assert.rejects(readSigners(folderWith(text), publicKeys), mistaken(fact));
+  it(`${JSON.stringify(text)} cannot be meant`, async () => {
+    await assert.rejects(readSigners(folderWith(text), publicKeys), misused(fact));
   });
 }
 
