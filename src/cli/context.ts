@@ -2,6 +2,8 @@ import { statSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
 import pino from 'pino';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
+import { isChannelName, isReleaseId } from '../formats/records/safe-path.ts';
 import { report } from './exit.ts';
 import { Terminal } from './terminal.ts';
 
@@ -80,10 +82,28 @@ export function understood(parse: (text: string) => unknown): (text: string) => 
       parse(text);
       return text;
     } catch (error) {
-      if (error instanceof Refusal) throw new InvalidArgumentError(error.message);
+      if (error instanceof Refusal || error instanceof UsageError)
+        throw new InvalidArgumentError(error.message);
       throw error;
     }
   };
+}
+
+/** `NAME/VERSION`. */
+export function releaseId(text: string): string {
+  if (!isReleaseId(text)) throw new InvalidArgumentError('A release is NAME/VERSION, as in arch/2026.11.01.');
+  return text;
+}
+
+/** The same, where several may stand. */
+export function releaseIds(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, releaseId(text)];
+}
+
+export function channelName(text: string): string {
+  if (!isChannelName(text))
+    throw new InvalidArgumentError('A channel is small letters, digits, dots, dashes and underscores.');
+  return text;
 }
 
 /** A port number; 0 asks for an ephemeral one. */

@@ -12,6 +12,7 @@ export type RefusalCode =
   | 'not-yet-valid'
   | 'weak-algorithm'
   | 'revoked'
+  | 'withdrawn'
   | 'rolled-back'
   | 'stale'
   | 'mixed-releases'

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
@@ -11,7 +12,10 @@ import { isSignedBy, readTreeKeys, type TreeKeys } from '../trust/tree-keys.ts';
 import { EFFECT, type StatusKind } from './keys-effects.ts';
 
 export interface KeysStatusRequest {
-  /** `anchors/` folders, or the `init` folders around them; several while a CA is being replaced. */
+  /**
+   * `anchors/` folders, or the `init` folders around them; several while a CA is being replaced. None: what the state
+   * itself holds and what the seals of its releases carry.
+   */
   readonly anchors: readonly string[];
   /** Sealed trees. */
   readonly trees?: readonly string[];
@@ -51,6 +55,8 @@ export interface KeysStatus {
   /** The first of those in use that is still to end. */
   readonly next: StatusItem | undefined;
   readonly due: readonly StatusItem[];
+  /** True: there were no anchors, so the keys of early userspace and GRUB are not among the items. */
+  readonly seenOnly: boolean;
 }
 
 const DAY = 86_400_000;
@@ -67,7 +73,10 @@ const LAST_PART = 3;
 export async function keysStatus(request: KeysStatusRequest): Promise<KeysStatus> {
   const found = new Inventory();
   const trees = await treesOf(request);
-  for (const folder of request.anchors) await addAnchors(found, folder, trees);
+  const anchors = [...request.anchors];
+  if (anchors.length === 0 && request.state !== undefined && (await holdsAnchors(request.state)))
+    anchors.push(request.state);
+  for (const folder of anchors) await addAnchors(found, folder, trees);
   for (const tree of trees) addTree(found, tree);
   if (request.state !== undefined) await addChannels(found, request.state);
   const { now, warnDays = WARN_DAYS } = request;
@@ -76,6 +85,7 @@ export async function keysStatus(request: KeysStatusRequest): Promise<KeysStatus
     items,
     next: items.find(({ inUse, ends }) => inUse && ends !== undefined && ends >= now),
     due: items.filter(({ due }) => due),
+    seenOnly: anchors.length === 0,
   };
 }
 
@@ -128,6 +138,11 @@ class Inventory {
 
 function order(a: StatusItem, b: StatusItem): number {
   return `${a.kind} ${a.name} ${a.id}` < `${b.kind} ${b.name} ${b.id}` ? -1 : 1;
+}
+
+/** A state knows its snapshot key, and the anchors of its releases where somebody has put them there. */
+function holdsAnchors(state: string): Promise<boolean> {
+  return isThere(join(state, 'anchors', 'ca.crt'));
 }
 
 /** Of the trees and the channels' releases, each once. */
@@ -195,9 +210,7 @@ async function addChannels(found: Inventory, state: string): Promise<void> {
   const keys = bytes ? decodeCertificates('snapshot.crt', bytes) : [];
   const names = await channelNames(state);
   if (names.length === 0) {
-    throw new Refusal('absent', `There is no channel in ${state}: "bootseal publish" makes one.`, {
-      path: state,
-    });
+    throw new UsageError(`There is no channel in ${state}: "bootseal publish" makes one.`);
   }
   for (const channel of names) {
     const current = await readChannel(state, channel);

@@ -1,11 +1,13 @@
-import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { writeFileAtomically } from '../files/atomic-file.ts';
+import { makeFolders } from '../files/make-folders.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { encodePem } from '../formats/asn1/armor.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { isOrigin } from '../formats/records/countersignature.ts';
+import { isChannelName, isReleaseId } from '../formats/records/safe-path.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import type { Snapshot } from '../formats/records/snapshot.ts';
 import {
@@ -14,11 +16,13 @@ import {
   type SnapshotKey,
   signSnapshot,
 } from '../signing/keys/snapshot-key.ts';
-import { channelHistory, moveChannel, readChannel } from '../store/channels.ts';
+import { channelHistory, channelNames, moveChannel, nextCounter, readChannel } from '../store/channels.ts';
 import { type Act, recordAct } from '../store/log.ts';
+import { readCheckpoint } from '../store/log-files.ts';
 import { recordIngest } from '../store/provenance.ts';
 import { type IncomingFile, storeRelease } from '../store/release-store.ts';
-import { openState } from '../store/state.ts';
+import { openExistingState, openState } from '../store/state.ts';
+import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import type { Anchors } from '../trust/anchors.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { type JudgedTree, judgeTree, readAllAnchors } from '../trust/judge-tree.ts';
@@ -124,8 +128,9 @@ export async function publish(request: PublishRequest): Promise<PublishResult> {
     }
     const facts = snapshotFacts(pinned);
     const moved = await onRecord(request, facts, async () => {
+      await demandNotWithdrawn(state.folder, pinned.release);
       await recordOrigin(request, pinned, anchors, verdict.small);
-      await storeRelease(state.folder, pinned.release, incoming(tree, verdict), verdict.small);
+      await storeRelease(state.folder, pinned.release, incoming(tree, verdict), verdict.small, now);
       return move(request, 'publish', facts, verdict.small, request.origin);
     });
     return { verdict, gates: rows, refusal: undefined, moved };
@@ -137,7 +142,7 @@ export async function publish(request: PublishRequest): Promise<PublishResult> {
 /** A new snapshot of what the channel already names: needs the snapshot key and no other. */
 export async function renewChannel(request: ChannelRequest): Promise<MovedChannel> {
   demandChannelName(request.channel);
-  const state = await openState(request.state);
+  const state = await openExistingState(request.state);
   try {
     return await onRecord(request, {}, async () => {
       const { snapshot } = await demandChannel(request);
@@ -160,17 +165,17 @@ export interface RollbackRequest extends ChannelRequest {
 export async function rollbackChannel(request: RollbackRequest): Promise<MovedChannel> {
   const { release, now } = request;
   demandChannelName(request.channel);
-  const state = await openState(request.state);
+  const state = await openExistingState(request.state);
   try {
     return await onRecord(request, { release }, async () => {
       const { snapshot } = await demandChannel(request);
       if (snapshot.release === release) {
-        throw new Refusal('mixed-releases', `${request.channel} is at ${release} already.`, { release });
+        throw new UsageError(`${request.channel} is at ${release} already.`);
       }
       const tree = join(state.folder, 'releases', release);
-      if (!existsSync(join(tree, RECORD.manifest))) {
-        throw new Refusal('absent', `${release} was never published to ${request.state}.`, { release });
-      }
+      if (!isReleaseId(release) || !(await isThere(join(tree, RECORD.manifest))))
+        throw new UsageError(`${release} was never published to ${request.state}.`);
+      await demandNotWithdrawn(state.folder, release);
       const { anchors, others } = await readAllAnchors(request.anchors, request.otherAnchors);
       const verdict = await judgeTree(tree, anchors, { policy: defaultPolicy(now), now, others });
       const { manifest, manifestSha256, refusal } = verdict;
@@ -185,22 +190,16 @@ export async function rollbackChannel(request: RollbackRequest): Promise<MovedCh
 }
 
 export function demandChannelName(channel: string): void {
-  if (/^[a-z0-9][a-z0-9._-]{0,63}$/.test(channel) && !channel.includes('..')) return;
-  throw new Refusal(
-    'malformed',
-    `${JSON.stringify(channel)} is no name for a channel: small letters, digits, dots and dashes.`,
-    {
-      channel,
-    },
+  if (isChannelName(channel)) return;
+  throw new UsageError(
+    `${JSON.stringify(channel)} is no name for a channel: small letters, digits, dots, dashes and underscores.`,
   );
 }
 
 /** An address that a record of provenance can hold. */
 export function demandOrigin(origin: string): void {
   if (isOrigin(origin)) return;
-  throw new Refusal('malformed', `${JSON.stringify(origin)} is no origin; write http://… or https://….`, {
-    origin,
-  });
+  throw new UsageError(`${JSON.stringify(origin)} is no origin; write http://… or https://….`);
 }
 
 /** Before the release is there: were this lost, a fetched one would count as ours, and be signed anew. */
@@ -210,7 +209,7 @@ async function recordOrigin(
   anchors: Anchors,
   small: ReadonlyMap<string, Uint8Array>,
 ): Promise<void> {
-  if (existsSync(join(state, 'releases', release))) return;
+  if (await isThere(join(state, 'releases', release))) return;
   const signers = signerFingerprints(signersOf(small, anchors, []));
   await recordIngest(state, release, { time: now, origin, manifest: manifestSha256, signers });
 }
@@ -259,7 +258,8 @@ async function move(
   origin?: string,
 ): Promise<MovedChannel> {
   const { channel, state, now } = request;
-  const { key, made } = await snapshotKey(request);
+  await demandNotWithdrawn(state, facts.release);
+  const { key, made } = await snapshotKey(request, act);
   const before = await readChannel(state, channel);
   if (before) {
     // A channel that another key signs is not ours to move, unless ours took that key's place; its age does not matter here.
@@ -268,12 +268,12 @@ async function move(
   }
   // The state tells its own readers, the server first, which keys move its channels.
   const anchors = key.accepted.map(({ raw }) => encodePem('CERTIFICATE', raw)).join('');
-  await mkdir(join(state, 'anchors'), { recursive: true });
+  await makeFolders(join(state, 'anchors'));
   await writeFileAtomically(join(state, 'anchors', 'snapshot.crt'), Buffer.from(anchors));
   const issued = Math.floor(now / 1000) * 1000;
   const snapshot: Snapshot = {
     channel,
-    counter: (before?.snapshot.counter ?? 0) + 1,
+    counter: await nextCounter(state, channel),
     issued,
     expires: issued + SNAPSHOT_DAYS * DAY,
     ...facts,
@@ -292,10 +292,19 @@ async function move(
   return { snapshot, signer: key.certificate, fingerprint: fingerprint(key.certificate), madeKey: made };
 }
 
-async function snapshotKey(request: ChannelRequest): Promise<{ key: SnapshotKey; made: boolean }> {
+/** Only the first publish of a state makes a key: where anything was signed, its key is elsewhere, and another fits nothing. */
+async function snapshotKey(
+  request: ChannelRequest,
+  act: Act['act'],
+): Promise<{ key: SnapshotKey; made: boolean }> {
   const { snapshotKey: folder, state, now, rsaBits } = request;
-  if (folder !== undefined || existsSync(join(state, 'private', 'snapshot.key'))) {
+  if (folder !== undefined || (await isThere(join(state, 'private', 'snapshot.key')))) {
     return { key: await readSnapshotKey(folder ?? state), made: false };
+  }
+  if (act !== 'publish' || (await channelNames(state)).length > 0 || (await readCheckpoint(state))) {
+    throw new UsageError(
+      `${state} has no snapshot key of its own: name the folder of the one that signs its channels with --snapshot-key.`,
+    );
   }
   return { key: await makeSnapshotKey(state, 'state', now, rsaBits), made: true };
 }
@@ -303,7 +312,7 @@ async function snapshotKey(request: ChannelRequest): Promise<{ key: SnapshotKey;
 async function demandChannel({ state, channel }: ChannelRequest) {
   const current = await readChannel(state, channel);
   if (current) return current;
-  throw new Refusal('absent', `There is no channel ${channel} in ${state}.`, { channel });
+  throw new UsageError(`There is no channel ${channel} in ${state}.`);
 }
 
 async function highestOf({ state, channel }: ChannelRequest) {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
+import { UsageError } from '../../src/errors/usage.ts';
 import { cpioEntries, encodeCpio } from '../../src/formats/archive/cpio.ts';
 import { showChannel } from '../../src/publish/channel.ts';
 import { type PublishRequest, publish, renewChannel, rollbackChannel } from '../../src/publish/publish.ts';
@@ -85,7 +86,7 @@ it('a sealed tree passes every gate, appears, and the channel points at it', asy
 it('openssl verifies the snapshot', async () => {
   const state = newState();
   await publish(request(state));
-  const current = join(state, 'channels/stable/current');
+  const current = join(state, 'channels/stable/1');
   const crt = join(state, 'anchors/snapshot.crt');
   const words = `cms -verify -binary -noattr -nointern -inform DER -purpose any -in ${current}/snapshot.cms.sig -content ${current}/snapshot -certfile ${crt} -CAfile ${crt} -attime ${NOW / 1000} -out /dev/null`;
   await promisify(execFile)('openssl', words.split(' '));
@@ -155,7 +156,7 @@ it('serials grow, and a rollback is an act of its own', async () => {
   const back = await publish(request(state, good));
   assert.equal(gate('serial', back).refusal?.code, 'rolled-back');
   const absent = rollbackChannel({ ...request(state), release: 'arch/2026.11.01' });
-  await assert.rejects(absent, refused('absent'));
+  await assert.rejects(absent, UsageError);
 
   const other = newState();
   await publish(request(other, good));
@@ -205,18 +206,8 @@ it('a renewal needs the snapshot key alone', async () => {
   assert.equal(late.refusal?.code, 'stale');
 });
 
-it('one writer at a time; one that was killed is no hindrance', async () => {
-  const state = newState();
-  await mkdir(state);
-  await writeFile(join(state, 'lock'), `${process.ppid}\n`);
-  await assert.rejects(publish(request(state, newer)), refused('unreachable', /is writing/));
-  // Linux gives out no such pid.
-  await writeFile(join(state, 'lock'), '999999999\n');
-  assert.equal((await publish(request(state, newer))).refusal, undefined);
-});
-
 it('a channel’s name stays inside its folder', async () => {
   for (const channel of ['..', 'a/b', '', 'UP', '.hidden']) {
-    await assert.rejects(publish({ ...request(newState()), channel }), refused('malformed'));
+    await assert.rejects(publish({ ...request(newState()), channel }), UsageError);
   }
 });

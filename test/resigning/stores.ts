@@ -59,7 +59,7 @@ export async function addReleases(
       verified && !small.has(path) ? [{ path, verified, source: join(tree, path) }] : [],
     );
     await recordIngest(state, release, { time: NOW, origin, manifest: manifestSha256, signers: [] });
-    await storeRelease(state, release, files, small);
+    await storeRelease(state, release, files, small, NOW);
     if (!named) continue;
     const key = await readSnapshotKey(state).catch(() => makeSnapshotKey(state, 'state', NOW, 2048));
     const before = await readChannel(state, CHANNEL);

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { demandOrigin, type MovedChannel, publish } from '../../publish/publish.ts';
 import type { GateRow } from '../../publish/publish-gate.ts';
-import { act, anchorsOf, folder, folders, newCommand, understood } from '../context.ts';
+import { act, anchorsOf, channelName, folder, folders, newCommand, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
@@ -25,7 +25,7 @@ export function publishCommand(): Command {
     'bootseal publish out/netboot --channel stable --state /srv/bootseal --anchors keys/anchors',
   )
     .argument('<tree>', 'a sealed tree', folder)
-    .requiredOption('--channel <name>', 'which channel shall point at it')
+    .requiredOption('--channel <name>', 'which channel shall point at it', channelName)
     .requiredOption('--state <dir>', 'where releases and channels live; made where it does not exist')
     .requiredOption('--anchors <dir>', 'what its seals must lead to; once for each CA', folders)
     .option('--policy <file>', 'dates, pins, revocations and gate rules of your own (TOML)')

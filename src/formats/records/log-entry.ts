@@ -72,6 +72,9 @@ export const ACT_KINDS = [
   'resign',
   'quarantine',
   'restore',
+  'withdraw',
+  'restore-state',
+  'lost',
 ] as const;
 export type ActKind = (typeof ACT_KINDS)[number];
 
