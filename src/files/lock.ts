@@ -57,9 +57,10 @@ export async function takeLock(path: string): Promise<Lock> {
         await demandExclusive(path);
         // For people alone: who is to be waited for.
         await file.truncate(0);
-        await writeFully(file, Buffer.from(`${process.pid}\n`), 0);
+        await writeFully(path, file, Buffer.from(`${process.pid}\n`), 0);
         for (const handle of handles) kept.add(handle);
-        return { release: () => letGo(file, folder) };
+        // The pid stays: it is read only while somebody holds the lock, who has written another.
+        return { release: () => close(handles) };
       }
     } catch (error) {
       await close(handles);
@@ -78,27 +79,21 @@ async function close(handles: Iterable<FileHandle>): Promise<void> {
 }
 
 async function openLockFile(path: string): Promise<FileHandle> {
+  let handle: FileHandle | undefined;
   try {
-    const handle = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644);
+    handle = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644);
     const { mode, uid } = await handle.stat();
     // Whoever may open it for writing may hold it for ever.
     if ((mode & 0o777) !== 0o644 && uid === process.geteuid?.()) await handle.chmod(0o644);
     return handle;
   } catch (error) {
+    await handle?.close();
     throw explain(error, path);
   }
 }
 
-async function letGo(file: FileHandle, folder: FileHandle): Promise<void> {
-  try {
-    await file.truncate(0);
-  } finally {
-    await close([file, folder]);
-  }
-}
-
 async function heldBy(path: string, handle: FileHandle): Promise<IoError> {
-  const text = (await readFully(handle, 0, MAX_PID)).toString('latin1');
+  const text = (await readFully(path, handle, 0, MAX_PID)).toString('latin1');
   const [, pid] = /^([1-9][0-9]*)\n$/.exec(text) ?? [];
   const who = pid === undefined ? 'Another process' : `Process ${pid}`;
   const folder = dirname(path);

@@ -160,7 +160,7 @@ export class FolderBackend implements StoreBackend {
     } catch (error) {
       throw explain(error, path, await isGone(draft));
     }
-    await durable(folder);
+    await syncDirectory(folder);
     return answer;
   }
 
@@ -243,15 +243,7 @@ async function remove(path: string): Promise<void> {
   } catch (error) {
     throw explain(error, path);
   }
-  await durable(dirname(path));
-}
-
-async function durable(folder: string): Promise<void> {
-  try {
-    await syncDirectory(folder);
-  } catch (error) {
-    throw explain(error, folder);
-  }
+  await syncDirectory(dirname(path));
 }
 
 /** By path, the last that was begun. */
@@ -275,10 +267,9 @@ export function recordsOf(state: string): StoreBackend {
 
 /** Removes what a killed writer left unfinished in a folder of the state. The state is the caller's. */
 export async function cleanFolder(state: string, ...parts: string[]): Promise<void> {
-  const folder = join(state, ...parts);
   try {
-    await removeTemporaries(folder);
+    await removeTemporaries(join(state, ...parts));
   } catch (error) {
-    if (!isAbsent(error)) throw explain(error, folder);
+    if (!isAbsent(error)) throw error;
   }
 }

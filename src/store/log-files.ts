@@ -34,6 +34,8 @@ export const LOG_FILES = {
 
 export const OFFSET_OCTETS = 8;
 
+/** For messages. */
+const ENTRIES = 'log/entries';
 /** Bytes read at a time. */
 const CHUNK = 64 * 1024;
 
@@ -113,7 +115,7 @@ export async function scanEntries(
   let index = first;
   let last: LogEntry | undefined;
   for (;;) {
-    const piece = await readFully(entries, end + rest.length, CHUNK);
+    const piece = await readFully(ENTRIES, entries, end + rest.length, CHUNK);
     if (piece.length === 0) {
       await demandEnd(entries, end + rest.length);
       return end;
@@ -139,7 +141,9 @@ export async function scanEntries(
 
 /** A disk that gives nothing where there is something must not make a log look shorter: its end would be cut off. */
 async function demandEnd(entries: FileHandle, end: number): Promise<void> {
-  const { size } = await entries.stat();
+  const { size } = await entries.stat().catch((error: unknown) => {
+    throw cannotRead(ENTRIES, error);
+  });
   if (size <= end) return;
   throw new IoError(
     `The log's entries have ${size} bytes, and ${end} were read.`,
@@ -191,7 +195,7 @@ export async function readOffset(offsets: FileHandle, index: number): Promise<nu
 }
 
 async function readAt(handle: FileHandle, from: number, length: number): Promise<Uint8Array> {
-  const bytes = await readFully(handle, from, length);
+  const bytes = await readFully('The log', handle, from, length);
   if (bytes.length === length) return bytes;
   throw new Refusal(
     'drifted',

@@ -143,7 +143,7 @@ export class TransparencyLog {
     const line = Buffer.concat([bytes, Buffer.from('\n')]);
     try {
       // The entry is the truth and is durable first; a crash from here on leaves it without its records.
-      await writeFully(this.#entries, line, this.#end);
+      await writeFully(logPath(this.#state, LOG_FILES.entries), this.#entries, line, this.#end);
       await this.#entries.sync();
       await this.#keep(entry, bytes, this.#end + line.length);
       await this.#hashes.sync();
@@ -207,10 +207,15 @@ export class TransparencyLog {
     const index = this.#size;
     const left = await readHashes(this.#hashes, leftOf(index));
     const hashes = Buffer.concat(hashesToStore(leafHash(bytes), left));
-    await writeFully(this.#hashes, hashes, storedHashes(index) * HASH_OCTETS);
+    await writeFully(
+      logPath(this.#state, LOG_FILES.hashes),
+      this.#hashes,
+      hashes,
+      storedHashes(index) * HASH_OCTETS,
+    );
     const offset = Buffer.alloc(OFFSET_OCTETS);
     offset.writeBigUInt64BE(BigInt(end));
-    await writeFully(this.#offsets, offset, index * OFFSET_OCTETS);
+    await writeFully(logPath(this.#state, LOG_FILES.offsets), this.#offsets, offset, index * OFFSET_OCTETS);
     this.#size = index + 1;
     this.#end = end;
     this.#last = entry;
@@ -281,12 +286,14 @@ async function openToGrow(state: string, name: string): Promise<FileHandle> {
   } catch (error) {
     if (!isAbsent(error)) throw explain(error, path);
   }
+  let handle: FileHandle | undefined;
   try {
-    const handle = await open(path, 'wx+', 0o644);
+    handle = await open(path, 'wx+', 0o644);
     await handle.chmod(0o644);
     await syncDirectory(logPath(state));
     return handle;
   } catch (error) {
+    await handle?.close();
     throw explain(error, path);
   }
 }
