@@ -58,9 +58,11 @@ export {
   type SignRequestOptions,
   signRequest,
 } from './operations/request.ts';
+export { type RestoredState, type RestoreStateOptions, restoreState } from './operations/restore-state.ts';
 export { type SealRequest, type SealResult, seal } from './operations/seal.ts';
 export { type UkiRequest, type UkiResult, uki } from './operations/uki.ts';
-export { type ShownChannel, showChannel } from './publish/channel.ts';
+export { type WithdrawnRelease, type WithdrawOptions, withdrawRelease } from './operations/withdraw.ts';
+export { type ListedChannel, listChannels, type ShownChannel, showChannel } from './publish/channel.ts';
 export {
   type ChannelRequest,
   type MovedChannel,
@@ -79,6 +81,7 @@ export { type ResignedTree, type ResignTreeRequest, resignTree } from './resigni
 export { type Configuration, readConfiguration } from './server/configuration.ts';
 export { type ServeRequest, type Serving, serve } from './server/serve.ts';
 export { createKeyFolder as init, type InitOptions } from './signing/keys/init.ts';
+export { type Collected, type CollectOptions, collectObjects } from './store/collect.ts';
 export {
   type CheckLogProofRequest,
   type CheckLogRequest,

@@ -110,9 +110,12 @@ export async function publish(request: PublishRequest): Promise<PublishResult> {
     });
   if (request.dryRun) {
     const verdict = await judge();
+    if (verdict.manifest) await demandNotWithdrawn(request.state, verdict.manifest.release);
     const { rows, refusal } = await ask(verdict);
     return { verdict, gates: rows, refusal, moved: undefined };
   }
+  // Before a tree is read: what has no key would be found out at the very end.
+  await demandSnapshotKey(request, 'publish');
   const state = await openState(request.state);
   try {
     const verdict = await judge();
@@ -169,6 +172,7 @@ export async function rollbackChannel(request: RollbackRequest): Promise<MovedCh
   try {
     return await onRecord(request, { release }, async () => {
       const { snapshot } = await demandChannel(request);
+      await demandSnapshotKey(request, 'rollback');
       if (snapshot.release === release) {
         throw new UsageError(`${request.channel} is at ${release} already.`);
       }
@@ -292,21 +296,32 @@ async function move(
   return { snapshot, signer: key.certificate, fingerprint: fingerprint(key.certificate), madeKey: made };
 }
 
-/** Only the first publish of a state makes a key: where anything was signed, its key is elsewhere, and another fits nothing. */
 async function snapshotKey(
   request: ChannelRequest,
   act: Act['act'],
 ): Promise<{ key: SnapshotKey; made: boolean }> {
   const { snapshotKey: folder, state, now, rsaBits } = request;
-  if (folder !== undefined || (await isThere(join(state, 'private', 'snapshot.key')))) {
+  if (await demandSnapshotKey(request, act)) {
     return { key: await readSnapshotKey(folder ?? state), made: false };
   }
-  if (act !== 'publish' || (await channelNames(state)).length > 0 || (await readCheckpoint(state))) {
-    throw new UsageError(
-      `${state} has no snapshot key of its own: name the folder of the one that signs its channels with --snapshot-key.`,
-    );
-  }
   return { key: await makeSnapshotKey(state, 'state', now, rsaBits), made: true };
+}
+
+/**
+ * True where there is a key; false where one is made for the first publish of a state. Only that makes one: where anything
+ * was signed before, its key is elsewhere, and a new one would fit nothing. Throws a `UsageError`.
+ */
+async function demandSnapshotKey(
+  { snapshotKey: folder, state }: ChannelRequest,
+  act: Act['act'],
+): Promise<boolean> {
+  if (folder !== undefined || (await isThere(join(state, 'private', 'snapshot.key')))) return true;
+  const first =
+    act === 'publish' && (await channelNames(state)).length === 0 && !(await readCheckpoint(state));
+  if (first) return false;
+  throw new UsageError(
+    `${state} has no snapshot key of its own: name the folder of the one that signs its channels with --snapshot-key.`,
+  );
 }
 
 async function demandChannel({ state, channel }: ChannelRequest) {
