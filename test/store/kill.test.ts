@@ -81,7 +81,7 @@ for (const [act, again] of Object.entries(acts)) {
   it(`${act}, killed after each step: the old state or the new, and it can be done then`, async () => {
     const whole = copyOf(ORIGINAL, join(folder, `${act.replace(' ', '-')}-whole`));
     const { steps } = await child(whole, act);
-    assert.ok(steps > 5, `${steps} steps`);
+    assert.ok(steps >= 3, `${steps} steps`);
     const [old, done] = [await judge(ORIGINAL, 'before'), await judge(whole, 'after')];
     for (let at = 1; at <= steps; at += 1) {
       const what = `${act}, step ${at}`;

@@ -48,6 +48,9 @@ assert.equal((await publish(request(newer, THEN + 31 * DAY))).refusal, undefined
 assert.equal((await publish(request(old, THEN + 32 * DAY))).refusal?.code, 'rolled-back');
 await renewChannel({ ...request(newer, THEN + 33 * DAY) });
 await rollbackChannel({ ...request(old, THEN + 34 * DAY), release: 'arch/2022.06.01' });
+// Somebody put it there: it was never published.
+await mkdir(join(state, 'releases/arch/2021.01.01'));
+await writeFile(join(state, 'releases/arch/2021.01.01/release.manifest'), 'no manifest\n');
 await assert.rejects(rollbackChannel({ ...request(old, THEN + 35 * DAY), release: 'arch/2021.01.01' }));
 const proof = join(folder, 'proof.txt');
 await proveLog({ state, release: 'arch/2022.06.01', out: proof, now: NOW });
