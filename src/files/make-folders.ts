@@ -17,7 +17,8 @@ export async function makeFolders(path: string, mode = 0o755): Promise<void> {
       // mkdir() gives what the umask leaves: too little under 077.
       await chmod(at, mode);
       await syncDirectory(dirname(at));
-      if (at === resolve(first)) return;
+      // The root stands for a way up that names none of what was made, as by a link.
+      if (at === resolve(first) || at === dirname(at)) return;
     }
   } catch (error) {
     throw explain(error, path);

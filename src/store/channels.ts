@@ -5,6 +5,7 @@ import { decodeOr } from '../trust/check.ts';
 import type { StoreBackend, Version } from './backend.ts';
 import { recordsOf } from './folder-backend.ts';
 import { readRestored } from './restored.ts';
+import { readFormat } from './state-format.ts';
 
 /**
  * Channels at rest: `channels/NAME/COUNTER/snapshot` and its seal, for every snapshot there ever was, and
@@ -25,8 +26,13 @@ export interface StoredSnapshot {
   readonly seal: Uint8Array;
 }
 
-/** Names of channels, sorted. One whose first snapshot was never finished is among them. */
+/**
+ * Names of channels, sorted. One whose first snapshot was never finished is among them.
+ *
+ * @throws Refusal `malformed` for a state of another format: whoever reads one begins here.
+ */
 export async function channelNames(state: string): Promise<string[]> {
+  await readFormat(state);
   const names = await recordsOf(state).list('channels');
   return names.filter((name) => name.endsWith('/')).map((name) => name.slice(0, -1));
 }
