@@ -60,9 +60,13 @@ export {
   type SignRequestOptions,
   signRequest,
 } from './operations/request.ts';
+export { type RestoredState, type RestoreStateOptions, restoreState } from './operations/restore-state.ts';
 export { type SealReleaseOptions, type SealResult, seal } from './operations/seal.ts';
 export { type UkiOptions, type UkiResult, uki } from './operations/uki.ts';
+export { type WithdrawnRelease, type WithdrawOptions, withdrawRelease } from './operations/withdraw.ts';
 export {
+  type ListedChannel,
+  listChannels,
   type RollbackOptions,
   renewChannel,
   rollbackChannel,
@@ -80,6 +84,7 @@ export { type ResignedTree, type ResignTreeRequest, resignTree } from './resigni
 export { type Configuration, readConfiguration } from './server/configuration.ts';
 export { type ServeOptions, type Serving, serve } from './server/serve.ts';
 export { createKeyFolder as init, type InitOptions } from './signing/keys/init.ts';
+export { type Collected, type CollectOptions, collectObjects } from './store/collect.ts';
 export {
   type CheckLogProofRequest,
   type CheckLogRequest,

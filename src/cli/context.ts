@@ -4,6 +4,7 @@ import pino from 'pino';
 import { cannotRead, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
+import { isChannelName, isReleaseId } from '../formats/records/safe-path.ts';
 import { report } from './report.ts';
 import { Terminal } from './terminal.ts';
 
@@ -89,6 +90,23 @@ export function understood(parse: (text: string) => unknown): (text: string) => 
       throw error;
     }
   };
+}
+
+/** `NAME/VERSION`. */
+export function releaseId(text: string): string {
+  if (!isReleaseId(text)) throw new InvalidArgumentError('A release is NAME/VERSION, as in arch/2026.11.01.');
+  return text;
+}
+
+/** The same, where several may stand. */
+export function releaseIds(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, releaseId(text)];
+}
+
+export function channelName(text: string): string {
+  if (!isChannelName(text))
+    throw new InvalidArgumentError('A channel is small letters, digits, dots, dashes and underscores.');
+  return text;
 }
 
 /** A port number; 0 asks for an ephemeral one. */

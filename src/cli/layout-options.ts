@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../errors/usage.ts';
 import { serverAddress } from '../scripts/server-address.ts';
-import { time, understood } from './context.ts';
+import { releaseId, time, understood } from './context.ts';
 
 /** Options of the commands that read a tree of boot files: what it is, and what its seals shall say. */
 
@@ -21,8 +21,8 @@ export interface TermWords {
 
 export function addLayoutOptions(command: Command): Command {
   return command
-    .option('--release <name/version>', 'which release this is, where the tree does not say')
-    .option('--kernel <path>', 'the kernel’s path in the tree, where it is not an Arch tree')
+    .option('--release <name/version>', 'which release this is, where the tree does not say', releaseId)
+    .option('--kernel <path>', 'in the tree, where it is no Arch tree')
     .option('--initrd <paths...>', 'in load order')
     .option('--rootfs <path>', 'the root image')
     .option('--cmdline <words>', 'fixed words of the kernel command line');

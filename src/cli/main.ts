@@ -27,6 +27,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   publish: async () => (await import('./commands/publish.ts')).publishCommand(),
   policy: async () => (await import('./commands/policy.ts')).policyCommand(),
   channel: async () => (await import('./commands/channel.ts')).channelCommand(),
+  withdraw: async () => (await import('./commands/withdraw.ts')).withdrawCommand(),
+  state: async () => (await import('./commands/state.ts')).stateCommand(),
   resign: async () => (await import('./commands/resign.ts')).resignCommand(),
   serve: async () => (await import('./commands/serve.ts')).serveCommand(),
   uki: async () => (await import('./commands/uki.ts')).ukiCommand(),

@@ -12,6 +12,7 @@ export const REFUSAL_CODES = [
   'not-yet-valid',
   'weak-algorithm',
   'revoked',
+  'withdrawn',
   'rolled-back',
   'stale',
   'mixed-releases',

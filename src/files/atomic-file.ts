@@ -57,20 +57,28 @@ export async function isGone(draft: string): Promise<boolean> {
   );
 }
 
-/** Removes what a crash left unfinished in a folder. Not while somebody else writes there. */
+/** Removes what a crash left unfinished in a folder. Not while somebody else writes there. @throws IoError */
 export async function removeTemporaries(directory: string): Promise<void> {
-  for (const name of await readdir(directory)) {
-    if (TEMPORARY.test(name)) await rm(join(directory, name), { recursive: true, force: true });
+  try {
+    for (const name of await readdir(directory)) {
+      if (TEMPORARY.test(name)) await rm(join(directory, name), { recursive: true, force: true });
+    }
+  } catch (error) {
+    throw explain(error, directory);
   }
 }
 
-/** Makes a directory's entries durable. */
+/** Makes a directory's entries durable. @throws IoError */
 export async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r');
   try {
-    await handle.sync();
-  } finally {
-    await handle.close();
+    const handle = await open(directory, 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    throw explain(error, directory);
   }
 }
 

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { UsageError } from '../errors/usage.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
@@ -10,7 +11,10 @@ import { decodeOr } from '../trust/check.ts';
 import { isSignedBy, readTreeKeys, type TreeKeys } from '../trust/tree-keys.ts';
 
 export interface KeysStatusOptions {
-  /** `anchors/` folders, or the `init` folders around them; several while a CA is being replaced. */
+  /**
+   * `anchors/` folders, or the `init` folders around them; several while a CA is being replaced. None: what the state
+   * itself holds and what the seals of its releases carry.
+   */
   readonly anchors: readonly string[];
   /** Sealed trees. */
   readonly trees?: readonly string[];
@@ -60,6 +64,8 @@ export interface KeysStatus {
   /** The first of those in use that is still to end. */
   readonly next: StatusItem | undefined;
   readonly due: readonly StatusItem[];
+  /** True: there were no anchors, so the keys of early userspace and GRUB are not among the items. */
+  readonly seenOnly: boolean;
 }
 
 const DAY = 86_400_000;
@@ -76,7 +82,10 @@ const LAST_PART = 3;
 export async function keysStatus(options: KeysStatusOptions): Promise<KeysStatus> {
   const found = new Inventory();
   const trees = await treesOf(options);
-  for (const folder of options.anchors) await addAnchors(found, folder, trees);
+  const anchors = [...options.anchors];
+  if (anchors.length === 0 && options.state !== undefined && (await holdsAnchors(options.state)))
+    anchors.push(options.state);
+  for (const folder of anchors) await addAnchors(found, folder, trees);
   for (const tree of trees) addTree(found, tree);
   if (options.state !== undefined) await addChannels(found, options.state);
   const { now, warnDays = WARN_DAYS } = options;
@@ -85,6 +94,7 @@ export async function keysStatus(options: KeysStatusOptions): Promise<KeysStatus
     items,
     next: items.find(({ inUse, ends }) => inUse && ends !== undefined && ends >= now),
     due: items.filter(({ due }) => due),
+    seenOnly: anchors.length === 0,
   };
 }
 
@@ -137,6 +147,11 @@ class Inventory {
 
 function order(a: StatusItem, b: StatusItem): number {
   return `${a.kind} ${a.name} ${a.id}` < `${b.kind} ${b.name} ${b.id}` ? -1 : 1;
+}
+
+/** A state knows its snapshot key, and the anchors of its releases where somebody has put them there. */
+function holdsAnchors(state: string): Promise<boolean> {
+  return isThere(join(state, 'anchors', 'ca.crt'));
 }
 
 /** Of the trees and the channels' releases, each once. */

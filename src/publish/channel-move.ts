@@ -1,11 +1,12 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { writeFileAtomically } from '../files/atomic-file.ts';
+import { makeFolders } from '../files/make-folders.ts';
 import { isThere } from '../files/read-if-there.ts';
 import { encodePem } from '../formats/asn1/armor.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
+import { isChannelName } from '../formats/records/safe-path.ts';
 import type { Snapshot } from '../formats/records/snapshot.ts';
 import {
   makeSnapshotKey,
@@ -13,8 +14,16 @@ import {
   type SnapshotKey,
   signSnapshot,
 } from '../signing/keys/snapshot-key.ts';
-import { moveChannel, readChannel, type StoredSnapshot } from '../store/channels.ts';
+import {
+  channelNames,
+  moveChannel,
+  nextCounter,
+  readChannel,
+  type StoredSnapshot,
+} from '../store/channels.ts';
 import { type Act, recordAct } from '../store/log.ts';
+import { readCheckpoint } from '../store/log-files.ts';
+import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
@@ -56,9 +65,9 @@ export function snapshotFacts({ release, manifest, manifestSha256 }: VerifiedRel
 
 /** @throws UsageError */
 export function demandChannelName(channel: string): void {
-  if (/^[a-z0-9][a-z0-9._-]{0,63}$/.test(channel) && !channel.includes('..')) return;
+  if (isChannelName(channel)) return;
   throw new UsageError(
-    `${JSON.stringify(channel)} is no name for a channel: small letters, digits, dots and dashes.`,
+    `${JSON.stringify(channel)} is no name for a channel: small letters, digits, dots, dashes and underscores.`,
   );
 }
 
@@ -87,6 +96,7 @@ export interface Move {
 export async function move(options: ChannelOptions, wanted: Move): Promise<MovedChannel> {
   const { channel, state, now } = options;
   const { act, facts, seals, origin } = wanted;
+  await demandNotWithdrawn(state, facts.release);
   const { key, made } = await snapshotKeyOf(options, wanted.makeKey);
   const before = await readChannel(state, channel);
   if (before) {
@@ -96,12 +106,12 @@ export async function move(options: ChannelOptions, wanted: Move): Promise<Moved
   }
   // The state tells its own readers, the server first, which keys move its channels.
   const anchors = key.accepted.map(({ raw }) => encodePem('CERTIFICATE', raw)).join('');
-  await mkdir(join(state, 'anchors'), { recursive: true });
+  await makeFolders(join(state, 'anchors'));
   await writeFileAtomically(join(state, 'anchors', 'snapshot.crt'), Buffer.from(anchors));
   const issued = Math.floor(now / 1000) * 1000;
   const snapshot: Snapshot = {
     channel,
-    counter: (before?.snapshot.counter ?? 0) + 1,
+    counter: await nextCounter(state, channel),
     issued,
     expires: issued + SNAPSHOT_DAYS * DAY,
     ...facts,
@@ -127,19 +137,31 @@ export async function move(options: ChannelOptions, wanted: Move): Promise<Moved
 }
 
 async function snapshotKeyOf(
-  { snapshotKey: folder, state, now }: ChannelOptions,
+  options: ChannelOptions,
   makeKey: Move['makeKey'],
 ): Promise<{ key: SnapshotKey; made: boolean }> {
-  if (folder !== undefined || (await isThere(join(state, 'private', 'snapshot.key')))) {
+  const { snapshotKey: folder, state, now } = options;
+  if (await demandSnapshotKey(options, makeKey !== false))
     return { key: await readSnapshotKey(folder ?? state), made: false };
-  }
-  // Only a first publishing may make one: a second key would sign what nobody who follows the channel accepts.
-  if (makeKey === false || (await isThere(join(state, 'anchors', 'snapshot.crt')))) {
-    throw new UsageError(
-      `The key that signs this state's snapshots is not in ${state}; name its folder with --snapshot-key.`,
-    );
-  }
-  return { key: await makeSnapshotKey(state, 'state', now, makeKey.rsaBits), made: true };
+  const rsaBits = makeKey === false ? undefined : makeKey.rsaBits;
+  return { key: await makeSnapshotKey(state, 'state', now, rsaBits), made: true };
+}
+
+/**
+ * True where there is a key; false where one is to be made. Only the first publishing of a state makes one: where
+ * anything was signed before, its key is elsewhere, and nobody who follows would take a new one.
+ *
+ * @throws UsageError
+ */
+export async function demandSnapshotKey(
+  { snapshotKey: folder, state }: ChannelOptions,
+  mayMake: boolean,
+): Promise<boolean> {
+  if (folder !== undefined || (await isThere(join(state, 'private', 'snapshot.key')))) return true;
+  if (mayMake && (await channelNames(state)).length === 0 && !(await readCheckpoint(state))) return false;
+  throw new UsageError(
+    `${state} has no snapshot key of its own: name the folder of the one that signs its channels with --snapshot-key.`,
+  );
 }
 
 type RefusedFacts = Pick<Act, 'release' | 'manifest' | 'serial'>;

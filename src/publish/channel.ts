@@ -6,9 +6,10 @@ import { isThere } from '../files/read-if-there.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import type { Snapshot } from '../formats/records/snapshot.ts';
-import { channelHistory } from '../store/channels.ts';
-import { openState } from '../store/state.ts';
+import { channelHistory, channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
+import { demandState, openExistingState } from '../store/state.ts';
 import { policyFor } from '../store/state-policy.ts';
+import { demandNotWithdrawn, withdrawnReason, withdrawnRefusal } from '../store/withdrawals.ts';
 import { readCertificatesFile } from '../trust/certificates-file.ts';
 import { day, defaultPolicy } from '../trust/policy.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
@@ -18,19 +19,31 @@ import {
   type ChannelOptions,
   demandChannel,
   demandChannelName,
+  demandSnapshotKey,
   type MovedChannel,
   move,
   onRecord,
   snapshotFacts,
 } from './channel-move.ts';
 
-export interface ShowChannelOptions {
-  readonly channel: string;
+export interface ListChannelsOptions {
   readonly state: string;
   /** A PEM file; default: the state's own `anchors/snapshot.crt`. */
   readonly snapshotCertificate?: string;
   /** Milliseconds since 1970. */
   readonly now: number;
+}
+
+export interface ShowChannelOptions extends ListChannelsOptions {
+  readonly channel: string;
+}
+
+export interface ListedChannel {
+  readonly channel: string;
+  /** Undefined where it could not be understood. */
+  readonly snapshot: Snapshot | undefined;
+  /** What is wrong with it; undefined: it is verified and fresh. */
+  readonly refusal: Refusal | undefined;
 }
 
 export interface ShownChannel {
@@ -40,20 +53,47 @@ export interface ShownChannel {
   readonly refusal: Refusal | undefined;
 }
 
-/** A channel's history, and whether its current snapshot holds. @throws UsageError where there is no such channel. */
+/** Every channel, and whether its current snapshot holds. Throws a `UsageError` for a folder without a state; IoError. */
+export async function listChannels(options: ListChannelsOptions): Promise<ListedChannel[]> {
+  const { state } = options;
+  await demandState(state);
+  const rows: ListedChannel[] = [];
+  for (const channel of await channelNames(state)) {
+    try {
+      const current = await readChannel(state, channel);
+      if (!current) continue;
+      rows.push({ channel, snapshot: current.snapshot, refusal: await judge(options, channel, current) });
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      rows.push({ channel, snapshot: undefined, refusal: error });
+    }
+  }
+  return rows;
+}
+
+/** A channel's history, and whether its current snapshot holds. Throws a `UsageError` where there is no such channel. */
 export async function showChannel(options: ShowChannelOptions): Promise<ShownChannel> {
-  const { channel, state, now } = options;
+  const { channel, state } = options;
   demandChannelName(channel);
+  await demandState(state);
   const history = await channelHistory(state, channel);
   const current = await demandChannel(options);
-  const snapshots = history.map(({ snapshot }) => snapshot);
+  const refusal = await judge(options, channel, current);
+  return { history: history.map(({ snapshot }) => snapshot), refusal };
+}
+
+async function judge(
+  { state, snapshotCertificate, now }: ListChannelsOptions,
+  channel: string,
+  { snapshot, bytes, seal }: StoredSnapshot,
+): Promise<Refusal | undefined> {
   try {
-    const path = options.snapshotCertificate ?? join(state, 'anchors', 'snapshot.crt');
-    const signers = await readCertificatesFile(path);
-    await verifySnapshot(channel, current.bytes, current.seal, signers, defaultPolicy(now), now);
-    return { history: snapshots, refusal: undefined };
+    const signers = await readCertificatesFile(snapshotCertificate ?? join(state, 'anchors', 'snapshot.crt'));
+    await verifySnapshot(channel, bytes, seal, signers, defaultPolicy(now), now);
+    const withdrawal = await withdrawnReason(state, snapshot.release);
+    return withdrawal && withdrawnRefusal(withdrawal);
   } catch (error) {
-    if (error instanceof Refusal) return { history: snapshots, refusal: error };
+    if (error instanceof Refusal) return error;
     throw error;
   }
 }
@@ -62,7 +102,7 @@ export async function showChannel(options: ShowChannelOptions): Promise<ShownCha
 export async function renewChannel(options: ChannelOptions): Promise<MovedChannel> {
   const { channel, now } = options;
   demandChannelName(channel);
-  const state = await openState(options.state);
+  const state = await openExistingState(options.state);
   try {
     return await onRecord(options, {}, async () => {
       const { snapshot } = await demandChannel(options);
@@ -98,15 +138,17 @@ export async function rollbackChannel(options: RollbackOptions): Promise<MovedCh
     throw new UsageError(`${JSON.stringify(release)} is no release; write NAME/VERSION.`);
   const roots = await readTrustRoots(options.anchors);
   const policy = await policyFor(options.state, options.policy);
-  const state = await openState(options.state);
+  const state = await openExistingState(options.state);
   try {
     return await onRecord(options, { release }, async () => {
       const { snapshot } = await demandChannel(options);
+      await demandSnapshotKey(options, false);
       if (snapshot.release === release) throw new UsageError(`${channel} is at ${release} already.`);
       const folder = join(state.folder, 'releases', release);
       if (!(await isThere(join(folder, RECORD.manifest)))) {
         throw new UsageError(`${release} was never published to ${options.state}.`);
       }
+      await demandNotWithdrawn(state.folder, release);
       const tree = new FolderTree(folder);
       const verdict = await new Verifier(await fittingRoots(tree, roots), policy, () => now).verify(tree);
       if (!verdict.release)

@@ -1,11 +1,11 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { isThere } from '../files/read-if-there.ts';
 import type { LogEntry } from '../formats/records/log-entry.ts';
 import { readSnapshotKey, type SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { sealRecord } from '../signing/seal-record.ts';
 import { certifiedSigner } from '../signing/signatories.ts';
-import { type Act, recordAct, type SignCheckpoint } from '../store/log.ts';
+import { type Act, recordAct, recordActs, type SignCheckpoint } from '../store/log.ts';
 import { readCertificatesFile } from '../trust/certificates-file.ts';
 import { fingerprint } from '../trust/chain.ts';
 
@@ -26,9 +26,18 @@ export async function logAct(state: string, act: Act, snapshotKey?: string): Pro
   return recordAct(state, act, await knownSigner(state, snapshotKey));
 }
 
+/** The same for several acts, under one checkpoint. */
+export async function logActs(
+  state: string,
+  acts: readonly Act[],
+  snapshotKey?: string,
+): Promise<LogEntry[]> {
+  return recordActs(state, acts, await knownSigner(state, snapshotKey));
+}
+
 async function knownSigner(state: string, folder = state): Promise<SignCheckpoint | undefined> {
   const told = join(state, 'anchors', 'snapshot.crt');
-  if (!existsSync(told)) return undefined;
+  if (!(await isThere(told))) return undefined;
   try {
     const key = await readSnapshotKey(folder);
     const known = (await readCertificatesFile(told)).map(fingerprint);

@@ -6,9 +6,10 @@ import { isThere, readIfThere } from '../files/read-if-there.ts';
 import { isOrigin } from '../formats/records/countersignature.ts';
 import { channelHistory } from '../store/channels.ts';
 import { recordIngest } from '../store/provenance.ts';
-import { type IncomingFile, storeRelease } from '../store/release-store.ts';
+import { storeRelease } from '../store/release-store.ts';
 import { openState } from '../store/state.ts';
 import { isFresh, policyFor } from '../store/state-policy.ts';
+import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import { type PolicyFile, parsePolicyFile } from '../trust/policy-file.ts';
 import { signerFingerprints, signersOf } from '../trust/record-signers.ts';
 import { type AnchorFolders, readTrustRoots } from '../trust/trust-roots.ts';
@@ -17,6 +18,7 @@ import { type Verdict, Verifier } from '../trust/verifier.ts';
 import {
   type ChannelOptions,
   demandChannelName,
+  demandSnapshotKey,
   logRefusal,
   type MovedChannel,
   move,
@@ -59,6 +61,8 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
   demandChannelName(channel);
   if (options.origin !== undefined) demandOrigin(options.origin);
   const roots = await readTrustRoots(options.anchors);
+  // Before a tree is read: what has no key would be found out at the very end.
+  if (!dryRun) await demandSnapshotKey(options, true);
   const given = await policyOf(options);
   const { policy } = given;
   const verifier = new Verifier(roots, policy, () => now);
@@ -71,6 +75,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
     rules,
     highest: await highestOf(options),
   });
+  if (verdict.release) await demandNotWithdrawn(options.state, verdict.release.release);
   if (dryRun) return { verdict, gates: rows, refusal, moved: undefined };
   const state = await openState(options.state);
   try {
@@ -88,9 +93,10 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
     const moved = await onRecord(options, facts, async () => {
       // What was asked before the lock is asked again where another publisher may have answered meanwhile.
       demandSerial(release.manifest, await highestOf(options), rules, now);
+      await demandNotWithdrawn(state.folder, release.release);
       await adoptPolicy(options, given);
       await recordOrigin(options, release);
-      await storeRelease(state.folder, release.release, incoming(release), release.records);
+      await storeRelease(state.folder, release, now);
       return move(options, {
         act: 'publish',
         facts,
@@ -150,12 +156,4 @@ async function highestOf({ state, channel }: ChannelOptions): Promise<HighestSer
   const history = await channelHistory(state, channel);
   const [highest] = history.map(({ snapshot }) => snapshot).sort((a, b) => b.serial - a.serial);
   return highest && { release: highest.release, serial: highest.serial };
-}
-
-function incoming({ files }: VerifiedRelease): IncomingFile[] {
-  return [...files].map(([path, { path: source, size, sha256 }]) => ({
-    path,
-    source,
-    verified: { size, sha256 },
-  }));
 }

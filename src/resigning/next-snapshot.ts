@@ -1,7 +1,7 @@
 import type { Manifest } from '../formats/records/manifest.ts';
 import { SNAPSHOT_DAYS } from '../publish/channel-move.ts';
 import { type SnapshotKey, signSnapshot } from '../signing/keys/snapshot-key.ts';
-import { channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
+import { channelNames, nextCounter, readChannel, type StoredSnapshot } from '../store/channels.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
 
@@ -33,6 +33,7 @@ export async function demandMovable(
  * @throws Refusal where the channel is not this key's to move.
  */
 export async function nextSnapshot(
+  state: string,
   stored: StoredSnapshot,
   { manifest, manifestSha256 }: { readonly manifest: Manifest; readonly manifestSha256: string },
   key: SnapshotKey,
@@ -44,7 +45,7 @@ export async function nextSnapshot(
   const { release, serial, bestBefore } = manifest;
   const snapshot = {
     channel: before.channel,
-    counter: before.counter + 1,
+    counter: await nextCounter(state, before.channel),
     issued,
     expires: issued + SNAPSHOT_DAYS * DAY,
     release,

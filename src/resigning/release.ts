@@ -3,6 +3,7 @@ import { isoSeconds } from '../formats/records/lines.ts';
 import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { changeRelease } from '../store/journal.ts';
 import { withResigned } from '../store/provenance.ts';
+import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { countersign } from './countersign.ts';
 import { demandSuccession, mapDigest, signerNames } from './keys.ts';
@@ -42,8 +43,10 @@ export async function resignOne(
   };
   try {
     stored = { ...stored, ...(await factsOf(state, release)) };
+    // What is out of use for good is not signed again, whoever asks.
+    await demandNotWithdrawn(state, release);
   } catch (error) {
-    // Nobody can tell where it came from: were it fetched, we would put our name in the place of another's.
+    // Among them: nobody can tell where it came from. Were it fetched, we would put our name in another's place.
     if (!(error instanceof Refusal)) throw error;
     return { row: rowOf(stored, { outcome: 'refused', refusal: error }), stopped: undefined };
   }
@@ -82,7 +85,7 @@ async function signAnew(batch: Batch, stored: Stored, standing: Standing): Promi
   const records = await signRework(standing, wanted, signing, resignKeys, trusted);
   const channels = [];
   for (const channel of await channelsOf(state, release)) {
-    if (snapshotKey) channels.push(await nextSnapshot(channel, draft, snapshotKey, now));
+    if (snapshotKey) channels.push(await nextSnapshot(state, channel, draft, snapshotKey, now));
   }
   if (mark && !mark.held) await bringBack(batch, stored, standing);
   // Before anything changes: a crash may leave an entry whose act never was, and never an act without its entry.
@@ -101,6 +104,7 @@ async function signAnew(batch: Batch, stored: Stored, standing: Standing): Promi
     from: standing.manifestSha256,
     records,
     channels,
+    now,
     provenance: withResigned(to, stored.provenance, {
       time: isoSeconds(Math.floor(now / 1000) * 1000),
       from: standing.manifestSha256,

@@ -1,7 +1,6 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { Refusal } from '../errors/refusal.ts';
-import { openState } from '../store/state.ts';
+import { UsageError } from '../errors/usage.ts';
+import { openExistingState } from '../store/state.ts';
+import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import { DEFAULT_POLICY_FILE, readPolicyFile } from '../trust/policy-file.ts';
 import { readStanding, readTrusted } from './standing.ts';
 import { bringBack, factsOf, folderOf, type ResignRow, rowOf, type Stored } from './stored.ts';
@@ -27,9 +26,7 @@ export interface RestoreRequest {
  * @throws Refusal with the reason why they do not; it stays where it is then.
  */
 export async function restoreRelease(request: RestoreRequest): Promise<ResignRow> {
-  if (!existsSync(join(request.state, 'releases')))
-    throw new Refusal('absent', `${request.state} holds no releases.`, { path: request.state });
-  const state = await openState(request.state);
+  const state = await openExistingState(request.state);
   try {
     return await restoreOne(request);
   } finally {
@@ -44,7 +41,8 @@ async function restoreOne(request: RestoreRequest): Promise<ResignRow> {
     folder: await folderOf(state, release),
     ...(await factsOf(state, release)),
   };
-  if (!stored.mark) throw new Refusal('absent', `${release} is not in quarantine in ${state}.`, { release });
+  if (!stored.mark) throw new UsageError(`${release} is not in quarantine in ${state}.`);
+  await demandNotWithdrawn(state, release);
   const file = policy === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(policy);
   const trusted = await readTrusted(anchors, file.at(now, now), now);
   const standing = await readStanding(stored.folder, trusted);

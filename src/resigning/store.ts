@@ -1,6 +1,7 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { isoSeconds } from '../formats/records/lines.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
 import { readSnapshotKey, type SnapshotKey } from '../signing/keys/snapshot-key.ts';
@@ -8,7 +9,7 @@ import { Signing } from '../signing/sealer.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
 import { quarantinedReleases, storedReleases } from '../store/quarantine.ts';
 import { endResignJob, type ResignJob, readResignJob, writeResignJob } from '../store/resign-job.ts';
-import { openState } from '../store/state.ts';
+import { demandState, openExistingState } from '../store/state.ts';
 import { demandMovable } from './next-snapshot.ts';
 import { resignOne } from './release.ts';
 import type { Batch, ResignRow } from './stored.ts';
@@ -42,10 +43,9 @@ export interface ResignedStore {
  */
 export async function resignStore(request: ResignStoreRequest): Promise<ResignedStore> {
   const { state: folder, dryRun = false } = request;
-  if (!existsSync(join(folder, 'releases')))
-    throw new Refusal('absent', `${folder} holds no releases.`, { path: folder });
+  await demandState(folder);
   if (dryRun) return run(request, true);
-  const state = await openState(folder);
+  const state = await openExistingState(folder);
   try {
     return await run(request, false);
   } finally {
@@ -94,11 +94,9 @@ async function run(request: ResignStoreRequest, dryRun: boolean): Promise<Resign
 async function jobOf(request: ResignStoreRequest, issued: number | undefined): Promise<ResignJob> {
   const { state, now, release, cmdline, url, only } = request;
   if (release !== undefined && !isReleaseId(release))
-    throw new Refusal('malformed', `${JSON.stringify(release)} is no release id; write NAME/VERSION.`, {});
+    throw new UsageError(`${JSON.stringify(release)} is no release id; write NAME/VERSION.`);
   if (release !== undefined && only?.length !== 1) {
-    throw new Refusal('malformed', 'A new name is for one release: say which with --only NAME/VERSION.', {
-      release,
-    });
+    throw new UsageError('A new name is for one release: say which with --only NAME/VERSION.');
   }
   const wanted: Omit<ResignJob, 'issued'> = {
     ...(cmdline === undefined ? {} : { cmdline }),
@@ -141,7 +139,7 @@ async function releasesOf(state: string, { only, release }: ResignJob): Promise<
   if (release !== undefined && !all.has(one) && stored.has(release)) return [release];
   for (const id of only) {
     if (all.has(id)) continue;
-    throw new Refusal('absent', `There is no release ${id} in ${state}.`, { release: id });
+    throw new UsageError(`There is no release ${id} in ${state}.`);
   }
   return [...new Set(only)].sort();
 }
@@ -154,6 +152,11 @@ async function snapshotKeyOf({
 }: ResignStoreRequest): Promise<SnapshotKey | undefined> {
   const names = await channelNames(state);
   if (names.length === 0) return undefined;
+  if (snapshotKey === undefined && !(await isThere(join(state, 'private', 'snapshot.key')))) {
+    throw new UsageError(
+      `${state} has no snapshot key of its own: name the folder of the one that signs its channels with --snapshot-key.`,
+    );
+  }
   const key = await readSnapshotKey(snapshotKey ?? state);
   for (const name of names) {
     const stored = await readChannel(state, name);

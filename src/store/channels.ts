@@ -1,19 +1,24 @@
-import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, rename, rm, symlink } from 'node:fs/promises';
-import { join } from 'node:path';
-import { explain, removeTemporaries, syncDirectory, writeFileAtomically } from '../files/atomic-file.ts';
+import { Refusal } from '../errors/refusal.ts';
 import { SEAL } from '../formats/records/seal-names.ts';
 import { decodeSnapshot, type Snapshot } from '../formats/records/snapshot.ts';
 import { decodeOr } from '../trust/check.ts';
-import { stateNames } from './state-names.ts';
+import type { StoreBackend, Version } from './backend.ts';
+import { recordsOf } from './folder-backend.ts';
+import { readRestored } from './restored.ts';
+import { readFormat } from './state-format.ts';
 
 /**
  * Channels at rest: `channels/NAME/COUNTER/snapshot` and its seal, for every snapshot there ever was, and
- * `channels/NAME/current`, a symbolic link that moves from one to the next in one step.
+ * `channels/NAME/current`, which holds the counter of the one that counts. It is 0 from before the first is written until
+ * after, so a channel without `current` and with snapshots has lost something, and is not a new one.
+ *
+ * Nothing here is removed or written over. What a crash left beyond `current` was never current; the next writer says
+ * so beside it (`COUNTER.never-current`) and goes on with a counter above.
  */
 
 export const SNAPSHOT = 'snapshot';
 const CURRENT = 'current';
+const NEVER_CURRENT = '.never-current';
 
 export interface StoredSnapshot {
   readonly snapshot: Snapshot;
@@ -21,59 +26,156 @@ export interface StoredSnapshot {
   readonly seal: Uint8Array;
 }
 
-export function channelNames(state: string): Promise<string[]> {
-  return stateNames(state, 'channels');
+/**
+ * Names of channels, sorted. One whose first snapshot was never finished is among them.
+ *
+ * @throws Refusal `malformed` for a state of another format: whoever reads one begins here.
+ */
+export async function channelNames(state: string): Promise<string[]> {
+  await readFormat(state);
+  const names = await recordsOf(state).list('channels');
+  return names.filter((name) => name.endsWith('/')).map((name) => name.slice(0, -1));
 }
 
-/** The current snapshot of a channel, unverified; undefined where there is none. Throws `malformed`. */
+/**
+ * The current snapshot of a channel and its seal, unverified, as one: both are of the counter that was current at one
+ * moment. Undefined where there is none.
+ *
+ * @throws Refusal `malformed`, `drifted` where the channel is not whole; IoError.
+ */
 export async function readChannel(state: string, channel: string): Promise<StoredSnapshot | undefined> {
-  return readSnapshot(state, channel, CURRENT);
+  const records = recordsOf(state);
+  const current = await readCurrent(records, channel);
+  return current && current.counter > 0 ? readSnapshot(records, channel, current.counter) : undefined;
 }
 
-/** Every snapshot of a channel, the oldest first. */
+/** Every snapshot that was current, the oldest first. Throws as `readChannel`: a history with a hole is none. */
 export async function channelHistory(state: string, channel: string): Promise<StoredSnapshot[]> {
-  const names = await stateNames(state, 'channels', channel);
-  const counters = names.filter((name) => /^[0-9]+$/.test(name)).sort((a, b) => Number(a) - Number(b));
+  const records = recordsOf(state);
+  const current = await readCurrent(records, channel);
+  const { written, passedOver } = await readCounters(records, channel);
   const found: StoredSnapshot[] = [];
-  for (const counter of counters) {
-    const stored = await readSnapshot(state, channel, counter);
-    if (stored) found.push(stored);
+  for (const counter of written) {
+    if (counter > (current?.counter ?? 0) || passedOver.has(counter)) continue;
+    found.push(await readSnapshot(records, channel, counter));
   }
   return found;
 }
 
-async function readSnapshot(
-  state: string,
-  channel: string,
-  which: string,
-): Promise<StoredSnapshot | undefined> {
-  const folder = join(state, 'channels', channel, which);
-  const bytes = await readFile(join(folder, SNAPSHOT)).catch(() => undefined);
-  const seal = await readFile(join(folder, SNAPSHOT + SEAL.cms)).catch(() => undefined);
-  if (!bytes || !seal) return undefined;
-  return { snapshot: decodeOr(`the snapshot of ${channel}`, () => decodeSnapshot(bytes)), bytes, seal };
+/**
+ * The counter that the next snapshot of a channel has: above every one that is there, also of those that a crash left
+ * behind, and above what others saw of a state that was restored from a backup.
+ */
+export async function nextCounter(state: string, channel: string): Promise<number> {
+  const records = recordsOf(state);
+  const current = await readCurrent(records, channel);
+  const { written } = await readCounters(records, channel);
+  const restored = await readRestored(state);
+  return Math.max(current?.counter ?? 0, written.at(-1) ?? 0, restored?.counter ?? 0) + 1;
 }
 
-/** Adds a snapshot and moves the channel to it: readers see the old one or the new, with its own seal. */
+/**
+ * Adds a snapshot and moves the channel to it: readers see the old one or the new, with its own seal. The state is the
+ * caller's. What is there already is left as it is, so it may be called again after a crash.
+ *
+ * @throws Refusal `drifted` where another snapshot has that counter.
+ */
 export async function moveChannel(state: string, { snapshot, bytes, seal }: StoredSnapshot): Promise<void> {
-  const folder = join(state, 'channels', snapshot.channel);
-  const counter = String(snapshot.counter);
-  const draft = join(folder, `.bootseal-${randomBytes(8).toString('hex')}.tmp`);
-  try {
-    await mkdir(folder, { recursive: true });
-    await removeTemporaries(folder);
-    // A crash may have left this very counter without ever having been current.
-    await rm(join(folder, counter), { recursive: true, force: true });
-    await mkdir(draft);
-    await writeFileAtomically(join(draft, SNAPSHOT), bytes, { mode: 0o444 });
-    await writeFileAtomically(join(draft, SNAPSHOT + SEAL.cms), seal, { mode: 0o444 });
-    await rename(draft, join(folder, counter));
-    const pointer = join(folder, `.bootseal-${randomBytes(8).toString('hex')}.tmp`);
-    await symlink(counter, pointer);
-    await rename(pointer, join(folder, CURRENT));
-  } catch (error) {
-    await rm(draft, { recursive: true, force: true });
-    throw explain(error, folder);
+  const records = recordsOf(state);
+  const { channel, counter } = snapshot;
+  const key = (name: string) => `channels/${channel}/${name}`;
+  // Throws where a channel has lost its own: it must not become a new one.
+  await readCurrent(records, channel);
+  await records.putIfAbsent(key(CURRENT), Buffer.from('0\n'));
+  const current = await readCurrent(records, channel);
+  if (!current || current.counter >= counter) throw goesBack(channel, counter, current?.counter);
+  const { written, passedOver } = await readCounters(records, channel);
+  const left = written.filter((one) => one > current.counter && one < counter && !passedOver.has(one));
+  // A crash leaves one. More of them were current once, and somebody has put `current` back.
+  if (left.length > 1) throw goesBack(channel, left.at(-1) ?? 0, current.counter);
+  for (const one of left) await records.putIfAbsent(key(`${one}${NEVER_CURRENT}`), new Uint8Array());
+  await keep(records, key(`${counter}/${SNAPSHOT}`), bytes);
+  await keep(records, key(`${counter}/${SNAPSHOT}${SEAL.cms}`), seal);
+  const moved = await records.compareAndSwap(key(CURRENT), current.version, Buffer.from(`${counter}\n`));
+  if (!moved) throw goesBack(channel, counter, undefined);
+}
+
+interface Current {
+  /** 0: none yet. */
+  readonly counter: number;
+  readonly version: Version;
+}
+
+async function readCurrent(records: StoreBackend, channel: string): Promise<Current | undefined> {
+  const key = `channels/${channel}/${CURRENT}`;
+  const record = await records.get(key);
+  if (record) {
+    const [, counter] = /^(0|[1-9][0-9]{0,14})\n$/.exec(Buffer.from(record.bytes).toString('latin1')) ?? [];
+    if (counter !== undefined) return { counter: Number(counter), version: record.version };
+    throw new Refusal('malformed', `${key} holds no counter of a snapshot.`, { path: key });
   }
-  await syncDirectory(folder);
+  const { written } = await readCounters(records, channel);
+  if (written.length === 0) return undefined;
+  // A channel may have begun between the two reads; then it is there now.
+  if (await records.get(key)) return readCurrent(records, channel);
+  throw new Refusal(
+    'drifted',
+    `Channel ${channel} has snapshots up to ${written.at(-1)} and no ${key}, which says which of them counts: it was taken away.`,
+    { channel, path: key },
+  );
+}
+
+/** @returns counters, ascending: of all snapshots, and of those that never were current. */
+async function readCounters(
+  records: StoreBackend,
+  channel: string,
+): Promise<{ written: readonly number[]; passedOver: ReadonlySet<number> }> {
+  const written: number[] = [];
+  const passedOver = new Set<number>();
+  for (const name of await records.list(`channels/${channel}`)) {
+    const [, counter, rest] = /^([1-9][0-9]{0,14})(\/|\.never-current)$/.exec(name) ?? [];
+    if (rest === '/') written.push(Number(counter));
+    else if (rest === NEVER_CURRENT) passedOver.add(Number(counter));
+  }
+  return { written: written.sort((a, b) => a - b), passedOver };
+}
+
+async function readSnapshot(
+  records: StoreBackend,
+  channel: string,
+  counter: number,
+): Promise<StoredSnapshot> {
+  const key = `channels/${channel}/${counter}/${SNAPSHOT}`;
+  const [bytes, seal] = [await demandRecord(records, key), await demandRecord(records, key + SEAL.cms)];
+  const snapshot = decodeOr(`the snapshot of ${channel}`, () => decodeSnapshot(bytes));
+  if (snapshot.channel !== channel || snapshot.counter !== counter) {
+    throw new Refusal(
+      'drifted',
+      `${key} is snapshot ${snapshot.counter} of ${snapshot.channel}: it was moved.`,
+      {
+        path: key,
+      },
+    );
+  }
+  return { snapshot, bytes, seal };
+}
+
+async function demandRecord(records: StoreBackend, key: string): Promise<Uint8Array> {
+  const record = await records.get(key);
+  if (record) return record.bytes;
+  throw new Refusal('drifted', `${key} is missing: it was there, and was taken away.`, { path: key });
+}
+
+async function keep(records: StoreBackend, key: string, bytes: Uint8Array): Promise<void> {
+  if (await records.putIfAbsent(key, bytes)) return;
+  if (Buffer.compare(await demandRecord(records, key), bytes) === 0) return;
+  throw new Refusal('drifted', `${key} is there with other content, and is not replaced.`, { path: key });
+}
+
+function goesBack(channel: string, counter: number, current: number | undefined): Refusal {
+  return new Refusal(
+    'rolled-back',
+    `Channel ${channel} is at snapshot ${current ?? 'another'}, and ${counter} stands beside it: somebody has moved it meanwhile, or put it back.`,
+    { channel, counter, current },
+  );
 }

@@ -1,20 +1,24 @@
-import { randomBytes } from 'node:crypto';
-import { link, mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { createHash, randomBytes } from 'node:crypto';
+import { link, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { explain, removeTemporaries, syncDirectory, writeFileAtomically } from '../files/atomic-file.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { explain, syncDirectory } from '../files/atomic-file.ts';
+import { makeFolders } from '../files/make-folders.ts';
+import { isThere, readIfThere } from '../files/read-if-there.ts';
 import { isReleaseId, isSafePath } from '../formats/records/safe-path.ts';
 import { decodeSnapshot } from '../formats/records/snapshot.ts';
 import { decodeOr } from '../trust/check.ts';
 import { moveChannel, readChannel, type StoredSnapshot } from './channels.ts';
-import { keepEarlier, type Provenance, writeProvenance } from './provenance.ts';
-import { objectPath, storeBytes } from './release-store.ts';
+import { cleanFolder, recordsOf } from './folder-backend.ts';
+import { keepEarlier, PROVENANCE, type Provenance, writeProvenance } from './provenance.ts';
+import { objectKey, objectPath, storeBytes } from './release-store.ts';
 import { encodeStateJson, readStateJson } from './state-json.ts';
 
 /**
  * The records of a release that was signed anew take the place of the old ones, and its channels move: all of it
- * or nothing. What is to be done is written down first (`STATE/journal.json`); from then on it is the truth, and
- * whoever opens the state next does what a crash left undone.
+ * or nothing. What is to be done is written down first (`STATE/private/journal.json`, where nobody but the owner puts
+ * anything); from then on it is the truth, and whoever opens the state next does what a crash left undone.
  *
  * The release's folder stays, and so does every file of its payload: a server that runs has them open, and would
  * take a file whose link count changed for one that drifted.
@@ -30,7 +34,7 @@ const JOURNAL = z.strictObject({
   ),
   /** Snapshots, signed already; base64. */
   channels: z.array(z.strictObject({ snapshot: z.base64(), seal: z.base64() })),
-  provenance: z.unknown(),
+  provenance: PROVENANCE,
 });
 
 type Journal = z.infer<typeof JOURNAL>;
@@ -46,36 +50,34 @@ export interface ReleaseChange {
   /** The next snapshots of the channels that name it. */
   readonly channels: readonly StoredSnapshot[];
   readonly provenance: Provenance;
+  /** Milliseconds since 1970. */
+  readonly now: number;
 }
 
-const pathOf = (state: string) => join(state, 'journal.json');
+const KEY = 'private/journal.json';
 
 /** Makes a change, whole. The state is the caller's while it does (`openState`). Throws an `IoError`. */
 export async function changeRelease(state: string, change: ReleaseChange): Promise<void> {
-  const { release, to, from, channels, provenance } = change;
+  const { release, to, from, channels, provenance, now } = change;
   const records: Journal['records'] = [];
-  try {
-    for (const [path, bytes] of change.records) {
-      const object = await storeBytes(state, bytes);
-      records.push({ path, sha256: object.split('/').slice(-2).join('') });
-    }
-    await keepEarlier(state, release, from, change.records.keys());
-    const journal: Journal = {
-      'bootseal-journal': 1,
-      release,
-      to,
-      records,
-      channels: channels.map(({ bytes, seal }) => ({
-        snapshot: Buffer.from(bytes).toString('base64'),
-        seal: Buffer.from(seal).toString('base64'),
-      })),
-      provenance,
-    };
-    await writeFileAtomically(pathOf(state), encodeStateJson(journal));
-    await finishChange(state);
-  } catch (error) {
-    throw explain(error, join(state, 'releases', release));
+  for (const [path, bytes] of change.records) {
+    await storeBytes(state, bytes, now);
+    records.push({ path, sha256: createHash('sha256').update(bytes).digest('hex') });
   }
+  await keepEarlier(state, release, from, change.records.keys());
+  const journal: Journal = {
+    'bootseal-journal': 1,
+    release,
+    to,
+    records,
+    channels: channels.map(({ bytes, seal }) => ({
+      snapshot: Buffer.from(bytes).toString('base64'),
+      seal: Buffer.from(seal).toString('base64'),
+    })),
+    provenance,
+  };
+  await recordsOf(state).put(KEY, encodeStateJson(JOURNAL.parse(journal)));
+  await finishChange(state);
 }
 
 /**
@@ -83,25 +85,29 @@ export async function changeRelease(state: string, change: ReleaseChange): Promi
  * caller's.
  */
 export async function finishChange(state: string): Promise<void> {
-  const journal = await readStateJson(pathOf(state), JOURNAL);
+  const journal = await readStateJson(recordsOf(state), KEY, JOURNAL);
   if (!journal) return;
-  const { release, to, records, channels, provenance } = journal;
+  const { release, to, records, channels, provenance } = journal.value;
   const target = join(state, 'releases', to);
-  const renamed = release !== to && (await exists(target));
+  const renamed = release !== to && (await isThere(target));
   const folder = renamed ? target : join(state, 'releases', release);
-  const folders = new Set<string>();
-  for (const { path, sha256 } of records) {
-    folders.add(dirname(join(folder, path)));
-    await place(objectPath(state, sha256), join(folder, path));
+  try {
+    const folders = new Set<string>();
+    for (const { path, sha256 } of records) {
+      folders.add(dirname(join(folder, path)));
+      await place(state, sha256, join(folder, path));
+    }
+    for (const at of folders) await syncDirectory(at);
+    if (folder !== target) {
+      await makeFolders(dirname(target));
+      await rename(folder, target);
+      await syncDirectory(dirname(target));
+      await syncDirectory(dirname(folder));
+    }
+  } catch (error) {
+    throw explain(error, folder);
   }
-  for (const at of folders) await syncDirectory(at);
-  if (folder !== target) {
-    await mkdir(dirname(target), { recursive: true });
-    await rename(folder, target);
-    await syncDirectory(dirname(target));
-    await syncDirectory(dirname(folder));
-  }
-  await writeProvenance(state, provenance as Provenance);
+  await writeProvenance(state, provenance);
   for (const { snapshot, seal } of channels) {
     const bytes = Buffer.from(snapshot, 'base64');
     const stored = {
@@ -112,23 +118,20 @@ export async function finishChange(state: string): Promise<void> {
     const current = await readChannel(state, stored.snapshot.channel);
     if (!current || Buffer.compare(current.bytes, bytes) !== 0) await moveChannel(state, stored);
   }
-  await rm(pathOf(state));
-  await syncDirectory(state);
+  await recordsOf(state).compareAndSwap(KEY, journal.version, undefined);
 }
 
-async function place(object: string, path: string): Promise<void> {
-  const wanted = await readFile(object);
-  const there = await readFile(path).catch(() => undefined);
-  if (there && Buffer.compare(there, wanted) === 0) return;
-  await removeTemporaries(dirname(path));
+async function place(state: string, sha256: string, path: string): Promise<void> {
+  const object = await recordsOf(state).get(objectKey(sha256));
+  if (!object || createHash('sha256').update(object.bytes).digest('hex') !== sha256) {
+    throw new Refusal('drifted', `The object ${sha256} that the journal names is gone or changed.`, {
+      sha256,
+    });
+  }
+  const there = await readIfThere(path);
+  if (there && Buffer.compare(there, object.bytes) === 0) return;
+  await cleanFolder(dirname(path));
   const draft = join(dirname(path), `.bootseal-${randomBytes(8).toString('hex')}.tmp`);
-  await link(object, draft);
+  await link(objectPath(state, sha256), draft);
   await rename(draft, path);
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
+import { readIfThere } from '../files/read-if-there.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { type Checkpoint, decodeCheckpointFile } from '../formats/records/checkpoint.ts';
 import {
@@ -27,6 +28,7 @@ import {
   readSealList,
   scanEntries,
 } from './log-files.ts';
+import { namesCheckpoint } from './log-restored.ts';
 
 export interface LogAudit {
   readonly log: string;
@@ -59,14 +61,16 @@ export async function auditLog(
   const found = await readCheckpoint(state);
   const entries = await openLogFile(state, LOG_FILES.entries);
   const tree = new AuditedTree(
-    await readFile(logPath(state, LOG_FILES.hashes)).catch(nothing),
-    await readFile(logPath(state, LOG_FILES.offsets)).catch(nothing),
+    (await readIfThere(logPath(state, LOG_FILES.hashes))) ?? Buffer.alloc(0),
+    (await readIfThere(logPath(state, LOG_FILES.offsets))) ?? Buffer.alloc(0),
   );
+  const restored: { readonly index: number; readonly origin: string }[] = [];
   let torn = 0;
   try {
     // 2. Every entry is canonical, in its place, not earlier than the last, and the one that was recorded.
     const whole = await scanEntries(entries, 0, 0, async ({ index, entry, bytes, end }) => {
       tree.add(index, bytes, end);
+      if (entry.act === 'restore-state') restored.push({ index, origin: entry.origin ?? '' });
       if (entry.seals !== undefined && !(await readSealList(state, entry.seals))) {
         throw new Refusal(
           'drifted',
@@ -83,7 +87,7 @@ export async function auditLog(
   tree.demandComplete();
   // 4. The log is a continuation of what the auditor saw before.
   const kept = since === undefined ? undefined : await readKept(since);
-  if (kept) demandContinued(kept, log, tree);
+  if (kept) demandContinued(kept, log, tree, restored);
   // 5. The checkpoint is this log's, by its key, and its root is that of these entries.
   if (!found) {
     throw new Refusal(
@@ -133,7 +137,12 @@ function demandLog({ log }: Checkpoint, name: string, what: string): void {
   throw new Refusal('mixed-releases', `${what} is of log ${log}, and this is log ${name}.`, { log, name });
 }
 
-function demandContinued(kept: Checkpoint, log: string, tree: AuditedTree): void {
+function demandContinued(
+  kept: Checkpoint,
+  log: string,
+  tree: AuditedTree,
+  restored: readonly { readonly index: number; readonly origin: string }[],
+): void {
   demandLog(kept, log, 'The checkpoint that was kept');
   if (kept.size > tree.size) {
     throw new Refusal(
@@ -143,6 +152,15 @@ function demandContinued(kept: Checkpoint, log: string, tree: AuditedTree): void
     );
   }
   if (tree.continues(kept)) return;
+  // It says so itself, which proves nothing: its key holder could have said it to hide something.
+  const told = restored.find(({ index, origin }) => index < kept.size || namesCheckpoint(origin, kept));
+  if (told) {
+    throw new Refusal(
+      'drifted',
+      `Entries from ${told.index} on are not those that the log had when the kept checkpoint was made: entry ${told.index} says that the log was restored from a backup. Ask its operator what was lost, and keep the checkpoint of now.`,
+      { index: told.index, known: kept.size },
+    );
+  }
   throw new Refusal(
     'drifted',
     `Among entries 0 to ${kept.size - 1} one or more are not those that the log had when the kept checkpoint was made.`,
@@ -209,9 +227,4 @@ class AuditedTree {
     if (!hash) throw new RangeError(`no hash at ${position}`);
     return hash;
   }
-}
-
-function nothing(error: NodeJS.ErrnoException): Buffer {
-  if (error.code === 'ENOENT') return Buffer.alloc(0);
-  throw error;
 }

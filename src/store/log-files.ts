@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto';
-import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { cannotRead, IoError, isAbsent } from '../errors/io.ts';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { readFully } from '../files/read-fully.ts';
 import { type CheckpointFile, decodeCheckpointFile } from '../formats/records/checkpoint.ts';
 import { decodeLogEntry, type LogEntry, MAX_LOG_ENTRY } from '../formats/records/log-entry.ts';
 import { HASH_OCTETS, joinNodes, nodesOf, type Range } from '../formats/records/merkle.ts';
 import { decodeOr } from '../trust/check.ts';
+import { recordsOf } from './folder-backend.ts';
 
 /**
  * The log at rest, below `STATE/log/`:
@@ -31,6 +34,8 @@ export const LOG_FILES = {
 
 export const OFFSET_OCTETS = 8;
 
+/** For messages. */
+const ENTRIES = 'log/entries';
 /** Bytes read at a time. */
 const CHUNK = 64 * 1024;
 
@@ -38,36 +43,48 @@ export function logPath(state: string, ...names: string[]): string {
   return join(state, 'log', ...names);
 }
 
-/** Opens a file of the log for reading. Throws `absent` where there is no log. */
-export async function openLogFile(state: string, name: string): Promise<FileHandle> {
-  return open(logPath(state, name), 'r').catch((error: NodeJS.ErrnoException) => {
-    throw new Refusal('absent', `There is no log in ${state}: ${logPath(state, name)}: ${error.code}.`, {
-      path: state,
-    });
-  });
+/** The key of one of the log's records. */
+export function logKey(...names: string[]): string {
+  return ['log', ...names].join('/');
 }
 
-/** The log's name. Throws `absent`, `malformed`. */
-export async function readLogName(state: string): Promise<string> {
-  const text = await readFile(logPath(state, LOG_FILES.name), 'latin1').catch(() => undefined);
-  if (text === undefined) throw new Refusal('absent', `There is no log in ${state}.`, { path: state });
-  const [, name] = /^([0-9a-f]{32})\n$/.exec(text) ?? [];
+/** Opens a file of the log for reading. Throws `absent` where there is no log; an IoError. */
+export async function openLogFile(state: string, name: string): Promise<FileHandle> {
+  const path = logPath(state, name);
+  try {
+    return await open(path, 'r');
+  } catch (error) {
+    if (!isAbsent(error)) throw cannotRead(path, error);
+    throw new Refusal('absent', `There is no log in ${state}: ${path} does not exist.`, { path: state });
+  }
+}
+
+/** The log's name; undefined where it has none yet. Throws `malformed`. */
+export async function findLogName(state: string): Promise<string | undefined> {
+  const record = await recordsOf(state).get(logKey(LOG_FILES.name));
+  if (!record) return undefined;
+  const [, name] = /^([0-9a-f]{32})\n$/.exec(Buffer.from(record.bytes).toString('latin1')) ?? [];
   if (name !== undefined) return name;
   throw new Refusal('malformed', `${logPath(state, LOG_FILES.name)} holds no name of a log.`, {
     path: state,
   });
 }
 
+/** The log's name. Throws `absent`, `malformed`. */
+export async function readLogName(state: string): Promise<string> {
+  const name = await findLogName(state);
+  if (name !== undefined) return name;
+  throw new Refusal('absent', `There is no log in ${state}.`, { path: state });
+}
+
 /** The newest checkpoint, unverified, and its file's bytes; undefined where nobody signed one yet. Throws `malformed`. */
 export async function readCheckpoint(
   state: string,
 ): Promise<{ file: CheckpointFile; bytes: Uint8Array } | undefined> {
-  const path = logPath(state, LOG_FILES.checkpoint);
-  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
-    throw error;
-  });
-  return bytes && { file: decodeOr(path, () => decodeCheckpointFile(bytes)), bytes };
+  const record = await recordsOf(state).get(logKey(LOG_FILES.checkpoint));
+  if (!record) return undefined;
+  const { bytes } = record;
+  return { file: decodeOr(logPath(state, LOG_FILES.checkpoint), () => decodeCheckpointFile(bytes)), bytes };
 }
 
 export interface FoundEntry {
@@ -98,9 +115,12 @@ export async function scanEntries(
   let index = first;
   let last: LogEntry | undefined;
   for (;;) {
-    const { bytesRead, buffer } = await entries.read(Buffer.alloc(CHUNK), 0, CHUNK, end + rest.length);
-    if (bytesRead === 0) return end;
-    rest = Buffer.concat([rest, buffer.subarray(0, bytesRead)]);
+    const piece = await readFully(ENTRIES, entries, end + rest.length, CHUNK);
+    if (piece.length === 0) {
+      await demandEnd(entries, end + rest.length);
+      return end;
+    }
+    rest = Buffer.concat([rest, piece]);
     let at = 0;
     for (let stop = rest.indexOf('\n\n', at); stop >= 0; stop = rest.indexOf('\n\n', at)) {
       const bytes = Buffer.from(rest.subarray(at, stop + 1));
@@ -117,6 +137,19 @@ export async function scanEntries(
       throw new Refusal('malformed', `Entry ${index} of the log is longer than any entry.`, { index });
     }
   }
+}
+
+/** A disk that gives nothing where there is something must not make a log look shorter: its end would be cut off. */
+async function demandEnd(entries: FileHandle, end: number): Promise<void> {
+  const { size } = await entries.stat().catch((error: unknown) => {
+    throw cannotRead(ENTRIES, error);
+  });
+  if (size <= end) return;
+  throw new IoError(
+    `The log's entries have ${size} bytes, and ${end} were read.`,
+    LOG_FILES.entries,
+    undefined,
+  );
 }
 
 function decodeAt(index: number, bytes: Uint8Array): LogEntry {
@@ -162,8 +195,8 @@ export async function readOffset(offsets: FileHandle, index: number): Promise<nu
 }
 
 async function readAt(handle: FileHandle, from: number, length: number): Promise<Uint8Array> {
-  const { bytesRead, buffer } = await handle.read(Buffer.alloc(length), 0, length, from);
-  if (bytesRead === length) return buffer;
+  const bytes = await readFully('The log', handle, from, length);
+  if (bytes.length === length) return bytes;
   throw new Refusal(
     'drifted',
     'The log is shorter than its own records say; "bootseal log check" tells more.',
@@ -173,7 +206,7 @@ async function readAt(handle: FileHandle, from: number, length: number): Promise
 
 /** A list of seals that an entry names; undefined where it is gone or another. */
 export async function readSealList(state: string, sha256: string): Promise<Uint8Array | undefined> {
-  const bytes = await readFile(logPath(state, LOG_FILES.seals, sha256)).catch(() => undefined);
+  const bytes = (await recordsOf(state).get(logKey(LOG_FILES.seals, sha256)))?.bytes;
   if (!bytes || createHash('sha256').update(bytes).digest('hex') !== sha256) return undefined;
   return bytes;
 }

@@ -1,7 +1,9 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { unreadable } from '../errors/unreadable.ts';
 import { writeFileAtomically } from '../files/atomic-file.ts';
+import { readIfThere, statIfThere } from '../files/read-if-there.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import type { ActKind, LogEntry } from '../formats/records/log-entry.ts';
 import { MAX_LOG_PROOF } from '../formats/records/log-proof.ts';
@@ -104,20 +106,22 @@ export async function checkLogProof(request: CheckLogProofRequest): Promise<Prov
 
 /** Bytes of a proof file, unverified. Throws `absent`, `too-large`. */
 export async function readLogProof(path: string): Promise<Uint8Array> {
-  const facts = await stat(path).catch(() => undefined);
+  const facts = await statIfThere(path);
   if (!facts?.isFile()) throw new Refusal('absent', `There is no proof ${path}.`, { path });
   if (facts.size > MAX_LOG_PROOF)
     throw new Refusal('too-large', `${path} has ${facts.size} bytes; no proof is that long.`, { path });
-  return readFile(path);
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw unreadable(path, error);
+  }
 }
 
 /** Certificates of a log's key: a PEM file, or a folder of anchors that holds `snapshot.crt`. Throws a `Refusal`. */
 export async function readLogCertificates(path: string): Promise<Certificate[]> {
-  const facts = await stat(path).catch(() => undefined);
-  const bytes = facts?.isDirectory()
-    ? await readAnchorFile(path, 'snapshot.crt')
-    : await readFile(path).catch(() => undefined);
-  const name = facts?.isDirectory() ? join(path, 'snapshot.crt') : path;
+  const isFolder = (await statIfThere(path))?.isDirectory() === true;
+  const bytes = isFolder ? await readAnchorFile(path, 'snapshot.crt') : await readIfThere(path);
+  const name = isFolder ? join(path, 'snapshot.crt') : path;
   if (bytes) return decodeCertificates(name, bytes);
   throw new Refusal('absent', `${name} is not there: whose key signs the log is not known.`, { path });
 }

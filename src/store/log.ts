@@ -1,8 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
+import { isAbsent } from '../errors/io.ts';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { explain, removeTemporaries, syncDirectory, writeFileAtomically } from '../files/atomic-file.ts';
+import { explain, syncDirectory } from '../files/atomic-file.ts';
+import { makeFolders } from '../files/make-folders.ts';
+import { writeFully } from '../files/read-fully.ts';
 import { encodeCheckpoint, encodeCheckpointFile } from '../formats/records/checkpoint.ts';
 import {
   type ActKind,
@@ -15,14 +18,16 @@ import {
 import { HASH_OCTETS, hashesToStore, leafHash, leftOf, storedHashes } from '../formats/records/merkle.ts';
 import { encodeSealList } from '../formats/records/seal-list.ts';
 import { decodeOr } from '../trust/check.ts';
+import { cleanFolder, recordsOf } from './folder-backend.ts';
 import {
+  findLogName,
   LOG_FILES,
+  logKey,
   logPath,
   OFFSET_OCTETS,
   rangeHash,
   readCheckpoint,
   readHashes,
-  readLogName,
   readOffset,
   scanEntries,
 } from './log-files.ts';
@@ -61,11 +66,23 @@ export type SignCheckpoint = (checkpoint: Uint8Array) => Promise<Uint8Array>;
  *   checkpoint covers up for what was changed.
  */
 export async function recordAct(state: string, act: Act, sign?: SignCheckpoint): Promise<LogEntry> {
+  const [entry] = await recordActs(state, [act], sign);
+  if (!entry) throw new RangeError('an act has an entry');
+  return entry;
+}
+
+/** The same for several, in their order, under one checkpoint. */
+export async function recordActs(
+  state: string,
+  acts: readonly Act[],
+  sign?: SignCheckpoint,
+): Promise<LogEntry[]> {
   const log = await TransparencyLog.open(state);
   try {
-    const entry = await log.append(act);
+    const entries: LogEntry[] = [];
+    for (const act of acts) entries.push(await log.append(act));
     if (sign) await log.writeCheckpoint(sign);
-    return entry;
+    return entries;
   } finally {
     await log.close();
   }
@@ -91,26 +108,27 @@ export class TransparencyLog {
 
   /** Opens the log, or begins one; completes or cuts what a crash left unfinished. Throws as `recordAct`. */
   static async open(state: string): Promise<TransparencyLog> {
-    const folder = logPath(state);
+    await makeFolders(logPath(state, LOG_FILES.seals));
+    await cleanFolder(logPath(state));
+    await cleanFolder(logPath(state, LOG_FILES.seals));
+    const handles: FileHandle[] = [];
     try {
-      await mkdir(logPath(state, LOG_FILES.seals), { recursive: true });
-      await removeTemporaries(folder);
-      await removeTemporaries(logPath(state, LOG_FILES.seals));
-    } catch (error) {
-      throw explain(error, folder);
-    }
-    const entries = await openToGrow(state, LOG_FILES.entries);
-    const offsets = await openToGrow(state, LOG_FILES.offsets);
-    const hashes = await openToGrow(state, LOG_FILES.hashes);
-    try {
-      if ((await entries.stat()).size === 0) await beginLog(state);
-      const log = new TransparencyLog(state, await readLogName(state), [entries, offsets, hashes]);
+      const opened = async (name: string) => {
+        const handle = await openToGrow(state, name);
+        handles.push(handle);
+        return handle;
+      };
+      const entries = await opened(LOG_FILES.entries);
+      const offsets = await opened(LOG_FILES.offsets);
+      const hashes = await opened(LOG_FILES.hashes);
+      const name = (await findLogName(state)) ?? (await beginLog(state, entries));
+      const log = new TransparencyLog(state, name, [entries, offsets, hashes]);
       await log.#recover();
       await log.#demandCheckpointed();
       return log;
     } catch (error) {
-      for (const handle of [entries, offsets, hashes]) await handle.close();
-      throw error;
+      for (const handle of handles) await handle.close();
+      throw explain(error, logPath(state));
     }
   }
 
@@ -125,7 +143,7 @@ export class TransparencyLog {
     const line = Buffer.concat([bytes, Buffer.from('\n')]);
     try {
       // The entry is the truth and is durable first; a crash from here on leaves it without its records.
-      await this.#entries.write(line, 0, line.length, this.#end);
+      await writeFully(logPath(this.#state, LOG_FILES.entries), this.#entries, line, this.#end);
       await this.#entries.sync();
       await this.#keep(entry, bytes, this.#end + line.length);
       await this.#hashes.sync();
@@ -147,7 +165,7 @@ export class TransparencyLog {
       time: this.#last.time,
     });
     const file = encodeCheckpointFile(bytes, await sign(bytes));
-    await writeFileAtomically(logPath(this.#state, LOG_FILES.checkpoint), file);
+    await recordsOf(this.#state).put(logKey(LOG_FILES.checkpoint), file);
   }
 
   async close(): Promise<void> {
@@ -176,7 +194,7 @@ export class TransparencyLog {
     try {
       const list = encodeSealList(new Map(digests));
       const name = sha256(list);
-      await writeFileAtomically(logPath(this.#state, LOG_FILES.seals, name), list, { mode: 0o444 });
+      await recordsOf(this.#state).putIfAbsent(logKey(LOG_FILES.seals, name), list);
       return name;
     } catch (error) {
       if (error instanceof Malformed) return undefined;
@@ -189,10 +207,15 @@ export class TransparencyLog {
     const index = this.#size;
     const left = await readHashes(this.#hashes, leftOf(index));
     const hashes = Buffer.concat(hashesToStore(leafHash(bytes), left));
-    await this.#hashes.write(hashes, 0, hashes.length, storedHashes(index) * HASH_OCTETS);
+    await writeFully(
+      logPath(this.#state, LOG_FILES.hashes),
+      this.#hashes,
+      hashes,
+      storedHashes(index) * HASH_OCTETS,
+    );
     const offset = Buffer.alloc(OFFSET_OCTETS);
     offset.writeBigUInt64BE(BigInt(end));
-    await this.#offsets.write(offset, 0, OFFSET_OCTETS, index * OFFSET_OCTETS);
+    await writeFully(logPath(this.#state, LOG_FILES.offsets), this.#offsets, offset, index * OFFSET_OCTETS);
     this.#size = index + 1;
     this.#end = end;
     this.#last = entry;
@@ -245,24 +268,32 @@ export class TransparencyLog {
 }
 
 /** A name first: whoever finds entries finds the name of their log. */
-async function beginLog(state: string): Promise<void> {
-  const named = await readLogName(state).catch(() => undefined);
-  if (named === undefined) {
-    const name = `${randomBytes(16).toString('hex')}\n`;
-    await writeFileAtomically(logPath(state, LOG_FILES.name), Buffer.from(name));
+async function beginLog(state: string, entries: FileHandle): Promise<string> {
+  if ((await entries.stat()).size > 0) {
+    throw new Refusal('drifted', `The log in ${state} has entries and no name: it was taken away.`, {
+      path: state,
+    });
   }
+  const name = randomBytes(16).toString('hex');
+  await recordsOf(state).putIfAbsent(logKey(LOG_FILES.name), Buffer.from(`${name}\n`));
+  return name;
 }
 
 async function openToGrow(state: string, name: string): Promise<FileHandle> {
   const path = logPath(state, name);
   try {
-    return await open(path, 'r+').catch(async (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error;
-      const handle = await open(path, 'wx+', 0o644);
-      await syncDirectory(logPath(state));
-      return handle;
-    });
+    return await open(path, 'r+');
   } catch (error) {
+    if (!isAbsent(error)) throw explain(error, path);
+  }
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(path, 'wx+', 0o644);
+    await handle.chmod(0o644);
+    await syncDirectory(logPath(state));
+    return handle;
+  } catch (error) {
+    await handle?.close();
     throw explain(error, path);
   }
 }

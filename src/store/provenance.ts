@@ -1,15 +1,17 @@
-import { link, mkdir, readdir, readFile } from 'node:fs/promises';
+import { link } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { syncDirectory, writeFileAtomically } from '../files/atomic-file.ts';
-import { writeFolderAtomically } from '../files/atomic-folder.ts';
+import { codeOf, isAbsent } from '../errors/io.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { explain, syncDirectory } from '../files/atomic-file.ts';
+import { makeFolders } from '../files/make-folders.ts';
 import { isOrigin } from '../formats/records/countersignature.ts';
-import { isoSeconds } from '../formats/records/lines.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
 import { SEAL } from '../formats/records/seal-names.ts';
 import { SUCCESSION_KINDS } from '../formats/records/successors.ts';
 import type { SealedCountersignature } from '../trust/countersignature-check.ts';
-import { encodeStateJson, isStateTime, readStateJson } from './state-json.ts';
+import { recordsOf } from './folder-backend.ts';
+import { encodeStateJson, isStateTime, readStateJson, stateTime } from './state-json.ts';
 
 /**
  * Where each release came from, and what became of its records since: `provenance/NAME/VERSION/record.json`,
@@ -23,7 +25,7 @@ const TIME = z.string().refine(isStateTime);
 const RELEASE = z.string().refine(isReleaseId);
 const SIGNERS = z.array(FINGERPRINT).max(8);
 
-const PROVENANCE = z.strictObject({
+export const PROVENANCE = z.strictObject({
   'bootseal-provenance': z.literal(1),
   release: RELEASE,
   /** Each time that it came into the store under this name; the last one counts. */
@@ -74,13 +76,14 @@ export interface Origin {
   readonly recorded: boolean;
 }
 
-export function provenancePath(state: string, release: string, ...parts: string[]): string {
-  return join(state, 'provenance', release, ...parts);
+/** The key of something that is kept of a release. */
+export function provenanceKey(release: string, ...parts: string[]): string {
+  return ['provenance', release, ...parts].join('/');
 }
 
 /** Undefined where none was recorded. Throws a `Refusal` (`malformed`). */
-export function readProvenance(state: string, release: string): Promise<Provenance | undefined> {
-  return readStateJson(provenancePath(state, release, 'record.json'), PROVENANCE);
+export async function readProvenance(state: string, release: string): Promise<Provenance | undefined> {
+  return (await readStateJson(recordsOf(state), provenanceKey(release, 'record.json'), PROVENANCE))?.value;
 }
 
 export function originOf(provenance: Provenance | undefined): Origin {
@@ -112,7 +115,7 @@ export async function recordIngest(
     ingests: [
       ...(before?.ingests ?? []),
       {
-        time: isoSeconds(Math.floor(ingest.time / 1000) * 1000),
+        time: stateTime(ingest.time),
         origin: ingest.origin,
         manifest: ingest.manifest,
         signers: [...ingest.signers],
@@ -138,9 +141,7 @@ export function withResigned(
 
 export async function writeProvenance(state: string, provenance: Provenance): Promise<void> {
   const bytes = encodeStateJson(PROVENANCE.parse(provenance));
-  const path = provenancePath(state, provenance.release, 'record.json');
-  await mkdir(dirname(path), { recursive: true });
-  await writeFileAtomically(path, bytes);
+  await recordsOf(state).put(provenanceKey(provenance.release, 'record.json'), bytes);
 }
 
 /** Keeps records as they were before they are replaced: links to the very files, so nothing is copied or lost. */
@@ -150,53 +151,74 @@ export async function keepEarlier(
   manifestSha256: string,
   paths: Iterable<string>,
 ): Promise<void> {
-  const folder = provenancePath(state, release, 'earlier', manifestSha256);
+  const folder = join(state, provenanceKey(release, 'earlier', manifestSha256));
   const folders = new Set([folder]);
-  await mkdir(folder, { recursive: true });
+  await makeFolders(folder);
   for (const path of paths) {
     const to = join(folder, path);
-    await mkdir(dirname(to), { recursive: true });
+    await makeFolders(dirname(to));
     for (let at = dirname(to); at !== folder; at = dirname(at)) folders.add(at);
-    await link(join(state, 'releases', release, path), to).catch((error: NodeJS.ErrnoException) => {
+    try {
+      await link(join(state, 'releases', release, path), to);
+    } catch (error) {
       // A file that the new release adds has no earlier one; after a crash it may be here already.
-      if (error.code !== 'EEXIST' && error.code !== 'ENOENT') throw error;
-    });
+      if (codeOf(error) !== 'EEXIST' && !isAbsent(error)) throw explain(error, to);
+    }
   }
   for (const at of [...folders].reverse()) await syncDirectory(at);
 }
 
 const COUNTERSIGNATURE = 'countersignature';
 
-/** Every countersignature of a release, unverified. */
+/**
+ * Every countersignature of a release, unverified. One that a crash left without its record is none yet.
+ *
+ * @throws Refusal `drifted` where one has lost a seal: somebody signed this release, and it must not look as if nobody
+ *   had.
+ */
 export async function readCountersignatures(
   state: string,
   release: string,
 ): Promise<SealedCountersignature[]> {
-  const folder = provenancePath(state, release, 'countersignatures');
-  const names = (await readdir(folder).catch(() => [])).filter((name) => !name.startsWith('.')).sort();
+  const records = recordsOf(state);
+  const folder = provenanceKey(release, 'countersignatures');
   const found: SealedCountersignature[] = [];
-  for (const name of names) {
-    const read = (suffix: string) =>
-      readFile(join(folder, name, COUNTERSIGNATURE + suffix)).catch(() => undefined);
-    const [bytes, cms, openpgp] = [await read(''), await read(SEAL.cms), await read(SEAL.openpgp)];
-    if (bytes && cms && openpgp) found.push({ bytes, cms, openpgp });
+  for (const name of await records.list(folder)) {
+    if (!name.endsWith('/')) continue;
+    const key = (suffix: string) => `${folder}/${name}${COUNTERSIGNATURE}${suffix}`;
+    const record = await records.get(key(''));
+    if (!record) continue;
+    const seal = async (suffix: string) => {
+      const sealed = await records.get(key(suffix));
+      if (sealed) return sealed.bytes;
+      throw new Refusal('drifted', `${key(suffix)} is missing: it was there, and was taken away.`, {
+        path: key(suffix),
+      });
+    };
+    found.push({ bytes: record.bytes, cms: await seal(SEAL.cms), openpgp: await seal(SEAL.openpgp) });
   }
   return found;
 }
 
-/** Adds one; those before it stay. @param name of its folder: what tells it from others of the release. */
+/**
+ * Adds one; those before it stay. The record comes last: with it the whole is there.
+ *
+ * @param name of its folder: what tells it from others of the release.
+ * @throws Refusal `unsafe-path` where there is one of that name.
+ */
 export async function addCountersignature(
   state: string,
   release: string,
   name: string,
   { bytes, cms, openpgp }: SealedCountersignature,
 ): Promise<void> {
-  const folder = provenancePath(state, release, 'countersignatures');
-  await mkdir(folder, { recursive: true });
-  const files: [string, Uint8Array][] = [
-    [COUNTERSIGNATURE, bytes],
-    [COUNTERSIGNATURE + SEAL.cms, cms],
-    [COUNTERSIGNATURE + SEAL.openpgp, openpgp],
-  ];
-  await writeFolderAtomically(join(folder, name), new Map(files));
+  const records = recordsOf(state);
+  const key = (suffix: string) =>
+    provenanceKey(release, 'countersignatures', name, `${COUNTERSIGNATURE}${suffix}`);
+  if (await records.get(key('')))
+    throw new Refusal('unsafe-path', `${key('')} exists already and is not replaced.`, { path: key('') });
+  // Over what a crash may have left: nothing is one before its record is there.
+  await records.put(key(SEAL.cms), cms);
+  await records.put(key(SEAL.openpgp), openpgp);
+  await records.putIfAbsent(key(''), bytes);
 }

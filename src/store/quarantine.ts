@@ -1,12 +1,15 @@
-import { mkdir, readdir, rename, rmdir, stat } from 'node:fs/promises';
+import { rename, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import { codeOf, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { explain, syncDirectory, writeFileAtomically } from '../files/atomic-file.ts';
-import { isoSeconds } from '../formats/records/lines.ts';
+import { explain, syncDirectory } from '../files/atomic-file.ts';
+import { makeFolders } from '../files/make-folders.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
-import { provenancePath } from './provenance.ts';
-import { encodeStateJson, isStateTime, readStateJson } from './state-json.ts';
+import { recordsOf } from './folder-backend.ts';
+import { provenanceKey } from './provenance.ts';
+import { encodeStateJson, isStateTime, readStateJson, stateTime } from './state-json.ts';
 
 /**
  * What cannot be verified or signed anew, and is not deleted for it: `quarantine/NAME/VERSION/reason.json`, and
@@ -36,28 +39,42 @@ export interface Quarantined extends QuarantineReason {
   readonly held: boolean;
 }
 
-const reasonPath = (state: string, release: string) => join(state, 'quarantine', release, 'reason.json');
+const reasonKey = (release: string) => `quarantine/${release}/reason.json`;
 const movedPath = (state: string, release: string) => join(state, 'quarantine', release, 'release');
 
-/** Why a release is in quarantine; undefined where it is not. Throws a `Refusal` (`malformed`). */
+/**
+ * Why a release is in quarantine; undefined where it is not.
+ *
+ * @throws Refusal `malformed`; `drifted` where it was put there and the reason is gone. IoError.
+ */
 export async function readQuarantined(state: string, release: string): Promise<Quarantined | undefined> {
-  const found = await readStateJson(reasonPath(state, release), REASON);
-  if (!found) return undefined;
-  const { 'bootseal-quarantine': _, time: __, ...reason } = found;
-  return { ...reason, held: !(await exists(movedPath(state, release))) };
+  const found = await readStateJson(recordsOf(state), reasonKey(release), REASON);
+  const moved = await isThere(movedPath(state, release));
+  if (!found && !moved) return undefined;
+  if (!found) {
+    throw new Refusal(
+      'drifted',
+      `${movedPath(state, release)} was put in quarantine, and its reason.json is gone: nobody can tell why.`,
+      { release },
+    );
+  }
+  const { 'bootseal-quarantine': _, time: __, ...reason } = found.value;
+  return { ...reason, held: !moved };
 }
 
 /** Releases in quarantine, the held ones among them. */
 export async function quarantinedReleases(state: string): Promise<string[]> {
-  const ids = await releaseIds(join(state, 'quarantine'));
   const marked: string[] = [];
-  for (const id of ids) if (await exists(reasonPath(state, id))) marked.push(id);
+  for (const id of await releaseIds(state, 'quarantine')) {
+    const names = await recordsOf(state).list(`quarantine/${id}`);
+    if (names.includes('reason.json') || names.includes('release/')) marked.push(id);
+  }
   return marked;
 }
 
 /** `NAME/VERSION` of every release in the store, sorted. */
 export function storedReleases(state: string): Promise<string[]> {
-  return releaseIds(join(state, 'releases'));
+  return releaseIds(state, 'releases');
 }
 
 /**
@@ -75,28 +92,21 @@ export async function quarantineRelease(
   const { release, manifest, origin, code, message, command } = reason;
   const target = movedPath(state, release);
   const from = join(state, 'releases', release);
-  try {
-    // Another release of this name was put here before: it stays, one step aside.
-    if (!hold && (await exists(target)) && (await exists(from))) await stepAside(state, release);
-    await mkdir(dirname(target), { recursive: true });
-    const bytes = encodeStateJson({
-      'bootseal-quarantine': 1,
-      release,
-      manifest,
-      origin,
-      time: isoSeconds(Math.floor(time / 1000) * 1000),
-      code,
-      message,
-      command,
-    });
-    await writeFileAtomically(reasonPath(state, release), bytes);
-    if (hold || !(await exists(from))) return;
-    await rename(from, target);
-    await syncDirectory(dirname(target));
-    await syncDirectory(dirname(from));
-  } catch (error) {
-    throw explain(error, target);
-  }
+  const bytes = encodeStateJson({
+    'bootseal-quarantine': 1,
+    release,
+    manifest,
+    origin,
+    time: stateTime(time),
+    code,
+    message,
+    command,
+  });
+  // Another release of this name was put here before: it stays, one step aside.
+  if (!hold && (await isThere(target)) && (await isThere(from))) await stepAside(state, release);
+  await recordsOf(state).put(reasonKey(release), bytes);
+  if (hold || !(await isThere(from))) return;
+  await moveFolder(from, target);
 }
 
 /**
@@ -108,72 +118,77 @@ export async function quarantineRelease(
 export async function takeBack(state: string, release: string, time: number): Promise<void> {
   const from = movedPath(state, release);
   const to = join(state, 'releases', release);
-  try {
-    if (await exists(from)) {
-      if (await exists(to)) {
-        throw new Refusal(
-          'mixed-releases',
-          `Another ${release} was published while this one was in quarantine; it stays there.`,
-          { release },
-        );
-      }
-      await mkdir(dirname(to), { recursive: true });
-      await rename(from, to);
-      await syncDirectory(dirname(to));
-      await syncDirectory(dirname(from));
+  if (await isThere(from)) {
+    if (await isThere(to)) {
+      throw new Refusal(
+        'mixed-releases',
+        `Another ${release} was published while this one was in quarantine; it stays there.`,
+        { release },
+      );
     }
-    await keepReason(state, release, time);
+    await moveFolder(from, to);
+  }
+  await keepReason(state, release, time);
+}
+
+/** The mark is taken off; what it said stays on record. */
+async function keepReason(state: string, release: string, time: number): Promise<void> {
+  const records = recordsOf(state);
+  const reason = await records.get(reasonKey(release));
+  if (!reason) return;
+  const stamp = stateTime(time).replaceAll(':', '');
+  for (let count = 1; ; count += 1) {
+    const name = count === 1 ? `${stamp}.json` : `${stamp}-${count}.json`;
+    const key = provenanceKey(release, 'quarantined', name);
+    if (await records.putIfAbsent(key, reason.bytes)) break;
+    // After a crash it is kept already.
+    const kept = await records.get(key);
+    if (kept && Buffer.compare(kept.bytes, reason.bytes) === 0) break;
+  }
+  await records.compareAndSwap(reasonKey(release), reason.version, undefined);
+  await removeIfEmpty(join(state, 'quarantine', release));
+  await removeIfEmpty(dirname(join(state, 'quarantine', release)));
+}
+
+/** In one step, reason and release together: neither is ever without the other. */
+async function stepAside(state: string, release: string): Promise<void> {
+  const from = dirname(movedPath(state, release));
+  for (let count = 1; ; count += 1) {
+    const aside = join(state, provenanceKey(release, 'quarantined', `before-${count}`));
+    if (await isThere(aside)) continue;
+    return moveFolder(from, aside);
+  }
+}
+
+async function moveFolder(from: string, to: string): Promise<void> {
+  await makeFolders(dirname(to));
+  try {
+    await rename(from, to);
+    await syncDirectory(dirname(to));
+    await syncDirectory(dirname(from));
   } catch (error) {
     throw explain(error, to);
   }
 }
 
-/** The mark is taken off; what it said stays on record. */
-async function keepReason(state: string, release: string, time: number): Promise<void> {
-  const kept = provenancePath(state, release, 'quarantined');
-  await mkdir(kept, { recursive: true });
-  const stamp = isoSeconds(Math.floor(time / 1000) * 1000).replaceAll(':', '');
-  let name = `${stamp}.json`;
-  for (let count = 2; await exists(join(kept, name)); count += 1) name = `${stamp}-${count}.json`;
-  await rename(reasonPath(state, release), join(kept, name));
-  await syncDirectory(kept);
-  // Empty folders alone: rmdir removes nothing else.
-  for (let at = dirname(reasonPath(state, release)); at !== join(state, 'quarantine'); at = dirname(at)) {
-    const empty = await rmdir(at).then(
-      () => true,
-      () => false,
-    );
-    if (!empty) break;
+/** An empty folder alone: rmdir removes nothing else. */
+async function removeIfEmpty(folder: string): Promise<void> {
+  try {
+    await rmdir(folder);
+  } catch (error) {
+    if (!isAbsent(error) && codeOf(error) !== 'ENOTEMPTY') throw explain(error, folder);
   }
 }
 
-async function stepAside(state: string, release: string): Promise<void> {
-  const folder = dirname(movedPath(state, release));
-  for (let count = 1; ; count += 1) {
-    const aside = join(folder, `before-${count}`);
-    if (await exists(aside)) continue;
-    await mkdir(aside);
-    await rename(reasonPath(state, release), join(aside, 'reason.json'));
-    await rename(movedPath(state, release), join(aside, 'release'));
-    await syncDirectory(aside);
-    return;
-  }
-}
-
-async function releaseIds(folder: string): Promise<string[]> {
+async function releaseIds(state: string, folder: string): Promise<string[]> {
+  const records = recordsOf(state);
+  const below = async (prefix: string) => (await records.list(prefix)).filter((name) => name.endsWith('/'));
   const ids: string[] = [];
-  for (const name of await readdir(folder).catch(() => [])) {
-    for (const version of await readdir(join(folder, name)).catch(() => [])) {
-      const id = `${name}/${version}`;
+  for (const name of await below(folder)) {
+    for (const version of await below(`${folder}/${name.slice(0, -1)}`)) {
+      const id = `${name}${version.slice(0, -1)}`;
       if (isReleaseId(id)) ids.push(id);
     }
   }
   return ids.sort();
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }

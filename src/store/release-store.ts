@@ -1,74 +1,70 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { chmod, copyFile, link, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { link, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
-import { explain, removeTemporaries, syncDirectory, writeFileAtomically } from '../files/atomic-file.ts';
-import { measureFile } from '../files/measure.ts';
+import { explain, isGone, syncDirectory } from '../files/atomic-file.ts';
+import { makeFolders } from '../files/make-folders.ts';
+import { isThere, lstatIfThere, readIfThere } from '../files/read-if-there.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
-import type { Verified } from '../trust/verify.ts';
+import type { PinnedFile } from '../release/pin.ts';
+import type { VerifiedRelease } from '../trust/verified-release.ts';
+import { cleanFolder, recordsOf } from './folder-backend.ts';
 
-/** One file on its way into the store. */
-export interface IncomingFile {
-  /** Relative to the release. */
-  readonly path: string;
-  /** What was verified; the store takes nothing else. */
-  readonly verified: Pick<Verified, 'size' | 'sha256'>;
-  /** Where its bytes are. */
-  readonly source: string;
-}
-
-/** Records and seals: bytes in memory, as they were when the release was verified. */
-export type IncomingRecords = ReadonlyMap<string, Uint8Array>;
+const DAY = 86_400_000;
+/**
+ * An object that nothing refers to, and older than this, is written again by whoever wants it: seven days after it was
+ * marked a collector deletes it (collect.ts), and a bucket has no lock that would keep the two apart.
+ */
+const REWRITE_AFTER = 6 * DAY;
 
 /**
  * Puts a verified release into the store, whole or not at all. Bytes are copied (or reflinked), never linked
  * out of the operator's tree, and the copy is what is hashed.
  *
+ * @param now milliseconds since 1970.
  * @returns false where the very same release was there already.
- * @throws Refusal `drifted` where a file is no longer what was verified; `mixed-releases` where another release
- *   of that name was published before: a published release never changes.
+ * @throws Refusal `drifted` where a file is no longer what was verified, or the store has lost a part of what it was
+ *   given before; `mixed-releases` where another release of that name was published: a published release never changes.
  */
-export async function storeRelease(
-  state: string,
-  release: string,
-  files: readonly IncomingFile[],
-  records: IncomingRecords,
-): Promise<boolean> {
+export async function storeRelease(state: string, verified: VerifiedRelease, now: number): Promise<boolean> {
+  const { release, files, records } = verified;
   const target = join(state, 'releases', release);
-  if (await alreadyThere(target, release, records)) return false;
+  if (await alreadyThere(target, verified)) return false;
   const parent = dirname(target);
-  await mkdir(parent, { recursive: true });
-  await removeTemporaries(parent);
+  await makeFolders(parent);
+  await cleanFolder(parent);
   const draft = join(parent, `.bootseal-${randomBytes(8).toString('hex')}.tmp`);
   try {
-    await mkdir(draft);
+    await makeFolders(draft);
     const folders = new Set([draft]);
     const place = async (path: string, object: string) => {
       const to = join(draft, path);
-      await mkdir(dirname(to), { recursive: true });
+      await makeFolders(dirname(to));
       for (let at = dirname(to); at !== draft; at = dirname(at)) folders.add(at);
       await link(object, to);
     };
-    for (const { path, verified, source } of files)
-      await place(path, await storeFile(state, path, verified, source));
-    for (const [path, bytes] of records) await place(path, await storeBytes(state, bytes));
+    for (const [path, file] of files) await place(path, await storeFile(state, path, file, now));
+    for (const [path, bytes] of records) await place(path, await storeBytes(state, bytes, now));
     for (const folder of [...folders].reverse()) await syncDirectory(folder);
     await rename(draft, target);
+    await syncDirectory(parent);
   } catch (error) {
-    await rm(draft, { recursive: true, force: true });
-    throw explain(error, target);
+    throw explain(error, target, await isGone(draft));
   }
-  await syncDirectory(parent);
   return true;
 }
 
-/** True for a release that is there with these very records. */
-async function alreadyThere(target: string, release: string, records: IncomingRecords): Promise<boolean> {
-  const old = await readFile(join(target, RECORD.manifest)).catch(() => undefined);
-  if (old === undefined) return false;
+/** True for a release that is there with these very records and with every file. */
+async function alreadyThere(target: string, { release, files, records }: VerifiedRelease): Promise<boolean> {
+  if (!(await isThere(target))) return false;
+  const lost = (path: string) =>
+    new Refusal('drifted', `${release} is published already, and the store has lost its ${path}.`, {
+      release,
+      path,
+    });
+  if ((await readIfThere(join(target, RECORD.manifest))) === undefined) throw lost(RECORD.manifest);
   for (const [path, bytes] of records) {
-    const there = await readFile(join(target, path)).catch(() => undefined);
+    const there = await readIfThere(join(target, path));
     if (there !== undefined && Buffer.compare(there, bytes) === 0) continue;
     throw new Refusal(
       'mixed-releases',
@@ -76,60 +72,48 @@ async function alreadyThere(target: string, release: string, records: IncomingRe
       { release, path },
     );
   }
+  for (const [path, { size }] of files) {
+    if ((await lstatIfThere(join(target, path)))?.size !== size) throw lost(path);
+  }
   return true;
+}
+
+/** The key of the content with a digest. */
+export function objectKey(sha256: string): string {
+  return `objects/sha256/${sha256.slice(0, 2)}/${sha256.slice(2)}`;
 }
 
 /** Where the content of a digest is, or would be. */
 export function objectPath(state: string, sha256: string): string {
-  return join(state, 'objects', 'sha256', sha256.slice(0, 2), sha256.slice(2));
+  return join(state, objectKey(sha256));
 }
 
 async function storeFile(
   state: string,
   path: string,
-  verified: IncomingFile['verified'],
-  source: string,
+  { path: source, size, sha256 }: PinnedFile,
+  now: number,
 ): Promise<string> {
-  const object = objectPath(state, verified.sha256);
-  const there = await stat(object).catch(() => undefined);
-  if (there?.size === verified.size) return object;
-  const folder = dirname(object);
-  await mkdir(folder, { recursive: true });
-  await removeTemporaries(folder);
-  const draft = join(folder, `.bootseal-${randomBytes(8).toString('hex')}.tmp`);
-  try {
-    await copyFile(source, draft, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-    const { size, answers } = await measureFile(draft, [{ kind: 'digest', hash: 'sha256' }]);
-    const [digest] = answers;
-    const sha256 = digest instanceof Uint8Array ? Buffer.from(digest).toString('hex') : '';
-    if (size !== verified.size || sha256 !== verified.sha256) {
-      throw new Refusal('drifted', `${path} changed after it was verified.`, { path });
-    }
-    await makeDurable(draft);
-    await rename(draft, object);
-  } catch (error) {
-    await rm(draft, { force: true });
-    throw explain(error, object);
-  }
-  await syncDirectory(folder);
+  const object = objectPath(state, sha256);
+  if (await isReusable(object, size, now)) return object;
+  await cleanFolder(dirname(object));
+  await recordsOf(state).putFile(objectKey(sha256), { source, name: path, size, sha256 });
   return object;
 }
 
-/** Puts bytes among the objects; answers where they are. */
-export async function storeBytes(state: string, bytes: Uint8Array): Promise<string> {
-  const object = objectPath(state, createHash('sha256').update(bytes).digest('hex'));
-  if (await stat(object).catch(() => undefined)) return object;
-  await mkdir(dirname(object), { recursive: true });
-  await writeFileAtomically(object, bytes, { mode: 0o444 });
+/** Puts bytes among the objects; answers where they are. @param now milliseconds since 1970. */
+export async function storeBytes(state: string, bytes: Uint8Array, now: number): Promise<string> {
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  const object = objectPath(state, sha256);
+  if (await isReusable(object, bytes.length, now)) return object;
+  const { length: size } = bytes;
+  await recordsOf(state).putFile(objectKey(sha256), { source: bytes, name: object, size, sha256 });
   return object;
 }
 
-async function makeDurable(path: string): Promise<void> {
-  await chmod(path, 0o444);
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+/** Whether an object may be linked as it is. */
+async function isReusable(object: string, size: number, now: number): Promise<boolean> {
+  const there = await lstatIfThere(object);
+  if (!there?.isFile() || there.size !== size) return false;
+  return there.nlink > 1 || now - there.mtimeMs <= REWRITE_AFTER;
 }

@@ -1,7 +1,5 @@
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { z } from 'zod';
-import { syncDirectory, writeFileAtomically } from '../files/atomic-file.ts';
+import { recordsOf } from './folder-backend.ts';
 import { encodeStateJson, isStateTime, readStateJson } from './state-json.ts';
 
 /**
@@ -23,23 +21,23 @@ const JOB = z.strictObject({
 
 export type ResignJob = Omit<z.infer<typeof JOB>, 'bootseal-resign'>;
 
-const pathOf = (state: string) => join(state, 'resign.json');
+const KEY = 'resign.json';
 
 /** Undefined where no batch is unfinished. Throws a `Refusal` (`malformed`). */
 export async function readResignJob(state: string): Promise<ResignJob | undefined> {
-  const found = await readStateJson(pathOf(state), JOB);
+  const found = await readStateJson(recordsOf(state), KEY, JOB);
   if (!found) return undefined;
-  const { 'bootseal-resign': _, ...job } = found;
+  const { 'bootseal-resign': _, ...job } = found.value;
   return job;
 }
 
 export async function writeResignJob(state: string, { issued, ...rest }: ResignJob): Promise<void> {
   const { cmdline, release, url, only } = rest;
   const bytes = encodeStateJson({ 'bootseal-resign': 1, issued, cmdline, release, url, only });
-  await writeFileAtomically(pathOf(state), bytes);
+  await recordsOf(state).put(KEY, bytes);
 }
 
 export async function endResignJob(state: string): Promise<void> {
-  await rm(pathOf(state), { force: true });
-  await syncDirectory(state);
+  const records = recordsOf(state);
+  await records.compareAndSwap(KEY, (await records.get(KEY))?.version, undefined);
 }

@@ -1,37 +1,50 @@
-import { readFile } from 'node:fs/promises';
 import type { z } from 'zod';
 import { Refusal } from '../errors/refusal.ts';
-import { unreadable } from '../errors/unreadable.ts';
 import { isoSeconds } from '../formats/records/lines.ts';
+import type { StoreBackend, Version } from './backend.ts';
 
-/** Small records of a state folder as JSON: strict, and with one way to be written. */
+/** Small records of a state as JSON: strict, and with one way to be written. */
 
 export function encodeStateJson(value: unknown): Uint8Array {
   return Buffer.from(`${JSON.stringify(value, null, 2)}\n`);
 }
 
+/** A record that was read, and what it must still be when it is replaced. */
+export interface ReadJson<T> {
+  readonly value: T;
+  readonly version: Version;
+}
+
 /**
- * Undefined where there is no such file.
+ * Undefined where there is no such record.
  *
- * @throws Refusal `malformed` for one that does not follow its form to the byte: somebody wrote into it.
+ * @throws Refusal `malformed` for one that does not follow its form to the byte: somebody wrote into it. IoError.
  */
-export async function readStateJson<T>(path: string, schema: z.ZodType<T>): Promise<T | undefined> {
-  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
-    throw unreadable(path, error);
-  });
-  if (!bytes) return undefined;
+export async function readStateJson<T>(
+  records: StoreBackend,
+  key: string,
+  schema: z.ZodType<T>,
+): Promise<ReadJson<T> | undefined> {
+  const record = await records.get(key);
+  if (!record) return undefined;
+  const { bytes, version } = record;
   const result = schema.safeParse(parse(bytes));
-  if (result.success && Buffer.compare(encodeStateJson(result.data), bytes) === 0) return result.data;
+  if (result.success && Buffer.compare(encodeStateJson(result.data), bytes) === 0)
+    return { value: result.data, version };
   const issue = result.error?.issues[0];
   const why = issue ? `${issue.path.join('.') || 'top level'}: ${issue.message}` : 'it was written otherwise';
-  throw new Refusal('malformed', `${path} is not as it was written: ${why}.`, { path });
+  throw new Refusal('malformed', `${key} is not as it was written: ${why}.`, { path: key });
 }
 
 /** `2026-11-01T00:00:00Z`, and nothing that only looks like a time. */
 export function isStateTime(text: string): boolean {
   const time = Date.parse(text);
   return !Number.isNaN(time) && isoSeconds(time) === text;
+}
+
+/** The time of a record: whole seconds. */
+export function stateTime(time: number): string {
+  return isoSeconds(Math.floor(time / 1000) * 1000);
 }
 
 function parse(bytes: Uint8Array): unknown {

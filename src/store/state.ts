@@ -1,8 +1,10 @@
-import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Refusal } from '../errors/refusal.ts';
-import { explain, removeTemporaries } from '../files/atomic-file.ts';
+import { UsageError } from '../errors/usage.ts';
+import { takeLock } from '../files/lock.ts';
+import { makeFolders } from '../files/make-folders.ts';
+import { cleanFolder } from './folder-backend.ts';
 import { finishChange } from './journal.ts';
+import { demandFormat, readFormat } from './state-format.ts';
 
 /** A STATE folder (DESIGN §9), opened by its one writer at a time. */
 export interface State {
@@ -14,57 +16,38 @@ export interface State {
 const FOLDERS = ['objects/sha256', 'releases', 'channels', 'quarantine', 'log'] as const;
 
 /**
- * Opens a state folder for writing; makes it where it does not exist. One writer at a time: two publishers
- * would each judge a serial that the other is about to change. A change that a crash cut short is finished first.
+ * Opens a state folder for writing; makes it where it does not exist. One writer at a time: two publishers would each
+ * judge a serial that the other is about to change. A change that a crash cut short is finished first. It is quick: what
+ * takes long (judging a tree) is done before, since everybody else waits.
  *
- * @throws Refusal `unreachable` where another process is writing; an IoError.
+ * @throws IoError where another process is writing, or the folder cannot be written; UsageError where it does not lock;
+ *   Refusal `malformed` for a folder that is no state of this format.
  */
 export async function openState(folder: string): Promise<State> {
+  // Before the lock is made: a folder that was meant for something else gets no file of ours.
+  await readFormat(folder);
+  await makeFolders(folder);
+  const lock = await takeLock(join(folder, 'lock'));
   try {
-    for (const name of FOLDERS) await mkdir(join(folder, name), { recursive: true });
-  } catch (error) {
-    throw explain(error, folder);
-  }
-  const lock = join(folder, 'lock');
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      const handle = await open(lock, 'wx', 0o644);
-      await handle.writeFile(`${process.pid}\n`);
-      await handle.close();
-      break;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw explain(error, lock);
-      const holder = Number.parseInt(await readFile(lock, 'utf8').catch(() => ''), 10);
-      if (attempt > 0 || isAlive(holder)) {
-        throw new Refusal(
-          'unreachable',
-          `Process ${holder} is writing to ${folder}; try again when it has ended.`,
-          {
-            path: folder,
-            process: holder,
-          },
-        );
-      }
-      // Its holder was killed; what it left unfinished has temporary names.
-      await rm(lock, { force: true });
-    }
-  }
-  await removeTemporaries(folder);
-  try {
+    await demandFormat(folder);
+    for (const name of FOLDERS) await makeFolders(join(folder, name));
+    await cleanFolder(folder);
     await finishChange(folder);
   } catch (error) {
-    await rm(lock, { force: true });
+    await lock.release();
     throw error;
   }
-  return { folder, release: () => rm(lock, { force: true }) };
+  return { folder, release: () => lock.release() };
 }
 
-function isAlive(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid <= 0) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
+/** Opens a state that must be there already: what only changes a state does not make one. Throws as `openState`. */
+export async function openExistingState(folder: string): Promise<State> {
+  await demandState(folder);
+  return openState(folder);
+}
+
+/** Throws a `UsageError` for a folder that holds no state. */
+export async function demandState(folder: string): Promise<void> {
+  if ((await readFormat(folder)) !== undefined) return;
+  throw new UsageError(`There is no state in ${folder}: "bootseal publish" makes one.`);
 }

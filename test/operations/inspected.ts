@@ -60,7 +60,7 @@ export async function samples(folder: string): Promise<Samples> {
     ['openpgp-keys', await readFile(join(anchors, 'pubring.gpg'))],
     ['certificate', await readFile(join(anchors, 'ca.crt'))],
     ['manifest', await of('release.manifest')],
-    ['snapshot', await readFile(join(state, 'channels/stable/current/snapshot'))],
+    ['snapshot', await readFile(join(state, 'channels/stable/1/snapshot'))],
     ['successors', SUCCESSORS],
     ['countersignature', COUNTERSIGNATURE],
     ['checkpoint', await readFile(join(state, 'log/checkpoint'))],

@@ -243,7 +243,7 @@ describe('publish', () => {
     await assert.rejects(publish({ ...given, snapshotKey: stranger }), { code: 'untrusted-signer' });
     const { moved } = await publish({ ...given, snapshotKey: leaves });
     assert.equal(moved?.snapshot.counter, 2);
-    const snapshot = join(state, 'channels/stable/current/snapshot');
+    const snapshot = join(state, 'channels/stable/2/snapshot');
     const takes = (certificate: string) =>
       opensslTakes(snapshot, `${snapshot}.cms.sig`, early(certificate, certificate), LATER);
     assert.deepEqual(

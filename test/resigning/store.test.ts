@@ -63,7 +63,10 @@ it('signs every release anew: later dates, the same serial, the same payload fil
   assert.equal((await readChannel(state, CHANNEL))?.snapshot.counter, 2);
   assert.equal(await faultOf(state, [keys], LATER), undefined);
   assert.deepEqual(lost(before, state), []);
-  assert.equal(existsSync(join(state, 'resign.json')) || existsSync(join(state, 'journal.json')), false);
+  assert.equal(
+    existsSync(join(state, 'resign.json')) || existsSync(join(state, 'private/journal.json')),
+    false,
+  );
   const record = await readProvenance(state, NAMED);
   assert.deepEqual([record?.ingests.length, record?.resigned.length], [1, 1]);
   assert.equal(record?.resigned[0]?.from, record?.ingests[0]?.manifest);

@@ -53,13 +53,10 @@ export async function addReleases(
       ...(serial === undefined ? {} : { serial }),
     });
     const verdict = await judgeFolder(tree, anchors);
-    if (verdict.refusal || !verdict.manifest) throw verdict.refusal ?? new Error('no manifest');
-    const { rows, records, manifest, manifestSha256 } = verdict;
-    const files = rows.flatMap(({ path, verified }) =>
-      verified && !records.has(path) ? [{ path, verified, source: join(tree, path) }] : [],
-    );
+    if (!verdict.release) throw verdict.refusal;
+    const { manifest, manifestSha256 } = verdict.release;
     await recordIngest(state, release, { time: NOW, origin, manifest: manifestSha256, signers: [] });
-    await storeRelease(state, release, files, records);
+    await storeRelease(state, verdict.release, NOW);
     if (!named) continue;
     const key = await readSnapshotKey(state).catch(() =>
       makeSnapshotKey(state, 'state', NOW, 2048, readyKeyPair),

@@ -226,7 +226,7 @@ describe('a log that is not what it was takes no entry, and gets no new checkpoi
       'drifted',
       /is not what its checkpoint/,
     ],
-    ['no name', async (state: string) => rm(file(state, 'name')), 'absent', /no log/],
+    ['no name', async (state: string) => rm(file(state, 'name')), 'drifted', /has entries and no name/],
     [
       'entries gone',
       async (state: string) => rm(file(state, 'entries')),

@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { renewChannel, rollbackChannel, showChannel } from '../../publish/channel.ts';
+import type { Snapshot } from '../../formats/records/snapshot.ts';
+import { listChannels, renewChannel, rollbackChannel, showChannel } from '../../publish/channel.ts';
 import type { MovedChannel } from '../../publish/channel-move.ts';
-import { act, folder, folders, newCommand } from '../context.ts';
+import { act, channelName, folder, folders, newCommand, releaseId } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';
 import { movedJson, showMoved } from './publish.ts';
@@ -23,6 +24,7 @@ export function channelCommand(): Command {
     'what a channel points at, and moving it',
     `${EXAMPLE} show stable --state /srv/bootseal`,
   )
+    .addCommand(listCommand())
     .addCommand(showCommand())
     .addCommand(renewCommand())
     .addCommand(rollbackCommand());
@@ -40,6 +42,56 @@ function moving(command: Command): Command {
   );
 }
 
+function listCommand(): Command {
+  return ofState(
+    newCommand('list', 'every channel and what it points at', `${EXAMPLE} list --state /srv/bootseal`),
+  )
+    .option('--snapshot-cert <file>', 'whose snapshots to take (PEM); default: the state’s own')
+    .action(
+      act<Options>(async ({ terminal, now }, { state, snapshotCert }) => {
+        const rows = await listChannels({
+          state,
+          now,
+          ...(snapshotCert === undefined ? {} : { snapshotCertificate: snapshotCert }),
+        });
+        terminal.json({
+          channels: rows.map(({ channel, snapshot, refusal }) => ({
+            channel,
+            verified: refusal === undefined,
+            refusal: refusal?.toJSON(),
+            ...(snapshot ? { snapshot: snapshotJson(snapshot) } : {}),
+          })),
+        });
+        terminal.table(
+          ['channel', 'release', 'serial', 'snapshot', 'expires', 'verdict'],
+          rows.map(({ channel, snapshot, refusal }) => [
+            { text: channel },
+            { text: snapshot?.release ?? '–' },
+            { text: snapshot ? String(snapshot.serial) : '–' },
+            { text: snapshot ? String(snapshot.counter) : '–' },
+            { text: snapshot ? isoSeconds(snapshot.expires) : '–' },
+            refusal ? { text: refusal.code, style: 'bad' } : { text: 'verified', style: 'good' },
+          ]),
+        );
+        terminal.print();
+        const refused = rows.flatMap(({ refusal }) => (refusal ? [refusal] : []));
+        if (rows.length === 0) terminal.print('No channel yet: "bootseal publish" makes one.', 'dim');
+        for (const refusal of refused) terminal.refused(`REFUSED: ${refusal.message} [${refusal.code}]`);
+        const [first] = refused;
+        return first ? statusOf(first) : EXIT.ok;
+      }),
+    );
+}
+
+function snapshotJson(snapshot: Snapshot): object {
+  return {
+    ...snapshot,
+    issued: isoSeconds(snapshot.issued),
+    expires: isoSeconds(snapshot.expires),
+    bestBefore: isoSeconds(snapshot.bestBefore),
+  };
+}
+
 function showCommand(): Command {
   return ofState(
     newCommand(
@@ -48,7 +100,7 @@ function showCommand(): Command {
       `${EXAMPLE} show stable --state /srv/bootseal`,
     ),
   )
-    .argument('<channel>')
+    .argument('<channel>', 'its name', channelName)
     .option('--snapshot-cert <file>', 'whose snapshots to take (PEM); default: the state’s own')
     .action(
       act<Options>(async ({ terminal, now }, { state, snapshotCert }, channel = '') => {
@@ -62,11 +114,7 @@ function showCommand(): Command {
           channel,
           verified: refusal === undefined,
           refusal: refusal?.toJSON(),
-          history: history.map((snapshot) => ({
-            ...snapshot,
-            issued: isoSeconds(snapshot.issued),
-            expires: isoSeconds(snapshot.expires),
-          })),
+          history: history.map(snapshotJson),
         });
         terminal.table(
           ['counter', 'release', 'serial', 'issued', 'expires', ''],
@@ -98,7 +146,7 @@ function renewCommand(): Command {
       `${EXAMPLE} renew stable --state /srv/bootseal`,
     ),
   )
-    .argument('<channel>')
+    .argument('<channel>', 'its name', channelName)
     .action(
       act<Options>(async ({ terminal, now }, { state, snapshotKey }, channel = '') => {
         const given = snapshotKey === undefined ? {} : { snapshotKey };
@@ -115,8 +163,8 @@ function rollbackCommand(): Command {
       `${EXAMPLE} rollback stable arch/2026.10.01 --state /srv/bootseal --anchors keys/anchors`,
     ),
   )
-    .argument('<channel>')
-    .argument('<release>', 'NAME/VERSION, published before')
+    .argument('<channel>', 'its name', channelName)
+    .argument('<release>', 'NAME/VERSION, published before', releaseId)
     .requiredOption('--anchors <dir>', 'what its seals must still lead to; once for each CA', folders)
     .option('--policy <file>', 'must say what the policy of the state says')
     .action(

@@ -41,7 +41,7 @@ function statusCommand(): Command {
     'bootseal keys status --keys keys --tree out/netboot --warn-days 60',
   )
     .option('--keys <dir>', 'the folder that "bootseal init" made', folder)
-    .option('--anchors <dir>', 'or anchors alone; once for each CA', folders)
+    .option('--anchors <dir>', 'or anchors alone; once for each CA; default: those in --state', folders)
     .option('--tree <dir>', 'a sealed tree; may be repeated', folders)
     .option('--state <dir>', 'where releases and channels live', folder)
     .option('--at <time>', 'what is left at that time', time)
@@ -54,10 +54,12 @@ function statusCommand(): Command {
     .action(
       act<StatusOptions>(async ({ terminal, now }, options) => {
         const { keys, anchors, tree: trees = [], state, at = now, warnDays } = options;
-        if ((keys === undefined) === (anchors === undefined))
+        if (keys !== undefined && anchors !== undefined)
           throw new UsageError('Name either --keys or --anchors.');
+        if (keys === undefined && anchors === undefined && state === undefined)
+          throw new UsageError('Name --keys, --anchors or --state.');
         const status = await keysStatus({
-          anchors: anchors ?? [keys ?? ''],
+          anchors: anchors ?? (keys === undefined ? [] : [keys]),
           trees,
           ...(state === undefined ? {} : { state }),
           now: at,
@@ -71,6 +73,11 @@ function statusCommand(): Command {
           items: status.items.map(itemJson),
         });
         showStatus(terminal, status, at);
+        if (status.seenOnly)
+          terminal.print(
+            'As the seals of the releases say; keys that they do not carry need --anchors.',
+            'dim',
+          );
         return status.due.length > 0 ? EXIT.refused : EXIT.ok;
       }),
     );

@@ -4,7 +4,7 @@ import { isoSeconds } from '../../formats/records/lines.ts';
 import { ACT_KINDS, type ActKind, type LogEntry } from '../../formats/records/log-entry.ts';
 import { checkLog, checkLogProof, proveLog, showLog } from '../../store/log-reader.ts';
 import type { ProvenEntry } from '../../trust/log-proof-check.ts';
-import { act, folder, newCommand } from '../context.ts';
+import { act, folder, newCommand, releaseId } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
@@ -40,7 +40,7 @@ function showCommand(): Command {
     `${EXAMPLE} show --state /srv/bootseal --release arch/2026.11.01`,
   )
     .requiredOption('--state <dir>', 'where releases and channels live', folder)
-    .option('--release <name>', 'entries about this release only')
+    .option('--release <name>', 'entries about this release only', releaseId)
     .option('--act <act>', `entries of this act only: ${ACT_KINDS.join(', ')}`, actKind)
     .option('-n <number>', 'only so many, the newest', count)
     .action(
@@ -74,7 +74,7 @@ function proveCommand(): Command {
     'a file that proves to others that a release is in the log, and since when',
     `${EXAMPLE} prove arch/2026.11.01 --state /srv/bootseal --out proof.txt`,
   )
-    .argument('<release>', 'NAME/VERSION')
+    .argument('<release>', 'NAME/VERSION', releaseId)
     .requiredOption('--state <dir>', 'where releases and channels live', folder)
     .requiredOption('--out <file>', 'where to write the proof')
     .option(

@@ -3,7 +3,7 @@ import { isoSeconds } from '../../formats/records/lines.ts';
 import type { MovedChannel } from '../../publish/channel-move.ts';
 import { demandOrigin, publish } from '../../publish/publish.ts';
 import type { GateRow } from '../../publish/publish-gate.ts';
-import { act, folder, folders, newCommand, understood } from '../context.ts';
+import { act, channelName, folder, folders, newCommand, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
@@ -26,7 +26,7 @@ export function publishCommand(): Command {
     'bootseal publish out/netboot --channel stable --state /srv/bootseal --anchors keys/anchors',
   )
     .argument('<tree>', 'a sealed tree', folder)
-    .requiredOption('--channel <name>', 'which channel shall point at it')
+    .requiredOption('--channel <name>', 'which channel shall point at it', channelName)
     .requiredOption('--state <dir>', 'where releases and channels live; made where it does not exist')
     .requiredOption('--anchors <dir>', 'what its seals must lead to; once for each CA', folders)
     .option(

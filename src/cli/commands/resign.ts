@@ -6,7 +6,19 @@ import { type ResignedStore, resignStore } from '../../resigning/store.ts';
 import type { ResignRow } from '../../resigning/stored.ts';
 import { resignTree } from '../../resigning/tree.ts';
 import { serverAddress } from '../../scripts/server-address.ts';
-import { act, type Context, file, files, folder, folders, newCommand, time, understood } from '../context.ts';
+import {
+  act,
+  type Context,
+  file,
+  files,
+  folder,
+  folders,
+  newCommand,
+  releaseId,
+  releaseIds,
+  time,
+  understood,
+} from '../context.ts';
 import { EXIT, INTERRUPTED, statusOf } from '../exit.ts';
 import { Interrupted, interruptible } from '../interrupt.ts';
 import { sourceDateEpoch } from '../layout-options.ts';
@@ -52,15 +64,15 @@ export function resignCommand(): Command {
     .option('--policy <file>', 'revocations of your own (TOML)', file)
     .option('--issued <time>', 'the date of the new records; default: SOURCE_DATE_EPOCH, now', time)
     .option('--cmdline <words>', 'other fixed words of the kernel command line')
-    .option('--release <name/version>', 'another name for the same payload')
+    .option('--release <name/version>', 'another name for the same payload', releaseId)
     .option(
       '--url <url>',
       'another literal server for the scripts; default: the one that they name now',
       understood(serverAddress),
     )
-    .option('--only <release...>', 'with --state: only these releases')
+    .option('--only <release...>', 'of the store, these alone', releaseIds)
     .option('--snapshot-key <dir>', 'what moves the channels; default: a key of the state’s own', folder)
-    .option('--restore <release>', 'take this release back from quarantine if its seals hold')
+    .option('--restore <release>', 'take a release back from quarantine, where its seals hold', releaseId)
     .option('--dry-run', 'say what would change, and change nothing')
     .action(
       act<Options>(async (context, options, tree) => {

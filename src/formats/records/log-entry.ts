@@ -73,6 +73,9 @@ export const ACT_KINDS = [
   'quarantine',
   'restore',
   'policy',
+  'withdraw',
+  'restore-state',
+  'lost',
 ] as const;
 export type ActKind = (typeof ACT_KINDS)[number];
 

@@ -16,6 +16,11 @@ export function isSafePath(path: string): boolean {
   return path.length <= MAX_PATH && path.split('/').every(isSafeSegment);
 }
 
+/** True for the name of a channel: 1 to 64 small letters, digits, dots, dashes and underscores, a letter or digit first. */
+export function isChannelName(name: string): boolean {
+  return /^[a-z0-9][a-z0-9._-]{0,63}$/.test(name) && !name.includes('..');
+}
+
 /** True for `NAME/VERSION`, two safe segments of at most 64 bytes each that start with a letter or digit. */
 export function isReleaseId(id: string): boolean {
   return /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\/[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/.test(id) && isSafePath(id);

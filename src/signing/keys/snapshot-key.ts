@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
 import { writeFileAtomically } from '../../files/atomic-file.ts';
+import { makeFolders } from '../../files/make-folders.ts';
 import { lstatIfThere } from '../../files/read-if-there.ts';
 import { encodePem } from '../../formats/asn1/armor.ts';
 import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
@@ -72,8 +72,9 @@ export async function makeSnapshotKey(
     serial: randomBytes(16),
     issuerKey: privateKey,
   });
-  await mkdir(join(directory, 'private'), { recursive: true, mode: 0o700 });
-  await mkdir(join(directory, 'anchors'), { recursive: true });
+  await makeFolders(directory);
+  await makeFolders(join(directory, 'private'), 0o700);
+  await makeFolders(join(directory, 'anchors'));
   await writeFileAtomically(
     join(directory, 'anchors', 'snapshot.crt'),
     Buffer.from(encodePem('CERTIFICATE', raw)),

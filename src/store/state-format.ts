@@ -1,0 +1,51 @@
+import { Refusal } from '../errors/refusal.ts';
+import { TEMPORARY } from '../files/atomic-file.ts';
+import { namesIfThere } from '../files/read-if-there.ts';
+import { recordsOf } from './folder-backend.ts';
+
+/**
+ * `STATE/format`: a number, for the shape of everything in the folder. It is the first record of a new state, so a folder
+ * that holds anything else and no number was never one of ours, or was made before there were numbers.
+ */
+
+export const STATE_FORMAT = 1;
+
+const KEY = 'format';
+/** What may lie in a folder before it is a state: the lock comes first, and file systems bring a folder of their own. */
+const BEFORE = ['lock', 'lost+found'];
+
+/**
+ * The format of a state folder; undefined for one that holds nothing yet, or does not exist.
+ *
+ * @throws Refusal `malformed` for a folder that this program cannot understand.
+ */
+export async function readFormat(state: string): Promise<number | undefined> {
+  const record = await recordsOf(state).get(KEY);
+  const refuse = (what: string) => new Refusal('malformed', `${state} ${what}.`, { path: state });
+  if (!record) {
+    const names = (await namesIfThere(state)).filter(
+      (name) => !BEFORE.includes(name) && !TEMPORARY.test(name),
+    );
+    if (names.length === 0) return undefined;
+    throw refuse(
+      'holds files and no "format": an earlier Bootseal made it, or it is no state; publish into a folder that is empty',
+    );
+  }
+  const text = Buffer.from(record.bytes).toString('latin1');
+  if (!/^[1-9][0-9]{0,5}\n$/.test(text)) throw refuse('has a "format" that is no number');
+  const format = Number(text);
+  if (format > STATE_FORMAT)
+    throw refuse(
+      `has format ${format}, and this Bootseal knows ${STATE_FORMAT}: use the newer one that wrote it`,
+    );
+  return format;
+}
+
+/**
+ * Makes a folder a state of this format, or leaves it one. Whoever calls holds the lock: this is where a state of an
+ * earlier format would be brought up to date, and there is none yet.
+ */
+export async function demandFormat(state: string): Promise<void> {
+  if ((await readFormat(state)) === undefined)
+    await recordsOf(state).putIfAbsent(KEY, Buffer.from(`${STATE_FORMAT}\n`));
+}
