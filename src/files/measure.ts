@@ -5,6 +5,7 @@ import { unreadable } from '../errors/unreadable.ts';
 import { demandSameFile, type FileIdentity, identityOf } from './file-identity.ts';
 import { takeLane } from './lane.ts';
 import { type Answer, Measurer, type Question } from './measurer.ts';
+import { reading } from './reading.ts';
 
 /** Answers to questions about content that was read once, and how long it was. */
 export interface Measured {
@@ -69,25 +70,33 @@ export interface MeasuredFile extends Measured {
   readonly identity: FileIdentity;
 }
 
-/** Opens a regular file for reading, never following a final symlink, never blocking on a FIFO. */
-export async function openRegular(path: string): Promise<{ handle: FileHandle; identity: FileIdentity }> {
+/**
+ * Opens a regular file for reading, never following a final symlink, never blocking on a FIFO.
+ *
+ * @param shown for messages, where the path is of a descriptor.
+ */
+export async function openRegular(
+  path: string,
+  shown = path,
+): Promise<{ handle: FileHandle; identity: FileIdentity }> {
   let handle: FileHandle;
   try {
     handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ELOOP') throw new Refusal('unsafe-path', `${path} is a symbolic link.`, { path });
+    if (code === 'ELOOP') throw new Refusal('unsafe-path', `${shown} is a symbolic link.`, { path: shown });
     // A socket is never opened by its name.
-    if (code === 'ENXIO') throw new Refusal('unsafe-path', `${path} is not a regular file.`, { path });
-    throw unreadable(path, error);
+    if (code === 'ENXIO')
+      throw new Refusal('unsafe-path', `${shown} is not a regular file.`, { path: shown });
+    throw unreadable(shown, error);
   }
   try {
     const stat = await handle.stat({ bigint: true });
-    if (!stat.isFile()) throw new Refusal('unsafe-path', `${path} is not a regular file.`, { path });
+    if (!stat.isFile()) throw new Refusal('unsafe-path', `${shown} is not a regular file.`, { path: shown });
     return { handle, identity: identityOf(stat) };
   } catch (error) {
-    await handle.close();
-    throw error;
+    await handle.close().catch(() => {});
+    throw error instanceof Refusal ? error : unreadable(shown, error);
   }
 }
 
@@ -100,8 +109,17 @@ export async function measureFile(
   questions: readonly Question[],
   options: MeasureOptions = {},
 ): Promise<MeasuredFile> {
-  const { handle, identity } = await openRegular(path);
-  try {
+  return measureOpened(await openRegular(path), path, questions, options);
+}
+
+/** The same of a file that is open, and closed at the end. @param path for messages. */
+export async function measureOpened(
+  { handle, identity }: { readonly handle: FileHandle; readonly identity: FileIdentity },
+  path: string,
+  questions: readonly Question[],
+  options: MeasureOptions,
+): Promise<MeasuredFile> {
+  return reading(path, handle, async () => {
     const size = Number(identity.size);
     const measured =
       size <= SLOT
@@ -112,9 +130,7 @@ export async function measureFile(
     }
     demandSameFile(path, identity, identityOf(await handle.stat({ bigint: true })));
     return { ...measured, identity };
-  } finally {
-    await handle.close();
-  }
+  });
 }
 
 export function fileContent(path: string, options: MeasureOptions = {}): Content {

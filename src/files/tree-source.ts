@@ -2,6 +2,7 @@ import { Refusal } from '../errors/refusal.ts';
 import { demandSameFile, type FileIdentity, identityOf } from './file-identity.ts';
 import { bytesContent, type Content, type Measured, measureFile, openRegular } from './measure.ts';
 import type { Question } from './measurer.ts';
+import { reading } from './reading.ts';
 
 /** Content whose file is known again later. */
 export interface Source extends Content {
@@ -57,7 +58,7 @@ export async function readSmall(
     }
     throw error;
   });
-  try {
+  return reading(path, handle, async () => {
     if (identity.size > 1024n * 1024n) {
       throw new Refusal('too-large', `${name} has ${identity.size} bytes; no seal or record is that long.`, {
         path: name,
@@ -66,7 +67,5 @@ export async function readSmall(
     const bytes = await handle.readFile();
     demandSameFile(name, identity, identityOf(await handle.stat({ bigint: true })));
     return { bytes, identity };
-  } finally {
-    await handle.close();
-  }
+  });
 }

@@ -1,6 +1,5 @@
-import { lstat, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { lstatBeneath, namesBeneath } from '../files/beneath.ts';
 import type { Manifest, ManifestFile } from '../formats/records/manifest.ts';
 import { checksumPath, otherBootIpxe, otherCaOf, VERITY } from '../formats/records/seal-names.ts';
 import { payloadSeals } from '../signing/seal-keys.ts';
@@ -66,7 +65,7 @@ export async function readStanding(folder: string, trusted: Trusted): Promise<St
   const { bootSigner } = await readSelfAnchor(folder);
   const known = trusted.folders.some((anchors) => anchors.bootSigner === bootSigner);
   const anchors = pooled(trusted, known ? bootSigner : trusted.folders[0]?.bootSigner);
-  const ids = (await readdir(folder)).flatMap((name) => otherCaOf(name) ?? []).sort();
+  const ids = (await namesBeneath(folder, '')).flatMap((name) => otherCaOf(name) ?? []);
   const others = ids.map((id) => otherAnchors(id, trusted));
   // 2. Every record by its seal, and each names the manifest.
   const verdict = await verifyRecords(folder, anchors, { policy, now, others });
@@ -98,7 +97,7 @@ async function addSeals(
   ids: readonly string[],
   small: Map<string, Uint8Array>,
 ): Promise<void> {
-  const stat = await lstat(join(folder, path)).catch(() => undefined);
+  const stat = await lstatBeneath(folder, path);
   if (!stat) throw new Refusal('absent', `${path} is missing from ${folder}.`, { path });
   if (!stat.isFile() || stat.size !== size) {
     throw new Refusal('drifted', `${path} is not the file that its manifest lists: its size differs.`, {
@@ -110,7 +109,7 @@ async function addSeals(
   const roothash = path + VERITY.rootHash;
   const optional = [checksumPath(path), roothash, roothash + VERITY.seal];
   for (const name of [...wanted, ...(role === 'rootfs' ? optional : [])]) {
-    const bytes = await readExisting(join(folder, name));
+    const bytes = await readExisting(folder, name);
     if (bytes) small.set(name, bytes);
     else if (wanted.includes(name))
       throw new Refusal('absent', `${name} is missing from ${folder}.`, { path: name });
