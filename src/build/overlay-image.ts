@@ -1,7 +1,6 @@
-import { readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { dirname } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { readPackageFile } from '../files/package-file.ts';
 import { type CpioSource, cpioEntries, cpioPadding, encodeCpio } from '../formats/archive/cpio.ts';
 import { encodePolicyFloor, POLICY_FLOOR_PATH, type PolicyFloor } from '../formats/records/policy-floor.ts';
 import type { ModuleSet } from './overlay-modules.ts';
@@ -133,19 +132,7 @@ function demandWhatWorks({ tools, modules, floor }: OverlayParts): void {
   }
 }
 
-/** A script out of the package's `early-userspace`. */
+/** A script out of the package's `early-userspace`. Throws an `IoError`. */
 function readScript(name: string): Uint8Array {
-  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
-    try {
-      return readFileSync(join(folder, 'early-userspace', name));
-    } catch (error) {
-      if (folder !== dirname(folder)) continue;
-      throw new Refusal(
-        'absent',
-        `The script ${name} is missing from the package.`,
-        { name },
-        { cause: error },
-      );
-    }
-  }
+  return readPackageFile('early-userspace', name);
 }

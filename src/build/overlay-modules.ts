@@ -1,6 +1,7 @@
-import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { namesIfThere, readIfThere } from '../files/read-if-there.ts';
+import { readWhole } from '../files/reading.ts';
 import type { CpioSource } from '../formats/archive/cpio.ts';
 
 /** Kernel modules for an overlay, plain and in the order in which they must be loaded. */
@@ -79,7 +80,7 @@ export async function collectModules(
     entries.push({
       kind: 'file',
       name: `${base}/${name}.ko`,
-      data: await options.decompress(path, await readFile(path)),
+      data: await options.decompress(path, await readWhole(path)),
     });
   }
   const lines = drivers
@@ -120,7 +121,7 @@ async function moduleFolder(root: string, version: string | undefined): Promise<
   for (const base of ['usr/lib/modules', 'lib/modules', '']) {
     const folder = join(root, base);
     const versions: string[] = [];
-    for (const name of await readdir(folder).catch(() => [])) {
+    for (const name of await namesIfThere(folder)) {
       if ((await lines(join(folder, name, 'modules.dep'))) !== undefined) versions.push(name);
     }
     if (version !== undefined && versions.includes(version)) return join(folder, version);
@@ -207,6 +208,6 @@ function plain(path: string): string {
 
 /** Undefined where there is no such file. */
 async function lines(path: string): Promise<string[] | undefined> {
-  const text = await readFile(path, 'utf8').catch(() => undefined);
+  const text = (await readIfThere(path))?.toString();
   return text?.split('\n').filter((line) => line !== '');
 }

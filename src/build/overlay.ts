@@ -1,12 +1,13 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, open, readFile, rm, stat } from 'node:fs/promises';
+import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { unreadable } from '../errors/unreadable.ts';
 import { writeFileAtomically } from '../files/atomic-file.ts';
+import { statIfThere } from '../files/read-if-there.ts';
+import { readFully, reading, readWhole } from '../files/reading.ts';
 import { detectCompression, openStream } from '../formats/archive/decompress.ts';
 import { decodePolicyFloor, type PolicyFloor } from '../formats/records/policy-floor.ts';
 import { readAnchorFile, readAnchorFolder } from '../trust/anchor-folder.ts';
@@ -112,11 +113,12 @@ async function floorOf(request: OverlayRequest, modules: ModuleSet | undefined):
 }
 
 async function readFloor(path: string): Promise<PolicyFloor> {
+  const bytes = await readWhole(path);
   try {
-    return decodePolicyFloor(await readFile(path));
+    return decodePolicyFloor(bytes);
   } catch (error) {
     if (error instanceof Malformed) throw new Refusal('malformed', `${path}: ${error.message}.`, { path });
-    throw unreadable(path, error);
+    throw error;
   }
 }
 
@@ -126,7 +128,7 @@ async function modulesOf(source: string, request: OverlayRequest): Promise<Modul
     decompress: decompressModule,
     ...(request.drivers === undefined ? {} : { drivers: request.drivers }),
   };
-  const facts = await stat(source).catch(() => undefined);
+  const facts = await statIfThere(source);
   if (!facts) throw new Refusal('absent', `There is no ${source}.`, { path: source });
   if (facts.isDirectory()) return collectModules(source, request.kernel, options);
   const folder = await mkdtemp(join(tmpdir(), 'bootseal-modules-'));
@@ -160,13 +162,13 @@ async function extractModules(image: string, folder: string): Promise<void> {
   }
 }
 
-async function firstOctets(path: string): Promise<Uint8Array> {
-  const handle = await open(path);
-  try {
-    return (await handle.read(Buffer.alloc(4), 0, 4, 0)).buffer;
-  } finally {
-    await handle.close();
-  }
+function firstOctets(path: string): Promise<Uint8Array> {
+  return reading(path, undefined, async () => {
+    const handle = await open(path);
+    const bytes = Buffer.alloc(4);
+    await reading(path, handle, () => readFully(handle, bytes, 0));
+    return bytes;
+  });
 }
 
 function lastLine(text = ''): string {

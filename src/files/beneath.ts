@@ -1,5 +1,5 @@
-import type { Stats } from 'node:fs';
-import { type FileHandle, lstat, unlink } from 'node:fs/promises';
+import type { Dirent, Stats } from 'node:fs';
+import { type FileHandle, lstat, readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
@@ -86,11 +86,15 @@ export async function lstatBeneath(tree: string, path: string): Promise<Stats | 
 
 /** Names in a folder of a tree, sorted; none where there is no such folder. @param folder empty: the tree itself. */
 export async function namesBeneath(tree: string, folder: string): Promise<string[]> {
+  return (await entriesBeneath(tree, folder)).map(({ name }) => name).sort();
+}
+
+/** The same with what each entry is, links not followed. */
+export async function entriesBeneath(tree: string, folder: string): Promise<Dirent[]> {
   try {
-    const names = await reading(join(tree, folder), undefined, () =>
-      holding(tree, folder, (held) => held.names()),
+    return await reading(join(tree, folder), undefined, () =>
+      holding(tree, folder, (held) => readdir(held.at('.'), { withFileTypes: true })),
     );
-    return names.sort();
   } catch (error) {
     if (error instanceof Refusal && error.code === 'absent') return [];
     throw error;

@@ -1,8 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { parse } from 'smol-toml';
 import type { z } from 'zod';
 import { Refusal } from '../errors/refusal.ts';
-import { unreadable } from '../errors/unreadable.ts';
+import { readWhole } from './reading.ts';
 
 /**
  * Reads a TOML file of the operator's: configuration, policy.
@@ -10,9 +9,7 @@ import { unreadable } from '../errors/unreadable.ts';
  * @throws Refusal `absent`; `malformed`, also for an unknown key, since it may be a misspelt safeguard.
  */
 export async function readOperatorFile<T extends z.ZodType>(path: string, schema: T): Promise<z.infer<T>> {
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw unreadable(path, error);
-  });
+  const text = (await readWhole(path)).toString();
   const malformed = (fact: string) => new Refusal('malformed', `${path}: ${fact}.`, { path });
   let raw: unknown;
   try {

@@ -1,10 +1,11 @@
 import { createPublicKey } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { writeFileAtomically } from '../files/atomic-file.ts';
 import { openRegular } from '../files/measure.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { readImage } from '../files/read-image.ts';
+import { reading } from '../files/reading.ts';
 import type { ImageRequest } from '../formats/records/image-request.ts';
 import { MAX_BUNDLE } from '../formats/records/request-bundle.ts';
 import { imageDigest } from '../signing/authenticode.ts';
@@ -53,7 +54,7 @@ export async function requestImageSignature(options: ImageRequestOptions): Promi
 async function dbOf(by: Exclude<ImageRequestOptions['by'], 'pcr'>, now: number) {
   if ('certificate' in by) return readCertificateFile(by.certificate);
   const inner = join(by.anchors, 'anchors', 'db.crt');
-  const path = existsSync(inner) ? inner : join(by.anchors, 'db.crt');
+  const path = (await isThere(inner)) ? inner : join(by.anchors, 'db.crt');
   const certificate = await readCertificateFile(path);
   demandSuitable(path, certificate, now, 'digitalSignature');
   return certificate;
@@ -104,7 +105,7 @@ async function answeringKey(
   }
   for (const folder of keys) {
     if (signatory.key === 'db') {
-      if (!existsSync(join(folder, 'anchors', 'db.crt'))) continue;
+      if (!(await isThere(join(folder, 'anchors', 'db.crt')))) continue;
       const { certificate, signer } = await readDbSigner({ keys: folder }, now);
       if (Buffer.compare(certificate.raw, signatory.certificate.raw) === 0) return signer;
     } else {
@@ -147,7 +148,7 @@ export async function attachImage({ image, responses }: AttachImageOptions): Pro
 
 async function readBundleFile(path: string): Promise<Uint8Array> {
   const { handle, identity } = await openRegular(path);
-  try {
+  return reading(path, handle, async () => {
     if (identity.size > BigInt(MAX_BUNDLE)) {
       throw new Refusal(
         'too-large',
@@ -157,8 +158,6 @@ async function readBundleFile(path: string): Promise<Uint8Array> {
         },
       );
     }
-    return await handle.readFile();
-  } finally {
-    await handle.close();
-  }
+    return handle.readFile();
+  });
 }

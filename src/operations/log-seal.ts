@@ -1,8 +1,10 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readBeneath } from '../files/beneath.ts';
 import { logAct } from '../publish/log-act.ts';
 import type { Sealed } from '../signing/sealer.ts';
 import { openState } from '../store/state.ts';
+
+/** Bytes. */
+const LONGEST_SEAL = 1024 * 1024;
 
 /**
  * Puts a sealing into the log of a state folder: from then on a proof can say since when this release is as it is.
@@ -14,7 +16,9 @@ export async function logSeal(folder: string, tree: string, sealed: Sealed, now:
   const { manifest, manifestSha256, files } = sealed;
   const payload = new Set(manifest.files.map(({ path }) => path));
   const seals = new Map<string, Uint8Array>();
-  for (const { path } of files) if (!payload.has(path)) seals.set(path, await readFile(join(tree, path)));
+  for (const { path } of files) {
+    if (!payload.has(path)) seals.set(path, (await readBeneath(tree, path, LONGEST_SEAL)).bytes);
+  }
   const { release, serial } = manifest;
   const state = await openState(folder);
   try {

@@ -1,9 +1,11 @@
-import { existsSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
+import { isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { writeFileAtomically } from '../files/atomic-file.ts';
+import { explain, writeFileAtomically } from '../files/atomic-file.ts';
 import { openRegular } from '../files/measure.ts';
+import { isThere } from '../files/read-if-there.ts';
+import { reading } from '../files/reading.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import { MAX_BUNDLE } from '../formats/records/request-bundle.ts';
 import type { SigningRequest } from '../formats/records/signing-request.ts';
@@ -66,9 +68,12 @@ export async function requestSignatures(options: SigningRequestOptions): Promise
 /** In the tree a request would stand among what is served, or in the place of a kernel. */
 async function demandOutside(tree: string, out: string): Promise<void> {
   // A folder that is not there is told of when it is written to.
-  const folder = await realpath(dirname(out)).catch(() => undefined);
+  const folder = await realpath(dirname(out)).catch((error: unknown) => {
+    if (isAbsent(error)) return undefined;
+    throw explain(error, out, true);
+  });
   if (folder === undefined) return;
-  const way = relative(await realpath(tree), folder);
+  const way = relative(await reading(tree, undefined, () => realpath(tree)), folder);
   if (way === '..' || way.startsWith('../')) return;
   throw new Refusal('unsafe-path', `${out} is in the tree that it is about; write the request elsewhere.`, {
     path: out,
@@ -77,20 +82,20 @@ async function demandOutside(tree: string, out: string): Promise<void> {
 
 async function signatoriesOf({ signatories, now }: SigningRequestOptions): Promise<Signatories> {
   return 'anchors' in signatories
-    ? readSignatories(anchorsIn(signatories.anchors), now)
+    ? readSignatories(await anchorsIn(signatories.anchors), now)
     : readNamedSignatories(signatories.certificates, signatories.openpgpKey, now);
 }
 
 /** The folder of `init`, or its public half. */
-function anchorsIn(folder: string): string {
-  return existsSync(join(folder, 'anchors', 'ca.crt')) ? join(folder, 'anchors') : folder;
+async function anchorsIn(folder: string): Promise<string> {
+  return (await isThere(join(folder, 'anchors', 'ca.crt'))) ? join(folder, 'anchors') : folder;
 }
 
 async function otherCas(own: Signatories, folders: readonly string[], now: number): Promise<OtherCa[]> {
   const others: OtherCa[] = [];
   const taken = new Set([anchorId(own.ca)]);
   for (const folder of folders) {
-    const signatories = await readLoaderSignatories(anchorsIn(folder), now);
+    const signatories = await readLoaderSignatories(await anchorsIn(folder), now);
     const id = anchorId(signatories.ca);
     if (taken.has(id)) {
       throw new Refusal('mixed-releases', `${folder} has the same CA as the anchors before it.`, {
@@ -169,7 +174,7 @@ export async function attach({ tree, responses, log, onProgress }: AttachRequest
 
 async function readBundle(path: string): Promise<Uint8Array> {
   const { handle, identity } = await openRegular(path);
-  try {
+  return reading(path, handle, async () => {
     if (identity.size > BigInt(MAX_BUNDLE)) {
       throw new Refusal(
         'too-large',
@@ -178,8 +183,6 @@ async function readBundle(path: string): Promise<Uint8Array> {
       );
     }
     // By the descriptor that was looked at: the name may mean a FIFO by now.
-    return await handle.readFile();
-  } finally {
-    await handle.close();
-  }
+    return handle.readFile();
+  });
 }

@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { lstat, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { composeUki, demandRoom, kernelVersion, ukiCommandLine, ukiOsRelease } from '../build/uki.ts';
 import { readRecord } from '../conformance/tree-transport.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { unreadable } from '../errors/unreadable.ts';
 import { writeFileAtomically } from '../files/atomic-file.ts';
-import { readImage } from '../files/read-image.ts';
+import { lstatBeneath, openBeneath } from '../files/beneath.ts';
+import { isThere } from '../files/read-if-there.ts';
+import { readImage, readOpenedImage } from '../files/read-image.ts';
+import { readWhole } from '../files/reading.ts';
 import { decodePe } from '../formats/efi/pe.ts';
 import { decodeManifest, type Manifest, type ManifestFile } from '../formats/records/manifest.ts';
 import { RECORD, UKI } from '../formats/records/seal-names.ts';
@@ -71,7 +71,7 @@ export async function uki(request: UkiRequest): Promise<UkiResult> {
   }
   const out = request.out ?? join(tree, UKI);
   const signer = request.signer && (await readDbSigner(request.signer, now));
-  const stubPath = request.stub ?? installedStub(manifest.arch);
+  const stubPath = request.stub ?? (await installedStub(manifest.arch));
   const cmdline = ukiCommandLine(manifest, manifestSha256, url);
   const { kernel, initrds } = await readPayload(tree, manifest);
   const unsigned = composeUki({
@@ -98,9 +98,9 @@ export async function uki(request: UkiRequest): Promise<UkiResult> {
   };
 }
 
-function installedStub(arch: string): string {
+async function installedStub(arch: string): Promise<string> {
   const path = join(STUB_FOLDER, STUBS[arch] ?? `linux${arch}.efi.stub`);
-  if (existsSync(path)) return path;
+  if (await isThere(path)) return path;
   throw new Refusal(
     'absent',
     `There is no ${path} (Debian: systemd-boot-efi); install it, or name a stub with --stub.`,
@@ -121,11 +121,10 @@ async function readPayload(
     });
   }
   let octets = 0;
-  for (const { path } of [kernel, ...initrds])
-    octets += (await lstat(join(tree, path)).catch(() => undefined))?.size ?? 0;
+  for (const { path } of [kernel, ...initrds]) octets += (await lstatBeneath(tree, path))?.size ?? 0;
   demandRoom(octets);
   const read = async ({ path, size, sha256, role }: ManifestFile): Promise<Uint8Array> => {
-    const bytes = await readImage(join(tree, path));
+    const bytes = await readOpenedImage(await openBeneath(tree, path), join(tree, path));
     if (bytes.length === size && createHash('sha256').update(bytes).digest('hex') === sha256) return bytes;
     throw new Refusal(
       'drifted',
@@ -141,9 +140,7 @@ async function readPayload(
 }
 
 async function readOsRelease(path: string): Promise<string> {
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw unreadable(path, error);
-  });
+  const text = (await readWhole(path)).toString();
   // Whoever reads it looks for lines; os-release(5).
   if (text.length > 0 && text.length <= 65_536 && !text.includes('\0')) return text;
   throw new Refusal('malformed', `${path} is no os-release: text of 1 to 65536 bytes.`, { path });

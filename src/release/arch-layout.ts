@@ -1,19 +1,28 @@
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { codeOf } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { unreadable } from '../errors/unreadable.ts';
+import { namesBeneath, readBeneathIfThere } from '../files/beneath.ts';
 import { isSafePath } from '../formats/records/safe-path.ts';
 import { type LayoutDraft, NETWORK_PARAMETERS } from './layout-draft.ts';
 
+/** Bytes of `version`; a release id has fewer. */
+const LONGEST_VERSION = 4096;
+
 /** Arch's netboot tree (archiso's `netboot` build mode): `INSTALL_DIR/boot/ARCH/…`, `INSTALL_DIR/ARCH/airootfs.*`. */
 export async function readArchLayout(tree: string, entries: readonly string[]): Promise<LayoutDraft> {
+  const list = (folder: string) => namesBeneath(tree, folder);
   const candidates: string[] = [];
-  for (const entry of entries) {
-    // What cannot be read (lost+found) is no candidate; from here on it is a reason.
-    const names = isSafePath(entry) ? await list(join(tree, entry)).catch(() => []) : [];
-    if (names.includes('boot')) candidates.push(entry);
+  let unread: unknown;
+  for (const entry of entries.filter(isSafePath)) {
+    try {
+      if ((await list(entry)).includes('boot')) candidates.push(entry);
+    } catch (error) {
+      // A link is no candidate, and neither is what is not ours to read (lost+found), where another is one.
+      if (!(error instanceof Refusal) && codeOf(error) !== 'EACCES') throw error;
+      unread ??= error;
+    }
   }
   const [base, second] = candidates;
+  if (base === undefined && unread !== undefined) throw unread;
   if (base === undefined) {
     throw new Refusal(
       'absent',
@@ -24,10 +33,10 @@ export async function readArchLayout(tree: string, entries: readonly string[]): 
   }
   if (second !== undefined)
     throw new Refusal('malformed', `${tree} holds two trees, ${base} and ${second}.`, { path: tree });
-  const boot = await list(join(tree, base, 'boot'));
+  const boot = await list(`${base}/boot`);
   const kernels: { arch: string; name: string }[] = [];
   for (const arch of boot) {
-    for (const name of await list(join(tree, base, 'boot', arch))) {
+    for (const name of await list(`${base}/boot/${arch}`)) {
       if (/^vmlinuz-[^.]*$/.test(name)) kernels.push({ arch, name });
     }
   }
@@ -45,12 +54,10 @@ export async function readArchLayout(tree: string, entries: readonly string[]): 
     );
   }
   const { arch } = kernel;
-  const images = (await list(join(tree, base, 'boot', arch))).filter((name) =>
-    /^initramfs-.*\.img$/.test(name),
-  );
+  const images = (await list(`${base}/boot/${arch}`)).filter((name) => /^initramfs-.*\.img$/.test(name));
   // Microcode goes first: the kernel looks for it in the uncompressed archive at the front.
   const microcode = boot.filter((name) => /^(amd|intel)-ucode\.img$/.test(name)).sort();
-  const roots = (await list(join(tree, base, arch))).filter((name) => /^airootfs\.(sfs|erofs)$/.test(name));
+  const roots = (await list(`${base}/${arch}`)).filter((name) => /^airootfs\.(sfs|erofs)$/.test(name));
   const [root, otherRoot] = roots;
   if (!root)
     throw new Refusal('absent', `${tree} holds no root image (${base}/${arch}/airootfs.sfs or .erofs).`, {
@@ -65,7 +72,10 @@ export async function readArchLayout(tree: string, entries: readonly string[]): 
       path: tree,
     });
   }
-  const version = (await readFile(join(tree, base, 'version'), 'utf8').catch(() => '')).trim();
+  const said = await readBeneathIfThere(tree, `${base}/version`, LONGEST_VERSION);
+  const version = Buffer.from(said ?? [])
+    .toString()
+    .trim();
   return {
     family: 'arch',
     ...(version ? { release: `${base}/${version}` } : {}),
@@ -79,15 +89,4 @@ export async function readArchLayout(tree: string, entries: readonly string[]): 
     cmdline: [`archisobasedir=${base}`, 'checksum=y', 'verify=y', 'cms_verify=y'],
     free: NETWORK_PARAMETERS,
   };
-}
-
-/** Nothing where there is no folder; one that cannot be read is not an empty one. */
-async function list(directory: string): Promise<string[]> {
-  try {
-    return (await readdir(directory)).sort();
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
-    throw unreadable(directory, error);
-  }
 }

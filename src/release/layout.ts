@@ -1,6 +1,8 @@
-import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { lstatBeneath, namesBeneath, openBeneath } from '../files/beneath.ts';
+import { lstatIfThere } from '../files/read-if-there.ts';
+import { readFully, reading } from '../files/reading.ts';
 import { isReleaseId, isSafePath } from '../formats/records/safe-path.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
 import { isCommandLineWord, isFreeType, splitCommandLine } from '../formats/script/cmdline.ts';
@@ -46,10 +48,10 @@ export interface LayoutOptions {
  * Recognises an Arch netboot tree or a plain one. Throws a `Refusal` that names what is missing or unfit.
  */
 export async function recogniseTree(tree: string, options: LayoutOptions = {}): Promise<Layout> {
-  const stat = await lstat(tree).catch(() => undefined);
+  const stat = await lstatIfThere(tree);
   if (!stat) throw new Refusal('absent', `There is no folder ${tree}.`, { path: tree });
   if (!stat.isDirectory()) throw new Refusal('unsafe-path', `${tree} is not a folder.`, { path: tree });
-  const entries = await readdir(tree);
+  const entries = await namesBeneath(tree, '');
   if (entries.length === 0)
     throw new Refusal('absent', `${tree} is empty: there is nothing to seal.`, { path: tree });
   const draft =
@@ -139,13 +141,10 @@ function withOverlayInit(cmdline: readonly string[], overlay: string | undefined
 
 /** The kernel drops an archive that does not begin at a multiple of four bytes, with one line that nobody reads. */
 async function demandOverlay(tree: string, path: string): Promise<void> {
-  const handle = await open(join(tree, path));
-  try {
-    const { buffer } = await handle.read(Buffer.alloc(6), 0, 6, 0);
-    if (buffer.toString('latin1') === '070701' && (await handle.stat()).size % 4 === 0) return;
-  } finally {
-    await handle.close();
-  }
+  const { handle, identity } = await openBeneath(tree, path);
+  const magic = Buffer.alloc(6);
+  await reading(join(tree, path), handle, () => readFully(handle, magic, 0));
+  if (magic.toString('latin1') === '070701' && identity.size % 4n === 0n) return;
   throw new Refusal('malformed', `The overlay ${path} is no newc archive of a multiple of four bytes.`, {
     path,
   });
@@ -164,7 +163,7 @@ async function sizeOf(tree: string, path: string, role: string): Promise<number>
   const segments = path.split('/');
   for (const count of segments.keys()) {
     const part = segments.slice(0, count + 1).join('/');
-    const stat = await lstat(join(tree, part)).catch(() => undefined);
+    const stat = await lstatBeneath(tree, part);
     const last = count === segments.length - 1;
     if (!stat) throw new Refusal('absent', `The ${role} ${path} is missing from ${tree}.`, { path, role });
     // A link may point out of the tree, today or tomorrow; what is sealed must stand in it.

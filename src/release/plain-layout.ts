@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'smol-toml';
 import { z } from 'zod';
 import { Refusal } from '../errors/refusal.ts';
+import { readBeneath } from '../files/beneath.ts';
 import type { FreeParameter, FreeType } from '../formats/script/cmdline.ts';
 import { splitCommandLine } from '../formats/script/cmdline.ts';
 import { type LayoutDraft, NETWORK_PARAMETERS } from './layout-draft.ts';
@@ -20,13 +20,18 @@ const PLAIN = z.strictObject({
   free: z.array(z.string().regex(/^\S+ (ipv4|mac|dhcp|port|url)$/)).optional(),
 });
 
+const NAME = 'bootseal.toml';
+/** Bytes. */
+const LONGEST = 1024 * 1024;
+
 /** Reads a plain tree's own file; without one everything comes from the operator's flags. */
 export async function readPlainLayout(tree: string, hasFile: boolean): Promise<LayoutDraft> {
   if (!hasFile) return { family: 'plain', cmdline: [], free: NETWORK_PARAMETERS };
-  const path = join(tree, 'bootseal.toml');
+  const path = join(tree, NAME);
+  const { bytes } = await readBeneath(tree, NAME, LONGEST);
   let raw: unknown;
   try {
-    raw = parse(await readFile(path, 'utf8'));
+    raw = parse(Buffer.from(bytes).toString());
   } catch (error) {
     throw new Refusal('malformed', `${path} is not TOML: ${(error as Error).message.split('\n')[0]}.`, {
       path,

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
@@ -10,6 +11,7 @@ import { act, type Context, file, files, folder, folders, newCommand, time, unde
 import { EXIT, INTERRUPTED, statusOf } from '../exit.ts';
 import { Interrupted, interruptible } from '../interrupt.ts';
 import { sourceDateEpoch } from '../layout-options.ts';
+import { stateHome } from '../state-home.ts';
 import type { Cell } from '../table.ts';
 
 interface Options {
@@ -26,6 +28,7 @@ interface Options {
   readonly only?: readonly string[];
   readonly snapshotKey?: string;
   readonly restore?: string;
+  readonly journal?: string;
   readonly dryRun?: boolean;
 }
 
@@ -56,6 +59,10 @@ export function resignCommand(): Command {
     )
     .option('--only <release...>', 'of the store, these alone')
     .option('--snapshot-key <dir>', 'what moves the channels; default: a key of the state’s own', folder)
+    .option(
+      '--journal <dir>',
+      'of a tree: a private folder for what is unfinished; default: $XDG_STATE_HOME/bootseal/resign',
+    )
     .option('--restore <release>', 'take a release back from quarantine, where its seals hold')
     .option('--dry-run', 'say what would change, and change nothing')
     .action(
@@ -65,6 +72,8 @@ export function resignCommand(): Command {
         if (options.restore !== undefined) return restored(context, options, options.restore);
         const { keys, state } = options;
         if (keys === undefined) throw new UsageError('Signing needs --keys.');
+        if (state !== undefined && options.journal !== undefined)
+          throw new UsageError('--journal goes with a tree; a state has its own.');
         if (state !== undefined) return ofStore(context, options, state, keys);
         if (options.only || options.snapshotKey)
           throw new UsageError('--only and --snapshot-key go with --state.');
@@ -77,6 +86,7 @@ async function ofTree({ terminal, now }: Context, options: Options, tree: string
   const { manifest, manifestSha256, changes, steps } = await resignTree({
     ...wishes(options),
     tree,
+    journals: options.journal ?? join(stateHome(process.env), 'resign'),
     keys,
     now,
   });

@@ -1,12 +1,12 @@
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
+import { entriesBeneath, openBeneath } from '../../files/beneath.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import { decodeManifest, type Manifest } from '../../formats/records/manifest.ts';
 import { otherCaOf, RECORD } from '../../formats/records/seal-names.ts';
 import { decodeOr } from '../../trust/check.ts';
 import { type Facts, KINDS, type ScriptRow, type SealRow } from './facts.ts';
-import { readInspected } from './read.ts';
+import { readOpened } from './read.ts';
 import { type Read, recognise } from './recognise.ts';
 import { manifestFacts } from './records.ts';
 
@@ -130,10 +130,12 @@ export function folderSource(folder: string): ReleaseSource {
     name: folder,
     names: () => walk(folder),
     async read(path, limit) {
-      return readInspected(join(folder, path), limit).catch((error: unknown) => {
+      try {
+        return await readOpened(await openBeneath(folder, path), join(folder, path), limit);
+      } catch (error) {
         if (error instanceof Refusal && error.code === 'absent') return undefined;
         throw error;
-      });
+      }
     },
   };
 }
@@ -142,7 +144,7 @@ async function walk(folder: string): Promise<string[]> {
   const found: string[] = [];
   let count = 0;
   const visit = async (inner: string, depth: number): Promise<void> => {
-    const entries = await readdir(join(folder, inner), { withFileTypes: true });
+    const entries = await entriesBeneath(folder, inner);
     for (const entry of entries) {
       const path = inner === '' ? entry.name : `${inner}/${entry.name}`;
       if (++count > MOST_ENTRIES || depth > DEEPEST) {

@@ -1,8 +1,8 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
 import { lstatIfThere } from '../../files/read-if-there.ts';
+import { readWhole } from '../../files/reading.ts';
 import { OID } from '../../formats/asn1/oids.ts';
 import type { Certificate, KeyUsage } from '../../formats/asn1/x509.ts';
 import { readCertificatesFile } from '../../trust/certificates-file.ts';
@@ -45,7 +45,7 @@ export async function readKeyFolder(
   const codesign = await certifiedKey(directory, 'codesign', at('codesign'), 'digitalSignature', issuer);
   const boot = await certifiedKey(directory, 'boot', at('boot'), 'digitalSignature', issuer);
   const path = await demandPrivate(directory, 'private/openpgp.asc', 0o600);
-  const openpgp = readOpenpgpSecret(await readFile(path, 'utf8'), path);
+  const openpgp = readOpenpgpSecret((await readWhole(path)).toString(), path);
   return { ca, codesign, boot, openpgp };
 }
 
@@ -138,10 +138,11 @@ async function readLeavesFile(path: string): Promise<[Certificate, ...Certificat
   return leaves;
 }
 
-/** Reads an unencrypted private key. Throws a `Refusal` (`malformed`). */
+/** Reads an unencrypted private key. Throws a `Refusal` (`absent`, `malformed`) or an `IoError`. */
 export async function readPrivateKeyFile(path: string): Promise<KeyObject> {
+  const bytes = await readWhole(path);
   try {
-    return createPrivateKey(await readFile(path));
+    return createPrivateKey(bytes);
   } catch {
     // OpenSSL's own message may quote the input; a key must not end in a log.
     throw new Refusal('malformed', `${path} is no unencrypted PKCS#8 private key.`, { path });

@@ -1,8 +1,8 @@
 import type { KeyObject } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
+import { isThere } from '../../files/read-if-there.ts';
+import { readWhole } from '../../files/reading.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import type { OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
 import { readCertificatesFile } from '../../trust/certificates-file.ts';
@@ -53,7 +53,7 @@ export async function readSealingKeys(
       openpgp: { key: openpgp, signer: by('openpgp', openpgpObject(openpgp)) },
     };
   }
-  if (!existsSync(join(directory, SIGNERS_FILE))) {
+  if (!(await isThere(join(directory, SIGNERS_FILE)))) {
     const all = new Set(['ca', 'codesign', 'boot']);
     return signersOf(await readKeyFolder(directory, now ?? 0, now === undefined ? all : undefined));
   }
@@ -77,7 +77,7 @@ export async function readSealingKeys(
 
 /** The same for the keys that loaders look at. */
 export async function readLoaderSealingKeys(directory: string, now: number): Promise<LoaderSealingKeys> {
-  if (!existsSync(join(directory, SIGNERS_FILE)))
+  if (!(await isThere(join(directory, SIGNERS_FILE))))
     return loaderSignersOf(await readLoaderKeys(directory, now));
   const { ca, boot } = await readLoaderSignatories(join(directory, 'anchors'), now);
   const signers = await readSigners(directory, { ca: ca.key.object, boot: boot.key.object });
@@ -102,7 +102,7 @@ function elsewhereOr(directory: string, signers: Signers, now: number | undefine
 
 async function readOpenpgpFile(directory: string) {
   const path = await demandPrivate(directory, 'private/openpgp.asc', 0o600);
-  return readOpenpgpSecret(await readFile(path, 'utf8'), path);
+  return readOpenpgpSecret((await readWhole(path)).toString(), path);
 }
 
 /** Seconds that a program named on the command line has for one signature. */
@@ -177,7 +177,7 @@ export async function readAnsweringKeys(
         ? (await readSigners(directory, { openpgp: openpgp.object })).openpgp
         : undefined;
     if (elsewhere) signers.set('openpgp', elsewhere);
-    else if (existsSync(join(directory, 'private', 'openpgp.asc'))) {
+    else if (await isThere(join(directory, 'private', 'openpgp.asc'))) {
       const secret = await readOpenpgpFile(directory);
       if (secret.key.fingerprint === openpgp.fingerprint)
         signers.set('openpgp', openpgpSigner(secret).signer);
@@ -187,9 +187,9 @@ export async function readAnsweringKeys(
 }
 
 async function demandPrivateFolder(directory: string): Promise<void> {
-  if (existsSync(join(directory, 'private'))) {
+  if (await isThere(join(directory, 'private'))) {
     await demandPrivate(directory, 'private', 0o700);
-  } else if (!existsSync(join(directory, SIGNERS_FILE))) {
+  } else if (!(await isThere(join(directory, SIGNERS_FILE)))) {
     throw new Refusal(
       'absent',
       `${directory} holds neither private keys nor a ${SIGNERS_FILE} that says who has them.`,
@@ -212,7 +212,7 @@ async function signerOf(
     : undefined;
   const file = join(directory, 'private', `${name}.key`);
   if (!elsewhere) {
-    if (!existsSync(file)) return undefined;
+    if (!(await isThere(file))) return undefined;
     const privateKey = await readPrivateKeyFile(await demandPrivate(directory, `private/${name}.key`, 0o600));
     if (!fits(certificate, privateKey)) return undefined;
     demandSuitable(`${name}.crt of the request`, certificate, now, usage);
@@ -225,11 +225,11 @@ async function signerOf(
 /** Which certificate a key elsewhere belongs to, the folder says by having it among its anchors. */
 async function holds(directory: string, name: string, { raw }: Certificate): Promise<boolean> {
   const path = join(directory, 'anchors', `${name}.crt`);
-  if (!existsSync(path)) return false;
+  if (!(await isThere(path))) return false;
   return (await readCertificatesFile(path)).some((own) => Buffer.compare(own.raw, raw) === 0);
 }
 
 async function holdsOpenpgp(directory: string, { fingerprint }: OpenpgpKey): Promise<boolean> {
   const path = join(directory, 'anchors', 'pubring.gpg');
-  return existsSync(path) && (await readOpenpgpPublic(path)).fingerprint === fingerprint;
+  return (await isThere(path)) && (await readOpenpgpPublic(path)).fingerprint === fingerprint;
 }

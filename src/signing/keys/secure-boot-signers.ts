@@ -1,8 +1,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
+import { isThere, readIfThere } from '../../files/read-if-there.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import type { CertifiedSigner } from '../signatories.ts';
 import { type DigestSigner, keySigner } from '../signers/digest-signer.ts';
@@ -35,7 +34,7 @@ export async function readDbSigner(from: SecureBootKey, now: number): Promise<Ce
     return { certificate, signer: keySigner(privateKey, from.key) };
   }
   const path = join(from.keys, 'anchors', 'db.crt');
-  if (!existsSync(path)) {
+  if (!(await isThere(path))) {
     throw new Refusal(
       'absent',
       `${from.keys} holds no anchors/db.crt: make its keys with "bootseal init --secure-boot", or name --key and --certificate.`,
@@ -60,7 +59,7 @@ export async function readPcrSigner(folder: string): Promise<DigestSigner | unde
   const publicKey = createPublicKey(Buffer.from(pem));
   const elsewhere = await signerElsewhere({ keys: folder }, 'pcr', publicKey);
   if (elsewhere) return elsewhere;
-  if (!existsSync(join(folder, 'private', 'pcr.key'))) return undefined;
+  if (!(await isThere(join(folder, 'private', 'pcr.key')))) return undefined;
   await demandPrivate(folder, 'private', 0o700);
   const keyPath = await demandPrivate(folder, 'private/pcr.key', 0o600);
   const privateKey = await readPrivateKeyFile(keyPath);
@@ -72,8 +71,8 @@ export async function readPcrSigner(folder: string): Promise<DigestSigner | unde
 /** `pcr.pub` of an `init` folder or of its public half: PEM; undefined where there is none. */
 export async function readPcrPublicKey(folder: string): Promise<Uint8Array | undefined> {
   for (const path of [join(folder, 'anchors', 'pcr.pub'), join(folder, 'pcr.pub')]) {
-    if (!existsSync(path)) continue;
-    const bytes = await readFile(path);
+    const bytes = await readIfThere(path);
+    if (!bytes) continue;
     try {
       if (createPublicKey(bytes).asymmetricKeyType === 'rsa') return bytes;
     } catch {
@@ -94,7 +93,7 @@ async function signerElsewhere(
     const timeLimit = { seconds: COMMAND_SECONDS };
     return makeSigner({ kind: 'command', key, argv: [program, ...rest], timeLimit }, publicKey);
   }
-  if (!existsSync(join(from.keys, SIGNERS_FILE))) return undefined;
+  if (!(await isThere(join(from.keys, SIGNERS_FILE)))) return undefined;
   return (await readSigners(from.keys, { [key]: publicKey }))[key];
 }
 

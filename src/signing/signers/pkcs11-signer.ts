@@ -4,6 +4,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { unreadable } from '../../errors/unreadable.ts';
+import { readFully, reading } from '../../files/reading.ts';
 import { decodePkcs11Uri, encodePkcs11Path, type Pkcs11Uri } from '../../formats/asn1/pkcs11-uri.ts';
 import type { DigestSigner } from './digest-signer.ts';
 import { runProgram } from './run-program.ts';
@@ -111,7 +112,7 @@ async function readPin(path: string): Promise<Buffer> {
       throw new Refusal('unsafe-keys', `The PIN file ${path} is a symbolic link.`, { path });
     throw unreadable(path, error, `The PIN file ${path}`);
   }
-  try {
+  return reading(`The PIN file ${path}`, file, async () => {
     const stat = await file.stat();
     if (!stat.isFile()) throw new Refusal('unsafe-keys', `The PIN file ${path} is no file.`, { path });
     if ((stat.mode & 0o077) !== 0) {
@@ -122,7 +123,7 @@ async function readPin(path: string): Promise<Buffer> {
       );
     }
     const room = Buffer.alloc(PIN_OCTETS.most + 3);
-    const { bytesRead } = await file.read(room, 0, room.length, 0);
+    const bytesRead = await readFully(file, room, 0);
     const ending = /\r?\n$/.exec(room.toString('latin1', 0, bytesRead))?.[0].length ?? 0;
     const length = bytesRead - ending;
     const pin = room.subarray(0, length);
@@ -136,7 +137,5 @@ async function readPin(path: string): Promise<Buffer> {
     }
     room[length] = 0x0a;
     return room.subarray(0, length + 1);
-  } finally {
-    await file.close();
-  }
+  });
 }

@@ -1,10 +1,11 @@
 import type { KeyObject } from 'node:crypto';
-import { lstat, readFile, stat as statOf } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { isAbsolute, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../../errors/refusal.ts';
-import { unreadable } from '../../errors/unreadable.ts';
 import { readOperatorFile } from '../../files/operator-file.ts';
+import { lstatIfThere, statIfThere } from '../../files/read-if-there.ts';
+import { reading, readWhole } from '../../files/reading.ts';
 import { isSigndUser } from '../../formats/net/signd.ts';
 import type { DigestSigner } from './digest-signer.ts';
 import { makeSigner, type SignerKind } from './make-signer.ts';
@@ -141,17 +142,14 @@ async function kindOf(
 
 async function readTls(folder: string, table: Table): Promise<SigndTls | undefined> {
   const read = async (name: string): Promise<string> => {
-    const path = resolve(folder, name);
-    return readFile(path, 'latin1').catch((error: unknown) => {
-      throw unreadable(path, error);
-    });
+    return (await readWhole(resolve(folder, name))).toString('latin1');
   };
   const { tls_ca: ca, tls_cert: certificate, tls_key: key } = table;
   if (ca === undefined) return undefined;
   if (certificate === undefined || key === undefined) return { ca: await read(ca) };
   const keyPath = resolve(folder, key);
-  const mode = (await statOf(keyPath).catch(() => undefined))?.mode ?? 0;
-  if ((mode & 0o077) !== 0) {
+  const found = await statIfThere(keyPath);
+  if (found && (found.mode & 0o077) !== 0) {
     throw new Refusal(
       'unsafe-keys',
       `Others on this machine may use ${keyPath}; run "chmod 600 ${keyPath}".`,
@@ -163,24 +161,21 @@ async function readTls(folder: string, table: Table): Promise<SigndTls | undefin
 
 /** Whoever may write this file says what is run, as whom we are, whenever something is sealed. */
 async function isThereAndOurs(folder: string, path: string): Promise<boolean> {
-  const file = await lstat(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
-    throw unreadable(path, error);
-  });
+  const file = await lstatIfThere(path);
   if (file === undefined) return false;
   if (!file.isFile()) throw new Refusal('unsafe-keys', `${path} is a symbolic link, or no file.`, { path });
-  for (const [place, stat] of [
+  for (const [place, facts] of [
     [path, file],
-    [folder, await statOf(folder)],
+    [folder, await reading(folder, undefined, () => stat(folder))],
   ] as const) {
-    if ((stat.mode & 0o022) !== 0) {
+    if ((facts.mode & 0o022) !== 0) {
       throw new Refusal(
         'unsafe-keys',
         `Others on this machine may write ${place}, and signers.toml names programs to run; run "chmod go-w ${place}".`,
         { path: place },
       );
     }
-    if (stat.uid !== 0 && stat.uid !== process.geteuid?.()) {
+    if (facts.uid !== 0 && facts.uid !== process.geteuid?.()) {
       throw new Refusal(
         'unsafe-keys',
         `${place} belongs to another user, and signers.toml names programs to run; run "chown" on it.`,
