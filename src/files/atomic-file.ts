@@ -101,13 +101,17 @@ export async function removeTemporaries(directory: string): Promise<void> {
   }
 }
 
-/** Makes a directory's entries durable. */
+/** Makes a directory's entries durable. Throws an `IoError`. */
 export async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r');
   try {
-    await handle.sync();
-  } finally {
-    await handle.close();
+    const handle = await open(directory, 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    throw explain(error, directory);
   }
 }
 

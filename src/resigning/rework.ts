@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { explain, isGone } from '../files/atomic-file.ts';
+import { lstatBeneath } from '../files/beneath.ts';
 import { listedContent } from '../files/listed-content.ts';
 import { otherIpxeSeal, RECORD, SEAL, UKI } from '../formats/records/seal-names.ts';
 import { splitCommandLine } from '../formats/script/cmdline.ts';
@@ -81,7 +82,7 @@ export async function rework(
     others: otherCasOf(others),
   });
   // It names the manifest, and nobody here has the stub that it was made of.
-  if (draft.manifestSha256 !== standing.manifestSha256 && existsSync(join(standing.folder, UKI))) {
+  if (draft.manifestSha256 !== standing.manifestSha256 && (await lstatBeneath(standing.folder, UKI))) {
     throw new Refusal(
       'mixed-releases',
       `${manifest.release} has a ${UKI}, which names the manifest as it stands; seal a new version of its tree, and make the image of that.`,
@@ -146,12 +147,17 @@ async function demandGood(
     await mkdir(folder);
     // Records stand at the top of a tree.
     for (const [path, bytes] of small) if (!path.includes('/')) await writeFile(join(folder, path), bytes);
+  } catch (error) {
+    throw explain(error, folder, await isGone(folder));
+  }
+  try {
     const verdict = await verifyRecords(folder, anchors, { policy, now, others: otherAnchors });
     if (verdict.refusal) throw verdict.refusal;
     if (verdict.manifestSha256 !== manifestSha256)
       throw new Refusal('no-verdict', `${manifest.release} is not what was drafted.`, {});
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    // Copies of records: whoever finds them has found nothing.
+    await isGone(folder);
   }
   const line = refusedLine(small, manifest, manifestSha256);
   if (line) throw line;

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { lstat, mkdir, realpath, rename, rm, stat } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { z } from 'zod';
 import { isAbsent } from '../errors/io.ts';
 import { Malformed } from '../errors/malformed.ts';
@@ -8,7 +8,7 @@ import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { explain, syncDirectory } from '../files/atomic-file.ts';
 import { writeFolderAtomically } from '../files/atomic-folder.ts';
-import { readBeneath, readBeneathIfThere, writeBeneath } from '../files/beneath.ts';
+import { readBeneath, readBeneathIfThere, removeTemporariesBeneath, writeBeneath } from '../files/beneath.ts';
 import { namesIfThere } from '../files/read-if-there.ts';
 import { reading } from '../files/reading.ts';
 import { isSafePath } from '../formats/records/safe-path.ts';
@@ -62,7 +62,7 @@ export async function replaceRecords(
     lines.push({ path, from: there ? digest(there) : null, sha256: digest(bytes) });
     files.set(digest(bytes), bytes);
   }
-  const journal = { 'bootseal-tree-journal': 1, tree: await realpath(tree), records: lines };
+  const journal = { 'bootseal-tree-journal': 1, tree: await canonical(tree), records: lines };
   await writeFolderAtomically(folder, files.set(NAME, Buffer.from(`${JSON.stringify(journal, null, 2)}\n`)));
   await finishReplacing(tree, journals);
 }
@@ -83,7 +83,7 @@ export async function finishReplacing(tree: string, journals: string): Promise<v
   if (!names.includes(key)) return;
 
   const { tree: about, records } = await readJournal(folder);
-  if (about !== (await realpath(tree))) throw damaged(folder, `it is about ${about}`);
+  if (about !== (await canonical(tree))) throw damaged(folder, `it is about ${about}`);
   const left: { path: string; bytes: Uint8Array }[] = [];
   for (const { path, from, sha256 } of records) {
     const { bytes } = await readBeneath(folder, sha256, LONGEST_RECORD);
@@ -100,16 +100,19 @@ export async function finishReplacing(tree: string, journals: string): Promise<v
     }
     left.push({ path, bytes });
   }
+  for (const at of new Set(records.map(({ path }) => dirname(path))))
+    await removeTemporariesBeneath(tree, at);
   for (const { path, bytes } of left) await writeBeneath(tree, path, bytes);
   // In one step: half a journal would be damaged, and this one is done.
   const done = join(journals, `.bootseal-${key}-${randomBytes(8).toString('hex')}.tmp`);
-  try {
-    await rename(folder, done);
-    await syncDirectory(journals);
-  } catch (error) {
+  await rename(folder, done).catch((error: unknown) => {
     throw explain(error, folder);
+  });
+  try {
+    await syncDirectory(journals);
+  } finally {
+    await take(done);
   }
-  await take(done);
 }
 
 async function take(folder: string): Promise<void> {
@@ -141,11 +144,12 @@ function damaged(folder: string, fact: string): Refusal {
  * number a restart may change.
  */
 async function keyOf(tree: string): Promise<string> {
-  const { path, ino } = await reading(tree, undefined, async () => ({
-    path: await realpath(tree),
-    ino: (await stat(tree, { bigint: true })).ino,
-  }));
-  return digest(Buffer.from(`${ino} ${path}`)).slice(0, 32);
+  const { ino } = await reading(tree, undefined, () => stat(tree, { bigint: true }));
+  return digest(Buffer.from(`${ino} ${await canonical(tree)}`)).slice(0, 32);
+}
+
+function canonical(folder: string): Promise<string> {
+  return reading(folder, undefined, () => realpath(folder));
 }
 
 async function makePrivate(journals: string, tree: string): Promise<void> {
@@ -155,9 +159,7 @@ async function makePrivate(journals: string, tree: string): Promise<void> {
     throw explain(error, journals);
   }
   await isPrivate(journals);
-  const way = await reading(journals, undefined, async () =>
-    relative(await realpath(tree), await realpath(journals)),
-  );
+  const way = relative(await canonical(tree), await canonical(journals));
   if (way === '' || (way !== '..' && !way.startsWith('../') && !way.startsWith('/')))
     throw new UsageError(`The journal ${journals} is in the tree that it is about; name another folder.`);
 }

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import fs from 'node:fs';
 import fsPromises, { type FileHandle } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
@@ -79,6 +80,7 @@ const HANDLE: Readonly<Record<string, readonly string[]>> = {
   close: DATA,
 };
 
+const inside = new AsyncLocalStorage<true>();
 let calls: Call[] | undefined;
 let plan: Plan = { kind: 'none' };
 let met: string | undefined;
@@ -106,7 +108,7 @@ export async function under<T>(wanted: Plan, work: () => Promise<T>): Promise<Ru
 
 /** Counts a call; answers the error that it shall meet. */
 function meet(op: string, errors: readonly string[]): NodeJS.ErrnoException | undefined {
-  if (!calls) return undefined;
+  if (!calls || inside.getStore()) return undefined;
   const at = calls.length;
   calls.push({ op, from: callers() });
   const fails = plan.kind === 'fail' ? plan.at === at : plan.kind === 'die' && at >= plan.at;
@@ -139,7 +141,8 @@ function patchPromises(): void {
     if (!call) continue;
     table[name] = async (...args: unknown[]) => {
       const error = meet(name, errors);
-      if (!error) return call(...args);
+      // Node's own rm() asks by other calls; it is one call to whoever makes it.
+      if (!error) return calls ? inside.run(true, () => call(...args)) : call(...args);
       // A full disk takes the first half.
       if (name === 'writeFile') await call(args[0], half(args[1]), args[2]);
       throw error;
