@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { writeFileAtomically } from '../files/atomic-file.ts';
 import { statIfThere } from '../files/read-if-there.ts';
 import { readFully, reading, readWhole } from '../files/reading.ts';
 import { detectCompression, openStream } from '../formats/archive/decompress.ts';
 import { decodePolicyFloor, type PolicyFloor } from '../formats/records/policy-floor.ts';
+import { writeOutput } from '../release/write-output.ts';
 import { readAnchorFile, readAnchorFolder } from '../trust/anchor-folder.ts';
 import { composeOverlay, defaultMode, toolsFor } from './overlay-image.ts';
 import { collectModules, type ModuleSet } from './overlay-modules.ts';
@@ -62,7 +62,7 @@ export async function overlay(request: OverlayRequest): Promise<OverlayResult> {
     ...new Set([...toolsFor(floor), ...(request.with ?? [])]),
   ]);
   const archive = composeOverlay({ tools, modules, anchors, floor });
-  await writeFileAtomically(request.out, archive);
+  await writeOutput(request.out, archive);
   return {
     out: request.out,
     size: archive.length,

@@ -2,7 +2,7 @@ import { realpath } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { explain, writeFileAtomically } from '../files/atomic-file.ts';
+import { explain } from '../files/atomic-file.ts';
 import { openRegular } from '../files/measure.ts';
 import { isThere } from '../files/read-if-there.ts';
 import { reading } from '../files/reading.ts';
@@ -10,6 +10,7 @@ import type { Manifest } from '../formats/records/manifest.ts';
 import { MAX_BUNDLE } from '../formats/records/request-bundle.ts';
 import type { SigningRequest } from '../formats/records/signing-request.ts';
 import { type Layout, recogniseTree } from '../release/layout.ts';
+import { writeOutput } from '../release/write-output.ts';
 import { readLoaderSignatories, readNamedSignatories, readSignatories } from '../signing/keys/public-half.ts';
 import { answeringCommand, readAnsweringKeys } from '../signing/keys/sealing-keys.ts';
 import { answerRequest } from '../signing/requests/answer-request.ts';
@@ -61,7 +62,7 @@ export async function requestSignatures(options: SigningRequestOptions): Promise
   // A hash tree is payload: it goes into the tree now, and what is signed is its digest in the manifest.
   const made = draft.files.filter(({ kind }) => kind === 'made');
   await writeSeals(tree, made, new Map(), draft.measured);
-  await writeFileAtomically(out, bytes);
+  await writeOutput(out, bytes);
   return { layout, request, manifest, size: bytes.length };
 }
 
@@ -141,7 +142,7 @@ export async function signRequest(options: SignRequestOptions): Promise<RequestS
   const { bundle, answered, left } = await answerRequest(opened, keys, {
     ...(options.onSignature ? { onSignature: options.onSignature } : {}),
   });
-  await writeFileAtomically(options.out, bundle);
+  await writeOutput(options.out, bundle);
   return { request: opened.request, manifest: opened.manifest, answered, left };
 }
 

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { composeUki, demandRoom, kernelVersion, ukiCommandLine, ukiOsRelease } from '../build/uki.ts';
 import { readRecord } from '../conformance/tree-transport.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { writeFileAtomically } from '../files/atomic-file.ts';
 import { lstatBeneath, openBeneath } from '../files/beneath.ts';
 import { isThere } from '../files/read-if-there.ts';
 import { readImage, readOpenedImage } from '../files/read-image.ts';
@@ -11,6 +10,7 @@ import { readWhole } from '../files/reading.ts';
 import { decodePe } from '../formats/efi/pe.ts';
 import { decodeManifest, type Manifest, type ManifestFile } from '../formats/records/manifest.ts';
 import { RECORD, UKI } from '../formats/records/seal-names.ts';
+import { writeOutput } from '../release/write-output.ts';
 import { imageDigest } from '../signing/authenticode.ts';
 import { readDbSigner, type SecureBootKey } from '../signing/keys/secure-boot-signers.ts';
 import { signImage, signPcrValues } from '../signing/requests/image-request.ts';
@@ -84,7 +84,7 @@ export async function uki(request: UkiRequest): Promise<UkiResult> {
   });
   const measured = request.pcrSigner ? await signPcrValues(out, unsigned, request.pcrSigner) : unsigned;
   const image = signer ? await signImage(out, measured, signer) : measured;
-  await writeFileAtomically(out, image);
+  await writeOutput(out, image);
   return {
     out,
     size: image.length,

@@ -142,7 +142,10 @@ function patchPromises(): void {
     table[name] = async (...args: unknown[]) => {
       const error = meet(name, errors);
       // Node's own rm() asks by other calls; it is one call to whoever makes it.
-      if (!error) return calls ? inside.run(true, () => call(...args)) : call(...args);
+      if (!error) {
+        const answer = calls ? inside.run(true, () => call(...args)) : call(...args);
+        return name === 'open' ? closing((await answer) as FileHandle) : answer;
+      }
       // A full disk takes the first half.
       if (name === 'writeFile') await call(args[0], half(args[1]), args[2]);
       throw error;
@@ -190,6 +193,18 @@ function patchCallbacks(): void {
   }
 }
 
+/** Each open file has a close() of its own. */
+function closing(handle: FileHandle): FileHandle {
+  const { close } = handle;
+  handle.close = async () => {
+    const error = meet('handle.close', HANDLE.close ?? DATA);
+    // Linux frees the descriptor whatever close(2) says.
+    await close.call(handle);
+    if (error) throw error;
+  };
+  return handle;
+}
+
 function half(data: unknown): Uint8Array {
   const bytes = typeof data === 'string' ? Buffer.from(data) : (data as Uint8Array);
   return bytes.subarray(0, Math.floor(bytes.length / 2));
@@ -200,12 +215,11 @@ async function patchHandles(): Promise<void> {
   const prototype = Object.getPrototypeOf(some) as Record<string, Any>;
   await some.close();
   for (const [name, errors] of Object.entries(HANDLE)) {
+    if (name === 'close') continue;
     const call = prototype[name] as Any;
     prototype[name] = async function (this: FileHandle, ...args: unknown[]) {
       const error = meet(`handle.${name}`, errors);
       if (!error) return call.apply(this, plan.kind === 'short' && calls ? shortened(name, args) : args);
-      // Linux frees the descriptor whatever close(2) says.
-      if (name === 'close') await call.apply(this, args);
       if (name === 'writeFile' || name === 'appendFile') await call.call(this, half(args[0]));
       throw error;
     };
