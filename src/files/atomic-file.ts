@@ -96,8 +96,12 @@ export async function isGone(draft: string): Promise<boolean> {
 
 /** Removes what a crash left unfinished in a folder. Not while somebody else writes there, and not in a tree. */
 export async function removeTemporaries(directory: string): Promise<void> {
-  for (const name of await readdir(directory)) {
-    if (TEMPORARY.test(name)) await rm(join(directory, name), { recursive: true, force: true });
+  try {
+    for (const name of await readdir(directory)) {
+      if (TEMPORARY.test(name)) await rm(join(directory, name), { recursive: true, force: true });
+    }
+  } catch (error) {
+    throw explain(error, directory);
   }
 }
 
