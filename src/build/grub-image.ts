@@ -1,9 +1,11 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { readWhole } from '../files/reading.ts';
+import { writeOutput } from '../release/write-output.ts';
 import {
   GRUB_PAUSE,
   type GrubServer,
@@ -155,17 +157,9 @@ async function makeImage(platform: GrubPlatform, work: string, outDir: string): 
     ...['-m', join(work, 'memdisk.tar'), '-p', '(memdisk)'],
     ...modules,
   ]);
-  const bytes = await readFile(made);
+  const bytes = await readWhole(made);
   const file = join(outDir, facts.fileName);
-  const temporary = join(outDir, `.${basename(file)}.${process.pid}`);
-  const handle = await open(temporary, 'w', 0o644);
-  try {
-    await handle.writeFile(bytes);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, file);
+  await writeOutput(file, bytes);
   return { platform, file, size: bytes.length };
 }
 

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { readIfThere } from '../files/read-if-there.ts';
 import { compileEmbedded, DEFAULT_BASE } from '../scripts/compile.ts';
 import { serverAddress } from '../scripts/server-address.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
@@ -63,7 +63,7 @@ export async function embeddedScript(request: EmbeddedRequest): Promise<string> 
 
 async function anchorFile(folder: string, name: string): Promise<Uint8Array> {
   for (const path of [join(folder, 'anchors', name), join(folder, name)]) {
-    const bytes = await readFile(path).catch(() => undefined);
+    const bytes = await readIfThere(path);
     if (bytes) return bytes;
   }
   throw new Refusal('absent', `${folder} holds no ${name}.`, { path: join(folder, name) });

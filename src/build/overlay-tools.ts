@@ -1,7 +1,9 @@
-import { lstat, readFile, readlink } from 'node:fs/promises';
+import { readlink } from 'node:fs/promises';
 import { basename, join, normalize } from 'node:path';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { lstatIfThere } from '../files/read-if-there.ts';
+import { reading, readWhole } from '../files/reading.ts';
 import type { CpioSource } from '../formats/archive/cpio.ts';
 import { decodeElf, type Elf, isElf } from '../formats/archive/elf.ts';
 
@@ -141,8 +143,8 @@ async function readInside(root: string, path: string): Promise<FoundFile | undef
     const link = await firstLink(root, inside);
     if (link === undefined) {
       const file = join(root, inside);
-      const stat = await lstat(file).catch(() => undefined);
-      return stat?.isFile() ? { path: file, bytes: await readFile(file) } : undefined;
+      const stat = await lstatIfThere(file);
+      return stat?.isFile() ? { path: file, bytes: await readWhole(file) } : undefined;
     }
     inside = link;
   }
@@ -154,9 +156,9 @@ async function firstLink(root: string, path: string): Promise<string | undefined
   const segments = path.split('/').slice(1);
   for (const index of segments.keys()) {
     const prefix = `/${segments.slice(0, index + 1).join('/')}`;
-    const stat = await lstat(join(root, prefix)).catch(() => undefined);
+    const stat = await lstatIfThere(join(root, prefix));
     if (!stat?.isSymbolicLink()) continue;
-    const target = await readlink(join(root, prefix));
+    const target = await reading(join(root, prefix), undefined, () => readlink(join(root, prefix)));
     const base = target.startsWith('/') ? target : join(prefix, '..', target);
     // `normalize` of an absolute path cannot climb above the root.
     return normalize(join('/', base, ...segments.slice(index + 1)));

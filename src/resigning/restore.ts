@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { openState } from '../store/state.ts';
 import { DEFAULT_POLICY_FILE, readPolicyFile } from '../trust/policy-file.ts';
 import { readStanding, readTrusted } from './standing.ts';
@@ -27,7 +27,7 @@ export interface RestoreRequest {
  * @throws Refusal with the reason why they do not; it stays where it is then.
  */
 export async function restoreRelease(request: RestoreRequest): Promise<ResignRow> {
-  if (!existsSync(join(request.state, 'releases')))
+  if (!(await isThere(join(request.state, 'releases'))))
     throw new Refusal('absent', `${request.state} holds no releases.`, { path: request.state });
   const state = await openState(request.state);
   try {

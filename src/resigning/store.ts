@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { isoSeconds } from '../formats/records/lines.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
 import { readSnapshotKey, type SnapshotKey } from '../signing/keys/snapshot-key.ts';
@@ -42,7 +42,7 @@ export interface ResignedStore {
  */
 export async function resignStore(request: ResignStoreRequest): Promise<ResignedStore> {
   const { state: folder, dryRun = false } = request;
-  if (!existsSync(join(folder, 'releases')))
+  if (!(await isThere(join(folder, 'releases'))))
     throw new Refusal('absent', `${folder} holds no releases.`, { path: folder });
   if (dryRun) return run(request, true);
   const state = await openState(folder);

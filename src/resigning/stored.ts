@@ -1,7 +1,7 @@
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { isThere, readIfThere } from '../files/read-if-there.ts';
 import { decodeManifest, type Manifest } from '../formats/records/manifest.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import { logAct } from '../publish/log-act.ts';
@@ -142,27 +142,29 @@ export async function factsOf(
   const provenance = await readProvenance(state, release);
   const found = await readQuarantined(state, release);
   // What was moved out under a name that was published again since is another release's affair.
-  const mark = found && (found.held || !isStored(state, release)) ? found : undefined;
+  const mark = found && (found.held || !(await isStored(state, release))) ? found : undefined;
   const channels = (await channelsOf(state, release)).map(({ snapshot }) => snapshot.channel);
   return { origin: originOf(provenance), provenance, mark, channels };
 }
 
-function isStored(state: string, release: string): boolean {
-  return existsSync(join(state, 'releases', release));
+function isStored(state: string, release: string): Promise<boolean> {
+  return isThere(join(state, 'releases', release));
 }
 
 export async function folderOf(state: string, release: string): Promise<string> {
-  return isStored(state, release)
+  return (await isStored(state, release))
     ? join(state, 'releases', release)
     : join(state, 'quarantine', release, 'release');
 }
 
 /** For the words of a command alone. */
 async function unverifiedManifest(folder: string): Promise<Manifest | undefined> {
+  const bytes = await readIfThere(join(folder, RECORD.manifest));
   try {
-    return decodeManifest(await readFile(join(folder, RECORD.manifest)));
-  } catch {
-    return undefined;
+    return bytes && decodeManifest(bytes);
+  } catch (error) {
+    if (error instanceof Malformed) return undefined;
+    throw error;
   }
 }
 

@@ -87,7 +87,7 @@ function register(act: FaultyAct, whole: Tried): void {
       await short.remove();
     }));
 
-  for (const { call, plans } of chosen(calls, LONG, act.depth ?? DEPTH)) {
+  for (const { call, plans } of chosen(calls, act)) {
     it(`${call.op} fails in ${call.from}`, () =>
       unless(placeOf(call), async () => {
         for (const plan of plans) await demandAnswered(act, plan, whole.run);
@@ -181,7 +181,10 @@ function hasChanged(calls: readonly Call[]): boolean {
  * Which calls shall fail. All of them with each of their errors; or one of the calls that one line of code makes on
  * one way, with one of its errors.
  */
-function chosen(calls: readonly Call[], all: boolean, depth: number): { call: Call; plans: Plan[] }[] {
+function chosen(
+  calls: readonly Call[],
+  { known = [], depth = DEPTH }: FaultyAct,
+): { call: Call; plans: Plan[] }[] {
   const places = new Map<string, { call: Call; at: number[] }>();
   for (const [at, call] of calls.entries()) {
     const key = `${call.op} ${call.from.split(' < ').slice(0, depth).join()}`;
@@ -192,8 +195,9 @@ function chosen(calls: readonly Call[], all: boolean, depth: number): { call: Ca
   return [...places.values()].map(({ call, at }, n) => {
     // Not always the first: what stands already then differs.
     const one = at[n % at.length] ?? 0;
-    const plans = (all ? at : [one]).flatMap((which) => {
-      const turns = all ? [...Array(turnsOf(call)).keys()] : [n];
+    // Of what is known to be wrong each is tried: whether any still is must not hang on which one it is.
+    const plans = (LONG || known.includes(placeOf(call)) ? at : [one]).flatMap((which) => {
+      const turns = LONG ? [...Array(turnsOf(call)).keys()] : [n];
       return turns.map((turn): Plan => ({ kind: 'fail', at: which, turn }));
     });
     return { call, plans };

@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
+import { isThere, namesIfThere } from '../../files/read-if-there.ts';
+import { readWhole } from '../../files/reading.ts';
 import { encodeArmor, encodePem } from '../../formats/asn1/armor.ts';
 import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
 import { decodeOpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
@@ -112,7 +113,7 @@ class Rotation {
     if (this.#kinds.has('openpgp')) await this.#openpgp();
     else await this.#keepOpenpgp();
     if (this.#kinds.has('snapshot')) await this.#snapshot();
-    else if (await exists(join(this.#directory, 'private', 'snapshot.key'))) await this.#keep('snapshot');
+    else if (await isThere(join(this.#directory, 'private', 'snapshot.key'))) await this.#keep('snapshot');
     await this.#keepSecureBoot();
     await this.#record();
     return { steps: this.#steps, warnings: this.#warnings };
@@ -178,7 +179,7 @@ class Rotation {
     const { key: old } = this.#keys.openpgp;
     onStep?.('OpenPGP key');
     const made = await newOpenpgpKey(this.#site(), rsaBits ?? 4096, this.#issued - DAY);
-    const held = await readFile(await this.#lasting('pubring.gpg'));
+    const held = await readWhole(await this.#lasting('pubring.gpg'));
     const others = keyring(held).filter(({ fingerprint }) => fingerprint !== old.fingerprint);
     const [own] = keyring(made.publicKeyring);
     if (!own) throw new RangeError('an OpenPGP key without packets');
@@ -196,7 +197,7 @@ class Rotation {
     await this.#draft.secret('openpgp.asc', await this.#read('private', 'openpgp.asc'));
     await this.#keyrings(
       await this.#read('anchors', 'pubring.gpg'),
-      await readFile(await this.#lasting('pubring.gpg')),
+      await readWhole(await this.#lasting('pubring.gpg')),
     );
   }
 
@@ -211,26 +212,26 @@ class Rotation {
   async #keep(kind: string): Promise<void> {
     await this.#draft.secret(`${kind}.key`, await this.#read('private', `${kind}.key`));
     await this.#draft.anchor(`${kind}.crt`, await this.#read('anchors', `${kind}.crt`));
-    await this.#draft.laterAnchor(`${kind}.crt`, await readFile(await this.#lasting(`${kind}.crt`)));
+    await this.#draft.laterAnchor(`${kind}.crt`, await readWhole(await this.#lasting(`${kind}.crt`)));
   }
 
   /** What machines have enrolled stays theirs: nobody but their owner at the console can give them another. */
   async #keepSecureBoot(): Promise<void> {
     for (const name of ['PK', 'KEK', 'db']) {
-      if (!(await exists(join(this.#directory, 'anchors', `${name}.crt`)))) continue;
+      if (!(await isThere(join(this.#directory, 'anchors', `${name}.crt`)))) continue;
       await this.#draft.anchor(`${name}.crt`, await this.#read('anchors', `${name}.crt`));
       await this.#draft.laterAnchor(`${name}.crt`, await this.#read('anchors', `${name}.crt`));
-      if (await exists(join(this.#directory, 'private', `${name}.key`)))
+      if (await isThere(join(this.#directory, 'private', `${name}.key`)))
         await this.#draft.secret(`${name}.key`, await this.#read('private', `${name}.key`));
     }
-    if (await exists(join(this.#directory, 'anchors', 'dbx.esl')))
+    if (await isThere(join(this.#directory, 'anchors', 'dbx.esl')))
       await this.#draft.anchor('dbx.esl', await this.#read('anchors', 'dbx.esl'));
-    if (await exists(join(this.#directory, 'anchors', 'pcr.pub'))) {
+    if (await isThere(join(this.#directory, 'anchors', 'pcr.pub'))) {
       await this.#draft.anchor('pcr.pub', await this.#read('anchors', 'pcr.pub'));
-      if (await exists(join(this.#directory, 'private', 'pcr.key')))
+      if (await isThere(join(this.#directory, 'private', 'pcr.key')))
         await this.#draft.secret('pcr.key', await this.#read('private', 'pcr.key'));
     }
-    for (const name of await readdir(join(this.#directory, ENROLMENT)).catch(() => []))
+    for (const name of await namesIfThere(join(this.#directory, ENROLMENT)))
       await this.#draft.enrolment(name, await this.#read(ENROLMENT, name));
   }
 
@@ -256,11 +257,11 @@ class Rotation {
   /** Of what an earlier rotation already meant to leave behind, nothing is taken along. */
   async #lasting(name: string): Promise<string> {
     const later = join(this.#directory, LATER_ANCHORS, name);
-    return (await exists(later)) ? later : join(this.#directory, 'anchors', name);
+    return (await isThere(later)) ? later : join(this.#directory, 'anchors', name);
   }
 
   #read(folder: string, name: string): Promise<Buffer> {
-    return readFile(join(this.#directory, folder, name));
+    return readWhole(join(this.#directory, folder, name));
   }
 
   #site(): string {
@@ -308,11 +309,4 @@ function fingerprint({ raw }: Certificate): string {
 
 function day(time: number): string {
   return new Date(time).toISOString().slice(0, 10);
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }

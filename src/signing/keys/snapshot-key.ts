@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
-import { writeFileAtomically } from '../../files/atomic-file.ts';
+import { explain, writeFileAtomically } from '../../files/atomic-file.ts';
 import { encodePem } from '../../formats/asn1/armor.ts';
 import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
 import { encodeSnapshot, type Snapshot } from '../../formats/records/snapshot.ts';
@@ -67,8 +67,12 @@ export async function makeSnapshotKey(
     serial: randomBytes(16),
     issuerKey: privateKey,
   });
-  await mkdir(join(directory, 'private'), { recursive: true, mode: 0o700 });
-  await mkdir(join(directory, 'anchors'), { recursive: true });
+  try {
+    await mkdir(join(directory, 'private'), { recursive: true, mode: 0o700 });
+    await mkdir(join(directory, 'anchors'), { recursive: true });
+  } catch (error) {
+    throw explain(error, directory);
+  }
   await writeFileAtomically(
     join(directory, 'anchors', 'snapshot.crt'),
     Buffer.from(encodePem('CERTIFICATE', raw)),
