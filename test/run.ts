@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { installPrerequisites } from '../lab/prerequisites.ts';
 
 /**
- * All tests: `npm test`. `npm test -- unit` leaves QEMU out, `npm test -- e2e` runs nothing else; further words
- * choose files whose path holds one of them.
+ * All tests: `npm test`. `npm test -- unit` leaves QEMU out, `npm test -- e2e` runs nothing else, `long` runs the full
+ * matrices where otherwise a part of them is tried; further words choose files whose path holds one of them.
  */
 
 /** Nothing may hang for ever; no test measures time by this. Milliseconds. */
@@ -21,7 +21,10 @@ const dist = fileURLToPath(new URL('..', import.meta.url));
 const words = process.argv.slice(2);
 const SUITES = ['unit', 'e2e'];
 const suites = words.filter((word) => SUITES.includes(word));
-const filters = words.filter((word) => !SUITES.includes(word));
+const LONG = 'long';
+const filters = words.filter((word) => !SUITES.includes(word) && word !== LONG);
+// For the tests to see (test/faults/suite.ts).
+if (words.includes(LONG)) process.env.BOOTSEAL_LONG_TESTS = '1';
 
 function testFiles(folder: string): string[] {
   return readdirSync(join(dist, folder), { recursive: true, encoding: 'utf8' })

@@ -1,12 +1,14 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { codeOf, IoError, inWords } from '../errors/io.ts';
 import { UsageError } from '../errors/usage.ts';
-import { explain, writeFileAtomically } from '../files/atomic-file.ts';
+import { explain } from '../files/atomic-file.ts';
 import { isThere } from '../files/read-if-there.ts';
+import { readWhole } from '../files/reading.ts';
+import { writeOutput } from '../release/write-output.ts';
 import {
   GRUB_PAUSE,
   type GrubServer,
@@ -158,9 +160,9 @@ async function makeImage(platform: GrubPlatform, work: string, outDir: string): 
     ...['-m', join(work, 'memdisk.tar'), '-p', '(memdisk)'],
     ...modules,
   ]);
-  const bytes = await readFile(made);
+  const bytes = await readWhole(made);
   const file = join(outDir, facts.fileName);
-  await writeFileAtomically(file, bytes);
+  await writeOutput(file, bytes);
   return { platform, file, size: bytes.length };
 }
 

@@ -128,7 +128,7 @@ function demandWhatWorks({ tools, modules, floor }: OverlayParts): void {
   }
 }
 
-/** A script out of the package's `early-userspace`. */
+/** A script out of the package's `early-userspace`. Throws an `IoError`. */
 function readScript(name: string): Uint8Array {
   for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
     const path = join(folder, 'early-userspace', name);

@@ -5,6 +5,7 @@ import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { lstatIfThere } from '../files/read-if-there.ts';
+import { reading } from '../files/reading.ts';
 import type { CpioSource } from '../formats/archive/cpio.ts';
 import { decodeElf, type Elf, isElf } from '../formats/archive/elf.ts';
 
@@ -147,7 +148,7 @@ async function firstLink(root: string, path: string): Promise<string | undefined
     const prefix = `/${segments.slice(0, index + 1).join('/')}`;
     const stat = await lstatIfThere(join(root, prefix));
     if (!stat?.isSymbolicLink()) continue;
-    const target = await readlink(join(root, prefix));
+    const target = await reading(join(root, prefix), undefined, () => readlink(join(root, prefix)));
     const base = target.startsWith('/') ? target : join(prefix, '..', target);
     // `normalize` of an absolute path cannot climb above the root.
     return normalize(join('/', base, ...segments.slice(index + 1)));

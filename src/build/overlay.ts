@@ -8,10 +8,10 @@ import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
 import { UsageError } from '../errors/usage.ts';
-import { writeFileAtomically } from '../files/atomic-file.ts';
 import { statIfThere } from '../files/read-if-there.ts';
 import { detectCompression, openStream } from '../formats/archive/decompress.ts';
 import { decodePolicyFloor, type PolicyFloor } from '../formats/records/policy-floor.ts';
+import { writeOutput } from '../release/write-output.ts';
 import { readAnchorFile, readAnchorFolder } from '../trust/anchor-folder.ts';
 import { composeOverlay, defaultMode, toolsFor } from './overlay-image.ts';
 import { collectModules, type ModuleSet } from './overlay-modules.ts';
@@ -66,7 +66,7 @@ export async function overlay(options: OverlayOptions): Promise<OverlayResult> {
     ...new Set([...toolsFor(floor), ...(options.with ?? [])]),
   ]);
   const archive = composeOverlay({ tools, modules, anchors, floor });
-  await writeFileAtomically(options.out, archive);
+  await writeOutput(options.out, archive);
   return {
     out: options.out,
     size: archive.length,

@@ -1,10 +1,9 @@
-import { createReadStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Transport } from '../emulator/transport.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { unreadable } from '../errors/unreadable.ts';
+import { openBeneath, readBeneathIfThere } from '../files/beneath.ts';
 import { statIfThere } from '../files/read-if-there.ts';
+import { readFully, reading } from '../files/reading.ts';
 import { MAX_MANIFEST } from '../formats/records/manifest.ts';
 import { isSafePath } from '../formats/records/safe-path.ts';
 
@@ -43,25 +42,32 @@ export function treeTransport(tree: string, release: string): Transport {
         size,
         partial: range !== undefined,
         ...(range ? { part: { first, last, size: facts.size } } : {}),
-        body:
-          method === 'HEAD' || size <= 0
-            ? empty()
-            : createReadStream(join(tree, name), { start: first, end: last, highWaterMark: PIECE }),
+        body: content(tree, name, first, method === 'HEAD' ? 0 : size),
       };
     },
   };
 }
 
-async function* empty(): AsyncIterable<Uint8Array> {}
+async function* content(tree: string, name: string, first: number, size: number): AsyncIterable<Uint8Array> {
+  if (size <= 0) return;
+  const { handle } = await openBeneath(tree, name);
+  try {
+    for (let at = 0; at < size; ) {
+      const piece = Buffer.allocUnsafe(Math.min(PIECE, size - at));
+      const read = await reading(join(tree, name), undefined, () => readFully(handle, piece, first + at));
+      if (read < piece.length)
+        throw new Refusal('drifted', `${name} became shorter while it was being read.`, { path: name });
+      yield piece;
+      at += read;
+    }
+  } finally {
+    await handle.close().catch(() => {});
+  }
+}
 
 /** A small record of a tree, unverified. Throws `absent`, `too-large`. */
 export async function readRecord(tree: string, name: string): Promise<Uint8Array> {
-  const facts = await statIfThere(join(tree, name));
-  if (!facts?.isFile())
-    throw new Refusal('absent', `${tree} has no ${name}: it is not sealed.`, { path: name });
-  if (facts.size > MAX_MANIFEST)
-    throw new Refusal('too-large', `${name} has ${facts.size} bytes.`, { path: name });
-  return readFile(join(tree, name)).catch((error: unknown) => {
-    throw unreadable(join(tree, name), error);
-  });
+  const bytes = await readBeneathIfThere(tree, name, MAX_MANIFEST);
+  if (bytes) return bytes;
+  throw new Refusal('absent', `${tree} has no ${name}: it is not sealed.`, { path: name });
 }

@@ -1,11 +1,10 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { unreadable } from '../errors/unreadable.ts';
 import { UsageError } from '../errors/usage.ts';
 import { statIfThere } from '../files/read-if-there.ts';
 import { readImage } from '../files/read-image.ts';
+import { readWhole } from '../files/reading.ts';
 import { decodeCertificate } from '../formats/asn1/x509.ts';
 import {
   decodeSignatureLists,
@@ -66,9 +65,7 @@ async function readAll(paths: readonly string[] = []): Promise<EfiSignature[]> {
 const NOBODY = '00000000-0000-0000-0000-000000000000';
 
 async function readEntries(path: string): Promise<readonly EfiSignature[]> {
-  const bytes = await readFile(path).catch((error: unknown) => {
-    throw unreadable(path, error);
-  });
+  const bytes = await readWhole(path);
   if (isSignatureLists(bytes)) return decodeOr(path, () => decodeSignatureLists(bytes));
   if (isAuthenticatedVariable(bytes))
     return decodeOr(path, () => decodeSignatureLists(decodeAuthenticatedVariable(bytes).content));

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { link, open, readdir, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { link, open, readdir, rename, rm, unlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { codeOf, IoError, inWords, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
+import { type HeldFolder, holdFolder } from './held-folder.ts';
 
 /** Names of unfinished files: whoever finds one after a crash may delete it. */
 export const TEMPORARY = /^\.bootseal-[0-9a-f]{16}\.tmp$/;
@@ -17,17 +18,42 @@ export interface WriteOptions {
 
 /**
  * Writes a file so that its name holds the old bytes or the new, never a part: temporary name, fsync, rename,
- * fsync of the directory. Nothing is left behind when it fails.
+ * fsync of the directory. Nothing is left behind when it fails. Links in the folder's name are followed: below a
+ * tree that is `writeBeneath`'s to do.
  */
 export async function writeFileAtomically(
   path: string,
   bytes: Uint8Array,
   options: WriteOptions = {},
 ): Promise<void> {
-  const directory = dirname(path);
-  const temporary = join(directory, `.bootseal-${randomBytes(8).toString('hex')}.tmp`);
+  const folder = await holdFolder(dirname(path)).catch((error: unknown) => {
+    throw explain(error, path, true);
+  });
+  try {
+    await writeInto(folder, basename(path), bytes, options, path);
+  } finally {
+    await folder.close();
+  }
+}
+
+/**
+ * The same, in a folder that is held.
+ *
+ * @param path for messages.
+ */
+export async function writeInto(
+  folder: HeldFolder,
+  name: string,
+  bytes: Uint8Array,
+  options: WriteOptions,
+  path: string,
+): Promise<void> {
+  const temporary = folder.at(`.bootseal-${randomBytes(8).toString('hex')}.tmp`);
+  let begun = false;
+  let placed = false;
   try {
     const handle = await open(temporary, 'wx', options.mode ?? 0o644);
+    begun = true;
     try {
       await handle.writeFile(bytes);
       // The process's umask may have taken bits away; a private key's mode must be exact.
@@ -38,15 +64,26 @@ export async function writeFileAtomically(
     }
     if (options.exclusive) {
       // link() fails where the name exists; rename() would replace it silently.
-      await link(temporary, path);
-      await rm(temporary);
+      await link(temporary, folder.at(name));
+      placed = true;
+      await unlink(temporary);
     } else {
-      await rename(temporary, path);
+      await rename(temporary, folder.at(name));
+      placed = true;
     }
+    await folder.sync();
   } catch (error) {
-    throw explain(error, path, await isGone(temporary));
+    const gone = !begun || (await isUnlinked(temporary));
+    throw explain(error, path, gone && !placed);
   }
-  await syncDirectory(directory);
+}
+
+/** True where the name is gone, or never was. */
+async function isUnlinked(path: string): Promise<boolean> {
+  return unlink(path).then(
+    () => true,
+    (error: unknown) => isAbsent(error),
+  );
 }
 
 /** Takes away what was begun; true where nothing of it is left. Below a file (ENOTDIR) there never was anything. */

@@ -1,9 +1,8 @@
 import { join, resolve } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { isSafePath } from '../formats/records/safe-path.ts';
-import { demandSameFile, identityOf } from './file-identity.ts';
-import { type MeasureOptions, measureHandle, openRegular } from './measure.ts';
-import { namesIfThere } from './read-if-there.ts';
+import { namesBeneath, openBeneath, readBeneath } from './beneath.ts';
+import { type MeasureOptions, measureHandle } from './measure.ts';
 import type { Tree, TreeFile } from './tree.ts';
 
 export interface FolderTreeOptions {
@@ -25,34 +24,26 @@ export class FolderTree implements Tree {
 
   list(folder: string): Promise<readonly string[]> {
     if (folder !== '') demandSafe(folder);
-    return namesIfThere(join(this.#folder, folder));
+    return namesBeneath(this.#folder, folder);
   }
 
   async read(path: string, limit: number): Promise<Uint8Array> {
     demandSafe(path);
-    const { handle, identity } = await openRegular(join(this.#folder, path), path);
-    try {
-      if (identity.size > BigInt(limit)) throw tooLarge(path, identity.size, limit);
-      const bytes = await handle.readFile();
-      demandSameFile(path, identity, identityOf(await handle.stat({ bigint: true })));
-      return bytes;
-    } finally {
-      await handle.close();
-    }
+    return (await readBeneath(this.#folder, path, limit)).bytes;
   }
 
   async open(path: string): Promise<TreeFile> {
     demandSafe(path);
-    const place = join(this.#folder, path);
-    const { handle, identity } = await openRegular(place, path);
+    const opened = await openBeneath(this.#folder, path);
+    const { handle, identity } = opened;
     const size = Number(identity.size);
     const options: MeasureOptions = this.#onProgress
       ? { onProgress: (bytes) => this.#onProgress?.(path, bytes, size) }
       : {};
     return {
       size,
-      place: { path: place, identity },
-      measure: (questions) => measureHandle(path, handle, identity, questions, options),
+      place: { path: join(this.#folder, path), identity },
+      measure: (questions) => measureHandle(opened, path, questions, options),
       close: () => handle.close(),
     };
   }

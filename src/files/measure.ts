@@ -1,11 +1,12 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { cannotRead, codeOf } from '../errors/io.ts';
+import { codeOf } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
 import { demandSameFile, type FileIdentity, identityOf } from './file-identity.ts';
 import { takeLane } from './lane.ts';
 import { type Answer, Measurer, type Question } from './measurer.ts';
+import { reading } from './reading.ts';
 
 /** Answers to questions about content that was read once, and how long it was. */
 export interface Measured {
@@ -95,8 +96,8 @@ export async function openRegular(
     if (!stat.isFile()) throw new Refusal('unsafe-path', `${what} is not a regular file.`, { path: what });
     return { handle, identity: identityOf(stat) };
   } catch (error) {
-    await handle.close();
-    throw error;
+    await handle.close().catch(() => {});
+    throw error instanceof Refusal ? error : unreadable(path, error, what);
   }
 }
 
@@ -109,33 +110,48 @@ export async function measureFile(
   questions: readonly Question[],
   options: MeasureOptions = {},
 ): Promise<MeasuredFile> {
-  const { handle, identity } = await openRegular(path);
-  try {
-    return { ...(await measureHandle(path, handle, identity, questions, options)), identity };
-  } finally {
-    await handle.close();
-  }
+  return measureOpened(await openRegular(path), path, questions, options);
 }
 
-/** The same of a file that is open. @param what names it in refusals. @param identity as it was when it was opened. */
-export async function measureHandle(
+/** An open file, and what it was when it was opened. */
+export interface OpenedFile {
+  readonly handle: FileHandle;
+  readonly identity: FileIdentity;
+}
+
+/** The same of a file that is open, and closed at the end. @param what names it in messages. */
+export async function measureOpened(
+  opened: OpenedFile,
   what: string,
-  handle: FileHandle,
-  identity: FileIdentity,
+  questions: readonly Question[],
+  options: MeasureOptions = {},
+): Promise<MeasuredFile> {
+  const { handle, identity } = opened;
+  return reading(what, handle, async () => ({
+    ...(await measureHandle(opened, what, questions, options)),
+    identity,
+  }));
+}
+
+/** The same of a file that stays open. */
+export async function measureHandle(
+  { handle, identity }: OpenedFile,
+  what: string,
   questions: readonly Question[],
   options: MeasureOptions = {},
 ): Promise<Measured> {
-  const size = Number(identity.size);
-  const measured = await (size <= SLOT ? measureSmall : measureLarge)(handle, size, questions, options).catch(
-    (error: unknown) => {
-      throw codeOf(error) === undefined ? error : cannotRead(what, error);
-    },
-  );
-  if (measured.size !== size) {
-    throw new Refusal('drifted', `${what} changed while it was being read (size differs).`, { path: what });
-  }
-  demandSameFile(what, identity, identityOf(await handle.stat({ bigint: true })));
-  return measured;
+  return reading(what, undefined, async () => {
+    const size = Number(identity.size);
+    const measured =
+      size <= SLOT
+        ? await measureSmall(handle, size, questions, options)
+        : await measureLarge(handle, size, questions, options);
+    if (measured.size !== size) {
+      throw new Refusal('drifted', `${what} changed while it was being read (size differs).`, { path: what });
+    }
+    demandSameFile(what, identity, identityOf(await handle.stat({ bigint: true })));
+    return measured;
+  });
 }
 
 export function fileContent(path: string, options: MeasureOptions = {}): Content {

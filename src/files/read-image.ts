@@ -1,15 +1,24 @@
+import type { FileHandle } from 'node:fs/promises';
 import { Refusal } from '../errors/refusal.ts';
 import { MAX_PE } from '../formats/efi/pe-write.ts';
-import { demandSameFile, identityOf } from './file-identity.ts';
+import { demandSameFile, type FileIdentity, identityOf } from './file-identity.ts';
 import { openRegular } from './measure.ts';
+import { reading } from './reading.ts';
 
 /**
  * An EFI image, whole: firmware loads it so, and says no to what it has no memory for. Throws a `Refusal`: `absent`,
  * `unsafe-path`, `too-large` beyond 2 GiB, `drifted`.
  */
 export async function readImage(path: string): Promise<Uint8Array> {
-  const { handle, identity } = await openRegular(path);
-  try {
+  return readOpenedImage(await openRegular(path), path);
+}
+
+/** The same of a file that is open, and closed at the end. @param path for messages. */
+export function readOpenedImage(
+  { handle, identity }: { readonly handle: FileHandle; readonly identity: FileIdentity },
+  path: string,
+): Promise<Uint8Array> {
+  return reading(path, handle, async () => {
     if (identity.size > BigInt(MAX_PE)) {
       throw new Refusal(
         'too-large',
@@ -22,7 +31,5 @@ export async function readImage(path: string): Promise<Uint8Array> {
     const bytes = await handle.readFile();
     demandSameFile(path, identity, identityOf(await handle.stat({ bigint: true })));
     return bytes;
-  } finally {
-    await handle.close();
-  }
+  });
 }

@@ -2,12 +2,13 @@ import { createPublicKey } from 'node:crypto';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { writeFileAtomically } from '../files/atomic-file.ts';
 import { openRegular } from '../files/measure.ts';
 import { isThere } from '../files/read-if-there.ts';
 import { readImage } from '../files/read-image.ts';
+import { reading } from '../files/reading.ts';
 import type { ImageRequest } from '../formats/records/image-request.ts';
 import { MAX_BUNDLE } from '../formats/records/request-bundle.ts';
+import { writeOutput } from '../release/write-output.ts';
 import { imageDigest } from '../signing/authenticode.ts';
 import { demandSuitable, readCertificateFile } from '../signing/keys/key-folder.ts';
 import { asked } from '../signing/keys/sealing-keys.ts';
@@ -47,7 +48,7 @@ export async function requestImageSignature(options: ImageRequestOptions): Promi
       ? requestPcrSignatures(image, bytes)
       : requestAuthenticode(image, bytes, await dbOf(by, now));
   const { request } = openImageRequest(out, bundle);
-  await writeFileAtomically(out, bundle);
+  await writeOutput(out, bundle);
   return { request, size: bundle.length };
 }
 
@@ -85,7 +86,7 @@ export async function signImageRequest(options: SignImageRequestOptions): Promis
   const opened = openImageRequest(options.request, await readBundleFile(options.request));
   options.onRequest?.(opened.request);
   const signer = await answeringKey(opened, options);
-  await writeFileAtomically(options.out, await answerImageRequest(opened, signer));
+  await writeOutput(options.out, await answerImageRequest(opened, signer));
   return opened.request;
 }
 
@@ -132,14 +133,14 @@ export async function attachImage({ image, responses }: AttachImageOptions): Pro
   const bytes = await readImage(image);
   const signed = attachImageAnswers(image, bytes, answers);
   const same = Buffer.compare(signed, bytes) === 0;
-  if (!same) await writeFileAtomically(image, signed);
+  if (!same) await writeOutput(image, signed);
   const digest = Buffer.from(imageDigest(signed)).toString('hex');
   return { outcome: same ? 'kept' : 'written', size: signed.length, digest };
 }
 
 async function readBundleFile(path: string): Promise<Uint8Array> {
   const { handle, identity } = await openRegular(path);
-  try {
+  return reading(path, handle, async () => {
     if (identity.size > BigInt(MAX_BUNDLE)) {
       throw new Refusal(
         'too-large',
@@ -149,8 +150,6 @@ async function readBundleFile(path: string): Promise<Uint8Array> {
         },
       );
     }
-    return await handle.readFile();
-  } finally {
-    await handle.close();
-  }
+    return handle.readFile();
+  });
 }

@@ -1,9 +1,10 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { unreadable } from '../errors/unreadable.ts';
+import { readBeneath } from '../files/beneath.ts';
 import { logAct } from '../publish/log-act.ts';
 import type { Sealed } from '../signing/sealer.ts';
 import { openState } from '../store/state.ts';
+
+/** Bytes; no record or seal is longer. */
+const MAX_SEAL = 1024 * 1024;
 
 /**
  * Puts a sealing into the log of a state folder: from then on a proof can say since when this release is as it is.
@@ -15,7 +16,8 @@ export async function logSeal(folder: string, tree: string, sealed: Sealed, now:
   const { manifest, manifestSha256, files } = sealed;
   const payload = new Set(manifest.files.map(({ path }) => path));
   const seals = new Map<string, Uint8Array>();
-  for (const { path } of files) if (!payload.has(path)) seals.set(path, await read(join(tree, path)));
+  for (const { path } of files)
+    if (!payload.has(path)) seals.set(path, (await readBeneath(tree, path, MAX_SEAL)).bytes);
   const { release, serial } = manifest;
   const state = await openState(folder);
   try {
@@ -23,10 +25,4 @@ export async function logSeal(folder: string, tree: string, sealed: Sealed, now:
   } finally {
     await state.release();
   }
-}
-
-async function read(path: string): Promise<Uint8Array> {
-  return readFile(path).catch((error: unknown) => {
-    throw unreadable(path, error);
-  });
 }

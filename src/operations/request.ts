@@ -3,13 +3,14 @@ import { dirname, join, relative } from 'node:path';
 import { cannotRead, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { writeFileAtomically } from '../files/atomic-file.ts';
 import { openRegular } from '../files/measure.ts';
 import { isThere } from '../files/read-if-there.ts';
+import { reading } from '../files/reading.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import { MAX_BUNDLE } from '../formats/records/request-bundle.ts';
 import type { SigningRequest } from '../formats/records/signing-request.ts';
 import { type Layout, recogniseTree } from '../release/layout.ts';
+import { writeOutput } from '../release/write-output.ts';
 import type { MakeKeyPair } from '../signing/keys/key-pair.ts';
 import { readLoaderSignatories, readNamedSignatories, readSignatories } from '../signing/keys/public-half.ts';
 import { answeringCommand, readAnsweringKeys } from '../signing/keys/sealing-keys.ts';
@@ -64,7 +65,7 @@ export async function requestSignatures(options: SigningRequestOptions): Promise
   // A hash tree is payload: it goes into the tree now, and what is signed is its digest in the manifest.
   const made = draft.files.filter(({ kind }) => kind === 'made');
   await writeSeals(tree, made, new Map(), draft.measured);
-  await writeFileAtomically(out, bytes);
+  await writeOutput(out, bytes);
   return { layout, request, manifest, size: bytes.length };
 }
 
@@ -76,7 +77,7 @@ async function demandOutside(tree: string, out: string): Promise<void> {
     throw cannotRead(dirname(out), error);
   });
   if (folder === undefined) return;
-  const way = relative(await realpath(tree), folder);
+  const way = relative(await reading(tree, undefined, () => realpath(tree)), folder);
   if (way === '..' || way.startsWith('../')) return;
   throw new UsageError(`${out} is in the tree that it is about; write the request elsewhere.`);
 }
@@ -145,7 +146,7 @@ export async function signRequest(options: SignRequestOptions): Promise<RequestS
     ...(options.onSignature ? { onSignature: options.onSignature } : {}),
     ...(options.makeKeyPair ? { makeKeyPair: options.makeKeyPair } : {}),
   });
-  await writeFileAtomically(options.out, bundle);
+  await writeOutput(options.out, bundle);
   return { request: opened.request, manifest: opened.manifest, answered, left };
 }
 
@@ -178,7 +179,7 @@ export async function attach({ tree, responses, log, onProgress }: AttachOptions
 
 async function readBundle(path: string): Promise<Uint8Array> {
   const { handle, identity } = await openRegular(path);
-  try {
+  return reading(path, handle, async () => {
     if (identity.size > BigInt(MAX_BUNDLE)) {
       throw new Refusal(
         'too-large',
@@ -187,8 +188,6 @@ async function readBundle(path: string): Promise<Uint8Array> {
       );
     }
     // By the descriptor that was looked at: the name may mean a FIFO by now.
-    return await handle.readFile();
-  } finally {
-    await handle.close();
-  }
+    return handle.readFile();
+  });
 }

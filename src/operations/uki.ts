@@ -1,17 +1,17 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { composeUki, demandRoom, kernelVersion, ukiCommandLine, ukiOsRelease } from '../build/uki.ts';
 import { readRecord } from '../conformance/tree-transport.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { unreadable } from '../errors/unreadable.ts';
 import { UsageError } from '../errors/usage.ts';
-import { writeFileAtomically } from '../files/atomic-file.ts';
-import { isThere, lstatIfThere } from '../files/read-if-there.ts';
-import { readImage } from '../files/read-image.ts';
+import { lstatBeneath, openBeneath } from '../files/beneath.ts';
+import { isThere } from '../files/read-if-there.ts';
+import { readImage, readOpenedImage } from '../files/read-image.ts';
+import { readWhole } from '../files/reading.ts';
 import { decodePe } from '../formats/efi/pe.ts';
 import { decodeManifest, type Manifest, type ManifestFile } from '../formats/records/manifest.ts';
 import { RECORD, UKI } from '../formats/records/seal-names.ts';
+import { writeOutput } from '../release/write-output.ts';
 import { imageDigest } from '../signing/authenticode.ts';
 import { readDbSigner, type SecureBootKey } from '../signing/keys/secure-boot-signers.ts';
 import { signImage, signPcrValues } from '../signing/requests/image-request.ts';
@@ -90,7 +90,7 @@ export async function uki(options: UkiOptions): Promise<UkiResult> {
   });
   const measured = options.pcrSigner ? await signPcrValues(out, unsigned, options.pcrSigner) : unsigned;
   const image = signer ? await signImage(out, measured, signer) : measured;
-  await writeFileAtomically(out, image);
+  await writeOutput(out, image);
   return {
     out,
     size: image.length,
@@ -124,11 +124,11 @@ async function readPayload(
       release: manifest.release,
     });
   }
-  let octets = 0;
-  for (const { path } of [kernel, ...initrds]) octets += (await lstatIfThere(join(tree, path)))?.size ?? 0;
-  demandRoom(octets);
+  let bytes = 0;
+  for (const { path } of [kernel, ...initrds]) bytes += (await lstatBeneath(tree, path))?.size ?? 0;
+  demandRoom(bytes);
   const read = async ({ path, size, sha256, role }: ManifestFile): Promise<Uint8Array> => {
-    const bytes = await readImage(join(tree, path));
+    const bytes = await readOpenedImage(await openBeneath(tree, path), join(tree, path));
     if (bytes.length === size && createHash('sha256').update(bytes).digest('hex') === sha256) return bytes;
     throw new Refusal(
       'drifted',
@@ -144,9 +144,7 @@ async function readPayload(
 }
 
 async function readOsRelease(path: string): Promise<string> {
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw unreadable(path, error);
-  });
+  const text = (await readWhole(path)).toString();
   // Whoever reads it looks for lines; os-release(5).
   if (text.length > 0 && text.length <= 65_536 && !text.includes('\0')) return text;
   throw new UsageError(`${path} is no os-release: text of 1 to 65536 bytes.`);

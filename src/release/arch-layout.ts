@@ -1,18 +1,29 @@
-import { join } from 'node:path';
+import { codeOf } from '../errors/io.ts';
+import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { namesIfThere, readIfThere } from '../files/read-if-there.ts';
+import { namesBeneath, readBeneathIfThere } from '../files/beneath.ts';
 import { isSafePath } from '../formats/records/safe-path.ts';
 import { type LayoutDraft, NETWORK_PARAMETERS } from './layout-draft.ts';
 
+/** Bytes of `version`; a release id has fewer. */
+const LONGEST_VERSION = 4096;
+
 /** Arch's netboot tree (archiso's `netboot` build mode): `INSTALL_DIR/boot/ARCH/…`, `INSTALL_DIR/ARCH/airootfs.*`. */
 export async function readArchLayout(tree: string, entries: readonly string[]): Promise<LayoutDraft> {
+  const list = (folder: string) => namesBeneath(tree, folder);
   const candidates: string[] = [];
-  for (const entry of entries) {
-    // lost+found at the top of a file system belongs to root alone, and is no part of a tree.
-    const names = isSafePath(entry) && entry !== 'lost+found' ? await namesIfThere(join(tree, entry)) : [];
-    if (names.includes('boot')) candidates.push(entry);
+  let unread: unknown;
+  for (const entry of entries.filter(isSafePath)) {
+    try {
+      if ((await list(entry)).includes('boot')) candidates.push(entry);
+    } catch (error) {
+      // A link is no candidate, and neither is what is not ours to read (lost+found), where another is one.
+      if (!(error instanceof Refusal) && codeOf(error) !== 'EACCES') throw error;
+      unread ??= error;
+    }
   }
   const [base, second] = candidates;
+  if (base === undefined && unread !== undefined) throw unread;
   if (base === undefined) {
     throw new UsageError(
       `${tree} is neither an Arch netboot tree (NAME/boot/ARCH/vmlinuz-…) nor has it a bootseal.toml; ` +
@@ -23,10 +34,10 @@ export async function readArchLayout(tree: string, entries: readonly string[]): 
     throw new UsageError(
       `${tree} holds two trees, ${base} and ${second}; name its files with --kernel, --initrd and --rootfs.`,
     );
-  const boot = await namesIfThere(join(tree, base, 'boot'));
+  const boot = await list(`${base}/boot`);
   const kernels: { arch: string; name: string }[] = [];
   for (const arch of boot) {
-    for (const name of await namesIfThere(join(tree, base, 'boot', arch))) {
+    for (const name of await list(`${base}/boot/${arch}`)) {
       if (/^vmlinuz-[^.]*$/.test(name)) kernels.push({ arch, name });
     }
   }
@@ -39,14 +50,10 @@ export async function readArchLayout(tree: string, entries: readonly string[]): 
     );
   }
   const { arch } = kernel;
-  const images = (await namesIfThere(join(tree, base, 'boot', arch))).filter((name) =>
-    /^initramfs-.*\.img$/.test(name),
-  );
+  const images = (await list(`${base}/boot/${arch}`)).filter((name) => /^initramfs-.*\.img$/.test(name));
   // Microcode goes first: the kernel looks for it in the uncompressed archive at the front.
   const microcode = boot.filter((name) => /^(amd|intel)-ucode\.img$/.test(name)).sort();
-  const roots = (await namesIfThere(join(tree, base, arch))).filter((name) =>
-    /^airootfs\.(sfs|erofs)$/.test(name),
-  );
+  const roots = (await list(`${base}/${arch}`)).filter((name) => /^airootfs\.(sfs|erofs)$/.test(name));
   const [root, otherRoot] = roots;
   if (!root) throw new UsageError(`${tree} holds no root image (${base}/${arch}/airootfs.sfs or .erofs).`);
   if (otherRoot)
@@ -54,7 +61,10 @@ export async function readArchLayout(tree: string, entries: readonly string[]): 
   if (images.length === 0) {
     throw new UsageError(`${tree} holds no initramfs (${base}/boot/${arch}/initramfs-….img).`);
   }
-  const version = ((await readIfThere(join(tree, base, 'version')))?.toString('utf8') ?? '').trim();
+  const said = await readBeneathIfThere(tree, `${base}/version`, LONGEST_VERSION);
+  const version = Buffer.from(said ?? [])
+    .toString()
+    .trim();
   return {
     family: 'arch',
     ...(version ? { release: `${base}/${version}` } : {}),

@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { Refusal } from '../errors/refusal.ts';
 import { openRegular } from '../files/measure.ts';
+import { reading } from '../files/reading.ts';
 import { type Pin, type PinnedFile, pinOf } from './pin.ts';
 import type { OpenResource, Resource } from './site.ts';
 
@@ -19,10 +20,10 @@ export function fileResource(file: PinnedFile): Resource {
       try {
         await pin.demand(handle);
       } catch (error) {
-        await handle.close();
+        await handle.close().catch(() => {});
         throw error;
       }
-      return new OpenFile(handle, pin);
+      return new OpenFile(handle, pin, file.name);
     },
   };
 }
@@ -40,22 +41,27 @@ function told(file: PinnedFile, error: unknown): unknown {
 class OpenFile implements OpenResource {
   readonly #handle: FileHandle;
   readonly #pin: Pin;
+  readonly #name: string;
 
-  constructor(handle: FileHandle, pin: Pin) {
+  constructor(handle: FileHandle, pin: Pin, name: string) {
     this.#handle = handle;
     this.#pin = pin;
+    this.#name = name;
   }
 
-  async read(buffer: Uint8Array, position: number): Promise<number> {
-    const { bytesRead } = await this.#handle.read(buffer, 0, buffer.length, position);
-    return bytesRead;
+  read(buffer: Uint8Array, position: number): Promise<number> {
+    return reading(this.#name, undefined, async () => {
+      const { bytesRead } = await this.#handle.read(buffer, 0, buffer.length, position);
+      return bytesRead;
+    });
   }
 
   check(): Promise<void> {
     return this.#pin.demand(this.#handle);
   }
 
-  close(): Promise<void> {
-    return this.#handle.close();
+  async close(): Promise<void> {
+    // What was read is read.
+    await this.#handle.close().catch(() => {});
   }
 }

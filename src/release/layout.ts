@@ -1,9 +1,9 @@
-import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { cannotRead } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
+import { lstatBeneath, openBeneath } from '../files/beneath.ts';
 import { lstatIfThere, namesIfThere } from '../files/read-if-there.ts';
+import { readFully, reading } from '../files/reading.ts';
 import { isReleaseId, isSafePath } from '../formats/records/safe-path.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
 import { isCommandLineWord, isFreeType, splitCommandLine } from '../formats/script/cmdline.ts';
@@ -135,15 +135,10 @@ function withOverlayInit(cmdline: readonly string[], overlay: string | undefined
 
 /** The kernel drops an archive that does not begin at a multiple of four bytes, with one line that nobody reads. */
 async function demandOverlay(tree: string, path: string): Promise<void> {
-  const handle = await open(join(tree, path)).catch((error: unknown) => {
-    throw cannotRead(join(tree, path), error);
-  });
-  try {
-    const { buffer } = await handle.read(Buffer.alloc(6), 0, 6, 0);
-    if (buffer.toString('latin1') === '070701' && (await handle.stat()).size % 4 === 0) return;
-  } finally {
-    await handle.close();
-  }
+  const { handle, identity } = await openBeneath(tree, path);
+  const magic = Buffer.alloc(6);
+  await reading(join(tree, path), handle, () => readFully(handle, magic, 0));
+  if (magic.toString('latin1') === '070701' && identity.size % 4n === 0n) return;
   throw new Refusal('malformed', `The overlay ${path} is no newc archive of a multiple of four bytes.`, {
     path,
   });
@@ -164,7 +159,7 @@ async function sizeOf(tree: string, path: string, role: string): Promise<number>
   const segments = path.split('/');
   for (const count of segments.keys()) {
     const part = segments.slice(0, count + 1).join('/');
-    const stat = await lstatIfThere(join(tree, part));
+    const stat = await lstatBeneath(tree, part);
     const last = count === segments.length - 1;
     if (!stat) throw new UsageError(`The ${role} ${path} is missing from ${tree}.`);
     // A link may point out of the tree, today or tomorrow; what is sealed must stand in it.

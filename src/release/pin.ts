@@ -2,6 +2,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { Refusal } from '../errors/refusal.ts';
 import { demandSameFile, type FileIdentity, identityOf, onlyRelinked } from '../files/file-identity.ts';
 import { type MeasureOptions, measureFile } from '../files/measure.ts';
+import { reading } from '../files/reading.ts';
 
 /** What is known of a file that was verified. */
 export interface PinnedFile {
@@ -47,14 +48,14 @@ export class Pin {
   /** Throws a `Refusal` (`drifted`) unless the open file is the one that was verified. */
   async demand(handle: FileHandle): Promise<void> {
     if (this.#withdrawn) throw this.#withdrawn;
-    const now = identityOf(await handle.stat({ bigint: true }));
+    const now = await this.#identityOf(handle);
     if (onlyRelinked(this.#identity, now)) {
       this.#renewal ??= this.#renew().finally(() => {
         this.#renewal = undefined;
       });
       await this.#renewal;
     }
-    demandSameFile(this.#file.name, this.#identity, identityOf(await handle.stat({ bigint: true })));
+    demandSameFile(this.#file.name, this.#identity, await this.#identityOf(handle));
   }
 
   /**
@@ -74,6 +75,10 @@ export class Pin {
     const message = `The contents of ${name} changed although its timestamps did not; check the disk.`;
     this.#withdrawn = new Refusal('bad-signature', message, { path: name });
     throw this.#withdrawn;
+  }
+
+  #identityOf(handle: FileHandle): Promise<FileIdentity> {
+    return reading(this.#file.name, undefined, async () => identityOf(await handle.stat({ bigint: true })));
   }
 
   async #renew(): Promise<void> {

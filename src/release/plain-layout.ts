@@ -1,9 +1,14 @@
 import { join } from 'node:path';
 import { z } from 'zod';
-import { readOperatorFile } from '../files/operator-file.ts';
+import { readBeneath } from '../files/beneath.ts';
+import { parseOperatorFile } from '../files/operator-file.ts';
 import type { FreeParameter, FreeType } from '../formats/script/cmdline.ts';
 import { splitCommandLine } from '../formats/script/cmdline.ts';
 import { type LayoutDraft, NETWORK_PARAMETERS } from './layout-draft.ts';
+
+const NAME = 'bootseal.toml';
+/** Bytes. */
+const LONGEST = 1024 * 1024;
 
 /** `bootseal.toml` at the top of a plain tree: which file is which. */
 const PLAIN = z.strictObject({
@@ -25,7 +30,8 @@ const PLAIN = z.strictObject({
  */
 export async function readPlainLayout(tree: string, hasFile: boolean): Promise<LayoutDraft> {
   if (!hasFile) return { family: 'plain', cmdline: [], free: NETWORK_PARAMETERS };
-  const file = await readOperatorFile(join(tree, 'bootseal.toml'), PLAIN);
+  const { bytes } = await readBeneath(tree, NAME, LONGEST);
+  const file = parseOperatorFile(join(tree, NAME), Buffer.from(bytes).toString(), PLAIN);
   const { initrd, cmdline, free, ...rest } = file;
   return {
     family: 'plain',

@@ -17,18 +17,29 @@ export interface ServedRelease {
   readonly records: ReadonlyMap<string, Uint8Array>;
 }
 
+/** What of a release is over, at the moment of a request. */
+export interface Ends {
+  /**
+   * Why no machine starts it any more; undefined while they do. Its root image, hash tree and records are for those
+   * that run, and stay.
+   */
+  readonly ended: () => Refusal | undefined;
+  /** Why nothing of it is served any more, to nobody. */
+  readonly cut: () => Refusal | undefined;
+}
+
+const NEVER: Ends = { ended: () => undefined, cut: () => undefined };
+
 /**
  * One release, the loaders and the server's own scripts. Whatever is not in one of these tables does not
  * exist: no path ever reaches the file system.
  *
  * @param extra rendered scripts and loaders, by path: `autoexec.ipxe`, `undionly.kpxe`.
- * @param ended why no machine starts the release any more; undefined while they do. Its root image, hash tree and
- *   records are for those that run, and stay.
  */
 export function releaseSite(
   release: ServedRelease,
   extra: ReadonlyMap<string, Resource>,
-  ended: () => Refusal | undefined = () => undefined,
+  { ended, cut }: Ends = NEVER,
 ): Site {
   const table = new Map<string, Resource>();
   for (const [path, resource] of extra) table.set(`/${path}`, resource);
@@ -42,11 +53,12 @@ export function releaseSite(
   // For firmware, which is told one name by DHCP and keeps it over releases.
   if (uki) table.set(`/${UKI}`, { ...fileResource(uki), immutable: false });
   const starting = startingPaths(release);
+  const inside = (path: string) => path.startsWith(`/releases/${release.release}/`) || path === `/${UKI}`;
   return {
     async find(path) {
       const found = table.get(path);
       if (!found) return new Refusal('absent', `This server does not serve ${path}.`, { path });
-      return (starting.has(path) ? ended() : undefined) ?? found;
+      return (inside(path) ? cut() : undefined) ?? (starting.has(path) ? ended() : undefined) ?? found;
     },
   };
 }

@@ -1,6 +1,5 @@
-import { lstat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { lstatBeneath } from '../files/beneath.ts';
 import { FolderTree } from '../files/folder-tree.ts';
 import type { Manifest, ManifestFile } from '../formats/records/manifest.ts';
 import { checksumPath, otherBootIpxe, otherCaOf, VERITY } from '../formats/records/seal-names.ts';
@@ -101,7 +100,7 @@ async function addSeals(
   ids: readonly string[],
   records: Map<string, Uint8Array>,
 ): Promise<void> {
-  const stat = await lstat(join(folder, path)).catch(() => undefined);
+  const stat = await lstatBeneath(folder, path);
   if (!stat) throw new Refusal('absent', `${path} is missing from ${folder}.`, { path });
   if (!stat.isFile() || stat.size !== size) {
     throw new Refusal('drifted', `${path} is not the file that its manifest lists: its size differs.`, {
@@ -113,7 +112,7 @@ async function addSeals(
   const roothash = path + VERITY.rootHash;
   const optional = [checksumPath(path), roothash, roothash + VERITY.seal];
   for (const name of [...wanted, ...(role === 'rootfs' ? optional : [])]) {
-    const bytes = await readExisting(join(folder, name));
+    const bytes = await readExisting(folder, name);
     if (bytes) records.set(name, bytes);
     else if (wanted.includes(name))
       throw new Refusal('absent', `${name} is missing from ${folder}.`, { path: name });

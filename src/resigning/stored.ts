@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { FolderTree } from '../files/folder-tree.ts';
-import { isThere } from '../files/read-if-there.ts';
+import { isThere, readIfThere } from '../files/read-if-there.ts';
 import { decodeManifest, type Manifest } from '../formats/records/manifest.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import { logAct } from '../publish/log-act.ts';
@@ -162,10 +162,12 @@ export async function folderOf(state: string, release: string): Promise<string> 
 
 /** For the words of a command alone. */
 async function unverifiedManifest(folder: string): Promise<Manifest | undefined> {
+  const bytes = await readIfThere(join(folder, RECORD.manifest));
   try {
-    return decodeManifest(await readFile(join(folder, RECORD.manifest)));
-  } catch {
-    return undefined;
+    return bytes && decodeManifest(bytes);
+  } catch (error) {
+    if (error instanceof Malformed) return undefined;
+    throw error;
   }
 }
 

@@ -1,7 +1,3 @@
-import { readdir, rename, rm, rmdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { syncDirectory } from '../files/atomic-file.ts';
-import { writeFolderAtomically } from '../files/atomic-folder.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import { Signing } from '../signing/sealer.ts';
 import { DEFAULT_POLICY_FILE, readPolicyFile } from '../trust/policy-file.ts';
@@ -9,11 +5,7 @@ import type { SuccessionStep } from '../trust/succession.ts';
 import { demandSuccession, readResignKeys } from './keys.ts';
 import { rework, SignerGone, signRework, type WantedChange } from './rework.ts';
 import { readStanding, readTrusted } from './standing.ts';
-
-/** Where what is to be written stands, whole, while it takes the place of the old. */
-const PENDING = '.bootseal-resign';
-/** As `writeFolderAtomically` names it before it is whole. */
-const UNFINISHED = /^\.bootseal-\.bootseal-resign-[0-9a-f]{16}\.tmp$/;
+import { finishReplacing, replaceRecords } from './tree-journal.ts';
 
 export interface ResignRequest extends Omit<WantedChange, 'issued'> {
   /** An `init` folder. */
@@ -36,6 +28,11 @@ export interface ResignRequest extends Omit<WantedChange, 'issued'> {
 
 export interface ResignTreeRequest extends ResignRequest {
   readonly tree: string;
+  /**
+   * A folder that nobody else may use, outside the tree, for what is unfinished; it is made with mode 0700. The next
+   * run with the same folder goes on after a crash.
+   */
+  readonly journals: string;
 }
 
 export interface ResignedTree {
@@ -54,8 +51,8 @@ export interface ResignedTree {
  * @throws Refusal, IoError; the tree is as it was then. A tree has no quarantine.
  */
 export async function resignTree(request: ResignTreeRequest): Promise<ResignedTree> {
-  const { tree, now, dryRun = false } = request;
-  if (!dryRun) await finishPending(tree);
+  const { tree, journals, now, dryRun = false } = request;
+  if (!dryRun) await finishReplacing(tree, journals);
   const { trusted, resignKeys, issued } = await prepareResign(request);
   const standing = await readStanding(tree, trusted);
   const steps = await demandSuccession(standing.signers, resignKeys, trusted);
@@ -67,8 +64,7 @@ export async function resignTree(request: ResignTreeRequest): Promise<ResignedTr
   const records = await signRework(standing, wanted, signing, resignKeys, trusted).catch((error) => {
     throw error instanceof SignerGone ? error.refusal : error;
   });
-  await writeFolderAtomically(join(tree, PENDING), records);
-  await finishPending(tree);
+  await replaceRecords(tree, records, journals);
   return result;
 }
 
@@ -85,26 +81,4 @@ export async function prepareResign(request: ResignRequest) {
 
 export function wholeSeconds(time: number): number {
   return Math.floor(time / 1000) * 1000;
-}
-
-/**
- * Puts in place what was written whole before; a crash in the middle leaves the rest for the next one. Without
- * this a tree could be left with a new manifest and old seals, and nobody could say what it had been.
- */
-async function finishPending(tree: string): Promise<void> {
-  const pending = join(tree, PENDING);
-  for (const name of await readdir(tree))
-    if (UNFINISHED.test(name)) await rm(join(tree, name), { recursive: true, force: true });
-  const found = await readdir(pending, { recursive: true, withFileTypes: true }).catch(() => []);
-  const files = found.filter((entry) => entry.isFile());
-  if (found.length === 0) return void (await rmdir(pending).catch(() => {}));
-  for (const { parentPath, name } of files) {
-    const from = join(parentPath, name);
-    const to = join(tree, from.slice(pending.length + 1));
-    await rename(from, to);
-    await syncDirectory(dirname(to));
-  }
-  // Nothing but empty folders.
-  await rm(pending, { recursive: true, force: true });
-  await syncDirectory(tree);
 }

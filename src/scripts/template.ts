@@ -1,7 +1,5 @@
-import { readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Refusal } from '../errors/refusal.ts';
+import { readPackageFile } from '../files/package-file.ts';
 import { isReleaseId, isSafePath, isSafeSegment } from '../formats/records/safe-path.ts';
 import { isCommandLineWord, isOfType, splitCommandLine } from '../formats/script/cmdline.ts';
 
@@ -138,22 +136,9 @@ function valueText(template: string, placeholder: string, value: Value): string 
   return value.text;
 }
 
-/** Reads a template from the package's `ipxe-scripts`. Throws a `Refusal` (`absent`). */
+/** Reads a template from the package's `ipxe-scripts`. Throws an `IoError`. */
 export function readTemplate(name: string): string {
-  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
-    try {
-      return readFileSync(join(folder, 'ipxe-scripts', name), 'utf8');
-    } catch (error) {
-      if (folder === dirname(folder)) {
-        throw new Refusal(
-          'absent',
-          `The script template ${name} is missing from the package.`,
-          { name },
-          { cause: error },
-        );
-      }
-    }
-  }
+  return readPackageFile('ipxe-scripts', name).toString();
 }
 
 function unsafe(name: string, fact: string): Refusal {

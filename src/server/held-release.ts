@@ -9,6 +9,8 @@ import type { Verifier } from '../trust/verifier.ts';
 export class HeldRelease {
   readonly release: VerifiedRelease;
   #refusal: Refusal | undefined;
+  #withdrawn: Refusal | undefined;
+  #cut = false;
   #next: number | undefined;
 
   private constructor(release: VerifiedRelease) {
@@ -23,7 +25,22 @@ export class HeldRelease {
 
   /** Why no machine starts it any more; undefined while they do. */
   get refusal(): Refusal | undefined {
-    return this.#refusal;
+    return this.#withdrawn ?? this.#refusal;
+  }
+
+  /**
+   * An operator took it out of use for good; undefined: not, as far as is known.
+   *
+   * @param cut machines that run it lose their root, too.
+   */
+  withdraw(refusal: Refusal | undefined, cut: boolean): void {
+    this.#withdrawn = refusal;
+    this.#cut = cut;
+  }
+
+  /** Why nothing of it is served any more, not even to machines that run; undefined while it is. */
+  get cut(): Refusal | undefined {
+    return this.#cut ? this.#withdrawn : undefined;
   }
 
   /** When its judgement may be another; milliseconds since 1970, undefined: never. */
@@ -33,9 +50,9 @@ export class HeldRelease {
 
   /** Judges it as of now, out of memory. @returns whether the answer is another than before. */
   async judge(verifier: Verifier): Promise<boolean> {
-    const before = this.#refusal;
+    const before = this.refusal;
     this.#next = verifier.nextMoment(this.release);
     this.#refusal = await verifier.judgeAgain(this.release);
-    return before?.message !== this.#refusal?.message;
+    return before?.message !== this.refusal?.message;
   }
 }

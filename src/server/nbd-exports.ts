@@ -14,6 +14,13 @@ import type { VerifiedRelease } from '../trust/verified-release.ts';
 /** Told when an export may not be served any more, and why. */
 export type OnShut = (name: string, refusal: Refusal) => void;
 
+/** A release whose root machines may have. */
+export interface ExportedRelease {
+  readonly release: VerifiedRelease;
+  /** Why nobody may any more; undefined while they may. */
+  readonly cut: Refusal | undefined;
+}
+
 /**
  * The block devices of the releases that a server offers: `arch/2026.11.01/airootfs` for the root image, the same
  * with `.verity` for its hash tree. Without a release in front, both are those of the entry; so is the default.
@@ -31,14 +38,17 @@ export class ReleaseExports implements NbdExports {
     this.#onShut = onShut;
   }
 
-  /** Makes these the ones that are offered; the entry comes first. */
-  put(releases: readonly VerifiedRelease[]): void {
+  /** Makes these the ones that are offered; the entry comes first. What was cut is given to nobody any more. */
+  put(offered: readonly ExportedRelease[]): void {
+    const releases = offered.map(({ release }) => release);
     const known = new Map(
       releases.map((release) => {
         const { manifestSha256 } = release;
         return [manifestSha256, this.#known.get(manifestSha256) ?? exportsOf(release, this.#onShut)] as const;
       }),
     );
+    for (const { release, cut } of offered)
+      if (cut) for (const one of known.get(release.manifestSha256) ?? []) one.withdraw(cut);
     const [entry] = releases;
     const [image] = entry ? (known.get(entry.manifestSha256) ?? []) : [];
     const byName = new Map<string, FileExport>();

@@ -13,6 +13,11 @@ export interface Offering {
   readonly entry: HeldRelease;
   /** All of them, the entry first. */
   readonly releases: readonly HeldRelease[];
+  /**
+   * What this process offered before: machines that run it keep their root, and those that are in the middle of a boot
+   * finish it.
+   */
+  readonly former: readonly HeldRelease[];
   /** Of a state: its channels' snapshots. */
   readonly channels: ReadonlyMap<string, StoredSnapshot>;
   /** What of it was refused when it was loaded: one sentence each. */
@@ -55,16 +60,18 @@ export interface OfferingSource {
 
 /** Whose paths are the table's and the releases'. @param extra rendered scripts and loaders, by path. */
 export function offeredSite(offering: Offering, extra: ReadonlyMap<string, Resource>): Site {
-  const { entry, releases, channels } = offering;
+  const { entry, releases, former, channels } = offering;
   const table = new Map(extra);
   for (const [name, { bytes, seal }] of channels) {
     table.set(`channels/${name}`, bytesResource(SNAPSHOT, bytes, false));
     table.set(`channels/${name}${SEAL.cms}`, bytesResource(SNAPSHOT + SEAL.cms, seal, false));
   }
   const siteOf = (held: HeldRelease, more: ReadonlyMap<string, Resource>) =>
-    releaseSite(held.release, more, () => held.refusal);
+    releaseSite(held.release, more, { ended: () => held.refusal, cut: () => held.cut });
   const first = siteOf(entry, table);
-  const others = releases.filter((held) => held !== entry).map((held) => siteOf(held, new Map()));
+  const others = [...releases, ...former]
+    .filter((held) => held !== entry)
+    .map((held) => siteOf(held, new Map()));
   return {
     async find(path) {
       let answer: Resource | Refusal = await first.find(path);

@@ -108,7 +108,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       extra.set(name, bytesResource(name, Buffer.from(text, 'latin1'), false));
     }
     site = withEntries(booter, offeredSite(offering, extra));
-    exports.put(offering.releases.map(({ release }) => release));
+    exports.put([...offering.releases, ...offering.former].map(({ release, cut }) => ({ release, cut })));
   };
   const listeners = await startListeners({
     site: { find: (path) => site.find(path) },
@@ -139,7 +139,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   });
   const { http, tftp, nbd } = listeners;
   ready = true;
-  const payload = () => offering.releases.map(({ release }) => release);
+  const payload = () => [...offering.releases, ...offering.former].map(({ release }) => release);
   const endScrub = scrubReleases(configuration, payload, { clock, metrics, log });
   const endTime = keepTime({
     clock,

@@ -6,6 +6,7 @@ import type { Snapshot } from '../formats/records/snapshot.ts';
 import { channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
 import { stateMark } from '../store/state-mark.ts';
 import { policyFor } from '../store/state-policy.ts';
+import { withdrawnReason, withdrawnRefusal } from '../store/withdrawals.ts';
 import { readCertificatesFile } from '../trust/certificates-file.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
@@ -50,9 +51,19 @@ class StateSource implements OfferingSource {
   }
 
   async load(): Promise<Offering> {
-    const { state, anchors, policy, clock } = this.#options;
     // Before anything is read: what changes meanwhile is seen the next time.
-    const mark = await stateMark(state);
+    this.#mark = await stateMark(this.#options.state);
+    try {
+      return await this.#load();
+    } catch (error) {
+      // A verdict stays what it is until the state changes; what this machine could not do is tried again.
+      if (!(error instanceof Refusal)) this.#mark = undefined;
+      throw error;
+    }
+  }
+
+  async #load(): Promise<Offering> {
+    const { state, anchors, policy, clock } = this.#options;
     const roots = await readTrustRoots(anchors);
     const verifier = new Verifier(roots, await policyFor(state, policy), clock);
     this.#verifier = verifier;
@@ -62,7 +73,9 @@ class StateSource implements OfferingSource {
     const held = new Map<string, HeldRelease>();
     for (const [name, { snapshot }] of channels) {
       try {
-        held.set(name, await this.#held(snapshot, verifier));
+        const one = await this.#held(snapshot, verifier);
+        await this.#withdrawIfTold(one);
+        held.set(name, one);
       } catch (error) {
         // The entry is what machines boot; another channel that is refused keeps nobody else from booting.
         if (!(error instanceof Refusal) || name === entryName) throw error;
@@ -74,11 +87,17 @@ class StateSource implements OfferingSource {
     const entry = held.get(entryName);
     if (!entry) throw new Refusal('no-verdict', `Nothing vouches for what ${entryName} names.`, {});
     const wanted = new Set(held.values());
-    for (const [manifest, one] of this.#known) if (!wanted.has(one)) this.#known.delete(manifest);
+    const former = [...this.#known.values()].filter((one) => !wanted.has(one));
+    for (const one of former) await this.#withdrawIfTold(one);
     this.#channels = channels;
     this.#entry = entryName;
-    this.#mark = mark;
-    return { entry, releases: [entry, ...[...wanted].filter((one) => one !== entry)], channels, warnings };
+    const releases = [entry, ...[...wanted].filter((one) => one !== entry)];
+    return { entry, releases, former, channels, warnings };
+  }
+
+  async #withdrawIfTold(one: HeldRelease): Promise<void> {
+    const withdrawal = await withdrawnReason(this.#options.state, one.release.release);
+    one.withdraw(withdrawal && withdrawnRefusal(withdrawal), withdrawal?.now === true);
   }
 
   async changed(): Promise<boolean> {

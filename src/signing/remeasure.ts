@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
-import { bytesContent, type MeasuredFile, measureFile } from '../files/measure.ts';
+import { measureBeneath } from '../files/beneath.ts';
+import { bytesContent, type MeasuredFile } from '../files/measure.ts';
 import type { Answer, Question } from '../files/measurer.ts';
 import { signatureTrailer } from '../formats/openpgp/openpgp-signature.ts';
 import { existingLeaf } from './keys/release-leaf.ts';
@@ -43,7 +43,7 @@ export async function remeasure(
       ...(asked ? [{ kind: 'digest', hash: 'sha512', suffix: signatureTrailer(asked.hashed) } as const] : []),
       ...own.flatMap(({ plan }) => plan.questions),
     ];
-    const file = await measureFile(join(tree, path), questions, {
+    const file = await measureBeneath(tree, path, questions, {
       onProgress: (octets) => onProgress?.(path, octets, size),
     });
     const [is256, is512, ...rest] = file.answers;
@@ -70,7 +70,7 @@ export async function remeasure(
 async function standingSeals(tree: string, opened: OpenedRequest): Promise<StandingSeal[]> {
   const seals: StandingSeal[] = [];
   for (const { path, sha256 } of opened.request.kept) {
-    const bytes = await readExisting(join(tree, path));
+    const bytes = await readExisting(tree, path);
     if (!bytes || createHash('sha256').update(bytes).digest('hex') !== sha256) throw drifted(path);
     const place = opened.places.get(path);
     if (!place) throw new RangeError(`${path} is no seal of the release`);

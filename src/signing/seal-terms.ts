@@ -1,5 +1,4 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { decodeManifest } from '../formats/records/manifest.ts';
 import { otherIpxeSeal, RECORD } from '../formats/records/seal-names.ts';
@@ -10,6 +9,7 @@ import { compileGrubConfig } from '../scripts/grub-config.ts';
 import { serverAddress } from '../scripts/server-address.ts';
 import type { MakeKeyPair } from './keys/key-pair.ts';
 import type { SealOptions } from './sealer.ts';
+import { readExisting } from './tree-draft.ts';
 
 const DAY = 86_400_000;
 const BEST_BEFORE_DAYS = 90;
@@ -74,11 +74,14 @@ export async function sealTerms(
 
 /** When this very release was sealed before, if it was: sealing again then changes nothing. */
 async function issuedBefore(tree: string, release: string): Promise<number | undefined> {
+  const bytes = await readExisting(tree, RECORD.manifest);
+  if (!bytes) return undefined;
   try {
-    const manifest = decodeManifest(await readFile(join(tree, RECORD.manifest)));
+    const manifest = decodeManifest(bytes);
     return manifest.release === release ? manifest.issued : undefined;
-  } catch {
-    // None, or none that can be read: there is nothing to go by.
-    return undefined;
+  } catch (error) {
+    // Of no manifest that we could have made there is nothing to go by.
+    if (error instanceof Malformed) return undefined;
+    throw error;
   }
 }

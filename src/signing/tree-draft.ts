@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { bytesContent, type MeasuredFile, measureFile, openRegular } from '../files/measure.ts';
+import { measureBeneath, readBeneathIfThere } from '../files/beneath.ts';
+import { bytesContent, type MeasuredFile } from '../files/measure.ts';
 import type { Answer, Question } from '../files/measurer.ts';
 import type { SignedData } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
@@ -178,7 +178,7 @@ class Drafter {
     ];
     if (role === 'rootfs') digests.push({ kind: 'verity' });
     const questions = [...digests, ...plans.flatMap(({ plan }) => plan.questions)];
-    const measured = await measureFile(join(this.#tree, path), questions, {
+    const measured = await measureBeneath(this.#tree, path, questions, {
       onProgress: (octets) => this.#options.onProgress?.(artifact, octets),
     });
     const [sha256, sha512] = measured.answers;
@@ -224,7 +224,7 @@ class Drafter {
     const plans: NamedPlan[] = [];
     for (const [suffix, key] of Object.entries(by)) {
       const seal = path + suffix;
-      plans.push({ seal, key, plan: this.#plan(key, await readExisting(join(this.#tree, seal))) });
+      plans.push({ seal, key, plan: this.#plan(key, await readExisting(this.#tree, seal)) });
     }
     return plans;
   }
@@ -324,15 +324,18 @@ function demandDistinct(artifacts: readonly Artifact[], others: readonly OtherCa
   }
 }
 
-/** An output that stands already. A symlink or folder in its place is refused: it would be written through. */
-export async function readExisting(path: string): Promise<Uint8Array | undefined> {
+/** Longer than any seal or record can be: not ours, and not worth reading. Bytes. */
+const LONGEST_SEAL = 1024 * 1024;
+
+/**
+ * An output that stands already; undefined where there is none, or none that could be ours. A symlink or folder in
+ * its place is refused. What is there and cannot be read is an `IoError`: it would be signed anew.
+ */
+export async function readExisting(tree: string, path: string): Promise<Uint8Array | undefined> {
   try {
-    const { handle, identity } = await openRegular(path);
-    await handle.close();
-    // Larger than any seal or record can be: not ours, and not worth reading.
-    return identity.size > 1024n * 1024n ? undefined : await readFile(path);
+    return await readBeneathIfThere(tree, path, LONGEST_SEAL);
   } catch (error) {
-    if (error instanceof Refusal && error.code === 'absent') return undefined;
+    if (error instanceof Refusal && error.code === 'too-large') return undefined;
     throw error;
   }
 }

@@ -1,8 +1,8 @@
 import { dirname, join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
-import { removeTemporaries, writeFileAtomically } from '../files/atomic-file.ts';
-import { demandSameFile, identityOf } from '../files/file-identity.ts';
-import { type MeasuredFile, measureFile, openRegular } from '../files/measure.ts';
+import { measureBeneath, openBeneath, removeTemporariesBeneath, writeBeneath } from '../files/beneath.ts';
+import { demandSameFile } from '../files/file-identity.ts';
+import type { MeasuredFile } from '../files/measure.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { encodeSignature } from '../formats/openpgp/openpgp-signature.ts';
 import type { KeyName } from './seal-keys.ts';
@@ -61,30 +61,30 @@ export async function writeSeals(
   const outputs: { path: string; bytes: Uint8Array | undefined }[] = [];
   for (const file of files) {
     if (file.kind === 'made') {
-      const holds = await standsAlready(join(tree, file.path), file);
+      const holds = await standsAlready(tree, file);
       outputs.push({ path: file.path, bytes: holds ? undefined : Buffer.concat(file.pieces) });
       continue;
     }
     const bytes = file.kind === 'record' ? file.bytes : seals.get(file.path);
     if (!bytes && file.kind !== 'kept') throw new RangeError(`${file.path} has no seal`);
-    const standing = bytes && (await readExisting(join(tree, file.path)));
+    const standing = bytes && (await readExisting(tree, file.path));
     const same = bytes && standing && Buffer.compare(bytes, standing) === 0;
     outputs.push({ path: file.path, bytes: same ? undefined : bytes });
   }
-  for (const { path, file } of measured) await demandUnchanged(join(tree, path), file);
-  const folders = new Set(outputs.map(({ path }) => dirname(join(tree, path))));
-  for (const folder of folders) await removeTemporaries(folder);
-  for (const { path, bytes } of outputs) if (bytes) await writeFileAtomically(join(tree, path), bytes);
+  for (const { path, file } of measured) await demandUnchanged(tree, path, file);
+  for (const folder of new Set(outputs.map(({ path }) => dirname(path))))
+    await removeTemporariesBeneath(tree, folder);
+  for (const { path, bytes } of outputs) if (bytes) await writeBeneath(tree, path, bytes);
   return outputs.map(({ path, bytes }) => ({ path, outcome: bytes ? 'written' : 'kept' }));
 }
 
 /** Whether a hash tree is there, byte for byte. One too large to be kept in memory twice is read in pieces. */
 async function standsAlready(
-  path: string,
-  { sha256 }: Extract<DraftFile, { kind: 'made' }>,
+  tree: string,
+  { path, sha256 }: Extract<DraftFile, { kind: 'made' }>,
 ): Promise<boolean> {
   try {
-    const { answers } = await measureFile(path, [{ kind: 'digest', hash: 'sha256' }]);
+    const { answers } = await measureBeneath(tree, path, [{ kind: 'digest', hash: 'sha256' }]);
     return Buffer.from(answers[0] as Uint8Array).toString('hex') === sha256;
   } catch (error) {
     if (error instanceof Refusal && error.code === 'absent') return false;
@@ -92,11 +92,8 @@ async function standsAlready(
   }
 }
 
-async function demandUnchanged(path: string, file: MeasuredFile): Promise<void> {
-  const { handle } = await openRegular(path);
-  try {
-    demandSameFile(path, file.identity, identityOf(await handle.stat({ bigint: true })));
-  } finally {
-    await handle.close();
-  }
+async function demandUnchanged(tree: string, path: string, { identity }: MeasuredFile): Promise<void> {
+  const now = await openBeneath(tree, path);
+  await now.handle.close().catch(() => {});
+  demandSameFile(join(tree, path), identity, now.identity);
 }

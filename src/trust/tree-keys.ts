@@ -1,7 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { Refusal } from '../errors/refusal.ts';
+import { FolderTree } from '../files/folder-tree.ts';
 import { decodeDetachedCms, type SignedData, type SignerInfo } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { decodeDetachedOpenpgp } from '../formats/openpgp/openpgp-signature.ts';
@@ -29,14 +27,13 @@ export interface TreeKeys {
   readonly openpgp: readonly string[];
 }
 
-/** Throws a `Refusal` (`absent`, `malformed`) for what is no sealed tree. */
+/** Bytes; no record or seal is longer. */
+const MAX_RECORD = 1024 * 1024;
+
+/** Throws a `Refusal` (`absent`, `malformed`) for what is no sealed tree; an IoError. */
 export async function readTreeKeys(tree: string): Promise<TreeKeys> {
-  const read = (path: string) =>
-    readFile(join(tree, path)).catch((error: NodeJS.ErrnoException) => {
-      throw new Refusal('absent', `${join(tree, path)} cannot be read: ${error.code}; is the tree sealed?`, {
-        path,
-      });
-    });
+  const of = new FolderTree(tree);
+  const read = (path: string) => of.read(path, MAX_RECORD);
   const cms = async (path: string) => {
     const bytes = await read(path);
     return decodeOr(path, () => decodeDetachedCms(bytes));
@@ -45,7 +42,7 @@ export async function readTreeKeys(tree: string): Promise<TreeKeys> {
   const { release, issued, bestBefore, files, verity } = decodeOr(RECORD.manifest, () =>
     decodeManifest(bytes),
   );
-  const otherScripts = (await readdir(tree)).filter((name) => otherCaOf(name) !== undefined).sort();
+  const otherScripts = (await of.list('')).filter((name) => otherCaOf(name) !== undefined).sort();
   const loaderSeals = [SEAL.ipxe, ...otherScripts.map((name) => otherIpxeSeal(otherCaOf(name) ?? ''))];
 
   const boot: SignedData[] = [];

@@ -4,6 +4,7 @@ import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { IoError } from '../../src/errors/io.ts';
 import { Refusal } from '../../src/errors/refusal.ts';
 import {
   Fragment,
@@ -148,10 +149,10 @@ describe('ipxe-scripts', () => {
     }
   });
 
-  it('a missing one is a refusal', () => {
+  it('a missing one is a fault of the package, and no verdict', () => {
     assert.throws(
       () => readTemplate('no-such.ipxe'),
-      (error) => error instanceof Refusal && error.code === 'absent',
+      (error) => error instanceof IoError && /missing from the package/.test(error.message),
     );
   });
 });

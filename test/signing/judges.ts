@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { ROOTFS } from '../fixtures/release.ts';
 
@@ -61,15 +61,17 @@ export interface Seen {
   readonly ino: bigint;
 }
 
-/** Every file of a tree. */
+/** Every file of a tree; of a link, where it leads. */
 export function look(tree: string): Map<string, Seen> {
   const files = readdirSync(tree, { recursive: true, encoding: 'utf8' })
     .filter((name) => !lstatSync(join(tree, name)).isDirectory())
     .sort();
   return new Map(
     files.map((name) => {
-      const { mtimeNs, ino } = lstatSync(join(tree, name), { bigint: true });
-      return [name, { bytes: readFileSync(join(tree, name)), mtimeNs, ino }];
+      const path = join(tree, name);
+      const stat = lstatSync(path, { bigint: true });
+      const bytes = stat.isSymbolicLink() ? Buffer.from(readlinkSync(path)) : readFileSync(path);
+      return [name, { bytes, mtimeNs: stat.mtimeNs, ino: stat.ino }];
     }),
   );
 }

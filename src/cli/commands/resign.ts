@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
@@ -22,6 +23,7 @@ import {
 import { EXIT, INTERRUPTED, statusOf } from '../exit.ts';
 import { Interrupted, interruptible } from '../interrupt.ts';
 import { sourceDateEpoch } from '../layout-options.ts';
+import { stateHome } from '../state-home.ts';
 import type { Cell } from '../table.ts';
 
 interface Options {
@@ -38,6 +40,7 @@ interface Options {
   readonly only?: readonly string[];
   readonly snapshotKey?: string;
   readonly restore?: string;
+  readonly journal?: string;
   readonly dryRun?: boolean;
 }
 
@@ -81,6 +84,8 @@ export function resignCommand(): Command {
         if (options.restore !== undefined) return restored(context, options, options.restore);
         const { keys, state } = options;
         if (keys === undefined) throw new UsageError('Signing needs --keys.');
+        if (state !== undefined && options.journal !== undefined)
+          throw new UsageError('--journal goes with a tree; a state has its own.');
         if (state !== undefined) return ofStore(context, options, state, keys);
         if (options.only || options.snapshotKey)
           throw new UsageError('--only and --snapshot-key go with --state.');
@@ -93,6 +98,7 @@ async function ofTree({ terminal, now }: Context, options: Options, tree: string
   const { manifest, manifestSha256, changes, steps } = await resignTree({
     ...wishes(options),
     tree,
+    journals: options.journal ?? join(stateHome(process.env), 'resign'),
     keys,
     now,
   });

@@ -1,6 +1,8 @@
+import type { FileHandle } from 'node:fs/promises';
 import { Refusal } from '../../errors/refusal.ts';
-import { unreadable } from '../../errors/unreadable.ts';
+import type { FileIdentity } from '../../files/file-identity.ts';
 import { openRegular } from '../../files/measure.ts';
+import { readFully, reading } from '../../files/reading.ts';
 import { isPe } from '../../formats/efi/pe.ts';
 import { MAX_PE } from '../../formats/efi/pe-write.ts';
 import type { Read } from './recognise.ts';
@@ -19,20 +21,19 @@ const BLOCK = 4096;
  * @param limit bytes.
  */
 export async function readInspected(path: string, limit = MAX_INSPECTED): Promise<Read> {
-  const { handle, identity } = await openRegular(path);
-  try {
+  return readOpened(await openRegular(path), path, limit);
+}
+
+/** The same of a file that is open, and closed at the end. @param path for messages. */
+export function readOpened(
+  { handle, identity }: { readonly handle: FileHandle; readonly identity: FileIdentity },
+  path: string,
+  limit: number,
+): Promise<Read> {
+  return reading(path, handle, async () => {
     const size = Number(identity.size);
-    const fill = async (buffer: Buffer, from: number): Promise<number> => {
-      let at = from;
-      while (at < buffer.length) {
-        const { bytesRead } = await handle.read(buffer, at, buffer.length - at, at);
-        if (bytesRead === 0) break;
-        at += bytesRead;
-      }
-      return at;
-    };
     const head = Buffer.alloc(Math.min(size, BLOCK));
-    const got = await fill(head, 0);
+    const got = await readFully(handle, head, 0);
     if (got === head.length && head.subarray(0, VERITY.length).equals(VERITY)) return { bytes: head, size };
     // A whole boot in one file; no more than firmware loads.
     const most = isPe(head) ? MAX_PE : limit;
@@ -46,15 +47,10 @@ export async function readInspected(path: string, limit = MAX_INSPECTED): Promis
     // One byte more than there should be: a file that grows is told from one that does not.
     const whole = Buffer.alloc(size + 1);
     head.copy(whole);
-    const end = await fill(whole, got);
+    const end = got + (await readFully(handle, whole.subarray(got), got));
     if (end !== size) {
       throw new Refusal('drifted', `${path} changed while it was being read (size differs).`, { path });
     }
     return { bytes: whole.subarray(0, size), size };
-  } catch (error) {
-    if (error instanceof Refusal) throw error;
-    throw unreadable(path, error);
-  } finally {
-    await handle.close();
-  }
+  });
 }

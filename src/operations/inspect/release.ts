@@ -1,12 +1,13 @@
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
+import { openBeneath } from '../../files/beneath.ts';
 import { entriesIfThere } from '../../files/read-if-there.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import { decodeManifest, type Manifest } from '../../formats/records/manifest.ts';
 import { otherCaOf, RECORD } from '../../formats/records/seal-names.ts';
 import { decodeOr } from '../../trust/check.ts';
 import { type Facts, KINDS, type ScriptRow, type SealRow } from './facts.ts';
-import { readInspected } from './read.ts';
+import { readOpened } from './read.ts';
 import { type Read, recognise } from './recognise.ts';
 import { manifestFacts } from './records.ts';
 
@@ -130,10 +131,12 @@ export function folderSource(folder: string): ReleaseSource {
     name: folder,
     names: () => walk(folder),
     async read(path, limit) {
-      return readInspected(join(folder, path), limit).catch((error: unknown) => {
+      try {
+        return await readOpened(await openBeneath(folder, path), join(folder, path), limit);
+      } catch (error) {
         if (error instanceof Refusal && error.code === 'absent') return undefined;
         throw error;
-      });
+      }
     },
   };
 }

@@ -27,6 +27,7 @@ export function statusOf(code: RefusalCode): number {
     case 'expired':
     case 'not-yet-valid':
     case 'revoked':
+    case 'withdrawn':
     case 'weak-algorithm':
       return 410;
     default:

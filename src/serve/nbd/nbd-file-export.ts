@@ -151,6 +151,11 @@ export class FileExport {
   }
 
   /** Nothing of this file leaves any more where the reason is a refusal. */
+  /** Gives out nothing of it any more, to clients that have it open neither. */
+  withdraw(refusal: Refusal): void {
+    this.#shutFor(refusal);
+  }
+
   #shutFor(error: unknown): unknown {
     if (!(error instanceof Refusal) || this.#shut !== undefined) return error;
     this.#shut = error;

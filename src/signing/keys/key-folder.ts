@@ -1,10 +1,9 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
-import { unreadable } from '../../errors/unreadable.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { lstatIfThere } from '../../files/read-if-there.ts';
+import { readWhole } from '../../files/reading.ts';
 import { OID } from '../../formats/asn1/oids.ts';
 import type { Certificate, KeyUsage } from '../../formats/asn1/x509.ts';
 import { readCertificatesFile } from '../../trust/certificates-file.ts';
@@ -54,7 +53,7 @@ export async function readKeyFolder(
 /** The OpenPGP key of a folder, as `readKeyFolder` reads it. */
 export async function readOpenpgpFile(directory: string): Promise<OpenpgpSecret> {
   const path = await demandPrivate(directory, 'private/openpgp.asc', 0o600);
-  return readOpenpgpSecret((await readHere(path)).toString('utf8'), path);
+  return readOpenpgpSecret((await readWhole(path)).toString('utf8'), path);
 }
 
 /** Reads what seals for loaders are made with, as `readKeyFolder` does. */
@@ -148,19 +147,13 @@ async function readLeavesFile(path: string): Promise<[Certificate, ...Certificat
 
 /** Reads an unencrypted private key. Throws a `Refusal` (`absent`, `malformed`) or an `IoError`. */
 export async function readPrivateKeyFile(path: string): Promise<KeyObject> {
-  const bytes = await readHere(path);
+  const bytes = await readWhole(path);
   try {
     return createPrivateKey(bytes);
   } catch {
     // OpenSSL's own message may quote the input; a key must not end in a log.
     throw new Refusal('malformed', `${path} is no unencrypted PKCS#8 private key.`, { path });
   }
-}
-
-async function readHere(path: string): Promise<Buffer> {
-  return readFile(path).catch((error: unknown) => {
-    throw unreadable(path, error);
-  });
 }
 
 /** The certificate of a key, among those that stand with it; the first where none is. */

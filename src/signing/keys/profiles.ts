@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { parse } from 'smol-toml';
 import { z } from 'zod';
+import { readPackageFile } from '../../files/package-file.ts';
 
 /** Certificate profiles: `certs/*.toml`, one a purpose. */
 
@@ -18,9 +18,7 @@ const PROFILE = z.strictObject({
 export type Profile = z.infer<typeof PROFILE>;
 export type ProfileName = 'ca' | 'codesign' | 'boot' | 'release' | 'snapshot' | 'pk' | 'kek' | 'db';
 
-/** Reads one of the profiles that ship with Bootseal. */
+/** Reads one of the profiles that ship with Bootseal. Throws an `IoError`. */
 export function readProfile(name: ProfileName): Profile {
-  // dist/src/signing/ → the package's top level.
-  const path = new URL(`../../../../certs/${name}.toml`, import.meta.url);
-  return PROFILE.parse(parse(readFileSync(path, 'utf8')));
+  return PROFILE.parse(parse(readPackageFile('certs', `${name}.toml`).toString()));
 }

@@ -1,9 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
-import { unreadable } from '../../errors/unreadable.ts';
 import { UsageError } from '../../errors/usage.ts';
+import { readWhole } from '../../files/reading.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import { decodeOpenpgpKey, type OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
 import { decodePackets, PACKET } from '../../formats/openpgp/openpgp-packet.ts';
@@ -74,9 +73,7 @@ export async function readNamedSignatories(
 
 /** The RSA key of a binary keyring whose primary signs; of several, the one made last. Throws a `Refusal`. */
 export async function readOpenpgpPublic(path: string): Promise<OpenpgpKey> {
-  const bytes = await readFile(path).catch((error: unknown) => {
-    throw unreadable(path, error);
-  });
+  const bytes = await readWhole(path);
   try {
     const keys = decodePackets(bytes, MAX_PACKETS)
       .filter(({ tag }) => tag === PACKET.publicKey)

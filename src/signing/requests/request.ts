@@ -1,6 +1,4 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { decodePem, encodePem } from '../../formats/asn1/armor.ts';
@@ -22,7 +20,13 @@ import {
 import type { KeyName } from '../seal-keys.ts';
 import type { UnsignedSeal } from '../seal-plan.ts';
 import type { LoaderSignatories, Signatories } from '../signatories.ts';
-import type { DraftFile, LackingSeal, OtherCa, TreeDraft } from '../tree-draft.ts';
+import {
+  type DraftFile,
+  type LackingSeal,
+  type OtherCa,
+  readExisting,
+  type TreeDraft,
+} from '../tree-draft.ts';
 import {
   demandCertificates,
   demandKeys,
@@ -74,7 +78,10 @@ export async function encodeRequest(
   const records = draft.files.filter((file) => file.kind === 'record');
   const kept: { path: string; sha256: string }[] = [];
   for (const { kind, path } of draft.files) {
-    if (kind === 'kept') kept.push({ path, sha256: sha256(await readFile(join(tree, path))) });
+    if (kind !== 'kept') continue;
+    const bytes = await readExisting(tree, path);
+    if (!bytes) throw new Refusal('drifted', `${path} went away while the tree was being read.`, { path });
+    kept.push({ path, sha256: sha256(bytes) });
   }
   const request: SigningRequest = {
     release: draft.manifest.release,

@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
-import { type FileHandle, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { type FileHandle, mkdtemp, open, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { Refusal, type RefusalCode } from '../../errors/refusal.ts';
+import { explain, isGone } from '../../files/atomic-file.ts';
 import { printableText } from '../../formats/records/printable-text.ts';
 import { onAbort, startTimeLimit, type TimeLimit } from './time-limit.ts';
 
@@ -47,7 +48,7 @@ export async function runProgram(program: Program): Promise<Uint8Array> {
   try {
     return await run(program, input.fd);
   } finally {
-    await input.close();
+    await input.close().catch(() => {});
   }
 }
 
@@ -128,13 +129,18 @@ async function run(
  * not open when it is a socket, as Node's pipes are.
  */
 async function openInput(octets: Uint8Array): Promise<FileHandle> {
-  const folder = await mkdtemp(join(tmpdir(), 'bootseal-'));
+  const prefix = join(tmpdir(), 'bootseal-');
+  let folder: string | undefined;
   try {
+    folder = await mkdtemp(prefix);
     const path = join(folder, 'input');
     await writeFile(path, octets, { mode: 0o600 });
     return await open(path);
+  } catch (error) {
+    throw explain(error, folder ?? prefix);
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    // It is no secret: a digest.
+    if (folder !== undefined) await isGone(folder);
   }
 }
 

@@ -1,11 +1,10 @@
 import type { KeyObject } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { isAbsolute, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../../errors/refusal.ts';
-import { unreadable } from '../../errors/unreadable.ts';
 import { readOperatorFile } from '../../files/operator-file.ts';
 import { lstatIfThere, statIfThere } from '../../files/read-if-there.ts';
+import { readWhole } from '../../files/reading.ts';
 import { isSigndUser } from '../../formats/net/signd.ts';
 import type { DigestSigner } from './digest-signer.ts';
 import { makeSigner, type SignerKind } from './make-signer.ts';
@@ -142,10 +141,7 @@ async function kindOf(folder: string, key: SigningKey, table: Table, waiting: Wa
 
 async function readTls(folder: string, table: Table): Promise<SigndTls | undefined> {
   const read = async (name: string): Promise<string> => {
-    const path = resolve(folder, name);
-    return readFile(path, 'latin1').catch((error: unknown) => {
-      throw unreadable(path, error);
-    });
+    return (await readWhole(resolve(folder, name))).toString('latin1');
   };
   const { tls_ca: ca, tls_cert: certificate, tls_key: key } = table;
   if (ca === undefined) return undefined;
@@ -168,18 +164,18 @@ async function isThereAndOurs(folder: string, path: string): Promise<boolean> {
   const [file, around] = [await lstatIfThere(path), await statIfThere(folder)];
   if (file === undefined || around === undefined) return false;
   if (!file.isFile()) throw new Refusal('unsafe-keys', `${path} is a symbolic link, or no file.`, { path });
-  for (const [place, stat] of [
+  for (const [place, facts] of [
     [path, file],
     [folder, around],
   ] as const) {
-    if ((stat.mode & 0o022) !== 0) {
+    if ((facts.mode & 0o022) !== 0) {
       throw new Refusal(
         'unsafe-keys',
         `Others on this machine may write ${place}, and signers.toml names programs to run; run "chmod go-w ${place}".`,
         { path: place },
       );
     }
-    if (stat.uid !== 0 && stat.uid !== process.geteuid?.()) {
+    if (facts.uid !== 0 && facts.uid !== process.geteuid?.()) {
       throw new Refusal(
         'unsafe-keys',
         `${place} belongs to another user, and signers.toml names programs to run; run "chown" on it.`,

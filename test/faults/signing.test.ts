@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { verify } from '../../src/conformance/verify.ts';
+import { attach, requestSignatures, signRequest } from '../../src/operations/request.ts';
+import { openRequest } from '../../src/signing/requests/request.ts';
+import { temporaryFolder } from '../fixtures/folder.ts';
+import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { sealFixture } from '../fixtures/release.ts';
+import { wholeTree } from '../fixtures/signing-request.ts';
+import { copier } from './copies.ts';
+import { demandFaultless } from './suite.ts';
+
+const folder = await temporaryFolder();
+// Release leaves of this kind are made in no time.
+const keys = await makeKeys(join(folder, 'keys'), { kind: 'p256' });
+const anchors = join(keys, 'anchors');
+
+/** A tree below a folder, and what is made of it beside it, step by step. */
+async function site(name: string): Promise<{ whole: string; tree: string; paths: Paths }> {
+  const whole = join(folder, name);
+  await mkdir(whole);
+  return { whole, tree: await wholeTree(join(whole, 'tree')), paths: pathsIn(whole) };
+}
+type Paths = ReturnType<typeof pathsIn>;
+const pathsIn = (whole: string) => ({
+  tree: join(whole, 'tree'),
+  request: join(whole, 'request'),
+  response: join(whole, 'response'),
+});
+const make = (whole: string) => {
+  const { tree, request: out } = pathsIn(whole);
+  return requestSignatures({ tree, out, signatories: { anchors }, now: NOW, rsaBits: 2048 });
+};
+const answer = (whole: string) => {
+  const { request, response: out } = pathsIn(whole);
+  return signRequest({ request, out, keys: [keys], now: NOW });
+};
+const demandSealed = async (whole: string) => {
+  const { refusal } = await verify({ tree: pathsIn(whole).tree, anchors: keys, now: NOW });
+  assert.equal(refusal, undefined);
+};
+
+const bare = await site('bare');
+const sealed = await site('sealed');
+await sealFixture(sealed.tree, keys);
+const requested = await site('requested');
+await make(requested.whole);
+const answered = await site('answered');
+await make(answered.whole);
+await answer(answered.whole);
+
+await demandFaultless({
+  'seal, of a tree that was never sealed': {
+    copy: copier(folder, bare.whole),
+    run: async (whole) => (await sealFixture(pathsIn(whole).tree, keys)).files,
+    demandDone: demandSealed,
+  },
+
+  'seal, where every seal stands already': {
+    copy: copier(folder, sealed.whole),
+    run: async (whole) => (await sealFixture(pathsIn(whole).tree, keys)).files,
+    demandDone: demandSealed,
+  },
+
+  request: {
+    amongOthers: true,
+    copy: copier(folder, bare.whole),
+    run: async (whole) => (await make(whole)).request,
+    demandDone: async (whole) => {
+      const { request, tree } = pathsIn(whole);
+      openRequest(request, await readFile(request));
+      await readFile(join(tree, 'arch/x86_64/airootfs.sfs.verity'));
+    },
+  },
+
+  'sign-request': {
+    amongOthers: true,
+    copy: copier(folder, requested.whole),
+    run: async (whole) => (await answer(whole)).answered,
+    demandDone: async (whole) => {
+      const { tree, response } = pathsIn(whole);
+      await attach({ tree, responses: [response] });
+      await demandSealed(whole);
+    },
+  },
+
+  attach: {
+    copy: copier(folder, answered.whole),
+    run: async (whole) => {
+      const { tree, response } = pathsIn(whole);
+      return (await attach({ tree, responses: [response] })).manifestSha256;
+    },
+    demandDone: demandSealed,
+  },
+});
