@@ -4,22 +4,19 @@ import { isoSeconds } from '../formats/records/lines.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
 import type { Resource, Site } from '../release/site.ts';
 import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts';
-import { descriptorLimit } from '../serve/descriptors.ts';
 import { type Emit, emitTo } from '../serve/emit.ts';
 import { eventLog, type Log } from '../serve/event-log.ts';
 import { startHttpServer } from '../serve/http/http.ts';
 import { healthPage, jsonAnswer, metricsPage, readyPage } from '../serve/http/http-pages.ts';
 import type { Page, Pages } from '../serve/http/http-types.ts';
-import { DEFAULT_HTTP_LIMITS } from '../serve/http/http-types.ts';
 import { createMetrics } from '../serve/metrics.ts';
 import { type NbdServer, startNbdServer } from '../serve/nbd/nbd.ts';
-import { DEFAULT_NBD_LIMITS } from '../serve/nbd/nbd-types.ts';
 import { Shares } from '../serve/shares.ts';
 import { startTftpServer, type TftpServer } from '../serve/tftp/tftp.ts';
-import { DEFAULT_TFTP_LIMITS } from '../serve/tftp/tftp-types.ts';
 import type { LoadedRelease } from '../trust/verified-release.ts';
 import { renderPage } from '../web/page.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
+import { clientsWithin, descriptorLimit } from './descriptors.ts';
 import { readLoaders } from './loader-files.ts';
 import { ReleaseExports } from './nbd-exports.ts';
 import { type OfferingSource, stateSource, treeSource } from './offering.ts';
@@ -124,13 +121,13 @@ export async function serve(request: ServeRequest): Promise<Serving> {
     log.error({ err: error, event: kind }, 'a listener of events failed'),
   );
   const edge = { bind, shares, emit };
-  const limit = descriptorLimit();
+  const allowed = clientsWithin(descriptorLimit());
   const http = await startHttpServer({
     ...edge,
     site: { find: (path) => site.find(path) },
     pages: pages as Pages,
     port: request.httpPort ?? DEFAULT_HTTP_PORT,
-    limits: { maxConnections: within(limit, DEFAULT_HTTP_LIMITS.maxConnections, 1 / 5) },
+    limits: allowed.http,
     proxies: configuration.trusted_proxies.map(decodeIpPrefix),
   });
   metrics.follow('http', () => ({ open: http.connections, heldBytes: http.heldBytes }));
@@ -158,7 +155,7 @@ export async function serve(request: ServeRequest): Promise<Serving> {
         ...edge,
         site: moving,
         port: request.tftpPort ?? DEFAULT_TFTP_PORT,
-        limits: { maxTransfers: within(limit, DEFAULT_TFTP_LIMITS.maxTransfers, 1 / 10) },
+        limits: allowed.tftp,
       });
       tftp = started;
       metrics.follow('tftp', () => ({ open: started.transfers, heldBytes: started.heldBytes }));
@@ -168,7 +165,7 @@ export async function serve(request: ServeRequest): Promise<Serving> {
         ...edge,
         exports,
         port: request.nbdPort ?? DEFAULT_NBD_PORT,
-        limits: { maxConnections: within(limit, DEFAULT_NBD_LIMITS.maxConnections, 2 / 5) },
+        limits: allowed.nbd,
       });
       nbd = started;
       metrics.follow('nbd', () => ({
@@ -229,11 +226,6 @@ export async function serve(request: ServeRequest): Promise<Serving> {
       events.close();
     },
   };
-}
-
-/** At most so many as may have a descriptor each, where the system allows this process only `limit` of them. */
-function within(limit: number | undefined, most: number, part: number): number {
-  return limit === undefined ? most : Math.max(1, Math.min(most, Math.floor(limit * part)));
 }
 
 function sourceOf(request: ServeRequest): OfferingSource {
