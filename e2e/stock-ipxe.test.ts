@@ -99,7 +99,11 @@ describe('a stock iPXE', () => {
     const rom = await lan.startDhcp({ bios: 'undionly.kpxe', ipxe: 'undionly.kpxe' });
     // QEMU's ROM is an iPXE too, and DHCP cannot tell the two apart: once the loader has left, the same
     // question gets the script for its answer.
-    const sent = waitForOutput(server.child, 'stdout', /tftp: .*(sent|completed).*undionly/);
+    const sent = waitForOutput(
+      server.child,
+      'stdout',
+      /tftp: .*(sent.*undionly|ended.*undionly.*"complete")/,
+    );
     const machine = await bootQemu({ lan, firmware: 'bios' });
     await sent;
     await rom.stop();

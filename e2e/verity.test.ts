@@ -67,9 +67,9 @@ async function product(
 
 /** The root image was read as blocks, and never as a file. */
 function expectReadInPlace(server: Product): void {
-  assert.match(server.log(), new RegExp(`nbd: opened .*"export":"${EXPORT}"`));
-  assert.match(server.log(), new RegExp(`nbd: opened .*"export":"${EXPORT}\\.verity"`));
-  assert.doesNotMatch(server.log(), /"path":"[^"]*airootfs\.sfs"/);
+  assert.match(server.log(), new RegExp(`nbd: started .*"asked":"${EXPORT}"`));
+  assert.match(server.log(), new RegExp(`nbd: started .*"asked":"${EXPORT}\\.verity"`));
+  assert.doesNotMatch(server.log(), /"asked":"[^"]*airootfs\.sfs"/);
 }
 
 describe('mode verity, from loader to systemd, by the product alone', () => {
@@ -127,7 +127,7 @@ describe('mode verity, from loader to systemd, by the product alone', () => {
       const log = await consoleOf(machine);
       await server.stop();
       expectMilestones(log, FROM_KERNEL);
-      assert.match(server.log(), new RegExp(`nbd: opened .*"export":"${EXPORT}"`));
+      assert.match(server.log(), new RegExp(`nbd: started .*"asked":"${EXPORT}"`));
     });
 
     it('a whole Debian with networkd leaves its network card as it is, and comes to a login prompt', async () => {
@@ -156,7 +156,7 @@ describe('mode verity, from loader to systemd, by the product alone', () => {
     it('goes on trying where the server is killed before root image and hash tree are open', async () => {
       const first = await serve();
       const machine = await start();
-      await first.logged('nbd: opened');
+      await first.logged('nbd: started');
       await first.crash();
       await machine.waitFor([/bootseal: the NBD server on 10\.77\.0\.1:10809 (gives|is not there)/]);
       const second = await serve();

@@ -1,17 +1,16 @@
 import { decodeIpPrefix } from '../formats/net/ip-address.ts';
 import type { Site } from '../release/site.ts';
-import { descriptorLimit } from '../serve/descriptors.ts';
 import { type Emit, emitTo } from '../serve/emit.ts';
 import { eventLog, type Log } from '../serve/event-log.ts';
 import { type HttpServer, startHttpServer } from '../serve/http/http.ts';
-import { DEFAULT_HTTP_LIMITS, type Pages } from '../serve/http/http-types.ts';
+import type { Pages } from '../serve/http/http-types.ts';
 import type { Metrics } from '../serve/metrics.ts';
 import { type NbdServer, startNbdServer } from '../serve/nbd/nbd.ts';
-import { DEFAULT_NBD_LIMITS, type NbdExports } from '../serve/nbd/nbd-types.ts';
+import type { NbdExports } from '../serve/nbd/nbd-types.ts';
 import { Shares } from '../serve/shares.ts';
 import { startTftpServer, type TftpServer } from '../serve/tftp/tftp.ts';
-import { DEFAULT_TFTP_LIMITS } from '../serve/tftp/tftp-types.ts';
 import type { Configuration } from './configuration.ts';
+import { clientsWithin, descriptorLimit } from './descriptors.ts';
 
 export interface ListenersOptions {
   readonly site: Site;
@@ -58,13 +57,13 @@ export async function startListeners(options: ListenersOptions): Promise<Listene
     log.error({ err: error, event: kind }, 'a listener of events failed'),
   );
   const edge = { bind, shares, emit };
-  const limit = descriptorLimit();
+  const allowed = clientsWithin(descriptorLimit());
   const http = await startHttpServer({
     ...edge,
     site,
     pages,
     port: ports.http,
-    limits: { maxConnections: within(limit, DEFAULT_HTTP_LIMITS.maxConnections, 1 / 5) },
+    limits: allowed.http,
     proxies: configuration.trusted_proxies.map(decodeIpPrefix),
   });
   metrics.follow('http', () => ({ open: http.connections, heldBytes: http.heldBytes }));
@@ -77,14 +76,12 @@ export async function startListeners(options: ListenersOptions): Promise<Listene
   try {
     options.onHttp(http);
     if (ports.tftp !== false) {
-      const limits = { maxTransfers: within(limit, DEFAULT_TFTP_LIMITS.maxTransfers, 1 / 10) };
-      const started = await startTftpServer({ ...edge, site, port: ports.tftp, limits });
+      const started = await startTftpServer({ ...edge, site, port: ports.tftp, limits: allowed.tftp });
       tftp = started;
       metrics.follow('tftp', () => ({ open: started.transfers, heldBytes: started.heldBytes }));
     }
     if (ports.nbd !== false) {
-      const limits = { maxConnections: within(limit, DEFAULT_NBD_LIMITS.maxConnections, 2 / 5) };
-      const started = await startNbdServer({ ...edge, exports, port: ports.nbd, limits });
+      const started = await startNbdServer({ ...edge, exports, port: ports.nbd, limits: allowed.nbd });
       nbd = started;
       metrics.follow('nbd', () => ({
         open: started.connections,
@@ -98,9 +95,4 @@ export async function startListeners(options: ListenersOptions): Promise<Listene
     throw error;
   }
   return { http, tftp, nbd, close };
-}
-
-/** At most so many as may have a descriptor each, where the system allows this process only `limit` of them. */
-function within(limit: number | undefined, most: number, part: number): number {
-  return limit === undefined ? most : Math.max(1, Math.min(most, Math.floor(limit * part)));
 }

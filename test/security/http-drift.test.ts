@@ -85,3 +85,52 @@ test('a file that became shorter is cut off, one whose disk fails as well', asyn
   assert.equal((await broken.event('ended')).outcome, 'failed');
   assert.equal(broken.errors.length, 1);
 });
+
+test('what this machine cannot read now is 503 without a word of where it lies, and served again later', async (t) => {
+  const whole = memorySite({ '/f': 'the file' });
+  let fault: 'open' | 'read' | 'check' | undefined;
+  const failing = (step: typeof fault): void => {
+    if (fault === step)
+      throw Object.assign(new Error('EMFILE: too many open files, /srv/state'), { code: 'EMFILE' });
+  };
+  const site: Site = {
+    find: async (path) => {
+      const resource = await whole.find(path);
+      if (resource instanceof Error) return resource;
+      return {
+        ...resource,
+        async open() {
+          failing('open');
+          const open = await resource.open();
+          return {
+            read: async (buffer, position) => {
+              failing('read');
+              return open.read(buffer, position);
+            },
+            check: async () => {
+              failing('check');
+              await open.check();
+            },
+            close: () => open.close(),
+          };
+        },
+      };
+    },
+  };
+  const server = await serving(t, site);
+  for (const step of ['open', 'read', 'check'] as const) {
+    fault = step;
+    const { status, body } = await ask(server.port, '/f');
+    assert.deepEqual(
+      [status, body.toString()],
+      [503, 'The server cannot read this now; its log says why.\n'],
+      step,
+    );
+    fault = undefined;
+    assert.equal((await ask(server.port, '/f')).body.toString(), 'the file');
+  }
+  await whole.allClosed();
+  assert.equal(server.errors.length, 3);
+  const { asked, status } = await server.event('failed');
+  assert.deepEqual([asked, status], ['/f', 503]);
+});

@@ -64,7 +64,8 @@ export class Exchange {
       id,
       remote,
       port: connection.port,
-      method: askedText(this.method),
+      // One of those that the parser knows.
+      method: this.method,
       // The query may hold what is nobody's business.
       asked: askedText(query === -1 ? url : url.slice(0, query)),
     };

@@ -66,7 +66,7 @@ export const DEFAULT_NBD_LIMITS: NbdLimits = {
   maxToldRefusals: 64,
   handshakeTimeoutMs: 10_000,
   stallTimeoutMs: 60_000,
-  pressureTimeoutMs: 1_000,
+  pressureTimeoutMs: 3_000,
   lingerMs: 2_000,
   maxRequests: 4096,
   maxConnectionBytes: 4 * 1024 * 1024,

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { Refusal } from '../../../src/errors/refusal.ts';
+import { encodeTftp } from '../../../src/formats/net/tftp.ts';
 import type { Site } from '../../../src/release/site.ts';
 import { memorySite, type TestSite } from '../sites.ts';
 import { ack, fetchFile, type Running, rawSocket, rrq, tftp } from './tftp-harness.ts';
@@ -192,4 +195,30 @@ test('a site that fails, and one that fails later, cost one ERROR each', async (
   assert.ok(got.data.equals(DATA));
   await working.allClosed();
   assert.equal(server.heldBytes, 0);
+});
+
+test('one address that holds every transfer, and acknowledges now and then, gives one to another address', async (t) => {
+  const limits = { ...PATIENT, maxTransfers: 8 };
+  const server = await tftp(t, site(), { limits });
+  const hog = createSocket('udp4');
+  const crowd = [hog, ...Array.from({ length: 11 }, () => createSocket('udp4'))];
+  let turnedAway = 0;
+  for (const socket of crowd) {
+    t.after(() => socket.close());
+    await new Promise<void>((resolve) => socket.bind(0, '127.0.0.66', resolve));
+    const heard = once(socket, 'message');
+    socket.send(encodeTftp(rrq('file')), server.port, '127.0.0.1');
+    const [bytes, { port }] = (await heard) as [Buffer, { port: number }];
+    if (bytes[1] === 5) {
+      turnedAway += 1;
+      continue;
+    }
+    const next = once(socket, 'message');
+    socket.send(encodeTftp(ack(1)), port, '127.0.0.1');
+    await next;
+  }
+  assert.deepEqual([server.transfers, turnedAway], [8, 4]);
+  await stillServes(t, server);
+  const gave = await server.event('ended', ({ outcome }) => outcome === 'gave-way');
+  assert.equal(gave.remote, '127.0.0.66');
 });
