@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { lstat, mkdir, open, rename } from 'node:fs/promises';
+import { mkdir, open, rename } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { explain, isGone, syncDirectory } from './atomic-file.ts';
+import { lstatIfThere } from './read-if-there.ts';
 
 /**
  * Writes a whole folder that does not exist yet: it appears with every file in it, or not at all. Throws a
@@ -15,7 +16,7 @@ export async function writeFolderAtomically(
   files: ReadonlyMap<string, Uint8Array>,
 ): Promise<void> {
   const target = resolve(directory);
-  if (await lstat(target).catch(() => undefined)) throw exists(directory);
+  if (await lstatIfThere(target)) throw exists(directory);
   const draft = join(dirname(target), `.bootseal-${basename(target)}-${randomBytes(8).toString('hex')}.tmp`);
   try {
     await mkdir(draft, { mode: 0o755 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { generateKey } from 'openpgp';
@@ -213,7 +213,10 @@ describe('keys status', () => {
     });
     await writeFile(join(broken, 'boot.ipxe.sig'), 'nonsense');
     await assert.rejects(ask({ trees: [broken] }), { code: 'malformed' });
-    await assert.rejects(ask({ state: broken }), { code: 'absent', message: /no channel/ });
+    await assert.rejects(ask({ state: broken }), { code: 'malformed', message: /no "format"/ });
+    const empty = join(broken, 'empty');
+    await mkdir(empty);
+    await assert.rejects(ask({ state: empty }), { name: 'UsageError', message: /no channel/ });
     await assert.rejects(ask({ anchors: [tree] }), { code: 'absent', message: /ca\.crt/ });
   });
 });
