@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
+import { isThere, readIfThere } from '../files/read-if-there.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { SEAL } from '../formats/records/seal-names.ts';
 import { SUCCESSORS } from '../signing/keys/rotate.ts';
@@ -49,7 +49,7 @@ export async function readResignKeys(
     others.push({ id: anchorId(other.ca.certificate), keys: other });
   }
   const own = join(folder, 'anchors', SUCCESSORS);
-  const paths = successors ?? (existsSync(own) ? [own] : []);
+  const paths = successors ?? ((await isThere(own)) ? [own] : []);
   const maps: SuccessorMap[] = [];
   for (const path of paths) maps.push(await readMap(path));
   return { keys, others, maps };
@@ -59,7 +59,7 @@ async function readMap(path: string): Promise<SuccessorMap> {
   const bytes = await readFile(path).catch((error: unknown) => {
     throw unreadable(path, error);
   });
-  const seal = (suffix: string) => readFile(path + suffix).catch(() => undefined);
+  const seal = (suffix: string) => readIfThere(path + suffix);
   return { name: path, bytes, cms: await seal(SEAL.cms), openpgp: await seal(SEAL.openpgp) };
 }
 

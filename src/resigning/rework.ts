@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { listedContent } from '../files/listed-content.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { otherIpxeSeal, RECORD, SEAL, UKI } from '../formats/records/seal-names.ts';
 import { splitCommandLine } from '../formats/script/cmdline.ts';
 import { isAsItStands, redraftRelease } from '../signing/redraft.ts';
@@ -81,7 +81,7 @@ export async function rework(
     others: otherCasOf(others),
   });
   // It names the manifest, and nobody here has the stub that it was made of.
-  if (draft.manifestSha256 !== standing.manifestSha256 && existsSync(join(standing.folder, UKI))) {
+  if (draft.manifestSha256 !== standing.manifestSha256 && (await isThere(join(standing.folder, UKI)))) {
     throw new Refusal(
       'mixed-releases',
       `${manifest.release} has a ${UKI}, which names the manifest as it stands; seal a new version of its tree, and make the image of that.`,

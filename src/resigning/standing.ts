@@ -1,6 +1,7 @@
-import { lstat, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { lstatIfThere } from '../files/read-if-there.ts';
 import type { Manifest, ManifestFile } from '../formats/records/manifest.ts';
 import { checksumPath, otherBootIpxe, otherCaOf, VERITY } from '../formats/records/seal-names.ts';
 import { payloadSeals } from '../signing/seal-keys.ts';
@@ -98,7 +99,7 @@ async function addSeals(
   ids: readonly string[],
   small: Map<string, Uint8Array>,
 ): Promise<void> {
-  const stat = await lstat(join(folder, path)).catch(() => undefined);
+  const stat = await lstatIfThere(join(folder, path));
   if (!stat) throw new Refusal('absent', `${path} is missing from ${folder}.`, { path });
   if (!stat.isFile() || stat.size !== size) {
     throw new Refusal('drifted', `${path} is not the file that its manifest lists: its size differs.`, {
