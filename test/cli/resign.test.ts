@@ -86,7 +86,7 @@ it('--restore is for what is in quarantine, and --policy for a file that exists'
   const { code, err } = await run(['resign', '--state', state, '--keys', keys, ...only, '--policy', policy]);
   assert.deepEqual([code, /no such file/i.test(err)], [2, true]);
   const absent = await run(['resign', '--state', state, '--keys', keys, '--restore', 'arch/2026.11.01']);
-  assert.deepEqual([absent.code, /is not in quarantine/.test(absent.err)], [1, true]);
+  assert.deepEqual([absent.code, /is not in quarantine/.test(absent.err)], [2, true]);
 });
 
 for (const [what, words, says] of [

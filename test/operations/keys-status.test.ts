@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
-import { cp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { generateKey } from 'openpgp';
 import { type KeysStatus, keysStatus, type StatusItem } from '../../src/operations/keys-status.ts';
 import { publish } from '../../src/publish/publish.ts';
-import { misused } from '../fixtures/failed.ts';
 import { NOW } from '../fixtures/keys.ts';
 import { openssl } from '../signing/judges.ts';
 import {
@@ -214,7 +213,10 @@ describe('keys status', () => {
     });
     await writeFile(join(broken, 'boot.ipxe.sig'), 'nonsense');
     await assert.rejects(ask({ trees: [broken] }), { code: 'malformed' });
-    await assert.rejects(ask({ state: broken }), misused(/no channel/));
+    await assert.rejects(ask({ state: broken }), { code: 'malformed', message: /no "format"/ });
+    const empty = join(broken, 'empty');
+    await mkdir(empty);
+    await assert.rejects(ask({ state: empty }), { name: 'UsageError', message: /no channel/ });
     await assert.rejects(ask({ anchors: [tree] }), { code: 'absent', message: /ca\.crt/ });
   });
 });

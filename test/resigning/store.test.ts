@@ -3,6 +3,7 @@ import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { Refusal } from '../../src/errors/refusal.ts';
+import { UsageError } from '../../src/errors/usage.ts';
 import { decodeManifest } from '../../src/formats/records/manifest.ts';
 import { rotateKeys } from '../../src/operations/keys-rotate.ts';
 import { restoreRelease } from '../../src/resigning/restore.ts';
@@ -10,6 +11,7 @@ import { type ResignStoreRequest, resignStore } from '../../src/resigning/store.
 import { readChannel } from '../../src/store/channels.ts';
 import { readLogEntries } from '../../src/store/log-proof.ts';
 import { readProvenance } from '../../src/store/provenance.ts';
+import { writeWithdrawal } from '../../src/store/withdrawals.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { readyKeyPair } from '../fixtures/ready-keys.ts';
@@ -216,7 +218,7 @@ it('takes a release back as it is, where its seals hold, and not where they do n
   assert.deepEqual([row.outcome, manifestOf(state, release).issued], ['restored', NOW]);
   await assert.rejects(
     restoreRelease({ ...request, anchors: [keys] }),
-    refused('absent', /not in quarantine/),
+    (error) => error instanceof UsageError && /not in quarantine/.test(error.message),
   );
 });
 
@@ -273,4 +275,21 @@ it('a record of provenance that somebody wrote into: the release is not touched'
   const { rows } = await resign(state, { only: ['fetched/2026.11.01'] });
   assert.deepEqual([rows[0]?.outcome, rows[0]?.refusal instanceof Refusal], ['refused', true]);
   assert.deepEqual(snapshotOf(state), before);
+});
+
+it('a withdrawn release is signed by nobody again, and the others are', async () => {
+  const state = fresh();
+  await writeWithdrawal(state, {
+    release: 'lab/2026.11.01',
+    manifest: '',
+    time: NOW,
+    reason: 'It eats disks.',
+    now: false,
+  });
+  const before = manifestOf(state, 'lab/2026.11.01');
+  const { rows } = await resign(state);
+  const row = rows.find(({ release }) => release === 'lab/2026.11.01');
+  assert.deepEqual([row?.outcome, row?.refusal?.code], ['refused', 'withdrawn']);
+  assert.deepEqual(manifestOf(state, 'lab/2026.11.01'), before);
+  assert.equal(rows.filter(({ outcome }) => outcome === 'resigned').length, rows.length - 2);
 });
