@@ -11,6 +11,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { openBeneath } from '../../files/beneath.ts';
 
 /**
  * A copy of a tree that may be broken and put right again. It shares storage with the original where the file
@@ -92,10 +93,16 @@ export class WorkTree {
   }
 }
 
-/** Copies files of a tree, reflinked where that is possible. */
+/** Copies files of a tree, reflinked where that is possible. No link in it is followed. */
 export async function copyFiles(from: string, to: string, names: Iterable<string>): Promise<void> {
   for (const name of names) {
     await mkdir(dirname(join(to, name)), { recursive: true });
-    await copyFile(join(from, name), join(to, name), constants.COPYFILE_FICLONE);
+    const { handle } = await openBeneath(from, name);
+    try {
+      // By its descriptor: the name may mean another file by now, or one that never ends.
+      await copyFile(`/proc/self/fd/${handle.fd}`, join(to, name), constants.COPYFILE_FICLONE);
+    } finally {
+      await handle.close();
+    }
   }
 }
