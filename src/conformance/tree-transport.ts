@@ -3,7 +3,7 @@ import type { Transport } from '../emulator/transport.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { openBeneath, readBeneathIfThere } from '../files/beneath.ts';
 import { statIfThere } from '../files/read-if-there.ts';
-import { readFully, reading } from '../files/reading.ts';
+import { readInto, reading } from '../files/reading.ts';
 import { MAX_MANIFEST } from '../formats/records/manifest.ts';
 import { isSafePath } from '../formats/records/safe-path.ts';
 
@@ -54,7 +54,7 @@ async function* content(tree: string, name: string, first: number, size: number)
   try {
     for (let at = 0; at < size; ) {
       const piece = Buffer.allocUnsafe(Math.min(PIECE, size - at));
-      const read = await reading(join(tree, name), undefined, () => readFully(handle, piece, first + at));
+      const read = await reading(join(tree, name), undefined, () => readInto(handle, piece, first + at));
       if (read < piece.length)
         throw new Refusal('drifted', `${name} became shorter while it was being read.`, { path: name });
       yield piece;

@@ -44,7 +44,8 @@ export class FolderTree implements Tree {
       size,
       place: { path: join(this.#folder, path), identity },
       measure: (questions) => measureHandle(opened, path, questions, options),
-      close: () => handle.close(),
+      // What was read is read.
+      close: () => handle.close().catch(() => {}),
     };
   }
 }

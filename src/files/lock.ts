@@ -38,19 +38,21 @@ const ATTEMPTS = 3;
 const kept = new Set<FileHandle>();
 
 /**
- * Takes the lock that a file stands for; makes the file where there is none, and never removes it. The folder around it
- * is locked with it: somebody may remove the file, and the next one to come would have a file of its own.
+ * Takes the lock that a file stands for; makes the file where there is none, and never removes it. A folder is locked
+ * with it: somebody may remove the file, and the next one to come would have a file of its own. Both are the owner's
+ * alone (0600, 0700): whoever may open one may hold it for ever.
  *
+ * @param guard the folder, which is there already.
  * @throws IoError where another process holds it; UsageError where the file system does not lock.
  */
-export async function takeLock(path: string): Promise<Lock> {
+export async function takeLock(path: string, guard: string): Promise<Lock> {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
     const file = await openLockFile(path);
     const handles = [file];
     try {
       await demandLocal(path);
       if (!(await flock(path, file.fd))) throw await heldBy(path, file);
-      const folder = await open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
+      const folder = await open(guard, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
       handles.push(folder);
       if (!(await flock(path, folder.fd))) throw await heldBy(path, file);
       if (await isStill(path, file)) {
@@ -74,20 +76,20 @@ export async function takeLock(path: string): Promise<Lock> {
 async function close(handles: Iterable<FileHandle>): Promise<void> {
   for (const handle of handles) {
     kept.delete(handle);
-    await handle.close();
+    // Whatever close(2) says, the descriptor is gone, and the lock with it.
+    await handle.close().catch(() => {});
   }
 }
 
 async function openLockFile(path: string): Promise<FileHandle> {
   let handle: FileHandle | undefined;
   try {
-    handle = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644);
+    handle = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
     const { mode, uid } = await handle.stat();
-    // Whoever may open it for writing may hold it for ever.
-    if ((mode & 0o777) !== 0o644 && uid === process.geteuid?.()) await handle.chmod(0o644);
+    if ((mode & 0o777) !== 0o600 && uid === process.geteuid?.()) await handle.chmod(0o600);
     return handle;
   } catch (error) {
-    await handle?.close();
+    await handle?.close().catch(() => {});
     throw explain(error, path);
   }
 }
@@ -117,7 +119,7 @@ async function demandExclusive(path: string): Promise<void> {
   try {
     if (await flock(path, second.fd)) throw unlockable(path, '');
   } finally {
-    await second.close();
+    await second.close().catch(() => {});
   }
 }
 

@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { cannotRead } from '../errors/io.ts';
 import { explain } from './atomic-file.ts';
+import { readInto } from './reading.ts';
 
 /*
  * read() and write() may do less than they were asked to. Taken for the end of a file, a short read would let a log be
@@ -20,17 +21,11 @@ export async function readFully(
   length: number,
 ): Promise<Buffer> {
   const buffer = Buffer.alloc(length);
-  let have = 0;
   try {
-    while (have < length) {
-      const { bytesRead } = await handle.read(buffer, have, length - have, position + have);
-      if (bytesRead === 0) break;
-      have += bytesRead;
-    }
+    return buffer.subarray(0, await readInto(handle, buffer, position));
   } catch (error) {
     throw cannotRead(path, error);
   }
-  return buffer.subarray(0, have);
 }
 
 /** Writes all of it. @param path for the error. @throws IoError */

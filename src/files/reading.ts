@@ -35,7 +35,7 @@ export function readWhole(path: string): Promise<Buffer> {
  *
  * @returns bytes; fewer than the buffer has only where the file ends.
  */
-export async function readFully(handle: FileHandle, buffer: Uint8Array, position: number): Promise<number> {
+export async function readInto(handle: FileHandle, buffer: Uint8Array, position: number): Promise<number> {
   let at = 0;
   while (at < buffer.length) {
     const { bytesRead } = await handle.read(buffer, at, buffer.length - at, position + at);

@@ -1,8 +1,9 @@
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { FolderTree } from '../files/folder-tree.ts';
-import { isThere } from '../files/read-if-there.ts';
+import { isThere, readIfThere } from '../files/read-if-there.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import type { Snapshot } from '../formats/records/snapshot.ts';
@@ -12,8 +13,10 @@ import { policyFor } from '../store/state-policy.ts';
 import { demandNotWithdrawn, withdrawnReason, withdrawnRefusal } from '../store/withdrawals.ts';
 import { readCertificatesFile } from '../trust/certificates-file.ts';
 import { day, defaultPolicy } from '../trust/policy.ts';
+import type { PolicyFile } from '../trust/policy-file.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
-import { type AnchorFolders, fittingRoots, readTrustRoots } from '../trust/trust-roots.ts';
+import { type AnchorFolders, fittingRoots, readTrustRoots, type TrustRoots } from '../trust/trust-roots.ts';
+import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { Verifier } from '../trust/verifier.ts';
 import {
   type ChannelOptions,
@@ -132,31 +135,59 @@ export interface RollbackOptions extends ChannelOptions {
 
 /** Goes back, on purpose and on record: a snapshot with a higher counter that names an older release. */
 export async function rollbackChannel(options: RollbackOptions): Promise<MovedChannel> {
-  const { release, now, channel } = options;
+  const { release, channel } = options;
   demandChannelName(channel);
   if (!isReleaseId(release))
     throw new UsageError(`${JSON.stringify(release)} is no release; write NAME/VERSION.`);
   const roots = await readTrustRoots(options.anchors);
+  await demandState(options.state);
+  await demandSnapshotKey(options, false);
   const policy = await policyFor(options.state, options.policy);
+  // Before the state is locked, as publish does: a large release keeps nobody else from writing.
+  const judged = await judgeStored(options, roots, policy);
   const state = await openExistingState(options.state);
   try {
     return await onRecord(options, { release }, async () => {
       const { snapshot } = await demandChannel(options);
-      await demandSnapshotKey(options, false);
       if (snapshot.release === release) throw new UsageError(`${channel} is at ${release} already.`);
-      const folder = join(state.folder, 'releases', release);
-      if (!(await isThere(join(folder, RECORD.manifest)))) {
-        throw new UsageError(`${release} was never published to ${options.state}.`);
-      }
       await demandNotWithdrawn(state.folder, release);
-      const tree = new FolderTree(folder);
-      const verdict = await new Verifier(await fittingRoots(tree, roots), policy, () => now).verify(tree);
-      if (!verdict.release)
-        throw verdict.refusal ?? new Refusal('no-verdict', `Nothing vouches for ${release}.`, { release });
-      const facts = { ...snapshotFacts(verdict.release), rollbackFrom: snapshot.release };
-      return await move(options, { act: 'rollback', facts, seals: verdict.records, makeKey: false });
+      if (judged instanceof Refusal) throw judged;
+      await demandUnchanged(state.folder, judged);
+      await policyFor(state.folder, options.policy, policy);
+      const facts = { ...snapshotFacts(judged), rollbackFrom: snapshot.release };
+      return await move(options, { act: 'rollback', facts, seals: judged.records, makeKey: false });
     });
   } finally {
     await state.release();
   }
+}
+
+/** What was found of a stored release: verified, or why not. Only what is wrong with the state itself is thrown. */
+async function judgeStored(
+  { state, channel, release, now }: RollbackOptions,
+  roots: TrustRoots,
+  policy: PolicyFile,
+): Promise<VerifiedRelease | Refusal> {
+  const { snapshot } = await demandChannel({ state, channel });
+  if (snapshot.release === release) throw new UsageError(`${channel} is at ${release} already.`);
+  const folder = join(state, 'releases', release);
+  if (!(await isThere(join(folder, RECORD.manifest)))) {
+    throw new UsageError(`${release} was never published to ${state}.`);
+  }
+  const tree = new FolderTree(folder);
+  try {
+    const verdict = await new Verifier(await fittingRoots(tree, roots), policy, () => now).verify(tree);
+    if (verdict.release) return verdict.release;
+    return verdict.refusal ?? new Refusal('no-verdict', `Nothing vouches for ${release}.`, { release });
+  } catch (error) {
+    if (error instanceof Refusal) return error;
+    throw error;
+  }
+}
+
+/** Under the lock: nobody signed the release anew since it was judged. */
+async function demandUnchanged(state: string, { release, manifestSha256 }: VerifiedRelease): Promise<void> {
+  const manifest = await readIfThere(join(state, 'releases', release, RECORD.manifest));
+  if (manifest && createHash('sha256').update(manifest).digest('hex') === manifestSha256) return;
+  throw new UsageError(`${release} changed meanwhile; try again.`);
 }

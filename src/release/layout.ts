@@ -3,7 +3,7 @@ import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { lstatBeneath, openBeneath } from '../files/beneath.ts';
 import { lstatIfThere, namesIfThere } from '../files/read-if-there.ts';
-import { readFully, reading } from '../files/reading.ts';
+import { readInto, reading } from '../files/reading.ts';
 import { isReleaseId, isSafePath } from '../formats/records/safe-path.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
 import { isCommandLineWord, isFreeType, splitCommandLine } from '../formats/script/cmdline.ts';
@@ -137,7 +137,7 @@ function withOverlayInit(cmdline: readonly string[], overlay: string | undefined
 async function demandOverlay(tree: string, path: string): Promise<void> {
   const { handle, identity } = await openBeneath(tree, path);
   const magic = Buffer.alloc(6);
-  await reading(join(tree, path), handle, () => readFully(handle, magic, 0));
+  await reading(join(tree, path), handle, () => readInto(handle, magic, 0));
   if (magic.toString('latin1') === '070701' && identity.size % 4n === 0n) return;
   throw new Refusal('malformed', `The overlay ${path} is no newc archive of a multiple of four bytes.`, {
     path,

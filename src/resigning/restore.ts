@@ -1,7 +1,7 @@
 import { UsageError } from '../errors/usage.ts';
 import { openExistingState } from '../store/state.ts';
+import { policyFor } from '../store/state-policy.ts';
 import { demandNotWithdrawn } from '../store/withdrawals.ts';
-import { DEFAULT_POLICY_FILE, readPolicyFile } from '../trust/policy-file.ts';
 import { readStanding, readTrusted } from './standing.ts';
 import { bringBack, factsOf, folderOf, type ResignRow, rowOf, type Stored } from './stored.ts';
 
@@ -12,7 +12,7 @@ export interface RestoreRequest {
   readonly release: string;
   /** An `init` folder, or the anchors alone, whose seals count. */
   readonly anchors: readonly string[];
-  /** A policy file (TOML): which keys are revoked. */
+  /** A policy file (TOML), which must say what the state's own says. */
   readonly policy?: string;
   /** A folder of the shape that `init` makes; default: the state's own. It signs the log. */
   readonly snapshotKey?: string;
@@ -43,7 +43,7 @@ async function restoreOne(request: RestoreRequest): Promise<ResignRow> {
   };
   if (!stored.mark) throw new UsageError(`${release} is not in quarantine in ${state}.`);
   await demandNotWithdrawn(state, release);
-  const file = policy === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(policy);
+  const file = await policyFor(state, policy);
   const trusted = await readTrusted(anchors, file.at(now, now), now);
   const standing = await readStanding(stored.folder, trusted);
   await bringBack({ state, now, snapshotFolder: snapshotKey }, stored, standing);

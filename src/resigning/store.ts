@@ -10,6 +10,7 @@ import { channelNames, readChannel } from '../store/channels.ts';
 import { quarantinedReleases, storedReleases } from '../store/quarantine.ts';
 import { endResignJob, type ResignJob, readResignJob, writeResignJob } from '../store/resign-job.ts';
 import { demandState, openExistingState } from '../store/state.ts';
+import { policyFor } from '../store/state-policy.ts';
 import { demandMovable } from './next-snapshot.ts';
 import { resignOne } from './release.ts';
 import type { Batch, ResignRow } from './stored.ts';
@@ -55,7 +56,8 @@ export async function resignStore(request: ResignStoreRequest): Promise<Resigned
 
 async function run(request: ResignStoreRequest, dryRun: boolean): Promise<ResignedStore> {
   const { state, now } = request;
-  const { trusted, resignKeys, issued } = await prepareResign(request);
+  const policy = await policyFor(state, request.policy);
+  const { trusted, resignKeys, issued } = await prepareResign(request, policy);
   const job = await jobOf(request, issued);
   const releases = await releasesOf(state, job);
   const signing = new Signing(resignKeys.keys, resignKeys.others);

@@ -1,6 +1,6 @@
 import type { Manifest } from '../formats/records/manifest.ts';
 import { Signing } from '../signing/sealer.ts';
-import { DEFAULT_POLICY_FILE, readPolicyFile } from '../trust/policy-file.ts';
+import { type PolicyFile, readPolicyFileOr } from '../trust/policy-file.ts';
 import type { SuccessionStep } from '../trust/succession.ts';
 import { demandSuccession, readResignKeys } from './keys.ts';
 import { rework, SignerGone, signRework, type WantedChange } from './rework.ts';
@@ -16,7 +16,7 @@ export interface ResignRequest extends Omit<WantedChange, 'issued'> {
   readonly anchors?: readonly string[];
   /** Files of successors; default: the one among the anchors of `keys`. */
   readonly successors?: readonly string[];
-  /** A policy file (TOML): which keys are revoked. */
+  /** A policy file (TOML): which keys are revoked; of a state it must say what the state's own says. */
   readonly policy?: string;
   /** Milliseconds since 1970; default: `now`. */
   readonly issued?: number;
@@ -53,7 +53,10 @@ export interface ResignedTree {
 export async function resignTree(request: ResignTreeRequest): Promise<ResignedTree> {
   const { tree, journals, now, dryRun = false } = request;
   if (!dryRun) await finishReplacing(tree, journals);
-  const { trusted, resignKeys, issued } = await prepareResign(request);
+  const { trusted, resignKeys, issued } = await prepareResign(
+    request,
+    await readPolicyFileOr(request.policy),
+  );
   const standing = await readStanding(tree, trusted);
   const steps = await demandSuccession(standing.signers, resignKeys, trusted);
   const wanted = await rework(standing, resignKeys, { ...request, issued: issued ?? wholeSeconds(now) });
@@ -69,11 +72,9 @@ export async function resignTree(request: ResignTreeRequest): Promise<ResignedTr
 }
 
 /** What every way of signing anew begins with. */
-export async function prepareResign(request: ResignRequest) {
+export async function prepareResign(request: ResignRequest, policy: PolicyFile) {
   const { keys, alsoKeys = [], anchors = [], now } = request;
-  const file = request.policy === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(request.policy);
-  const policy = file.at(now, now);
-  const trusted = await readTrusted([keys, ...alsoKeys, ...anchors], policy, now);
+  const trusted = await readTrusted([keys, ...alsoKeys, ...anchors], policy.at(now, now), now);
   const resignKeys = await readResignKeys(keys, alsoKeys, request.successors, now);
   const issued = request.issued === undefined ? undefined : wholeSeconds(request.issued);
   return { trusted, resignKeys, issued };

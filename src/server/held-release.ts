@@ -11,6 +11,7 @@ export class HeldRelease {
   #refusal: Refusal | undefined;
   #withdrawn: Refusal | undefined;
   #cut = false;
+  #judged = Number.POSITIVE_INFINITY;
   #next: number | undefined;
 
   private constructor(release: VerifiedRelease) {
@@ -43,14 +44,20 @@ export class HeldRelease {
     return this.#cut ? this.#withdrawn : undefined;
   }
 
-  /** When its judgement may be another; milliseconds since 1970, undefined: never. */
-  get next(): number | undefined {
-    return this.#next;
+  /**
+   * Whether its judgement may be another by now: something ended or began since, or the clock was set back.
+   *
+   * @param now milliseconds since 1970.
+   */
+  isDue(now: number): boolean {
+    return now < this.#judged || (this.#next !== undefined && now >= this.#next);
   }
 
   /** Judges it as of now, out of memory. @returns whether the answer is another than before. */
   async judge(verifier: Verifier): Promise<boolean> {
     const before = this.refusal;
+    // Read once, and before: a clock that moves meanwhile makes it due again.
+    this.#judged = verifier.now;
     this.#next = verifier.nextMoment(this.release);
     this.#refusal = await verifier.judgeAgain(this.release);
     return before?.message !== this.refusal?.message;

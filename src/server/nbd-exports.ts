@@ -30,7 +30,7 @@ export interface ExportedRelease {
  */
 export class ReleaseExports implements NbdExports {
   readonly #onShut: OnShut;
-  #known = new Map<string, readonly FileExport[]>();
+  #known = new Map<string, { readonly release: VerifiedRelease; readonly exports: readonly FileExport[] }>();
   #byName = new Map<string, FileExport>();
   #listed: readonly FileExport[] = [];
 
@@ -43,23 +43,28 @@ export class ReleaseExports implements NbdExports {
     const releases = offered.map(({ release }) => release);
     const known = new Map(
       releases.map((release) => {
-        const { manifestSha256 } = release;
-        return [manifestSha256, this.#known.get(manifestSha256) ?? exportsOf(release, this.#onShut)] as const;
+        const before = this.#known.get(release.manifestSha256);
+        // One that was read anew has pins of its own: what a scrub finds out about them has to count here.
+        const same = before?.release === release ? before : undefined;
+        return [
+          release.manifestSha256,
+          same ?? { release, exports: exportsOf(release, this.#onShut) },
+        ] as const;
       }),
     );
-    for (const { release, cut } of offered)
-      if (cut) for (const one of known.get(release.manifestSha256) ?? []) one.withdraw(cut);
+    const of = ({ manifestSha256 }: VerifiedRelease) => known.get(manifestSha256)?.exports ?? [];
+    for (const { release, cut } of offered) if (cut) for (const one of of(release)) one.withdraw(cut);
     const [entry] = releases;
-    const [image] = entry ? (known.get(entry.manifestSha256) ?? []) : [];
+    const [image] = entry ? of(entry) : [];
     const byName = new Map<string, FileExport>();
-    for (const one of [...known.values()].flat()) byName.set(one.name, one);
-    for (const one of (entry && known.get(entry.manifestSha256)) ?? []) {
+    for (const { exports } of known.values()) for (const one of exports) byName.set(one.name, one);
+    for (const one of entry ? of(entry) : []) {
       byName.set(one.name.slice(one.name.lastIndexOf('/') + 1), one);
     }
     if (image) byName.set('', image);
     this.#known = known;
     this.#byName = byName;
-    this.#listed = [...known.values()].flat();
+    this.#listed = [...known.values()].flatMap(({ exports }) => exports);
   }
 
   list(): readonly FileExport[] {

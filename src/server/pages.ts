@@ -15,6 +15,8 @@ export interface ServerPagesOptions {
   readonly clock: () => number;
   /** `http://10.0.0.1:8080` */
   readonly base: () => string;
+  /** Why the state is not followed at the moment; undefined while it is. */
+  readonly fault: () => string | undefined;
   readonly configuration: Configuration;
   readonly metrics: Metrics;
 }
@@ -32,12 +34,19 @@ export function serverPages(options: ServerPagesOptions): Pages {
 }
 
 /** Machines may be sent here as long as any of the releases can be booted; what else is wrong is said beside it. */
-function readiness({ offering, ready, clock }: ServerPagesOptions): Refusal | readonly string[] {
+function readiness(options: ServerPagesOptions): Refusal | readonly string[] {
+  const { offering, ready } = options;
   if (!ready()) return new Refusal('unreachable', 'The server is starting or stopping.', {});
   const { releases } = offering();
   const [first] = releases;
   if (first?.refusal && releases.every(({ refusal }) => refusal)) return first.refusal;
-  return warningsOf(offering(), clock());
+  return warnings(options);
+}
+
+function warnings({ offering, clock, fault }: ServerPagesOptions): readonly string[] {
+  const why = fault();
+  const lost = why === undefined ? [] : [`the state is not followed at the moment: ${why}`];
+  return [...warningsOf(offering(), clock()), ...lost];
 }
 
 function releaseFacts({ entry }: Offering): object {
@@ -53,7 +62,8 @@ function releaseFacts({ entry }: Offering): object {
   };
 }
 
-function homePage({ offering, base, configuration, clock }: ServerPagesOptions) {
+function homePage(options: ServerPagesOptions) {
+  const { offering, base, configuration } = options;
   const now = offering();
   const { release, refusal } = now.entry;
   const body = renderPage({
@@ -62,7 +72,7 @@ function homePage({ offering, base, configuration, clock }: ServerPagesOptions) 
     bestBefore: isoSeconds(release.manifest.bestBefore),
     anchored: release.anchored,
     ended: refusal?.message,
-    warnings: warningsOf(now, clock()),
+    warnings: warnings(options),
     unverifiedLoadersAllowed: configuration.allow_unverified_loaders,
     base: base(),
     files: release.manifest.files,

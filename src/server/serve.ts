@@ -12,6 +12,7 @@ import type { AnchorFolders } from '../trust/trust-roots.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { Announcer } from './announcer.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
+import { Follower } from './follower.ts';
 import { startListeners } from './listeners.ts';
 import { readLoaders } from './loader-files.ts';
 import { ReleaseExports } from './nbd-exports.ts';
@@ -97,6 +98,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let site: Site = { find: async () => new Refusal('unreachable', 'The server is starting.', {}) };
   let base = '';
   let httpPort = 0;
+  let fault = (): string | undefined => undefined;
   const booter = releaseBooter(() => offering.entry);
   const exports = new ReleaseExports((name, refusal) =>
     log.error({ export: name, ...refusal.toJSON() }, 'not served any more'),
@@ -116,6 +118,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       offering: () => offering,
       ready: () => ready,
       base: () => base,
+      fault: () => fault(),
       clock,
       configuration,
       metrics,
@@ -141,27 +144,24 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   ready = true;
   const payload = () => [...offering.releases, ...offering.former].map(({ release }) => release);
   const endScrub = scrubReleases(configuration, payload, { clock, metrics, log });
+  const follower = new Follower(source, log, (loaded) => {
+    const before = offering.entry.release.manifestSha256;
+    offering = loaded;
+    put();
+    const { release, manifestSha256 } = offering.entry.release;
+    if (manifestSha256 !== before) log.info({ release }, 'the channel moved');
+  });
+  fault = () => follower.fault;
   const endTime = keepTime({
     clock,
-    onTick: async (now, back) => {
-      if (await source.changed()) {
-        const before = offering.entry.release.manifestSha256;
-        offering = await source.load();
-        put();
-        const { release, manifestSha256 } = offering.entry.release;
-        if (manifestSha256 !== before) log.info({ release }, 'the channel moved');
-      }
-      for (const held of offering.releases) {
-        if (!back && (held.next === undefined || held.next > now)) continue;
-        await source.judge(held);
-      }
+    onTick: async (now) => {
+      follower.look();
+      // Whatever keeps the state from being read or loaded, time goes on for what is offered.
+      for (const held of [...offering.releases, ...offering.former])
+        if (held.isDue(now)) await source.judge(held);
       announcer.tell(offering, now);
     },
-    onFault: (error) => {
-      if (error instanceof Refusal)
-        log.error(error.toJSON(), 'what the channels name now is refused; the last good release stays');
-      else log.error({ err: error }, 'following the state failed; what was offered stays');
-    },
+    onFault: (error) => log.error({ err: error }, 'judging again failed'),
   });
   return {
     get release() {
@@ -177,6 +177,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     async close(graceMs = GRACE_MS) {
       ready = false;
       await Promise.all([endTime(), endScrub(), listeners.close(graceMs)]);
+      await follower.end();
     },
   };
 }

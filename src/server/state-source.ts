@@ -5,10 +5,11 @@ import { FolderTree } from '../files/folder-tree.ts';
 import type { Snapshot } from '../formats/records/snapshot.ts';
 import { channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
 import { stateMark } from '../store/state-mark.ts';
-import { policyFor } from '../store/state-policy.ts';
+import { policyFor, readStatePolicy } from '../store/state-policy.ts';
 import { withdrawnReason, withdrawnRefusal } from '../store/withdrawals.ts';
 import { readCertificatesFile } from '../trust/certificates-file.ts';
 import { defaultPolicy } from '../trust/policy.ts';
+import { DEFAULT_POLICY_FILE } from '../trust/policy-file.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
 import { type AnchorFolders, fittingRoots, readTrustRoots } from '../trust/trust-roots.ts';
 import { Verifier } from '../trust/verifier.ts';
@@ -44,6 +45,8 @@ class StateSource implements OfferingSource {
   #entry: string | undefined;
   #verifier: Verifier | undefined;
   #mark: string | undefined;
+  #policy: string | undefined;
+  #offered = new Map<string, HeldRelease>();
 
   constructor(options: StateSourceOptions) {
     this.#options = options;
@@ -64,33 +67,47 @@ class StateSource implements OfferingSource {
 
   async #load(): Promise<Offering> {
     const { state, anchors, policy, clock } = this.#options;
+    // 1. The policy, and what was withdrawn, for all that is held: whatever comes of the channels, these end boots.
     const roots = await readTrustRoots(anchors);
-    const verifier = new Verifier(roots, await policyFor(state, policy), clock);
+    const judgedBy = this.#verifier ? await readStatePolicy(state) : await policyFor(state, policy);
+    const verifier = new Verifier(roots, judgedBy, clock);
+    const samePolicy = this.#policy === judgedBy.canonical;
     this.#verifier = verifier;
+    this.#policy = judgedBy.canonical;
+    for (const held of this.#known.values()) {
+      await held.judge(verifier);
+      await this.#withdrawIfTold(held);
+    }
+    // 2. What each channel names now. One that is refused stays at what it named before, and keeps nobody else.
     const warnings: string[] = [];
     const channels = await this.#verified(verifier, warnings);
     const entryName = this.#entryOf(channels);
-    const held = new Map<string, HeldRelease>();
+    const offered = new Map<string, HeldRelease>();
     for (const [name, { snapshot }] of channels) {
       try {
-        const one = await this.#held(snapshot, verifier);
+        const one = await this.#held(snapshot, verifier, samePolicy);
         await this.#withdrawIfTold(one);
-        held.set(name, one);
+        offered.set(name, one);
       } catch (error) {
-        // The entry is what machines boot; another channel that is refused keeps nobody else from booting.
-        if (!(error instanceof Refusal) || name === entryName) throw error;
+        if (!(error instanceof Refusal)) throw error;
+        const before = this.#offered.get(name);
+        if (!before && name === entryName) throw error;
         this.#options.onRefused(name, error);
-        warnings.push(`${name} is not offered: ${error.message}`);
-        channels.delete(name);
+        const what = before
+          ? `${name} stays at ${before.release.release}, since what it names now is refused`
+          : `${name} is not offered`;
+        warnings.push(`${what}: ${error.message}`);
+        if (before) offered.set(name, before);
+        else channels.delete(name);
       }
     }
-    const entry = held.get(entryName);
+    const entry = offered.get(entryName);
     if (!entry) throw new Refusal('no-verdict', `Nothing vouches for what ${entryName} names.`, {});
-    const wanted = new Set(held.values());
-    const former = [...this.#known.values()].filter((one) => !wanted.has(one));
-    for (const one of former) await this.#withdrawIfTold(one);
     this.#channels = channels;
+    this.#offered = offered;
     this.#entry = entryName;
+    const wanted = new Set(offered.values());
+    const former = [...this.#known.values()].filter((one) => !wanted.has(one));
     const releases = [entry, ...[...wanted].filter((one) => one !== entry)];
     return { entry, releases, former, channels, warnings };
   }
@@ -114,9 +131,9 @@ class StateSource implements OfferingSource {
     const signers = await readCertificatesFile(join(state, 'anchors', 'snapshot.crt'));
     const channels = new Map<string, StoredSnapshot>();
     for (const name of await channelNames(state)) {
-      const stored = await readChannel(state, name);
-      if (!stored) continue;
       try {
+        const stored = await readChannel(state, name);
+        if (!stored) continue;
         const { bytes, seal, snapshot } = stored;
         // As of its own time: the server holds the release, and needs no word on how fresh the channel is.
         await verifySnapshot(name, bytes, seal, signers, defaultPolicy(now), snapshot.issued);
@@ -133,22 +150,26 @@ class StateSource implements OfferingSource {
     return channels;
   }
 
-  async #held({ release: id, manifest, issued }: Snapshot, verifier: Verifier): Promise<HeldRelease> {
+  async #held(
+    { release: id, manifest }: Snapshot,
+    verifier: Verifier,
+    samePolicy: boolean,
+  ): Promise<HeldRelease> {
     const known = this.#known.get(manifest);
-    if (known) {
-      await known.judge(verifier);
-      if (!known.refusal) return known;
-    }
-    const { state, onProgress } = this.#options;
+    // Another policy may ask for seals that were not looked at before; nothing else makes reading it again worth while.
+    if (known && (samePolicy || !known.refusal)) return known;
+    const { state, clock, onProgress } = this.#options;
     const tree = new FolderTree(join(state, 'releases', id), onProgress ? { onProgress } : {});
     const fitting = verifier.by(await fittingRoots(tree, verifier.roots));
-    let { release, refusal, manifestSha256 } = await fitting.verify(tree);
-    // Another policy may ask for seals that were not looked at before; where they do not help, the release that is
-    // held stays, for the machines that run.
+    let { release, refusal, manifestSha256, manifest: listed } = await fitting.verify(tree);
     if (!release && known) return known;
-    // What ended since it was published: no machine starts it, and those that run keep their root.
-    if (!release && refusal && ENDED.has(refusal.code))
-      ({ release, refusal, manifestSha256 } = await fitting.asOf(issued).verify(tree));
+    // What ended since it was published: no machine starts it, and those that run keep their root. It is what the
+    // snapshot names, by a key that no release is sealed with; that it held together is judged as of its sealing.
+    if (!release && refusal && ENDED.has(refusal.code)) {
+      listed ??= (await fitting.verifyRecords(tree)).manifest;
+      const then = new Verifier(fitting.roots, DEFAULT_POLICY_FILE, clock, listed?.issued ?? verifier.now);
+      ({ release, manifestSha256 } = await then.verify(tree));
+    }
     if (!release) throw refusal;
     if (manifestSha256 !== manifest) {
       throw new Refusal('mixed-releases', `${id} in ${state} is not the one that its channel names.`, {

@@ -5,9 +5,8 @@ export interface TimekeeperOptions {
    * Called once a second, never twice at once.
    *
    * @param now milliseconds since 1970.
-   * @param back the clock was set back since the last call, so that whatever had ended may be valid again.
    */
-  readonly onTick: (now: number, back: boolean) => Promise<void>;
+  readonly onTick: (now: number) => Promise<void>;
   /** Called with what `onTick` rejects with: one bad second ends nothing. */
   readonly onFault: (error: unknown) => void;
 }
@@ -22,14 +21,10 @@ const EVERY = 1000;
  * @returns how to end it: resolves when no call is under way any more.
  */
 export function keepTime({ clock, onTick, onFault }: TimekeeperOptions): () => Promise<void> {
-  let last = clock();
   let running: Promise<void> | undefined;
   const timer = setInterval(() => {
     if (running !== undefined) return;
-    const now = clock();
-    const back = now < last;
-    last = now;
-    running = onTick(now, back)
+    running = onTick(clock())
       .catch(onFault)
       .finally(() => {
         running = undefined;

@@ -1,4 +1,5 @@
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { TEMPORARY } from '../files/atomic-file.ts';
 import { namesIfThere } from '../files/read-if-there.ts';
 import { recordsOf } from './folder-backend.ts';
@@ -11,13 +12,13 @@ import { recordsOf } from './folder-backend.ts';
 export const STATE_FORMAT = 1;
 
 const KEY = 'format';
-/** What may lie in a folder before it is a state: the lock comes first, and file systems bring a folder of their own. */
-const BEFORE = ['lock', 'lost+found'];
+/** What may lie in a folder before it is a state: the lock and its folder come first, and file systems bring a folder of their own. */
+const BEFORE = ['lock', 'private', 'lost+found'];
 
 /**
  * The format of a state folder; undefined for one that holds nothing yet, or does not exist.
  *
- * @throws Refusal `malformed` for a folder that this program cannot understand.
+ * @throws UsageError for a folder that is no state; Refusal `malformed` for a format that this program cannot read.
  */
 export async function readFormat(state: string): Promise<number | undefined> {
   const record = await recordsOf(state).get(KEY);
@@ -27,8 +28,8 @@ export async function readFormat(state: string): Promise<number | undefined> {
       (name) => !BEFORE.includes(name) && !TEMPORARY.test(name),
     );
     if (names.length === 0) return undefined;
-    throw refuse(
-      'holds files and no "format": an earlier Bootseal made it, or it is no state; publish into a folder that is empty',
+    throw new UsageError(
+      `${state} is not a state folder: it holds files and no "format", or an earlier Bootseal made it. Name another, or publish into an empty one.`,
     );
   }
   const text = Buffer.from(record.bytes).toString('latin1');

@@ -27,7 +27,9 @@ export async function openState(folder: string): Promise<State> {
   // Before the lock is made: a folder that was meant for something else gets no file of ours.
   await readFormat(folder);
   await makeFolders(folder);
-  const lock = await takeLock(join(folder, 'lock'));
+  const guard = join(folder, 'private');
+  await makeFolders(guard, 0o700);
+  const lock = await takeLock(join(folder, 'lock'), guard);
   try {
     await demandFormat(folder);
     for (const name of FOLDERS) await makeFolders(join(folder, name));

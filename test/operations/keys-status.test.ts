@@ -209,11 +209,11 @@ describe('keys status', () => {
     const ask = (request: object) => keysStatus({ anchors: [old], now: LATER, ...request });
     await assert.rejects(ask({ trees: [broken] }), {
       code: 'absent',
-      message: /boot\.ipxe\.sig cannot be read/,
+      message: /boot\.ipxe\.sig does not exist/,
     });
     await writeFile(join(broken, 'boot.ipxe.sig'), 'nonsense');
     await assert.rejects(ask({ trees: [broken] }), { code: 'malformed' });
-    await assert.rejects(ask({ state: broken }), { code: 'malformed', message: /no "format"/ });
+    await assert.rejects(ask({ state: broken }), /^UsageError: .*no "format"/);
     const empty = join(broken, 'empty');
     await mkdir(empty);
     await assert.rejects(ask({ state: empty }), { name: 'UsageError', message: /no channel/ });

@@ -25,11 +25,7 @@ await rotateKeys({ keys: old, out: next, now: NOW + 1000, rsaBits: 2048, makeKey
 const leaf = join(old, 'anchors/codesign.crt');
 const [{ bytes: der } = { bytes: new Uint8Array() }] = decodePem(readFileSync(leaf, 'latin1'));
 const ended = decodeCertificate(der).notAfter + 86_400_000;
-const policy = join(folder, 'policy.toml');
-writeFileSync(
-  policy,
-  `[[revoked]]\nid = "${fingerprint(leaf)}"\nkind = "hard"\nsince = 2026-11-02\nreason = "stolen"\n`,
-);
+const revoked = `[[revoked]]\nid = "${fingerprint(leaf)}"\nkind = "hard"\nsince = 2026-11-02\nreason = "stolen"\n`;
 
 const stores = { local: join(folder, 'local'), fetched: join(folder, 'fetched') };
 for (const [name, state] of Object.entries(stores)) {
@@ -47,13 +43,21 @@ const ROWS: readonly {
   readonly given: Given;
   readonly local: string;
   readonly fetched: string;
+  /** The policy of the state; where it has one. */
+  readonly policy?: string;
   /** Of a release that the channel names; where it differs. */
   readonly held?: boolean;
 }[] = [
   { key: 'the same key', given: { keys: old, now: LATER }, local: 'resigned', fetched: 'countersigned' },
   { key: 'a mapped key', given: { keys: next, now: LATER }, local: 'resigned', fetched: 'countersigned' },
   { key: 'an expired key', given: { keys: old, now: ended }, local: 'expired', fetched: 'expired' },
-  { key: 'a revoked key', given: { keys: old, now: LATER, policy }, local: 'revoked', fetched: 'revoked' },
+  {
+    key: 'a revoked key',
+    given: { keys: old, now: LATER },
+    policy: revoked,
+    local: 'revoked',
+    fetched: 'revoked',
+  },
   {
     key: 'an absent key',
     given: { keys: other, now: LATER },
@@ -64,7 +68,7 @@ const ROWS: readonly {
 ];
 
 let count = 0;
-for (const { key, given, local, fetched, held = false } of ROWS) {
+for (const { key, given, policy, local, fetched, held = false } of ROWS) {
   for (const origin of ['local', 'fetched'] as const) {
     for (const signer of ['up', 'down'] as const) {
       const up = origin === 'local' ? local : fetched;
@@ -72,6 +76,7 @@ for (const { key, given, local, fetched, held = false } of ROWS) {
       const wanted = needed && signer === 'down' ? 'unreachable' : up;
       it(`a ${origin} release, ${key}, the signer ${signer}: ${wanted}`, async () => {
         const state = copyStore(stores[origin], join(folder, `cell-${++count}`));
+        if (policy !== undefined) writeFileSync(join(state, 'policy.toml'), policy);
         const before = snapshotOf(state);
         const keys =
           signer === 'up' ? given.keys : await dyingKeys(given.keys, join(folder, `keys-${count}`), 1);

@@ -135,7 +135,7 @@ it('a channel that is refused beside the entry is left out, and said', async (t)
 
 it('no clock stands still by default', async (t) => {
   const fresh = await sampleTree(join(folder, 'fresh'), keys);
-  await sealFixture(fresh, keys, { issued: Date.now() });
+  await sealFixture(fresh, keys, { now: Date.now() });
   const server = await serve({ tree: fresh, anchors, httpPort: 0, tftpPort: false, nbdPort: false });
   t.after(() => server.close(0));
   assert.equal((await fetch(`${server.url}/boot.ipxe`)).status, 200);

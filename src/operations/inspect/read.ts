@@ -2,7 +2,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { Refusal } from '../../errors/refusal.ts';
 import type { FileIdentity } from '../../files/file-identity.ts';
 import { openRegular } from '../../files/measure.ts';
-import { readFully, reading } from '../../files/reading.ts';
+import { readInto, reading } from '../../files/reading.ts';
 import { isPe } from '../../formats/efi/pe.ts';
 import { MAX_PE } from '../../formats/efi/pe-write.ts';
 import type { Read } from './recognise.ts';
@@ -33,7 +33,7 @@ export function readOpened(
   return reading(path, handle, async () => {
     const size = Number(identity.size);
     const head = Buffer.alloc(Math.min(size, BLOCK));
-    const got = await readFully(handle, head, 0);
+    const got = await readInto(handle, head, 0);
     if (got === head.length && head.subarray(0, VERITY.length).equals(VERITY)) return { bytes: head, size };
     // A whole boot in one file; no more than firmware loads.
     const most = isPe(head) ? MAX_PE : limit;
@@ -47,7 +47,7 @@ export function readOpened(
     // One byte more than there should be: a file that grows is told from one that does not.
     const whole = Buffer.alloc(size + 1);
     head.copy(whole);
-    const end = got + (await readFully(handle, whole.subarray(got), got));
+    const end = got + (await readInto(handle, whole.subarray(got), got));
     if (end !== size) {
       throw new Refusal('drifted', `${path} changed while it was being read (size differs).`, { path });
     }

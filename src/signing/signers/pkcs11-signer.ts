@@ -5,7 +5,7 @@ import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { unreadable } from '../../errors/unreadable.ts';
 import { UsageError } from '../../errors/usage.ts';
-import { readFully, reading } from '../../files/reading.ts';
+import { readInto, reading } from '../../files/reading.ts';
 import { decodePkcs11Uri, encodePkcs11Path, type Pkcs11Uri } from '../../formats/asn1/pkcs11-uri.ts';
 import type { DigestSigner } from './digest-signer.ts';
 import { runProgram } from './run-program.ts';
@@ -124,7 +124,7 @@ async function readPin(path: string): Promise<Buffer> {
       );
     }
     const room = Buffer.alloc(PIN_OCTETS.most + 3);
-    const bytesRead = await readFully(file, room, 0);
+    const bytesRead = await readInto(file, room, 0);
     const ending = /\r?\n$/.exec(room.toString('latin1', 0, bytesRead))?.[0].length ?? 0;
     const length = bytesRead - ending;
     const pin = room.subarray(0, length);
