@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { link, rename } from 'node:fs/promises';
+import { link, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../errors/refusal.ts';
@@ -133,5 +133,10 @@ async function place(state: string, sha256: string, path: string): Promise<void>
   await cleanFolder(dirname(path));
   const draft = join(dirname(path), `.bootseal-${randomBytes(8).toString('hex')}.tmp`);
   await link(objectPath(state, sha256), draft);
-  await rename(draft, path);
+  try {
+    await rename(draft, path);
+  } catch (error) {
+    await rm(draft, { force: true }).catch(() => {});
+    throw error;
+  }
 }

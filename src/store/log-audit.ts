@@ -81,7 +81,7 @@ export async function auditLog(
     });
     torn = (await entries.stat()).size - whole;
   } finally {
-    await entries.close();
+    await entries.close().catch(() => {});
   }
   // 3. None was taken from the end.
   tree.demandComplete();

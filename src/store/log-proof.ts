@@ -22,7 +22,7 @@ export async function readLogEntries(
   try {
     await scanEntries(entries, 0, 0, onEntry);
   } finally {
-    await entries.close();
+    await entries.close().catch(() => {});
   }
 }
 
@@ -69,6 +69,6 @@ export async function makeLogProof(
     for (const range of inclusionRanges(index, size)) path.push(await rangeHash(hashes, range));
     return decodeOr('The proof', () => encodeLogProof(path, bytes, seals, checkpoint.bytes));
   } finally {
-    await hashes.close();
+    await hashes.close().catch(() => {});
   }
 }

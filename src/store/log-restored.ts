@@ -38,6 +38,6 @@ export async function logState(state: string, at: number): Promise<LogState> {
     const root = Buffer.from(await rangeHash(hashes, { from: 0, to: at })).toString('hex');
     return { name, size, root, restored };
   } finally {
-    await hashes.close();
+    await hashes.close().catch(() => {});
   }
 }

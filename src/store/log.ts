@@ -127,7 +127,7 @@ export class TransparencyLog {
       await log.#demandCheckpointed();
       return log;
     } catch (error) {
-      for (const handle of handles) await handle.close();
+      for (const handle of handles) await handle.close().catch(() => {});
       throw explain(error, logPath(state));
     }
   }
@@ -169,7 +169,7 @@ export class TransparencyLog {
   }
 
   async close(): Promise<void> {
-    for (const handle of [this.#entries, this.#offsets, this.#hashes]) await handle.close();
+    for (const handle of [this.#entries, this.#offsets, this.#hashes]) await handle.close().catch(() => {});
   }
 
   async #entryOf({ time: now, seals, signers = [], origin, refusal, ...rest }: Act): Promise<LogEntry> {
@@ -293,7 +293,7 @@ async function openToGrow(state: string, name: string): Promise<FileHandle> {
     await syncDirectory(logPath(state));
     return handle;
   } catch (error) {
-    await handle?.close();
+    await handle?.close().catch(() => {});
     throw explain(error, path);
   }
 }

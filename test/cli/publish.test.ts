@@ -19,7 +19,13 @@ describe('publish', () => {
     assert.match(out, /^client archiso +passed/m);
     assert.match(out, /would be published to stable\.$/m);
     const shown = await run(['channel', 'show', 'stable', '--state', folder]);
-    assert.deepEqual([shown.code, shown.err], [2, `${folder} is not a state folder: it holds files and no "format", or an earlier Bootseal made it. Name another, or publish into an empty one.\n`]);
+    assert.deepEqual(
+      [shown.code, shown.err],
+      [
+        2,
+        `${folder} is not a state folder: it holds files and no "format", or an earlier Bootseal made it. Name another, or publish into an empty one.\n`,
+      ],
+    );
   });
 
   it('moves the channel, which show, renew and the next publish know', async () => {

@@ -66,7 +66,12 @@ const CASES: readonly Case[] = [
   ['a bad time', ['verify', 'tree', '--anchors', 'keys', '--at', 'tomorrow'], 2, /A time is 2026-11-01/],
   ['a day that no month has', ['verify', 'tree', '--anchors', 'keys', '--at', '2026-13-01'], 2, /A time is/],
   ['a bad time of issue', ['seal', 'tree', '--keys', 'keys', '--issued', '1.5.2026'], 2, /A time is/],
-  ['a release that is no name', ['seal', 'tree', '--keys', 'keys', '--release', 'x y'], 2, /A release is NAME\/VERSION/],
+  [
+    'a release that is no name',
+    ['seal', 'tree', '--keys', 'keys', '--release', 'x y'],
+    2,
+    /A release is NAME\/VERSION/,
+  ],
   ['a date far ahead', ['seal', 'tree', '--keys', 'keys', '--issued', '9999-01-01'], 2, /24 hours ahead/],
   ['a site that is no name', ['init', 'new', '--site', 'A B'], 2, /no site name/],
   ['one CA twice', ['seal', 'tree', '--keys', 'keys', '--also-keys', 'keys'], 2, /name each CA once/],

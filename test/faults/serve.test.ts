@@ -53,7 +53,6 @@ await demandFaultless({
     copy: copier(folder, site),
     run: served,
     // An unreadable channel counts as none.
-    known: ['readdir store/state-names', 'readFile store/channels'],
     demandDone: async (at) => assert.ok(await served(at)),
   },
 });

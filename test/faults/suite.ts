@@ -23,16 +23,8 @@ export interface FaultyAct {
   readonly run: (folder: string) => Promise<unknown>;
   /** The next run, where that is not quite the same: what is done already may be refused. */
   readonly again?: (folder: string) => Promise<unknown>;
-  /** What the kernel does when a process dies, and this one does not: its locks go. */
-  readonly onDeath?: (folder: string) => void;
   /** Throws unless the act was done, whole: nothing missing, nothing broken. */
   readonly demandDone: (folder: string) => Promise<void>;
-  /**
-   * Places that are known to be wrong, as `readFile store/channels`: a call and the file of the line that makes it; or
-   * `parts`, for reads and writes of a part.
-   * A list to be emptied; one that is mended and stands there still is an error.
-   */
-  readonly known?: readonly string[];
   /** Of how many lines a way consists that counts as one; fewer where an act takes long. */
   readonly depth?: number;
   /** It writes to a folder of the operator's, where what a kill left unfinished may be somebody else's and stays. */
@@ -68,45 +60,23 @@ function register(act: FaultyAct, whole: Tried): void {
     await whole.remove();
   });
 
-  const wrong = new Set<string>();
-  const unless = async (place: string, work: () => Promise<void>) => {
-    try {
-      await work();
-    } catch (error) {
-      if (!act.known?.includes(place)) throw error;
-      wrong.add(place);
-    }
-  };
-
-  it('is the same when each read and write does a part of what it was asked for', () =>
-    unless('parts', async () => {
-      const short = await tried(act, { kind: 'short' });
-      if ('error' in short.run.outcome) throw short.run.outcome.error;
-      assert.deepEqual(short.run.outcome, whole.run.outcome);
-      await short.demandDone();
-      await short.remove();
-    }));
+  it('is the same when each read and write does a part of what it was asked for', async () => {
+    const short = await tried(act, { kind: 'short' });
+    if ('error' in short.run.outcome) throw short.run.outcome.error;
+    assert.deepEqual(short.run.outcome, whole.run.outcome);
+    await short.demandDone();
+    await short.remove();
+  });
 
   for (const { call, plans } of chosen(calls, act)) {
-    it(`${call.op} fails in ${call.from}`, () =>
-      unless(placeOf(call), async () => {
-        for (const plan of plans) await demandAnswered(act, plan, whole.run);
-      }));
-  }
-
-  if (act.known && act.known.length > 0) {
-    it('knows of no place that is wrong and is not any more: take it off the list', () => {
-      assert.deepEqual(
-        act.known?.filter((name) => !wrong.has(name)),
-        [],
-      );
+    it(`${call.op} fails in ${call.from}`, async () => {
+      for (const plan of plans) await demandAnswered(act, plan, whole.run);
     });
   }
 
   it('is killed at any of its calls, and the next run does the rest', async () => {
     for (const at of moments(calls, LONG)) {
       const killed = await tried(act, { kind: 'die', at });
-      act.onDeath?.(killed.folder);
       const again = await under({ kind: 'none' }, () => (act.again ?? act.run)(killed.folder));
       const where = `killed at call ${at}, ${calls[at]?.op} in ${calls[at]?.from}`;
       if ('error' in again.outcome) assert.fail(`${where}, the next run: ${again.outcome.error}`);
@@ -181,10 +151,7 @@ function hasChanged(calls: readonly Call[]): boolean {
  * Which calls shall fail. All of them with each of their errors; or one of the calls that one line of code makes on
  * one way, with one of its errors.
  */
-function chosen(
-  calls: readonly Call[],
-  { known = [], depth = DEPTH }: FaultyAct,
-): { call: Call; plans: Plan[] }[] {
+function chosen(calls: readonly Call[], { depth = DEPTH }: FaultyAct): { call: Call; plans: Plan[] }[] {
   const places = new Map<string, { call: Call; at: number[] }>();
   for (const [at, call] of calls.entries()) {
     const key = `${call.op} ${call.from.split(' < ').slice(0, depth).join()}`;
@@ -195,18 +162,12 @@ function chosen(
   return [...places.values()].map(({ call, at }, n) => {
     // Not always the first: what stands already then differs.
     const one = at[n % at.length] ?? 0;
-    // Of what is known to be wrong each is tried: whether any still is must not hang on which one it is.
-    const plans = (LONG || known.includes(placeOf(call)) ? at : [one]).flatMap((which) => {
+    const plans = (LONG ? at : [one]).flatMap((which) => {
       const turns = LONG ? [...Array(turnsOf(call)).keys()] : [n];
       return turns.map((turn): Plan => ({ kind: 'fail', at: which, turn }));
     });
     return { call, plans };
   });
-}
-
-/** `readFile store/channels` */
-function placeOf({ op, from }: Call): string {
-  return `${op} ${from.replace(/\.js:.*$/s, '')}`;
 }
 
 /** At each call that changes something, and after it; all of them where there is time. */

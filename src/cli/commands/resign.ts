@@ -64,7 +64,11 @@ export function resignCommand(): Command {
       folders,
     )
     .option('--successors <file>', 'who follows whom, signed by the old keys; default: that of --keys', files)
-    .option('--policy <file>', 'revocations of your own (TOML)', file)
+    .option(
+      '--policy <file>',
+      'revocations of your own (TOML); a state has its policy, which it must repeat',
+      file,
+    )
     .option('--issued <time>', 'the date of the new records; default: SOURCE_DATE_EPOCH, now', time)
     .option('--cmdline <words>', 'other fixed words of the kernel command line')
     .option('--release <name/version>', 'another name for the same payload', releaseId)
@@ -75,6 +79,10 @@ export function resignCommand(): Command {
     )
     .option('--only <release...>', 'of the store, these alone', releaseIds)
     .option('--snapshot-key <dir>', 'what moves the channels; default: a key of the state’s own', folder)
+    .option(
+      '--journal <dir>',
+      'of a tree: a private folder for what is unfinished; default: $XDG_STATE_HOME/bootseal/resign',
+    )
     .option('--restore <release>', 'take a release back from quarantine, where its seals hold', releaseId)
     .option('--dry-run', 'say what would change, and change nothing')
     .action(
