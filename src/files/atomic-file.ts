@@ -128,7 +128,7 @@ export function explain(error: unknown, path: string, clean = false): Error {
   if (error instanceof Refusal || error instanceof IoError || error instanceof UsageError) return error;
   if (codeOf(error) === 'EEXIST') return new UsageError(`${path} exists already and is not replaced.`);
   return new IoError(
-    `Cannot write ${path}: ${inWords(error)}${clean ? '; nothing was left behind' : ''}.`,
+    `Cannot write ${path}: ${inWords(error)}${clean ? '; nothing of it was left behind' : ''}.`,
     path,
     codeOf(error),
     { cause: error },

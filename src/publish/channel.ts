@@ -113,7 +113,7 @@ export async function renewChannel(options: ChannelOptions): Promise<MovedChanne
       const warnings =
         now > bestBefore
           ? [
-              `${release} was best before ${day(bestBefore)}: machines start it no more until a newer release is published`,
+              `${release} was best before ${day(bestBefore)}: a server and machines with an overlay refuse it; publish a newer release, or sign it anew with "bootseal resign"`,
             ]
           : [];
       const facts = { release, serial, manifest, bestBefore };
@@ -172,7 +172,7 @@ async function judgeStored(
   if (snapshot.release === release) throw new UsageError(`${channel} is at ${release} already.`);
   const folder = join(state, 'releases', release);
   if (!(await isThere(join(folder, RECORD.manifest)))) {
-    throw new UsageError(`${release} was never published to ${state}.`);
+    throw new UsageError(`${state} does not hold ${release}: it was never published there, or its folder was removed.`);
   }
   const tree = new FolderTree(folder);
   try {

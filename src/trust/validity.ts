@@ -27,7 +27,7 @@ export function demandWithin(
     const clock =
       now < PLAUSIBLE
         ? `this machine's clock says ${day(now)}: set it, or name a time server`
-        : `it is ${day(now)} by this machine's clock`;
+        : `it is judged as of ${day(now)}`;
     throw new Refusal('not-yet-valid', `${what} begins on ${day(notBefore)}, and ${clock}.`, {
       notBefore: day(notBefore),
       now: day(now),

@@ -274,7 +274,7 @@ describe('a refusal is exit 1 and one sentence, and nothing is written', () => {
       assert.equal(code, 3);
       assert.match(
         err,
-        /Cannot write \S+: its folder does not exist \(ENOENT\); nothing was left behind\.\n$/,
+        /Cannot write \S+: its folder does not exist \(ENOENT\); nothing of it was left behind\.\n$/,
       );
     }
   });

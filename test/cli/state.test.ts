@@ -73,7 +73,7 @@ describe('what an operator may get wrong is exit 2, and changes nothing', () => 
       ['channel', 'rollback', 'stable', 'arch', '--anchors', anchors],
       /A release is NAME\/VERSION/,
     ],
-    ['a withdrawal of one', ['withdraw', 'arch/2020.01.01', '--reason', 'x'], /was never published to /],
+    ['a withdrawal of one', ['withdraw', 'arch/2020.01.01', '--reason', 'x'], /was never published there/],
     [
       'a withdrawal without a reason',
       ['withdraw', 'arch/2026.11.01', '--reason', ' '],

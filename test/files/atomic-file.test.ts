@@ -86,7 +86,7 @@ const UNWRITABLE: readonly Unwritable[] = [
   {
     name: 'in a folder that does not exist',
     at: async () => join(folder, 'none', 'file'),
-    says: /^Cannot write \S+: its folder does not exist \(ENOENT\); nothing was left behind\.$/,
+    says: /^Cannot write \S+: its folder does not exist \(ENOENT\); nothing of it was left behind\.$/,
   },
   {
     name: 'below a file',
@@ -111,7 +111,7 @@ const UNWRITABLE: readonly Unwritable[] = [
       await writeFile(join(path, 'inner'), '');
       return path;
     },
-    says: /^Cannot write \S+: [^\n]+; nothing was left behind\.$/,
+    says: /^Cannot write \S+: [^\n]+; nothing of it was left behind\.$/,
   },
 ];
 

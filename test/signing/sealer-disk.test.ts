@@ -49,7 +49,7 @@ describe('a tree that cannot be written', () => {
     assert.equal(name, 'IoError');
     assert.match(
       message ?? '',
-      /^Cannot write \S+: the file system is read-only \(EROFS\); nothing was left behind\.$/,
+      /^Cannot write \S+: the file system is read-only \(EROFS\); nothing of it was left behind\.$/,
     );
     assert.deepEqual(changed(look(fresh), look(out)), []);
   });
@@ -75,7 +75,7 @@ describe('a tree that cannot be written', () => {
       assert.equal(name, 'IoError', message);
       assert.match(
         message ?? '',
-        /^Cannot write \S+: the disk is full \(ENOSPC\); nothing was left behind\.$/,
+        /^Cannot write \S+: the disk is full \(ENOSPC\); nothing of it was left behind\.$/,
       );
       const appeared = changed(look(fresh), look(out));
       assert.deepEqual(

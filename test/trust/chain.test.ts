@@ -149,7 +149,7 @@ const vectors: Readonly<Record<string, Vector>> = {
   'a leaf that has not begun': {
     path: [leafBy(ca, { notBefore: NOW + 1000 }), ca],
     code: 'not-yet-valid',
-    fact: /begins on 2026-11-01, and it is 2026-11-01 by this machine's clock/,
+    fact: /begins on 2026-11-01, and it is judged as of 2026-11-01/,
   },
   'a CA that has ended': { path: [leafBy(old), old], code: 'expired', fact: /old CA ended/ },
   'a clock at 1970': {

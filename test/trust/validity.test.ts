@@ -35,7 +35,7 @@ describe('a span of validity', () => {
     }
     assert.throws(
       () => at(Date.UTC(2020, 0)),
-      refused('not-yet-valid', /it is 2020-01-01 by this machine's clock/),
+      refused('not-yet-valid', /it is judged as of 2020-01-01/),
     );
   });
 

@@ -64,7 +64,7 @@ export function publishCommand(): Command {
           refusal: refusal?.toJSON(),
           gates: gates.map(({ refusal: no, ...row }) => ({
             ...row,
-            passed: no === undefined,
+            passed: row.fact === 'not asked' ? null : no === undefined,
             refusal: no?.toJSON(),
           })),
           ...(moved ? movedJson(moved) : {}),

@@ -50,6 +50,7 @@ export function serveCommand(): Command {
         const { tree, state, channel } = options;
         if ((tree === undefined) === (state === undefined))
           throw new UsageError('Name either --tree or --state.');
+        if (tree !== undefined && channel !== undefined) throw new UsageError('--channel needs --state.');
         if (state !== undefined && options.anchors === undefined)
           throw new UsageError('--state needs --anchors.');
         const bar = treeProgress(terminal, `verifying ${tree ?? state}`, SOON_READ);

@@ -227,7 +227,7 @@ describe('init leaves alone and leaves nothing', () => {
       await asNobody(folder, () =>
         assert.rejects(make(path), (error) => {
           assert.ok(error instanceof IoError);
-          assert.match(error.message, /^Cannot write [^\n]+; nothing was left behind\.$/);
+          assert.match(error.message, /^Cannot write [^\n]+; nothing of it was left behind\.$/);
           assert.match(error.message, says);
           return true;
         }),
