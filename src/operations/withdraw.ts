@@ -74,7 +74,9 @@ function demandReason(text: string): string {
 async function demandKnown(state: string, release: string): Promise<void> {
   const known = new Set([...(await storedReleases(state)), ...(await quarantinedReleases(state))]);
   if (known.has(release)) return;
-  throw new UsageError(`${state} does not hold ${release}: it was never published there, or its folder was removed.`);
+  throw new UsageError(
+    `${state} does not hold ${release}: it was never published there, or its folder was removed.`,
+  );
 }
 
 async function channelsAt(state: string, release: string): Promise<string[]> {

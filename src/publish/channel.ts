@@ -172,7 +172,9 @@ async function judgeStored(
   if (snapshot.release === release) throw new UsageError(`${channel} is at ${release} already.`);
   const folder = join(state, 'releases', release);
   if (!(await isThere(join(folder, RECORD.manifest)))) {
-    throw new UsageError(`${state} does not hold ${release}: it was never published there, or its folder was removed.`);
+    throw new UsageError(
+      `${state} does not hold ${release}: it was never published there, or its folder was removed.`,
+    );
   }
   const tree = new FolderTree(folder);
   try {

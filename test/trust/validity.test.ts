@@ -33,10 +33,7 @@ describe('a span of validity', () => {
         refused('not-yet-valid', /this machine's clock says \d{4}-\d\d-\d\d: set it, or name/),
       );
     }
-    assert.throws(
-      () => at(Date.UTC(2020, 0)),
-      refused('not-yet-valid', /it is judged as of 2020-01-01/),
-    );
+    assert.throws(() => at(Date.UTC(2020, 0)), refused('not-yet-valid', /it is judged as of 2020-01-01/));
   });
 
   it('gives the dates as facts', () => {

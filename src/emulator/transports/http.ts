@@ -122,7 +122,11 @@ function answered(
   try {
     const status = res.statusCode ?? 0;
     if (status === 404 || status === 410) {
-      throw new Refusal('absent', `${url.href} ${status === 410 ? 'is ended by its server, which says why' : 'does not exist'}.`, { url: url.href, status });
+      throw new Refusal(
+        'absent',
+        `${url.href} ${status === 410 ? 'is ended by its server, which says why' : 'does not exist'}.`,
+        { url: url.href, status },
+      );
     }
     if (status < 200 || status > 299) throw unreachable(url, `answers with status ${status}`, { status });
     const coding = res.headers['content-encoding'];
