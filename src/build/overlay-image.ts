@@ -29,6 +29,7 @@ export interface OverlayAnchors {
 
 /** What runs on the machine; `true` where the kernel or a program starts it. */
 const SCRIPTS: Readonly<Record<string, boolean>> = {
+  'clean-start': false,
   init: true,
   'load-modules': false,
   network: false,

@@ -54,7 +54,7 @@ describe('request, sign-request, attach', () => {
     assert.ok(answered.out.endsWith(`${response}: ${count} of ${count} signatures for arch/2026.11.01.\n`));
     assert.match(
       attached.out,
-      /^arch\/2026\.11\.01, serial 2026110100: \d+ files written, 0 kept; best before \S+Z\.\n$/,
+      /^arch\/2026\.11\.01, serial .*\ncommand line: .*\nloaders may add: .*\n\narch\/2026\.11\.01, serial 2026110100: \d+ files written, 0 kept; best before \S+Z\.\n$/,
     );
     assert.deepEqual([asked.err, answered.err, attached.err], ['reading\n', 'signing\n', 'checking\n']);
   });

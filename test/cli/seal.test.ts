@@ -74,7 +74,9 @@ describe('seal', () => {
     const first = await run(['seal', tree, '--keys', site.keys]);
     assert.equal(first.code, 0);
     assert.equal(first.err, 'sealing arch/2026.11.01\n');
-    const [head = '', ...rows] = first.out.split('\n');
+    const [, words, free, , head = '', ...rows] = first.out.split('\n');
+    assert.match(words ?? '', /^command line: archisobasedir=arch .*verify=y/);
+    assert.match(free ?? '', /^loaders may add: ip=\(dhcp\)/);
     const column = head.indexOf('file');
     const paths = rows.slice(0, 3).map((row) => row.slice(column).split(' ')[0]);
     assert.deepEqual(paths, [KERNEL, INITRD, ROOTFS]);
@@ -107,6 +109,9 @@ describe('seal', () => {
     const manifest = join(tree, 'release.manifest');
     const [digest] = execFileSync('sha256sum', [manifest], { encoding: 'utf8' }).split(' ');
     assert.equal(sealed.manifestSha256, digest);
+    assert.match(String(sealed.cmdline), /^archisobasedir=arch .*verify=y/);
+    assert.ok((sealed.free as string[]).includes('ip dhcp'));
+    assert.equal(sealed.shell, false);
     for (const { path, outcome } of sealed.files) {
       assert.equal(outcome, 'written', path);
       assert.ok(existsSync(join(tree, path)), path);

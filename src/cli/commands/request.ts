@@ -23,6 +23,7 @@ import {
   type TermWords,
   termsOf,
 } from '../layout-options.ts';
+import { printSignedWords, signedWords } from '../signed-words.ts';
 import { octets, type Terminal } from '../terminal.ts';
 import { treeProgress } from '../tree-progress.ts';
 import { attachImageWords, requestImage, signImageWords } from './image-request.ts';
@@ -84,7 +85,13 @@ export function requestCommand(): Command {
         }),
       ).finally(() => progress.stop());
       const { request, manifest, size } = made;
-      terminal.json({ release: request.release, out, octets: size, signatures: request.signatures });
+      terminal.json({
+        release: request.release,
+        out,
+        octets: size,
+        ...signedWords(manifest),
+        signatures: request.signatures,
+      });
       showRequest(terminal, request, manifest);
       terminal.print();
       terminal.print(
@@ -155,8 +162,8 @@ export function signRequestCommand(): Command {
             },
           }),
         ).finally(() => bar?.stop());
-        const { request, answered, left } = signed;
-        terminal.json({ release: request.release, out, answered, left });
+        const { request, manifest, answered, left } = signed;
+        terminal.json({ release: request.release, out, ...signedWords(manifest), answered, left });
         terminal.print(
           `${out}: ${answered.length} of ${answered.length + left.length} signatures for ${request.release}.`,
           left.length > 0 ? undefined : 'good',
@@ -201,7 +208,15 @@ export function attachCommand(): Command {
             },
           }),
         ).finally(() => progress.stop());
-        terminal.json({ release: request.release, serial: manifest.serial, manifestSha256, files });
+        terminal.json({
+          release: request.release,
+          serial: manifest.serial,
+          manifestSha256,
+          ...signedWords(manifest),
+          files,
+        });
+        printSignedWords(terminal, manifest);
+        terminal.print();
         const written = files.filter(({ outcome }) => outcome === 'written').length;
         terminal.print(
           `${request.release}, serial ${manifest.serial}: ${written} files written, ${files.length - written} kept; best before ${isoSeconds(manifest.bestBefore)}.`,
@@ -214,16 +229,7 @@ export function attachCommand(): Command {
 
 /** What whoever signs should look at: what boots, with which words, and who is asked. */
 function showRequest(terminal: Terminal, request: SigningRequest, manifest: Manifest): void {
-  terminal.print(
-    `${request.release}, serial ${manifest.serial}, issued ${isoSeconds(manifest.issued)}, best before ${isoSeconds(manifest.bestBefore)}`,
-  );
-  terminal.print(`command line: ${manifest.cmdline.join(' ')}`);
-  if (manifest.free.length > 0) {
-    terminal.print(
-      `loaders may add: ${manifest.free.map(({ name, type }) => `${name}=(${type})`).join(' ')}`,
-    );
-  }
-  if (manifest.shell) terminal.print('early userspace may offer a SHELL');
+  printSignedWords(terminal, manifest);
   terminal.print();
   terminal.table(
     ['role', 'file', 'size', 'sha256'],

@@ -14,6 +14,7 @@ import {
   type TermWords,
   termsOf,
 } from '../layout-options.ts';
+import { printSignedWords, signedWords } from '../signed-words.ts';
 import { octets } from '../terminal.ts';
 
 interface Options extends LayoutWords, TermWords {
@@ -68,7 +69,15 @@ export function sealCommand(): Command {
         }),
       ).finally(() => bar?.stop());
       const { manifest, files, manifestSha256 } = sealed;
-      terminal.json({ release: manifest.release, serial: manifest.serial, manifestSha256, files });
+      terminal.json({
+        release: manifest.release,
+        serial: manifest.serial,
+        manifestSha256,
+        ...signedWords(manifest),
+        files,
+      });
+      printSignedWords(terminal, manifest);
+      terminal.print();
       terminal.table(
         ['role', 'file', 'size'],
         manifest.files.map(({ role, path, size }) => [

@@ -1,0 +1,29 @@
+import { isoSeconds } from '../formats/records/lines.ts';
+import type { Manifest } from '../formats/records/manifest.ts';
+import type { Terminal } from './terminal.ts';
+
+/**
+ * What a signature lets a machine start: the command line, and what anybody on its network may add to that. The tree's
+ * author writes both, so whoever signs is shown them.
+ */
+export function printSignedWords(terminal: Terminal, manifest: Manifest): void {
+  terminal.print(
+    `${manifest.release}, serial ${manifest.serial}, issued ${isoSeconds(manifest.issued)}, best before ${isoSeconds(manifest.bestBefore)}`,
+  );
+  terminal.print(`command line: ${manifest.cmdline.join(' ')}`);
+  if (manifest.free.length > 0) {
+    terminal.print(
+      `loaders may add: ${manifest.free.map(({ name, type }) => `${name}=(${type})`).join(' ')}`,
+    );
+  }
+  if (manifest.shell) terminal.print('early userspace may offer a SHELL');
+}
+
+/** The same for `--json`, spelt as in a manifest. */
+export function signedWords({ cmdline, free, shell }: Manifest) {
+  return {
+    cmdline: cmdline.join(' '),
+    free: free.map(({ name, type }) => `${name} ${type}`),
+    shell,
+  };
+}
