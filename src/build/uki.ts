@@ -17,7 +17,7 @@ export interface UkiParts {
   readonly osrel: string;
   readonly cmdline: string;
   readonly kernel: Uint8Array;
-  /** In load order, the overlay last. */
+  /** In load order, the overlay last; none for a tool, or a kernel with its initramfs built in. */
   readonly initrds: readonly Uint8Array[];
   /** PEM: who signs for what the TPM will have measured. */
   readonly pcrPublicKey?: Uint8Array | undefined;
@@ -64,7 +64,7 @@ export function composeUki(parts: UkiParts): Uint8Array {
     ...(version === undefined ? [] : [{ name: '.uname', data: Buffer.from(version, 'latin1') }]),
     ...(hasSection(stub, '.sbat') ? [] : [{ name: '.sbat', data: Buffer.from(SBAT) }]),
     ...(parts.pcrPublicKey ? [{ name: '.pcrpkey', data: parts.pcrPublicKey }] : []),
-    { name: '.initrd', data: Buffer.concat(pieces) },
+    ...(pieces.length === 0 ? [] : [{ name: '.initrd', data: Buffer.concat(pieces) }]),
     // Last: what a kernel uncompresses in place may need memory behind it.
     { name: '.linux', data: kernel },
   ];

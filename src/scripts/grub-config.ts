@@ -24,7 +24,7 @@ fi
 
 /**
  * `grub.cfg` of one release: ASCII lines, the same for the same input. Throws a `Refusal`: `absent` without a
- * kernel or an initrd, `unsafe-script` for what a script cannot carry.
+ * kernel, `unsafe-script` for what a script cannot carry.
  */
 export function compileGrubConfig(options: GrubConfigOptions): string {
   const { manifest, server } = options;
@@ -33,9 +33,8 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
   const initrds = ['initrd', 'overlay'].flatMap((role) =>
     manifest.files.filter((file) => file.role === role),
   );
-  if (kernel === undefined || initrds.length === 0) {
-    const what = kernel === undefined ? 'kernel' : 'initrd';
-    throw new Refusal('absent', `The manifest of ${manifest.release} lists no ${what}.`, {
+  if (kernel === undefined) {
+    throw new Refusal('absent', `The manifest of ${manifest.release} lists no kernel.`, {
       release: manifest.release,
     });
   }
@@ -87,7 +86,9 @@ function quotedWords(words: readonly string[]): Fragment {
   return lines(`${quoted.join(' ')}\n`, values);
 }
 
+/** `true` where there is none: a tool, or a kernel with its initramfs built in. */
 function initrdCommand(release: string, paths: readonly string[]): Fragment {
+  if (paths.length === 0) return lines('true\n', {});
   const values: Record<string, Value> = { release: { kind: 'release', text: release } };
   const files = paths.map((path, index) => {
     values[`path-${index}`] = { kind: 'path', text: path };

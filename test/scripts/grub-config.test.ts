@@ -124,9 +124,14 @@ test('a host that is more than a host is refused', () => {
   refusal('unsafe-script', () => compile({}, { kind: 'literal', host: "x'; reboot #", port: 80 }));
 });
 
-test('no kernel, or no initrd, is absent', () => {
+test('no kernel is absent', () => {
   refusal('absent', () => compile({ files: [file('initrd', 'initrd')] }));
-  refusal('absent', () => compile({ files: [file('kernel', 'vmlinuz')] }));
+});
+
+test('a kernel alone is started alone', () => {
+  const text = compile({ files: [file('kernel', 'memtest.bin')] });
+  assert.match(text, /^ {2}if true; then$/m);
+  assert.doesNotMatch(text, /^ *(if )?initrd /m);
 });
 
 test('a command line that the kernel would cut is refused', () => {
