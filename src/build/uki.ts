@@ -5,7 +5,7 @@ import { decodePe, PE_MACHINE, peMachine } from '../formats/efi/pe.ts';
 import { addPeSections, MAX_PE, type NewSection } from '../formats/efi/pe-write.ts';
 import { stubVersion } from '../formats/efi/uki.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
-import { isOfType, MAX_COMMAND_LINE } from '../formats/script/cmdline.ts';
+import { isOfType, MAX_COMMAND_LINE, withAdded } from '../formats/script/cmdline.ts';
 import { demandCommandLine, MANIFEST_WORD } from '../trust/command-line.ts';
 import { initrdPadding } from '../trust/uki-check.ts';
 
@@ -145,7 +145,7 @@ export function ukiCommandLine(
     }
     return [`archiso_http_srv=${url}`];
   });
-  const line = [...manifest.cmdline, ...added, `${MANIFEST_WORD}=${manifestSha256}`].join(' ');
+  const line = withAdded(manifest.cmdline, [...added, `${MANIFEST_WORD}=${manifestSha256}`]).join(' ');
   demandCommandLine(line, manifest, manifestSha256);
   return line;
 }

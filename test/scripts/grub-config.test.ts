@@ -137,3 +137,9 @@ test('a kernel alone is started alone', () => {
 test('a command line that the kernel would cut is refused', () => {
   refusal('unsafe-script', () => compile({ cmdline: ['a'.repeat(1000), 'b'.repeat(1000)] }));
 });
+
+test('what is added stands before ---, and only what the manifest frees is', () => {
+  const text = compile({ cmdline: ['priority=low', '---', 'quiet'], free: [{ name: 'ip', type: 'dhcp' }] });
+  assert.match(text, / 'priority=low' \$bootseal_ip bootseal\.manifest=[0-9a-f]{64} '---' 'quiet'; then$/m);
+  assert.doesNotMatch(compile({ free: [] }), /bootseal_(ip|bootif|files)/);
+});

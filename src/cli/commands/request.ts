@@ -18,6 +18,7 @@ import {
   addTermOptions,
   type LayoutWords,
   layoutOf,
+  noteAdded,
   programWords,
   SIGNER_COMMAND_HELP,
   type TermWords,
@@ -86,6 +87,7 @@ export function requestCommand(): Command {
       const { request, manifest, size } = made;
       terminal.json({ release: request.release, out, octets: size, signatures: request.signatures });
       showRequest(terminal, request, manifest);
+      noteAdded(terminal, made.layout);
       terminal.print();
       terminal.print(
         request.signatures.length > 0

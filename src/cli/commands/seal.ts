@@ -9,6 +9,7 @@ import {
   addTermOptions,
   type LayoutWords,
   layoutOf,
+  noteAdded,
   programWords,
   SIGNER_COMMAND_HELP,
   type TermWords,
@@ -67,7 +68,7 @@ export function sealCommand(): Command {
           },
         }),
       ).finally(() => bar?.stop());
-      const { manifest, files, manifestSha256 } = sealed;
+      const { manifest, files, manifestSha256, layout } = sealed;
       terminal.json({ release: manifest.release, serial: manifest.serial, manifestSha256, files });
       terminal.table(
         ['role', 'file', 'size'],
@@ -83,6 +84,7 @@ export function sealCommand(): Command {
         `${manifest.release}, serial ${manifest.serial}: ${written} files written, ${files.length - written} kept; best before ${isoSeconds(manifest.bestBefore)}.`,
         'good',
       );
+      noteAdded(terminal, layout);
       for (const { path } of manifest.files.filter(({ role }) => role === 'rootfs')) {
         if (manifest.verity.some((line) => line.path === path)) continue;
         terminal.note(
