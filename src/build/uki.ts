@@ -5,7 +5,7 @@ import { decodePe, PE_MACHINE, peMachine } from '../formats/efi/pe.ts';
 import { addPeSections, MAX_PE, type NewSection } from '../formats/efi/pe-write.ts';
 import { stubVersion } from '../formats/efi/uki.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
-import { isOfType, MAX_COMMAND_LINE } from '../formats/script/cmdline.ts';
+import { isOfType, MAX_COMMAND_LINE, withAdded } from '../formats/script/cmdline.ts';
 import { demandCommandLine, MANIFEST_WORD } from '../trust/command-line.ts';
 import { initrdPadding } from '../trust/uki-check.ts';
 
@@ -17,7 +17,7 @@ export interface UkiParts {
   readonly osrel: string;
   readonly cmdline: string;
   readonly kernel: Uint8Array;
-  /** In load order, the overlay last. */
+  /** In load order, the overlay last; none for a tool, or a kernel with its initramfs built in. */
   readonly initrds: readonly Uint8Array[];
   /** PEM: who signs for what the TPM will have measured. */
   readonly pcrPublicKey?: Uint8Array | undefined;
@@ -64,7 +64,7 @@ export function composeUki(parts: UkiParts): Uint8Array {
     ...(version === undefined ? [] : [{ name: '.uname', data: Buffer.from(version, 'latin1') }]),
     ...(hasSection(stub, '.sbat') ? [] : [{ name: '.sbat', data: Buffer.from(SBAT) }]),
     ...(parts.pcrPublicKey ? [{ name: '.pcrpkey', data: parts.pcrPublicKey }] : []),
-    { name: '.initrd', data: Buffer.concat(pieces) },
+    ...(pieces.length === 0 ? [] : [{ name: '.initrd', data: Buffer.concat(pieces) }]),
     // Last: what a kernel uncompresses in place may need memory behind it.
     { name: '.linux', data: kernel },
   ];
@@ -145,7 +145,7 @@ export function ukiCommandLine(
     }
     return [`archiso_http_srv=${url}`];
   });
-  const line = [...manifest.cmdline, ...added, `${MANIFEST_WORD}=${manifestSha256}`].join(' ');
+  const line = withAdded(manifest.cmdline, [...added, `${MANIFEST_WORD}=${manifestSha256}`]).join(' ');
   demandCommandLine(line, manifest, manifestSha256);
   return line;
 }

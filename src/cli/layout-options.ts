@@ -1,7 +1,9 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../errors/usage.ts';
+import type { Layout } from '../release/layout.ts';
 import { serverAddress } from '../scripts/server-address.ts';
 import { releaseId, time, understood } from './context.ts';
+import type { Terminal } from './terminal.ts';
 
 /** Options of the commands that read a tree of boot files: what it is, and what its seals shall say. */
 
@@ -26,6 +28,14 @@ export function addLayoutOptions(command: Command): Command {
     .option('--initrd <paths...>', 'in load order')
     .option('--rootfs <path>', 'the root image')
     .option('--cmdline <words>', 'fixed words of the kernel command line');
+}
+
+/** What was sealed that nobody wrote down. */
+export function noteAdded(terminal: Terminal, { release, added }: Layout): void {
+  if (!added) return;
+  terminal.note(
+    `The overlay of ${release} must be told its server, so "${added.name} ${added.type}" was added to the free words.`,
+  );
 }
 
 export function addTermOptions(command: Command): Command {

@@ -26,7 +26,9 @@ export const CLIENT_SUMMARY: Readonly<Record<ClientName, string>> = {
 
 export interface ClientVerdict {
   readonly client: ClientName;
-  /** Undefined: verified. */
+  /** False: this release starts nothing that is this client, so it judged nothing. */
+  readonly asked: boolean;
+  /** Undefined: verified, where it was asked. */
   readonly refusal: Refusal | undefined;
   /** What this client lets pass by its nature, and a person should know. */
   readonly warnings: readonly string[];
@@ -38,9 +40,26 @@ const ARCHISO_WARNINGS = [
   'asks for no check that the command line does not ask for, and nothing holds the command line to anything',
 ] as const;
 
-const OVERLAY_INSTEAD = [
-  'judges nothing: this release starts the init of its overlay, which is the client "manifest"',
-] as const;
+const OVERLAY_INSTEAD: Answer = {
+  asked: false,
+  warnings: ['judges nothing: this release starts the init of its overlay, which is the client "manifest"'],
+};
+const NO_ROOT: Answer = { asked: false, warnings: ['judges nothing: this release has no root image'] };
+const NOBODY_BINDS: Answer = {
+  asked: false,
+  warnings: [
+    'judges nothing: this release has no root image, and nobody on the machine holds its command line against the manifest',
+  ],
+};
+
+interface Answer {
+  readonly asked: boolean;
+  readonly warnings: readonly string[];
+}
+
+function yes(warnings: readonly string[] = []): Answer {
+  return { asked: true, warnings };
+}
 
 /** Runs each client once. What one learns another may use, so they share one emulated boot per firmware. */
 export async function runClients(
@@ -51,37 +70,34 @@ export async function runClients(
   const efi = new Boot(offer, 'efi');
   const verdicts: ClientVerdict[] = [];
   for (const client of names) {
-    const { refusal, warnings } = await judged(() => run(client, offer, bios, efi));
-    verdicts.push({ client, refusal, warnings });
+    verdicts.push({ client, ...(await judged(() => run(client, offer, bios, efi))) });
   }
   return verdicts;
 }
 
-async function run(client: ClientName, offer: Offer, bios: Boot, efi: Boot): Promise<readonly string[]> {
+async function run(client: ClientName, offer: Offer, bios: Boot, efi: Boot): Promise<Answer> {
   switch (client) {
     case 'ipxe':
-      return demandLoader(await bios.verdict());
+      demandLoader(await bios.verdict());
+      return yes();
     case 'ipxe-efi':
-      return demandLoader(await efi.verdict());
+      demandLoader(await efi.verdict());
+      return yes();
     case 'manifest':
-      for (const boot of [bios, efi]) demandBound(await boot.verdict());
-      await demandGrubBound(offer);
-      return [];
+      return demandManifest(offer, [bios, efi]);
     case 'archiso':
       return runArchisoAsItIs(offer, bios);
     case 'grub':
       await runGrub(offer);
-      return GRUB_WARNINGS;
+      return yes(GRUB_WARNINGS);
   }
 }
 
-async function judged(
-  work: () => Promise<readonly string[]>,
-): Promise<{ refusal: Refusal | undefined; warnings: readonly string[] }> {
+async function judged(work: () => Promise<Answer>): Promise<Omit<ClientVerdict, 'client'>> {
   try {
-    return { refusal: undefined, warnings: await work() };
+    return { refusal: undefined, ...(await work()) };
   } catch (error) {
-    if (error instanceof Refusal) return { refusal: error, warnings: [] };
+    if (error instanceof Refusal) return { asked: true, refusal: error, warnings: [] };
     throw error;
   }
 }
@@ -132,12 +148,11 @@ async function emulatedBoot(offer: Offer, platform: 'pcbios' | 'efi'): Promise<B
   });
 }
 
-function demandLoader(verdict: BootVerdict): readonly string[] {
+function demandLoader(verdict: BootVerdict): void {
   for (const { findings } of verdict.rows.filter(({ role }) => role !== 'rootfs')) {
     for (const finding of findings) if (!finding.verified) throw finding.refusal;
   }
   demandAllVerified(verdict);
-  return [];
 }
 
 /** Throws unless the loader started something, and had verified all of it. */
@@ -153,6 +168,16 @@ function demandAllVerified(verdict: BootVerdict): void {
   }
 }
 
+async function demandManifest(offer: Offer, boots: readonly Boot[]): Promise<Answer> {
+  for (const boot of boots) {
+    const verdict = await boot.verdict();
+    if (verdict.rootless && !verdict.bound && !verdict.refusal) return NOBODY_BINDS;
+    demandBound(verdict);
+  }
+  await demandGrubBound(offer);
+  return yes();
+}
+
 function demandBound(verdict: BootVerdict): void {
   if (verdict.refusal) throw verdict.refusal;
   demandAllVerified(verdict);
@@ -160,7 +185,7 @@ function demandBound(verdict: BootVerdict): void {
     throw noVerdict('No manifest binds what was booted to one release.');
 }
 
-/** What is in the initrds that the loader handed over. Throws where it handed over none. */
+/** What is in the initrds that the loader handed over. Throws where it came to no boot. */
 export async function bootedInitramfs(verdict: BootVerdict): Promise<InitramfsTree> {
   const { outcome } = verdict.ipxe;
   if (outcome.kind !== 'boot') throw verdict.refusal ?? noVerdict('The loader ended without booting.');
@@ -170,10 +195,11 @@ export async function bootedInitramfs(verdict: BootVerdict): Promise<InitramfsTr
   );
 }
 
-async function runArchisoAsItIs(offer: Offer, boot: Boot): Promise<readonly string[]> {
+async function runArchisoAsItIs(offer: Offer, boot: Boot): Promise<Answer> {
   const { transport, policy, now, handover } = offer;
   const cmdline = handover?.cmdline ?? (await boot.verdict()).cmdline ?? '';
   if (startsOverlay(cmdline)) return OVERLAY_INSTEAD;
+  if (!handover && (await boot.verdict()).rootless) return NO_ROOT;
   const initramfs = handover
     ? await fetchInitramfs(transport, handover.initrds)
     : await bootedInitramfs(await boot.verdict());
@@ -188,7 +214,7 @@ async function runArchisoAsItIs(offer: Offer, boot: Boot): Promise<readonly stri
     onEvent: (event) => offer.onEvent?.({ stage: 'early', ...event }),
   });
   if (verdict.refusal) throw verdict.refusal;
-  return ARCHISO_WARNINGS;
+  return yes(ARCHISO_WARNINGS);
 }
 
 function noVerdict(message: string, facts: RefusalFacts = {}): Refusal {

@@ -8,10 +8,11 @@ import type { Policy } from '../trust/policy.ts';
 import { type Finding, verify } from '../trust/verify.ts';
 import type { EarlyEvent, EarlyVerdict } from './early/contract.ts';
 import { EarlyKeys } from './early/keys.ts';
+import { releaseFolder } from './early/rootless.ts';
 import { runEarly } from './early/run.ts';
 import type { VerityReport } from './early/verity.ts';
 import { readInitramfs } from './initramfs.ts';
-import type { BootImage, IpxeAnswers, IpxeEvent, IpxeMachine, IpxeRun } from './ipxe/contract.ts';
+import type { IpxeAnswers, IpxeEvent, IpxeMachine, IpxeOutcome, IpxeRun } from './ipxe/contract.ts';
 import { runIpxe } from './ipxe/run.ts';
 import type { Transport } from './transport.ts';
 
@@ -55,11 +56,13 @@ export interface MachineVerdict {
   readonly loader: 'verifying' | 'stock' | 'secure-boot';
   readonly mode: RootMode;
   readonly rows: readonly BootRow[];
-  /** Undefined: the root image was verified and would be mounted. */
+  /** The release has no root image, and this machine asks for none: what was loaded is all there is. */
+  readonly rootless: boolean;
+  /** Undefined: the root image, where there is one, was verified and would be mounted. */
   readonly refusal: Refusal | undefined;
   /**
-   * True only when script, kernel, every initrd (or the image that holds them) and the root image were verified; in mode `verity`, of the root
-   * image, its root hash and every block that was read.
+   * True only when script, kernel, every initrd (or the image that holds them) and the root image, unless `rootless`,
+   * were verified; in mode `verity`, of the root image, its root hash and every block that was read.
    */
   readonly verified: boolean;
   /** True when early userspace held all of that, and its command line, against one manifest. */
@@ -118,6 +121,7 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
       loader,
       mode,
       rows: loaderRows(ipxe, evidence, loader),
+      rootless: false,
       refusal,
       verified: false,
       bound: false,
@@ -126,7 +130,8 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
       ipxe,
     };
   }
-  const started = await early(outcome.initrds, outcome.cmdline, options);
+  const started = await early(outcome, options);
+  const { rootless = false } = started;
   const rows = loaderRows(ipxe, evidence, loader);
   const root: BootRow = {
     artifact: started.path || 'root image',
@@ -137,10 +142,13 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
   return {
     loader,
     mode: started.mode,
-    rows: [...rows, root],
+    rows: rootless ? rows : [...rows, root],
+    rootless,
     refusal: started.refusal,
     verified:
-      started.verified !== undefined && loader === 'verifying' && loaded.every((image) => image.verified),
+      (rootless ? started.refusal === undefined : started.verified !== undefined) &&
+      loader === 'verifying' &&
+      loaded.every((image) => image.verified),
     bound: started.findings.some(({ check, verified }) => check === 'manifest' && verified),
     manifest: started.manifest,
     cmdline: outcome.cmdline,
@@ -150,8 +158,7 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
 }
 
 async function early(
-  initrds: readonly BootImage[],
-  cmdline: string,
+  { kernel, initrds, cmdline }: Extract<IpxeOutcome, { kind: 'boot' }>,
   options: BootMachineOptions,
 ): Promise<EarlyVerdict> {
   try {
@@ -163,6 +170,7 @@ async function early(
       cmdline,
       arch: options.machine.buildarch,
       transport: options.transport,
+      files: releaseFolder(kernel.url),
       policy: options.policy,
       now: options.now,
       ...(options.mode ? { mode: options.mode } : {}),

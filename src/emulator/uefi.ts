@@ -1,13 +1,16 @@
 import { Refusal } from '../errors/refusal.ts';
 import { decodePe, peSection } from '../formats/efi/pe.ts';
 import { MAX_PE } from '../formats/efi/pe-write.ts';
+import { ukiTitle } from '../formats/efi/uki.ts';
 import type { RootMode } from '../formats/records/policy-floor.ts';
+import { isReleaseId } from '../formats/records/safe-path.ts';
 import { decodeOr } from '../trust/check.ts';
 import type { Policy } from '../trust/policy.ts';
 import { type SecureBootAnchors, verifySecureBoot } from '../trust/secure-boot-check.ts';
 import type { Finding } from '../trust/verify.ts';
 import type { BootEvent, BootRow, MachineVerdict } from './boot.ts';
 import { EarlyKeys } from './early/keys.ts';
+import { releaseFolder } from './early/rootless.ts';
 import { runEarly } from './early/run.ts';
 import { readInitramfs } from './initramfs.ts';
 import type { Transport } from './transport.ts';
@@ -38,7 +41,15 @@ export async function bootUefi(options: UefiOptions): Promise<MachineVerdict> {
   const base = { loader: 'secure-boot', manifest: undefined, cmdline: undefined } as const;
   const stopped = (refusal: Refusal, findings: readonly Finding[]): MachineVerdict => {
     const rows: BootRow[] = findings.length > 0 ? [{ artifact: name, role: 'image', findings }] : [];
-    return { ...base, mode: options.mode ?? 'ram', rows, refusal, verified: false, bound: false };
+    return {
+      ...base,
+      mode: options.mode ?? 'ram',
+      rows,
+      rootless: false,
+      refusal,
+      verified: false,
+      bound: false,
+    };
   };
   let bytes: Uint8Array;
   try {
@@ -74,7 +85,8 @@ export async function bootUefi(options: UefiOptions): Promise<MachineVerdict> {
   try {
     const section = sectionsOf(name, bytes);
     const cmdline = Buffer.from(section('.cmdline')).toString('latin1');
-    const initramfs = await readInitramfs([section('.initrd')], {
+    const initrd = peSection(bytes, decodePe(bytes), '.initrd');
+    const initramfs = await readInitramfs(initrd ? [initrd] : [], {
       keep: EarlyKeys.keep,
       names: [`${name} .initrd`],
     });
@@ -84,20 +96,25 @@ export async function bootUefi(options: UefiOptions): Promise<MachineVerdict> {
       cmdline,
       arch,
       transport,
+      files: releaseFolder(url) ?? folderByTitle(url, bytes),
       policy,
       now,
       ...(options.mode ? { mode: options.mode } : {}),
       onEvent: (event) => onEvent?.({ stage: 'early', ...event }),
     });
+    const { rootless = false } = early;
     return {
       ...base,
       mode: early.mode,
       rows: [
         { artifact: name, role: 'image', findings: [image] },
-        { artifact: early.path || 'root image', role: 'rootfs', findings: early.findings },
+        ...(rootless
+          ? []
+          : [{ artifact: early.path || 'root image', role: 'rootfs' as const, findings: early.findings }]),
       ],
+      rootless,
       refusal: early.refusal,
-      verified: early.verified !== undefined,
+      verified: rootless ? early.refusal === undefined : early.verified !== undefined,
       bound: early.findings.some(({ check, verified }) => check === 'manifest' && verified),
       manifest: early.manifest,
       cmdline,
@@ -107,6 +124,12 @@ export async function bootUefi(options: UefiOptions): Promise<MachineVerdict> {
     if (error instanceof Refusal) return stopped(error, [image]);
     throw error;
   }
+}
+
+/** An image at the top of a server says itself which release it is. */
+function folderByTitle(url: string, bytes: Uint8Array): string {
+  const title = ukiTitle(bytes, decodePe(bytes));
+  return new URL(isReleaseId(title) ? `/releases/${title}/` : '.', url).href;
 }
 
 function sectionsOf(name: string, bytes: Uint8Array): (section: string) => Uint8Array {

@@ -119,8 +119,8 @@ async function readPayload(
 ): Promise<{ kernel: Uint8Array; initrds: readonly Uint8Array[] }> {
   const kernel = manifest.files.find(({ role }) => role === 'kernel');
   const initrds = initrdFiles(manifest);
-  if (!kernel || initrds.length === 0) {
-    throw new Refusal('absent', `The manifest of ${manifest.release} lists no kernel with an initrd.`, {
+  if (!kernel) {
+    throw new Refusal('absent', `The manifest of ${manifest.release} lists no kernel.`, {
       release: manifest.release,
     });
   }

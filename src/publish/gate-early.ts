@@ -66,14 +66,15 @@ async function readEarlyUserspace(
  *
  * @param records records and seals, as they were verified.
  */
-export function keysInside(
+export async function keysInside(
   manifest: Manifest,
   records: ReadonlyMap<string, Uint8Array>,
   anchors: Anchors,
-  { keys, overlay }: EarlyUserspace,
-): string {
+  early: () => Promise<EarlyUserspace>,
+): Promise<string> {
   const root = manifest.files.find(({ role }) => role === 'rootfs');
   if (!root) return 'no root image, so none is needed';
+  const { keys, overlay } = await early();
   const where = overlay ? 'overlay' : 'initramfs';
   const sealed = [root.path, ...(overlay ? [RECORD.manifest] : [])];
   const held = keys.codesign();
@@ -135,8 +136,13 @@ const ASKED_BY = { checksum: 'checksum', openpgp: 'verify', cms: 'cms_verify' } 
 const OF_EVERY_OVERLAY: readonly RequiredCheck[] = ['manifest', 'checksum', 'cms'];
 
 /** That early userspace makes every check which the policy asks for. */
-export function whatIsChecked(manifest: Manifest, rules: PublishRules, early: EarlyUserspace): string {
+export async function whatIsChecked(
+  manifest: Manifest,
+  rules: PublishRules,
+  userspace: () => Promise<EarlyUserspace>,
+): Promise<string> {
   if (!manifest.files.some(({ role }) => role === 'rootfs')) return 'no root image to check';
+  const early = await userspace();
   return early.overlay ? checkedByOverlay(rules, early) : askedFor(manifest, rules);
 }
 

@@ -1,4 +1,4 @@
-import { CLIENT_SUMMARY, CLIENTS, runClients } from '../conformance/clients.ts';
+import { CLIENT_SUMMARY, CLIENTS, type ClientVerdict, runClients } from '../conformance/clients.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
@@ -98,29 +98,28 @@ export async function runGate(options: GateOptions): Promise<GateResult> {
     const files = (path: string) => `${BASE}/releases/${manifest.release}/${path}`;
     // 2. Arch, 2021.11.01: the initramfs held no public key, and nobody had looked.
     const early = earlyUserspaceOf(manifest, transport, files);
-    await ask('keys in initramfs', async () => keysInside(manifest, records, anchors, await early()));
+    await ask('keys in initramfs', () => keysInside(manifest, records, anchors, early));
     // 3. A check that nobody asks for does not happen.
-    await ask('command line', async () => whatIsChecked(manifest, rules, await early()));
+    await ask('command line', () => whatIsChecked(manifest, rules, early));
     // 4. A channel goes forward, and not so far that nothing can follow.
     await ask('serial', () => demandSerial(manifest, options.highest, rules, now));
     // 5. 2026: a certificate ran out inside what was published.
     await ask('certificates', () => outlive(manifest, verdict, roots, rules));
     // 6. Every client, against the tree as it would be served.
-    for (const { client, refusal, warnings } of await runClients({
+    for (const verdict of await runClients({
       transport,
       base: BASE,
       anchors,
       policy,
       now,
     })) {
-      rows.push({ gate: `client ${client}`, fact: CLIENT_SUMMARY[client], refusal, warnings });
+      rows.push(clientRow(`client ${verdict.client}`, verdict));
     }
     // 7. Loaders of the other CAs. GRUB knows no CA.
     for (const other of others) {
       const offer = { transport, base: BASE, anchors: other, policy, now };
-      for (const { client, refusal, warnings } of await runClients(offer, OF_A_CA)) {
-        const gate = `client ${client}, CA ${idsOf([other]).join()}`;
-        rows.push({ gate, fact: CLIENT_SUMMARY[client], refusal, warnings });
+      for (const verdict of await runClients(offer, OF_A_CA)) {
+        rows.push(clientRow(`client ${verdict.client}, CA ${idsOf([other]).join()}`, verdict));
       }
     }
   } else {
@@ -135,6 +134,10 @@ export async function runGate(options: GateOptions): Promise<GateResult> {
     }
   }
   return { rows, refusal: rows.find(({ refusal }) => refusal)?.refusal };
+}
+
+function clientRow(gate: string, { client, asked, refusal, warnings }: ClientVerdict): GateRow {
+  return { gate, fact: asked ? CLIENT_SUMMARY[client] : 'not asked', refusal, warnings };
 }
 
 /** Clients that differ by the CA in their loader. */

@@ -2,6 +2,7 @@ import { codeOf } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { namesBeneath, readBeneathIfThere } from '../files/beneath.ts';
+import { isReservedPath } from '../formats/records/manifest.ts';
 import { isSafePath } from '../formats/records/safe-path.ts';
 import { type LayoutDraft, NETWORK_PARAMETERS } from './layout-draft.ts';
 
@@ -38,7 +39,8 @@ export async function readArchLayout(tree: string, entries: readonly string[]): 
   const kernels: { arch: string; name: string }[] = [];
   for (const arch of boot) {
     for (const name of await list(`${base}/boot/${arch}`)) {
-      if (/^vmlinuz-[^.]*$/.test(name)) kernels.push({ arch, name });
+      // A version has dots in its name, and so have the seals beside it.
+      if (/^vmlinuz-.+$/.test(name) && !isReservedPath(name)) kernels.push({ arch, name });
     }
   }
   const [kernel, otherKernel] = kernels;

@@ -1,10 +1,13 @@
 import type { FreeParameter } from '../formats/script/cmdline.ts';
 
-/** Parameters that a boot script fills in for the machine and the LAN it finds itself in. */
+/** Where early userspace of archiso and of an overlay fetches from. */
+export const SERVER_PARAMETER: FreeParameter = { name: 'archiso_http_srv', type: 'url' };
+
+/** Parameters of archiso that a boot script fills in for the machine and the LAN it finds itself in. */
 export const NETWORK_PARAMETERS: readonly FreeParameter[] = [
   { name: 'ip', type: 'dhcp' },
   { name: 'BOOTIF', type: 'mac' },
-  { name: 'archiso_http_srv', type: 'url' },
+  SERVER_PARAMETER,
 ];
 
 /** What a family's reader found, before the operator's word and the checks. */
@@ -17,5 +20,6 @@ export interface LayoutDraft {
   readonly rootfs?: string;
   readonly overlay?: string;
   readonly cmdline: readonly string[];
-  readonly free: readonly FreeParameter[];
+  /** Undefined: nothing was said. */
+  readonly free: readonly FreeParameter[] | undefined;
 }

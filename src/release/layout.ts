@@ -6,8 +6,9 @@ import { lstatIfThere, namesIfThere } from '../files/read-if-there.ts';
 import { readInto, reading } from '../files/reading.ts';
 import { isReleaseId, isSafePath } from '../formats/records/safe-path.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
-import { isCommandLineWord, isFreeType, splitCommandLine } from '../formats/script/cmdline.ts';
+import { isCommandLineWord, isFreeType, lastValue, splitCommandLine } from '../formats/script/cmdline.ts';
 import { readArchLayout } from './arch-layout.ts';
+import { NETWORK_PARAMETERS, SERVER_PARAMETER } from './layout-draft.ts';
 import { readPlainLayout } from './plain-layout.ts';
 
 /** A file of a release that a machine loads: what the sealer seals and the manifest lists. */
@@ -30,6 +31,8 @@ export interface Layout {
   /** The fixed words of the kernel command line. */
   readonly cmdline: readonly string[];
   readonly free: readonly FreeParameter[];
+  /** Of `free`, what the tree left out and its overlay halts without. */
+  readonly added?: FreeParameter;
 }
 
 /** What the operator says about a tree; each wins over what the tree says itself. */
@@ -86,6 +89,11 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
     }
     artifacts.push({ role, path, size: await sizeOf(tree, path, role) });
   }
+  if (merged.overlay && !merged.rootfs) {
+    throw new UsageError(
+      `${merged.overlay} is an overlay, and the release has no root image, without which its init halts every machine; take it out of ${tree}, or name the root image with --rootfs.`,
+    );
+  }
   if (merged.overlay) await demandOverlay(tree, merged.overlay);
   const cmdline = withOverlayInit(
     options.cmdline === undefined ? draft.cmdline : splitCommandLine(options.cmdline),
@@ -97,7 +105,9 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
       `The kernel command line holds ${JSON.stringify(bad)}, which is not allowed; letters, digits and ._:,=/@%+[]- are.`,
     );
   }
-  const badFree = draft.free.find((free) => !isFreeType(free.type));
+  const said = draft.free ?? (isArchiso(cmdline) ? NETWORK_PARAMETERS : []);
+  const added = merged.overlay ? lackingServer(cmdline, said) : undefined;
+  const badFree = said.find((free) => !isFreeType(free.type));
   if (badFree)
     throw new UsageError(
       `${badFree.type} is no type of a free parameter; write ipv4, mac, dhcp, port or url.`,
@@ -108,8 +118,29 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
     arch: merged.arch ?? 'x86_64',
     artifacts,
     cmdline,
-    free: draft.free,
+    free: added ? [...said, added] : said,
+    ...(added ? { added } : {}),
   };
+}
+
+/** Its own word, which no other early userspace reads. */
+function isArchiso(cmdline: readonly string[]): boolean {
+  return lastValue(cmdline, 'archisobasedir') !== undefined;
+}
+
+/** An overlay that is not told its server has nothing to fetch, and halts. */
+function lackingServer(
+  cmdline: readonly string[],
+  free: readonly FreeParameter[],
+): FreeParameter | undefined {
+  const { name, type } = SERVER_PARAMETER;
+  if (lastValue(cmdline, name) !== undefined) return undefined;
+  const named = free.find((parameter) => parameter.name === name);
+  if (!named) return SERVER_PARAMETER;
+  if (named.type === type) return undefined;
+  throw new UsageError(
+    `The free word ${name} is of type ${named.type}, and the overlay takes only a ${type}.`,
+  );
 }
 
 /** Beside the release's own files: it goes with any initramfs. */

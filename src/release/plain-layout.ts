@@ -4,7 +4,7 @@ import { readBeneath } from '../files/beneath.ts';
 import { parseOperatorFile } from '../files/operator-file.ts';
 import type { FreeParameter, FreeType } from '../formats/script/cmdline.ts';
 import { splitCommandLine } from '../formats/script/cmdline.ts';
-import { type LayoutDraft, NETWORK_PARAMETERS } from './layout-draft.ts';
+import type { LayoutDraft } from './layout-draft.ts';
 
 const NAME = 'bootseal.toml';
 /** Bytes. */
@@ -29,7 +29,7 @@ const PLAIN = z.strictObject({
  * @throws UsageError for a file that cannot be meant; IoError for one that cannot be read.
  */
 export async function readPlainLayout(tree: string, hasFile: boolean): Promise<LayoutDraft> {
-  if (!hasFile) return { family: 'plain', cmdline: [], free: NETWORK_PARAMETERS };
+  if (!hasFile) return { family: 'plain', cmdline: [], free: undefined };
   const { bytes } = await readBeneath(tree, NAME, LONGEST);
   const file = parseOperatorFile(join(tree, NAME), Buffer.from(bytes).toString(), PLAIN);
   const { initrd, cmdline, free, ...rest } = file;
@@ -42,7 +42,7 @@ export async function readPlainLayout(tree: string, hasFile: boolean): Promise<L
     ...(rest.overlay === undefined ? {} : { overlay: rest.overlay }),
     initrds: initrd,
     cmdline: splitCommandLine(cmdline),
-    free: free?.map(parameter) ?? NETWORK_PARAMETERS,
+    free: free?.map(parameter),
   };
 }
 

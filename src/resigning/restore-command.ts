@@ -50,7 +50,7 @@ function wantedKey({ facts: { kind, from } }: Refusal): string {
 
 function layoutWords(release: string, { files, cmdline, serial }: Manifest): string[] {
   const paths = (role: string) => files.filter((file) => file.role === role).map(({ path }) => path);
-  const arch = /^[^/]+\/boot\/[^/]+\/vmlinuz-[^./]*$/.test(paths('kernel')[0] ?? '');
+  const arch = /^[^/]+\/boot\/[^/]+\/vmlinuz-[^/]+$/.test(paths('kernel')[0] ?? '');
   const named = [
     ...paths('kernel').flatMap((path) => ['--kernel', path]),
     ...(paths('initrd').length > 0 ? ['--initrd', ...paths('initrd')] : []),

@@ -2,7 +2,13 @@ import { Refusal } from '../errors/refusal.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import { SEAL } from '../formats/records/seal-names.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
-import { isCommandLineWord, isFreeType, isOfType, MAX_COMMAND_LINE } from '../formats/script/cmdline.ts';
+import {
+  isCommandLineWord,
+  isFreeType,
+  isOfType,
+  MAX_COMMAND_LINE,
+  withAdded,
+} from '../formats/script/cmdline.ts';
 import { lintScript } from './lint.ts';
 import { longestCommandLine } from './lint-command.ts';
 import {
@@ -140,12 +146,11 @@ export function compileEmbedded(options: EmbeddedOptions): string {
  */
 export function commandLine(options: ReleaseScriptOptions): string {
   const { manifest } = options;
-  const words = [
-    ...manifest.cmdline,
+  const words = withAdded(manifest.cmdline, [
     ...manifest.free.flatMap((free) => freeWord(free, filesOf(options))),
     ...initrdsOf(manifest).map(({ name }) => `initrd=${name}`),
     `bootseal.manifest=${options.manifestSha256}`,
-  ];
+  ]);
   const bad = words.find((word) => !isCommandLineWord(withoutSettings(word)));
   if (bad !== undefined) {
     throw new Refusal('unsafe-script', `${JSON.stringify(bad)} is not fit for a kernel command line.`, {

@@ -1,7 +1,7 @@
 import { Refusal } from '../errors/refusal.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
-import { isCommandLineWord, isOfType, MAX_COMMAND_LINE } from '../formats/script/cmdline.ts';
+import { isCommandLineWord, isOfType, MAX_COMMAND_LINE, withAdded } from '../formats/script/cmdline.ts';
 import { GRUB_PAUSE, type GrubServer, httpDevice, httpPortOf, lines, serverLines } from './grub-server.ts';
 import { type Fragment, joinFragments, readTemplate, renderTemplate, type Value } from './template.ts';
 
@@ -15,7 +15,8 @@ export interface GrubConfigOptions {
 }
 
 /** The card GRUB booted from, as archiso wants it: GRUB writes colons, BOOTIF has dashes. */
-const BOOTIF_LINES = `if regexp --set=1:m1 --set=2:m2 --set=3:m3 --set=4:m4 --set=5:m5 --set=6:m6 \
+const BOOTIF_LINES = `set bootseal_bootif=
+if regexp --set=1:m1 --set=2:m2 --set=3:m3 --set=4:m4 --set=5:m5 --set=6:m6 \
 '^([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f])$' \
 "$net_default_mac"; then
   set bootseal_bootif="BOOTIF=01-$m1-$m2-$m3-$m4-$m5-$m6"
@@ -24,7 +25,7 @@ fi
 
 /**
  * `grub.cfg` of one release: ASCII lines, the same for the same input. Throws a `Refusal`: `absent` without a
- * kernel or an initrd, `unsafe-script` for what a script cannot carry.
+ * kernel, `unsafe-script` for what a script cannot carry.
  */
 export function compileGrubConfig(options: GrubConfigOptions): string {
   const { manifest, server } = options;
@@ -33,9 +34,8 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
   const initrds = ['initrd', 'overlay'].flatMap((role) =>
     manifest.files.filter((file) => file.role === role),
   );
-  if (kernel === undefined || initrds.length === 0) {
-    const what = kernel === undefined ? 'kernel' : 'initrd';
-    throw new Refusal('absent', `The manifest of ${manifest.release} lists no ${what}.`, {
+  if (kernel === undefined) {
+    throw new Refusal('absent', `The manifest of ${manifest.release} lists no kernel.`, {
       release: manifest.release,
     });
   }
@@ -55,8 +55,7 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
     http: httpDevice(server),
     free: joinFragments(manifest.free.map((free) => freeLines(free, options))),
     kernel: { kind: 'path', text: kernel.path },
-    'command-line': quotedWords(manifest.cmdline),
-    manifest: { kind: 'hex', text: options.manifestSha256 },
+    'command-line': commandLineWords(options),
     initrd: joinFragments([
       initrdCommand(
         manifest.release,
@@ -71,10 +70,11 @@ function literalHost(server: GrubServer): Value {
   return { kind: 'host', text: server.kind === 'literal' ? server.host : '0' };
 }
 
-/** Each word in quotes of its own: unquoted, GRUB takes `[` for a pattern of file names. */
-function quotedWords(words: readonly string[]): Fragment {
-  const values: Record<string, Value> = {};
-  const quoted = words.map((word, index) => {
+/** Each fixed word in quotes of its own: unquoted, GRUB takes `[` for a pattern of file names. */
+function commandLineWords({ manifest, manifestSha256 }: GrubConfigOptions): Fragment {
+  const values: Record<string, Value> = { manifest: { kind: 'hex', text: manifestSha256 } };
+  const added = [...manifest.free.flatMap(freeVariable), 'bootseal.manifest={{manifest}}'];
+  const quoted = manifest.cmdline.map((word, index) => {
     if (!isCommandLineWord(word)) {
       throw new Refusal(
         'unsafe-script',
@@ -84,16 +84,29 @@ function quotedWords(words: readonly string[]): Fragment {
     values[`word-${index}`] = { kind: 'command-line', text: word };
     return `'{{word-${index}}}'`;
   });
-  return lines(`${quoted.join(' ')}\n`, values);
+  return lines(`${withAdded(manifest.cmdline, added, quoted).join(' ')}\n`, values);
 }
 
+/** `true` where there is none: a tool, or a kernel with its initramfs built in. */
 function initrdCommand(release: string, paths: readonly string[]): Fragment {
+  if (paths.length === 0) return lines('true\n', {});
   const values: Record<string, Value> = { release: { kind: 'release', text: release } };
   const files = paths.map((path, index) => {
     values[`path-${index}`] = { kind: 'path', text: path };
     return `"$bootseal_device/releases/{{release}}/{{path-${index}}}"`;
   });
   return lines(`initrd ${files.join(' ')}\n`, values);
+}
+
+/** The variable that `freeLines` sets, empty where there is nothing to say. */
+function freeVariable({ name, type }: FreeParameter): readonly string[] {
+  const known: Readonly<Record<string, string>> = {
+    'ip dhcp': '$bootseal_ip',
+    'BOOTIF mac': '$bootseal_bootif',
+    'archiso_http_srv url': '$bootseal_files',
+  };
+  const variable = known[`${name} ${type}`];
+  return variable === undefined ? [] : [variable];
 }
 
 /** Lines for the parameters that GRUB knows a value for; others stay unset, which the manifest allows. */

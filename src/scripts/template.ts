@@ -1,6 +1,6 @@
 import { Refusal } from '../errors/refusal.ts';
 import { readPackageFile } from '../files/package-file.ts';
-import { isReleaseId, isSafePath, isSafeSegment } from '../formats/records/safe-path.ts';
+import { isReleaseId, isSafePath, isSafeSegment, RELEASE_CHARACTERS } from '../formats/records/safe-path.ts';
 import { isCommandLineWord, isOfType, splitCommandLine } from '../formats/script/cmdline.ts';
 
 /**
@@ -72,11 +72,13 @@ export class Fragment {
 }
 const KEY = Symbol('fragment');
 
+const BASE = new RegExp(
+  `^(?:https?|tftp)://(\\[[0-9A-Fa-f:]+\\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[${RELEASE_CHARACTERS}]+)*$`,
+);
+
 /** An address without a slash at its end: literal, or with `${next-server}` as its host. TFTP brings scripts, too. */
 function isBase(text: string): boolean {
-  return /^(?:https?|tftp):\/\/(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(\/[A-Za-z0-9._-]+)*$/.test(
-    withoutSettings(text),
-  );
+  return BASE.test(withoutSettings(text));
 }
 
 /** With each known setting replaced by a harmless value of its form, as long as it can become. */

@@ -1,5 +1,6 @@
 import { Refusal } from '../errors/refusal.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
+import { isSafeSegment } from '../formats/records/safe-path.ts';
 import { isCommandLineWord, isOfType, MAX_COMMAND_LINE } from '../formats/script/cmdline.ts';
 
 /** The word that binds a boot to its manifest. */
@@ -7,8 +8,7 @@ export const MANIFEST_WORD = 'bootseal.manifest';
 
 /** GRUB names the kernel as `(http,10.0.0.1)/path`. */
 const BOOT_IMAGE = /^BOOT_IMAGE=[A-Za-z0-9._:,=/@%+[\]()-]+$/;
-/** A file name: with a slash it would name a file of the firmware's own disks to the kernel's EFI stub. */
-const INITRD = /^initrd=[A-Za-z0-9._-]+$/;
+const INITRD = 'initrd=';
 
 /**
  * Holds a machine's command line against the manifest's (DESIGN §5): the fixed words in their order, repeats
@@ -35,8 +35,9 @@ export function demandCommandLine(cmdline: string, manifest: Manifest, manifestS
       fixed.shift();
       continue;
     }
-    if (INITRD.test(word)) continue;
     if (!isCommandLineWord(word)) throw wrong(`${show(word)} holds characters that no word may.`, word);
+    // A file name: with a slash it would name a file of the firmware's own disks to the kernel's EFI stub.
+    if (word.startsWith(INITRD) && isSafeSegment(word.slice(INITRD.length))) continue;
     const [key = '', value] = split(word);
     if (key === MANIFEST_WORD) {
       manifestWords += 1;

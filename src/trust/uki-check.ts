@@ -58,9 +58,14 @@ export function demandUkiOf(what: string, bytes: Uint8Array, { manifest, manifes
   demandCommandLine(Buffer.from(section('.cmdline')).toString('latin1'), manifest, manifestSha256);
   const kernel = manifest.files.find(({ role }) => role === 'kernel');
   if (!kernel || sha256(section('.linux')) !== kernel.sha256) throw other('.linux', 'kernel');
-  const initrds = section('.initrd');
+  const listed = initrdFiles(manifest);
+  // A release without initrds has an image without the section.
+  const initrds =
+    listed.length > 0
+      ? section('.initrd')
+      : (decodeOr(what, () => peSection(bytes, image, '.initrd')) ?? NOTHING);
   let at = 0;
-  for (const { size, sha256: wanted, role } of initrdFiles(manifest)) {
+  for (const { size, sha256: wanted, role } of listed) {
     if (sha256(initrds.subarray(at, at + size)) !== wanted) throw other('.initrd', role);
     const end = at + size;
     at = end + initrdPadding(end);
@@ -68,6 +73,8 @@ export function demandUkiOf(what: string, bytes: Uint8Array, { manifest, manifes
   }
   if (at !== initrds.length) throw other('.initrd', 'initrd');
 }
+
+const NOTHING = new Uint8Array();
 
 /** What stubs look for by name, and what this looks at. */
 const LOOKED_AT = ['.osrel', '.cmdline', '.uname', '.sbat', '.pcrpkey', '.pcrsig', '.initrd', '.linux'];

@@ -68,6 +68,20 @@ describe('an Arch tree', () => {
     assert.deepEqual(layout.cmdline, ['quiet', 'copytoram=y']);
   });
 
+  it('may name its kernel by a version, dots and all', async () => {
+    for (const name of ['vmlinuz-6.1.0-13-amd64', 'vmlinuz-6.6.30-lts', 'vmlinuz-6.12.43+deb13-amd64']) {
+      const { [KERNEL]: kernel = '', ...rest } = ARCH;
+      const path = `arch/boot/x86_64/${name}`;
+      const tree = await newTree({
+        ...rest,
+        [path]: kernel,
+        [`${path}.ipxe.sig`]: 'seal',
+        [`${path}.sig`]: 's',
+      });
+      assert.equal((await recogniseTree(tree)).artifacts[0]?.path, path);
+    }
+  });
+
   it('that is sealed already is recognised as before', async () => {
     const sealed = {
       ...ARCH,
@@ -115,6 +129,31 @@ describe('a plain tree', () => {
   it('needs no more than a kernel', async () => {
     const layout = await recogniseTree(await newTree({ ...PLAIN, 'bootseal.toml': TOML }));
     assert.deepEqual(layout.artifacts, [{ role: 'kernel', path: 'vmlinuz', size: 6 }]);
+  });
+
+  it('frees nothing where it says nothing, and what archiso needs where its command line is archiso’s', async () => {
+    const plain = await recogniseTree(await newTree({ ...PLAIN, 'bootseal.toml': TOML }));
+    assert.deepEqual(plain.free, []);
+    const options = { ...FLAGS, rootfs: 'root.img', cmdline: 'archisobasedir=arch' };
+    const { free } = await recogniseTree(await newTree(PLAIN), options);
+    assert.deepEqual(
+      free.map(({ name }) => name),
+      ['ip', 'BOOTIF', 'archiso_http_srv'],
+    );
+  });
+
+  it('gets the word by which its overlay knows the server, and it shows', async () => {
+    const word = { name: 'archiso_http_srv', type: 'url' };
+    const toml = `${TOML}rootfs = "root.img"\nfree = ["ip dhcp"]\n`;
+    const files = { ...PLAIN, 'bootseal-overlay.img': '07070100' };
+    const lacking = await recogniseTree(await newTree({ ...files, 'bootseal.toml': toml }));
+    assert.deepEqual([lacking.added, lacking.free], [word, [{ name: 'ip', type: 'dhcp' }, word]]);
+    const named = toml.replace('"ip dhcp"', '"archiso_http_srv url"');
+    const whole = await recogniseTree(await newTree({ ...files, 'bootseal.toml': named }));
+    assert.deepEqual([whole.added, whole.free], [undefined, [word]]);
+    const fixed = { cmdline: 'archiso_http_srv=http://10.0.0.1/' };
+    const told = await recogniseTree(await newTree({ ...files, 'bootseal.toml': toml }), fixed);
+    assert.deepEqual(told.added, undefined);
   });
 
   it('takes a flag before its file', async () => {
@@ -274,6 +313,23 @@ const UNFIT: readonly Unfit[] = [
     options: { ...FLAGS, rootfs: 'vmlinuz/root' },
     code: 'unsafe-path',
     says: /lies below vmlinuz, which is not a folder/,
+  },
+  {
+    name: 'an overlay without a root image',
+    files: { ...PLAIN, 'bootseal-overlay.img': '07070100' },
+    options: FLAGS,
+    code: 'usage',
+    says: /bootseal-overlay\.img is an overlay, and the release has no root image/,
+  },
+  {
+    name: 'an overlay that would be told its server as something else',
+    files: {
+      ...PLAIN,
+      'bootseal-overlay.img': '07070100',
+      'bootseal.toml': `${TOML}rootfs = "root.img"\nfree = ["archiso_http_srv ipv4"]\n`,
+    },
+    code: 'usage',
+    says: /of type ipv4, and the overlay takes only a url/,
   },
   {
     name: 'one file in two roles',

@@ -124,11 +124,22 @@ test('a host that is more than a host is refused', () => {
   refusal('unsafe-script', () => compile({}, { kind: 'literal', host: "x'; reboot #", port: 80 }));
 });
 
-test('no kernel, or no initrd, is absent', () => {
+test('no kernel is absent', () => {
   refusal('absent', () => compile({ files: [file('initrd', 'initrd')] }));
-  refusal('absent', () => compile({ files: [file('kernel', 'vmlinuz')] }));
+});
+
+test('a kernel alone is started alone', () => {
+  const text = compile({ files: [file('kernel', 'memtest.bin')] });
+  assert.match(text, /^ {2}if true; then$/m);
+  assert.doesNotMatch(text, /^ *(if )?initrd /m);
 });
 
 test('a command line that the kernel would cut is refused', () => {
   refusal('unsafe-script', () => compile({ cmdline: ['a'.repeat(1000), 'b'.repeat(1000)] }));
+});
+
+test('what is added stands before ---, and only what the manifest frees is', () => {
+  const text = compile({ cmdline: ['priority=low', '---', 'quiet'], free: [{ name: 'ip', type: 'dhcp' }] });
+  assert.match(text, / 'priority=low' \$bootseal_ip bootseal\.manifest=[0-9a-f]{64} '---' 'quiet'; then$/m);
+  assert.doesNotMatch(compile({ free: [] }), /bootseal_(ip|bootif|files)/);
 });

@@ -28,7 +28,7 @@ const goodLines = fc
   .record({
     loader: fc.constantFrom([], ['vmlinuz-linux'], ['BOOT_IMAGE=(http,10.0.0.1)/vmlinuz']),
     free: fc.subarray(Object.values(FREE)),
-    initrds: fc.array(fc.stringMatching(/^initrd=[A-Za-z0-9._-]{1,12}$/), { maxLength: 3 }),
+    initrds: fc.array(fc.stringMatching(/^initrd=[A-Za-z0-9_][A-Za-z0-9._+@:,=-]{0,11}$/), { maxLength: 3 }),
     seed: fc.infiniteStream(fc.nat(1000)),
   })
   .map(({ loader, free, initrds, seed }) => {

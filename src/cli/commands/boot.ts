@@ -96,17 +96,31 @@ export function showOutcome(terminal: Terminal, verdict: MachineVerdict): number
     terminal.refused(`REFUSED: ${verdict.refusal.message} [${verdict.refusal.code}]`);
     return statusOf(verdict.refusal);
   }
+  if (verdict.rootless) return showRootless(terminal, verdict);
   const root = verdict.mode === 'verity' ? 'every block that was read of the root image' : 'the root image';
   const before =
-    verdict.loader === 'secure-boot'
-      ? 'one image with kernel, initrds and command line, by the firmware,'
-      : 'script, kernel, every initrd';
+    verdict.loader === 'secure-boot' ? `${ONE_IMAGE}, by the firmware,` : 'script, kernel, every initrd';
   const all = `${before} and ${root}`;
   if (verdict.verified && verdict.bound) terminal.print(`VERIFIED: ${all}, as one release.`, 'good');
   else if (verdict.verified)
     terminal.print(`VERIFIED, each by itself: ${all}. No manifest binds them to one release.`, 'good');
   else terminal.refused(`UNVERIFIED LOADER: ${root} was verified; what came before it was not.`);
   return verdict.verified ? EXIT.ok : EXIT.refused;
+}
+
+const ONE_IMAGE = 'one image with kernel, initrds and command line';
+
+/** Where there is no root image, the loader's word is all. */
+function showRootless(terminal: Terminal, { loader, verified, bound }: MachineVerdict): number {
+  const none = 'this release has no root image';
+  if (!verified) {
+    terminal.refused(`UNVERIFIED LOADER: ${none}, and nothing that was loaded was verified.`);
+    return EXIT.refused;
+  }
+  const all = loader === 'secure-boot' ? `${ONE_IMAGE}, by the firmware` : 'script, kernel and every initrd';
+  const by = bound ? 'as one release' : 'nobody on the machine holds its command line against the manifest';
+  terminal.print(`VERIFIED: ${all}; ${none}, ${bound ? by : `and ${by}`}.`, 'good');
+  return EXIT.ok;
 }
 
 function verdictJson(verdict: MachineVerdict): unknown {
@@ -117,6 +131,7 @@ function verdictJson(verdict: MachineVerdict): unknown {
     refusal: verdict.refusal?.toJSON(),
     cmdline: verdict.cmdline,
     mode: verdict.mode,
+    rootless: verdict.rootless,
     verity: verdict.verity,
     artifacts: verdict.rows.map(({ artifact, role, findings, note }) => ({
       artifact,

@@ -18,6 +18,7 @@ import {
   addTermOptions,
   type LayoutWords,
   layoutOf,
+  noteAdded,
   programWords,
   SIGNER_COMMAND_HELP,
   type TermWords,
@@ -93,6 +94,7 @@ export function requestCommand(): Command {
         signatures: request.signatures,
       });
       showRequest(terminal, request, manifest);
+      noteAdded(terminal, made.layout);
       terminal.print();
       terminal.print(
         request.signatures.length > 0

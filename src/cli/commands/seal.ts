@@ -9,6 +9,7 @@ import {
   addTermOptions,
   type LayoutWords,
   layoutOf,
+  noteAdded,
   programWords,
   SIGNER_COMMAND_HELP,
   type TermWords,
@@ -68,6 +69,7 @@ export function sealCommand(): Command {
           },
         }),
       ).finally(() => bar?.stop());
+<<<<<<< HEAD
       const { manifest, files, manifestSha256 } = sealed;
       terminal.json({
         release: manifest.release,
@@ -78,6 +80,10 @@ export function sealCommand(): Command {
       });
       printSignedWords(terminal, manifest);
       terminal.print();
+=======
+      const { manifest, files, manifestSha256, layout } = sealed;
+      terminal.json({ release: manifest.release, serial: manifest.serial, manifestSha256, files });
+>>>>>>> h-g
       terminal.table(
         ['role', 'file', 'size'],
         manifest.files.map(({ role, path, size }) => [
@@ -92,6 +98,7 @@ export function sealCommand(): Command {
         `${manifest.release}, serial ${manifest.serial}: ${written} files written, ${files.length - written} kept; best before ${isoSeconds(manifest.bestBefore)}.`,
         'good',
       );
+      noteAdded(terminal, layout);
       for (const { path } of manifest.files.filter(({ role }) => role === 'rootfs')) {
         if (manifest.verity.some((line) => line.path === path)) continue;
         terminal.note(

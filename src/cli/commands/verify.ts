@@ -3,6 +3,7 @@ import { CLIENTS, type ClientVerdict } from '../../conformance/clients.ts';
 import { verify } from '../../conformance/verify.ts';
 import { clientNames, isUrl, verifyAs } from '../../conformance/verify-as.ts';
 import { verifyUefi } from '../../conformance/verify-uefi.ts';
+import { Refusal } from '../../errors/refusal.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { act, files, folders, found, newCommand, time, understood } from '../context.ts';
@@ -176,20 +177,30 @@ async function showFirmware(terminal: Terminal, options: Options, path: string):
 
 /** One row a client. */
 function showClients(terminal: Terminal, verdicts: readonly ClientVerdict[]): number {
-  const refusal = verdicts.find(({ refusal }) => refusal)?.refusal;
+  const asked = verdicts.filter(({ asked }) => asked);
+  // A verdict that nobody gave is none.
+  const refusal =
+    asked.length > 0
+      ? asked.find(({ refusal }) => refusal)?.refusal
+      : new Refusal('no-verdict', 'This release starts none of these clients, so nobody judged it.', {});
   terminal.json({
     verified: refusal === undefined,
-    clients: verdicts.map(({ client, refusal, warnings }) => ({
+    clients: verdicts.map(({ client, asked, refusal, warnings }) => ({
       client,
+      asked,
       refusal: refusal?.toJSON(),
       warnings,
     })),
   });
   terminal.table(
     ['client', 'verdict', 'why'],
-    verdicts.map(({ client, refusal }) => [
+    verdicts.map(({ client, asked, refusal }) => [
       { text: client },
-      refusal ? { text: refusal.code, style: 'bad' } : { text: 'verified', style: 'good' },
+      !asked
+        ? { text: 'not asked', style: 'dim' }
+        : refusal
+          ? { text: refusal.code, style: 'bad' }
+          : { text: 'verified', style: 'good' },
       { text: refusal?.message ?? '', style: 'dim' },
     ]),
   );
@@ -198,7 +209,7 @@ function showClients(terminal: Terminal, verdicts: readonly ClientVerdict[]): nu
     for (const warning of warnings) terminal.print(`${client} ${warning}.`, 'dim');
   }
   if (!refusal) {
-    terminal.print(`VERIFIED by ${verdicts.map(({ client }) => client).join(', ')}.`, 'good');
+    terminal.print(`VERIFIED by ${asked.map(({ client }) => client).join(', ')}.`, 'good');
     return EXIT.ok;
   }
   terminal.refused(`REFUSED: ${refusal.message} [${refusal.code}]`);

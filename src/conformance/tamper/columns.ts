@@ -53,6 +53,15 @@ export class Columns {
     this.#machines = { ...policy, hashCutoff, revoked: [], pins: [] };
   }
 
+  /** The clients that this release starts: a release without a root image starts no archiso. */
+  async clients(): Promise<readonly ClientName[]> {
+    if (this.#site.manifest.files.some(({ role }) => role === 'rootfs')) return CLIENTS;
+    // As a loader hands over, and not as the matrix starts archiso.
+    const { handover: _, ...offer } = this.#offer({});
+    const verdicts = await runClients(offer);
+    return verdicts.filter(({ asked }) => asked).map(({ client }) => client);
+  }
+
   async ask(columns: readonly Column[], staged: Staged): Promise<Map<Column, Said>> {
     const clients = CLIENTS.filter((name) => columns.includes(name));
     // The judge of a tree hashes in threads of its own, so both get along.

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import type { RefusalCode } from '../../errors/refusal.ts';
 import { Refusal } from '../../errors/refusal.ts';
-import { CLIENTS } from '../clients.ts';
+import { CLIENTS, type ClientName } from '../clients.ts';
 import { type Attack, COLUMNS, type Column, type Expectation, type Staged } from './attack.ts';
 import type { Columns, Said } from './columns.ts';
 import type { TamperSite } from './site.ts';
@@ -24,15 +24,15 @@ export interface MatrixRow {
   readonly cells: Readonly<Partial<Record<Column, MatrixCell>>>;
 }
 
-/** The columns that read a release, and so must verify it while nobody has touched it. */
-const READERS: readonly Column[] = [...CLIENTS, 'tree'];
-
 /** Runs attacks one after the other, each against a release that is whole again. */
 export class Matrix {
   readonly #site: TamperSite;
   readonly #columns: Columns;
   /** What each client asks for while nothing is wrong. */
   readonly #reads = new Map<Column, { all: ReadonlySet<string>; own: ReadonlySet<string> }>();
+
+  /** The columns that there are for this release. */
+  #columnsAsked: readonly Column[] = COLUMNS;
 
   constructor(site: TamperSite, columns: Columns) {
     this.#site = site;
@@ -41,7 +41,12 @@ export class Matrix {
 
   /** Nothing can be learned from a release that is refused untouched. Throws that refusal. */
   async begin(): Promise<void> {
-    const said = await this.#columns.ask(READERS, {});
+    const clients = await this.#columns.clients();
+    this.#columnsAsked = COLUMNS.filter(
+      (column) => clients.includes(column as ClientName) || !CLIENTS.includes(column as ClientName),
+    );
+    // Whoever reads a release must verify it while nobody has touched it.
+    const said = await this.#columns.ask([...clients, 'tree'], {});
     for (const [column, answer] of said) {
       if (answer.kind === 'verified') continue;
       const code = answer.kind === 'refused' ? answer.code : 'no-verdict';
@@ -53,14 +58,14 @@ export class Matrix {
         },
       );
     }
-    for (const client of CLIENTS) this.#reads.set(client, await this.#columns.reads(client));
+    for (const client of clients) this.#reads.set(client, await this.#columns.reads(client));
   }
 
   async row(attack: Attack): Promise<MatrixRow> {
     const { copy } = this.#site;
     try {
       const staged = await attack.stage(this.#site);
-      const columns = COLUMNS.filter((column) => attack.expect[column] !== undefined);
+      const columns = this.#columnsAsked.filter((column) => attack.expect[column] !== undefined);
       // A client that reads the same bytes says the same: only those are asked that could say anything else.
       const asked = columns.filter((column) => this.#touched('all', column, staged));
       const said = await this.#columns.ask(asked, staged);

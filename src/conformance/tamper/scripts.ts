@@ -128,7 +128,8 @@ function signedScripts({ release, manifest }: TamperSite): Attack[] {
     },
   });
   const unsafe = must('unsafe-script');
-  const inside = manifest.files.find(({ role }) => role === 'initrd')?.path ?? '';
+  // Beside the kernel: not every release has an initrd.
+  const inside = manifest.files.find(({ role }) => role === 'kernel')?.path ?? '';
   const folder = inside.slice(0, inside.lastIndexOf('/') + 1);
   return [
     script(
@@ -151,9 +152,10 @@ function signedScripts({ release, manifest }: TamperSite): Attack[] {
         tree: unsafe,
       }),
       (text) => {
-        const [line = ''] = /^initrd --name .*$/m.exec(text) ?? [];
-        const added = line.replace(/--name \S+ (\S+\/)\S+/, '--name added.img $1added.img');
-        return text.replace(/^(set bootseal-step start the kernel.*)$/m, `${added}\n$1`);
+        const [, beside = ''] = /^kernel --name \S+ (\S+\/)/m.exec(text) ?? [];
+        const added = `initrd --name added.img ${beside}added.img || goto refuse`;
+        // As it stands: an address has settings in it.
+        return text.replace(/^set bootseal-step start the kernel.*$/m, (line) => `${added}\n${line}`);
       },
       {
         tuf: 'extraneous dependencies',

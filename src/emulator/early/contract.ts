@@ -16,6 +16,8 @@ export interface EarlyOptions {
   /** `uname -m`. */
   readonly arch: string;
   readonly transport: Transport;
+  /** The folder of the release that the loader fetched from; ends in a slash. Undefined where none shows. */
+  readonly files?: string | undefined;
   readonly policy: Policy;
   /** Milliseconds since 1970. */
   readonly now: number;
@@ -62,6 +64,8 @@ export interface EarlyVerdict {
   readonly verified: Verified | undefined;
   /** Mode `verity`: what was needed. */
   readonly verity?: VerityReport;
+  /** The release has no root image, and this machine asks for none. */
+  readonly rootless?: true;
   /** Why it stopped. */
   readonly refusal: Refusal | undefined;
 }

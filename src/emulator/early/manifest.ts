@@ -130,7 +130,7 @@ function soleCheck(
 }
 
 /** The first digest that the command line names; that there is no second one is checked with the rest of it. */
-function namedManifest(cmdline: string): string | undefined {
+export function namedManifest(cmdline: string): string | undefined {
   const word = splitCommandLine(cmdline).find((candidate) => candidate.startsWith(`${MANIFEST_WORD}=`));
   return word?.slice(MANIFEST_WORD.length + 1);
 }

@@ -1,7 +1,7 @@
 import { Refusal } from '../../errors/refusal.ts';
 import { type Content, streamContent } from '../../files/measure.ts';
 import type { PolicyFloor, RootMode } from '../../formats/records/policy-floor.ts';
-import { lastValue, splitCommandLine } from '../../formats/script/cmdline.ts';
+import { isOfType, lastValue, splitCommandLine } from '../../formats/script/cmdline.ts';
 import { type Check, lost } from '../../trust/check.ts';
 import { manifestCheck } from '../../trust/plain-checks.ts';
 import { examine, type Finding } from '../../trust/verify.ts';
@@ -26,7 +26,7 @@ export class Userspace {
     if (server === undefined) {
       throw new Refusal('absent', 'The kernel command line names no archiso_http_srv.', {});
     }
-    if (!/^https?:\/\/[A-Za-z0-9.:[\]/_-]+\/$/.test(server)) {
+    if (!isOfType(server, 'url')) {
       throw new Refusal('malformed', `archiso_http_srv=${server} is no address that ends in a slash.`, {
         server,
       });

@@ -112,6 +112,11 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
 const RESERVED =
   /\.(sig|sha512|roothash|p7s)$|^(release\.manifest|boot(\.[0-9a-f]{16})?\.ipxe|grub\.cfg)(\/|$)/;
 
+/** Whether no payload may have this path. */
+export function isReservedPath(path: string): boolean {
+  return RESERVED.test(path);
+}
+
 /** Decodes the canonical form and nothing else. Throws `Malformed`, naming the line. */
 export function decodeManifest(bytes: Uint8Array): Manifest {
   if (bytes.length > MAX_MANIFEST)
@@ -163,7 +168,7 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
     if (!isRole(role)) throw lines.fail(`unknown role ${JSON.stringify(role)}`);
     if (!SHA256.test(sha256) || !SHA512.test(sha512)) throw lines.fail('digest');
     if (!isSafePath(path)) throw lines.fail('unsafe path');
-    if (RESERVED.test(path)) throw lines.fail(`${path} is the name of a seal or record`);
+    if (isReservedPath(path)) throw lines.fail(`${path} is the name of a seal or record`);
     if (files.some((file) => file.path === path)) throw lines.fail(`${path} twice`);
     const before = files.at(-1);
     if (before && ROLES.indexOf(before.role) > ROLES.indexOf(role)) throw lines.fail('files out of order');

@@ -21,7 +21,16 @@ export function isChannelName(name: string): boolean {
   return /^[a-z0-9][a-z0-9._-]{0,63}$/.test(name) && !name.includes('..');
 }
 
+/**
+ * Characters of a release's name and version, for a class of a regular expression. Addresses of a release's files are
+ * made of them, so whatever reads such an address takes them all.
+ */
+export const RELEASE_CHARACTERS = 'A-Za-z0-9._+-';
+
+const RELEASE_PART = `[A-Za-z0-9][${RELEASE_CHARACTERS}]{0,63}`;
+const RELEASE_ID = new RegExp(`^${RELEASE_PART}/${RELEASE_PART}$`);
+
 /** True for `NAME/VERSION`, two safe segments of at most 64 bytes each that start with a letter or digit. */
 export function isReleaseId(id: string): boolean {
-  return /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\/[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/.test(id) && isSafePath(id);
+  return RELEASE_ID.test(id) && isSafePath(id);
 }

@@ -1,3 +1,5 @@
+import { RELEASE_CHARACTERS } from '../records/safe-path.ts';
+
 /** The kernel command line, as far as Bootseal lets one be written (DESIGN §5). */
 
 /** The kernel cuts at COMMAND_LINE_SIZE, 2048 with the terminating NUL on x86. */
@@ -33,7 +35,8 @@ const TYPES: Readonly<Record<FreeType, RegExp>> = {
   mac: /^(01-)?[0-9a-fA-F]{2}([-:][0-9a-fA-F]{2}){5}$/,
   dhcp: /^dhcp$/,
   port: /^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})$/,
-  url: /^https?:\/\/[A-Za-z0-9.:[\]/_-]+\/$/,
+  // None of these means anything to a shell: archiso evaluates the address in one.
+  url: new RegExp(`^https?://[:[\\]/${RELEASE_CHARACTERS}]+/$`),
 };
 
 export function isFreeType(text: string): text is FreeType {
@@ -43,6 +46,22 @@ export function isFreeType(text: string): text is FreeType {
 /** True when `value` is written as its type demands. */
 export function isOfType(value: string, type: FreeType): boolean {
   return TYPES[type].test(value);
+}
+
+/**
+ * Fixed words with those that a loader adds. They come last, but before `---`: an installer copies what stands behind
+ * that into the boot loader of what it installs, for good (debian-installer, "Passing parameters to the kernel").
+ *
+ * @param written how the fixed words are spelled in a script, one for each; default: as they are.
+ */
+export function withAdded(
+  fixed: readonly string[],
+  added: readonly string[],
+  written: readonly string[] = fixed,
+): string[] {
+  const mark = fixed.indexOf('---');
+  const end = mark < 0 ? fixed.length : mark;
+  return [...written.slice(0, end), ...added, ...written.slice(end)];
 }
 
 /** Value of the last `key=…`; a bare `key` means `y`, as archiso reads it. Undefined where it is absent. */

@@ -1,6 +1,6 @@
 import { GRUB_LOADERS, grubCommand, grubCommands } from './kernel-lines.ts';
 
-/** What a GRUB configuration boots: one `linux` command and the `initrd` command that belongs to it. */
+/** What a GRUB configuration boots: one `linux` command and the `initrd` command, where there is one, that belongs to it. */
 export interface GrubBoot {
   /** Paths on the server, each beginning with a slash. */
   readonly kernel: string;
@@ -34,7 +34,7 @@ export function grubBoot(bytes: Uint8Array, known: ReadonlyMap<string, string>):
     if (/^initrd/.test(command)) initrd.push(rest.map(expand));
   }
   const [kernel, ...words] = linux[0] ?? [];
-  if (kernel === undefined || linux.length !== 1 || initrd.length !== 1) return undefined;
+  if (kernel === undefined || linux.length !== 1 || initrd.length > 1) return undefined;
   const path = (word: string) => word.replace(/^\([^)]*\)/, '');
   const line = words.flatMap((word) => word.split(' ')).filter((word) => word !== '');
   return {

@@ -8,7 +8,7 @@ import {
   type TftpRequest,
   tftpNumber,
 } from '../../formats/net/tftp.ts';
-import { isSafePath } from '../../formats/records/safe-path.ts';
+import { wirePath } from '../wire-name.ts';
 
 /** A no, with the ERROR that tells the client. */
 export interface TftpNo {
@@ -42,13 +42,7 @@ export interface TermLimits {
 /** RFC 1350 §2, where no option says otherwise. */
 const PLAIN_BLKSIZE = 512;
 
-/**
- * The path that a request asks the site for, or why it is answered before the site is asked.
- *
- * ROMs send `undionly.kpxe`, `/undionly.kpxe` and, GRUB up to 2.04 and shim, `//grubx64.efi` or
- * `/boot//grub/grub.cfg`: a missing slash is added, repeated ones are one. A backslash, as Windows' boot
- * manager sends it, is refused: two ways to spell a separator is how checks are passed by.
- */
+/** The path that a request asks the site for, or why it is answered before the site is asked. */
 export function requestedPath({ kind, filename, mode }: TftpRequest): string | TftpNo {
   if (kind === 'wrq') {
     return no(TFTP_ERROR.accessViolation, 'This server is read-only');
@@ -56,12 +50,14 @@ export function requestedPath({ kind, filename, mode }: TftpRequest): string | T
   // RFC 1350's netascii rewrites line ends. What would arrive is not what was sealed, tsize (RFC 2349)
   // could not be told without reading the whole file, and no boot client uses it.
   if (mode !== 'octet') return no(TFTP_ERROR.undefined, 'Only mode octet is served');
-  const path = filename.replace(/\/+/g, '/').replace(/^\//, '');
-  if (!isSafePath(path)) {
-    const text = 'That is not a plain path';
-    return { error: TFTP_ERROR.accessViolation, text, why: new Refusal('unsafe-path', `${text}.`) };
-  }
-  return `/${path}`;
+  const path = wirePath(filename);
+  if (typeof path === 'string' && path !== '/') return path;
+  const text = 'That is not a plain path';
+  return {
+    error: TFTP_ERROR.accessViolation,
+    text,
+    why: path === '/' ? new Refusal('unsafe-path', `${text}.`) : path,
+  };
 }
 
 /**

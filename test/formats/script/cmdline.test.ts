@@ -9,6 +9,7 @@ import {
   lastValue,
   MAX_COMMAND_LINE,
   splitCommandLine,
+  withAdded,
 } from '../../../src/formats/script/cmdline.ts';
 
 describe('a word of the command line', () => {
@@ -118,7 +119,12 @@ describe('a free parameter', () => {
       bad: ['', '0', '65536', '65540', '66000', '70000', '99999', '100000', '080', '-1', '8080\n', '8e1'],
     },
     url: {
-      good: ['http://10.0.0.1:8080/releases/arch/2026.11.01/', 'https://host/', 'http://[fe80::1]:80/a_b-c/'],
+      good: [
+        'http://10.0.0.1:8080/releases/arch/2026.11.01/',
+        'https://host/',
+        'http://[fe80::1]:80/a_b-c/',
+        'http://10.0.0.1/releases/debian/6.12.43+deb13/',
+      ],
       bad: [
         '',
         'http://host',
@@ -156,4 +162,10 @@ describe('a free parameter', () => {
       assert.equal(isFreeType(name), false, name);
     }
   });
+});
+
+it('what a loader adds comes last, and before what an installer would copy', () => {
+  assert.deepEqual(withAdded(['a', 'b'], ['x']), ['a', 'b', 'x']);
+  assert.deepEqual(withAdded(['a', '---', 'b'], ['x', 'y']), ['a', 'x', 'y', '---', 'b']);
+  assert.deepEqual(withAdded(['---'], ['x'], ["'---'"]), ['x', "'---'"]);
 });

@@ -31,9 +31,12 @@ describe('what a GRUB configuration boots', () => {
     assert.equal(read(text)?.cmdline, 'BOOT_IMAGE=/k 2 10.0.0.1');
   });
 
+  it('is a kernel alone where there is no initrd', () => {
+    assert.deepEqual(read('linux /k a\n'), { kernel: '/k', initrds: [], cmdline: 'BOOT_IMAGE=/k a' });
+  });
+
   for (const [what, text] of [
     ['nothing', 'echo linux /k\n'],
-    ['a kernel without initrds', 'linux /k\n'],
     ['two kernels', 'linux /k\nlinux /l\ninitrd /i\n'],
     ['two sets of initrds', 'linux /k\ninitrd /i\ninitrd /j\n'],
     ['a comment', '# linux /k\n# initrd /i\n'],
