@@ -200,16 +200,28 @@ function demandPurpose(
   usage: KeyUsage,
 ): void {
   if (now !== undefined) demandInTime(path, certificate, now);
-  if (!certificate.keyUsage?.has(usage)) {
-    throw new Refusal('wrong-purpose', `${path} lacks the key usage ${usage}.`, { path, lacks: usage });
-  }
-  if (!certificate.extKeyUsage?.includes(OID.codeSigning)) {
-    throw new Refusal('wrong-purpose', `${path} lacks the extended key usage codeSigning.`, {
-      path,
-      lacks: 'codeSigning',
-    });
-  }
+  const lacks = usage === 'keyCertSign' ? issuerLacks(certificate) : signerLacks(certificate, usage);
+  if (lacks === undefined) return;
+  throw new Refusal('wrong-purpose', `${path} lacks ${lacks.said}.`, { path, lacks: lacks.name });
 }
+
+/** What iPXE asks of whoever signs; an extension that is absent grants nothing. */
+function signerLacks({ keyUsage, extKeyUsage }: Certificate, usage: KeyUsage) {
+  if (!keyUsage?.has(usage)) return { name: usage, said: `the key usage ${usage}` };
+  return extKeyUsage?.includes(OID.codeSigning) ? undefined : NOT_FOR_CODE;
+}
+
+/** Of a CA, an extension that is absent restricts nothing (RFC 5280 §4.2.1.3, §4.2.1.12), for iPXE too. */
+function issuerLacks({ basicConstraints, keyUsage, extKeyUsage }: Certificate) {
+  if (keyUsage && !keyUsage.has('keyCertSign')) {
+    return { name: 'keyCertSign', said: 'the key usage keyCertSign' };
+  }
+  if (!basicConstraints?.ca) return { name: 'CA:TRUE', said: 'the basic constraint CA:TRUE' };
+  const forCode = [OID.codeSigning, OID.anyExtendedKeyUsage].some((oid) => extKeyUsage?.includes(oid));
+  return extKeyUsage && !forCode ? NOT_FOR_CODE : undefined;
+}
+
+const NOT_FOR_CODE = { name: 'codeSigning', said: 'the extended key usage codeSigning' };
 
 function demandInTime(path: string, certificate: Certificate, now: number): void {
   const day = (time: number) => new Date(time).toISOString().slice(0, 10);
