@@ -36,6 +36,7 @@ export interface ClientVerdict {
 
 const ARCHISO_WARNINGS = [
   'takes any certificate of the CA for CMS (-purpose any)',
+  'takes an OpenPGP message with content of its own for a seal, and never looks at the image (gpg --verify with one file): refused here all the same',
   'opens a shell where a check fails, and mounts the image when that shell ends',
   'asks for no check that the command line does not ask for, and nothing holds the command line to anything',
 ] as const;

@@ -53,8 +53,11 @@ function decodeSecureBoot(db: Uint8Array, dbx: Uint8Array | undefined): SecureBo
   };
 }
 
-/** An empty keyring would leave the OpenPGP seals unasked, as if there were none. */
-function decodeKeyring(name: string, bytes: Uint8Array): OpenpgpCertificate[] {
+/**
+ * The certificates of a keyring, at least one: an empty keyring would leave the OpenPGP seals unasked, as if there were
+ * none. Throws a `Refusal` (`malformed`).
+ */
+export function decodeKeyring(name: string, bytes: Uint8Array): OpenpgpCertificate[] {
   return decodeOr(name, () => {
     const certificates = decodeOpenpgpCertificates(bytes);
     if (certificates.length === 0) throw new Malformed('OpenPGP', 'no key in it that can be read');

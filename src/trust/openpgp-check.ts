@@ -90,7 +90,8 @@ export function openpgpCheck(
             for (const { fingerprint } of new Set([key, signer.primary])) {
               demandNotRevoked(policy, `The key ${fingerprint.slice(-16)}`, fingerprint);
             }
-            for (const copy of signer.copies) demandUsable(what, copy, now);
+            const by = `${what} is by the key ${key.fingerprint.slice(-16)}`;
+            for (const copy of signer.copies) demandUsable(by, copy, now);
             // 7. The signature itself is in its time, which begins with its key's.
             const created = demandCreated(what, signature, key);
             const ends = signature.expiresAfter
@@ -114,23 +115,25 @@ export function openpgpCheck(
   });
 }
 
-function demandUsable(what: string, signer: SigningKey, now: number): void {
+/**
+ * Throws a `Refusal` unless a key may sign documents at this time, as GnuPG has it.
+ *
+ * @param said how the sentence begins: `x.sig is by the key 0123456789abcdef`.
+ * @param now milliseconds since 1970; undefined: whether it is in its time is not asked.
+ */
+export function demandUsable(said: string, signer: SigningKey, now: number | undefined): void {
   const { key, expires, revoked, maySign } = signer;
-  const short = key.fingerprint.slice(-16);
-  if (revoked)
-    throw new Refusal('revoked', `${what} is by the key ${short}, which is revoked.`, {
-      signer: key.fingerprint,
-    });
+  const facts = { signer: key.fingerprint };
+  if (revoked) throw new Refusal('revoked', `${said}, which is revoked.`, facts);
   if (!maySign) {
     throw new Refusal(
       'wrong-purpose',
-      `${what} is by the key ${short}, which has no valid self-signature that lets it sign.`,
-      {
-        signer: key.fingerprint,
-      },
+      `${said}, which has no valid self-signature that lets it sign.`,
+      facts,
     );
   }
-  demandWithin(`The key ${short}`, key.created, expires ?? 8.64e15, now);
+  if (now === undefined) return;
+  demandWithin(`The key ${key.fingerprint.slice(-16)}`, key.created, expires ?? 8.64e15, now);
 }
 
 /** GRUB finds the key by its id in the unhashed area alone, and compares the digest's first bytes. */

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { verify } from '../../src/conformance/verify.ts';
 import { attach } from '../../src/operations/request.ts';
-import { readOpenpgpSecret } from '../../src/signing/keys/openpgp-keys.ts';
+import { readOpenpgpSecrets } from '../../src/signing/keys/openpgp-keys.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { sealFixture } from '../fixtures/release.ts';
@@ -56,7 +56,8 @@ function run({ keys, place }: Case, recipes: readonly string[]): void {
 
 async function writePem({ keys }: Case): Promise<void> {
   const path = join(keys, 'private', 'openpgp.asc');
-  const { privateKey } = readOpenpgpSecret(await readFile(path, 'utf8'), path);
+  const [{ privateKey } = {}] = readOpenpgpSecrets(await readFile(path), path);
+  assert.ok(privateKey);
   writeFileSync(`${path}.pem`, privateKey.export({ format: 'pem', type: 'pkcs8' }), { mode: 0o600 });
 }
 

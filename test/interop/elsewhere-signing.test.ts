@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { verify } from '../../src/conformance/verify.ts';
 import { attach } from '../../src/operations/request.ts';
-import { readOpenpgpSecret } from '../../src/signing/keys/openpgp-keys.ts';
+import { readOpenpgpSecrets } from '../../src/signing/keys/openpgp-keys.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { sealFixture } from '../fixtures/release.ts';
@@ -23,7 +23,8 @@ const fresh = () => wholeTree(join(folder, `tree-${trees++}`));
 
 const pem = join(folder, 'openpgp.pem');
 const secret = join(keys, 'private', 'openpgp.asc');
-const { privateKey } = readOpenpgpSecret(await readFile(secret, 'utf8'), secret);
+const [{ privateKey } = {}] = readOpenpgpSecrets(await readFile(secret), secret);
+assert.ok(privateKey);
 await writeFile(pem, privateKey.export({ format: 'pem', type: 'pkcs8' }), { mode: 0o600 });
 const files = SIGNING_KEYS.map((name, at) => ({
   name,

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { decodeArmor } from '../../src/formats/asn1/armor.ts';
 import { readKeyFolder } from '../../src/signing/keys/key-folder.ts';
-import { readOpenpgpSecret } from '../../src/signing/keys/openpgp-keys.ts';
+import { chooseSecret } from '../../src/signing/keys/openpgp-choice.ts';
+import { readOpenpgpSecrets } from '../../src/signing/keys/openpgp-keys.ts';
 import { sealRecordOpenpgp } from '../../src/signing/seal-record.ts';
 import { openpgpSigner } from '../../src/signing/signatories.ts';
 import { decodeOpenpgpCertificates } from '../../src/trust/openpgp-certificate.ts';
@@ -167,16 +168,26 @@ describe('what gpgv does not call good', () => {
 });
 
 describe('a secret key that gpg exported', () => {
-  it('is read, with its numbers in gpg’s order, and its subkeys left alone', () => {
+  it('is read, with its numbers in gpg’s order, and the one that signs is chosen', () => {
     const home = new GnupgHome(folder);
     after(() => home.close());
     home.run(['--quick-generate-key', 'ours <ours@example.org>', 'rsa2048', 'sign', 'never']);
     const listed = home.run(['--with-colons', '--list-keys']).toString();
     const [, fingerprint = ''] = /^fpr:+([0-9A-F]{40}):/m.exec(listed) ?? [];
     home.run(['--quick-add-key', fingerprint, 'rsa2048', 'encr']);
+    const keyring = { path: 'pubring.gpg', bytes: home.run(['--export']) };
+    const binary = home.run(['--export-secret-keys']);
     const armored = home.run(['--armor', '--export-secret-keys']).toString();
-    for (const text of [armored, armored.replaceAll('\n', '\r\n'), `\n${armored}`]) {
-      const { key, privateKey } = readOpenpgpSecret(text, 'ours.asc');
+    const texts = [
+      armored,
+      armored.replaceAll('\n', '\r\n'),
+      `\n${armored}`,
+      `Keep this safe.\n\n${armored}`,
+    ];
+    for (const bytes of [binary, ...texts.map((text) => Buffer.from(text))]) {
+      const parts = readOpenpgpSecrets(bytes, 'ours.asc');
+      assert.equal(parts.length, 2);
+      const { key, privateKey } = chooseSecret(parts, 'ours.asc', keyring, NOW);
       assert.equal(key.fingerprint, fingerprint.toLowerCase());
       assert.ok(key.object && verify('sha256', CONTENT, key.object, sign('sha256', CONTENT, privateKey)));
     }

@@ -126,11 +126,18 @@ function rootTargets({ asked }: TamperSite, { path }: ManifestFile): Target[] {
   return [
     { path, expect: (way) => readBy(early, content(way)) },
     { path: checksumPath(path), expect: (way) => readBy(readers(asked.checksum), checksum(way)) },
-    { path: path + SEAL.openpgp, expect: (way) => readBy(readers(asked.verify), seal(way)) },
-    { path: path + SEAL.cms, expect: (way) => readBy(readers(asked.cmsVerify), seal(way)) },
+    { path: path + SEAL.openpgp, expect: (way) => earlySeal(asked.verify, way) },
+    { path: path + SEAL.cms, expect: (way) => earlySeal(asked.cmsVerify, way) },
     sealOnlyRead(path + SEAL.ipxe),
   ];
+
+  function earlySeal(isAsked: boolean, way: Way): Expectations {
+    const all = readBy(readers(isAsked), seal(way));
+    return isAsked && way === 'one byte longer' ? { ...all, archiso: misses(BEHIND) } : all;
+  }
 }
+
+const BEHIND = 'openssl and gpg stop at the end of the seal, and pass what comes behind it';
 
 /**
  * A hash tree has no seals: the manifest lists it, and its root hash has a seal of its own. No client of the matrix

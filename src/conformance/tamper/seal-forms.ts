@@ -13,6 +13,8 @@ export function formAttacks(site: TamperSite): Attack[] {
 
 /** Another content than the file beside it, well signed. */
 const OTHER = Buffer.from('what was really signed\n');
+const BESIDE = 'openssl looks at the file that -content names, whatever else is inside';
+const ONE_OF_SEVERAL = 'archiso looks for one line GOODSIG, whatever gpg says of other signatures';
 const SHA1 = 'iPXE, GRUB, gpg and openssl take SHA-1: verify, publish and serve do not';
 
 function kernelForms(): Attack[] {
@@ -103,8 +105,8 @@ function kernelForms(): Attack[] {
 }
 
 function rootForms({ asked, keys }: TamperSite): Attack[] {
-  const early = (isAsked: boolean, machine: Expectation, tree = machine) =>
-    expects({ archiso: isAsked ? machine : UNTOUCHED, manifest: isAsked ? machine : UNTOUCHED, tree });
+  const early = (isAsked: boolean, machine: Expectation, tree = machine, archiso = machine) =>
+    expects({ archiso: isAsked ? archiso : UNTOUCHED, manifest: isAsked ? machine : UNTOUCHED, tree });
   const form = (
     name: string,
     suffix: string,
@@ -126,7 +128,7 @@ function rootForms({ asked, keys }: TamperSite): Attack[] {
     form(
       'CMS with its content inside',
       SEAL.cms,
-      early(asked.cmsVerify, must('malformed')),
+      early(asked.cmsVerify, must('malformed'), must('malformed'), misses(BESIDE)),
       async (site, path) =>
         encodeAnyCms([await signerInfo(site.content(path), site.keys.codesign)], [], OTHER),
     ),
@@ -161,7 +163,7 @@ function rootForms({ asked, keys }: TamperSite): Attack[] {
     form(
       'OpenPGP with a stranger as second signer',
       SEAL.openpgp,
-      early(asked.verify, must('untrusted-signer')),
+      early(asked.verify, must('untrusted-signer'), must('untrusted-signer'), misses(ONE_OF_SEVERAL)),
       async (site, path) => {
         const { openpgp } = await site.stranger();
         const own = await site.copy.read(path + SEAL.openpgp);

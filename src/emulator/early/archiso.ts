@@ -5,6 +5,7 @@ import { archisoRules, cmsCheck } from '../../trust/cms-check.ts';
 import { NO_FLOOR } from '../../trust/freshness.ts';
 import { openpgpCheck } from '../../trust/openpgp-check.ts';
 import { checksumCheck } from '../../trust/plain-checks.ts';
+import { archisoCmsCheck, archisoOpenpgpCheck } from './archiso-seals.ts';
 import type { EarlyOptions, EarlyVerdict } from './contract.ts';
 import { EarlyKeys } from './keys.ts';
 import { readPolicyFloor } from './manifest.ts';
@@ -65,7 +66,7 @@ async function probe(early: Userspace, directory: string): Promise<string> {
 
 async function checksAskedFor(
   early: Userspace,
-  { policy, now }: ArchisoOptions,
+  { policy, now, enforceManifest }: ArchisoOptions,
   image: {
     readonly directory: string;
     readonly path: string;
@@ -75,6 +76,8 @@ async function checksAskedFor(
 ): Promise<Check[]> {
   const { directory, path, parameters } = image;
   const { keys } = early;
+  // Beside our manifest our own rules go on; alone, its tools take what they take.
+  const asItIs = enforceManifest === false;
   const checks: Check[] = [];
   if (parameters.checksum || floor.includes('checksum')) {
     const name = `${directory}/airootfs.sha512`;
@@ -83,13 +86,18 @@ async function checksAskedFor(
   }
   if (parameters.verify || floor.includes('openpgp')) {
     const name = `${path}.sig`;
-    const check = (bytes: Uint8Array) => openpgpCheck(name, bytes, keys.openpgp(), policy, now);
+    const judge = asItIs ? archisoOpenpgpCheck : openpgpCheck;
+    const check = (bytes: Uint8Array) => judge(name, bytes, keys.openpgp(), policy, now);
     checks.push(await early.sidecar('openpgp', name, check));
   }
   if (parameters.cmsVerify || floor.includes('cms')) {
     const name = `${path}.cms.sig`;
-    const check = (bytes: Uint8Array) =>
-      cmsCheck(name, bytes, archisoRules(keys.codesign(), keys.ca()), policy, now);
+    const check = (bytes: Uint8Array) => {
+      const [signers, roots] = [keys.codesign(), keys.ca()];
+      return asItIs
+        ? archisoCmsCheck(name, bytes, { signers, roots }, policy, now)
+        : cmsCheck(name, bytes, archisoRules(signers, roots), policy, now);
+    };
     checks.push(await early.sidecar('cms', name, check));
   }
   return checks;

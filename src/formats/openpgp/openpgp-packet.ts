@@ -35,33 +35,48 @@ export function decodePackets(bytes: Uint8Array, limit: number): Packet[] {
   let at = 0;
   while (at < bytes.length) {
     if (packets.length === limit) throw new Malformed('OpenPGP', `more than ${limit} packets`, at);
-    const start = at;
-    const first = bytes[at++] ?? 0;
-    if (!(first & 0x80)) throw new Malformed('OpenPGP', 'no packet header', start);
-    let tag: number;
-    let length: number;
-    if (first & 0x40) {
-      tag = first & 0x3f;
-      const octet = need(bytes, at++);
-      if (octet < 192) length = octet;
-      else if (octet < 224) length = ((octet - 192) << 8) + need(bytes, at++) + 192;
-      else if (octet === 255) {
-        length = unsigned(bytes, at, 4);
-        at += 4;
-      } else throw new Malformed('OpenPGP', 'partial length', start);
-    } else {
-      tag = (first >> 2) & 0x0f;
-      const kind = first & 3;
-      if (kind === 3) throw new Malformed('OpenPGP', 'indeterminate length', start);
-      const octets = [1, 2, 4][kind] ?? 1;
-      length = unsigned(bytes, at, octets);
-      at += octets;
-    }
-    if (at + length > bytes.length) throw new Malformed('OpenPGP', 'packet runs past the end', start);
-    packets.push({ tag, body: bytes.subarray(at, at + length), raw: bytes.subarray(start, at + length) });
-    at += length;
+    const packet = packetAt(bytes, at);
+    packets.push(packet);
+    at += packet.raw.length;
   }
   return packets;
+}
+
+/** The packet that bytes begin with; undefined where they begin with none that `decodePackets` takes. */
+export function firstPacket(bytes: Uint8Array): Packet | undefined {
+  try {
+    return packetAt(bytes, 0);
+  } catch (error) {
+    if (error instanceof Malformed) return undefined;
+    throw error;
+  }
+}
+
+function packetAt(bytes: Uint8Array, start: number): Packet {
+  let at = start;
+  const first = need(bytes, at++);
+  if (!(first & 0x80)) throw new Malformed('OpenPGP', 'no packet header', start);
+  let tag: number;
+  let length: number;
+  if (first & 0x40) {
+    tag = first & 0x3f;
+    const octet = need(bytes, at++);
+    if (octet < 192) length = octet;
+    else if (octet < 224) length = ((octet - 192) << 8) + need(bytes, at++) + 192;
+    else if (octet === 255) {
+      length = unsigned(bytes, at, 4);
+      at += 4;
+    } else throw new Malformed('OpenPGP', 'partial length', start);
+  } else {
+    tag = (first >> 2) & 0x0f;
+    const kind = first & 3;
+    if (kind === 3) throw new Malformed('OpenPGP', 'indeterminate length', start);
+    const octets = [1, 2, 4][kind] ?? 1;
+    length = unsigned(bytes, at, octets);
+    at += octets;
+  }
+  if (at + length > bytes.length) throw new Malformed('OpenPGP', 'packet runs past the end', start);
+  return { tag, body: bytes.subarray(at, at + length), raw: bytes.subarray(start, at + length) };
 }
 
 /**

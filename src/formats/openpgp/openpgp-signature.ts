@@ -1,6 +1,13 @@
 import { Malformed } from '../../errors/malformed.ts';
 import type { HashName } from '../asn1/oids.ts';
-import { decodePackets, encodeMpi, encodePacket, PACKET, PacketCursor } from './openpgp-packet.ts';
+import {
+  decodePackets,
+  encodeMpi,
+  encodePacket,
+  firstPacket,
+  PACKET,
+  PacketCursor,
+} from './openpgp-packet.ts';
 
 /** OpenPGP signature packets, version 4 (RFC 9580 §5.2.3). */
 
@@ -76,6 +83,24 @@ export function decodeDetachedOpenpgp(bytes: Uint8Array): OpenpgpSignature[] {
     }
     return decodeSignature(packet.body);
   });
+}
+
+/**
+ * The signature packets that a file begins with, each as it stands. gpg reports on them whatever comes behind.
+ *
+ * @throws Malformed where it begins with anything else.
+ */
+export function leadingSignatures(bytes: Uint8Array): Uint8Array[] {
+  const signatures: Uint8Array[] = [];
+  let rest = bytes;
+  while (rest.length > 0 && signatures.length < MAX_SIGNATURES) {
+    const packet = firstPacket(rest);
+    if (packet?.tag !== PACKET.signature) break;
+    signatures.push(packet.raw);
+    rest = rest.subarray(packet.raw.length);
+  }
+  if (signatures.length === 0) throw new Malformed('OpenPGP', 'does not begin with a signature');
+  return signatures;
 }
 
 /** Decodes the body of a signature packet. Throws `Malformed`. */

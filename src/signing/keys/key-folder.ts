@@ -2,13 +2,14 @@ import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
 import { UsageError } from '../../errors/usage.ts';
-import { lstatIfThere } from '../../files/read-if-there.ts';
+import { lstatIfThere, readIfThere } from '../../files/read-if-there.ts';
 import { readWhole } from '../../files/reading.ts';
 import { OID } from '../../formats/asn1/oids.ts';
 import type { Certificate, KeyUsage } from '../../formats/asn1/x509.ts';
 import { readCertificatesFile } from '../../trust/certificates-file.ts';
 import { isIssuedBy } from '../seal-plan.ts';
-import { type OpenpgpSecret, readOpenpgpSecret } from './openpgp-keys.ts';
+import { chooseSecret, withNumbers } from './openpgp-choice.ts';
+import { type OpenpgpSecret, readOpenpgpSecrets } from './openpgp-keys.ts';
 
 /** A private key and the certificate that goes with it. */
 export interface CertifiedKey {
@@ -47,13 +48,40 @@ export async function readKeyFolder(
   const issuer = ca.certificate;
   const codesign = await certifiedKey(directory, 'codesign', at('codesign'), 'digitalSignature', issuer);
   const boot = await certifiedKey(directory, 'boot', at('boot'), 'digitalSignature', issuer);
-  return { ca, codesign, boot, openpgp: await readOpenpgpFile(directory) };
+  return { ca, codesign, boot, openpgp: await readOpenpgpFile(directory, at('openpgp')) };
 }
 
-/** The OpenPGP key of a folder, as `readKeyFolder` reads it. */
-export async function readOpenpgpFile(directory: string): Promise<OpenpgpSecret> {
+/**
+ * The OpenPGP key of a folder that signs, as `readKeyFolder` reads it.
+ *
+ * @param now undefined: whether it is in its time is not asked.
+ */
+export async function readOpenpgpFile(directory: string, now: number | undefined): Promise<OpenpgpSecret> {
+  const { path, parts } = await readOpenpgpParts(directory);
+  const keyring = join(directory, 'anchors', 'pubring.gpg');
+  return chooseSecret(parts, path, { path: keyring, bytes: await readWhole(keyring) }, now);
+}
+
+/**
+ * The OpenPGP key of this fingerprint, or undefined where the folder has no secret half of it. Where the folder holds
+ * its certificate, that must let it sign.
+ */
+export async function readOpenpgpOf(
+  directory: string,
+  fingerprint: string,
+  now: number,
+): Promise<OpenpgpSecret | undefined> {
+  const { path, parts } = await readOpenpgpParts(directory);
+  const own = parts.filter(({ key }) => key.fingerprint === fingerprint);
+  if (own.length === 0) return undefined;
+  const keyring = join(directory, 'anchors', 'pubring.gpg');
+  const bytes = await readIfThere(keyring);
+  return bytes ? chooseSecret(own, path, { path: keyring, bytes }, now) : withNumbers(own, path, fingerprint);
+}
+
+async function readOpenpgpParts(directory: string) {
   const path = await demandPrivate(directory, 'private/openpgp.asc', 0o600);
-  return readOpenpgpSecret((await readWhole(path)).toString('utf8'), path);
+  return { path, parts: readOpenpgpSecrets(await readWhole(path), path) };
 }
 
 /** Reads what seals for loaders are made with, as `readKeyFolder` does. */
@@ -172,16 +200,28 @@ function demandPurpose(
   usage: KeyUsage,
 ): void {
   if (now !== undefined) demandInTime(path, certificate, now);
-  if (!certificate.keyUsage?.has(usage)) {
-    throw new Refusal('wrong-purpose', `${path} lacks the key usage ${usage}.`, { path, lacks: usage });
-  }
-  if (!certificate.extKeyUsage?.includes(OID.codeSigning)) {
-    throw new Refusal('wrong-purpose', `${path} lacks the extended key usage codeSigning.`, {
-      path,
-      lacks: 'codeSigning',
-    });
-  }
+  const lacks = usage === 'keyCertSign' ? issuerLacks(certificate) : signerLacks(certificate, usage);
+  if (lacks === undefined) return;
+  throw new Refusal('wrong-purpose', `${path} lacks ${lacks.said}.`, { path, lacks: lacks.name });
 }
+
+/** What iPXE asks of whoever signs; an extension that is absent grants nothing. */
+function signerLacks({ keyUsage, extKeyUsage }: Certificate, usage: KeyUsage) {
+  if (!keyUsage?.has(usage)) return { name: usage, said: `the key usage ${usage}` };
+  return extKeyUsage?.includes(OID.codeSigning) ? undefined : NOT_FOR_CODE;
+}
+
+/** Of a CA, an extension that is absent restricts nothing (RFC 5280 §4.2.1.3, §4.2.1.12), for iPXE too. */
+function issuerLacks({ basicConstraints, keyUsage, extKeyUsage }: Certificate) {
+  if (keyUsage && !keyUsage.has('keyCertSign')) {
+    return { name: 'keyCertSign', said: 'the key usage keyCertSign' };
+  }
+  if (!basicConstraints?.ca) return { name: 'CA:TRUE', said: 'the basic constraint CA:TRUE' };
+  const forCode = [OID.codeSigning, OID.anyExtendedKeyUsage].some((oid) => extKeyUsage?.includes(oid));
+  return extKeyUsage && !forCode ? NOT_FOR_CODE : undefined;
+}
+
+const NOT_FOR_CODE = { name: 'codeSigning', said: 'the extended key usage codeSigning' };
 
 function demandInTime(path: string, certificate: Certificate, now: number): void {
   const day = (time: number) => new Date(time).toISOString().slice(0, 10);

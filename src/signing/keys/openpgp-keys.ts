@@ -1,7 +1,7 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
-import { decodeArmor } from '../../formats/asn1/armor.ts';
+import { isArmored, readArmored } from '../../formats/asn1/armor-in-text.ts';
 import { decodeOpenpgpKey, type OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
 import { decodePackets, encodePacket, mpiNumber, PACKET } from '../../formats/openpgp/openpgp-packet.ts';
 import {
@@ -63,36 +63,47 @@ export function oldFormat(packets: Uint8Array): Uint8Array {
   return Buffer.concat(decodePackets(packets, MAX_PACKETS).map(({ tag, body }) => encodePacket(tag, body)));
 }
 
-/** Reads an armored secret key whose RSA primary signs. Throws a `Refusal`. */
-export function readOpenpgpSecret(armored: string, path: string): OpenpgpSecret {
-  const secret = primarySecret(armored, path);
-  const key = secret && decodeOpenpgpKey(secret.publicBody);
-  if (key?.type !== 'rsa') {
-    throw new Refusal('wrong-purpose', `${path} is not an RSA key, and GRUB needs one.`, { path });
-  }
-  if (!secret?.rsa) {
-    throw new Refusal(
-      'unsafe-keys',
-      `${path} is protected by a passphrase, which cannot be asked for here, or holds no secret numbers.`,
-      { path },
-    );
-  }
-  return { key, privateKey: rsaPrivateKey(secret.rsa) };
+/** One key of a secret certificate. */
+export interface OpenpgpSecretPart {
+  readonly key: OpenpgpKey;
+  /** Undefined where a passphrase protects it, or it is kept elsewhere. */
+  readonly privateKey: KeyObject | undefined;
 }
 
-function primarySecret(armored: string, path: string): OpenpgpSecretKey | undefined {
+/** Reads the RSA keys of a secret certificate, primary and subkeys; which of them signs, others say. Throws a `Refusal`. */
+export function readOpenpgpSecrets(bytes: Uint8Array, path: string): OpenpgpSecretPart[] {
+  const found = secretKeys(bytes, path).map(({ publicBody, rsa }) => ({
+    key: decodeOpenpgpKey(publicBody),
+    privateKey: rsa && rsaPrivateKey(rsa),
+  }));
+  if (found.length > 0) return found;
+  throw new Refusal('wrong-purpose', `${path} is not an RSA key, and GRUB needs one.`, { path });
+}
+
+function secretKeys(bytes: Uint8Array, path: string): OpenpgpSecretKey[] {
   try {
-    const { label, bytes } = decodeArmor(`${armored.replaceAll('\r\n', '\n').trim()}\n`);
-    const [first] = decodePackets(bytes, MAX_PACKETS);
-    if (label !== 'PRIVATE KEY BLOCK' || first?.tag !== PACKET.secretKey) {
+    const packets = decodePackets(secretPackets(bytes), MAX_PACKETS);
+    if (packets[0]?.tag !== PACKET.secretKey) {
       throw new Malformed('OpenPGP', 'it does not begin with a secret key');
     }
-    return decodeOpenpgpSecretKey(first.body);
+    return packets
+      .filter(({ tag }) => tag === PACKET.secretKey || tag === PACKET.secretSubkey)
+      .flatMap(({ body }) => decodeOpenpgpSecretKey(body) ?? []);
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
     const message = `${path} is no OpenPGP secret key: ${error.message}.`;
     throw new Refusal('malformed', message, { path });
   }
+}
+
+function secretPackets(bytes: Uint8Array): Uint8Array {
+  if (!isArmored(bytes)) return bytes;
+  return Buffer.concat(
+    readArmored(bytes).map(({ label, bytes: packets }) => {
+      if (label === 'PRIVATE KEY BLOCK') return packets;
+      throw new Malformed('OpenPGP', 'it does not begin with a secret key');
+    }),
+  );
 }
 
 /** The other way round: RFC 8017's p, q and qInv = q⁻¹ mod p are OpenPGP's q, p and u. */

@@ -1,17 +1,12 @@
 import { join } from 'node:path';
-import { Malformed } from '../../errors/malformed.ts';
-import { Refusal } from '../../errors/refusal.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { readWhole } from '../../files/reading.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
-import { decodeOpenpgpKey, type OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
-import { decodePackets, PACKET } from '../../formats/openpgp/openpgp-packet.ts';
+import type { OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
 import { readCertificatesFile } from '../../trust/certificates-file.ts';
 import type { LoaderSignatories, Signatories } from '../signatories.ts';
 import { demandSuitable, readSignatory } from './key-folder.ts';
-
-/** Packets of a keyring; more than any site has keys. */
-const MAX_PACKETS = 10_000;
+import { choosePublic } from './openpgp-choice.ts';
 
 /** The public halves in an `anchors/` folder: whose seals a tree shall get. Throws a `Refusal`. */
 export async function readSignatories(anchors: string, now: number | undefined): Promise<Signatories> {
@@ -20,7 +15,7 @@ export async function readSignatories(anchors: string, now: number | undefined):
     ca,
     boot,
     codesign: await readSignatory(join(anchors, 'codesign.crt'), now, 'digitalSignature', ca),
-    openpgp: await readOpenpgpPublic(join(anchors, 'pubring.gpg')),
+    openpgp: await readOpenpgpPublic(join(anchors, 'pubring.gpg'), now),
   };
 }
 
@@ -67,23 +62,15 @@ export async function readNamedSignatories(
     ca: ca.certificate,
     boot: boot.certificate,
     codesign: codesign.certificate,
-    openpgp: await readOpenpgpPublic(openpgpKey),
+    openpgp: await readOpenpgpPublic(openpgpKey, now),
   };
 }
 
-/** The RSA key of a binary keyring whose primary signs; of several, the one made last. Throws a `Refusal`. */
-export async function readOpenpgpPublic(path: string): Promise<OpenpgpKey> {
-  const bytes = await readWhole(path);
-  try {
-    const keys = decodePackets(bytes, MAX_PACKETS)
-      .filter(({ tag }) => tag === PACKET.publicKey)
-      .map(({ body }) => decodeOpenpgpKey(body))
-      .filter(({ type }) => type === 'rsa');
-    const [first, ...more] = keys;
-    if (!first) throw new Malformed('OpenPGP', 'no RSA key in it, and GRUB needs one');
-    return more.reduce((last, key) => (key.created > last.created ? key : last), first);
-  } catch (error) {
-    if (!(error instanceof Malformed)) throw error;
-    throw new Refusal('malformed', `${path} is no OpenPGP keyring: ${error.message}.`, { path });
-  }
+/**
+ * The RSA key of a keyring that signs, by `choosePublic`. Throws a `Refusal`.
+ *
+ * @param now undefined: whether it is in its time is not asked.
+ */
+export async function readOpenpgpPublic(path: string, now: number | undefined): Promise<OpenpgpKey> {
+  return choosePublic({ path, bytes: await readWhole(path) }, now);
 }

@@ -29,6 +29,7 @@ import {
   readKeyFolder,
   readLoaderKeys,
   readOpenpgpFile,
+  readOpenpgpOf,
   readPrivateKeyFile,
 } from './key-folder.ts';
 import { readLoaderSignatories, readOpenpgpPublic, readSignatories } from './public-half.ts';
@@ -56,7 +57,7 @@ export async function readSealingKeys(
     };
   }
   if (!(await hasSigners(directory))) {
-    const all = new Set(['ca', 'codesign', 'boot']);
+    const all = new Set(['ca', 'codesign', 'boot', 'openpgp']);
     return signersOf(await readKeyFolder(directory, now ?? 0, now === undefined ? all : undefined));
   }
   const { ca, codesign, boot, openpgp } = await readSignatories(join(directory, 'anchors'), now);
@@ -74,7 +75,7 @@ export async function readSealingKeys(
     boot: await of('boot', boot, ca),
     openpgp: signers.openpgp
       ? { key: openpgp, signer: signers.openpgp }
-      : openpgpSigner(await readOpenpgpFile(directory)),
+      : openpgpSigner(await readOpenpgpFile(directory, now)),
   };
 }
 
@@ -190,9 +191,8 @@ export async function readAnsweringKeys(
         : undefined;
     if (elsewhere) signers.set('openpgp', elsewhere);
     else if (await holdsFile(directory, 'openpgp.asc')) {
-      const secret = await readOpenpgpFile(directory);
-      if (secret.key.fingerprint === openpgp.fingerprint)
-        signers.set('openpgp', openpgpSigner(secret).signer);
+      const secret = await readOpenpgpOf(directory, openpgp.fingerprint, now);
+      if (secret) signers.set('openpgp', openpgpSigner(secret).signer);
     }
   }
   return { signers, issuers };
@@ -246,5 +246,5 @@ async function holds(directory: string, name: string, { raw }: Certificate): Pro
 
 async function holdsOpenpgp(directory: string, { fingerprint }: OpenpgpKey): Promise<boolean> {
   const path = join(directory, 'anchors', 'pubring.gpg');
-  return (await isThere(path)) && (await readOpenpgpPublic(path)).fingerprint === fingerprint;
+  return (await isThere(path)) && (await readOpenpgpPublic(path, undefined)).fingerprint === fingerprint;
 }

@@ -35,6 +35,7 @@ const NAMES: Readonly<Record<keyof typeof OID, string>> = {
   basicConstraints: 'X509v3 Basic Constraints',
   authorityKeyIdentifier: 'X509v3 Authority Key Identifier',
   extKeyUsage: 'X509v3 Extended Key Usage',
+  anyExtendedKeyUsage: 'Any Extended Key Usage',
   codeSigning: 'Code Signing',
   serverAuth: 'TLS Web Server Authentication',
   contentType: 'contentType',

@@ -7,9 +7,11 @@ import { encodePem } from '../../../src/formats/asn1/armor.ts';
 import { issueCertificate } from '../../../src/signing/keys/certificate.ts';
 import { type Keys, readKeyFolder } from '../../../src/signing/keys/key-folder.ts';
 import { type Profile, readProfile } from '../../../src/signing/keys/profiles.ts';
+import { CertificateMaker } from '../../fixtures/certificates.ts';
 import { type Failure, failed, misused } from '../../fixtures/failed.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import { makeKeys, NOW } from '../../fixtures/keys.ts';
+import { refused } from '../../trust/judge.ts';
 
 const DAY = 86_400_000;
 const folder = await temporaryFolder();
@@ -219,4 +221,53 @@ describe('a key folder is refused for', () => {
 it('a key folder is taken at the first and the last moment of its certificates', async () => {
   await readKeyFolder(good, NOW - DAY);
   await readKeyFolder(good, NOW + 730 * DAY);
+});
+
+describe('a CA that was made elsewhere', () => {
+  const maker = new CertificateMaker(folder);
+  let count = 0;
+
+  /** A key folder under a CA with these extensions, everything by openssl. */
+  async function under(...extensions: readonly string[]): Promise<string> {
+    const path = join(folder, `own-${count++}`);
+    await cp(good, path, { recursive: true });
+    const ca = maker.make({ commonName: 'own CA', key: 'rsa-own-ca', extensions });
+    const leaves = ['codesign', 'boot'].map(
+      (name) => [name, maker.make({ commonName: `${name}.own`, key: `rsa-${name}`, issuer: ca })] as const,
+    );
+    for (const [name, made] of [['ca', ca] as const, ...leaves]) {
+      await copyFile(made.path, join(path, `anchors/${name}.crt`));
+      await copyFile(made.keyPath, join(path, `private/${name}.key`));
+      await chmod(join(path, `private/${name}.key`), 0o600);
+    }
+    return path;
+  }
+
+  for (const [what, ...extensions] of [
+    ['no extended key usage', 'basicConstraints=critical,CA:TRUE', 'keyUsage=critical,keyCertSign,cRLSign'],
+    ['no key usage', 'basicConstraints=critical,CA:TRUE'],
+    ['any extended key usage', 'basicConstraints=CA:TRUE', 'extendedKeyUsage=anyExtendedKeyUsage'],
+  ]) {
+    it(`is taken with ${what}`, async () => {
+      const { ca } = await readKeyFolder(await under(...extensions), NOW);
+      assert.equal(ca.certificate.commonName, 'own CA');
+    });
+  }
+
+  for (const [lacks, ...extensions] of [
+    ['the key usage keyCertSign', 'basicConstraints=critical,CA:TRUE', 'keyUsage=critical,digitalSignature'],
+    ['the basic constraint CA:TRUE', 'basicConstraints=critical,CA:FALSE'],
+    [
+      'the extended key usage codeSigning',
+      'basicConstraints=critical,CA:TRUE',
+      'extendedKeyUsage=serverAuth',
+    ],
+  ]) {
+    it(`is refused without ${lacks}`, async () => {
+      await assert.rejects(
+        readKeyFolder(await under(...extensions), NOW),
+        refused('wrong-purpose', new RegExp(`ca\\.crt lacks ${lacks}\\.$`)),
+      );
+    });
+  }
 });
