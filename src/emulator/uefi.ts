@@ -75,7 +75,7 @@ export async function bootUefi(options: UefiOptions): Promise<MachineVerdict> {
     const section = sectionsOf(name, bytes);
     const cmdline = Buffer.from(section('.cmdline')).toString('latin1');
     const initramfs = await readInitramfs([section('.initrd')], {
-      keep: EarlyKeys.keep,
+      ...EarlyKeys.reading,
       names: [`${name} .initrd`],
     });
     // 3. Early userspace, which knows nothing of what came before.

@@ -55,7 +55,7 @@ async function readEarlyUserspace(
     parts.push(Buffer.concat(pieces));
   }
   const names = initrds.map(({ path }) => path);
-  const initramfs = await readInitramfs(parts, { keep: EarlyKeys.keep, names });
+  const initramfs = await readInitramfs(parts, { ...EarlyKeys.reading, names });
   const cmdline = manifest.cmdline.join(' ');
   return { initramfs, keys: EarlyKeys.of(initramfs, cmdline), overlay: startsOverlay(cmdline) };
 }
