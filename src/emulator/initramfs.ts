@@ -113,14 +113,14 @@ async function readArchive(
   if (found === undefined) throw new Malformed('initramfs', 'neither a cpio archive nor a known compression');
   if (found.decoded === undefined) throw new Malformed('initramfs', `cannot decode ${found.name}`);
   const compression = found.decoded;
-  tree.archives.push({ initrd, offset, compression });
   if (compression === 'xz') {
     const check = xzCheckName(bytes, offset);
-    // The kernel's decoder is built without the larger checks and answers "unsupported options".
+    // The kernel's decoder is built without the larger checks: "settings that are not supported by this XZ decoder".
     if (check !== 'CRC32' && check !== 'none') {
-      tree.remark(`${initrd}: xz with ${check}, which a stock kernel refuses; compress with --check=crc32`);
+      throw new Malformed('xz', `${check}, which no stock kernel unpacks; compress with --check=crc32`);
     }
   }
+  tree.archives.push({ initrd, offset, compression });
   const opened = openStream(compression, bytes, offset);
   stream.start();
   for await (const piece of opened.content) {

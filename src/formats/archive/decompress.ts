@@ -1,6 +1,7 @@
 import { crc32, createInflateRaw } from 'node:zlib';
 import xz from 'xz-decompress';
 import { Malformed } from '../../errors/malformed.ts';
+import { decodeLz4Legacy, LZ4_LEGACY_MAGIC } from './lz4.ts';
 import { decodeZstdFrame } from './zstd.ts';
 
 /**
@@ -9,7 +10,7 @@ import { decodeZstdFrame } from './zstd.ts';
  * content comes in pieces of at most 128 KiB, so that whoever reads can stop a bomb at any of them.
  */
 
-export type Compression = 'gzip' | 'xz' | 'zstd';
+export type Compression = 'gzip' | 'xz' | 'zstd' | 'lz4';
 
 /** First bytes, and whether it is decoded here. The kernel knows all but the last two. */
 const MAGIC: readonly (readonly [
@@ -20,7 +21,7 @@ const MAGIC: readonly (readonly [
   ['gzip', [0x1f, 0x8b], 'gzip'],
   ['xz', [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], 'xz'],
   ['zstd', [0x28, 0xb5, 0x2f, 0xfd], 'zstd'],
-  ['lz4', [0x02, 0x21], undefined],
+  ['lz4', LZ4_LEGACY_MAGIC, 'lz4'],
   ['lzma', [0x5d, 0x00, 0x00], undefined],
   ['bzip2', [0x42, 0x5a, 0x68], undefined],
   ['lzo', [0x89, 0x4c, 0x5a, 0x4f], undefined],
@@ -52,7 +53,7 @@ export interface Stream {
 /** Opens the one stream that begins at `start`. What follows it is not looked at. */
 export function openStream(compression: Compression, bytes: Uint8Array, start: number): Stream {
   let end: number | undefined;
-  const decoders = { gzip: gzipMember, xz: xzStream, zstd: zstdFrame };
+  const decoders = { gzip: gzipMember, xz: xzStream, zstd: zstdFrame, lz4: lz4Stream };
   const pieces = decoders[compression](bytes, start);
   return {
     content: (async function* () {
@@ -69,6 +70,10 @@ type Pieces = AsyncGenerator<Uint8Array, number>;
 
 async function* zstdFrame(bytes: Uint8Array, start: number): Pieces {
   return yield* decodeZstdFrame(bytes, start);
+}
+
+async function* lz4Stream(bytes: Uint8Array, start: number): Pieces {
+  return yield* decodeLz4Legacy(bytes, start);
 }
 
 /** The check that an xz stream says it carries (tukaani.org, xz-file-format §2.1.1.2). */
