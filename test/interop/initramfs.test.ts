@@ -122,6 +122,8 @@ describe('initramfs and the tools that make it', () => {
     ['zstd', '-q', '--ultra', '-22', '--long=27'],
     ['lz4', '-l', '-q', '-c'],
     ['lz4', '-l', '-q', '-9', '-c'],
+    ['lzma', '-c'],
+    ['lzma', '-9', '-c'],
   ] as const) {
     it(`unpacks what ${command} ${args.join(' ')} makes, and finds where it ends`, async () => {
       const stream = run(command, [...args], pack());
@@ -195,7 +197,6 @@ describe('initramfs and the tools that make it', () => {
   it('refuses what it cannot decode, by name', async () => {
     for (const [name, command, ...args] of [
       ['lz4 frames', 'lz4', '-c'],
-      ['lzma', 'lzma', '-c'],
       ['bzip2', 'bzip2', '-c'],
     ] as const) {
       const image = run(command, [...args], pack());
@@ -308,6 +309,8 @@ const BOMBS: Readonly<Record<Compression, () => Promise<Buffer>>> = {
       Buffer.concat([run('lz4', ['-l', '-q', '-c'], SEED), ...Array((10 * GIB) / CHUNK).fill(zeros)]),
     );
   },
+  // One stream, which somebody must make: as much as shows the cap.
+  lzma: () => Promise.resolve(run('sh', ['-c', '{ cat; head -c 400M /dev/zero; } | lzma -0 -c'], SEED)),
 };
 
 describe('decompression bombs', () => {

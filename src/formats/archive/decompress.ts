@@ -2,6 +2,7 @@ import { crc32, createInflateRaw } from 'node:zlib';
 import xz from 'xz-decompress';
 import { Malformed } from '../../errors/malformed.ts';
 import { decodeLz4Legacy, LZ4_LEGACY_MAGIC } from './lz4.ts';
+import { decodeLzma } from './lzma.ts';
 import { decodeZstdFrame } from './zstd.ts';
 
 /**
@@ -10,7 +11,7 @@ import { decodeZstdFrame } from './zstd.ts';
  * content comes in pieces of at most 128 KiB, so that whoever reads can stop a bomb at any of them.
  */
 
-export type Compression = 'gzip' | 'xz' | 'zstd' | 'lz4';
+export type Compression = 'gzip' | 'xz' | 'zstd' | 'lz4' | 'lzma';
 
 /** First bytes, and whether it is decoded here. The kernel knows all but the last two. */
 const MAGIC: readonly (readonly [
@@ -22,7 +23,7 @@ const MAGIC: readonly (readonly [
   ['xz', [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], 'xz'],
   ['zstd', [0x28, 0xb5, 0x2f, 0xfd], 'zstd'],
   ['lz4', LZ4_LEGACY_MAGIC, 'lz4'],
-  ['lzma', [0x5d, 0x00, 0x00], undefined],
+  ['lzma', [0x5d, 0x00], 'lzma'],
   ['bzip2', [0x42, 0x5a, 0x68], undefined],
   ['lzo', [0x89, 0x4c, 0x5a, 0x4f], undefined],
   ['lz4 frames, which the kernel does not take either', [0x04, 0x22, 0x4d, 0x18], undefined],
@@ -53,7 +54,7 @@ export interface Stream {
 /** Opens the one stream that begins at `start`. What follows it is not looked at. */
 export function openStream(compression: Compression, bytes: Uint8Array, start: number): Stream {
   let end: number | undefined;
-  const decoders = { gzip: gzipMember, xz: xzStream, zstd: zstdFrame, lz4: lz4Stream };
+  const decoders = { gzip: gzipMember, xz: xzStream, zstd: zstdFrame, lz4: lz4Stream, lzma: lzmaStream };
   const pieces = decoders[compression](bytes, start);
   return {
     content: (async function* () {
@@ -74,6 +75,10 @@ async function* zstdFrame(bytes: Uint8Array, start: number): Pieces {
 
 async function* lz4Stream(bytes: Uint8Array, start: number): Pieces {
   return yield* decodeLz4Legacy(bytes, start);
+}
+
+async function* lzmaStream(bytes: Uint8Array, start: number): Pieces {
+  return yield* decodeLzma(bytes, start);
 }
 
 /** The check that an xz stream says it carries (tukaani.org, xz-file-format §2.1.1.2). */
