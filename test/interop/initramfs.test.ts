@@ -124,6 +124,8 @@ describe('initramfs and the tools that make it', () => {
     ['lz4', '-l', '-q', '-9', '-c'],
     ['lzma', '-c'],
     ['lzma', '-9', '-c'],
+    ['bzip2', '-c'],
+    ['bzip2', '-1', '-c'],
   ] as const) {
     it(`unpacks what ${command} ${args.join(' ')} makes, and finds where it ends`, async () => {
       const stream = run(command, [...args], pack());
@@ -195,10 +197,7 @@ describe('initramfs and the tools that make it', () => {
   });
 
   it('refuses what it cannot decode, by name', async () => {
-    for (const [name, command, ...args] of [
-      ['lz4 frames', 'lz4', '-c'],
-      ['bzip2', 'bzip2', '-c'],
-    ] as const) {
+    for (const [name, command, ...args] of [['lz4 frames', 'lz4', '-c']] as const) {
       const image = run(command, [...args], pack());
       await assert.rejects(readInitramfs([image]), { message: new RegExp(`cannot decode ${name}`) });
     }
@@ -208,6 +207,7 @@ describe('initramfs and the tools that make it', () => {
     ['gzip', '-c'],
     ['xz', '--check=crc32'],
     ['zstd', '-q'],
+    ['bzip2', '-c'],
   ] as const) {
     it(`takes ${command} ${args.join(' ')} neither cut short nor with changed content`, async () => {
       const content = 'abcdefgh'.repeat(9);
@@ -309,7 +309,8 @@ const BOMBS: Readonly<Record<Compression, () => Promise<Buffer>>> = {
       Buffer.concat([run('lz4', ['-l', '-q', '-c'], SEED), ...Array((10 * GIB) / CHUNK).fill(zeros)]),
     );
   },
-  // One stream, which somebody must make: as much as shows the cap.
+  // One stream each, which somebody must make: as much as shows the cap.
+  bzip2: () => Promise.resolve(run('sh', ['-c', '{ cat; head -c 400M /dev/zero; } | bzip2 -c'], SEED)),
   lzma: () => Promise.resolve(run('sh', ['-c', '{ cat; head -c 400M /dev/zero; } | lzma -0 -c'], SEED)),
 };
 

@@ -1,6 +1,7 @@
 import { crc32, createInflateRaw } from 'node:zlib';
 import xz from 'xz-decompress';
 import { Malformed } from '../../errors/malformed.ts';
+import { decodeBzip2 } from './bzip2.ts';
 import { decodeLz4Legacy, LZ4_LEGACY_MAGIC } from './lz4.ts';
 import { decodeLzma } from './lzma.ts';
 import { decodeZstdFrame } from './zstd.ts';
@@ -11,7 +12,7 @@ import { decodeZstdFrame } from './zstd.ts';
  * content comes in pieces of at most 128 KiB, so that whoever reads can stop a bomb at any of them.
  */
 
-export type Compression = 'gzip' | 'xz' | 'zstd' | 'lz4' | 'lzma';
+export type Compression = 'gzip' | 'xz' | 'zstd' | 'lz4' | 'lzma' | 'bzip2';
 
 /** First bytes, and whether it is decoded here. The kernel knows all but the last two. */
 const MAGIC: readonly (readonly [
@@ -24,7 +25,7 @@ const MAGIC: readonly (readonly [
   ['zstd', [0x28, 0xb5, 0x2f, 0xfd], 'zstd'],
   ['lz4', LZ4_LEGACY_MAGIC, 'lz4'],
   ['lzma', [0x5d, 0x00], 'lzma'],
-  ['bzip2', [0x42, 0x5a, 0x68], undefined],
+  ['bzip2', [0x42, 0x5a, 0x68], 'bzip2'],
   ['lzo', [0x89, 0x4c, 0x5a, 0x4f], undefined],
   ['lz4 frames, which the kernel does not take either', [0x04, 0x22, 0x4d, 0x18], undefined],
 ];
@@ -54,7 +55,14 @@ export interface Stream {
 /** Opens the one stream that begins at `start`. What follows it is not looked at. */
 export function openStream(compression: Compression, bytes: Uint8Array, start: number): Stream {
   let end: number | undefined;
-  const decoders = { gzip: gzipMember, xz: xzStream, zstd: zstdFrame, lz4: lz4Stream, lzma: lzmaStream };
+  const decoders = {
+    gzip: gzipMember,
+    xz: xzStream,
+    zstd: zstdFrame,
+    lz4: lz4Stream,
+    lzma: lzmaStream,
+    bzip2: bzip2Stream,
+  };
   const pieces = decoders[compression](bytes, start);
   return {
     content: (async function* () {
@@ -79,6 +87,10 @@ async function* lz4Stream(bytes: Uint8Array, start: number): Pieces {
 
 async function* lzmaStream(bytes: Uint8Array, start: number): Pieces {
   return yield* decodeLzma(bytes, start);
+}
+
+async function* bzip2Stream(bytes: Uint8Array, start: number): Pieces {
+  return yield* decodeBzip2(bytes, start);
 }
 
 /** The check that an xz stream says it carries (tukaani.org, xz-file-format §2.1.1.2). */
