@@ -14,7 +14,7 @@ import { decodeZstdFrame } from './zstd.ts';
 
 export type Compression = 'gzip' | 'xz' | 'zstd' | 'lz4' | 'lzma' | 'bzip2';
 
-/** First bytes, and whether it is decoded here. The kernel knows all but the last two. */
+/** First bytes, and whether it is decoded here. The kernel knows all but the last. */
 const MAGIC: readonly (readonly [
   name: string,
   magic: readonly number[],
