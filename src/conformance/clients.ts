@@ -192,7 +192,7 @@ export async function bootedInitramfs(verdict: BootVerdict): Promise<InitramfsTr
   if (outcome.kind !== 'boot') throw verdict.refusal ?? noVerdict('The loader ended without booting.');
   return readInitramfs(
     outcome.initrds.map(({ bytes }) => bytes),
-    { keep: EarlyKeys.keep, names: outcome.initrds.map(({ name }) => name) },
+    { ...EarlyKeys.reading, names: outcome.initrds.map(({ name }) => name) },
   );
 }
 

@@ -165,7 +165,7 @@ async function early(
     return await runEarly({
       initramfs: await readInitramfs(
         initrds.map(({ bytes }) => bytes),
-        { keep: EarlyKeys.keep, names: initrds.map(({ name }) => name) },
+        { ...EarlyKeys.reading, names: initrds.map(({ name }) => name) },
       ),
       cmdline,
       arch: options.machine.buildarch,

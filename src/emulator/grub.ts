@@ -72,7 +72,7 @@ export async function fetchInitramfs(transport: Transport, urls: readonly string
   for (const [index, url] of urls.entries()) {
     parts.push(await collect(transport, url, names[index] ?? url, MAX_INITRD));
   }
-  return readInitramfs(parts, { keep: EarlyKeys.keep, names });
+  return readInitramfs(parts, { ...EarlyKeys.reading, names });
 }
 
 async function grubCheck({ anchors, policy, now, transport }: Offer, url: string, name: string) {

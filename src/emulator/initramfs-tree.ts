@@ -1,5 +1,6 @@
 import { Refusal } from '../errors/refusal.ts';
-import type { CpioAttributes, CpioHeader, CpioKind } from '../formats/archive/cpio.ts';
+import { type CpioAttributes, type CpioHeader, type CpioKind, pathBytes } from '../formats/archive/cpio.ts';
+import type { Compression } from '../formats/archive/decompress.ts';
 
 /**
  * The file system that a kernel has made of its initrds, in memory. Nothing here touches a disk: `..`,
@@ -27,8 +28,8 @@ export interface Inode {
   data: Uint8Array | undefined;
   readonly target: string;
   readonly children: Map<string, Inode>;
-  /** A kept file stays kept when it arrives under another of its names. */
-  wanted: boolean;
+  /** Which entry of all the archives brought the content, counted from 1; 0: none. */
+  origin: number;
 }
 
 export interface InitramfsStat extends Attributes {
@@ -43,7 +44,7 @@ export interface InitramfsArchive {
   readonly initrd: string;
   /** Bytes from the beginning of that initrd. */
   readonly offset: number;
-  readonly compression: 'none' | 'gzip' | 'xz' | 'zstd';
+  readonly compression: 'none' | Compression;
 }
 
 /** What a reader of the unpacked initramfs sees. Paths with or without a leading slash. */
@@ -75,7 +76,7 @@ interface Place {
 }
 
 export function newInode(kind: CpioKind, attributes: Attributes, target = ''): Inode {
-  return { kind, attributes, size: 0, data: new Uint8Array(0), target, children: new Map(), wanted: false };
+  return { kind, attributes, size: 0, data: new Uint8Array(0), target, children: new Map(), origin: 0 };
 }
 
 /** The part of a header that an inode keeps. */
@@ -126,7 +127,7 @@ export class RootFileSystem implements InitramfsTree {
         trail.pop();
         continue;
       }
-      if (Buffer.byteLength(name) > COMPONENT_LIMIT) return undefined;
+      if (pathBytes(name).length > COMPONENT_LIMIT) return undefined;
       const parent = trail[trail.length - 1]?.node ?? this.#root;
       const node = parent.children.get(name);
       const isLast = pending.length === 0;
@@ -157,6 +158,12 @@ export class RootFileSystem implements InitramfsTree {
     }
     const parts = path.split('/').filter((part) => part !== '');
     return parts.reverse();
+  }
+
+  /** The file behind `path`, symlinks followed. */
+  file(path: string): Inode | undefined {
+    const node = this.#find(path);
+    return node?.kind === 'file' ? node : undefined;
   }
 
   #find(path: string): Inode | undefined {

@@ -1,6 +1,15 @@
-import { type CpioHeader, type CpioKind, cpioPathTrick, decodeCpioTarget } from '../formats/archive/cpio.ts';
+import {
+  type CpioHeader,
+  type CpioKind,
+  cpioPathTrick,
+  decodeCpioTarget,
+  pathBytes,
+} from '../formats/archive/cpio.ts';
 import type { EntrySink } from './initramfs-stream.ts';
 import { type Inode, inodeAttributes, newInode, type RootFileSystem } from './initramfs-tree.ts';
+
+/** Whether a file's content is wanted: `path` without leading slash, `size` in bytes. */
+export type Keep = (path: string, size: number) => boolean;
 
 /**
  * Puts entries into the tree as the kernel's init/initramfs.c does, with its silences: where the kernel
@@ -8,14 +17,36 @@ import { type Inode, inodeAttributes, newInode, type RootFileSystem } from './in
  */
 export class Unpacker implements EntrySink {
   readonly #tree: RootFileSystem;
-  readonly #keep: (path: string, size: number) => boolean;
+  readonly #keep: Keep;
+  /** Entries whose content is kept whatever they are called. */
+  readonly #origins: ReadonlySet<number>;
+  /** Every name of a file that has several: any of them may be the one that is wanted. */
+  readonly #names: { readonly path: string; readonly inode: Inode }[] = [];
+  #count = 0;
   /** First names of files with several, by device, number and type; each trailer clears it. */
   readonly #links = new Map<string, string>();
   #open: Inode | undefined;
+  #wanted = false;
 
-  constructor(tree: RootFileSystem, keep: (path: string, size: number) => boolean) {
+  constructor(tree: RootFileSystem, keep: Keep, origins: ReadonlySet<number> = new Set()) {
     this.#tree = tree;
     this.#keep = keep;
+    this.#origins = origins;
+  }
+
+  /**
+   * Which entries brought content that is wanted after all, by a further name of its file or by a path of `asked`
+   * that leads to it through symlinks: what an archive holds is known at its end alone.
+   */
+  missed(asked: readonly string[]): ReadonlySet<number> {
+    const behind = asked.flatMap((path) => {
+      const inode = this.#tree.file(path);
+      return inode ? [{ path, inode }] : [];
+    });
+    const wanted = [...this.#names, ...behind].filter(
+      ({ path, inode }) => inode.data === undefined && this.#keep(path, inode.size),
+    );
+    return new Set(wanted.map(({ inode }) => inode.origin));
   }
 
   trailer(): void {
@@ -24,13 +55,15 @@ export class Unpacker implements EntrySink {
 
   begin(header: CpioHeader, kind: CpioKind, name: string): boolean {
     this.#open = undefined;
+    this.#wanted = false;
+    this.#count++;
     const trick = cpioPathTrick(name);
     if (trick !== undefined) this.#tree.remark(`${printable(name)}: ${trick} name`);
     if (kind === 'symlink') return true;
     if (kind === 'directory') this.#directory(header, name);
     else if (kind === 'file') this.#file(header, name);
     else this.#special(header, kind, name);
-    return this.#open !== undefined && (this.#open as Inode).wanted;
+    return this.#wanted;
   }
 
   end(header: CpioHeader, kind: CpioKind, name: string, data: Uint8Array | undefined): void {
@@ -38,7 +71,8 @@ export class Unpacker implements EntrySink {
     const inode = this.#open;
     if (inode === undefined) return;
     inode.size = header.size;
-    inode.data = inode.wanted ? data : undefined;
+    inode.data = data;
+    inode.origin = this.#count;
   }
 
   #drop(name: string, why: string): void {
@@ -84,8 +118,12 @@ export class Unpacker implements EntrySink {
   #symlink(header: CpioHeader, name: string, target: string): void {
     const place = this.#clear(name, undefined);
     if (place === undefined) return;
+    if (target === '') {
+      this.#drop(name, 'a symlink to nothing');
+      return;
+    }
     const inode = newInode('symlink', inodeAttributes(header), target);
-    inode.size = header.size;
+    inode.size = pathBytes(target).length;
     place.parent.children.set(place.name, inode);
   }
 
@@ -119,16 +157,17 @@ export class Unpacker implements EntrySink {
     if (linked === 'first') {
       // An existing file is overwritten where it is: its other names show the new content too.
       inode = place.node ?? newInode('file', inodeAttributes(header));
-      inode.wanted = false;
       place.parent.children.set(place.name, inode);
     } else {
       inode = linked;
     }
     inode.attributes = inodeAttributes(header);
     const path = this.#tree.locate(name, false)?.path ?? name;
-    inode.wanted ||= this.#keep(path, header.size);
+    if (header.nlink > 1) this.#names.push({ path, inode });
     // A further name without data leaves the content alone.
-    if (linked === 'first' || header.size > 0) this.#open = inode;
+    if (linked !== 'first' && header.size === 0) return;
+    this.#open = inode;
+    this.#wanted = this.#keep(path, header.size) || this.#origins.has(this.#count);
   }
 
   #special(header: CpioHeader, kind: CpioKind, name: string): void {

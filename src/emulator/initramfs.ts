@@ -4,7 +4,7 @@ import { CPIO_MAX_BYTES, CPIO_MAX_ENTRIES } from '../formats/archive/cpio.ts';
 import { detectCompression, openStream, xzCheckName } from '../formats/archive/decompress.ts';
 import { EntryStream } from './initramfs-stream.ts';
 import { type InitramfsTree, RootFileSystem } from './initramfs-tree.ts';
-import { Unpacker } from './initramfs-unpack.ts';
+import { type Keep, Unpacker } from './initramfs-unpack.ts';
 
 export interface InitramfsLimits {
   /** Bytes of everything unpacked, kept or not. Default 1 GiB. */
@@ -12,10 +12,12 @@ export interface InitramfsLimits {
   /** Default 200 000. */
   readonly maxEntries?: number;
   /**
-   * Which files' content to retain: `path` without leading slash, symlinks in it followed; `size` in bytes.
-   * Default: files of at most 1 MiB. Of the others size and attributes are known, but `read` refuses.
+   * Which files' content to retain, asked of each name of a file, symlinks to folders followed. Default: files of at
+   * most 1 MiB. Of the others size and attributes are known, but `read` refuses.
    */
-  readonly keep?: (path: string, size: number) => boolean;
+  readonly keep?: Keep;
+  /** Paths that will be read: where symlinks lead elsewhere, `keep` is asked of the path here and the size there. */
+  readonly asked?: readonly string[];
   /** What refusals call the parts. Default `initrd 1`, `initrd 2` … */
   readonly names?: readonly string[];
 }
@@ -36,9 +38,23 @@ export async function readInitramfs(
   parts: readonly Uint8Array[],
   limits: InitramfsLimits = {},
 ): Promise<InitramfsTree> {
-  const tree = new RootFileSystem();
   const keep = limits.keep ?? ((_path: string, size: number) => size <= KEEP_OCTETS);
-  const stream = new EntryStream(new Unpacker(tree, keep), {
+  const first = await unpack(parts, limits, keep);
+  // A link may stand before what it leads to, and name content that has gone by: then all is read once more.
+  const missed = first.unpacker.missed(limits.asked ?? []);
+  const { tree } = missed.size === 0 ? first : await unpack(parts, limits, keep, missed);
+  return tree;
+}
+
+async function unpack(
+  parts: readonly Uint8Array[],
+  limits: InitramfsLimits,
+  keep: Keep,
+  origins?: ReadonlySet<number>,
+): Promise<{ readonly tree: RootFileSystem; readonly unpacker: Unpacker }> {
+  const tree = new RootFileSystem();
+  const unpacker = new Unpacker(tree, keep, origins);
+  const stream = new EntryStream(unpacker, {
     maxEntries: limits.maxEntries ?? CPIO_MAX_ENTRIES,
     maxBytes: limits.maxBytes ?? CPIO_MAX_BYTES,
   });
@@ -46,7 +62,7 @@ export async function readInitramfs(
     await readPart(bytes, limits.names?.[index] ?? `initrd ${index + 1}`, stream, tree);
   }
   tree.finish();
-  return tree;
+  return { tree, unpacker };
 }
 
 async function readPart(
@@ -97,14 +113,14 @@ async function readArchive(
   if (found === undefined) throw new Malformed('initramfs', 'neither a cpio archive nor a known compression');
   if (found.decoded === undefined) throw new Malformed('initramfs', `cannot decode ${found.name}`);
   const compression = found.decoded;
-  tree.archives.push({ initrd, offset, compression });
   if (compression === 'xz') {
     const check = xzCheckName(bytes, offset);
-    // The kernel's decoder is built without the larger checks and answers "unsupported options".
+    // The kernel's decoder is built without the larger checks: "settings that are not supported by this XZ decoder".
     if (check !== 'CRC32' && check !== 'none') {
-      tree.remark(`${initrd}: xz with ${check}, which a stock kernel refuses; compress with --check=crc32`);
+      throw new Malformed('xz', `${check}, which no stock kernel unpacks; compress with --check=crc32`);
     }
   }
+  tree.archives.push({ initrd, offset, compression });
   const opened = openStream(compression, bytes, offset);
   stream.start();
   for await (const piece of opened.content) {

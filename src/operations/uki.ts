@@ -8,6 +8,7 @@ import { lstatBeneath, openBeneath } from '../files/beneath.ts';
 import { isThere } from '../files/read-if-there.ts';
 import { readImage, readOpenedImage } from '../files/read-image.ts';
 import { readWhole } from '../files/reading.ts';
+import { calledOf } from '../formats/asn1/certificate-name.ts';
 import { decodePe } from '../formats/efi/pe.ts';
 import { decodeManifest, type Manifest, type ManifestFile } from '../formats/records/manifest.ts';
 import { RECORD, UKI } from '../formats/records/seal-names.ts';
@@ -100,7 +101,7 @@ export async function uki(options: UkiOptions): Promise<UkiResult> {
     kernelVersion: kernelVersion(kernel),
     sections: decodePe(image).sections.map(({ name, virtualSize: size }) => ({ name, size })),
     digest: Buffer.from(imageDigest(image)).toString('hex'),
-    signer: signer?.certificate.commonName,
+    signer: signer && calledOf(signer.certificate),
   };
 }
 

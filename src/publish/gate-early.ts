@@ -5,6 +5,7 @@ import { readInitramfs } from '../emulator/initramfs.ts';
 import type { InitramfsTree } from '../emulator/initramfs-tree.ts';
 import type { Transport } from '../emulator/transport.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { calledOf } from '../formats/asn1/certificate-name.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { decodeDetachedOpenpgp } from '../formats/openpgp/openpgp-signature.ts';
@@ -55,7 +56,7 @@ async function readEarlyUserspace(
     parts.push(Buffer.concat(pieces));
   }
   const names = initrds.map(({ path }) => path);
-  const initramfs = await readInitramfs(parts, { keep: EarlyKeys.keep, names });
+  const initramfs = await readInitramfs(parts, { ...EarlyKeys.reading, names });
   const cmdline = manifest.cmdline.join(' ');
   return { initramfs, keys: EarlyKeys.of(initramfs, cmdline), overlay: startsOverlay(cmdline) };
 }
@@ -98,8 +99,8 @@ function demandCodesign(
   const { signers } = decodeOr(seal, () => decodeDetachedCms(bytes));
   const found = signers.map((info) => held.find((certificate) => isSignedBy(info, certificate)));
   const [first] = found;
-  if (first && !found.includes(undefined)) return first.commonName;
-  const has = held.map(({ commonName }) => commonName).join(', ') || 'none';
+  if (first && !found.includes(undefined)) return calledOf(first);
+  const has = held.map(calledOf).join(', ') || 'none';
   throw new Refusal(
     'untrusted-signer',
     `The codesign.crt in the ${where} (${has}) is not the certificate that ${seal} is by.`,

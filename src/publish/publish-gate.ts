@@ -1,5 +1,6 @@
 import { CLIENT_SUMMARY, CLIENTS, type ClientVerdict, runClients } from '../conformance/clients.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { calledOf } from '../formats/asn1/certificate-name.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
@@ -204,8 +205,8 @@ function outlive(
   const ends: End[] = [];
   const otherEnds: End[] = [];
   const otherIds = new Set(idsOf(others));
-  for (const ca of anchors.ca) ends.push(endOf(`the CA ${ca.commonName}`, ca));
-  for (const ca of others.flatMap((other) => other.ca)) otherEnds.push(endOf(`the CA ${ca.commonName}`, ca));
+  for (const ca of anchors.ca) ends.push(endOf(`the CA ${calledOf(ca)}`, ca));
+  for (const ca of others.flatMap((other) => other.ca)) otherEnds.push(endOf(`the CA ${calledOf(ca)}`, ca));
   const codesign = new Set<Certificate>();
   for (const [path, bytes] of verdict.records) {
     const name = path.slice(path.lastIndexOf('/') + 1);
@@ -221,7 +222,7 @@ function outlive(
       if (leaf) into.push(endOf(`the signer of ${name}`, leaf));
     }
   }
-  for (const leaf of codesign) ends.push(endOf(leaf.commonName, leaf));
+  for (const leaf of codesign) ends.push(endOf(calledOf(leaf), leaf));
   const signers = verdict.rows.flatMap(({ cells: { openpgp } }) =>
     openpgp?.verified ? [openpgp.evidence.signer, openpgp.evidence.holder ?? ''] : [],
   );

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Refusal } from '../errors/refusal.ts';
+import { calledOf } from '../formats/asn1/certificate-name.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import {
   authenticodeAttributes,
@@ -36,7 +37,7 @@ export function draftAuthenticode(
   if (certificate.key.type !== 'rsa') {
     throw new Refusal(
       'wrong-purpose',
-      `${certificate.commonName} has no RSA key, and firmware verifies no other.`,
+      `${calledOf(certificate)} has no RSA key, and firmware verifies no other.`,
       { commonName: certificate.commonName },
     );
   }

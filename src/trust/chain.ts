@@ -1,5 +1,6 @@
 import { createHash, verify as verifySignature } from 'node:crypto';
 import { Refusal } from '../errors/refusal.ts';
+import { calledOf } from '../formats/asn1/certificate-name.ts';
 import { OID, signatureByOid } from '../formats/asn1/oids.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { demandNotRevoked, demandStrong, type Policy } from './policy.ts';
@@ -67,7 +68,7 @@ export function verifyChain(leaf: Certificate, rules: ChainRules): readonly Cert
 /** "No such issuer" and "an issuer of that name who did not sign this" are different news. */
 function noIssuer(leaf: Certificate, current: Certificate, pool: readonly Certificate[]): Refusal {
   const named = pool.some((other) => same(other.subject, current.issuer));
-  const facts = { signer: leaf.commonName, issuer: current.issuerName };
+  const facts = { signer: calledOf(leaf), issuer: current.issuerName };
   if (named && !same(current.subject, current.issuer)) {
     return new Refusal(
       'bad-signature',
@@ -86,7 +87,7 @@ function noIssuer(leaf: Certificate, current: Certificate, pool: readonly Certif
 function demandIssuer(issuer: Certificate, below: number): void {
   if (!issuer.basicConstraints?.ca || (issuer.keyUsage && !issuer.keyUsage.has('keyCertSign'))) {
     throw new Refusal('wrong-purpose', `${nameOf(issuer)} may not issue certificates.`, {
-      issuer: issuer.commonName,
+      issuer: calledOf(issuer),
     });
   }
   const { pathLength } = issuer.basicConstraints;
@@ -95,7 +96,7 @@ function demandIssuer(issuer: Certificate, below: number): void {
       'wrong-purpose',
       `${nameOf(issuer)} allows ${pathLength} intermediates, and there are ${below}.`,
       {
-        issuer: issuer.commonName,
+        issuer: calledOf(issuer),
       },
     );
   }
@@ -149,7 +150,7 @@ export function fingerprint(certificate: Certificate): string {
 }
 
 export function nameOf(certificate: Certificate): string {
-  return `the certificate ${certificate.commonName || '(no common name)'}`;
+  return `the certificate ${calledOf(certificate)}`;
 }
 
 function same(a: Uint8Array, b: Uint8Array): boolean {

@@ -1,5 +1,6 @@
 import { Refusal } from '../errors/refusal.ts';
 import type { Answer, Question } from '../files/measurer.ts';
+import { calledOf } from '../formats/asn1/certificate-name.ts';
 import { decodeDetachedCms, type SignedData, type SignerInfo } from '../formats/asn1/cms.ts';
 import { isRsaSignature } from '../formats/asn1/pkcs1.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
@@ -85,7 +86,7 @@ export function cmsCheck(
     // One that iPXE takes for the wanted one, and that has another name, is never passed over.
     const other = counted.some(({ certificate }) => certificate.commonName !== rules.commonName);
     if (!first || (rules.exactName && rules.commonName !== undefined && other)) {
-      const found = candidates.map(({ certificate }) => certificate.commonName).join(', ');
+      const found = candidates.map(({ certificate }) => calledOf(certificate)).join(', ');
       throw new Refusal(
         'untrusted-signer',
         `${what} is by ${found}, and ${rules.commonName} was asked for.`,
@@ -122,7 +123,7 @@ export function cmsCheck(
           // 5. The signature is over this content. Before trust: tampering is worse news than a date.
           if (!holds(info, certificate, answers[index])) {
             throw new Refusal('bad-signature', `${what} does not match: the file or its seal was changed.`, {
-              signer: certificate.commonName,
+              signer: calledOf(certificate),
             });
           }
           // 6. The signer may sign code.
@@ -133,7 +134,7 @@ export function cmsCheck(
         // 8. So does everyone else who signed: iPXE completes each chain before it asks for names.
         for (const candidate of candidates)
           if (!counted.includes(candidate)) demandChain(candidate.certificate);
-        return evidenceOf('cms', first.certificate.commonName, remarks);
+        return evidenceOf('cms', calledOf(first.certificate), remarks);
       },
     };
   });

@@ -1,5 +1,6 @@
 import { createHash, verify as verifySignature } from 'node:crypto';
 import { Refusal } from '../errors/refusal.ts';
+import { calledOf } from '../formats/asn1/certificate-name.ts';
 import type { HashName } from '../formats/asn1/oids.ts';
 import { signatureByOid } from '../formats/asn1/oids.ts';
 import { isRsaSignature } from '../formats/asn1/pkcs1.ts';
@@ -22,10 +23,10 @@ export interface SecureBootAnchors {
 }
 
 export interface SecureBootVerdict {
-  /** Common name of the certificate of db that stands behind it; `hash` where db names the image itself. */
+  /** What the certificate of db is called that stands behind it; `hash` where db names the image itself. */
   readonly by: string;
-  /** Common name of who signed; empty where db names the image itself. */
-  readonly signer: string;
+  /** What the certificate of who signed is called; undefined where db names the image itself. */
+  readonly signer: string | undefined;
   /** Authenticode digest, SHA-256, lower-case hex. */
   readonly digest: string;
 }
@@ -74,9 +75,9 @@ export function verifySecureBoot(
       const by = signers.map(({ certificate }) => {
         const anchor = anchorOf(what, certificate, signature, anchors.db);
         demandNotForbidden(what, certificate, [anchor], anchors.dbx);
-        return anchor.commonName;
+        return calledOf(anchor);
       });
-      const names = signers.map(({ certificate }) => certificate.commonName);
+      const names = signers.map(({ certificate }) => calledOf(certificate));
       found ??= { by: by.join(', '), signer: names.join(', ') };
     } catch (error) {
       if (!(error instanceof Refusal) || error.code === 'revoked') throw error;
@@ -86,7 +87,7 @@ export function verifySecureBoot(
   if (found) return { ...found, digest };
   // 6. Not signed, or by nobody that counts: db may name the image itself.
   if (anchors.db.some((entry) => entry.type === 'sha256' && entry.digest === bare)) {
-    return { by: 'hash', signer: '', digest };
+    return { by: 'hash', signer: undefined, digest };
   }
   const [first] = failures;
   if (first) throw first;
@@ -181,9 +182,9 @@ function demandNotForbidden(
     if (forbidden) {
       throw new Refusal(
         'revoked',
-        `${what} is signed by ${signer.commonName}, and ${nameOf(forbidden)} is in dbx.`,
+        `${what} is signed by ${calledOf(signer)}, and ${nameOf(forbidden)} is in dbx.`,
         {
-          signer: signer.commonName,
+          signer: calledOf(signer),
         },
       );
     }
@@ -209,8 +210,8 @@ function anchorOf(
     const above = path[below + 1];
     if (above && !allows(above, below)) break;
   }
-  throw new Refusal('untrusted-signer', `${what} is signed by ${signer.commonName}, whom db does not know.`, {
-    signer: signer.commonName,
+  throw new Refusal('untrusted-signer', `${what} is signed by ${calledOf(signer)}, whom db does not know.`, {
+    signer: calledOf(signer),
   });
 }
 

@@ -93,3 +93,128 @@ describe('a path', () => {
     for (let count = 0; count < 500; count++) assert.ok(tree.exists(TOP));
   });
 });
+
+/** Content that is wanted by another path than the one it arrives under, after it has gone by. */
+describe('a file behind a link', () => {
+  const file = (name: string, content: string): CpioSource => ({
+    kind: 'file',
+    name,
+    data: Buffer.from(content),
+  });
+  const reading = (...asked: string[]) => ({
+    keep: (path: string, size: number) => size < 100 && asked.includes(path),
+    asked,
+  });
+  const read = (tree: Awaited<ReturnType<typeof readInitramfs>>, path: string) =>
+    Buffer.from(tree.read(path)).toString();
+
+  it('is kept through its own symlink, a chain of them, and one of its folder, in whatever order they stand', async () => {
+    const wanted = ['key', 'gpg/ring', 'far', 'loop', 'out'];
+    const targets = [
+      dir('store'),
+      dir('store/gpg'),
+      file('store/key', 'key'),
+      file('store/gpg/ring', 'ring'),
+    ];
+    const links = [
+      symlink('key', 'store/key'),
+      symlink('gpg', '/store/gpg'),
+      symlink('far', 'far1'),
+      symlink('far1', '../../key'),
+      symlink('loop', 'loop'),
+      symlink('out', 'nowhere/key'),
+    ];
+    for (const sources of [
+      [...targets, ...links],
+      [...links, ...targets],
+    ]) {
+      const tree = await readInitramfs(initramfs(...sources, file('other', 'x')), reading(...wanted));
+      assert.deepEqual(
+        ['key', 'gpg/ring', 'far', 'store/key'].map((path) => read(tree, path)),
+        ['key', 'ring', 'key', 'key'],
+      );
+      assert.deepEqual(
+        ['loop', 'out'].map((path) => tree.exists(path)),
+        [false, false],
+      );
+      assert.throws(() => tree.read('other'), { code: 'too-large' });
+    }
+  });
+
+  it('is what the last of several initrds made of it, and not one that is larger than wanted', async () => {
+    const first = initramfs(dir('a'), file('a/key', 'old'), symlink('key', 'a/key'));
+    const second = initramfs(file('a/key', 'new'), symlink('big', 'a/big'), file('a/big', 'x'.repeat(100)));
+    const tree = await readInitramfs([...first, ...second], reading('key', 'big'));
+    assert.equal(read(tree, 'key'), 'new');
+    assert.deepEqual([tree.stat('big')?.size, tree.stat('big')?.kept], [100, false]);
+  });
+
+  it('is under each of its hard names what the first or the last of them brought', async () => {
+    const names = ['a', 'b', 'c'];
+    for (const carrier of names) {
+      const entries = cpioEntries([file('a', ''), link('b', 'a'), link('c', 'a')], 0).map((entry) => ({
+        ...entry,
+        data: entry.name === carrier ? Buffer.from('content') : new Uint8Array(0),
+      }));
+      for (const wanted of names) {
+        const tree = await readInitramfs([gzipSync(encodeCpio(entries))], reading(wanted));
+        for (const name of names) assert.equal(read(tree, name), 'content', `${carrier} ${wanted} ${name}`);
+      }
+    }
+  });
+
+  it('is not kept for an empty name when its content is larger than wanted', async () => {
+    const sources = [file('a', 'x'.repeat(100)), link('b', 'a')];
+    const tree = await readInitramfs(initramfs(...sources), reading('a', 'b'));
+    assert.equal(tree.stat('a')?.kept, false);
+  });
+});
+
+function link(name: string, to: string): CpioSource {
+  return { kind: 'link', name, to };
+}
+
+/** A path as bytes: in these tests each character is one. */
+describe('names of bytes', () => {
+  const raw = (replaced: Record<string, string>, ...sources: CpioSource[]) => {
+    let bytes = Buffer.from(encodeCpio(cpioEntries(sources, 0))).toString('latin1');
+    for (const [from, to] of Object.entries(replaced)) bytes = bytes.replaceAll(from, to);
+    return Buffer.from(bytes, 'latin1');
+  };
+
+  it('in Latin-1 stand beside those in UTF-8, apart from each other, and links lead to them', async () => {
+    const image = raw(
+      { X: '\xe4', Y: '\xe5' },
+      dir('ö'),
+      { kind: 'file', name: 'ö/X', data: Buffer.from('one') },
+      { kind: 'file', name: 'ö/Y', data: Buffer.from('two') },
+      symlink('to', 'ö/Y'),
+    );
+    const tree = await readInitramfs([image], { keep: () => true });
+    assert.deepEqual(tree.list('ö'), ['\udce4', '\udce5']);
+    assert.equal(Buffer.from(tree.read('ö/\udce4')).toString(), 'one');
+    assert.equal(Buffer.from(tree.read('to')).toString(), 'two');
+  });
+
+  it('are as long as their bytes: 255 are a name, 256 are none', async () => {
+    const image = raw({ '~': '\xff' }, dir('~'.repeat(255)), dir('~'.repeat(256)));
+    const tree = await readInitramfs([image]);
+    assert.equal(tree.list('/').length, 1);
+    assert.match(tree.remarks.join(), /dropped, no directory/);
+  });
+
+  it('end a symlink’s target at a NUL, and an empty one makes no symlink', async () => {
+    const image = raw(
+      { '%': '\0' },
+      { kind: 'file', name: 'f', data: Buffer.from('f') },
+      symlink('terminated', 'f%'),
+      symlink('hidden', 'f%/g'),
+      symlink('nothing', '%f'),
+    );
+    const tree = await readInitramfs([image]);
+    assert.deepEqual([tree.readlink('terminated'), tree.readlink('hidden')], ['f', 'f']);
+    assert.equal(Buffer.from(tree.read('terminated')).toString(), 'f');
+    assert.deepEqual(tree.list('/'), ['f', 'hidden', 'terminated']);
+    assert.deepEqual(tree.remarks, ['"nothing": dropped, a symlink to nothing']);
+  });
+});

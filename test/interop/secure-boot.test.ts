@@ -154,6 +154,30 @@ describe('what other tools sign', () => {
     assert.deepEqual(imageDigest(bytes), imageDigest(uki));
   });
 
+  it('is what we take: sbsign, of an image with a section’s name in a table and a signer without a common name', () => {
+    const nameless = maker.make({ commonName: '', subject: '/O=Example' });
+    const image = Buffer.from(readFileSync(STUB));
+    const { at: offsets, sections } = decodePe(image);
+    image.fill(
+      0,
+      offsets.sections + 40 * (sections.length - 1),
+      offsets.sections + 40 * (sections.length - 1) + 8,
+    );
+    image.write('/4', offsets.sections + 40 * (sections.length - 1));
+    const to = at('shim-like.efi');
+    execFileSync('sbsign', [
+      '--key',
+      nameless.keyPath,
+      '--cert',
+      nameless.path,
+      '--output',
+      to,
+      write('table.efi', image),
+    ]);
+    assert.equal(run('sbverify', '--cert', nameless.path, to).status, 0);
+    assert.equal(verifySecureBoot('shim-like', readFileSync(to), firmware(nameless)).signer, 'O=Example');
+  });
+
   it('is what we take: osslsigncode', () => {
     const args = ['-h', 'sha256', '-certs', db.path, '-key', db.keyPath, '-n', 'of osslsigncode'];
     execFileSync('osslsigncode', ['sign', ...args, '-in', at('uki.efi'), '-out', at('ossl.efi')]);

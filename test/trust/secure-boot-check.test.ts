@@ -162,6 +162,34 @@ describe('firmware with Secure Boot starts', () => {
   }
 });
 
+describe('a verdict says whose certificate it is', () => {
+  const snakeoil = maker.make({ commonName: '', subject: '/O=Example' });
+  const spaces = maker.make({ commonName: ' ', key: 'rsa-other' });
+  for (const [what, by, called] of [
+    ['by all of its name where no part of it is the common one', snakeoil, 'O=Example'],
+    ['by all of its name where that is blank', spaces, 'CN=\\ '],
+  ] as const) {
+    it(what, () => {
+      const verdict = verifySecureBoot('image', signed(signature(by)), firmware([entry(by)]));
+      assert.equal(verdict.signer, verdict.by);
+      assert.equal(verdict.signer, called);
+      assert.throws(
+        () => verifySecureBoot('image', signed(signature(by)), firmware([entry(db)])),
+        (error) => error instanceof Refusal && error.message.includes(`signed by ${verdict.signer}, whom`),
+      );
+      assert.throws(
+        () => verifySecureBoot('image', signed(signature(by)), firmware([entry(by)], [entry(by)])),
+        (error) => error instanceof Refusal && error.message.includes(`signed by ${verdict.signer}, and`),
+      );
+    });
+  }
+
+  it('and names nobody where db names the image itself', () => {
+    const { by, signer } = verifySecureBoot('image', plain, firmware([ofImage(plain)]));
+    assert.deepEqual([by, signer], ['hash', undefined]);
+  });
+});
+
 describe('firmware with Secure Boot refuses', () => {
   const good = () => signed(signature(db));
   const known = [entry(db)];

@@ -170,7 +170,9 @@ async function showFirmware(terminal: Terminal, options: Options, path: string):
     return EXIT.refused;
   }
   const by =
-    verdict?.signer === '' ? 'its digest is in db' : `signed by ${verdict?.signer}, by ${verdict?.by} in db`;
+    verdict?.signer === undefined
+      ? 'its digest is in db'
+      : `signed by ${verdict.signer}, by ${verdict.by} in db`;
   terminal.print(`VERIFIED: ${image}, ${by}; no date was looked at, as firmware looks at none.`, 'good');
   return EXIT.ok;
 }

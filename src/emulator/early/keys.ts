@@ -33,21 +33,23 @@ const OVERLAY: Places = {
   gpg: 'bootseal/bin/gpg',
 };
 
+const READ: readonly string[] = [
+  POLICY_FLOOR_PATH,
+  ...[ARCHISO, OVERLAY].flatMap(({ codesign, ca, keybox = [], keyring }) =>
+    [codesign, ca, keybox, keyring].flat(),
+  ),
+];
+
 /**
  * The keys that early userspace has: those inside its initramfs or its overlay, and no others. On 2021-11-01 Arch
  * shipped one without them; what is absent here is a refusal, never a fallback to the loader's anchors.
  */
 export class EarlyKeys {
-  /** Which files of an initramfs must be kept to read its keys and its policy floor: a keyring may be some MiB. */
-  static keep(path: string, size: number): boolean {
-    if (size > 16 * 1024 * 1024) return false;
-    return (
-      path.startsWith('gpg/') ||
-      path.startsWith('bootseal/anchors/') ||
-      path === POLICY_FLOOR_PATH ||
-      /^codesign(_CA)?\.crt$/.test(path)
-    );
-  }
+  /** What of an initramfs must be kept to read its keys and its policy floor: a keyring may be some MiB. */
+  static readonly reading = {
+    keep: (path: string, size: number): boolean => size <= 16 * 1024 * 1024 && READ.includes(path),
+    asked: READ,
+  };
 
   /** Those of the initramfs itself, where mkinitcpio-archiso puts them. */
   static ofArchiso(tree: InitramfsTree): EarlyKeys {

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { Malformed } from '../../errors/malformed.ts';
 
 /**
@@ -132,18 +133,33 @@ export function cpioKind(header: CpioHeader, name: string, offset = 0): CpioKind
   return header.kind;
 }
 
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
 
-/** UTF-8 or nothing: bytes that no string can say back would let two names look like one. */
-function text(bytes: Uint8Array, what: string, offset: number): string {
-  let decoded: string;
-  try {
-    decoded = utf8.decode(bytes);
-  } catch {
-    throw new Malformed(FORMAT, `${what} not in UTF-8`, offset);
-  }
-  if (decoded.includes('\0')) throw new Malformed(FORMAT, `NUL inside ${what}`, offset);
-  return decoded;
+/**
+ * A path as a string, though to a kernel it is bytes. A component that is no UTF-8 has each byte from 0x80 on as
+ * U+DC80 to U+DCFF, which no UTF-8 decodes to: so different bytes are different strings, and `pathBytes` says them back.
+ */
+function pathText(bytes: Uint8Array): string {
+  if (isUtf8(bytes)) return utf8.decode(bytes);
+  const component = (latin1: string): string => {
+    const octets = Buffer.from(latin1, 'latin1');
+    if (isUtf8(octets)) return utf8.decode(octets);
+    return latin1.replace(/[\x80-\xff]/g, (octet) => String.fromCharCode(0xdc00 + octet.charCodeAt(0)));
+  };
+  return Buffer.from(bytes).toString('latin1').split('/').map(component).join('/');
+}
+
+const STRAY_BYTE = /[\udc80-\udcff]/u;
+
+/** The bytes that an archive holds for a path or a symlink target: the inverse of how they are decoded. */
+export function pathBytes(path: string): Uint8Array {
+  if (!STRAY_BYTE.test(path)) return Buffer.from(path, 'utf8');
+  const pieces = Array.from(path, (character) =>
+    STRAY_BYTE.test(character)
+      ? Buffer.from([character.charCodeAt(0) & 0xff])
+      : Buffer.from(character, 'utf8'),
+  );
+  return Buffer.concat(pieces);
 }
 
 /**
@@ -157,12 +173,16 @@ export function decodeCpioName(field: Uint8Array, offset = 0): string {
   if (field.subarray(end).some((octet) => octet !== 0)) {
     throw new Malformed(FORMAT, 'bytes hidden behind the name', offset);
   }
-  return text(field.subarray(0, end), 'name', offset);
+  return pathText(field.subarray(0, end));
 }
 
-/** A symlink's target out of its data. */
-export function decodeCpioTarget(data: Uint8Array, offset = 0): string {
-  return text(data, 'symlink target', offset);
+/**
+ * A symlink's target out of its data: up to a NUL, where one stands (Solaris' cpio counts it into the size), and
+ * whatever follows it; so the kernel, to which it is a string of C.
+ */
+export function decodeCpioTarget(data: Uint8Array): string {
+  const end = data.indexOf(0);
+  return pathText(end < 0 ? data : data.subarray(0, end));
 }
 
 /** What "070702" stores of a file: the sum of its bytes modulo 2³². */
@@ -210,7 +230,6 @@ export function decodeCpio(bytes: Uint8Array, limits: CpioLimits = {}): CpioEntr
       throw new Malformed(FORMAT, `${name}: checksum does not match`, start);
     }
     const kind = cpioKind(header, name, start);
-    if (kind === 'symlink') decodeCpioTarget(data, start);
     const { size: _size, nameSize: _nameSize, checksum: _checksum, ...attributes } = header;
     entries.push({ ...attributes, kind, name, data });
   }
@@ -231,7 +250,7 @@ const NO_DEVICE: DeviceNumber = { major: 0, minor: 0 };
 
 /** Header and name of one record, padded. */
 function head(entry: CpioEntry, typeBits: number, checksummed: boolean): Uint8Array {
-  const name = Buffer.from(`${entry.name}\0`, 'utf8');
+  const name = Buffer.concat([pathBytes(entry.name), Buffer.alloc(1)]);
   if (entry.mode > 0o7777) throw new RangeError(`${entry.name}: mode beyond twelve bits`);
   const fields = [
     entry.ino,
@@ -272,7 +291,9 @@ export function encodeCpio(
   const parts: Uint8Array[] = [];
   for (const entry of entries) {
     if (entry.name === CPIO_TRAILER) throw new Malformed(FORMAT, 'an entry named as the trailer');
-    if (entry.kind === 'symlink') decodeCpioTarget(entry.data);
+    if (entry.kind === 'symlink' && entry.data.includes(0)) {
+      throw new Malformed(FORMAT, `${entry.name}: NUL inside symlink target`);
+    }
     parts.push(head(entry, KIND_BITS[entry.kind], checksummed));
     parts.push(entry.data, Buffer.alloc(cpioPadding(entry.data.length)));
   }
@@ -325,7 +346,7 @@ export function cpioEntries(sources: readonly CpioSource[], mtime: number): Cpio
       names.set(source.name, [at]);
       entries.push(make('file', 0o644, source.data));
     } else if (source.kind === 'symlink') {
-      entries.push(make('symlink', 0o777, Buffer.from(source.target, 'utf8')));
+      entries.push(make('symlink', 0o777, pathBytes(source.target)));
     } else if (source.kind === 'directory') {
       entries.push({ ...make('directory', 0o755), nlink: 2 });
     } else {

@@ -1,6 +1,9 @@
 import { crc32, createInflateRaw } from 'node:zlib';
 import xz from 'xz-decompress';
 import { Malformed } from '../../errors/malformed.ts';
+import { decodeBzip2 } from './bzip2.ts';
+import { decodeLz4Legacy, LZ4_LEGACY_MAGIC } from './lz4.ts';
+import { decodeLzma } from './lzma.ts';
 import { decodeZstdFrame } from './zstd.ts';
 
 /**
@@ -9,9 +12,9 @@ import { decodeZstdFrame } from './zstd.ts';
  * content comes in pieces of at most 128 KiB, so that whoever reads can stop a bomb at any of them.
  */
 
-export type Compression = 'gzip' | 'xz' | 'zstd';
+export type Compression = 'gzip' | 'xz' | 'zstd' | 'lz4' | 'lzma' | 'bzip2';
 
-/** First bytes, and whether it is decoded here. The kernel knows all but the last two. */
+/** First bytes, and whether it is decoded here. The kernel knows all but the last. */
 const MAGIC: readonly (readonly [
   name: string,
   magic: readonly number[],
@@ -20,9 +23,9 @@ const MAGIC: readonly (readonly [
   ['gzip', [0x1f, 0x8b], 'gzip'],
   ['xz', [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], 'xz'],
   ['zstd', [0x28, 0xb5, 0x2f, 0xfd], 'zstd'],
-  ['lz4', [0x02, 0x21], undefined],
-  ['lzma', [0x5d, 0x00, 0x00], undefined],
-  ['bzip2', [0x42, 0x5a, 0x68], undefined],
+  ['lz4', LZ4_LEGACY_MAGIC, 'lz4'],
+  ['lzma', [0x5d, 0x00], 'lzma'],
+  ['bzip2', [0x42, 0x5a, 0x68], 'bzip2'],
   ['lzo', [0x89, 0x4c, 0x5a, 0x4f], undefined],
   ['lz4 frames, which the kernel does not take either', [0x04, 0x22, 0x4d, 0x18], undefined],
 ];
@@ -52,7 +55,14 @@ export interface Stream {
 /** Opens the one stream that begins at `start`. What follows it is not looked at. */
 export function openStream(compression: Compression, bytes: Uint8Array, start: number): Stream {
   let end: number | undefined;
-  const decoders = { gzip: gzipMember, xz: xzStream, zstd: zstdFrame };
+  const decoders = {
+    gzip: gzipMember,
+    xz: xzStream,
+    zstd: zstdFrame,
+    lz4: lz4Stream,
+    lzma: lzmaStream,
+    bzip2: bzip2Stream,
+  };
   const pieces = decoders[compression](bytes, start);
   return {
     content: (async function* () {
@@ -69,6 +79,18 @@ type Pieces = AsyncGenerator<Uint8Array, number>;
 
 async function* zstdFrame(bytes: Uint8Array, start: number): Pieces {
   return yield* decodeZstdFrame(bytes, start);
+}
+
+async function* lz4Stream(bytes: Uint8Array, start: number): Pieces {
+  return yield* decodeLz4Legacy(bytes, start);
+}
+
+async function* lzmaStream(bytes: Uint8Array, start: number): Pieces {
+  return yield* decodeLzma(bytes, start);
+}
+
+async function* bzip2Stream(bytes: Uint8Array, start: number): Pieces {
+  return yield* decodeBzip2(bytes, start);
 }
 
 /** The check that an xz stream says it carries (tukaani.org, xz-file-format §2.1.1.2). */

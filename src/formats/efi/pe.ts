@@ -32,7 +32,10 @@ export interface PeImage {
 }
 
 export interface PeSection {
-  /** At most eight characters. */
+  /**
+   * As far as a NUL or eight bytes; backslash and what is no visible ASCII as `\xHH`. Firmware looks at none. A name
+   * like `/4` stays: the table of strings that it points into no loader reads.
+   */
   readonly name: string;
   /** Bytes that count; in the file they are padded to `rawSize`. */
   readonly virtualSize: number;
@@ -126,12 +129,11 @@ export function decodePe(bytes: Uint8Array): PeImage {
 }
 
 function decodeSection(bytes: Uint8Array, view: DataView, at: number): PeSection {
-  const padded = Buffer.from(bytes.subarray(at, at + 8)).toString('latin1');
-  const name = padded.replace(/\0+$/, '');
-  // "/123" points into a table of strings, which no loader reads and every tool may read otherwise.
-  if (!/^[!-.0-~][!-~]*$/.test(name)) throw new Malformed(FORMAT, 'a section with an odd name', at);
+  const [name = ''] = Buffer.from(bytes.subarray(at, at + 8))
+    .toString('latin1')
+    .split('\0');
   return {
-    name,
+    name: name.replace(/[^!-[\]-~]/g, (octet) => `\\x${Buffer.from(octet, 'latin1').toString('hex')}`),
     virtualSize: view.getUint32(at + 8, true),
     virtualAddress: view.getUint32(at + 12, true),
     rawSize: view.getUint32(at + 16, true),

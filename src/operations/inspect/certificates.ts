@@ -52,11 +52,6 @@ export function keyText({ type, bits, object }: CertificateKey): string {
   return bits === 0 ? type.toUpperCase() : `${type.toUpperCase()} ${bits}`;
 }
 
-/** What people call a certificate: its common name, or all of its name where it has none. */
-export function calledOf(certificate: Certificate): string {
-  return certificate.commonName || nameText(certificate.subject);
-}
-
 export function hex(octets: Uint8Array): string {
   return Buffer.from(octets).toString('hex');
 }

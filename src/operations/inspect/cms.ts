@@ -1,8 +1,9 @@
+import { calledOf } from '../../formats/asn1/certificate-name.ts';
 import { decodeDetachedCms, type SignerInfo } from '../../formats/asn1/cms.ts';
 import { nameText } from '../../formats/asn1/distinguished-name.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { calledOf, certificateFacts, hex, keyText } from './certificates.ts';
+import { certificateFacts, hex, keyText } from './certificates.ts';
 import type { Recognised, SealFacts } from './facts.ts';
 
 /**

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { calledOf } from '../../formats/asn1/certificate-name.ts';
 import { nameText } from '../../formats/asn1/distinguished-name.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import { authenticodeDigest, decodeAuthenticode } from '../../formats/efi/authenticode.ts';
@@ -9,7 +10,7 @@ import { peSignatures } from '../../formats/efi/pe-write.ts';
 import { stubVersion } from '../../formats/efi/uki.ts';
 import { decodeImageRequest } from '../../formats/records/image-request.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { calledOf, certificateFacts, hex } from './certificates.ts';
+import { certificateFacts, hex } from './certificates.ts';
 import type { Facts, Recognised } from './facts.ts';
 
 /** An EFI image: its sections, what they say where that is text, and whose signatures it holds. Throws `Malformed`. */

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { describe, it } from 'node:test';
+import { type CpioSource, cpioEntries, encodeCpio } from '../../../src/formats/archive/cpio.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import { makeKeys } from '../../fixtures/keys.ts';
 import { early, initrd, keyFiles, onDisk, outcomes, sealedRoot, without } from './release.ts';
@@ -21,6 +22,20 @@ describe('the keys of early userspace', () => {
     assert.deepEqual(outcomes(ran), GOOD);
     assert.equal(ran.refusal, undefined);
     assert.equal(ran.verified?.size, 200_000);
+  });
+
+  it('lie behind links, as generators of initramfs images place them', async () => {
+    const sources: CpioSource[] = [
+      { kind: 'directory', name: 'store' },
+      { kind: 'symlink', name: 'gpg', target: '/store' },
+      ...Object.entries(keys).map(
+        ([name, data]) => ({ kind: 'file', name: `store/${basename(name)}`, data }) as const,
+      ),
+      { kind: 'symlink', name: 'codesign.crt', target: 'gpg/codesign.crt' },
+      { kind: 'link', name: 'codesign_CA.crt', to: 'store/codesign_CA.crt' },
+    ];
+    const image = encodeCpio(cpioEntries(sources, 0));
+    assert.deepEqual(outcomes(await early({ files, initrds: [image] })), GOOD);
   });
 
   it('are never taken from the server, which offers some', async () => {

@@ -49,7 +49,7 @@ function initrd(files: Files): Uint8Array {
 
 /** What the manifest's part alone says, in the script's words. */
 async function enforce(machine: Machine): Promise<readonly string[]> {
-  const initramfs = await readInitramfs([initrd(machine.root)], { keep: EarlyKeys.keep });
+  const initramfs = await readInitramfs([initrd(machine.root)], EarlyKeys.reading);
   const now = machine.now * 1000;
   const floor = readPolicyFloor(initramfs);
   const enforced = await enforceManifest({
@@ -81,7 +81,7 @@ async function boot(machine: Machine, more: Files = imageSeals) {
   const asked: string[] = [];
   const files: Files = { ...more, ...machine.records };
   const verdict = await runArchiso({
-    initramfs: await readInitramfs([initrd(machine.root)], { keep: EarlyKeys.keep }),
+    initramfs: await readInitramfs([initrd(machine.root)], EarlyKeys.reading),
     cmdline: machine.cmdline,
     arch: machine.arch,
     policy: defaultPolicy(Date.UTC(2026, 10, 1)),

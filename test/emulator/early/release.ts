@@ -100,7 +100,7 @@ export async function early(setting: Early): Promise<Ran> {
     return { url, size: part.length, partial, body: pieces(part, breaks[path] ?? Number.POSITIVE_INFINITY) };
   };
   const verdict = await runEarly({
-    initramfs: await readInitramfs(initrds, { keep: EarlyKeys.keep }),
+    initramfs: await readInitramfs(initrds, EarlyKeys.reading),
     cmdline: setting.cmdline ?? `archisobasedir=arch ${CHECKS} archiso_http_srv=${SERVER}`,
     arch: 'x86_64',
     transport: { fetch },

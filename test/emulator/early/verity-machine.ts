@@ -85,7 +85,7 @@ export async function earlyVerity(setting: Setting): Promise<Ran> {
     },
   };
   const verdict = await runEarly({
-    initramfs: await readInitramfs(initrds, { keep: EarlyKeys.keep }),
+    initramfs: await readInitramfs(initrds, EarlyKeys.reading),
     cmdline: setting.cmdline ?? commandLine(files),
     arch: 'x86_64',
     transport,

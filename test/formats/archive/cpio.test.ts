@@ -159,9 +159,25 @@ describe('newc cpio', () => {
     const padded = Buffer.from(bytes);
     padded[110 + 4] = 1;
     assert.throws(() => decodeCpio(padded), Malformed);
-    const latin1 = Buffer.from(bytes);
-    latin1[110] = 0xe9;
-    assert.throws(() => decodeCpio(latin1), malformed(/UTF-8/));
+  });
+
+  it('tells names apart that are no UTF-8, and writes them back', () => {
+    const [plain] = cpioEntries([{ kind: 'file', name: 'ö/abc/ü', data: Buffer.from('x') }], 0);
+    assert.ok(plain);
+    const written = Buffer.from(encodeCpio([plain]));
+    const names = [0xe9, 0xea, 0xc3].map((octet) => {
+      const bytes = Buffer.from(written);
+      bytes[bytes.indexOf('abc')] = octet;
+      const entries = decodeCpio(bytes);
+      assert.deepEqual(Buffer.from(encodeCpio(entries)), bytes);
+      return entries[0]?.name;
+    });
+    assert.deepEqual(names, ['ö/\udce9bc/ü', 'ö/\udceabc/ü', 'ö/\udcc3bc/ü']);
+  });
+
+  it('writes no symlink target with a NUL, which would end there', () => {
+    const sources = [{ kind: 'symlink', name: 's', target: 'a\0b' }] as const;
+    assert.throws(() => encodeCpio(cpioEntries(sources, 0)), malformed(/NUL inside symlink target/));
   });
 
   it('is bounded', () => {
