@@ -85,14 +85,9 @@ export async function bootUefi(options: UefiOptions): Promise<MachineVerdict> {
   try {
     const section = sectionsOf(name, bytes);
     const cmdline = Buffer.from(section('.cmdline')).toString('latin1');
-<<<<<<< HEAD
     const initrd = peSection(bytes, decodePe(bytes), '.initrd');
     const initramfs = await readInitramfs(initrd ? [initrd] : [], {
-      keep: EarlyKeys.keep,
-=======
-    const initramfs = await readInitramfs([section('.initrd')], {
       ...EarlyKeys.reading,
->>>>>>> h-f
       names: [`${name} .initrd`],
     });
     // 3. Early userspace, which knows nothing of what came before.

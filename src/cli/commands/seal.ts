@@ -69,8 +69,7 @@ export function sealCommand(): Command {
           },
         }),
       ).finally(() => bar?.stop());
-<<<<<<< HEAD
-      const { manifest, files, manifestSha256 } = sealed;
+      const { manifest, files, manifestSha256, layout } = sealed;
       terminal.json({
         release: manifest.release,
         serial: manifest.serial,
@@ -80,10 +79,6 @@ export function sealCommand(): Command {
       });
       printSignedWords(terminal, manifest);
       terminal.print();
-=======
-      const { manifest, files, manifestSha256, layout } = sealed;
-      terminal.json({ release: manifest.release, serial: manifest.serial, manifestSha256, files });
->>>>>>> h-g
       terminal.table(
         ['role', 'file', 'size'],
         manifest.files.map(({ role, path, size }) => [
