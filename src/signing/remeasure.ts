@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
 import { Refusal } from '../errors/refusal.ts';
 import { measureBeneath } from '../files/beneath.ts';
+import { demandSameFile } from '../files/file-identity.ts';
 import { bytesContent, type MeasuredFile } from '../files/measure.ts';
 import type { Answer, Question } from '../files/measurer.ts';
 import { signatureTrailer } from '../formats/openpgp/openpgp-signature.ts';
 import { existingLeaf } from './keys/release-leaf.ts';
+import { demandPayload } from './payload-content.ts';
 import type { OpenedRequest } from './requests/request.ts';
 import type { KeyName } from './seal-keys.ts';
 import { planCms, planOpenpgp, type SealPlan } from './seal-plan.ts';
@@ -31,7 +33,7 @@ export async function remeasure(
 ): Promise<{ path: string; file: MeasuredFile }[]> {
   const standing = await standingSeals(tree, opened);
   const measured: { path: string; file: MeasuredFile }[] = [];
-  for (const { path, size, sha256, sha512 } of opened.manifest.files) {
+  for (const { path, role, size, sha256, sha512 } of opened.manifest.files) {
     const own = standing.filter(({ of }) => of === path);
     const openpgp = opened.files.find(
       (file) => file.kind === 'lacking' && file.of === path && file.by === 'openpgp',
@@ -43,9 +45,11 @@ export async function remeasure(
       ...(asked ? [{ kind: 'digest', hash: 'sha512', suffix: signatureTrailer(asked.hashed) } as const] : []),
       ...own.flatMap(({ plan }) => plan.questions),
     ];
+    const looked = await demandPayload(tree, { path, role });
     const file = await measureBeneath(tree, path, questions, {
       onProgress: (octets) => onProgress?.(path, octets, size),
     });
+    demandSameFile(path, looked, file.identity);
     const [is256, is512, ...rest] = file.answers;
     if (file.size !== size || hex(is256) !== sha256 || hex(is512) !== sha512) throw drifted(path);
     if (asked && hex(rest.shift()) !== hex(asked.digest)) {

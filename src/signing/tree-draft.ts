@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { measureBeneath, readBeneathIfThere } from '../files/beneath.ts';
+import { demandSameFile } from '../files/file-identity.ts';
 import { bytesContent, type MeasuredFile } from '../files/measure.ts';
 import type { Answer, Question } from '../files/measurer.ts';
 import type { SignedData } from '../formats/asn1/cms.ts';
@@ -28,6 +29,7 @@ import type { VerityTrees } from '../formats/verity/verity-sink.ts';
 import { BLOCK_SIZE } from '../formats/verity/verity-tree.ts';
 import type { Artifact, Layout } from '../release/layout.ts';
 import { existingLeaf, type LeafOrder, leafOrder } from './keys/release-leaf.ts';
+import { demandPayload } from './payload-content.ts';
 import { type KeyName, type LoaderKeyName, payloadSeals, recordSeals, type SealKeys } from './seal-keys.ts';
 import { planCms, planOpenpgp, type SealPlan, type UnsignedSeal } from './seal-plan.ts';
 import type { LoaderSignatories, Signatories } from './signatories.ts';
@@ -178,9 +180,11 @@ class Drafter {
     ];
     if (role === 'rootfs') digests.push({ kind: 'verity' });
     const questions = [...digests, ...plans.flatMap(({ plan }) => plan.questions)];
+    const looked = await demandPayload(this.#tree, artifact);
     const measured = await measureBeneath(this.#tree, path, questions, {
       onProgress: (octets) => this.#options.onProgress?.(artifact, octets),
     });
+    demandSameFile(path, looked, measured.identity);
     const [sha256, sha512] = measured.answers;
     this.#finish(path, measured.size, plans, measured.answers.slice(digests.length));
     this.measured.push({ path, file: measured });

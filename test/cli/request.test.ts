@@ -239,7 +239,7 @@ describe('a refusal is exit 1 and one sentence, and nothing is written', () => {
       'answers to another tree',
       async () => {
         const other = await bare();
-        await writeFile(join(other, KERNEL), 'another');
+        await writeFile(join(other, KERNEL), 'another\0');
         return ['attach', other, response];
       },
       /\[drifted\] .*vmlinuz-linux/,

@@ -24,7 +24,7 @@ const CHANNEL = { channel: 'stable', now: NOW, rsaBits: 2048 };
 async function release(version: string): Promise<void> {
   const tree = await sampleTree(join(trees, version), keys);
   await writeFile(join(tree, 'arch/version'), `${version}\n`);
-  await writeFile(join(tree, KERNEL), `kernel ${version}`);
+  await writeFile(join(tree, KERNEL), `kernel ${version}\0`);
   await writeFile(join(tree, ROOTFS), Buffer.alloc(4 * 4096, `hsqs ${version}`));
   await sealFixture(tree, keys);
 }

@@ -17,10 +17,10 @@ const folder = await temporaryFolder();
 const keys = await makeKeys(join(folder, 'keys'));
 const bare = await smallTree(join(folder, 'bare'), 'one', '2026.11.01', MANY_OCTETS);
 const plain = await writeTree(join(folder, 'plain'), {
-  vmlinuz: 'kernel',
-  'initrd.img': 'initrd',
-  'vmlinuz.sig': 'initrd',
-  'vmlinuz.cms': 'initrd',
+  vmlinuz: 'kernel\0',
+  'initrd.img': 'initrd\0',
+  'vmlinuz.sig': 'initrd\0',
+  'vmlinuz.cms': 'initrd\0',
   'boot.ipxe': 'kernel',
 });
 const FLAGS = { release: 'school/2026.11.01', kernel: 'vmlinuz', initrds: ['initrd.img'] };

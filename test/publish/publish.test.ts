@@ -189,7 +189,7 @@ it('a published release never changes under its name', async () => {
   const state = newState();
   await publish(request(state));
   const tree = await release('2026.11.01', (changed) =>
-    writeFile(join(changed, KERNEL), 'MZ another kernel'),
+    writeFile(join(changed, KERNEL), 'MZ another kernel\0'),
   );
   await assert.rejects(publish(request(state, tree)), refused('mixed-releases', /published already/));
   await rm(tree, { recursive: true });

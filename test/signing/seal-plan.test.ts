@@ -14,7 +14,7 @@ import { sealFixture, writeTree } from '../fixtures/release.ts';
 
 const DAY = 86_400_000;
 const folder = await temporaryFolder();
-const content = Buffer.from('kernel');
+const content = Buffer.from('kernel\0');
 const PLAIN = { kernel: 'vmlinuz', initrds: ['initrd.img'], release: 'school/2026.11.01' };
 
 async function isKept(plan: SealPlan): Promise<boolean> {
@@ -27,7 +27,7 @@ const sites = await Promise.all(
   (['rsa', 'p256'] as const).map(async (kind) => {
     const path = await makeKeys(join(folder, `keys-${kind}`), { kind });
     const keys = await readKeyFolder(path, NOW);
-    const tree = await writeTree(join(folder, kind), { vmlinuz: content, 'initrd.img': 'initrd' });
+    const tree = await writeTree(join(folder, kind), { vmlinuz: content, 'initrd.img': 'initrd\0' });
     await sealFixture(tree, path, PLAIN);
     return { kind, path, keys, tree };
   }),

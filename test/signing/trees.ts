@@ -16,9 +16,9 @@ export function smallTree(
 ): Promise<string> {
   return writeTree(tree, {
     'arch/version': `${version}\n`,
-    [KERNEL]: `kernel ${word}`,
-    [MICROCODE]: `microcode ${word}`,
-    [INITRD]: `initramfs ${word}`,
+    [KERNEL]: `kernel ${word}\0`,
+    [MICROCODE]: `microcode ${word}\0`,
+    [INITRD]: `initramfs ${word}\0`,
     [ROOTFS]: Buffer.alloc(rootOctets, `hsqs root image ${word}\n`),
   });
 }

@@ -28,7 +28,7 @@ describe('attach refuses a tree', () => {
   const trees: readonly (readonly [string, (tree: string) => void, RefusalCode, RegExp])[] = [
     [
       'whose kernel was changed',
-      (tree) => writeFileSync(join(tree, KERNEL), 'kernel two'),
+      (tree) => writeFileSync(join(tree, KERNEL), 'kernel two\0'),
       'drifted',
       /vmlinuz-linux is no longer/,
     ],
