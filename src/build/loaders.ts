@@ -1,10 +1,12 @@
 import { join } from 'node:path';
 import { UsageError } from '../errors/usage.ts';
 import { readIfThere } from '../files/read-if-there.ts';
+import { unwrapKeyring } from '../formats/openpgp/keyring-file.ts';
 import { compileEmbedded, DEFAULT_BASE } from '../scripts/compile.ts';
 import { serverAddress } from '../scripts/server-address.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
 import { anchorId } from '../trust/anchors.ts';
+import { decodeOr } from '../trust/check.ts';
 import { buildGrubImages, type GrubImage } from './grub-image.ts';
 
 export { installedLoaders } from './grub-loaders.ts';
@@ -25,7 +27,7 @@ export async function buildGrubLoaders(options: GrubLoaderOptions): Promise<read
   const { grub } = serverAddress(options.url);
   const port = grub.kind === 'dhcp' ? grub.httpPort : grub.port;
   return buildGrubImages({
-    openpgpPublicKey: key,
+    openpgpPublicKey: decodeOr('pubring.gpg', () => Buffer.concat(unwrapKeyring(key))),
     now: options.now,
     outDir: options.out,
     server: grub,

@@ -10,9 +10,11 @@ import { unreadable } from '../errors/unreadable.ts';
 import { UsageError } from '../errors/usage.ts';
 import { statIfThere } from '../files/read-if-there.ts';
 import { detectCompression, openStream } from '../formats/archive/decompress.ts';
+import { encodePem } from '../formats/asn1/armor.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
 import { decodePolicyFloor, type PolicyFloor } from '../formats/records/policy-floor.ts';
 import { writeOutput } from '../release/write-output.ts';
-import { readAnchorFile, readAnchorFolder } from '../trust/anchor-folder.ts';
+import { readAnchorFolder, readAnchorKeyring } from '../trust/anchor-folder.ts';
 import { composeOverlay, defaultMode, toolsFor } from './overlay-image.ts';
 import { collectModules, type ModuleSet } from './overlay-modules.ts';
 import { collectTools, type Tool } from './overlay-tools.ts';
@@ -83,17 +85,17 @@ function octetsOf(entries: readonly { kind: string; data?: Uint8Array }[]): numb
   return entries.reduce((sum, { data }) => sum + (data?.length ?? 0), 0);
 }
 
-/** The files as they are, once they were read as what they must be. */
+/** In the one form that openssl and gpg of an early userspace read, whatever the files of the folder are wrapped in. */
 async function overlayAnchors(folder: string) {
-  const { codesign } = await readAnchorFolder(folder);
-  const ca = await readAnchorFile(folder, 'ca.crt');
-  const certificate = await readAnchorFile(folder, 'codesign.crt');
-  if (codesign.length === 0 || !ca || !certificate) {
+  const { ca, codesign } = await readAnchorFolder(folder);
+  if (codesign.length === 0) {
     throw new UsageError(
       `${folder} holds no codesign.crt: a machine with such an overlay could verify nothing.`,
     );
   }
-  return { ca, codesign: certificate, keyring: await readAnchorFile(folder, 'pubring.gpg') };
+  const pem = (certificates: readonly Certificate[]) =>
+    Buffer.from(certificates.map(({ raw }) => encodePem('CERTIFICATE', raw)).join(''));
+  return { ca: pem(ca), codesign: pem(codesign), keyring: await readAnchorKeyring(folder) };
 }
 
 async function floorOf(options: OverlayOptions, modules: ModuleSet | undefined): Promise<PolicyFloor> {

@@ -1,12 +1,10 @@
 import { open } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
-import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
 import { UsageError } from '../errors/usage.ts';
 import { entriesIfThere, isThere, statIfThere } from '../files/read-if-there.ts';
-import { decodeArmor } from '../formats/asn1/armor.ts';
-import { decodeKeybox } from '../formats/openpgp/keybox.ts';
+import { unwrapKeyring } from '../formats/openpgp/keyring-file.ts';
 import { splitTransferableKeys, type TransferableKey } from '../formats/openpgp/openpgp-transferable.ts';
 import { decodeRevokedList, decodeTrustedList, type TrustEntry } from '../formats/openpgp/trust-list.ts';
 import { decodeOr } from '../trust/check.ts';
@@ -94,7 +92,7 @@ async function filesOf(
         await visit(inner, depth + 1);
       } else if (!entry.isFile()) found.passedOver.push(inner);
       else if (/-(trusted|revoked)$/.test(entry.name)) found.lists.push(inner);
-      else if (KEYRINGS.has(extname(entry.name))) found.keyrings.push(inner);
+      else if (isKeyring(inner)) found.keyrings.push(inner);
       else found.passedOver.push(inner);
     }
   };
@@ -102,37 +100,21 @@ async function filesOf(
   return found;
 }
 
-/** A keyring in any of its wrappings. Throws a `Refusal` (`malformed`) that names the file. */
-export function decodeKeyringFile(name: string, bytes: Uint8Array): TransferableKey[] {
-  return decodeOr(name, () => {
-    const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-    if (buffer.toString('latin1', 8, 12) === 'KBXf') {
-      return decodeKeybox(buffer).flatMap((key) => splitTransferableKeys(key, MOST_PACKETS));
-    }
-    // A packet's first byte has its top bit set; text has not.
-    if (((buffer[0] ?? 0x80) & 0x80) !== 0) return splitTransferableKeys(buffer, MOST_PACKETS);
-    return armoredBlocks(buffer.toString('latin1')).flatMap((block) =>
-      splitTransferableKeys(block, MOST_PACKETS),
-    );
-  });
+/**
+ * By its name. In a GnuPG home the trust database and the old secret keyring end as keyrings do; keyboxd's database
+ * counts, since a home that has one keeps its certificates there, and must not pass for an empty one.
+ */
+function isKeyring(path: string): boolean {
+  const name = basename(path);
+  if (name === 'trustdb.gpg' || name === 'secring.gpg') return false;
+  return KEYRINGS.has(extname(name)) || path.endsWith('/public-keys.d/pubring.db');
 }
 
-const END = '-----END PGP PUBLIC KEY BLOCK-----';
-
-/** Blocks one after the other, as `cat *.asc` leaves them; between them nothing but empty lines. */
-function armoredBlocks(text: string): Uint8Array[] {
-  const blocks: Uint8Array[] = [];
-  for (let at = 0; ; ) {
-    while (/\s/.test(text[at] ?? '')) at++;
-    if (at >= text.length) return blocks;
-    const end = text.indexOf(END, at);
-    if (end < 0) throw new Malformed('OpenPGP armor', `no ${END}`, at);
-    const line = text.indexOf('\n', end);
-    const next = line < 0 ? text.length : line + 1;
-    const { bytes } = decodeArmor(`${text.slice(at, next).trimEnd()}\n`);
-    blocks.push(bytes);
-    at = next;
-  }
+/** A keyring in any of its wrappings. Throws a `Refusal` (`malformed`) that names the file. */
+export function decodeKeyringFile(name: string, bytes: Uint8Array): TransferableKey[] {
+  return decodeOr(name, () =>
+    unwrapKeyring(bytes).flatMap((packets) => splitTransferableKeys(packets, MOST_PACKETS)),
+  );
 }
 
 async function read(path: string): Promise<Uint8Array> {

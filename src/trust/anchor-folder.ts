@@ -2,7 +2,11 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
+import { UsageError } from '../errors/usage.ts';
+import { isThere } from '../files/read-if-there.ts';
+import { unwrapKeyring } from '../formats/openpgp/keyring-file.ts';
 import { type Anchors, decodeAnchors } from './anchors.ts';
+import { decodeOr } from './check.ts';
 
 /** Reads an `anchors/` folder, or the folder of `init` that holds one. Throws a `Refusal`. */
 export async function readAnchorFolder(directory: string): Promise<Anchors> {
@@ -10,6 +14,7 @@ export async function readAnchorFolder(directory: string): Promise<Anchors> {
   const folder = inner ? join(directory, 'anchors') : directory;
   const ca = inner ?? (await optional(join(folder, 'ca.crt')));
   if (!ca) {
+    await demandNoGnupgHome(directory);
     throw new Refusal('absent', `${directory} holds no ca.crt, so it is no folder of anchors.`, {
       path: directory,
     });
@@ -24,9 +29,25 @@ export async function readAnchorFolder(directory: string): Promise<Anchors> {
   });
 }
 
+/** Whoever names one means the keys in it. Throws a `UsageError`. */
+async function demandNoGnupgHome(directory: string): Promise<void> {
+  for (const name of ['pubring.kbx', 'trustdb.gpg', 'public-keys.d']) {
+    if (!(await isThere(join(directory, name)))) continue;
+    throw new UsageError(
+      `${directory} is a GnuPG home, and anchors are a folder with ca.crt; "gpg --export > pubring.gpg" writes its keys for one.`,
+    );
+  }
+}
+
 /** One file of an `anchors/` folder, or of the folder of `init` that holds one; undefined where there is none. */
 export async function readAnchorFile(directory: string, name: string): Promise<Uint8Array | undefined> {
   return (await optional(join(directory, 'anchors', name))) ?? optional(join(directory, name));
+}
+
+/** The keyring of such a folder as binary packets, which gpgv and GRUB read, whatever it was wrapped in. */
+export async function readAnchorKeyring(directory: string): Promise<Uint8Array | undefined> {
+  const bytes = await readAnchorFile(directory, 'pubring.gpg');
+  return bytes && decodeOr('pubring.gpg', () => Buffer.concat(unwrapKeyring(bytes)));
 }
 
 async function optional(path: string): Promise<Uint8Array | undefined> {

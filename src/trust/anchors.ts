@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { Malformed } from '../errors/malformed.ts';
-import { decodePem } from '../formats/asn1/armor.ts';
+import { certificateBlocks } from '../formats/asn1/certificate-file.ts';
 import { type Certificate, decodeCertificate } from '../formats/asn1/x509.ts';
 import { decodeSignatureLists } from '../formats/efi/efi-signature-list.ts';
+import { unwrapKeyring } from '../formats/openpgp/keyring-file.ts';
 import { decodeOr } from './check.ts';
 import { decodeOpenpgpCertificates, type OpenpgpCertificate } from './openpgp-certificate.ts';
 import type { SecureBootAnchors } from './secure-boot-check.ts';
@@ -59,20 +60,15 @@ function decodeSecureBoot(db: Uint8Array, dbx: Uint8Array | undefined): SecureBo
  */
 export function decodeKeyring(name: string, bytes: Uint8Array): OpenpgpCertificate[] {
   return decodeOr(name, () => {
-    const certificates = decodeOpenpgpCertificates(bytes);
+    const certificates = decodeOpenpgpCertificates(Buffer.concat(unwrapKeyring(bytes)));
     if (certificates.length === 0) throw new Malformed('OpenPGP', 'no key in it that can be read');
     return certificates;
   });
 }
 
-/** Certificates of a PEM file. Throws a `Refusal` (`malformed`). */
+/** Certificates of a file: PEM, whatever text is around it, or DER. Throws a `Refusal` (`malformed`). */
 export function decodeCertificates(name: string, bytes: Uint8Array): Certificate[] {
-  return decodeOr(name, () =>
-    decodePem(Buffer.from(bytes).toString('latin1')).map(({ label, bytes: der }) => {
-      if (label !== 'CERTIFICATE') throw new Malformed('PEM', `a ${label} where a CERTIFICATE belongs`);
-      return decodeCertificate(der);
-    }),
-  );
+  return decodeOr(name, () => certificateBlocks(bytes).map((der) => decodeCertificate(der)));
 }
 
 /** Names a CA in URLs: the first 16 hex digits of its certificate's SHA-256. */

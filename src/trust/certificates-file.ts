@@ -2,19 +2,16 @@ import { readFile } from 'node:fs/promises';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
-import { decodePem } from '../formats/asn1/armor.ts';
+import { certificateBlocks } from '../formats/asn1/certificate-file.ts';
 import { type Certificate, decodeCertificate } from '../formats/asn1/x509.ts';
 
-/** Reads a file of PEM certificates. Throws a `Refusal`. */
+/** Reads a file of certificates, PEM or DER. Throws a `Refusal`. */
 export async function readCertificatesFile(path: string): Promise<[Certificate, ...Certificate[]]> {
-  const text = await readFile(path, 'latin1').catch((error: unknown) => {
+  const bytes = await readFile(path).catch((error: unknown) => {
     throw unreadable(path, error);
   });
   try {
-    const [first, ...rest] = decodePem(text).map(({ label, bytes }) => {
-      if (label !== 'CERTIFICATE') throw new Malformed('PEM', 'not one CERTIFICATE');
-      return decodeCertificate(bytes);
-    });
+    const [first, ...rest] = certificateBlocks(bytes).map((der) => decodeCertificate(der));
     if (!first) throw new Malformed('PEM', 'no CERTIFICATE');
     return [first, ...rest];
   } catch (error) {

@@ -213,7 +213,11 @@ describe('a keyring that cannot be judged', () => {
     ],
     ['is no keyring', 'hello\n', /\[malformed\] a\.gpg is malformed/],
     ['is empty', '', /\[absent\] a\.gpg holds no OpenPGP certificate/],
-    ['has text between its armor', `${encodeArmor('PUBLIC KEY BLOCK', VOUCHED)}x\n`, /\[malformed\] a\.gpg/],
+    [
+      'is armor of something else',
+      encodeArmor('SIGNATURE', VOUCHED),
+      /\[malformed\] a\.gpg .*a SIGNATURE where/,
+    ],
     ['is a signature', certify(SUBJECT), /\[malformed\] .*before any public key/],
   ];
   for (const [what, bytes, says] of cases) {

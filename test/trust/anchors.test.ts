@@ -52,7 +52,7 @@ describe('anchors', () => {
   );
   const cases: Readonly<Record<string, [Partial<AnchorFiles>, RegExp]>> = {
     'an empty CA file': [{ 'ca.crt': Buffer.alloc(0) }, /^ca\.crt is malformed: PEM/],
-    'a CA in DER': [{ 'ca.crt': DER }, /^ca\.crt is malformed: PEM/],
+    'a CA in DER that is cut': [{ 'ca.crt': DER.subarray(0, -1) }, /^ca\.crt is malformed: DER/],
     'a key where the CA belongs': [
       { 'ca.crt': readFileSync(join(keys, 'private', 'ca.key')) },
       /^ca\.crt is malformed: PEM: a PRIVATE KEY where a CERTIFICATE belongs/,
@@ -67,9 +67,22 @@ describe('anchors', () => {
       { 'pubring.gpg': Buffer.alloc(0) },
       /^pubring\.gpg is malformed: OpenPGP: no key in it/,
     ],
-    'an armored keyring': [{ 'pubring.gpg': read('pubkey.asc') }, /^pubring\.gpg is malformed: OpenPGP/],
+    'a database of keyboxd': [{ 'pubring.gpg': Buffer.from('SQLite format 3\0') }, /keyboxd .*gpg --export/],
     'a keyring that is cut': [{ 'pubring.gpg': read('pubring.gpg').subarray(0, -1) }, /runs past the end/],
   };
+  it('are the same in DER and armored', () => {
+    const { ca, openpgp } = decodeAnchors({ ...ALL, 'ca.crt': DER, 'pubring.gpg': read('pubkey.asc') });
+    const plain = decodeAnchors(ALL);
+    assert.deepEqual(
+      ca.map(({ raw }) => Buffer.from(raw)),
+      plain.ca.map(({ raw }) => Buffer.from(raw)),
+    );
+    assert.deepEqual(
+      openpgp.map(({ primary }) => primary.fingerprint),
+      plain.openpgp.map(({ primary }) => primary.fingerprint),
+    );
+  });
+
   for (const [name, [files, fact]] of Object.entries(cases)) {
     it(`are refused with ${name}`, () =>
       assert.throws(() => decodeAnchors({ ...ALL, ...files }), refused('malformed', fact)));
