@@ -59,10 +59,27 @@ export async function demandGrubBound(offer: Offer): Promise<void> {
     keys: EarlyKeys.of(initramfs, boot.cmdline),
     policy,
     now,
-    fetch: (name, limit) => collect(transport, server + name, name, limit),
+    fetch: (name, limit) => named(server, base, () => collect(transport, server + name, name, limit)),
   });
   if (enforced) return;
   throw new Refusal('no-verdict', 'No manifest binds what GRUB boots to one release.', {});
+}
+
+/** Says who names an address that is not the one that was asked: a sealed script knows its server beforehand. */
+async function named<T>(server: string, base: string, fetch: () => Promise<T>): Promise<T> {
+  try {
+    return await fetch();
+  } catch (error) {
+    const { origin } = new URL(server);
+    if (!(error instanceof Refusal) || origin === new URL(base).origin) throw error;
+    const why = `The sealed ${RECORD.grubCfg} names ${origin}, and this server is ${base}`;
+    throw new Refusal(
+      error.code,
+      `${why}: ${error.message} Serve at that address, or seal with --url ${base}.`,
+      { ...error.facts, sealed: origin },
+      { cause: error },
+    );
+  }
 }
 
 /** Fetches initrds, unverified, and reads what early userspace looks for in them. */

@@ -1,5 +1,7 @@
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
+import { RECORD } from '../formats/records/seal-names.ts';
+import { grubBoot, grubHttpPort, grubVariables } from '../formats/script/grub-boot.ts';
 import { releaseBooter } from '../machines/release-booter.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
 import type { Resource, Site } from '../release/site.ts';
@@ -141,6 +143,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     onEvent: options.onEvent,
   });
   const { http, tftp, nbd } = listeners;
+  tellSealedPort(offering, http.port, log);
   ready = true;
   const payload = () => [...offering.releases, ...offering.former].map(({ release }) => release);
   const endScrub = scrubReleases(configuration, payload, { clock, metrics, log });
@@ -204,6 +207,18 @@ function announce({ entry }: Offering, configuration: Configuration, log: Log): 
     log.warn({ release, script }, 'not served: the anchors that it is for were not given');
   if (configuration.allow_unverified_loaders)
     log.warn({}, 'unverified loaders are allowed by the configuration');
+}
+
+/** GRUB cannot be told a port: its script, which nobody here may change, names one. */
+function tellSealedPort({ entry: { release } }: Offering, port: number, log: Log): void {
+  const script = release.records.get(RECORD.grubCfg);
+  const boot = script && grubBoot(script, grubVariables('http://192.0.2.1'));
+  const sealed = boot && grubHttpPort(boot);
+  if (sealed === undefined || sealed === port) return;
+  log.info(
+    { release: release.release, sealed, port },
+    'GRUB fetches from the port that the sealed grub.cfg names, and this server listens at another; serve there, or seal with --url',
+  );
 }
 
 function renderedScripts(

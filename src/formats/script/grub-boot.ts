@@ -44,6 +44,12 @@ export function grubBoot(bytes: Uint8Array, known: ReadonlyMap<string, string>):
   };
 }
 
+/** The HTTP port that a configuration has GRUB fetch from; undefined where it names none. */
+export function grubHttpPort({ cmdline }: GrubBoot): number | undefined {
+  const [whole, port = '80'] = /^BOOT_IMAGE=\(http,[^,)]*(?:,([0-9]{1,5}))?\)/.exec(cmdline) ?? [];
+  return whole === undefined ? undefined : Number(port);
+}
+
 /** What GRUB knows of its network, for the machine that `runClients` emulates. */
 export function grubVariables(base: string): ReadonlyMap<string, string> {
   const { hostname } = new URL(base);
