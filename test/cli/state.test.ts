@@ -10,7 +10,7 @@ import { cliSite } from './site.ts';
 const { folder, anchors, tree, keys } = await cliSite();
 const state = join(folder, 'state');
 const next = await sampleTree(join(folder, 'next'), keys);
-writeFileSync(join(next, 'arch/boot/x86_64/vmlinuz-linux'), 'MZ another kernel');
+writeFileSync(join(next, 'arch/boot/x86_64/vmlinuz-linux'), 'MZ another kernel\0');
 await sealFixture(next, keys, { now: Date.now(), release: 'arch/2026.11.02', serial: 2026110200 });
 const publish = (what: string, channel: string, ...more: string[]) =>
   run(['publish', what, '--channel', channel, '--state', state, '--anchors', anchors, ...more]);

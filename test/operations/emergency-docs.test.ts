@@ -23,7 +23,7 @@ const state = join(folder, 'srv');
 
 async function released(version: string): Promise<string> {
   const tree = await sampleTree(join(folder, `tree-${version}`), keys);
-  writeFileSync(join(tree, 'arch/boot/x86_64/vmlinuz-linux'), `MZ kernel ${version}`);
+  writeFileSync(join(tree, 'arch/boot/x86_64/vmlinuz-linux'), `MZ kernel ${version}\0`);
   await sealFixture(tree, keys, {
     now,
     release: `arch/${version}`,

@@ -160,7 +160,7 @@ describe('what cannot become an image is refused, and no output appears', () => 
     [
       'a kernel that is no EFI program',
       async (copy) => {
-        await writeFile(join(copy, KERNEL), 'a kernel\n');
+        await writeFile(join(copy, KERNEL), 'a kernel\n\0');
         await sealFixture(copy, keys);
       },
       'malformed',

@@ -43,8 +43,8 @@ export async function addReleases(
   for (const { release, origin = 'local', named = false, url, serial } of wishes) {
     const tree = await writeTree(join(trees, release.replace('/', '-')), {
       'bootseal.toml': `kernel = "vmlinuz"\ninitrd = ["initrd.img"]\nrootfs = "root.img"\ncmdline = "quiet"\n`,
-      vmlinuz: `kernel ${release}`,
-      'initrd.img': `initrd ${release}`,
+      vmlinuz: `kernel ${release}\0`,
+      'initrd.img': `initrd ${release}\0`,
       'root.img': Buffer.alloc(4096, `root ${release}`),
     });
     await sealFixture(tree, keys, {

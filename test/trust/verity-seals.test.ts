@@ -26,8 +26,8 @@ const OCTETS = 130 * 4096;
 function tree(name: string, word = 'one', version = '2026.11.01', octets = OCTETS): Promise<string> {
   return writeTree(join(folder, name), {
     'arch/version': `${version}\n`,
-    'arch/boot/x86_64/vmlinuz-linux': `kernel ${word}`,
-    'arch/boot/x86_64/initramfs-linux.img': `initramfs ${word}`,
+    'arch/boot/x86_64/vmlinuz-linux': `kernel ${word}\0`,
+    'arch/boot/x86_64/initramfs-linux.img': `initramfs ${word}\0`,
     [ROOTFS]: Buffer.alloc(octets, `hsqs root image ${word}\n`),
   });
 }

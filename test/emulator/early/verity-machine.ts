@@ -25,8 +25,8 @@ export async function sealedAround(
 ): Promise<Files> {
   await writeTree(tree, {
     'arch/version': `${version}\n`,
-    'arch/boot/x86_64/vmlinuz-linux': `kernel ${version}`,
-    'arch/boot/x86_64/initramfs-linux.img': `initramfs ${version}`,
+    'arch/boot/x86_64/vmlinuz-linux': `kernel ${version}\0`,
+    'arch/boot/x86_64/initramfs-linux.img': `initramfs ${version}\0`,
   });
   await writeTree(tree, { [ROOTFS]: image, ...more });
   await sealFixture(tree, keys);
