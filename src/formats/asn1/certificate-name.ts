@@ -19,7 +19,7 @@ export function calledOf({
 
 /** A UTF-16 or Latin-1 name, read as UTF-8, has NULs or marks of replacement in it. */
 function isShown(name: string): boolean {
-  return name.trim() !== '' && !/[\x00-\x1f\x7f\ufffd]/.test(name);
+  return name.trim() !== '' && !/[\0\ufffd]/.test(name);
 }
 
 function textOf(name: Uint8Array): string {

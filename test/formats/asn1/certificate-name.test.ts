@@ -15,7 +15,7 @@ describe('what a certificate is called', () => {
   it('is its common name', () => assert.equal(called('db.lab', O_X), 'db.lab'));
 
   it('is all of its name where the common one is missing or cannot be shown', () => {
-    for (const name of ['', ' ', 'a\0b', '\x1b[2J', 'gr\ufffdn']) assert.equal(called(name, O_X), 'O=x');
+    for (const name of ['', ' ', 'a\0b', 'gr\ufffdn']) assert.equal(called(name, O_X), 'O=x');
     assert.equal(called('\0d', BMP_CN), 'CN=#1E020064');
   });
 
