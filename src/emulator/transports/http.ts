@@ -196,7 +196,7 @@ async function* body(
   try {
     for (;;) {
       const piece = await patience.wait(pieces.next(), () =>
-        req.destroy(unreachable(url, 'sends too slowly', { octets, size })),
+        req.destroy(unreachable(url, 'sends too slowly', { bytes: octets, size })),
       );
       if (piece.done) break;
       octets += piece.value.length;
@@ -207,13 +207,13 @@ async function* body(
     const short = size !== undefined && octets < size;
     throw error instanceof Refusal || !short
       ? asRefusal(url, error)
-      : unreachable(url, `ends after ${octets} of ${size} bytes`, { octets, size }, error);
+      : unreachable(url, `ends after ${octets} of ${size} bytes`, { bytes: octets, size }, error);
   } finally {
     // Also when the consumer stops early: what is still on its way is not wanted.
     req.destroy();
   }
   if (size !== undefined && octets !== size) {
-    throw unreachable(url, `ends after ${octets} of ${size} bytes`, { octets, size });
+    throw unreachable(url, `ends after ${octets} of ${size} bytes`, { bytes: octets, size });
   }
 }
 

@@ -45,7 +45,7 @@ export function demandForm(name: string, publicKey: KeyObject, answer: Uint8Arra
   const refuse = (fact: string) => {
     const text = /^[\x20-\x7e\r\n]*$/.test(Buffer.from(answer).toString('latin1'));
     const hint = text ? '; that is text, and raw bytes are wanted (base64 -d, xxd -r -p)' : '';
-    return new Refusal('malformed', `${name} ${fact}${hint}.`, { signer: name, octets: answer.length });
+    return new Refusal('malformed', `${name} ${fact}${hint}.`, { signer: name, bytes: answer.length });
   };
   if (publicKey.asymmetricKeyType === 'rsa') {
     const wanted = modulusOctets(publicKey);

@@ -145,7 +145,7 @@ test('a body that ends before its length is a refusal that counts', async (t) =>
   const url = await octets(t, (socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc'));
   const fetched = await transport.fetch(url);
   assert.equal(fetched.size, 10);
-  await assert.rejects(collect(fetched), refused('unreachable', { octets: 3, size: 10 }));
+  await assert.rejects(collect(fetched), refused('unreachable', { bytes: 3, size: 10 }));
 });
 
 test('a chunked body without its end is a refusal', async (t) => {
@@ -182,7 +182,7 @@ test('a server that accepts and never answers', async (t) => {
 
 test('a server that stops in the middle', async (t) => {
   const url = await octets(t, (socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc'));
-  await assert.rejects(impatient.fetch(url).then(collect), refused('unreachable', { octets: 3 }));
+  await assert.rejects(impatient.fetch(url).then(collect), refused('unreachable', { bytes: 3 }));
 });
 
 test('a server that sends a byte now and then does not hold a machine (slow retrieval)', async (t) => {
