@@ -31,7 +31,7 @@ describe('a snapshot key', () => {
       assert.match(err, needed);
     }
     assert.equal(await readFile(join(state, 'anchors/snapshot.crt'), 'utf8'), before);
-    await assert.rejects(readdir(join(state, 'private')));
+    await assert.rejects(readFile(join(state, 'private/snapshot.key')));
   });
 });
 

@@ -33,12 +33,12 @@ async function sealed(name: string, files: Record<string, string | Uint8Array>):
 const installer = await sealed('installer', {
   'bootseal.toml':
     'release = "installer/2026.11.01"\nkernel = "linux"\ninitrd = ["initrd.img"]\ncmdline = "quiet"\nfree = ["ip dhcp"]\n',
-  linux: 'a kernel',
+  linux: 'a kernel\0',
   'initrd.img': archive('init', Buffer.from('#!/bin/sh\n')),
 });
 const tool = await sealed('tool', {
   'bootseal.toml': 'release = "memtest/2026.11.01"\nkernel = "memtest.bin"\ncmdline = "console=ttyS0"\n',
-  'memtest.bin': 'a tool',
+  'memtest.bin': 'a tool\0',
 });
 
 const offered = async (tree: string) =>
@@ -126,7 +126,7 @@ it('a plain release with a root image that nothing on the machine verifies is no
   const tree = await sealed('live', {
     'bootseal.toml':
       'release = "live/2026.11.01"\nkernel = "linux"\ninitrd = ["initrd.img"]\nrootfs = "root.sfs"\ncmdline = "root=/dev/nbd0"\n',
-    linux: 'a kernel',
+    linux: 'a kernel\0',
     'initrd.img': archive('init', Buffer.from('#!/bin/sh\n')),
     'root.sfs': 'a root image',
   });
@@ -159,7 +159,7 @@ it('an initramfs whose policy floor demands the manifest is asked as what it is'
   const tree = await sealed('floored', {
     'bootseal.toml':
       'release = "floored/2026.11.01"\nkernel = "linux"\ninitrd = ["initrd.img"]\nfree = ["archiso_http_srv url"]\n',
-    linux: 'a kernel',
+    linux: 'a kernel\0',
     'initrd.img': archive(POLICY_FLOOR_PATH, floor),
   });
   const server = await offered(tree);

@@ -15,7 +15,7 @@ describe('a span of validity', () => {
   it('is refused one millisecond outside, as expired or not yet valid', () => {
     assert.throws(
       () => at(NOW - 1),
-      refused('not-yet-valid', /^The seal begins on 2026-11-01, and it is 2026-10-31/),
+      refused('not-yet-valid', /^The seal begins on 2026-11-01, and it is judged as of 2026-10-31/),
     );
     assert.throws(() => at(NOW + DAY + 1), refused('expired', /^The seal ended on 2026-11-02\.$/));
   });

@@ -193,7 +193,7 @@ test('a server that sends a byte now and then does not hold a machine (slow retr
   });
   await assert.rejects(impatient.fetch(url).then(collect), (error: unknown) => {
     assert.ok(error instanceof Refusal && error.code === 'unreachable');
-    return Number(error.facts.octets) > 1;
+    return Number(error.facts.bytes) > 1;
   });
 });
 
