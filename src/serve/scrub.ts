@@ -79,5 +79,8 @@ async function scrubFile(
 
 /** False where it was woken up to end. */
 function slept(ms: number, signal: AbortSignal): Promise<boolean> {
-  return sleep(ms, true, { signal }).catch(() => false);
+  return sleep(ms, true, { signal }).catch((error) => {
+    if (signal.aborted) return false;
+    throw error;
+  });
 }
