@@ -24,6 +24,7 @@ export async function addOverlay(
     anchors: join(keys, 'anchors'),
     out: join(tree, OVERLAY),
     modules,
+    now: Date.now(),
     floor: { name: 'arch', minSerial: 2026010100, mode, ...floor },
   });
 }

@@ -43,6 +43,7 @@ async function argumentsOf(machine: Machine): Promise<string[]> {
     join(cmdline, 'cmdline'),
     machine.arch,
     String(machine.now),
+    ...(machine.claim === undefined ? [] : [String(machine.claim)]),
   ];
 }
 
@@ -164,7 +165,9 @@ describe('verify-manifest, when something else is wrong', () => {
   for (const [what, args] of [
     ['no argument', []],
     ['an argument too few', good.slice(0, 4)],
-    ['an argument too many', [...good, 'more']],
+    ['an argument too many', [...good, now, 'more']],
+    ['a claim that is no number', [...good, 'noon']],
+    ['a claim of before 1970', [...good, '-1']],
     ['no folder of records', [root, join(folder, 'none'), cmdline, arch, now]],
     ['no initramfs', [join(folder, 'none'), records, cmdline, arch, now]],
     ['no command line', [root, records, join(folder, 'none'), arch, now]],

@@ -1,9 +1,11 @@
 import { Refusal } from '../../errors/refusal.ts';
 import { type Content, streamContent } from '../../files/measure.ts';
+import { isoSeconds } from '../../formats/records/lines.ts';
 import type { PolicyFloor, RootMode } from '../../formats/records/policy-floor.ts';
 import { isOfType, lastValue, splitCommandLine } from '../../formats/script/cmdline.ts';
 import { type Check, lost } from '../../trust/check.ts';
 import { manifestCheck } from '../../trust/plain-checks.ts';
+import { day } from '../../trust/policy.ts';
 import { examine, type Finding } from '../../trust/verify.ts';
 import type { EarlyOptions, EarlyVerdict } from './contract.ts';
 import type { EarlyKeys } from './keys.ts';
@@ -18,6 +20,8 @@ export class Userspace {
   readonly keys: EarlyKeys;
   /** `archiso_http_srv`; ends in a slash. */
   readonly server: string;
+  /** Milliseconds since 1970; what the manifest is judged by moves it. */
+  now: number;
   readonly #options: EarlyOptions;
 
   /** @throws Refusal where the command line names no server, or none that it could. */
@@ -33,15 +37,22 @@ export class Userspace {
     }
     this.server = server;
     this.keys = keys;
+    this.now = options.now;
     this.#options = options;
   }
 
-  /** Fetches and enforces the manifest where something asks for it. */
-  async manifest(floor: PolicyFloor): Promise<EnforcedManifest | undefined> {
-    const { cmdline, arch, policy, now } = this.#options;
+  /** Fetches and enforces the manifest where something asks for it. @param claim what a time server says. */
+  async manifest(floor: PolicyFloor, claim?: number): Promise<EnforcedManifest | undefined> {
+    const { cmdline, arch, policy } = this.#options;
+    const { keys, now } = this;
     const fetch = (name: string, limit: number) => this.small(name, limit);
-    const enforced = await enforceManifest({ cmdline, arch, floor, keys: this.keys, policy, now, fetch });
+    const enforced = await enforceManifest({ cmdline, arch, floor, keys, policy, now, claim, fetch });
     if (enforced) {
+      if (enforced.now !== now) this.print(`The clock is set forward to ${isoSeconds(enforced.now)}.`);
+      if (enforced.cut)
+        this.print(
+          `WARNING: the time server's clock is past ${day(enforced.manifest.bestBefore)}, before which ${enforced.manifest.release} is best; this machine's goes no further than that.`,
+        );
       this.print(`Manifest is OK: ${enforced.manifest.release}.`);
       const { daysLeft } = enforced;
       if (daysLeft !== undefined)
@@ -56,7 +67,8 @@ export class Userspace {
 
   /** Mode `verity`: no more of the root image than is read. */
   async verity(enforced: EnforcedManifest | undefined, floor: PolicyFloor): Promise<EarlyVerdict> {
-    const { policy, now, transport } = this.#options;
+    const { policy, transport } = this.#options;
+    const { now } = this;
     const { path, findings, verified, refusal, report } = await mountVerity({
       enforced,
       required: floor.require,

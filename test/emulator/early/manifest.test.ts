@@ -59,6 +59,7 @@ async function enforce(machine: Machine): Promise<readonly string[]> {
     keys: EarlyKeys.ofArchiso(initramfs),
     policy: defaultPolicy(Date.UTC(2026, 10, 1)),
     now,
+    ...(machine.claim === undefined ? {} : { claim: machine.claim * 1000 }),
     async fetch(name, limit) {
       const bytes = machine.records[name];
       if (bytes === undefined) throw new Refusal('absent', `There is no ${name}.`);
@@ -72,6 +73,8 @@ async function enforce(machine: Machine): Promise<readonly string[]> {
     `verified ${manifest.release}`,
     ...(rootfs ? [`rootfs ${rootfs.size} ${rootfs.sha256} ${rootfs.sha512} ${rootfs.path}`] : []),
     ...floor.require.map((name) => `require ${name}`),
+    ...(enforced.now === now ? [] : [`clock ${enforced.now / 1000}`]),
+    ...(enforced.cut ? ['warning cut'] : []),
     ...(daysLeft === undefined ? [] : [`warning ${daysLeft}`]),
   ];
 }
@@ -109,7 +112,9 @@ describe('emulated early userspace, given a manifest', () => {
       if (vector.expect === 'verified') {
         const wanted = expectedAnswer(vector, sites).map((line) =>
           // Only a boot's console says it as a sentence.
-          line.startsWith('warning') ? line.replace(/.*?(\d+) days.*|.*grace.*/, 'warning $1') : line,
+          line
+            .replace(/^warning The time server.*/, 'warning cut')
+            .replace(/^warning .*?(\d+) days.*|.*grace.*/, 'warning $1'),
         );
         const said = (await enforce(machine)).map((line) => line.replace(/^warning -\d+$/, 'warning '));
         assert.deepEqual(said, wanted);
@@ -125,6 +130,8 @@ describe('emulated early userspace, given a manifest', () => {
       // A server that archiso could not use is refused before the manifest is asked for.
       const server = archisoParameters(machine.cmdline, machine.arch).httpServer;
       if (server === undefined || !isOfType(server, 'url') || !server.startsWith(SERVER)) return;
+      // Only an overlay asks a time server.
+      if (machine.claim !== undefined) return;
       const verdict = await boot(machine);
       refused(verdict.refusal);
       assert.equal(verdict.verified, undefined);
