@@ -2,9 +2,10 @@ import { Refusal } from '../../errors/refusal.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { raisedClock } from '../../trust/clock.ts';
 import { cmsCheck, codesignRules } from '../../trust/cms-check.ts';
+import { day } from '../../trust/policy.ts';
 import type { EarlyOptions, EarlyVerdict } from './contract.ts';
 import { EarlyKeys } from './keys.ts';
-import { readPolicyFloor } from './manifest.ts';
+import { type EnforcedManifest, readPolicyFloor } from './manifest.ts';
 import { OVERLAY_INIT } from './parameters.ts';
 import { refused, Userspace } from './userspace.ts';
 
@@ -40,6 +41,7 @@ export async function runOverlay(options: EarlyOptions): Promise<EarlyVerdict> {
     if (floor.require.includes('openpgp')) early.keys.openpgp();
     // 1. The manifest, which it never does without.
     const enforced = await early.manifest({ ...floor, require: ['manifest', ...floor.require] }, claim);
+    if (enforced) follow(enforced, early);
     stage = 'image';
     const { manifest, rootfs } = enforced ?? {};
     if (!rootfs) {
@@ -76,4 +78,14 @@ async function askTime(host: string, early: Userspace, options: EarlyOptions): P
         : `${server} says ${isoSeconds(claim)}, which is no later than this machine's clock, and counts for nothing.`,
     );
   return claim;
+}
+
+/** The clock goes on from what the manifest was judged by. */
+function follow({ now, cut, manifest }: EnforcedManifest, early: Userspace): void {
+  if (now !== early.now) early.print(`The clock is set forward to ${isoSeconds(now)}.`);
+  early.now = now;
+  if (cut)
+    early.print(
+      `WARNING: The time server's clock is past ${day(manifest.bestBefore)}, before which ${manifest.release} is best; this machine's goes no further than that.`,
+    );
 }

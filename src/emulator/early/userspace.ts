@@ -1,11 +1,9 @@
 import { Refusal } from '../../errors/refusal.ts';
 import { type Content, streamContent } from '../../files/measure.ts';
-import { isoSeconds } from '../../formats/records/lines.ts';
 import type { PolicyFloor, RootMode } from '../../formats/records/policy-floor.ts';
 import { isOfType, lastValue, splitCommandLine } from '../../formats/script/cmdline.ts';
 import { type Check, lost } from '../../trust/check.ts';
 import { manifestCheck } from '../../trust/plain-checks.ts';
-import { day } from '../../trust/policy.ts';
 import { examine, type Finding } from '../../trust/verify.ts';
 import type { EarlyOptions, EarlyVerdict } from './contract.ts';
 import type { EarlyKeys } from './keys.ts';
@@ -20,7 +18,7 @@ export class Userspace {
   readonly keys: EarlyKeys;
   /** `archiso_http_srv`; ends in a slash. */
   readonly server: string;
-  /** Milliseconds since 1970; what the manifest is judged by moves it. */
+  /** The clock, milliseconds since 1970; an overlay sets it. */
   now: number;
   readonly #options: EarlyOptions;
 
@@ -48,11 +46,6 @@ export class Userspace {
     const fetch = (name: string, limit: number) => this.small(name, limit);
     const enforced = await enforceManifest({ cmdline, arch, floor, keys, policy, now, claim, fetch });
     if (enforced) {
-      if (enforced.now !== now) this.print(`The clock is set forward to ${isoSeconds(enforced.now)}.`);
-      if (enforced.cut)
-        this.print(
-          `WARNING: the time server's clock is past ${day(enforced.manifest.bestBefore)}, before which ${enforced.manifest.release} is best; this machine's goes no further than that.`,
-        );
       this.print(`Manifest is OK: ${enforced.manifest.release}.`);
       const { daysLeft } = enforced;
       if (daysLeft !== undefined)
