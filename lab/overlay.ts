@@ -41,6 +41,8 @@ export interface DirectBoot {
   /** One more archive, behind the overlay. */
   readonly behind?: Uint8Array;
   readonly memoryMiB?: number;
+  /** What the machine's clock says at power-on. */
+  readonly clock?: Date;
   readonly hungAfter?: number;
 }
 
@@ -69,6 +71,7 @@ export async function bootDirect(options: DirectBoot): Promise<QemuMachine> {
     lan,
     firmware: 'bios',
     extra: ['-kernel', join(tree, KERNEL), '-initrd', path, '-append', line],
+    ...(options.clock === undefined ? {} : { clock: options.clock }),
     ...(options.memoryMiB === undefined ? {} : { memoryMiB: options.memoryMiB }),
     ...(options.hungAfter === undefined ? {} : { hungAfter: options.hungAfter }),
   };

@@ -122,7 +122,12 @@ async function findProgram(root: string, name: string): Promise<FoundFile> {
     const file = await readInside(root, join(folder, name));
     if (file && isElf(file.bytes)) return file;
   }
-  const packageName = { busybox: 'busybox-static', gpg: 'gnupg' }[name] ?? name;
+  const packageName =
+    {
+      busybox: 'busybox-static',
+      gpg: 'gnupg',
+      rdate: 'rdate; a busybox that has ntpd needs none',
+    }[name] ?? name;
   throw new UsageError(`There is no program ${name} below ${root} (Debian: package ${packageName}).`);
 }
 

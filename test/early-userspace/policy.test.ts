@@ -13,6 +13,8 @@ const SCRIPT = fileURLToPath(new URL('../../../early-userspace/verify-manifest',
 const folder = await temporaryFolder();
 const HEAD = 'bootseal-policy 1\nmin-serial 0\ngrace-days 0\n';
 const LINES = [
+  'issued 2026-10-01T00:00:00Z',
+  'ntp time.example.org',
   'require manifest',
   'mode verity',
   'mode ram',

@@ -49,7 +49,7 @@ export interface EnforcedManifest {
   /** Who signed it. */
   readonly signer: string;
   readonly rootfs: ManifestFile | undefined;
-  /** Days until best-before where they are few. */
+  /** Days until best-before where they are few; negative where it is past. */
   readonly daysLeft: number | undefined;
   /** What it was judged by: the machine's clock, or what the policy floor and its time server made of that. */
   readonly now: number;

@@ -50,7 +50,7 @@ export class Userspace {
       const { daysLeft } = enforced;
       if (daysLeft !== undefined)
         this.print(
-          daysLeft > 0
+          daysLeft >= 0
             ? `WARNING: this release is best before ${daysLeft} days from now.`
             : 'WARNING: this release is past its best-before, and boots within the grace of the policy.',
         );
