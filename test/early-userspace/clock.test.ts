@@ -13,7 +13,7 @@ import { temporaryFolder } from '../fixtures/folder.ts';
 const SCRIPT = fileURLToPath(new URL('../../../early-userspace/clock', import.meta.url));
 const folder = await temporaryFolder();
 
-/** What OpenBSD's rdate says with -n -p -v, and busybox's ntpd with -n -w -d, as they were heard. */
+/** What OpenBSD's rdate says with -n -p -v -o 123, and busybox's ntpd with -n -w -d, as they were heard. */
 const HEARD: Readonly<Record<'rdate' | 'ntpd', (seconds: number) => string>> = {
   rdate: (seconds) =>
     `Sun Nov  1 00:00:00 UTC 2026\nrdate: adjust local clock by ${seconds.toFixed(6)} seconds\n`,
@@ -96,7 +96,7 @@ for (const client of ['rdate', 'ntpd'] as const) {
         if (vector.ntp !== undefined)
           assert.equal(
             asked,
-            client === 'rdate' ? `-n -p -v ${vector.ntp}` : `ntpd -n -w -d -p ${vector.ntp}`,
+            client === 'rdate' ? `-n -p -v -o 123 ${vector.ntp}` : `ntpd -n -w -d -p ${vector.ntp}`,
           );
       });
     }
