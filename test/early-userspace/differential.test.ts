@@ -27,7 +27,7 @@ import { shellAnswers } from '../fixtures/shell-verifier.ts';
 const LONG = process.env.BOOTSEAL_LONG_TESTS !== undefined;
 /** Whoever wants to see a failure again, or other texts: BOOTSEAL_SEED. */
 const SEED = Number(process.env.BOOTSEAL_SEED ?? 13);
-const CASES = LONG ? 5000 : 150;
+const CASES = LONG ? 5000 : 300;
 const BATCH = 500;
 
 const folder = await temporaryFolder();
