@@ -31,6 +31,8 @@ IFS=' '
 export LC_ALL=C
 say() { echo "say $*"; }
 refuse() { echo "refuse $*"; exit 1; }
+# The stand-in says what it says and ends.
+usleep() { wait "$asked"; }
 # It is no test's business to set this machine's clock.
 date() {
 	case $* in
@@ -53,7 +55,7 @@ async function ran(vector: Omit<ClockVector, 'says' | 'clock'>, client: keyof ty
   const program = `#!/bin/busybox sh\necho "$*" >${bootseal}/asked\ncat >&2 <<'END'\n${answer}END\n`;
   await writeFile(join(bootseal, client === 'rdate' ? 'bin/rdate' : 'busybox'), program, { mode: 0o755 });
   const steps = [
-    `clock=${now} bootseal=${bootseal} busybox=${bootseal}/busybox ahead=`,
+    `clock=${now} bootseal=${bootseal} state=${bootseal} busybox=${bootseal}/busybox ahead=`,
     `. ${SCRIPT}`,
     ...(issued === undefined ? [] : [`raise_clock ${isoSeconds(issued * 1000)}`]),
     ...(ntp === undefined
