@@ -22,7 +22,9 @@ const asked = await run(['request', tree, '--anchors', anchors, '--out', request
 const answered = await run(['sign-request', request, '--keys', keys, '--out', response]);
 const before = await below(tree);
 const attached = await run(['attach', tree, response]);
-const count = (await Bundle.read(request)).index.signatures.length;
+const { signatures, texts } = (await Bundle.read(request)).index;
+const questions = [...signatures, ...texts];
+const count = questions.length;
 
 describe('request, sign-request, attach', () => {
   it('say what boots, with which words, and who is asked', () => {
@@ -103,7 +105,7 @@ describe('request, sign-request, attach', () => {
       [made.release, made.out, made.octets],
       ['arch/2026.11.01', out, (await readFile(out)).length],
     );
-    assert.equal((made.signatures as unknown[]).length, count);
+    assert.deepEqual([made.signatures, made.texts], [signatures, texts]);
     assert.deepEqual([signed.out, signed.left, (signed.answered as unknown[]).length], [back, [], count]);
     assert.deepEqual([done.serial, typeof done.manifestSha256], [2026110100, 'string']);
     const files = done.files as { path: string; outcome: string }[];
@@ -115,13 +117,11 @@ describe('request, sign-request, attach', () => {
   it('say what is left for others, and that a shell may be had', async () => {
     const part = await someKeys(fresh('keys'), keys, ['codesign', 'openpgp']);
     const { out } = await run(['sign-request', request, '--keys', part, '--out', fresh('response')]);
-    const left = (await Bundle.read(request)).index.signatures.filter(({ key }) =>
-      /leaf|boot/.test(key),
-    ).length;
+    const left = questions.filter(({ key }) => !/^(codesign|openpgp)$/.test(key)).length;
     assert.match(
       out,
       new RegExp(
-        `: ${count - left} of ${count} signatures for arch/2026\\.11\\.01\\.\n${left} signatures are left for others to make, with these keys: leaf, boot\\.\n$`,
+        `: ${count - left} of ${count} signatures for arch/2026\\.11\\.01\\.\n${left} signatures are left for others to make, with these keys: leaf, boot, openpgp-script, manifest, openpgp-manifest\\.\n$`,
       ),
     );
     assert.doesNotMatch(out, /shell/);
@@ -147,17 +147,23 @@ describe('request, sign-request, attach', () => {
 describe('words that cannot be meant are exit 2, and nothing is written', () => {
   const out = fresh('never');
   const lines: readonly (readonly [string, readonly string[], RegExp])[] = [
-    ['nobody’s seals', ['request', tree, '--out', out], /--anchors DIR, or three times --certificate/],
+    ['nobody’s seals', ['request', tree, '--out', out], /--anchors DIR, the public half of an "init" folder/],
     [
-      'seals of two',
-      ['request', tree, '--anchors', anchors, '--openpgp-key', join(anchors, 'pubring.gpg'), '--out', out],
-      /--anchors DIR, or/,
+      'a certificate for a tree',
+      ['request', tree, '--anchors', anchors, '--certificate', join(anchors, 'ca.crt'), '--out', out],
+      /--certificate goes with an image/,
     ],
     [
-      'certificates and no OpenPGP key',
-      ['request', tree, '--certificate', join(anchors, 'ca.crt'), '--out', out],
-      /--anchors DIR, or/,
+      'PCR values of a tree',
+      ['request', tree, '--anchors', anchors, '--pcr', '--out', out],
+      /--pcr goes with/,
     ],
+    [
+      'an image for a request about a tree',
+      ['sign-request', request, '--keys', keys, '--image', response, '--out', out],
+      /--image and --blind go with a request about an image/,
+    ],
+    ['signing a tree unseen', ['sign-request', request, '--keys', keys, '--blind', '--out', out], /--blind/],
     [
       'a certificate that is not there',
       ['request', tree, '--certificate', fresh('none'), '--out', out],

@@ -99,7 +99,6 @@ class Answering {
       }
       answered.push(asked.path);
       this.#options.onSignature?.(answered.length, lacking.length);
-      if (this.fresh % PART === PART - 1) await this.#options.onPart?.(() => this.bundle());
     }
     if (answered.length === 0 && left.length > 0) {
       throw new Refusal(
@@ -162,6 +161,7 @@ class Answering {
       asked.text === undefined ? signature : certificates.complete(asked, signature),
     );
     this.fresh += 1;
+    if (this.fresh % PART === 0) await this.#options.onPart?.(() => this.bundle());
   }
 }
 

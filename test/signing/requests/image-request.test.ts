@@ -43,9 +43,9 @@ async function ask(image: string, by: 'pcr' | { anchors: string } = { anchors })
   return out;
 }
 
-async function answer(request: string, from = keys): Promise<string> {
+async function answer(request: string, image: string, from = keys): Promise<string> {
   const out = at(`response-${count++}`);
-  await signImageRequest({ request, keys: [from], out, now: NOW });
+  await signImageRequest({ request, keys: [from], image, out, now: NOW });
   return out;
 }
 
@@ -58,7 +58,7 @@ describe('an image that is signed elsewhere', () => {
     await makeUki(tree, keys, { out: online });
     const image = await unsigned();
     const digest = imageDigest(readFileSync(image));
-    const attached = await attachImage({ image, responses: [await answer(await ask(image))] });
+    const attached = await attachImage({ image, responses: [await answer(await ask(image), image)] });
     assert.equal(attached.outcome, 'written');
     assert.deepEqual(readFileSync(image), readFileSync(online));
     assert.deepEqual(imageDigest(readFileSync(image)), digest);
@@ -70,12 +70,12 @@ describe('an image that is signed elsewhere', () => {
     assert.ok(pcrSigner);
     await makeUki(tree, keys, { out: online, pcrPublicKey, pcrSigner });
     const image = await unsigned({ pcr: true });
-    await attachImage({ image, responses: [await answer(await ask(image, 'pcr'))] });
-    await attachImage({ image, responses: [await answer(await ask(image))] });
+    await attachImage({ image, responses: [await answer(await ask(image, 'pcr'), image)] });
+    await attachImage({ image, responses: [await answer(await ask(image), image)] });
     assert.deepEqual(readFileSync(image), readFileSync(online));
   });
 
-  it('needs no private key where it is asked for, and none of the image where it is answered', async () => {
+  it('needs no private key where it is asked for, and holds none of the image', async () => {
     const image = await unsigned();
     const request = await ask(image);
     assert.ok(readFileSync(request).length < 8192);
@@ -111,7 +111,7 @@ describe('an image that is signed elsewhere', () => {
 
   it('is not changed by the same answer once more', async () => {
     const image = await unsigned();
-    const response = await answer(await ask(image));
+    const response = await answer(await ask(image), image);
     await attachImage({ image, responses: [response] });
     const before = readFileSync(image);
     assert.equal((await attachImage({ image, responses: [response] })).outcome, 'kept');
@@ -128,7 +128,8 @@ describe('an image that is signed elsewhere', () => {
     [
       'an answer about another image',
       async () => {
-        const elsewhere = await answer(await ask(await unsigned({ pcr: true })));
+        const another = await unsigned({ pcr: true });
+        const elsewhere = await answer(await ask(another), another);
         return { image: await unsigned(), response: async () => elsewhere };
       },
       'drifted',
@@ -167,9 +168,10 @@ describe('a request about an image', () => {
   it('is answered by nobody but the key that it names', async () => {
     const place = at('place');
     await mkdir(place);
-    const request = await ask(await unsigned());
+    const image = await unsigned();
+    const request = await ask(image);
     await assert.rejects(
-      signImageRequest({ request, keys: [other], out: join(place, 'out'), now: NOW }),
+      signImageRequest({ request, keys: [other], image, out: join(place, 'out'), now: NOW }),
       misused(/None of the keys here is the db key/),
     );
     assert.deepEqual(await readdir(place), []);
@@ -178,7 +180,7 @@ describe('a request about an image', () => {
   it('for PCR signatures is refused once the image is signed, or has no key for them', async () => {
     await assert.rejects(ask(await unsigned(), 'pcr'), refusing('malformed', /no \.pcrpkey/));
     const image = await unsigned({ pcr: true });
-    await attachImage({ image, responses: [await answer(await ask(image))] });
+    await attachImage({ image, responses: [await answer(await ask(image), image)] });
     await assert.rejects(ask(image, 'pcr'), refusing('malformed', /PCR signatures come first/));
   });
 
@@ -196,13 +198,14 @@ describe('a request about an image', () => {
     ['a file that nobody named', 'digests/0002.db', () => Buffer.alloc(32)],
   ] as const) {
     it(`that holds ${what} is refused where the key is`, async () => {
-      const bundle = new Map(decodeBundle(readFileSync(await ask(await unsigned()))).files);
+      const image = await unsigned();
+      const bundle = new Map(decodeBundle(readFileSync(await ask(image))).files);
       bundle.set(name, change(bundle.get(name) ?? new Uint8Array()));
       const request = at(`changed-${count++}`);
       await writeFile(request, encodeBundle(bundle));
       const out = at(`out-${count++}`);
       await assert.rejects(
-        signImageRequest({ request, keys: [keys], out, now: NOW }),
+        signImageRequest({ request, keys: [keys], image, out, now: NOW }),
         refusing('malformed', /./),
       );
       assert.equal(existsSync(out), false);
