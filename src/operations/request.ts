@@ -15,7 +15,7 @@ import { writeOutput } from '../release/write-output.ts';
 import type { MakeKeyPair } from '../signing/keys/key-pair.ts';
 import { readLoaderSignatories, readSignatories } from '../signing/keys/public-half.ts';
 import { answeringCommand, readAnsweringKeys } from '../signing/keys/sealing-keys.ts';
-import { answerRequest } from '../signing/requests/answer-request.ts';
+import { answerRequest, standingAnswers } from '../signing/requests/answer-request.ts';
 import { attachAnswers } from '../signing/requests/attach.ts';
 import { changesSince } from '../signing/requests/changes.ts';
 import { openRequest } from '../signing/requests/open-request.ts';
@@ -161,6 +161,7 @@ export async function signRequest(options: SignRequestOptions): Promise<RequestS
     ? answeringCommand(signerCommand, opened, waiting)
     : await readAnsweringKeys(options.keys, opened, now, waiting);
   const byName = [...keys.signers.keys(), ...keys.issuers.keys()];
+  const standing = standingAnswers(opened);
   await journal?.note(
     {
       act: 'sign-request',
@@ -168,7 +169,7 @@ export async function signRequest(options: SignRequestOptions): Promise<RequestS
       serial: manifest.serial,
       manifest: request.manifestSha256,
       keys: byName,
-      signatures: opened.lacking.filter(({ by }) => byName.includes(by)).length,
+      signatures: opened.lacking.filter(({ by, path }) => byName.includes(by) && !standing.has(path)).length,
     },
     now,
   );

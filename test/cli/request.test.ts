@@ -106,7 +106,10 @@ describe('request, sign-request, attach', () => {
       ['arch/2026.11.01', out, (await readFile(out)).length],
     );
     const asked = (made.signatures as typeof signatures).map(({ path, suffix }) => path + suffix);
-    assert.deepEqual(asked, signatures.map(({ path, suffix }) => path + suffix));
+    assert.deepEqual(
+      asked,
+      signatures.map(({ path, suffix }) => path + suffix),
+    );
     assert.deepEqual(made.texts, texts);
     assert.deepEqual([signed.out, signed.left, (signed.answered as unknown[]).length], [back, [], count]);
     assert.deepEqual([done.serial, typeof done.manifestSha256], [2026110100, 'string']);

@@ -10,6 +10,7 @@ import { type DigestSigner, demandSignature, tryOut } from '../signers/digest-si
 import { SealCertificates } from '../write-seals.ts';
 import { publicKeys, readAnswer } from './answers.ts';
 import type { AskedSeal, OpenedRequest } from './open-request.ts';
+import { orderedLeaf } from './ordered-leaf.ts';
 import { certificateName } from './request-files.ts';
 
 /** The keys at hand where a request is answered; there may be some and not others. */
@@ -80,8 +81,8 @@ class Answering {
 
   async run(): Promise<AnsweredRequest> {
     const { lacking, request } = this.#opened;
-    const wanted = new Set<string>(lacking.map(({ by }) => by));
-    const standing = this.#standing();
+    const standing = standingAnswers(this.#opened);
+    const wanted = new Set<string>(lacking.filter(({ path }) => !standing.has(path)).map(({ by }) => by));
     for (const [key, signer] of this.#signers) {
       if (wanted.has(key)) await tryOut(signer, isOpenpgpKey(key) ? 'sha512' : 'sha256');
     }
@@ -112,25 +113,6 @@ class Answering {
 
   bundle(): Uint8Array {
     return encodeBundle(new Map([...this.#opened.bundle, ...this.#answers]));
-  }
-
-  /** Answers of before that hold. Those by a leaf hold together or not at all: its key is gone. */
-  #standing(): Set<string> {
-    const { lacking, bundle } = this.#opened;
-    const keys = publicKeys(this.#opened, new Map());
-    const standing = new Set<string>();
-    for (const asked of lacking) {
-      const bytes = bundle.get(asked.answer);
-      const key = keys.get(asked.by);
-      if (isLeaf(asked.by)) {
-        const all = lacking.filter(({ by }) => by === asked.by);
-        const whole = bundle.has(certificateName(asked.by)) && all.every(({ answer }) => bundle.has(answer));
-        if (whole) standing.add(asked.path);
-      } else if (bytes && key && typeof readAnswer(this.#opened, asked, bytes, key) !== 'string') {
-        standing.add(asked.path);
-      }
-    }
-    return standing;
   }
 
   async #mintLeaves(standing: ReadonlySet<string>): Promise<void> {
@@ -169,4 +151,40 @@ class Answering {
 function inOrder(lacking: readonly AskedSeal[]): AskedSeal[] {
   const ofLeaf = lacking.filter(({ by }) => isLeaf(by));
   return [...ofLeaf, ...lacking.filter(({ by }) => !isLeaf(by))];
+}
+
+/**
+ * Paths of seals whose answers are there already and hold. Those by a leaf hold together or not at all: its key is
+ * gone.
+ */
+export function standingAnswers(opened: OpenedRequest): ReadonlySet<string> {
+  const { lacking, bundle } = opened;
+  const leaves = issuedLeaves(opened);
+  const keys = publicKeys(opened, leaves);
+  const holds = (asked: AskedSeal) => {
+    const [bytes, key] = [bundle.get(asked.answer), keys.get(asked.by)];
+    return bytes && key && typeof readAnswer(opened, asked, bytes, key) !== 'string';
+  };
+  const standing = new Set(lacking.filter(holds).map(({ path }) => path));
+  for (const leaf of leaves.keys()) {
+    const its = lacking.filter(({ by }) => by === leaf);
+    if (!its.every(({ path }) => standing.has(path))) for (const { path } of its) standing.delete(path);
+  }
+  return standing;
+}
+
+/** Leaves that were issued before, as they were ordered. */
+function issuedLeaves(opened: OpenedRequest): ReadonlyMap<KeyName, Certificate> {
+  const leaves = new Map<KeyName, Certificate>();
+  for (const order of opened.request.leaves) {
+    const pem = opened.bundle.get(certificateName(order.key));
+    if (!pem) continue;
+    try {
+      leaves.set(order.key as KeyName, orderedLeaf(opened, order, pem, 'the request'));
+    } catch (error) {
+      // Another one is issued in its place.
+      if (!(error instanceof Refusal)) throw error;
+    }
+  }
+  return leaves;
 }

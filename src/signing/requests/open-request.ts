@@ -107,7 +107,7 @@ export function openBundle(name: string, bundle: ReadonlyMap<string, Uint8Array>
   demandRecords(name, manifest, records, ids);
   demandScripts(name, manifest, request.manifestSha256, records);
   // 4. What is asked: each key for what is its to sign, and over nothing but what stands here.
-  const places = sealPlaces(name, manifest, records, ids);
+  const places = sealPlaces(manifest, records, ids);
   const purposes = { name, places };
   const payload = request.signatures.map((asked): AskedSeal => {
     const { path: of, suffix, size, key, digest: hexDigest } = asked;

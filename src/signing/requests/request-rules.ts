@@ -28,29 +28,15 @@ export interface SealPlace {
   readonly by: KeyName;
 }
 
-/**
- * Every seal of a release, by its path. A hash tree has none: nobody loads it.
- *
- * @throws Refusal `malformed` where one name means two things: a record that is payload too, a seal that is a file.
- */
+/** Every seal of a release, by its path. A hash tree has none: nobody loads it. */
 export function sealPlaces(
-  name: string,
   { files }: Manifest,
   records: readonly { readonly path: string }[],
   ids: readonly string[],
 ): Map<string, SealPlace> {
   const places = new Map<string, SealPlace>();
-  const taken = new Set<string>();
-  const take = (path: string) => {
-    if (taken.has(path)) throw malformed(name, `has ${path} as two things at once`, { path });
-    taken.add(path);
-  };
-  for (const { path } of [...files, ...records]) take(path);
   const put = (of: string, seals: Readonly<Record<string, KeyName>>) => {
-    for (const [suffix, by] of Object.entries(seals)) {
-      take(of + suffix);
-      places.set(of + suffix, { of, by });
-    }
+    for (const [suffix, by] of Object.entries(seals)) places.set(of + suffix, { of, by });
   };
   for (const { role, path } of files) if (role !== 'hashtree') put(path, payloadSeals(ids));
   for (const { path } of records) put(path, recordSeals(path));

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
+import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import { Malformed } from '../../../src/errors/malformed.ts';
 import { type CpioSource, cpioEntries, encodeCpio } from '../../../src/formats/archive/cpio.ts';
@@ -313,5 +315,37 @@ describe('GNU cpio', () => {
       () => decodeBundle(sh(left, 'find . | cpio -o -H newc')),
       malformed(/"index~" belongs to no request/),
     );
+  });
+});
+
+describe('a request for 50,000 signatures', () => {
+  it('is read within a bounded heap', async () => {
+    // Whoever signs may do so on a small machine; a heap beyond this ends the thread.
+    const [records, bundles] = ['signing-request.js', 'request-bundle.js'].map(
+      (name) => new URL(`../../../src/formats/records/${name}`, import.meta.url).href,
+    );
+    const script = `
+      const { parentPort } = require('node:worker_threads');
+      (async () => {
+        const { encodeSigningRequest, decodeSigningRequest } = await import('${records}');
+        const { encodeBundle, decodeBundle } = await import('${bundles}');
+        const digest = 'ab'.repeat(32);
+        const signatures = Array.from({ length: 50000 }, (_, at) => ({
+          number: at + 1, key: 'codesign', algorithm: 'rsa-sha256', digest, size: 1, suffix: '.cms.sig', path: 'k' + at,
+        }));
+        const index = encodeSigningRequest({
+          release: 'arch/1', manifestSha256: digest, certificates: [], openpgp: [], leaves: [], records: [], kept: [],
+          signatures, texts: [],
+        });
+        const files = new Map([['index', index]]);
+        for (const { number } of signatures)
+          files.set('digests/' + String(number).padStart(4, '0') + '.codesign', Buffer.alloc(32));
+        const { files: read } = decodeBundle(encodeBundle(files));
+        parentPort.postMessage([read.size, decodeSigningRequest(read.get('index')).signatures.length]);
+      })();`;
+    const worker = new Worker(script, { eval: true, resourceLimits: { maxOldGenerationSizeMb: 192 } });
+    const [message] = await once(worker, 'message');
+    assert.deepEqual(message, [50_001, 50_000]);
+    await worker.terminate();
   });
 });

@@ -184,6 +184,75 @@ describe('a request about an image', () => {
     await assert.rejects(ask(image, 'pcr'), refusing('malformed', /PCR signatures come first/));
   });
 
+  it('by db’s key is not answered without the image, nor blindly without a journal that says so', async () => {
+    const image = await unsigned();
+    const request = await ask(image);
+    const [out, journal] = [at(`out-${count++}`), at(`journal-${count++}`)];
+    const sign = { request, keys: [keys], out, now: NOW };
+    await assert.rejects(signImageRequest(sign), misused(/give the image with --image FILE, or .* --blind/));
+    await assert.rejects(signImageRequest({ ...sign, journal }), misused(/--image FILE/));
+    await assert.rejects(
+      signImageRequest({ ...sign, blind: true }),
+      misused(/--blind goes with --journal DIR/),
+    );
+    assert.deepEqual([existsSync(out), existsSync(journal)], [false, false]);
+
+    const entry = async (more: object) => {
+      const folder = at(`journal-${count++}`);
+      await signImageRequest({ ...sign, journal: folder, ...more });
+      return JSON.parse(readFileSync(join(folder, 'journal.jsonl'), 'utf8'));
+    };
+    const seen = {
+      time: '2026-11-01T00:00:00Z',
+      act: 'sign-image',
+      image: Buffer.from(imageDigest(readFileSync(image))).toString('hex'),
+      keys: ['db'],
+      signatures: 1,
+    };
+    assert.deepEqual(await entry({ image }), seen);
+    assert.deepEqual(await entry({ blind: true }), { ...seen, blind: true });
+    // Whoever gives the image has seen it.
+    assert.deepEqual(await entry({ image, blind: true }), seen);
+    await attachImage({ image, responses: [out] });
+  });
+
+  it('has its entry in the journal before the key is asked', async () => {
+    const image = await unsigned();
+    const [out, journal] = [at(`out-${count++}`), at(`journal-${count++}`)];
+    const dies = signImageRequest({
+      request: await ask(image),
+      keys: [],
+      signerCommand: ['false'],
+      image,
+      journal,
+      out,
+      now: NOW,
+    });
+    await assert.rejects(dies, refusing('unreachable', /./));
+    assert.match(readFileSync(join(journal, 'journal.jsonl'), 'utf8'), /"act":"sign-image"/);
+    assert.equal(existsSync(out), false);
+  });
+
+  it('is held against the image that is given: another one, and words that it has not, are refused', async () => {
+    const [image, another] = [await unsigned(), await unsigned({ pcr: true })];
+    const out = at(`out-${count++}`);
+    const request = await ask(image);
+    const sign = { keys: [keys], out, now: NOW };
+    await assert.rejects(
+      signImageRequest({ ...sign, request, image: another }),
+      refusing('mixed-releases', /is not the image that the request is about/),
+    );
+    const lie = new Map(decodeBundle(readFileSync(request)).files);
+    const index = decodeImageRequest(lie.get('index') ?? new Uint8Array());
+    lie.set('index', encodeImageRequest({ ...index, cmdline: 'quiet' }));
+    await writeFile(at('lie'), encodeBundle(lie));
+    await assert.rejects(
+      signImageRequest({ ...sign, request: at('lie'), image }),
+      refusing('malformed', /with the command line "quiet", and it is/),
+    );
+    assert.equal(existsSync(out), false);
+  });
+
   for (const [what, name, change] of [
     ['another digest to sign', 'digests/0001.db', () => Buffer.alloc(32)],
     ['another certificate', 'certificates/db.crt', () => readFileSync(join(other, 'anchors', 'db.crt'))],
