@@ -138,6 +138,20 @@ describe('request, sign-request, attach', () => {
     assert.match(told.out, /\nearly userspace may offer a SHELL\n/);
   });
 
+  it('say what changed since the last release that was signed, where that is kept', async () => {
+    const journal = fresh('journal');
+    const words = ['sign-request', request, '--keys', keys, '--journal', journal, '--out', fresh('response')];
+    assert.match((await run(words)).out, /\nNothing of this name was signed here before\.\n/);
+    const again = await run(words);
+    assert.match(again.out, /\nSince arch\/2026\.11\.01:\n {2}serial 2026110100, which is not above 2026110100\n/);
+    const { since } = JSON.parse((await run([...words, '--json'])).out) as { since: unknown };
+    assert.deepEqual(since, {
+      release: 'arch/2026.11.01',
+      changes: ['serial 2026110100, which is not above 2026110100'],
+    });
+    assert.match(answered.out, /is not known: --journal DIR keeps what was signed\.\n/);
+  });
+
   for (const name of ['request', 'sign-request', 'attach']) {
     it(`${name} --help ends with an example`, async () => {
       const { code, out } = await run([name, '--help']);

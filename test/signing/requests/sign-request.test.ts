@@ -346,6 +346,15 @@ describe('a journal', () => {
     assert.ok(!existsSync(out));
   });
 
+  it('goes on behind a line that a crash cut short', async () => {
+    const journal = fresh('journal');
+    await mkdir(journal);
+    await writeFile(join(journal, 'journal.jsonl'), '{"time":"2026');
+    await sign({ keys: [keys], out: fresh('out'), journal });
+    const [cut, line, end] = (await readFile(join(journal, 'journal.jsonl'), 'utf8')).split('\n');
+    assert.deepEqual([cut, JSON.parse(line ?? '').act, end], ['{"time":"2026', 'sign-request', '']);
+  });
+
   it('grows at its end alone, and is not for others to read', async () => {
     const journal = fresh('journal');
     for (let run = 0; run < 2; run++)
