@@ -123,6 +123,8 @@ export interface SignRequestOptions {
   /** Sees what is about to be signed; throws to refuse it. */
   readonly onRequest?: (seen: RequestSeen) => void;
   readonly onSignature?: (done: number, of: number) => void;
+  /** Called when `out` holds so many new signatures, before it holds all. */
+  readonly onPart?: (made: number) => void;
   /** Makes the release leaf's key; default: OpenSSL. */
   readonly makeKeyPair?: MakeKeyPair;
 }
@@ -176,7 +178,10 @@ export async function signRequest(options: SignRequestOptions): Promise<RequestS
   const { bundle, answered, left } = await answerRequest(opened, keys, {
     ...(options.onSignature ? { onSignature: options.onSignature } : {}),
     ...(options.makeKeyPair ? { makeKeyPair: options.makeKeyPair } : {}),
-    onPart: async (part) => writeOutput(out, part()),
+    onPart: async (part, made) => {
+      await writeOutput(out, part);
+      options.onPart?.(made);
+    },
   });
   await writeOutput(out, bundle);
   const record = opened.bundle.get(textName(RECORD.manifest));

@@ -4,6 +4,7 @@ import { chmod, mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/pr
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { INITRD, KERNEL, ROOTFS, sampleTree } from '../fixtures/release.ts';
+import { SigningDevice } from '../fixtures/signing-device.ts';
 import { Bundle, someKeys } from '../fixtures/signing-request.ts';
 import { start } from './command.ts';
 import { runHere as run } from './here.ts';
@@ -143,7 +144,10 @@ describe('request, sign-request, attach', () => {
     const words = ['sign-request', request, '--keys', keys, '--journal', journal, '--out', fresh('response')];
     assert.match((await run(words)).out, /\nNothing of this name was signed here before\.\n/);
     const again = await run(words);
-    assert.match(again.out, /\nSince arch\/2026\.11\.01:\n {2}serial 2026110100, which is not above 2026110100\n/);
+    assert.match(
+      again.out,
+      /\nSince arch\/2026\.11\.01:\n {2}serial 2026110100, which is not above 2026110100\n/,
+    );
     const { since } = JSON.parse((await run([...words, '--json'])).out) as { since: unknown };
     assert.deepEqual(since, {
       release: 'arch/2026.11.01',
@@ -315,5 +319,51 @@ describe('a refusal is exit 1 and one sentence, and nothing is written', () => {
     assert.equal(code, 130);
     assert.match(err, /Interrupted by SIGINT: nothing was written\.\n$/);
     assert.deepEqual(await below(folder), files);
+  });
+});
+
+describe('a signer that is gone halfway', () => {
+  const left = (out: string, made: number) =>
+    `${out} holds the ${made} signatures that were made; bootseal sign-request ${out} goes on from there.`;
+  /** @param dying what it does instead of a signature when its last was made. */
+  const device = async (dying = 'exit 1') => {
+    const place = fresh('device');
+    await mkdir(place);
+    const signer = new SigningDevice(
+      place,
+      keys,
+      `[ "$(cat ${place}/device.lives)" -gt 0 ] || { ${dying}; }`,
+    );
+    signer.live(4);
+    return signer;
+  };
+
+  it('leaves what was signed, and says where, and how to go on', async () => {
+    const signer = await device();
+    const out = fresh('response');
+    const words = ['--signer-command', signer.command.join(' '), '--out', out];
+    const { code, err } = await run(['sign-request', request, ...words]);
+    assert.equal(code, 3);
+    // The release leaf's certificate is one of four; its key makes three of its own.
+    assert.ok(err.includes(`\n${left(out, 6)}\nrefused [unreachable] `), err);
+    signer.live(100);
+    const again = await run(['sign-request', out, ...words]);
+    assert.equal(again.code, 0, again.err);
+    assert.ok(again.out.endsWith(`${out}: ${count} of ${count} signatures for arch/2026.11.01.\n`));
+  });
+
+  it('and so it is where Ctrl-C ends the waiting for it', async () => {
+    const signer = await device('kill -INT "$PPID"; exec sleep 1000');
+    const out = fresh('response');
+    const words = ['--signer-command', signer.command.join(' '), '--out', out];
+    const { code, err } = await start(['sign-request', request, ...words]).ended;
+    assert.equal(code, 130);
+    assert.ok(err.endsWith(`\nInterrupted by SIGINT: ${left(out, 6)}\n`), err);
+    signer.live(100);
+    assert.equal((await run(['sign-request', out, ...words])).code, 0);
+    assert.deepEqual(
+      (await below(folder)).filter((name) => name.includes('.tmp')),
+      [],
+    );
   });
 });

@@ -101,7 +101,10 @@ await demandFaultless({
       await demandSealed(whole);
       const lines = (await readFile(join(journal, 'journal.jsonl'), 'utf8')).split('\n');
       assert.match(lines.at(-2) ?? '', /"act":"sign-request","release":"arch\/2026\.11\.01"/);
-      assert.deepEqual(await readFile(join(journal, 'arch.manifest')), await readFile(join(tree, 'release.manifest')));
+      assert.deepEqual(
+        await readFile(join(journal, 'arch.manifest')),
+        await readFile(join(tree, 'release.manifest')),
+      );
     },
   },
 

@@ -33,8 +33,11 @@ export interface AnsweredRequest {
 export interface AnswerOptions {
   readonly onSignature?: (done: number, of: number) => void;
   readonly makeKeyPair?: MakeKeyPair;
-  /** Given, now and then, the request with what is answered so far: a batch of an hour need not begin again. */
-  readonly onPart?: (bundle: () => Uint8Array) => Promise<void>;
+  /**
+   * Given, now and then, the request with what is answered so far, and how many signatures of it are new: a batch of an
+   * hour need not begin again.
+   */
+  readonly onPart?: (bundle: Uint8Array, made: number) => Promise<void>;
 }
 
 /** Signatures between two parts: at one a second, a few minutes. */
@@ -56,7 +59,7 @@ export async function answerRequest(
     return await answering.run();
   } catch (error) {
     // What is signed is signed: the next run goes on from there.
-    if (answering.fresh > 0) await options.onPart?.(() => answering.bundle());
+    if (answering.made > 0) await options.onPart?.(answering.bundle(), answering.made);
     throw error;
   }
 }
@@ -68,9 +71,10 @@ class Answering {
   readonly #signers: Map<string, DigestSigner>;
   readonly #answers = new Map<string, Uint8Array>();
   readonly #leaves = new Map<KeyName, Certificate>();
-  /** Signatures made here, by key and digest: one text for many machines is signed once. */
-  readonly #made = new Map<string, Uint8Array>();
-  fresh = 0;
+  /** By key and digest: one text for many machines is signed once. */
+  readonly #known = new Map<string, Uint8Array>();
+  /** Signatures. */
+  made = 0;
 
   constructor(opened: OpenedRequest, keys: AnsweringKeys, options: AnswerOptions) {
     this.#opened = opened;
@@ -134,16 +138,16 @@ class Answering {
   async #sign(asked: AskedSeal, signer: DigestSigner): Promise<void> {
     const { seal } = asked;
     const id = `${asked.by} ${Buffer.from(seal.digest).toString('hex')}`;
-    const signature = this.#made.get(id) ?? (await demandSignature(signer, seal.hash, seal.digest));
-    this.#made.set(id, signature);
+    const signature = this.#known.get(id) ?? (await demandSignature(signer, seal.hash, seal.digest));
+    this.#known.set(id, signature);
     const { signatories, others } = this.#opened;
     const certificates = new SealCertificates(signatories, others, this.#leaves);
     this.#answers.set(
       asked.answer,
       asked.text === undefined ? signature : certificates.complete(asked, signature),
     );
-    this.fresh += 1;
-    if (this.fresh % PART === 0) await this.#options.onPart?.(() => this.bundle());
+    this.made += 1;
+    if (this.made % PART === 0) await this.#options.onPart?.(this.bundle(), this.made);
   }
 }
 

@@ -30,18 +30,22 @@ describe('what changed since a release', () => {
   const cases: readonly (readonly [string, Partial<Manifest>, readonly string[]])[] = [
     ['nothing', {}, []],
     ['dates and digests of records alone', { issued: 5000, bestBefore: 9000, release: 'arch/2' }, []],
-    ['a word that is new', { cmdline: [...BEFORE.cmdline, 'init=/bin/sh'] }, ['new on the command line: init=/bin/sh']],
-    ['a word that is gone', { cmdline: BEFORE.cmdline.slice(0, 3) }, ['gone on the command line: console=ttyS0']],
+    [
+      'a word that is new',
+      { cmdline: [...BEFORE.cmdline, 'init=/bin/sh'] },
+      ['new on the command line: init=/bin/sh'],
+    ],
+    [
+      'a word that is gone',
+      { cmdline: BEFORE.cmdline.slice(0, 3) },
+      ['gone on the command line: console=ttyS0'],
+    ],
     [
       'a word with another value',
       { cmdline: ['quiet', 'verify=n', 'console=tty0', 'console=ttyS0'] },
       ['new on the command line: verify=n', 'gone on the command line: verify=y'],
     ],
-    [
-      'a word twice',
-      { cmdline: ['quiet', ...BEFORE.cmdline] },
-      ['new on the command line: quiet'],
-    ],
+    ['a word twice', { cmdline: ['quiet', ...BEFORE.cmdline] }, ['new on the command line: quiet']],
     [
       'words in another order: of two consoles the last one counts',
       { cmdline: ['quiet', 'verify=y', 'console=ttyS0', 'console=tty0'] },
@@ -62,9 +66,12 @@ describe('what changed since a release', () => {
     ],
     ['a file that is gone', { files: BEFORE.files.slice(0, 1) }, ['gone initrd: initrd']],
   ];
-  for (const [what, change, said] of cases) it(`tells of ${what}`, () => assert.deepEqual(since(change), said));
+  for (const [what, change, said] of cases)
+    it(`tells of ${what}`, () => assert.deepEqual(since(change), said));
 
   it('tells of a shell that is gone', () => {
-    assert.deepEqual(changesSince({ ...BEFORE, shell: true }, { ...BEFORE, serial: 2 }), ['a shell is allowed no more']);
+    assert.deepEqual(changesSince({ ...BEFORE, shell: true }, { ...BEFORE, serial: 2 }), [
+      'a shell is allowed no more',
+    ]);
   });
 });

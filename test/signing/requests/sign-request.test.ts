@@ -1,14 +1,19 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { verify } from '../../../src/conformance/verify.ts';
 import { encodePem } from '../../../src/formats/asn1/armor.ts';
+import { decodeBundle } from '../../../src/formats/records/request-bundle.ts';
 import { attach, type SignRequestOptions, signRequest } from '../../../src/operations/request.ts';
+import { readKeyFolder } from '../../../src/signing/keys/key-folder.ts';
+import { answerRequest } from '../../../src/signing/requests/answer-request.ts';
 import { openRequest } from '../../../src/signing/requests/open-request.ts';
 import type { SigningEntry } from '../../../src/signing/requests/signing-journal.ts';
+import { signersOf } from '../../../src/signing/signatories.ts';
 import { failed, misused } from '../../fixtures/failed.ts';
 import { NOW } from '../../fixtures/keys.ts';
 import { readyKeyPair } from '../../fixtures/ready-keys.ts';
@@ -233,6 +238,36 @@ describe('a signer that dies', () => {
     await attach({ tree, responses: [out] });
     assert.ok(look(tree).has(`${KERNEL}.ipxe.sig`));
   });
+});
+
+it('a long batch is written down every 250 signatures, and each of them is in it', async () => {
+  const opened = openRequest('r', plain.bytes);
+  const [one] = opened.lacking.filter(({ by }) => by === 'codesign');
+  assert.ok(one);
+  const lacking = Array.from({ length: 600 }, (_, at) => ({
+    ...one,
+    path: `k${at}.cms.sig`,
+    answer: `digests/${String(at + 1).padStart(4, '0')}.codesign.sig`,
+    seal: { form: 'cms', hash: 'sha256', digest: createHash('sha256').update(String(at)).digest() } as const,
+  }));
+  const signer = signersOf(await readKeyFolder(keys, NOW)).codesign.signer;
+  const parts: [number, number][] = [];
+  const long = { ...opened, lacking, request: { ...opened.request, leaves: [] } };
+  const { answered } = await answerRequest(
+    long,
+    { signers: new Map([['codesign', signer]]), issuers: new Map() },
+    {
+      onPart: async (part, made) => {
+        const names = [...decodeBundle(part).files.keys()];
+        parts.push([made, names.filter((name) => name.endsWith('.codesign.sig')).length]);
+      },
+    },
+  );
+  assert.equal(answered.length, 600);
+  assert.deepEqual(parts, [
+    [250, 250],
+    [500, 500],
+  ]);
 });
 
 describe('a journal', () => {
