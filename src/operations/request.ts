@@ -16,7 +16,7 @@ import type { MakeKeyPair } from '../signing/keys/key-pair.ts';
 import { type AskPassphrase, accessOf } from '../signing/keys/passphrase.ts';
 import { readLoaderSignatories, readSignatories } from '../signing/keys/public-half.ts';
 import { answeringCommand, readAnsweringKeys } from '../signing/keys/sealing-keys.ts';
-import { answerRequest } from '../signing/requests/answer-request.ts';
+import { answerRequest, standingAnswers } from '../signing/requests/answer-request.ts';
 import { attachAnswers } from '../signing/requests/attach.ts';
 import { changesSince } from '../signing/requests/changes.ts';
 import { openRequest } from '../signing/requests/open-request.ts';
@@ -126,6 +126,8 @@ export interface SignRequestOptions {
   /** Sees what is about to be signed; throws to refuse it. */
   readonly onRequest?: (seen: RequestSeen) => void;
   readonly onSignature?: (done: number, of: number) => void;
+  /** Called when `out` holds so many new signatures, before it holds all. */
+  readonly onPart?: (made: number) => void;
   /** Makes the release leaf's key; default: OpenSSL. */
   readonly makeKeyPair?: MakeKeyPair;
 }
@@ -164,6 +166,7 @@ export async function signRequest(options: SignRequestOptions): Promise<RequestS
     ? answeringCommand(signerCommand, opened, access)
     : await readAnsweringKeys(options.keys, opened, now, access);
   const byName = [...keys.signers.keys(), ...keys.issuers.keys()];
+  const standing = standingAnswers(opened);
   await journal?.note(
     {
       act: 'sign-request',
@@ -171,14 +174,17 @@ export async function signRequest(options: SignRequestOptions): Promise<RequestS
       serial: manifest.serial,
       manifest: request.manifestSha256,
       keys: byName,
-      signatures: opened.lacking.filter(({ by }) => byName.includes(by)).length,
+      signatures: opened.lacking.filter(({ by, path }) => byName.includes(by) && !standing.has(path)).length,
     },
     now,
   );
   const { bundle, answered, left } = await answerRequest(opened, keys, {
     ...(options.onSignature ? { onSignature: options.onSignature } : {}),
     ...(options.makeKeyPair ? { makeKeyPair: options.makeKeyPair } : {}),
-    onPart: async (part) => writeOutput(out, part()),
+    onPart: async (part, made) => {
+      await writeOutput(out, part);
+      options.onPart?.(made);
+    },
   });
   await writeOutput(out, bundle);
   const record = opened.bundle.get(textName(RECORD.manifest));

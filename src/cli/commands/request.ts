@@ -9,7 +9,7 @@ import { attach, type RequestSeen, requestSignatures, signRequest } from '../../
 import { isScript } from '../../signing/requests/request-files.ts';
 import { act, file, files, folder, folders, found, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
-import { interruptible } from '../interrupt.ts';
+import { Interrupted, interruptible } from '../interrupt.ts';
 import {
   addLayoutOptions,
   addTermOptions,
@@ -145,6 +145,7 @@ export function signRequestCommand(): Command {
       if (image !== undefined || blind)
         throw new UsageError('--image and --blind go with a request about an image, not about a tree.');
       let bar: ReturnType<Terminal['progress']> | undefined;
+      let kept = 0;
       const signed = await interruptible((stop, ended) =>
         signRequest({
           ended,
@@ -165,8 +166,19 @@ export function signRequestCommand(): Command {
             bar ??= terminal.progress('signing', of);
             bar.update(done);
           },
+          onPart: (made) => {
+            kept = made;
+          },
         }),
-      ).finally(() => bar?.stop());
+      )
+        .catch((error: unknown) => {
+          if (kept === 0) throw error;
+          const left = `${out} holds the ${kept} signatures that were made; bootseal sign-request ${out} goes on from there`;
+          if (error instanceof Interrupted) throw new Interrupted(error.signal, left);
+          terminal.note(`${left}.`);
+          throw error;
+        })
+        .finally(() => bar?.stop());
       const { request, manifest, since, answered, left } = signed;
       terminal.json({ release: request.release, out, ...signedWords(manifest), since, answered, left });
       terminal.print(
