@@ -1,7 +1,7 @@
 import { Refusal } from '../../errors/refusal.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { raisedClock } from '../../trust/clock.ts';
-import { cmsCheck, codesignRules } from '../../trust/cms-check.ts';
+import { cmsCheck, leafRules } from '../../trust/cms-check.ts';
 import { day } from '../../trust/policy.ts';
 import type { EarlyOptions, EarlyVerdict } from './contract.ts';
 import { EarlyKeys } from './keys.ts';
@@ -38,7 +38,7 @@ export async function runOverlay(options: EarlyOptions): Promise<EarlyVerdict> {
       );
     const claim = floor.ntp === undefined ? undefined : await askTime(floor.ntp, early, options);
     // A kind of seal that must be looked at, and nothing here that could.
-    if (floor.require.includes('openpgp')) early.keys.openpgp();
+    if (floor.require.includes('openpgp')) early.keys.manifestKeyring();
     // 1. The manifest, which it never does without.
     const enforced = await early.manifest({ ...floor, require: ['manifest', ...floor.require] }, claim);
     if (enforced) follow(enforced, early);
@@ -55,7 +55,7 @@ export async function runOverlay(options: EarlyOptions): Promise<EarlyVerdict> {
     const seal = `${path}.cms.sig`;
     const { keys } = early;
     const cms = (bytes: Uint8Array) =>
-      cmsCheck(seal, bytes, codesignRules(keys.codesign(), keys.ca()), policy, early.now);
+      cmsCheck(seal, bytes, leafRules(keys.codesign(), keys.ca()), policy, early.now);
     const checks = floor.require.includes('cms') ? [await early.sidecar('cms', seal, cms)] : [];
     return await early.ram(path, checks, enforced);
   } catch (error) {
