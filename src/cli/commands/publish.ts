@@ -104,9 +104,13 @@ function showGates(terminal: Terminal, gates: readonly GateRow[]): void {
   terminal.print();
 }
 
+/** Of a channel that moved, what is told: a keyholder that moved it never makes a key. */
+export type MovedFacts = Pick<MovedChannel, 'snapshot' | 'fingerprint' | 'warnings'> &
+  Partial<Pick<MovedChannel, 'madeKey'>>;
+
 export function showMoved(
   terminal: Terminal,
-  { snapshot, fingerprint, madeKey, warnings }: MovedChannel,
+  { snapshot, fingerprint, madeKey, warnings }: MovedFacts,
 ): void {
   const { channel, counter, release, serial, expires, rollbackFrom } = snapshot;
   const back = rollbackFrom === undefined ? '' : `, back from ${rollbackFrom}`;
@@ -121,7 +125,7 @@ export function showMoved(
   for (const warning of warnings) terminal.print(`Warning: ${warning}.`, 'bad');
 }
 
-export function movedJson({ snapshot, fingerprint, madeKey, warnings }: MovedChannel): object {
+export function movedJson({ snapshot, fingerprint, madeKey = false, warnings }: MovedFacts): object {
   return {
     snapshot: {
       ...snapshot,
