@@ -22,7 +22,8 @@ export async function say(socket: string, text: string | Uint8Array, end = true)
 
 /** As another uid would; a program of the system's, since that uid may not be able to read this one. */
 const PERL = `
-  socket(my $s, AF_UNIX, SOCK_STREAM, 0) && connect($s, pack_sockaddr_un($ARGV[0])) or die "$!\n";
+  my $s;
+  socket($s, AF_UNIX, SOCK_STREAM, 0) && connect($s, pack_sockaddr_un($ARGV[0])) or die "$!\n";
   syswrite($s, $ARGV[1]);
   shutdown($s, 1);
   print while <$s>;
