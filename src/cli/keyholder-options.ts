@@ -33,7 +33,10 @@ export async function keyholderOf(
   }
   const own = { '--state': state, '--snapshot-key': snapshotKey, ...others };
   for (const [flag, given] of Object.entries(own))
-    if (given !== undefined) throw new UsageError(`${flag} and --keyholder: the keyholder has its own.`);
+    if (given !== undefined)
+      throw new UsageError(
+        `${flag} cannot be given with --keyholder: it is told what shall be done, and has all else of its own.`,
+      );
   const keyholderUid = keyholderUser === undefined ? undefined : await uidOf(keyholderUser);
   return new KeyholderClient({ socket: keyholder, ...(keyholderUid === undefined ? {} : { keyholderUid }) });
 }

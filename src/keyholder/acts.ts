@@ -1,12 +1,14 @@
+import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { encodeSnapshot } from '../formats/records/snapshot.ts';
 import { moveChannelTo, renewChannel } from '../publish/channel.ts';
 import type { MovedChannel } from '../publish/channel-move.ts';
-import { entryInWords, signLog } from '../publish/log-sign.ts';
+import { signLog } from '../publish/log-sign.ts';
+import { publish } from '../publish/publish.ts';
 import type { Log } from '../serve/event-log.ts';
 import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { recordAct } from '../store/log.ts';
-import { readWaiting } from '../store/log-waiting.ts';
+import { entryInWords, readWaiting } from '../store/log-waiting.ts';
 import { openExistingState } from '../store/state.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
 import type { Peer } from './peer.ts';
@@ -32,7 +34,7 @@ export interface Desk {
 export async function perform(desk: Desk, request: KeyholderRequest, peer: Peer): Promise<Done> {
   // Where nothing is to be signed there is nothing to log: who asks every minute fills no log.
   if (request.ask === 'checkpoint' && (await readWaiting(desk.state)).count === 0) return signed(desk);
-  if (request.ask === 'move' && desk.anchors === undefined)
+  if ((request.ask === 'move' || request.ask === 'publish') && desk.anchors === undefined)
     throw new UsageError('This keyholder was started without --anchors: it renews channels and moves none.');
   await logAsked(desk, request, peer);
   try {
@@ -52,6 +54,14 @@ async function act(desk: Desk, request: KeyholderRequest): Promise<Done> {
       const { channel, release } = request;
       return moved(await moveChannelTo({ ...given, channel, release, anchors }));
     }
+    case 'publish': {
+      const { channel, tree } = request;
+      const { moved: published, refusal, gates } = await publish({ ...given, channel, tree, anchors });
+      if (!published)
+        throw refusal ?? new Refusal('no-verdict', `Nothing vouches for ${tree}.`, { path: tree });
+      const warned = gates.flatMap(({ gate, warnings }) => warnings.map((text) => `${gate} ${text}`));
+      return moved({ ...published, warnings: [...warned, ...published.warnings] });
+    }
     case 'checkpoint':
       return signed(desk);
   }
@@ -69,7 +79,7 @@ async function logAsked(
       act: 'ask',
       ...('channel' in request ? { channel: request.channel } : {}),
       ...('release' in request ? { release: request.release } : {}),
-      origin: `keyholder: ${request.ask}, asked by uid ${peer.uid}`,
+      origin: `keyholder: ${request.ask}${'tree' in request ? ` ${request.tree}` : ''}, asked by uid ${peer.uid}`,
     });
   } finally {
     await state.release();

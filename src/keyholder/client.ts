@@ -56,6 +56,11 @@ export class KeyholderClient {
     return this.#moved({ ask: 'move', channel, release });
   }
 
+  /** Publishes a sealed tree of this machine, which the keyholder's user can read. @param tree an absolute path. */
+  publish(channel: string, tree: string): Promise<MovedByKeyholder> {
+    return this.#moved({ ask: 'publish', channel, tree });
+  }
+
   /** Signs the log's head where entries wait for it. */
   async checkpoint(): Promise<SignedByKeyholder> {
     const done = await this.#ask({ ask: 'checkpoint' });
@@ -76,7 +81,7 @@ export class KeyholderClient {
   }
 
   async #ask(facts: Facts<KeyholderRequest>): Promise<Done> {
-    const line = encodeRequest(facts);
+    const line = this.#encoded(facts);
     const answered = await this.#exchange(line);
     const answer = this.#decoded(() => decodeAnswer(answered));
     switch (answer.answer) {
@@ -88,6 +93,15 @@ export class KeyholderClient {
         throw new UsageError(answer.message);
       case 'io':
         throw new IoError(answer.message, this.#options.socket, undefined);
+    }
+  }
+
+  #encoded(facts: Facts<KeyholderRequest>): Uint8Array {
+    try {
+      return encodeRequest(facts);
+    } catch (error) {
+      if (error instanceof Malformed) throw new UsageError(`That cannot be asked: ${error.message}.`);
+      throw error;
     }
   }
 

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { z } from 'zod';
 import { Malformed } from '../errors/malformed.ts';
 import { REFUSAL_CODES } from '../errors/refusal.ts';
@@ -10,9 +11,9 @@ import { MAX_SNAPSHOT } from '../formats/records/snapshot.ts';
  *     {"bootseal-keyholder":1,"ask":"renew","channel":"stable"}
  *     {"bootseal-keyholder":1,"answer":"done","did":"moved","snapshot":"bootseal-snapshot 1\n…","key":"<sha256>","warnings":[]}
  *
- * A request holds facts. It has no field for a text, a digest or a path, and no field may be added that holds one: who
- * may ask could have anything signed by it (DESIGN §3, rules 3 and 13). There is one way to write a line, so none has two
- * meanings.
+ * A request holds facts. It has no field for a text or a digest that is then signed, and no field may be added that holds
+ * one: who may ask could have anything signed by it (DESIGN §3, rules 3 and 13). A tree is named and judged, like any
+ * other. There is one way to write a line, so none has two meanings.
  */
 
 /** Bytes of a line, its end included. */
@@ -22,6 +23,11 @@ const FORMAT = z.literal(1);
 const CHANNEL = z.string().refine(isChannelName, 'no name of a channel');
 const RELEASE = z.string().refine(isReleaseId, 'no NAME/VERSION');
 
+const TREE = z
+  .string()
+  .max(4096)
+  .refine((path) => resolve(path) === path && !/\p{Cc}/u.test(path), 'no absolute path');
+
 const REQUEST = z.discriminatedUnion('ask', [
   z.strictObject({ 'bootseal-keyholder': FORMAT, ask: z.literal('renew'), channel: CHANNEL }),
   z.strictObject({
@@ -29,6 +35,13 @@ const REQUEST = z.discriminatedUnion('ask', [
     ask: z.literal('move'),
     channel: CHANNEL,
     release: RELEASE,
+  }),
+  z.strictObject({
+    'bootseal-keyholder': FORMAT,
+    ask: z.literal('publish'),
+    channel: CHANNEL,
+    /** A folder on the keyholder's machine, which its user can read. */
+    tree: TREE,
   }),
   z.strictObject({ 'bootseal-keyholder': FORMAT, ask: z.literal('checkpoint') }),
 ]);

@@ -2,7 +2,6 @@ import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { isThere } from '../files/read-if-there.ts';
-import { isoSeconds } from '../formats/records/lines.ts';
 import type { LogEntry } from '../formats/records/log-entry.ts';
 import { readSnapshotKey, type SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { TransparencyLog } from '../store/log.ts';
@@ -84,10 +83,4 @@ async function demandTold(state: string, key: SnapshotKey): Promise<void> {
       ? `Readers of ${state} know no snapshot key yet: its first publishing tells them.`
       : `${told} does not hold this snapshot key; what it signs, readers of ${state} would refuse.`,
   );
-}
-
-/** `entry 41, renew of 2026-11-01T00:00:00Z: stable, arch/2026.11.01` */
-export function entryInWords({ index, act, time, channel, release, origin }: LogEntry): string {
-  const about = [channel, release, origin].filter((part) => part !== undefined).join(', ');
-  return `entry ${index}, ${act} of ${isoSeconds(time)}${about && `: ${about}`}`;
 }

@@ -1,4 +1,5 @@
 import { isThere } from '../files/read-if-there.ts';
+import { isoSeconds } from '../formats/records/lines.ts';
 import type { LogEntry } from '../formats/records/log-entry.ts';
 import { LOG_FILES, logPath, openLogFile, readCheckpoint, readOffset, scanEntries } from './log-files.ts';
 
@@ -46,4 +47,10 @@ async function endOf(state: string, count: number): Promise<number> {
   } finally {
     await offsets.close().catch(() => {});
   }
+}
+
+/** `entry 41, renew of 2026-11-01T00:00:00Z: stable, arch/2026.11.01` */
+export function entryInWords({ index, act, time, channel, release, origin }: LogEntry): string {
+  const about = [channel, release, origin].filter((part) => part !== undefined).join(', ');
+  return `entry ${index}, ${act} of ${isoSeconds(time)}${about && `: ${about}`}`;
 }

@@ -70,12 +70,12 @@ describe('an operator’s mistake is exit 2', () => {
     ],
     [
       ['channel', 'renew', 'stable', '--keyholder', socket, '--state', state],
-      /^--state and --keyholder: the keyholder has its own\.\n$/,
+      /^--state cannot be given with --keyholder: /,
     ],
-    [['channel', 'renew', 'stable', '--keyholder', socket, ...key], /^--snapshot-key and --keyholder/],
+    [['channel', 'renew', 'stable', '--keyholder', socket, ...key], /^--snapshot-key cannot/],
     [
       ['channel', 'move', 'stable', 'arch/2026.11.02', '--keyholder', socket, '--anchors', anchors],
-      /^--anchors and --keyholder/,
+      /^--anchors cannot/,
     ],
     [
       ['channel', 'rollback', 'stable', 'arch/2026.11.02', '--state', state],
@@ -85,6 +85,13 @@ describe('an operator’s mistake is exit 2', () => {
       ['channel', 'renew', 'stable', '--state', state, '--keyholder-user', 'root'],
       /^--keyholder-user needs --keyholder\.\n$/,
     ],
+    [['publish', tree, '--channel', 'stable', '--keyholder', socket, '--dry-run'], /^--dry-run cannot/],
+    [
+      ['publish', tree, '--channel', 'stable', '--keyholder', socket, '--origin', 'http://a/'],
+      /^--origin cannot/,
+    ],
+    [['publish', tree, '--channel', 'stable', '--anchors', anchors], /^Name the folder of the state/],
+    [['publish', tree, '--channel', 'stable', '--state', state], /^Name what the seals must lead to/],
     [['log', 'sign'], /^Name the folder of the state/],
     [
       ['log', 'sign', '--keyholder', socket, '--keyholder-user', 'no-such-user'],

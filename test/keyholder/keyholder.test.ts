@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { readChannel } from '../../src/store/channels.ts';
 import { run } from '../cli/command.ts';
 import { runHere } from '../cli/here.ts';
 import { copier } from '../faults/copies.ts';
+import { sampleTree } from '../fixtures/release.ts';
 import { openssl } from '../signing/judges.ts';
-import { keyholder, keyholderSite, NEW, OLD, socketIn } from './sites.ts';
+import { keyholder, keyholderSite, NEW, NEWEST, OLD, socketIn } from './sites.ts';
 
 const site = await keyholderSite();
 const { folder, anchors, keys } = site;
@@ -99,6 +100,31 @@ describe('a keyholder', () => {
         ['rollback', OLD],
       ],
     );
+  });
+
+  it('publishes a tree that it judges itself, and none that does not pass', async (t) => {
+    const { state, acts, socket } = await place();
+    await keyholder(t, { keys, state }, socket, ['--anchors', anchors]);
+    const given = ['--channel', 'stable', '--keyholder', socket];
+    const unsealed = await sampleTree(join(folder, 'unsealed'), keys);
+    const refused = await run(['publish', unsealed, ...given]);
+    assert.equal(refused.code, 1);
+    assert.match(refused.err, /^refused \[absent\] /);
+    assert.equal((await readChannel(state, 'stable'))?.snapshot.counter, 1);
+    // By a relative path and through a link: what is asked for is where it really lies.
+    await symlink(site.tree, join(folder, 'link'));
+    const done = await run(['publish', 'link', ...given], { cwd: folder });
+    assert.deepEqual([done.code, done.err], [0, '']);
+    assert.match(done.out, /^stable → arch\/2026\.11\.03, serial 2026110300: snapshot 2, until /);
+    await opensslTakesSnapshot(state, 'stable');
+    const uid = process.geteuid?.();
+    assert.deepEqual(await acts(4), [
+      ['ask', 'stable', undefined, `keyholder: publish ${unsealed}, asked by uid ${uid}`],
+      ['refuse', 'stable', undefined, undefined],
+      ['ask', 'stable', undefined, `keyholder: publish ${site.tree}, asked by uid ${uid}`],
+      ['publish', 'stable', NEWEST, undefined],
+    ]);
+    assert.equal((await run(['log', 'check', '--state', state])).code, 0);
   });
 
   it('moves nothing that the gate refuses, and says why', async (t) => {

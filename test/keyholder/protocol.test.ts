@@ -21,6 +21,7 @@ describe('a request', () => {
     for (const facts of [
       { ask: 'renew', channel: 'stable' },
       { ask: 'move', channel: 'stable', release: 'arch/2026.11.01' },
+      { ask: 'publish', channel: 'stable', tree: '/srv/out/netboot' },
       { ask: 'checkpoint' },
     ] as const)
       assert.deepEqual(decodeRequest(encodeRequest(facts)), { 'bootseal-keyholder': 1, ...facts });
@@ -45,6 +46,14 @@ describe('a request', () => {
       '{"bootseal-keyholder":1,"ask":"move","channel":"a","release":"b"}\n',
       /release: no NAME/,
     ],
+    ...['netboot', '/srv/../etc', '/srv/out/', '/a\\nb', ''].map(
+      (tree) =>
+        [
+          `${JSON.stringify(tree)} for a tree`,
+          `{"bootseal-keyholder":1,"ask":"publish","channel":"a","tree":"${tree}"}\n`,
+          /tree: no absolute path/,
+        ] as const,
+    ),
     ['a list', '[]\n', /of format none/],
     ['nothing', '\n', /no JSON/],
     ['no end', RENEW.slice(0, -1), /without its end/],

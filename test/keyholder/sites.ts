@@ -12,6 +12,7 @@ import { KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts'
 
 export const OLD = 'arch/2026.11.01';
 export const NEW = 'arch/2026.11.02';
+export const NEWEST = 'arch/2026.11.03';
 
 export interface KeyholderSite {
   readonly folder: string;
@@ -19,6 +20,8 @@ export interface KeyholderSite {
   readonly anchors: string;
   /** `stable` is at the old release, `next` at the new one; its own snapshot key is nowhere below it. */
   readonly state: string;
+  /** Sealed; of a release that is in no channel. */
+  readonly tree: string;
 }
 
 export async function keyholderSite(): Promise<KeyholderSite> {
@@ -27,31 +30,33 @@ export async function keyholderSite(): Promise<KeyholderSite> {
   const keys = await makeKeys(join(folder, 'keys'), { now });
   const anchors = join(keys, 'anchors');
   const state = join(folder, 'state');
+  const trees = new Map<string, string>();
+  for (const release of [OLD, NEW]) trees.set(release, await sealedTree(folder, keys, release, now));
   for (const [channel, release] of [
     ['stable', OLD],
     ['next', OLD],
     ['next', NEW],
   ] as const) {
-    const version = release.slice('arch/'.length);
-    const tree = join(folder, 'trees', `${channel}-${version}`);
-    await sampleTree(tree, keys);
-    await writeFile(join(tree, 'arch/version'), `${version}\n`);
-    await writeFile(
-      join(tree, KERNEL),
-      Buffer.concat([Buffer.from(`MZ kernel ${version}\0`), Buffer.alloc(512)]),
-    );
-    await truncate(join(tree, ROOTFS), 16_384);
-    if (!trees.has(version)) {
-      await sealFixture(tree, keys, { now });
-      trees.set(version, tree);
-    }
-    const sealed = trees.get(version) ?? tree;
-    const { refusal } = await publish({ tree: sealed, channel, state, anchors, snapshotKey: keys, now });
+    const tree = trees.get(release) ?? '';
+    const { refusal } = await publish({ tree, channel, state, anchors, snapshotKey: keys, now });
     assert.equal(refusal, undefined);
   }
-  return { folder, keys, anchors, state };
+  const tree = await sealedTree(folder, keys, NEWEST, now);
+  return { folder, keys, anchors, state, tree };
 }
-const trees = new Map<string, string>();
+/** A sealed tree that passes the gate, as small as one can be. */
+async function sealedTree(folder: string, keys: string, release: string, now: number): Promise<string> {
+  const version = release.slice('arch/'.length);
+  const tree = await sampleTree(join(folder, 'trees', version), keys);
+  await writeFile(join(tree, 'arch/version'), `${version}\n`);
+  await writeFile(
+    join(tree, KERNEL),
+    Buffer.concat([Buffer.from(`MZ kernel ${version}\0`), Buffer.alloc(512)]),
+  );
+  await truncate(join(tree, ROOTFS), 16_384);
+  await sealFixture(tree, keys, { now });
+  return tree;
+}
 
 let count = 0;
 
