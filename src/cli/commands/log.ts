@@ -2,9 +2,9 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { ACT_KINDS, type ActKind, type LogEntry } from '../../formats/records/log-entry.ts';
-import { entryInWords, signLog } from '../../publish/log-sign.ts';
+import type { SignedLog } from '../../publish/log-sign.ts';
 import { checkLog, checkLogProof, proveLog, showLog } from '../../store/log-reader.ts';
-import { readWaiting } from '../../store/log-waiting.ts';
+import { entryInWords, readWaiting } from '../../store/log-waiting.ts';
 import type { ProvenEntry } from '../../trust/log-proof-check.ts';
 import { act, folder, newCommand, releaseId } from '../context.ts';
 import { EXIT } from '../exit.ts';
@@ -190,22 +190,25 @@ function signCommand(): Command {
     act<Options>(async ({ terminal }, options) => {
       const keyholder = await keyholderOf(options);
       const { state, snapshotKey } = options;
-      const {
-        size,
-        signed,
-        entries: told,
-      } = keyholder
+      const signed = keyholder
         ? await keyholder.checkpoint()
-        : await signLog({ state: demandState(state), ...(snapshotKey === undefined ? {} : { snapshotKey }) });
-      const lines = told.map((entry) => (typeof entry === 'string' ? entry : entryInWords(entry)));
-      terminal.json({ size, signed, entries: lines });
+        : await signHere(demandState(state), snapshotKey);
+      const lines = signed.entries.map((entry) => (typeof entry === 'string' ? entry : entryInWords(entry)));
+      const { size, signed: count } = signed;
+      terminal.json({ size, signed: count, entries: lines });
       for (const line of lines) terminal.print(line);
-      if (signed > lines.length) terminal.print(`and ${entries(signed - lines.length)} more`, 'dim');
-      if (signed === 0) terminal.print(`Nothing waits: all of ${entries(size)} are signed.`);
-      else terminal.print(`Signed: ${entries(size)}, ${signed} of which had waited.`, 'good');
+      if (count > lines.length) terminal.print(`and ${entries(count - lines.length)} more`, 'dim');
+      if (count === 0) terminal.print(`Nothing waits: all of ${entries(size)} are signed.`);
+      else terminal.print(`Signed: ${entries(size)}, ${count} of which had waited.`, 'good');
       return EXIT.ok;
     }),
   );
+}
+
+/** Loaded when it is called: whoever only reads a log waits for no signer. */
+async function signHere(state: string, snapshotKey: string | undefined): Promise<SignedLog> {
+  const { signLog } = await import('../../publish/log-sign.ts');
+  return signLog({ state, ...(snapshotKey === undefined ? {} : { snapshotKey }) });
 }
 
 function told(terminal: Terminal, proven: ProvenEntry): number {
