@@ -56,7 +56,11 @@ export interface Keyholder {
 }
 
 const MOST_CONNECTIONS = 32;
+/** Of one account: it does not keep the others out. */
+const MOST_OF_ONE = 8;
 const PATIENCE = 10_000;
+/** Milliseconds that one who is not heard has to take his answer. */
+const BRIEF = 500;
 const SILENT: Log = { info: () => {}, warn: () => {}, error: () => {} };
 
 /**
@@ -127,6 +131,8 @@ class RunningKeyholder {
   readonly #patience: number;
   readonly #server: Server;
   readonly #connections = new Map<Socket, Promise<void>>();
+  /** By connection, whose it is, once that is known. */
+  readonly #uids = new Map<Socket, number>();
   /** Those that have said what they want. */
   readonly #heard = new Set<Socket>();
   /** One request at a time: the state has one writer, and waiting here costs nobody a refusal. */
@@ -143,6 +149,7 @@ class RunningKeyholder {
     this.#server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (connection) => {
       const done = this.#serve(connection).finally(() => {
         this.#connections.delete(connection);
+        this.#uids.delete(connection);
         this.#heard.delete(connection);
       });
       this.#connections.set(connection, done);
@@ -201,7 +208,7 @@ class RunningKeyholder {
         clearTimeout(late);
         this.#heard.add(connection);
       });
-      if (answer) await this.#send(connection, answer);
+      if (answer) await this.#send(connection, answer, this.#heard.has(connection) ? this.#patience : BRIEF);
     } catch (error) {
       this.#tell('others', { err: error }, 'a connection was given up');
     } finally {
@@ -216,12 +223,15 @@ class RunningKeyholder {
     try {
       peer = await peerOf(connection);
       this.#demandAllowed(peer);
+      this.#uids.set(connection, peer.uid);
       const line = await readLine('request to the keyholder', connection);
       if (!line) return undefined;
       const request = decodeRequest(line);
       onHeard();
       return await this.#inTurn(request, peer);
     } catch (error) {
+      const { log } = this.#running;
+      if (!isKnown(error)) log.error({ err: error, ...peer }, 'a request failed by a fault of this program');
       const whose = peer === undefined ? 'nobody known' : `uid ${peer.uid}`;
       this.#tell(
         whose,
@@ -239,6 +249,12 @@ class RunningKeyholder {
         `uid ${uid} may not ask this keyholder; who may is said with --allow-user when it is started.`,
         this.#running.path,
         'EACCES',
+      );
+    if ([...this.#uids.values()].filter((other) => other === uid).length >= MOST_OF_ONE)
+      throw new IoError(
+        `uid ${uid} has ${MOST_OF_ONE} requests open already; ask again when they are answered.`,
+        this.#running.path,
+        'EAGAIN',
       );
     const over = this.#rate.take(uid);
     if (over)
@@ -265,10 +281,10 @@ class RunningKeyholder {
   }
 
   /** Ends when the other side has taken it and gone, or had its time. */
-  #send(connection: Socket, answer: KeyholderAnswer): Promise<void> {
+  #send(connection: Socket, answer: KeyholderAnswer, patience: number): Promise<void> {
     return new Promise((done) => {
       if (connection.destroyed) return done();
-      const late = setTimeout(() => connection.destroy(), this.#patience);
+      const late = setTimeout(() => connection.destroy(), patience);
       connection.on('close', () => {
         clearTimeout(late);
         done();
@@ -277,6 +293,10 @@ class RunningKeyholder {
       connection.resume();
     });
   }
+}
+
+function isKnown(error: unknown): boolean {
+  return [Malformed, Refusal, UsageError, IoError].some((kind) => error instanceof kind);
 }
 
 function inAnswer(error: unknown): KeyholderAnswer {
