@@ -89,21 +89,24 @@ describe('a client of a keyholder', () => {
   });
 
   it('cannot have more than a few connections, and a crowd waits its turn', async () => {
-    const { socket, keyholder, lines } = await holder();
+    const { socket, keyholder } = await holder();
     try {
       const crowd = Array.from({ length: 60 }, () => connect(socket).on('error', () => {}));
-      // One account keeps a few of those that are taken; the rest of them are told.
-      const told = new Promise<void>((done) => {
-        let count = 0;
-        for (const one of crowd)
+      // All but a few are let go, with a word or, where there are too many at once, without.
+      let told = 0;
+      await new Promise<void>((done) => {
+        let gone = 0;
+        for (const one of crowd) {
           one.on('data', (piece) => {
-            count += /has 8 requests open already/.test(String(piece)) ? 1 : 0;
-            if (count === 24) done();
+            told += /has 8 requests open already/.test(String(piece)) ? 1 : 0;
           });
+          one.on('close', () => {
+            gone += 1;
+            if (gone === crowd.length - 8) done();
+          });
+        }
       });
-      await Promise.all(crowd.slice(32).map((one) => (one.destroyed ? undefined : once(one, 'close'))));
-      assert.ok(lines.some(({ message }) => /too many connections/.test(message)));
-      await told;
+      assert.ok(told > 0);
       for (const one of crowd) one.destroy();
       await Promise.all(crowd.map((one) => (one.closed ? undefined : once(one, 'close'))));
       // Until the keyholder has seen that the crowd is gone, there is no room.
