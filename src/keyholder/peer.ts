@@ -9,9 +9,9 @@ import { UsageError } from '../errors/usage.ts';
  * when the other side connected. Node cannot ask for it, so perl does (Debian's perl-base, which every Debian has): it
  * is given the connection as its descriptor 3, asks, and reads nothing from it.
  *
- * `ss -xe` was tried and left: it says who *made* a socket and not who connected it, says no uid where the kernel has no
- * unix_diag (which looks like an answer all the same), and prints the names that others gave to their sockets, line ends
- * included, so that any account can write lines into it.
+ * `ss -xe` was tried and left: iproute2 6.1 said no uid at all, where it does it is of who *made* the socket and not of
+ * who connected it, and it prints the names that others gave to their sockets, line ends included, so that any account
+ * can write lines into it.
  */
 export interface Peer {
   readonly uid: number;

@@ -71,7 +71,7 @@ describe('a client of a keyholder', () => {
   });
 
   it('that takes no answer, or goes away, keeps nobody waiting', async () => {
-    const { socket, keyholder } = await holder({ patienceMs: 2000 });
+    const { socket, keyholder } = await holder({ patienceMs: 4000 });
     try {
       const before = await entries();
       const deaf = connect({ path: socket, allowHalfOpen: true }).on('error', () => {});
