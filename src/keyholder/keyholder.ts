@@ -320,7 +320,9 @@ function inAnswer(error: unknown): KeyholderAnswer {
 
 function told(facts: RefusalFacts): Record<string, string | number | boolean> {
   const known = Object.entries(facts).flatMap(([name, value]) =>
-    value === undefined ? [] : [[name.slice(0, 64), typeof value === 'string' ? value.slice(0, 500) : value]],
+    value === undefined || Number.isNaN(value)
+      ? []
+      : [[name.slice(0, 64), typeof value === 'string' ? value.slice(0, 500) : value]],
   );
   return Object.fromEntries(known);
 }

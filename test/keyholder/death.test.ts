@@ -5,9 +5,8 @@ import { it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { KeyholderClient } from '../../src/keyholder/client.ts';
 import { readChannel } from '../../src/store/channels.ts';
-import { showLog } from '../../src/store/log-reader.ts';
+import { checkLog, showLog } from '../../src/store/log-reader.ts';
 import { readWaiting } from '../../src/store/log-waiting.ts';
-import { run } from '../cli/command.ts';
 import { copier } from '../faults/copies.ts';
 import { failed } from '../fixtures/failed.ts';
 import { keyholder, keyholderSite, socketIn } from './sites.ts';
@@ -52,8 +51,7 @@ it('killed between its log and its signature, it leaves a valid state that the n
     await assert.rejects(renewed(client), (error: Error) => error.name === 'IoError', what);
     assert.equal((await running.ended).code, undefined, what);
     // 1. What is left is whole: the channel is at the old snapshot or the new, and nothing is signed that is not logged.
-    const audit = await run(['log', 'check', '--state', state, '--allow-waiting', '--json']);
-    assert.equal(audit.code, 0, `${what}: ${audit.err}`);
+    await checkLog({ state, now: Date.now(), certificates: anchors, allowWaiting: true });
     const { counter } = (await readChannel(state, 'stable'))?.snapshot ?? { counter: 0 };
     assert.ok([1, 2].includes(counter), what);
     const acts: string[] = [];
@@ -63,7 +61,7 @@ it('killed between its log and its signature, it leaves a valid state that the n
     // 2. Asked again, it does it, and all is signed.
     const again = await renewed(client);
     assert.ok(again.snapshot.counter > counter, what);
-    assert.equal((await run(['log', 'check', '--state', state, '--anchors', anchors])).code, 0, what);
+    await checkLog({ state, now: Date.now(), certificates: anchors });
     next.signal('SIGTERM');
     const ended = await next.ended;
     assert.equal(ended.code, 0, what);
@@ -90,7 +88,7 @@ it('told to end while it works, it finishes, answers, and takes its socket away'
     assert.equal((await running.ended).code, 0, signal);
     assert.ok((await steps()).length > 20);
     assert.equal(existsSync(socket), false, signal);
-    assert.equal((await run(['log', 'check', '--state', state])).code, 0);
+    await checkLog({ state, now: Date.now(), certificates: anchors });
     await assert.rejects(renewed(client), failed('ENOENT', /there is no such socket/));
   }
 });

@@ -3,8 +3,7 @@ import { symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { readChannel } from '../../src/store/channels.ts';
-import { run } from '../cli/command.ts';
-import { runHere } from '../cli/here.ts';
+import { runHere as run } from '../cli/here.ts';
 import { copier } from '../faults/copies.ts';
 import { sampleTree } from '../fixtures/release.ts';
 import { openssl } from '../signing/judges.ts';
@@ -19,7 +18,7 @@ const snapshotCrt = join(anchors, 'snapshot.crt');
 async function place() {
   const state = await fresh();
   const acts = async (n: number) => {
-    const { out } = await runHere(['log', 'show', '--state', state, '-n', String(n), '--json']);
+    const { out } = await run(['log', 'show', '--state', state, '-n', String(n), '--json']);
     return (
       JSON.parse(out).entries as { act: string; channel?: string; release?: string; origin?: string }[]
     ).map(({ act, channel, release, origin }) => [act, channel, release, origin]);
@@ -131,7 +130,7 @@ describe('a keyholder', () => {
     const { state, acts, socket } = await place();
     const policy = join(folder, 'policy.toml');
     await writeFile(policy, '[publish]\nmargin_days = 3000\n');
-    assert.equal((await runHere(['policy', 'set', policy, '--state', state])).code, 0);
+    assert.equal((await run(['policy', 'set', policy, '--state', state])).code, 0);
     await keyholder(t, { keys, state }, socket, ['--anchors', anchors]);
     const { code, err } = await run(['channel', 'move', 'stable', NEW, '--keyholder', socket]);
     assert.equal(code, 1);
@@ -168,7 +167,7 @@ describe('a keyholder', () => {
 
   it('signs what waits for it, and nothing where nothing waits', async (t) => {
     const { state, acts, socket } = await place();
-    const of = (...words: string[]) => runHere([...words, '--state', state]);
+    const of = (...words: string[]) => run([...words, '--state', state]);
     // An act of somebody who has no key.
     assert.equal((await of('withdraw', NEW, '--reason', 'It eats disks.')).code, 0);
     const shown = await of('log', 'show');

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { KeyholderClient } from '../../src/keyholder/client.ts';
 import { safeSocketPath } from '../../src/keyholder/socket-place.ts';
-import { run } from '../cli/command.ts';
+import { runHere as run } from '../cli/here.ts';
 import { failed, misused } from '../fixtures/failed.ts';
 import { keyholder, keyholderSite, socketIn } from './sites.ts';
 

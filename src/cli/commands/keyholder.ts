@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { gidOf, uidOf } from '../../keyholder/accounts.ts';
-import { type Keyholder, startKeyholder } from '../../keyholder/keyholder.ts';
+import { startKeyholder } from '../../keyholder/keyholder.ts';
 import { act, folder, folders, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 
@@ -41,35 +41,32 @@ export function keyholderCommand(): Command {
     .action(
       act<Options>(async ({ terminal, log }, options) => {
         const { socket, keys, state, anchors, allowUser, group } = options;
-        const keyholder = await startKeyholder({
-          socket,
-          keys,
-          state,
-          log,
-          allowUids: await Promise.all(allowUser.map(uidOf)),
-          ...(anchors === undefined ? {} : { anchors }),
-          ...(group === undefined ? {} : { gid: await gidOf(group) }),
-        });
+        const allowUids = await Promise.all(allowUser.map(uidOf));
+        const gid = group === undefined ? {} : { gid: await gidOf(group) };
+        const given = anchors === undefined ? {} : { anchors };
+        // From before there is a socket: whoever sees one may end us, and it is taken away.
+        const told = untilTold();
+        const keyholder = await startKeyholder({ socket, keys, state, log, allowUids, ...given, ...gid });
         const { fingerprint, unfinished } = keyholder;
         terminal.json({ socket: keyholder.socket, snapshotKey: fingerprint, unfinished });
         terminal.print(`The keyholder listens at ${keyholder.socket}, snapshot key sha256 ${fingerprint}.`);
         for (const fact of unfinished) terminal.print(`Unfinished: ${fact}.`, 'bad');
-        await untilTold(keyholder);
+        await told;
+        await keyholder.close();
         return EXIT.ok;
       }),
     );
 }
 
-/** Waits for SIGINT or SIGTERM and finishes the request at work; a second signal ends the process as signals do. */
-async function untilTold(keyholder: Keyholder): Promise<void> {
-  await new Promise<void>((resolve) => {
+/** Waits for SIGINT or SIGTERM; a second signal ends the process as signals do. */
+function untilTold(): Promise<void> {
+  return new Promise<void>((resolve) => {
     const end = (): void => {
       for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, end);
       resolve();
     };
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, end);
   });
-  await keyholder.close();
 }
 
 function several(text: string, before: readonly string[]): readonly string[] {
