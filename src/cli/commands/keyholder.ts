@@ -45,8 +45,12 @@ export function keyholderCommand(): Command {
         const gid = group === undefined ? {} : { gid: await gidOf(group) };
         const given = anchors === undefined ? {} : { anchors };
         // From before there is a socket: whoever sees one may end us, and it is taken away.
-        const told = untilTold();
-        const keyholder = await startKeyholder({ socket, keys, state, log, allowUids, ...given, ...gid });
+        const { told, forget } = signals();
+        const started = startKeyholder({ socket, keys, state, log, allowUids, ...given, ...gid });
+        const keyholder = await started.catch((error: unknown) => {
+          forget();
+          throw error;
+        });
         const { fingerprint, unfinished } = keyholder;
         terminal.json({ socket: keyholder.socket, snapshotKey: fingerprint, unfinished });
         terminal.print(`The keyholder listens at ${keyholder.socket}, snapshot key sha256 ${fingerprint}.`);
@@ -58,15 +62,21 @@ export function keyholderCommand(): Command {
     );
 }
 
-/** Waits for SIGINT or SIGTERM; a second signal ends the process as signals do. */
-function untilTold(): Promise<void> {
-  return new Promise<void>((resolve) => {
-    const end = (): void => {
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, end);
-      resolve();
-    };
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, end);
+/** `told` ends at SIGINT or SIGTERM; a second signal ends the process as signals do. */
+function signals(): { readonly told: Promise<void>; readonly forget: () => void } {
+  let end = (): void => {};
+  const told = new Promise<void>((resolve) => {
+    end = resolve;
   });
+  const heard = (): void => {
+    forget();
+    end();
+  };
+  const forget = (): void => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, heard);
+  };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, heard);
+  return { told, forget };
 }
 
 function several(text: string, before: readonly string[]): readonly string[] {
