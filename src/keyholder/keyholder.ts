@@ -8,6 +8,7 @@ import { explain } from '../files/atomic-file.ts';
 import type { Lock } from '../files/lock.ts';
 import type { Log } from '../serve/event-log.ts';
 import { LineLimiter } from '../serve/line-limiter.ts';
+import { type AskPassphrase, accessOf } from '../signing/keys/passphrase.ts';
 import { readSnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { openExistingState } from '../store/state.ts';
 import { fingerprint } from '../trust/chain.ts';
@@ -25,6 +26,8 @@ export interface KeyholderOptions {
   readonly socket: string;
   /** A folder of the shape that `init` makes; of it only the snapshot key is read. */
   readonly keys: string;
+  /** Asked where the key has a passphrase: once, when it starts. */
+  readonly passphrase?: AskPassphrase;
   /** The STATE folder, which must be there. */
   readonly state: string;
   /** Needed to move channels: what a release must lead to. */
@@ -74,7 +77,7 @@ export async function startKeyholder(options: KeyholderOptions): Promise<Keyhold
   const { state, anchors, clock = Date.now, log = SILENT } = options;
   const allowed = allowedUids(options.allowUids ?? []);
   await demandPeers();
-  const key = await readSnapshotKey(options.keys);
+  const key = await readSnapshotKey(options.keys, accessOf(options));
   // What would end every move is said before the first is asked for.
   if (anchors !== undefined) await readTrustRoots(anchors);
   await demandWritable(state);

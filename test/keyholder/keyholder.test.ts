@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
-import { symlink, writeFile } from 'node:fs/promises';
+import { chmod, cp, lstat, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { KeyholderClient } from '../../src/keyholder/client.ts';
+import { startKeyholder } from '../../src/keyholder/keyholder.ts';
 import { readChannel } from '../../src/store/channels.ts';
 import { runHere as run } from '../cli/here.ts';
 import { copier } from '../faults/copies.ts';
+import { misused } from '../fixtures/failed.ts';
 import { sampleTree } from '../fixtures/release.ts';
 import { openssl } from '../signing/judges.ts';
 import { keyholder, keyholderSite, NEW, NEWEST, OLD, socketIn } from './sites.ts';
@@ -163,6 +166,48 @@ describe('a keyholder', () => {
     );
     // What came to no signature of its own is signed all the same.
     assert.equal((await run(['log', 'check', '--state', state])).code, 0);
+  });
+
+  it('opens a key that has a passphrase, once', async () => {
+    const { state, socket } = await place();
+    const locked = join(folder, 'locked');
+    await cp(join(anchors, 'snapshot.crt'), join(locked, 'anchors', 'snapshot.crt'));
+    await mkdir(join(locked, 'private'), { mode: 0o700 });
+    const at = join(locked, 'private', 'snapshot.key');
+    const made = openssl(
+      ...[
+        'pkcs8',
+        '-topk8',
+        '-v2',
+        'aes-256-cbc',
+        '-passout',
+        'pass:open',
+        '-in',
+        join(keys, 'private/snapshot.key'),
+      ],
+      ...['-out', at],
+    );
+    assert.equal(made.status, 0, made.stderr);
+    await chmod(at, 0o600);
+    const given = { socket, keys: locked, state };
+    await assert.rejects(
+      startKeyholder(given),
+      misused(/has a passphrase, and there is nobody to ask for it/),
+    );
+    await assert.rejects(startKeyholder({ ...given, passphrase: async () => 'shut' }), misused(/was wrong/));
+    await assert.rejects(lstat(socket), { code: 'ENOENT' });
+    const asked: string[] = [];
+    const passphrase = async (path: string) => {
+      asked.push(path);
+      return 'open';
+    };
+    const holder = await startKeyholder({ ...given, passphrase });
+    const client = new KeyholderClient({ socket });
+    await client.renew('stable');
+    await client.renew('stable');
+    await holder.close();
+    assert.deepEqual(asked, [at]);
+    await opensslTakesSnapshot(state, 'stable');
   });
 
   it('signs what waits for it, and nothing where nothing waits', async (t) => {

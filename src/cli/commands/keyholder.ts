@@ -3,8 +3,9 @@ import { gidOf, uidOf } from '../../keyholder/accounts.ts';
 import { startKeyholder } from '../../keyholder/keyholder.ts';
 import { act, folder, folders, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
 
-interface Options {
+interface Options extends PassphraseWords {
   readonly socket: string;
   readonly keys: string;
   readonly state: string;
@@ -14,10 +15,12 @@ interface Options {
 }
 
 export function keyholderCommand(): Command {
-  return newCommand(
-    'keyholder',
-    'hold the snapshot key behind a unix socket, and sign for those who may ask',
-    'bootseal keyholder --socket /run/bootseal-keyholder/socket --keys /etc/bootseal/snapshot --state /srv/bootseal --anchors /etc/bootseal/anchors',
+  return addPassphraseOption(
+    newCommand(
+      'keyholder',
+      'hold the snapshot key behind a unix socket, and sign for those who may ask',
+      'bootseal keyholder --socket /run/bootseal-keyholder/socket --keys /etc/bootseal/snapshot --state /srv/bootseal --anchors /etc/bootseal/anchors',
+    ),
   )
     .requiredOption('--socket <path>', 'where to listen, in a folder that nobody else may write')
     .requiredOption(
@@ -43,7 +46,11 @@ export function keyholderCommand(): Command {
         const { socket, keys, state, anchors, allowUser, group } = options;
         const allowUids = await Promise.all(allowUser.map(uidOf));
         const gid = group === undefined ? {} : { gid: await gidOf(group) };
-        const given = anchors === undefined ? {} : { anchors };
+        const passphrase = passphrases(options);
+        const given = {
+          ...(anchors === undefined ? {} : { anchors }),
+          ...(passphrase === undefined ? {} : { passphrase }),
+        };
         // From before there is a socket: whoever sees one may end us, and it is taken away.
         const { told, forget } = signals();
         const started = startKeyholder({ socket, keys, state, log, allowUids, ...given, ...gid });
