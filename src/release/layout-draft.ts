@@ -15,6 +15,8 @@ export interface LayoutDraft {
   readonly family: 'arch' | 'plain';
   readonly release?: string;
   readonly arch?: string;
+  /** What the tree's own file names. */
+  readonly layout?: string;
   readonly kernel?: string;
   readonly initrds?: readonly string[];
   readonly rootfs?: string;

@@ -4,11 +4,18 @@ import { UsageError } from '../errors/usage.ts';
 import { lstatBeneath, openBeneath } from '../files/beneath.ts';
 import { lstatIfThere, namesIfThere } from '../files/read-if-there.ts';
 import { readInto, reading } from '../files/reading.ts';
+import { PLAIN_LAYOUT } from '../formats/records/manifest.ts';
 import { isReleaseId, isSafePath } from '../formats/records/safe-path.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
-import { isCommandLineWord, isFreeType, lastValue, splitCommandLine } from '../formats/script/cmdline.ts';
+import {
+  FREE_TYPES,
+  isCommandLineWord,
+  isFreeType,
+  lastValue,
+  splitCommandLine,
+} from '../formats/script/cmdline.ts';
 import { readArchLayout } from './arch-layout.ts';
-import { NETWORK_PARAMETERS, SERVER_PARAMETER } from './layout-draft.ts';
+import { type LayoutDraft, NETWORK_PARAMETERS, SERVER_PARAMETER } from './layout-draft.ts';
 import { readPlainLayout } from './plain-layout.ts';
 
 /** A file of a release that a machine loads: what the sealer seals and the manifest lists. */
@@ -26,6 +33,8 @@ export interface Layout {
   /** `NAME/VERSION` */
   readonly release: string;
   readonly arch: string;
+  /** The kind of system, as the manifest names it: what words it may fix depends on it. */
+  readonly layout: string;
   /** Kernel, then initrds in load order, then the overlay and the root image where there are such. */
   readonly artifacts: readonly Artifact[];
   /** The fixed words of the kernel command line. */
@@ -108,19 +117,22 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   const said = draft.free ?? (isArchiso(cmdline) ? NETWORK_PARAMETERS : []);
   const added = merged.overlay ? lackingServer(cmdline, said) : undefined;
   const badFree = said.find((free) => !isFreeType(free.type));
-  if (badFree)
-    throw new UsageError(
-      `${badFree.type} is no type of a free parameter; write ipv4, mac, dhcp, port or url.`,
-    );
+  if (badFree) throw new UsageError(`${badFree.type} is no type of a free parameter; write ${FREE_TYPES}.`);
   return {
     family: draft.family,
     release: merged.release,
     arch: merged.arch ?? 'x86_64',
+    layout: layoutOf(draft, cmdline),
     artifacts,
     cmdline,
     free: added ? [...said, added] : said,
     ...(added ? { added } : {}),
   };
+}
+
+/** What the tree says itself, else what it is recognised by. */
+function layoutOf({ family, layout }: LayoutDraft, cmdline: readonly string[]): string {
+  return layout ?? (family === 'arch' || isArchiso(cmdline) ? 'archiso' : PLAIN_LAYOUT);
 }
 
 /** Its own word, which no other early userspace reads. */

@@ -47,6 +47,7 @@ export function manifestFacts(manifest: Manifest, bytes: Uint8Array): Facts {
     ...manifest,
     manifestSha256: createHash('sha256').update(bytes).digest('hex'),
     cmdline: manifest.cmdline.join(' '),
+    ...(manifest.moduleCmdline ? { moduleCmdline: manifest.moduleCmdline.join(' ') } : {}),
     free: manifest.free.map(({ name, type }) => `${name} ${type}`),
     verity: manifest.verity.map((verity) => ({ ...verity })),
     files: manifest.files.map((file) => ({ ...file })),
