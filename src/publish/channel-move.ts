@@ -7,7 +7,7 @@ import { isThere } from '../files/read-if-there.ts';
 import { encodePem } from '../formats/asn1/armor.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { isChannelName } from '../formats/records/safe-path.ts';
-import type { Snapshot } from '../formats/records/snapshot.ts';
+import { type ChannelRelease, type Snapshot, withReleases } from '../formats/records/snapshot.ts';
 import {
   makeSnapshotKey,
   readSnapshotKey,
@@ -23,7 +23,12 @@ import {
 } from '../store/channels.ts';
 import { type Act, recordAct } from '../store/log.ts';
 import { readCheckpoint } from '../store/log-files.ts';
-import { demandNotWithdrawn } from '../store/withdrawals.ts';
+import {
+  demandNotWithdrawn,
+  type Withdrawal,
+  withdrawnReason,
+  withdrawnRefusal,
+} from '../store/withdrawals.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
@@ -55,12 +60,10 @@ export interface MovedChannel {
   readonly warnings: readonly string[];
 }
 
-/** What a snapshot says of the release that it names. */
-export type SnapshotFacts = Pick<Snapshot, 'release' | 'serial' | 'manifest' | 'bestBefore'> &
-  Partial<Pick<Snapshot, 'rollbackFrom'>>;
-
-export function snapshotFacts({ release, manifest, manifestSha256 }: VerifiedRelease): SnapshotFacts {
-  return { release, serial: manifest.serial, manifest: manifestSha256, bestBefore: manifest.bestBefore };
+/** What a snapshot says of a release, which was not turned away from another. */
+export function snapshotFacts({ release, manifest, manifestSha256 }: VerifiedRelease): ChannelRelease {
+  const { arch, serial, bestBefore } = manifest;
+  return { arch, release, serial, manifest: manifestSha256, bestBefore, rollbackFrom: undefined };
 }
 
 /** @throws UsageError */
@@ -83,7 +86,8 @@ export async function demandChannel({
 
 export interface Move {
   readonly act: 'publish' | 'renew' | 'rollback';
-  readonly facts: SnapshotFacts;
+  /** What the channel names from now on for its architecture; undefined: what it names already. */
+  readonly facts: ChannelRelease | undefined;
   /** Every script, record and seal of the release, where they were verified for this. */
   readonly seals?: ReadonlyMap<string, Uint8Array>;
   readonly origin?: string | undefined;
@@ -96,7 +100,7 @@ export interface Move {
 export async function move(options: ChannelOptions, wanted: Move): Promise<MovedChannel> {
   const { channel, state, now } = options;
   const { act, facts, seals, origin } = wanted;
-  await demandNotWithdrawn(state, facts.release);
+  if (facts) await demandNotWithdrawn(state, facts.release);
   const { key, made } = await snapshotKeyOf(options, wanted.makeKey);
   const before = await readChannel(state, channel);
   if (before) {
@@ -104,6 +108,7 @@ export async function move(options: ChannelOptions, wanted: Move): Promise<Moved
     const { bytes, seal, snapshot } = before;
     await verifySnapshot(channel, bytes, seal, key.accepted, defaultPolicy(now), snapshot.issued);
   }
+  const { standing, warnings } = await standingReleases(state, before?.snapshot, facts);
   // The state tells its own readers, the server first, which keys move its channels.
   const anchors = key.accepted.map(({ raw }) => encodePem('CERTIFICATE', raw)).join('');
   await makeFolders(join(state, 'anchors'));
@@ -114,26 +119,54 @@ export async function move(options: ChannelOptions, wanted: Move): Promise<Moved
     counter: await nextCounter(state, channel),
     issued,
     expires: issued + SNAPSHOT_DAYS * DAY,
-    ...facts,
-    rollbackFrom: facts.rollbackFrom,
+    releases: withReleases(standing, facts ? [facts] : []),
   };
   const { bytes, seal } = await signSnapshot(snapshot, key);
-  const { release, serial, manifest, counter, rollbackFrom } = snapshot;
+  const { counter } = snapshot;
   const signers = [fingerprint(key.certificate)];
   // Before the channel moves: a crash may leave an entry whose act never was, and never an act without its entry.
-  await recordAct(
-    state,
-    { time: now, act, channel, release, manifest, serial, counter, rollbackFrom, origin, seals, signers },
-    checkpointSigner(key),
-  );
+  for (const { release, manifest, serial, rollbackFrom } of facts ? [facts] : snapshot.releases) {
+    await recordAct(
+      state,
+      { time: now, act, channel, release, manifest, serial, counter, rollbackFrom, origin, seals, signers },
+      checkpointSigner(key),
+    );
+  }
   await moveChannel(state, { snapshot, bytes, seal });
   return {
     snapshot,
     signer: key.certificate,
     fingerprint: fingerprint(key.certificate),
     madeKey: made,
-    warnings: wanted.warnings ?? [],
+    warnings: [...(wanted.warnings ?? []), ...warnings],
   };
+}
+
+/**
+ * What a channel goes on naming for other architectures than the one that moves. A snapshot vouches for all that it
+ * names, so one that was withdrawn meanwhile is left out, and a channel of nothing else is not renewed.
+ */
+async function standingReleases(
+  state: string,
+  before: Snapshot | undefined,
+  moved: ChannelRelease | undefined,
+): Promise<{ standing: readonly ChannelRelease[]; warnings: readonly string[] }> {
+  const standing: ChannelRelease[] = [];
+  const withdrawals: Withdrawal[] = [];
+  const warnings: string[] = [];
+  for (const one of before?.releases ?? []) {
+    if (one.arch === moved?.arch) continue;
+    const withdrawal = await withdrawnReason(state, one.release);
+    if (!withdrawal) {
+      standing.push({ ...one, rollbackFrom: undefined });
+      continue;
+    }
+    withdrawals.push(withdrawal);
+    warnings.push(`${one.release} is withdrawn: the channel names nothing for ${one.arch} any more`);
+  }
+  const [first] = withdrawals;
+  if (first && !moved && standing.length === 0) throw withdrawnRefusal(first);
+  return { standing, warnings };
 }
 
 async function snapshotKeyOf(

@@ -6,7 +6,7 @@ import { FolderTree } from '../files/folder-tree.ts';
 import { isThere, readIfThere } from '../files/read-if-there.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
-import type { Snapshot } from '../formats/records/snapshot.ts';
+import { namesRelease, releaseFor, type Snapshot } from '../formats/records/snapshot.ts';
 import { channelHistory, channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
 import { demandState, openExistingState } from '../store/state.ts';
 import { policyFor } from '../store/state-policy.ts';
@@ -47,6 +47,8 @@ export interface ListedChannel {
   readonly snapshot: Snapshot | undefined;
   /** What is wrong with it; undefined: it is verified and fresh. */
   readonly refusal: Refusal | undefined;
+  /** Why no machine of an architecture may boot what it names; where there are such, the snapshot itself holds. */
+  readonly withdrawn: ReadonlyMap<string, Refusal>;
 }
 
 export interface ShownChannel {
@@ -65,10 +67,10 @@ export async function listChannels(options: ListChannelsOptions): Promise<Listed
     try {
       const current = await readChannel(state, channel);
       if (!current) continue;
-      rows.push({ channel, snapshot: current.snapshot, refusal: await judge(options, channel, current) });
+      rows.push({ channel, snapshot: current.snapshot, ...(await judge(options, channel, current)) });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      rows.push({ channel, snapshot: undefined, refusal: error });
+      rows.push({ channel, snapshot: undefined, refusal: error, withdrawn: new Map() });
     }
   }
   return rows;
@@ -81,7 +83,7 @@ export async function showChannel(options: ShowChannelOptions): Promise<ShownCha
   await demandState(state);
   const history = await channelHistory(state, channel);
   const current = await demandChannel(options);
-  const refusal = await judge(options, channel, current);
+  const { refusal } = await judge(options, channel, current);
   return { history: history.map(({ snapshot }) => snapshot), refusal };
 }
 
@@ -89,19 +91,23 @@ async function judge(
   { state, snapshotCertificate, now }: ListChannelsOptions,
   channel: string,
   { snapshot, bytes, seal }: StoredSnapshot,
-): Promise<Refusal | undefined> {
+): Promise<Pick<ListedChannel, 'refusal' | 'withdrawn'>> {
+  const withdrawn = new Map<string, Refusal>();
   try {
     const signers = await readCertificatesFile(snapshotCertificate ?? join(state, 'anchors', 'snapshot.crt'));
     await verifySnapshot(channel, bytes, seal, signers, defaultPolicy(now), now);
-    const withdrawal = await withdrawnReason(state, snapshot.release);
-    return withdrawal && withdrawnRefusal(withdrawal);
+    for (const { arch, release } of snapshot.releases) {
+      const withdrawal = await withdrawnReason(state, release);
+      if (withdrawal) withdrawn.set(arch, withdrawnRefusal(withdrawal));
+    }
+    return { refusal: [...withdrawn.values()][0], withdrawn };
   } catch (error) {
-    if (error instanceof Refusal) return error;
+    if (error instanceof Refusal) return { refusal: error, withdrawn };
     throw error;
   }
 }
 
-/** A new snapshot of what the channel already names: needs the snapshot key and no other. */
+/** A new snapshot of all that the channel already names: needs the snapshot key and no other. */
 export async function renewChannel(options: ChannelOptions): Promise<MovedChannel> {
   const { channel, now } = options;
   demandChannelName(channel);
@@ -109,15 +115,13 @@ export async function renewChannel(options: ChannelOptions): Promise<MovedChanne
   try {
     return await onRecord(options, {}, async () => {
       const { snapshot } = await demandChannel(options);
-      const { release, serial, manifest, bestBefore } = snapshot;
-      const warnings =
-        now > bestBefore
-          ? [
-              `${release} was best before ${day(bestBefore)}: a server and machines with an overlay refuse it; publish a newer release, or sign it anew with "bootseal resign"`,
-            ]
-          : [];
-      const facts = { release, serial, manifest, bestBefore };
-      return move(options, { act: 'renew', facts, warnings, makeKey: false });
+      const warnings = snapshot.releases
+        .filter(({ bestBefore }) => now > bestBefore)
+        .map(
+          ({ release, bestBefore }) =>
+            `${release} was best before ${day(bestBefore)}: a server and machines with an overlay refuse it; publish a newer release, or sign it anew with "bootseal resign"`,
+        );
+      return move(options, { act: 'renew', facts: undefined, warnings, makeKey: false });
     });
   } finally {
     await state.release();
@@ -133,7 +137,10 @@ export interface RollbackOptions extends ChannelOptions {
   readonly policy?: string;
 }
 
-/** Goes back, on purpose and on record: a snapshot with a higher counter that names an older release. */
+/**
+ * Goes back, on purpose and on record: a snapshot with a higher counter that names an older release. Only its own
+ * architecture goes back.
+ */
 export async function rollbackChannel(options: RollbackOptions): Promise<MovedChannel> {
   const { release, channel } = options;
   demandChannelName(channel);
@@ -149,17 +156,28 @@ export async function rollbackChannel(options: RollbackOptions): Promise<MovedCh
   try {
     return await onRecord(options, { release }, async () => {
       const { snapshot } = await demandChannel(options);
-      if (snapshot.release === release) throw new UsageError(`${channel} is at ${release} already.`);
+      if (namesRelease(snapshot, release)) throw new UsageError(`${channel} is at ${release} already.`);
       await demandNotWithdrawn(state.folder, release);
       if (judged instanceof Refusal) throw judged;
       await demandUnchanged(state.folder, judged);
       await policyFor(state.folder, options.policy, policy);
-      const facts = { ...snapshotFacts(judged), rollbackFrom: snapshot.release };
+      const { arch } = judged.manifest;
+      const from = await lastRelease(state.folder, channel, arch);
+      const facts = { ...snapshotFacts(judged), rollbackFrom: from };
       return await move(options, { act: 'rollback', facts, seals: judged.records, makeKey: false });
     });
   } finally {
     await state.release();
   }
+}
+
+/** What a channel named last for an architecture; one that was withdrawn may have been left out since. */
+async function lastRelease(state: string, channel: string, arch: string): Promise<string> {
+  const history = await channelHistory(state, channel);
+  const named = history.map(({ snapshot }) => releaseFor(snapshot, arch)).filter((one) => one !== undefined);
+  const last = named.at(-1);
+  if (last) return last.release;
+  throw new UsageError(`${channel} never named a release for ${arch}: there is nothing to go back from.`);
 }
 
 /** What was found of a stored release: verified, or why not. Only what is wrong with the state itself is thrown. */
@@ -169,7 +187,7 @@ async function judgeStored(
   policy: PolicyFile,
 ): Promise<VerifiedRelease | Refusal> {
   const { snapshot } = await demandChannel({ state, channel });
-  if (snapshot.release === release) throw new UsageError(`${channel} is at ${release} already.`);
+  if (namesRelease(snapshot, release)) throw new UsageError(`${channel} is at ${release} already.`);
   const folder = join(state, 'releases', release);
   if (!(await isThere(join(folder, RECORD.manifest)))) {
     throw new UsageError(

@@ -73,7 +73,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
     verdict,
     verifier,
     rules,
-    highest: await highestOf(options),
+    highest: await highestOf(options, verdict.manifest?.arch),
   });
   if (verdict.release) await demandNotWithdrawn(options.state, verdict.release.release);
   if (dryRun) return { verdict, gates: rows, refusal, moved: undefined };
@@ -92,7 +92,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
     const facts = snapshotFacts(release);
     const moved = await onRecord(options, facts, async () => {
       // What was asked before the lock is asked again where another publisher may have answered meanwhile.
-      demandSerial(release.manifest, await highestOf(options), rules, now);
+      demandSerial(release.manifest, await highestOf(options, facts.arch), rules, now);
       await demandNotWithdrawn(state.folder, release.release);
       await adoptPolicy(options, given);
       await recordOrigin(options, release);
@@ -151,9 +151,14 @@ async function recordOrigin(
   await recordIngest(state, release, { time: now, origin, manifest: manifestSha256, signers });
 }
 
-/** The highest serial that a channel ever named; undefined where there is no such channel yet. */
-async function highestOf({ state, channel }: ChannelOptions): Promise<HighestSerial | undefined> {
+/** The highest serial that a channel ever named for an architecture; undefined where it never named any. */
+async function highestOf(
+  { state, channel }: ChannelOptions,
+  arch: string | undefined,
+): Promise<HighestSerial | undefined> {
   const history = await channelHistory(state, channel);
-  const [highest] = history.map(({ snapshot }) => snapshot).sort((a, b) => b.serial - a.serial);
+  const [highest] = history
+    .flatMap(({ snapshot }) => snapshot.releases.filter((one) => one.arch === arch))
+    .sort((a, b) => b.serial - a.serial);
   return highest && { release: highest.release, serial: highest.serial };
 }

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { isoSeconds } from '../../formats/records/lines.ts';
+import type { Snapshot } from '../../formats/records/snapshot.ts';
 import type { MovedChannel } from '../../publish/channel-move.ts';
 import { demandOrigin, publish } from '../../publish/publish.ts';
 import type { GateRow } from '../../publish/publish-gate.ts';
@@ -108,12 +109,15 @@ export function showMoved(
   terminal: Terminal,
   { snapshot, fingerprint, madeKey, warnings }: MovedChannel,
 ): void {
-  const { channel, counter, release, serial, expires, rollbackFrom } = snapshot;
-  const back = rollbackFrom === undefined ? '' : `, back from ${rollbackFrom}`;
-  terminal.print(
-    `${channel} → ${release}, serial ${serial}${back}: snapshot ${counter}, until ${isoSeconds(expires)}.`,
-    'good',
-  );
+  const { channel, counter, expires, releases } = snapshot;
+  for (const { arch, release, serial, rollbackFrom } of releases) {
+    const machines = releases.length === 1 ? '' : ` for ${arch}`;
+    const back = rollbackFrom === undefined ? '' : `, back from ${rollbackFrom}`;
+    terminal.print(
+      `${channel} → ${release}${machines}, serial ${serial}${back}: snapshot ${counter}, until ${isoSeconds(expires)}.`,
+      'good',
+    );
+  }
   const made = madeKey
     ? 'Made a snapshot key; tell it to whoever follows this channel'
     : 'Signed by the snapshot key';
@@ -123,14 +127,18 @@ export function showMoved(
 
 export function movedJson({ snapshot, fingerprint, madeKey, warnings }: MovedChannel): object {
   return {
-    snapshot: {
-      ...snapshot,
-      issued: isoSeconds(snapshot.issued),
-      expires: isoSeconds(snapshot.expires),
-      bestBefore: isoSeconds(snapshot.bestBefore),
-    },
+    snapshot: snapshotJson(snapshot),
     snapshotKey: fingerprint,
     madeKey,
     warnings,
+  };
+}
+
+export function snapshotJson({ issued, expires, releases, ...rest }: Snapshot): object {
+  return {
+    ...rest,
+    issued: isoSeconds(issued),
+    expires: isoSeconds(expires),
+    releases: releases.map((one) => ({ ...one, bestBefore: isoSeconds(one.bestBefore) })),
   };
 }
