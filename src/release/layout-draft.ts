@@ -21,6 +21,8 @@ export interface LayoutDraft {
   readonly initrds?: readonly string[];
   readonly rootfs?: string;
   readonly overlay?: string;
+  /** What the system fetches later. */
+  readonly files?: readonly string[];
   readonly cmdline: readonly string[];
   /** Undefined: nothing was said. */
   readonly free: readonly FreeParameter[] | undefined;

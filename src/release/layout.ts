@@ -4,7 +4,7 @@ import { UsageError } from '../errors/usage.ts';
 import { lstatBeneath, openBeneath } from '../files/beneath.ts';
 import { lstatIfThere, namesIfThere } from '../files/read-if-there.ts';
 import { readInto, reading } from '../files/reading.ts';
-import { PLAIN_LAYOUT } from '../formats/records/manifest.ts';
+import { isLayoutName, PLAIN_LAYOUT } from '../formats/records/manifest.ts';
 import { isReleaseId, isSafePath } from '../formats/records/safe-path.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
 import {
@@ -20,7 +20,7 @@ import { readPlainLayout } from './plain-layout.ts';
 
 /** A file of a release that a machine loads: what the sealer seals and the manifest lists. */
 export interface Artifact {
-  readonly role: 'kernel' | 'initrd' | 'overlay' | 'rootfs';
+  readonly role: 'kernel' | 'initrd' | 'overlay' | 'rootfs' | 'file';
   /** Relative to the tree, `/`-separated. */
   readonly path: string;
   /** Bytes. */
@@ -35,7 +35,7 @@ export interface Layout {
   readonly arch: string;
   /** The kind of system, as the manifest names it: what words it may fix depends on it. */
   readonly layout: string;
-  /** Kernel, then initrds in load order, then the overlay and the root image where there are such. */
+  /** Kernel, initrds in load order, then the overlay, the root image and other files where there are such. */
   readonly artifacts: readonly Artifact[];
   /** The fixed words of the kernel command line. */
   readonly cmdline: readonly string[];
@@ -55,6 +55,8 @@ export interface LayoutOptions {
   readonly overlay?: string;
   /** Words, separated by blanks. */
   readonly cmdline?: string;
+  /** The kind of system, as the manifest names it; default: the tree's word, else what it is recognised by. */
+  readonly layout?: string;
 }
 
 /**
@@ -90,6 +92,7 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
     ...(merged.initrds ?? []).map((path) => ({ role: 'initrd' as const, path })),
     ...(merged.overlay ? [{ role: 'overlay' as const, path: merged.overlay }] : []),
     ...(merged.rootfs ? [{ role: 'rootfs' as const, path: merged.rootfs }] : []),
+    ...(draft.files ?? []).map((path) => ({ role: 'file' as const, path })),
   ];
   const artifacts: Artifact[] = [];
   for (const { role, path } of wanted) {
@@ -122,7 +125,7 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
     family: draft.family,
     release: merged.release,
     arch: merged.arch ?? 'x86_64',
-    layout: layoutOf(draft, cmdline),
+    layout: layoutOf({ ...draft, ...defined(options) }, cmdline),
     artifacts,
     cmdline,
     free: added ? [...said, added] : said,
@@ -130,8 +133,16 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   };
 }
 
-/** What the tree says itself, else what it is recognised by. */
-function layoutOf({ family, layout }: LayoutDraft, cmdline: readonly string[]): string {
+/** What the operator or the tree says, else what it is recognised by. */
+function layoutOf(
+  { family, layout }: Pick<LayoutDraft, 'family' | 'layout'>,
+  cmdline: readonly string[],
+): string {
+  if (layout !== undefined && !isLayoutName(layout)) {
+    throw new UsageError(
+      `${JSON.stringify(layout)} is no name of a layout; write small letters, digits and dashes, as in debian-installer.`,
+    );
+  }
   return layout ?? (family === 'arch' || isArchiso(cmdline) ? 'archiso' : PLAIN_LAYOUT);
 }
 

@@ -29,6 +29,8 @@ const PLAIN = z.strictObject({
   initrd: z.array(z.string()).default([]),
   rootfs: z.string().optional(),
   overlay: z.string().optional(),
+  /** What the system fetches by itself: a preseed, an Ignition configuration, a device tree. */
+  files: z.array(z.string()).optional(),
   cmdline: z.string().default(''),
   /** `NAME TYPE` pairs that a boot script may fill in. */
   free: z
@@ -54,6 +56,7 @@ export async function readPlainLayout(tree: string, hasFile: boolean): Promise<L
     ...(rest.layout === undefined ? {} : { layout: rest.layout }),
     ...(rest.rootfs === undefined ? {} : { rootfs: rest.rootfs }),
     ...(rest.overlay === undefined ? {} : { overlay: rest.overlay }),
+    ...(rest.files === undefined ? {} : { files: rest.files }),
     initrds: initrd,
     cmdline: splitCommandLine(cmdline),
     free: free?.map(parameter),

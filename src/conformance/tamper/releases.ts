@@ -88,4 +88,5 @@ const BROUGHT: Readonly<Record<Artifact['role'], true>> = {
   initrd: true,
   overlay: true,
   rootfs: true,
+  file: true,
 };
