@@ -146,10 +146,10 @@ export async function move(options: ChannelOptions, wanted: Move): Promise<Moved
  * What a channel goes on naming for other architectures than the one that moves. A snapshot vouches for all that it
  * names, so one that was withdrawn meanwhile is left out, and a channel of nothing else is not renewed.
  */
-async function standingReleases(
+export async function standingReleases(
   state: string,
   before: Snapshot | undefined,
-  moved: ChannelRelease | undefined,
+  moved: Pick<ChannelRelease, 'arch'> | undefined,
 ): Promise<{ standing: readonly ChannelRelease[]; warnings: readonly string[] }> {
   const standing: ChannelRelease[] = [];
   const withdrawals: Withdrawal[] = [];

@@ -1,6 +1,6 @@
 import type { Manifest } from '../formats/records/manifest.ts';
 import { namesRelease, withReleases } from '../formats/records/snapshot.ts';
-import { SNAPSHOT_DAYS } from '../publish/channel-move.ts';
+import { SNAPSHOT_DAYS, standingReleases } from '../publish/channel-move.ts';
 import { type SnapshotKey, signSnapshot } from '../signing/keys/snapshot-key.ts';
 import { channelNames, nextCounter, readChannel, type StoredSnapshot } from '../store/channels.ts';
 import { defaultPolicy } from '../trust/policy.ts';
@@ -45,13 +45,14 @@ export async function nextSnapshot(
   const issued = Math.floor(now / 1000) * 1000;
   const { arch, release, serial, bestBefore } = manifest;
   const rollbackFrom = before.releases.find((one) => one.arch === arch)?.rollbackFrom;
+  const { standing } = await standingReleases(state, before, { arch });
   const moved = { arch, release, serial, manifest: manifestSha256, bestBefore, rollbackFrom };
   const snapshot = {
     channel: before.channel,
     counter: await nextCounter(state, before.channel),
     issued,
     expires: issued + SNAPSHOT_DAYS * DAY,
-    releases: withReleases(before.releases, [moved]),
+    releases: withReleases(standing, [moved]),
   };
   return { snapshot, ...(await signSnapshot(snapshot, key)) };
 }

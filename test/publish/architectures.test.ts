@@ -2,10 +2,14 @@ import assert from 'node:assert/strict';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
+import { decodeManifest } from '../../src/formats/records/manifest.ts';
 import { withdrawRelease } from '../../src/operations/withdraw.ts';
 import { listChannels, renewChannel, rollbackChannel, showChannel } from '../../src/publish/channel.ts';
 import { publish } from '../../src/publish/publish.ts';
+import { nextSnapshot } from '../../src/resigning/next-snapshot.ts';
 import { serve } from '../../src/server/serve.ts';
+import { readSnapshotKey } from '../../src/signing/keys/snapshot-key.ts';
+import { readChannel } from '../../src/store/channels.ts';
 import { misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
@@ -126,6 +130,28 @@ it('what one loses to a damaged release, the others keep', async (t) => {
   assert.equal(server.release, 'arch/2026.11.01');
   assert.ok(refusals.length > 0);
   assert.match(await (await fetch(`${server.url}/readyz`)).text(), /stable for aarch64 is not offered/);
+});
+
+it('a release that is signed anew takes its own place', async () => {
+  const stored = await readChannel(given.state, given.channel);
+  assert.ok(stored);
+  const manifest = decodeManifest(await readFile(join(trees.arm[1], 'release.manifest')));
+  const signed = { manifest: { ...manifest, release: 'arch/2026.11.05' }, manifestSha256: 'e'.repeat(64) };
+  const { snapshot } = await nextSnapshot(
+    given.state,
+    stored,
+    signed,
+    await readSnapshotKey(given.state),
+    NOW + DAY,
+  );
+  assert.deepEqual(
+    snapshot.releases.map((one) => [one.arch, one.release]),
+    [
+      ['aarch64', 'arch/2026.11.05'],
+      ['x86_64', 'arch/2026.11.01'],
+    ],
+  );
+  assert.equal(snapshot.releases[0]?.manifest, signed.manifestSha256);
 });
 
 it('what is withdrawn is shown at its machines alone, and is left out of what is signed next', async () => {
