@@ -83,7 +83,7 @@ export function decodeSnapshot(bytes: Uint8Array): Snapshot {
   const expires = lines.time('expires');
   if (expires <= issued) throw lines.fail('expires is not after issued');
   if (lines.has('release')) {
-    throw lines.fail('it is of an earlier Bootseal, which knew no architectures; publish the release again');
+    throw lines.fail('it is of an earlier Bootseal, which knew no architectures; publish to a new state');
   }
   const releases: ChannelRelease[] = [];
   do releases.push(readRelease(lines, releases.at(-1)?.arch));

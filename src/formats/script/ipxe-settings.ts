@@ -161,9 +161,9 @@ export function parseSetting(type: SettingType, text: string): Uint8Array {
     case 'uint16':
     case 'int32':
     case 'uint32': {
-      const value = text === '' ? 0n : parseUnsigned(text);
-      if (value === undefined) throw new Malformed(FORMAT, 'not an integer');
-      return settingFromNumber(type, value);
+      const { value, rest } = strtoul(text);
+      if (rest !== '') throw new Malformed(FORMAT, 'not an integer');
+      return settingFromNumber(type, BigInt(value));
     }
     case 'hex':
       return fromHex(text, ':');

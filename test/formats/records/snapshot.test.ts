@@ -116,7 +116,7 @@ it('of an earlier Bootseal is told so', () => {
   const earlier = TEXT.replace('arch x86_64\n', '');
   assert.throws(
     () => decodeSnapshot(Buffer.from(earlier)),
-    malformed(/earlier Bootseal.*publish the release again/),
+    malformed(/earlier Bootseal.*publish to a new state/),
   );
 });
 
