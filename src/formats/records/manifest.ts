@@ -121,7 +121,11 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
     ...manifest.fsverity.map((fsverity) => `fsverity ${fsverity.digest} ${fsverity.path}`),
   ];
   // Joined, a line or word that breaks would be read as two: another manifest than the one given.
-  if (lines.some((line) => line.includes('\n')) || !commandLines.flat().every(isCommandLineWord)) {
+  if (
+    lines.some((line) => line.includes('\n')) ||
+    !commandLines.flat().every(isCommandLineWord) ||
+    !manifest.free.every(({ name }) => PARAMETER.test(name))
+  ) {
     throw new Malformed('manifest', 'a value that breaks its line or word');
   }
   const bytes = Buffer.from(`${lines.join('\n')}\n`, 'latin1');

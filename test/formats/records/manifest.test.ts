@@ -8,6 +8,7 @@ import {
   type Manifest,
   type Role,
 } from '../../../src/formats/records/manifest.ts';
+import type { FreeType } from '../../../src/formats/script/cmdline.ts';
 import { demandFlipsHandled, malformed } from '../strict.ts';
 import { manifestValues } from './manifest-values.ts';
 
@@ -361,6 +362,7 @@ describe('a manifest that cannot be written', () => {
       { cmdline: ['a\nserial 1'] },
       { cmdline: ['init=/bin/sh'] },
       { moduleCmdline: [] },
+      { free: [{ name: 'serial hex', type: '8' as FreeType }] },
       { layout: '' },
       { layout: 'Arch' },
       { layout: 'a\ncmdline x' },
