@@ -23,11 +23,15 @@ export interface GrubLoaderOptions {
 
 /** Builds GRUB network images that hold the site's OpenPGP key and enforce signatures. */
 export async function buildGrubLoaders(options: GrubLoaderOptions): Promise<readonly GrubImage[]> {
-  const key = await anchorFile(options.anchors, 'pubring.gpg');
+  const keyrings: Uint8Array[] = [];
+  for (const name of ['script.gpg', 'pubring.gpg'] as const) {
+    const bytes = await anchorFile(options.anchors, name);
+    keyrings.push(...decodeOr(name, () => unwrapKeyring(bytes)));
+  }
   const { grub } = serverAddress(options.url);
   const port = grub.kind === 'dhcp' ? grub.httpPort : grub.port;
   return buildGrubImages({
-    openpgpPublicKey: decodeOr('pubring.gpg', () => Buffer.concat(unwrapKeyring(key))),
+    openpgpPublicKey: Buffer.concat(keyrings),
     now: options.now,
     outDir: options.out,
     server: grub,

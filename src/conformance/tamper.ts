@@ -17,6 +17,7 @@ import { Columns } from './tamper/columns.ts';
 import { manifestAttacks } from './tamper/manifests.ts';
 import { Matrix, type MatrixCell, type MatrixRow } from './tamper/matrix.ts';
 import { mixAttacks } from './tamper/mixes.ts';
+import { roleAttacks } from './tamper/roles.ts';
 import { scriptAttacks } from './tamper/scripts.ts';
 import { formAttacks } from './tamper/seal-forms.ts';
 import { signerAttacks } from './tamper/signers.ts';
@@ -61,6 +62,7 @@ export function attacksOn(site: TamperSite): Attack[] {
   return [
     ...byteAttacks(site),
     ...signerAttacks(site),
+    ...roleAttacks(site),
     ...formAttacks(site),
     ...scriptAttacks(site),
     ...manifestAttacks(site),

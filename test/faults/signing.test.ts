@@ -3,7 +3,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { verify } from '../../src/conformance/verify.ts';
 import { attach, requestSignatures, signRequest } from '../../src/operations/request.ts';
-import { openRequest } from '../../src/signing/requests/request.ts';
+import { openRequest } from '../../src/signing/requests/open-request.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { sealFixture } from '../fixtures/release.ts';
@@ -27,14 +27,20 @@ const pathsIn = (whole: string) => ({
   tree: join(whole, 'tree'),
   request: join(whole, 'request'),
   response: join(whole, 'response'),
+  journal: join(whole, 'journal'),
 });
 const make = (whole: string) => {
   const { tree, request: out } = pathsIn(whole);
-  return requestSignatures({ tree, out, signatories: { anchors }, now: NOW, rsaBits: 2048 });
+  return requestSignatures({ tree, out, anchors, now: NOW, rsaBits: 2048 });
 };
 const answer = (whole: string) => {
   const { request, response: out } = pathsIn(whole);
   return signRequest({ request, out, keys: [keys], now: NOW });
+};
+/** The same, and written down. */
+const answerOn = (whole: string) => {
+  const { request, response, journal } = pathsIn(whole);
+  return signRequest({ request, out: response, keys: [keys], journal, now: NOW });
 };
 const demandSealed = async (whole: string) => {
   const { refusal } = await verify({ tree: pathsIn(whole).tree, anchors: keys, now: NOW });
@@ -82,6 +88,23 @@ await demandFaultless({
       const { tree, response } = pathsIn(whole);
       await attach({ tree, responses: [response] });
       await demandSealed(whole);
+    },
+  },
+
+  'sign-request, with a journal': {
+    amongOthers: true,
+    copy: copier(folder, requested.whole),
+    run: async (whole) => (await answerOn(whole)).answered,
+    demandDone: async (whole) => {
+      const { tree, response, journal } = pathsIn(whole);
+      await attach({ tree, responses: [response] });
+      await demandSealed(whole);
+      const lines = (await readFile(join(journal, 'journal.jsonl'), 'utf8')).split('\n');
+      assert.match(lines.at(-2) ?? '', /"act":"sign-request","release":"arch\/2026\.11\.01"/);
+      assert.deepEqual(
+        await readFile(join(journal, 'arch.manifest')),
+        await readFile(join(tree, 'release.manifest')),
+      );
     },
   },
 

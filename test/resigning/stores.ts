@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pooled } from '../../src/resigning/standing.ts';
 import { makeSnapshotKey, readSnapshotKey, signSnapshot } from '../../src/signing/keys/snapshot-key.ts';
 import { moveChannel, readChannel } from '../../src/store/channels.ts';
 import { recordIngest } from '../../src/store/provenance.ts';
@@ -10,6 +11,7 @@ import { storedReleases } from '../../src/store/quarantine.ts';
 import { storeRelease } from '../../src/store/release-store.ts';
 import { openState } from '../../src/store/state.ts';
 import { readAnchorFolder } from '../../src/trust/anchor-folder.ts';
+import { defaultPolicy } from '../../src/trust/policy.ts';
 import { judgeFolder } from '../fixtures/judge.ts';
 import { NOW } from '../fixtures/keys.ts';
 import { readyKeyPair } from '../fixtures/ready-keys.ts';
@@ -116,12 +118,7 @@ export async function faultOf(
   now: number,
 ): Promise<string | undefined> {
   const folders = await Promise.all(keys.map((folder) => readAnchorFolder(folder)));
-  const anchors = {
-    ca: folders.flatMap(({ ca }) => ca),
-    codesign: folders.flatMap(({ codesign }) => codesign),
-    openpgp: folders.flatMap(({ openpgp }) => openpgp),
-    bootSigner: folders[0]?.bootSigner,
-  };
+  const anchors = pooled({ folders, policy: defaultPolicy(now), now }, folders[0]?.bootSigner);
   const current = await readChannel(state, CHANNEL);
   for (const release of await storedReleases(state)) {
     const verdict = await judgeFolder(join(state, 'releases', release), anchors, now);
@@ -133,7 +130,7 @@ export async function faultOf(
   return undefined;
 }
 
-/** A key folder whose codesign key answers so many times, and is gone then. */
+/** A key folder whose manifest key answers so many times, and is gone then. */
 export async function dyingKeys(keys: string, to: string, answers: number): Promise<string> {
   await cp(keys, to, { recursive: true });
   const count = join(to, 'answered');
@@ -145,10 +142,10 @@ export async function dyingKeys(keys: string, to: string, answers: number): Prom
 n=$(cat ${count})
 [ "$n" -lt ${answers} ] || { echo "the token is gone" >&2; exit 3; }
 echo $((n + 1)) > ${count}
-exec openssl pkeyutl -sign -inkey ${join(to, 'private/codesign.key')} -pkeyopt "digest:$BOOTSEAL_HASH"
+exec openssl pkeyutl -sign -inkey ${join(to, 'private/manifest.key')} -pkeyopt "digest:$BOOTSEAL_HASH"
 `,
     { mode: 0o755 },
   );
-  writeFileSync(join(to, 'signers.toml'), `[codesign]\ncommand = ["${script}"]\n`, { mode: 0o600 });
+  writeFileSync(join(to, 'signers.toml'), `[manifest]\ncommand = ["${script}"]\n`, { mode: 0o600 });
   return to;
 }

@@ -109,7 +109,7 @@ it('keys that follow the old ones by their own word sign; payload keeps its old 
   const { steps } = await resign(tree, { keys: next });
   assert.deepEqual(
     steps.map(({ kind }) => kind),
-    ['codesign', 'boot', 'openpgp'],
+    ['manifest', 'boot', 'openpgp-manifest', 'openpgp-script'],
   );
   assert.equal(await faultOf(tree, next), undefined);
   assert.deepEqual(
@@ -122,15 +122,18 @@ it('keys that follow the old ones by their own word sign; payload keeps its old 
 async function forged(change: (text: string) => string, signer: string): Promise<string> {
   const path = join(folder, `map-${++count}`);
   const bytes = Buffer.from(change(readFileSync(join(next, 'anchors/successors'), 'latin1')));
-  const { codesign, openpgp } = await readKeyFolder(signer, NOW);
+  const { manifest, openpgp } = await readKeyFolder(signer, NOW);
   writeFileSync(path, bytes);
-  writeFileSync(`${path}.cms.sig`, await sealRecord(bytes, certifiedSigner('codesign', codesign)));
-  writeFileSync(`${path}.sig`, await sealRecordOpenpgp(bytes, openpgpSigner(openpgp), NOW));
+  writeFileSync(`${path}.cms.sig`, await sealRecord(bytes, certifiedSigner('manifest', manifest)));
+  writeFileSync(
+    `${path}.sig`,
+    await sealRecordOpenpgp(bytes, openpgpSigner('openpgp-manifest', openpgp.manifest), NOW),
+  );
   return path;
 }
 
 const stranger = await makeKeys(join(folder, 'stranger'));
-const fresher = fingerprint(join(next, 'anchors/codesign.crt'));
+const fresher = fingerprint(join(next, 'anchors/manifest.crt'));
 const REFUSED: readonly [string, () => Promise<readonly string[]>, RegExp][] = [
   ['no map', async () => [], /no map that it signed names/],
   [
@@ -187,7 +190,7 @@ for (const [what, maps, says] of REFUSED) {
 it('a map of the right keys, signed by the old ones, counts from any file', async () => {
   const tree = fresh();
   const successors = [await forged((text) => text, keys)];
-  assert.equal((await resign(tree, { keys: next, successors })).steps.length, 3);
+  assert.equal((await resign(tree, { keys: next, successors })).steps.length, 4);
 });
 
 it('a tree has no quarantine: a broken seal is a refusal, and nothing changed', async () => {

@@ -48,10 +48,12 @@ export function stockToolTakes(tree: string, keys: string, seal: string, at: num
   if (seal === 'boot.ipxe.sig') return opensslTakes(join(tree, 'boot.ipxe'), whole, ca, at);
   if (seal.endsWith('.ipxe.sig')) return opensslTakes(join(tree, seal.slice(0, -9)), whole, ca, at);
   if (seal.endsWith('.cms.sig')) {
-    const flags = ['-nointern', '-certfile', anchor('codesign.crt'), ...ca];
+    const own = seal === 'release.manifest.cms.sig' ? 'manifest.crt' : 'codesign.crt';
+    const flags = ['-nointern', '-certfile', anchor(own), ...ca];
     return opensslTakes(join(tree, seal.slice(0, -8)), whole, flags, at);
   }
-  return gpgvTakes(join(tree, seal.slice(0, -4)), whole, anchor('pubring.gpg'), at);
+  const keyring = { 'grub.cfg.sig': 'script.gpg', 'release.manifest.sig': 'manifest.gpg' }[seal];
+  return gpgvTakes(join(tree, seal.slice(0, -4)), whole, anchor(keyring ?? 'pubring.gpg'), at);
 }
 
 /** What is compared when nothing may have changed. */

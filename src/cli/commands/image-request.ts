@@ -1,6 +1,7 @@
 import { UsageError } from '../../errors/usage.ts';
 import type { ImageRequest } from '../../formats/records/image-request.ts';
 import { attachImage, requestImageSignature, signImageRequest } from '../../operations/image-request.ts';
+import type { AskPassphrase } from '../../signing/keys/passphrase.ts';
 import type { Context } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
@@ -43,12 +44,16 @@ export async function requestImage(
 export interface SignImageWords {
   readonly keys: readonly string[];
   readonly signerCommand?: readonly string[];
+  readonly image?: string;
+  readonly blind?: boolean;
+  readonly journal?: string;
+  readonly passphrase?: AskPassphrase;
   readonly out: string;
 }
 
 export async function signImageWords(
   { terminal, now }: Context,
-  { keys, signerCommand, out }: SignImageWords,
+  { keys, signerCommand, image, blind, journal, passphrase, out }: SignImageWords,
   path: string,
 ): Promise<number> {
   const request = await interruptible((_, ended) =>
@@ -56,11 +61,15 @@ export async function signImageWords(
       request: path,
       keys,
       ...(signerCommand ? { signerCommand } : {}),
+      ...(image === undefined ? {} : { image }),
+      ...(blind ? { blind } : {}),
+      ...(passphrase ? { passphrase } : {}),
+      ...(journal === undefined ? {} : { journal }),
       out,
       now,
       ended,
       onRequest: (opened) => {
-        show(terminal, opened);
+        show(terminal, opened, image !== undefined);
         terminal.print();
       },
     }),
@@ -87,9 +96,13 @@ export async function attachImageWords(
 }
 
 /** What whoever signs should look at. The digest alone is what is signed. */
-function show(terminal: Terminal, { title, cmdline, size, imageDigest, questions }: ImageRequest): void {
+function show(
+  terminal: Terminal,
+  { title, cmdline, size, imageDigest, questions }: ImageRequest,
+  seen = false,
+): void {
   terminal.print(`An EFI image of ${octets(size)} that calls itself ${title}`);
-  terminal.print(`command line, as it says: ${cmdline}`);
+  terminal.print(seen ? `command line: ${cmdline}` : `command line, as the request says: ${cmdline}`);
   terminal.print(`image digest: ${imageDigest}`);
   terminal.print();
   terminal.table(

@@ -10,13 +10,18 @@ import {
   type OpenpgpSecretKey,
   type RsaSecret,
 } from '../../formats/openpgp/openpgp-secret.ts';
+import type { OpenpgpPurpose } from '../../trust/anchors.ts';
 import type { KeyPair } from './key-pair.ts';
 
-/** The site's OpenPGP signing key: certified by openpgp.js, exported so that GRUB reads it. */
+/** The site's OpenPGP signing keys, one for each purpose: certified by openpgp.js, exported so that GRUB reads it. */
 
 const MAX_PACKETS = 10_000;
-/** Modulus length of a new key. */
-export const OPENPGP_BITS = 4096;
+/** Modulus lengths of new keys. That of payload has no end of its own, and is in the images of years. */
+export const OPENPGP_BITS: Readonly<Record<OpenpgpPurpose, number>> = {
+  payload: 4096,
+  script: 3072,
+  manifest: 3072,
+};
 
 export interface OpenpgpSecret {
   readonly key: OpenpgpKey;
@@ -38,6 +43,7 @@ export interface NewOpenpgpKey {
  */
 export async function newOpenpgpKey(
   site: string,
+  purpose: OpenpgpPurpose,
   { privateKey: rsa }: KeyPair,
   created: number,
 ): Promise<NewOpenpgpKey> {
@@ -47,7 +53,7 @@ export async function newOpenpgpKey(
   const { privateKey, publicKey } = await reformatKey({
     // What reformatting adds is all that a key without a user id lacks.
     privateKey: await readPrivateKey({ binaryKey: packet }),
-    userIDs: [{ name: `Bootseal ${site}`, comment: 'netboot release signing' }],
+    userIDs: [{ name: `Bootseal ${site}`, comment: `netboot ${purpose} signing` }],
     date: new Date(created),
     format: 'object',
     config: { nonDeterministicSignaturesViaNotation: false, showComment: false, showVersion: false },
@@ -80,6 +86,30 @@ export function readOpenpgpSecrets(bytes: Uint8Array, path: string): OpenpgpSecr
   throw new Refusal('wrong-purpose', `${path} is not an RSA key, and GRUB needs one.`, { path });
 }
 
+/** Whether a passphrase protects a secret certificate, and not merely a card or another computer that has the numbers. */
+export function isLocked(bytes: Uint8Array): boolean {
+  // RFC 9580 §3.7.2.1: what GnuPG writes in the place of numbers that are elsewhere is S2K 101.
+  return decodePackets(secretPackets(bytes), MAX_PACKETS).some(
+    ({ tag, body }) => isSecret(tag) && !Buffer.from(body).includes(Buffer.from('\x65\x00GNU', 'latin1')),
+  );
+}
+
+/** The same certificate unprotected; undefined where the passphrase is another. */
+export async function unlockOpenpgp(bytes: Uint8Array, passphrase: string): Promise<Uint8Array | undefined> {
+  const { readPrivateKey, decryptKey } = await import('openpgp');
+  const locked = await readPrivateKey({ binaryKey: secretPackets(bytes) });
+  try {
+    return (await decryptKey({ privateKey: locked, passphrase })).write();
+  } catch {
+    // A library's message may say what it tried; nothing of a key or passphrase goes on from here.
+    return undefined;
+  }
+}
+
+function isSecret(tag: number): boolean {
+  return tag === PACKET.secretKey || tag === PACKET.secretSubkey;
+}
+
 function secretKeys(bytes: Uint8Array, path: string): OpenpgpSecretKey[] {
   try {
     const packets = decodePackets(secretPackets(bytes), MAX_PACKETS);
@@ -87,7 +117,7 @@ function secretKeys(bytes: Uint8Array, path: string): OpenpgpSecretKey[] {
       throw new Malformed('OpenPGP', 'it does not begin with a secret key');
     }
     return packets
-      .filter(({ tag }) => tag === PACKET.secretKey || tag === PACKET.secretSubkey)
+      .filter(({ tag }) => isSecret(tag))
       .flatMap(({ body }) => decodeOpenpgpSecretKey(body) ?? []);
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
