@@ -6,6 +6,7 @@ import { addPeSections, MAX_PE, type NewSection } from '../formats/efi/pe-write.
 import { stubVersion } from '../formats/efi/uki.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import { isOfType, MAX_COMMAND_LINE, withAdded } from '../formats/script/cmdline.ts';
+import { demandOneCommandLine } from '../scripts/multiboot.ts';
 import { demandCommandLine, MANIFEST_WORD } from '../trust/command-line.ts';
 import { initrdPadding } from '../trust/uki-check.ts';
 
@@ -131,6 +132,7 @@ export function ukiCommandLine(
   manifestSha256: string,
   server: string | undefined,
 ): string {
+  demandOneCommandLine(manifest);
   const added = manifest.free.flatMap(({ name, type }): string[] => {
     if (name === 'ip' && type === 'dhcp') return ['ip=dhcp'];
     if (name !== 'archiso_http_srv' || type !== 'url') return [];

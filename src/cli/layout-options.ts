@@ -13,6 +13,7 @@ export interface LayoutWords {
   readonly initrd?: readonly string[];
   readonly rootfs?: string;
   readonly cmdline?: string;
+  readonly layout?: string;
 }
 
 export interface TermWords {
@@ -27,7 +28,11 @@ export function addLayoutOptions(command: Command): Command {
     .option('--kernel <path>', 'in the tree, where it is no Arch tree')
     .option('--initrd <paths...>', 'in load order')
     .option('--rootfs <path>', 'the root image')
-    .option('--cmdline <words>', 'fixed words of the kernel command line');
+    .option('--cmdline <words>', 'fixed words of the kernel command line')
+    .option(
+      '--layout <name>',
+      'what kind of system it is: words that open a shell depend on it; docs/trees.md',
+    );
 }
 
 /** What was sealed that nobody wrote down. */
@@ -53,13 +58,14 @@ export function addTermOptions(command: Command): Command {
     );
 }
 
-export function layoutOf({ release, kernel, initrd, rootfs, cmdline }: LayoutWords) {
+export function layoutOf({ release, kernel, initrd, rootfs, cmdline, layout }: LayoutWords) {
   return {
     ...(release === undefined ? {} : { release }),
     ...(kernel === undefined ? {} : { kernel }),
     ...(initrd ? { initrds: initrd } : {}),
     ...(rootfs === undefined ? {} : { rootfs }),
     ...(cmdline === undefined ? {} : { cmdline }),
+    ...(layout === undefined ? {} : { layout }),
   };
 }
 

@@ -8,9 +8,10 @@ import type { Terminal } from './terminal.ts';
  */
 export function printSignedWords(terminal: Terminal, manifest: Manifest): void {
   terminal.print(
-    `${manifest.release}, serial ${manifest.serial}, issued ${isoSeconds(manifest.issued)}, best before ${isoSeconds(manifest.bestBefore)}`,
+    `${manifest.release} (${manifest.layout}), serial ${manifest.serial}, issued ${isoSeconds(manifest.issued)}, best before ${isoSeconds(manifest.bestBefore)}`,
   );
   terminal.print(`command line: ${manifest.cmdline.join(' ')}`);
+  if (manifest.moduleCmdline) terminal.print(`of its module: ${manifest.moduleCmdline.join(' ')}`);
   if (manifest.free.length > 0) {
     terminal.print(
       `loaders may add: ${manifest.free.map(({ name, type }) => `${name}=(${type})`).join(' ')}`,
@@ -20,9 +21,11 @@ export function printSignedWords(terminal: Terminal, manifest: Manifest): void {
 }
 
 /** The same for `--json`, spelt as in a manifest. */
-export function signedWords({ cmdline, free, shell }: Manifest) {
+export function signedWords({ layout, cmdline, moduleCmdline, free, shell }: Manifest) {
   return {
+    layout,
     cmdline: cmdline.join(' '),
+    ...(moduleCmdline ? { moduleCmdline: moduleCmdline.join(' ') } : {}),
     free: free.map(({ name, type }) => `${name} ${type}`),
     shell,
   };

@@ -127,7 +127,7 @@ class Boot {
 }
 
 async function emulatedBoot(offer: Offer, platform: 'pcbios' | 'efi'): Promise<BootVerdict> {
-  const { anchors, transport, base, policy, now } = offer;
+  const { anchors, transport, base, policy, now, arch = 'x86_64' } = offer;
   const [ca] = anchors.ca;
   if (!ca || !anchors.bootSigner) {
     throw new Refusal(
@@ -143,7 +143,7 @@ async function emulatedBoot(offer: Offer, platform: 'pcbios' | 'efi'): Promise<B
     embedded: Buffer.from(script, 'latin1'),
     machine: {
       mac: '52:54:00:12:34:56',
-      buildarch: 'x86_64',
+      buildarch: arch === 'aarch64' ? 'arm64' : arch,
       platform,
       dhcp: { ip: '192.0.2.15', 'next-server': new URL(base).hostname },
     },
@@ -212,7 +212,7 @@ export async function bootedInitramfs(verdict: BootVerdict): Promise<InitramfsTr
 }
 
 async function runArchisoAsItIs(offer: Offer, boot: Boot): Promise<Answer> {
-  const { transport, policy, now, handover } = offer;
+  const { transport, policy, now, handover, arch = 'x86_64' } = offer;
   const cmdline = handover?.cmdline ?? (await boot.verdict()).cmdline ?? '';
   if (startsOverlay(cmdline)) return OVERLAY_INSTEAD;
   if (!handover && (await boot.verdict()).rootless) return NO_ROOT;
@@ -222,7 +222,7 @@ async function runArchisoAsItIs(offer: Offer, boot: Boot): Promise<Answer> {
   const verdict: EarlyVerdict = await runArchiso({
     initramfs,
     cmdline,
-    arch: 'x86_64',
+    arch,
     transport,
     policy,
     now,

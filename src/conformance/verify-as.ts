@@ -29,8 +29,8 @@ export async function verifyAs(options: VerifyAsOptions): Promise<ClientVerdict[
   const { target, now, at = now, as = CLIENTS } = options;
   const { own: anchors } = await readTrustRoots(options.anchors);
   const file = await readPolicyFileOr(options.policy);
-  const { transport, base } = isUrl(target) ? remote(new URL(target)) : await local(target);
-  return runClients({ transport, base, anchors, policy: file.at(at, now), now: at }, as);
+  const place = isUrl(target) ? remote(new URL(target)) : await local(target);
+  return runClients({ ...place, anchors, policy: file.at(at, now), now: at }, as);
 }
 
 export function isUrl(target: string): boolean {
@@ -49,12 +49,14 @@ export function clientNames(text: string): ClientName[] {
 interface Place {
   readonly transport: Transport;
   readonly base: string;
+  /** Of the machines that it is for, where that is known beforehand. */
+  readonly arch?: string;
 }
 
 async function local(tree: string): Promise<Place> {
   const bytes = await readRecord(tree, RECORD.manifest);
-  const { release } = decodeOr(RECORD.manifest, () => decodeManifest(bytes));
-  return { transport: treeTransport(tree, release), base: 'http://192.0.2.1:8080' };
+  const { release, arch } = decodeOr(RECORD.manifest, () => decodeManifest(bytes));
+  return { transport: treeTransport(tree, release), base: 'http://192.0.2.1:8080', arch };
 }
 
 function remote(url: URL): Place {

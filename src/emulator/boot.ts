@@ -159,6 +159,11 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
   };
 }
 
+/** Linux and iPXE have different names for one architecture. */
+function unameOf(buildarch: string): string {
+  return buildarch === 'arm64' ? 'aarch64' : buildarch;
+}
+
 async function early(
   { kernel, initrds, cmdline }: Extract<IpxeOutcome, { kind: 'boot' }>,
   options: BootMachineOptions,
@@ -170,7 +175,7 @@ async function early(
         { ...EarlyKeys.reading, names: initrds.map(({ name }) => name) },
       ),
       cmdline,
-      arch: options.machine.buildarch,
+      arch: unameOf(options.machine.buildarch),
       transport: options.transport,
       files: releaseFolder(kernel.url),
       policy: options.policy,

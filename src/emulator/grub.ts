@@ -45,16 +45,16 @@ export async function runGrub(offer: Offer): Promise<GrubBoot> {
 
 /** Throws unless early userspace, started by GRUB, would hold GRUB's own command line against its manifest. */
 export async function demandGrubBound(offer: Offer): Promise<void> {
-  const { transport, base, policy, now } = offer;
+  const { transport, base, policy, now, arch = 'x86_64' } = offer;
   const boot = await runGrub(offer);
   const initramfs = await fetchInitramfs(
     transport,
     boot.initrds.map((path) => base + path),
   );
-  const server = archisoParameters(boot.cmdline, 'x86_64').httpServer ?? `${base}/`;
+  const server = archisoParameters(boot.cmdline, arch).httpServer ?? `${base}/`;
   const enforced = await enforceManifest({
     cmdline: boot.cmdline,
-    arch: 'x86_64',
+    arch,
     floor: readPolicyFloor(initramfs),
     keys: EarlyKeys.of(initramfs, boot.cmdline),
     policy,

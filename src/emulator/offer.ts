@@ -12,6 +12,8 @@ export interface Offer {
   readonly policy: Policy;
   /** Milliseconds since 1970. */
   readonly now: number;
+  /** `uname -m` of the machine; default: x86_64. */
+  readonly arch?: string;
   /** What archiso is started with. Absent: what the loader hands over, whose refusals are then archiso's too. */
   readonly handover?: Handover;
   readonly onEvent?: (event: BootEvent) => void;

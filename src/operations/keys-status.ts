@@ -3,6 +3,7 @@ import { UsageError } from '../errors/usage.ts';
 import { isThere } from '../files/read-if-there.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
+import { defaultRelease } from '../formats/records/snapshot.ts';
 import { ISSUING_CA } from '../signing/keys/key-folder.ts';
 import { OPENPGP_KEYS, type OpenpgpKeyName } from '../signing/seal-keys.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
@@ -164,7 +165,7 @@ async function treesOf({ trees = [], state }: KeysStatusOptions): Promise<TreeKe
   if (state !== undefined) {
     for (const channel of await channelNames(state)) {
       const current = await readChannel(state, channel);
-      if (current) paths.add(join(state, 'releases', current.snapshot.release));
+      for (const { release } of current?.snapshot.releases ?? []) paths.add(join(state, 'releases', release));
     }
   }
   return Promise.all([...paths].map(readTreeKeys));
@@ -246,8 +247,8 @@ async function addChannels(found: Inventory, state: string): Promise<void> {
   for (const channel of names) {
     const current = await readChannel(state, channel);
     if (!current) continue;
-    const { manifest, issued, expires } = current.snapshot;
-    const id = manifest.slice(0, 16);
+    const { issued, expires } = current.snapshot;
+    const id = defaultRelease(current.snapshot).manifest.slice(0, 16);
     found.add({ kind: 'snapshot', name: channel, id, begins: issued, ends: expires }, channel);
     const { signers } = decodeOr(`the snapshot of ${channel}`, () => decodeDetachedCms(current.seal));
     for (const key of keys) {

@@ -5,6 +5,7 @@ import { UsageError } from '../errors/usage.ts';
 import { readIfThere } from '../files/read-if-there.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
+import { namesRelease } from '../formats/records/snapshot.ts';
 import { logAct } from '../publish/log-act.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
 import { quarantinedReleases, storedReleases } from '../store/quarantine.ts';
@@ -82,7 +83,8 @@ async function demandKnown(state: string, release: string): Promise<void> {
 async function channelsAt(state: string, release: string): Promise<string[]> {
   const found: string[] = [];
   for (const name of await channelNames(state)) {
-    if ((await readChannel(state, name))?.snapshot.release === release) found.push(name);
+    const current = await readChannel(state, name);
+    if (current && namesRelease(current.snapshot, release)) found.push(name);
   }
   return found;
 }

@@ -7,7 +7,7 @@ import { isThere } from '../files/read-if-there.ts';
 import { encodePem } from '../formats/asn1/armor.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { isChannelName } from '../formats/records/safe-path.ts';
-import type { Snapshot } from '../formats/records/snapshot.ts';
+import { type ChannelRelease, type Snapshot, withReleases } from '../formats/records/snapshot.ts';
 import {
   makeSnapshotKey,
   readSnapshotKey,
@@ -24,7 +24,12 @@ import {
 } from '../store/channels.ts';
 import { type Act, recordAct } from '../store/log.ts';
 import { readCheckpoint } from '../store/log-files.ts';
-import { demandNotWithdrawn } from '../store/withdrawals.ts';
+import {
+  demandNotWithdrawn,
+  type Withdrawal,
+  withdrawnReason,
+  withdrawnRefusal,
+} from '../store/withdrawals.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
@@ -56,12 +61,10 @@ export interface MovedChannel {
   readonly warnings: readonly string[];
 }
 
-/** What a snapshot says of the release that it names. */
-export type SnapshotFacts = Pick<Snapshot, 'release' | 'serial' | 'manifest' | 'bestBefore'> &
-  Partial<Pick<Snapshot, 'rollbackFrom'>>;
-
-export function snapshotFacts({ release, manifest, manifestSha256 }: VerifiedRelease): SnapshotFacts {
-  return { release, serial: manifest.serial, manifest: manifestSha256, bestBefore: manifest.bestBefore };
+/** What a snapshot says of a release, which was not turned away from another. */
+export function snapshotFacts({ release, manifest, manifestSha256 }: VerifiedRelease): ChannelRelease {
+  const { arch, serial, bestBefore } = manifest;
+  return { arch, release, serial, manifest: manifestSha256, bestBefore, rollbackFrom: undefined };
 }
 
 /** @throws UsageError */
@@ -84,7 +87,8 @@ export async function demandChannel({
 
 export interface Move {
   readonly act: 'publish' | 'renew' | 'rollback';
-  readonly facts: SnapshotFacts;
+  /** What the channel names from now on for its architecture; undefined: what it names already. */
+  readonly facts: ChannelRelease | undefined;
   /** Every script, record and seal of the release, where they were verified for this. */
   readonly seals?: ReadonlyMap<string, Uint8Array>;
   readonly origin?: string | undefined;
@@ -97,7 +101,7 @@ export interface Move {
 export async function move(options: ChannelOptions, wanted: Move): Promise<MovedChannel> {
   const { channel, state, now } = options;
   const { act, facts, seals, origin } = wanted;
-  await demandNotWithdrawn(state, facts.release);
+  if (facts) await demandNotWithdrawn(state, facts.release);
   const { key, made } = await snapshotKeyOf(options, wanted.makeKey);
   const before = await readChannel(state, channel);
   if (before) {
@@ -105,6 +109,7 @@ export async function move(options: ChannelOptions, wanted: Move): Promise<Moved
     const { bytes, seal, snapshot } = before;
     await verifySnapshot(channel, bytes, seal, key.accepted, defaultPolicy(now), snapshot.issued);
   }
+  const { standing, warnings } = await standingReleases(state, before?.snapshot, facts);
   // The state tells its own readers, the server first, which keys move its channels.
   const anchors = key.accepted.map(({ raw }) => encodePem('CERTIFICATE', raw)).join('');
   await makeFolders(join(state, 'anchors'));
@@ -115,26 +120,54 @@ export async function move(options: ChannelOptions, wanted: Move): Promise<Moved
     counter: await nextCounter(state, channel),
     issued,
     expires: issued + SNAPSHOT_DAYS * DAY,
-    ...facts,
-    rollbackFrom: facts.rollbackFrom,
+    releases: withReleases(standing, facts ? [facts] : []),
   };
   const { bytes, seal } = await signSnapshot(snapshot, key);
-  const { release, serial, manifest, counter, rollbackFrom } = snapshot;
+  const { counter } = snapshot;
   const signers = [fingerprint(key.certificate)];
   // Before the channel moves: a crash may leave an entry whose act never was, and never an act without its entry.
-  await recordAct(
-    state,
-    { time: now, act, channel, release, manifest, serial, counter, rollbackFrom, origin, seals, signers },
-    checkpointSigner(key),
-  );
+  for (const { release, manifest, serial, rollbackFrom } of facts ? [facts] : snapshot.releases) {
+    await recordAct(
+      state,
+      { time: now, act, channel, release, manifest, serial, counter, rollbackFrom, origin, seals, signers },
+      checkpointSigner(key),
+    );
+  }
   await moveChannel(state, { snapshot, bytes, seal });
   return {
     snapshot,
     signer: key.certificate,
     fingerprint: fingerprint(key.certificate),
     madeKey: made,
-    warnings: wanted.warnings ?? [],
+    warnings: [...(wanted.warnings ?? []), ...warnings],
   };
+}
+
+/**
+ * What a channel goes on naming for other architectures than the one that moves. A snapshot vouches for all that it
+ * names, so one that was withdrawn meanwhile is left out, and a channel of nothing else is not renewed.
+ */
+export async function standingReleases(
+  state: string,
+  before: Snapshot | undefined,
+  moved: Pick<ChannelRelease, 'arch'> | undefined,
+): Promise<{ standing: readonly ChannelRelease[]; warnings: readonly string[] }> {
+  const standing: ChannelRelease[] = [];
+  const withdrawals: Withdrawal[] = [];
+  const warnings: string[] = [];
+  for (const one of before?.releases ?? []) {
+    if (one.arch === moved?.arch) continue;
+    const withdrawal = await withdrawnReason(state, one.release);
+    if (!withdrawal) {
+      standing.push({ ...one, rollbackFrom: undefined });
+      continue;
+    }
+    withdrawals.push(withdrawal);
+    warnings.push(`${one.release} is withdrawn: the channel names nothing for ${one.arch} any more`);
+  }
+  const [first] = withdrawals;
+  if (first && !moved && standing.length === 0) throw withdrawnRefusal(first);
+  return { standing, warnings };
 }
 
 async function snapshotKeyOf(
@@ -190,12 +223,14 @@ export async function logRefusal(
   await logAct(state, { time: now, act: 'refuse', channel, release, manifest, serial, refusal }, snapshotKey);
 }
 
-/** The highest serial that a channel ever named; undefined where there is no such channel yet. */
-export async function highestOf({
-  state,
-  channel,
-}: Pick<ChannelOptions, 'state' | 'channel'>): Promise<Pick<Snapshot, 'release' | 'serial'> | undefined> {
+/** The highest serial that a channel ever named for an architecture; undefined where it never named any. */
+export async function highestOf(
+  { state, channel }: Pick<ChannelOptions, 'state' | 'channel'>,
+  arch: string | undefined,
+): Promise<Pick<ChannelRelease, 'release' | 'serial'> | undefined> {
   const history = await channelHistory(state, channel);
-  const [highest] = history.map(({ snapshot }) => snapshot).sort((a, b) => b.serial - a.serial);
+  const [highest] = history
+    .flatMap(({ snapshot }) => snapshot.releases.filter((one) => one.arch === arch))
+    .sort((a, b) => b.serial - a.serial);
   return highest && { release: highest.release, serial: highest.serial };
 }

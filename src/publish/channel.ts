@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
-import type { Snapshot } from '../formats/records/snapshot.ts';
+import { namesRelease, releaseFor, type Snapshot } from '../formats/records/snapshot.ts';
 import { channelHistory, channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
 import { demandState, openExistingState } from '../store/state.ts';
 import { policyFor } from '../store/state-policy.ts';
@@ -44,6 +44,8 @@ export interface ListedChannel {
   readonly snapshot: Snapshot | undefined;
   /** What is wrong with it; undefined: it is verified and fresh. */
   readonly refusal: Refusal | undefined;
+  /** Why no machine of an architecture may boot what it names; where there are such, the snapshot itself holds. */
+  readonly withdrawn: ReadonlyMap<string, Refusal>;
 }
 
 export interface ShownChannel {
@@ -62,10 +64,10 @@ export async function listChannels(options: ListChannelsOptions): Promise<Listed
     try {
       const current = await readChannel(state, channel);
       if (!current) continue;
-      rows.push({ channel, snapshot: current.snapshot, refusal: await judge(options, channel, current) });
+      rows.push({ channel, snapshot: current.snapshot, ...(await judge(options, channel, current)) });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      rows.push({ channel, snapshot: undefined, refusal: error });
+      rows.push({ channel, snapshot: undefined, refusal: error, withdrawn: new Map() });
     }
   }
   return rows;
@@ -78,7 +80,7 @@ export async function showChannel(options: ShowChannelOptions): Promise<ShownCha
   await demandState(state);
   const history = await channelHistory(state, channel);
   const current = await demandChannel(options);
-  const refusal = await judge(options, channel, current);
+  const { refusal } = await judge(options, channel, current);
   return { history: history.map(({ snapshot }) => snapshot), refusal };
 }
 
@@ -86,19 +88,23 @@ async function judge(
   { state, snapshotCertificate, now }: ListChannelsOptions,
   channel: string,
   { snapshot, bytes, seal }: StoredSnapshot,
-): Promise<Refusal | undefined> {
+): Promise<Pick<ListedChannel, 'refusal' | 'withdrawn'>> {
+  const withdrawn = new Map<string, Refusal>();
   try {
     const signers = await readCertificatesFile(snapshotCertificate ?? join(state, 'anchors', 'snapshot.crt'));
     await verifySnapshot(channel, bytes, seal, signers, defaultPolicy(now), now);
-    const withdrawal = await withdrawnReason(state, snapshot.release);
-    return withdrawal && withdrawnRefusal(withdrawal);
+    for (const { arch, release } of snapshot.releases) {
+      const withdrawal = await withdrawnReason(state, release);
+      if (withdrawal) withdrawn.set(arch, withdrawnRefusal(withdrawal));
+    }
+    return { refusal: [...withdrawn.values()][0], withdrawn };
   } catch (error) {
-    if (error instanceof Refusal) return error;
+    if (error instanceof Refusal) return { refusal: error, withdrawn };
     throw error;
   }
 }
 
-/** A new snapshot of what the channel already names: needs the snapshot key and no other. */
+/** A new snapshot of all that the channel already names: needs the snapshot key and no other. */
 export async function renewChannel(options: ChannelOptions): Promise<MovedChannel> {
   const { channel, now } = options;
   demandChannelName(channel);
@@ -106,15 +112,13 @@ export async function renewChannel(options: ChannelOptions): Promise<MovedChanne
   try {
     return await onRecord(options, {}, async () => {
       const { snapshot } = await demandChannel(options);
-      const { release, serial, manifest, bestBefore } = snapshot;
-      const warnings =
-        now > bestBefore
-          ? [
-              `${release} was best before ${day(bestBefore)}: a server and machines with an overlay refuse it; publish a newer release, or sign it anew with "bootseal resign"`,
-            ]
-          : [];
-      const facts = { release, serial, manifest, bestBefore };
-      return move(options, { act: 'renew', facts, warnings, makeKey: false });
+      const warnings = snapshot.releases
+        .filter(({ bestBefore }) => now > bestBefore)
+        .map(
+          ({ release, bestBefore }) =>
+            `${release} was best before ${day(bestBefore)}: a server and machines with an overlay refuse it; publish a newer release, or sign it anew with "bootseal resign"`,
+        );
+      return move(options, { act: 'renew', facts: undefined, warnings, makeKey: false });
     });
   } finally {
     await state.release();
@@ -130,7 +134,10 @@ export interface RollbackOptions extends ChannelOptions {
   readonly policy?: string;
 }
 
-/** Goes back, on purpose and on record: a snapshot with a higher counter that names an older release. */
+/**
+ * Goes back, on purpose and on record: a snapshot with a higher counter that names an older release. Only its own
+ * architecture goes back.
+ */
 export function rollbackChannel(options: RollbackOptions): Promise<MovedChannel> {
   return moveToStored(options, false);
 }
@@ -160,21 +167,22 @@ async function moveToStored(options: RollbackOptions, mayGoForward: boolean): Pr
   const state = await openExistingState(options.state);
   try {
     return await onRecord(options, { release }, async () => {
-      const { snapshot } = await demandElsewhere(options);
+      await demandElsewhere(options);
       await demandNotWithdrawn(state.folder, release);
       if (judged instanceof Refusal) throw judged;
       const { release: verified } = judged.verdict;
       await demandUnchanged(state.folder, verified);
       await policyFor(state.folder, options.policy, policy);
       const facts = snapshotFacts(verified);
+      const { arch } = verified.manifest;
       const seals = verified.records;
       if (!gated) {
-        const back = { ...facts, rollbackFrom: snapshot.release };
+        const back = { ...facts, rollbackFrom: await lastRelease(state.folder, channel, arch) };
         return await move(options, { act: 'rollback', facts: back, seals, makeKey: false });
       }
       if (gated.refusal) throw gated.refusal;
       // Another may have moved the channel further meanwhile.
-      demandSerial(verified.manifest, await highestOf(options), policy.publish, now);
+      demandSerial(verified.manifest, await highestOf(options, arch), policy.publish, now);
       const { warnings } = gated;
       return await move(options, { act: 'publish', facts, seals, warnings, makeKey: false });
     });
@@ -183,11 +191,20 @@ async function moveToStored(options: RollbackOptions, mayGoForward: boolean): Pr
   }
 }
 
-/** What the channel names now, which is not what it shall name. @throws UsageError */
-async function demandElsewhere(options: RollbackOptions): Promise<StoredSnapshot> {
-  const current = await demandChannel(options);
-  if (current.snapshot.release !== options.release) return current;
-  throw new UsageError(`${options.channel} is at ${options.release} already.`);
+/** A channel is moved to what it does not name yet. @throws UsageError */
+async function demandElsewhere(options: RollbackOptions): Promise<void> {
+  const { snapshot } = await demandChannel(options);
+  if (namesRelease(snapshot, options.release))
+    throw new UsageError(`${options.channel} is at ${options.release} already.`);
+}
+
+/** What a channel named last for an architecture; one that was withdrawn may have been left out since. */
+async function lastRelease(state: string, channel: string, arch: string): Promise<string> {
+  const history = await channelHistory(state, channel);
+  const named = history.map(({ snapshot }) => releaseFor(snapshot, arch)).filter((one) => one !== undefined);
+  const last = named.at(-1);
+  if (last) return last.release;
+  throw new UsageError(`${channel} never named a release for ${arch}: there is nothing to go back from.`);
 }
 
 /** What the gate says of a release that is newer than all before it; undefined for one that is not. */
@@ -196,7 +213,7 @@ async function gateOf(
   { verdict, verifier }: JudgedRelease,
   policy: PolicyFile,
 ): Promise<{ readonly refusal: Refusal | undefined; readonly warnings: readonly string[] } | undefined> {
-  const highest = await highestOf(options);
+  const highest = await highestOf(options, verdict.release.manifest.arch);
   if (!highest || verdict.release.manifest.serial <= highest.serial) return undefined;
   const { rows, refusal } = await runGate({ verdict, verifier, rules: policy.publish, highest });
   return {

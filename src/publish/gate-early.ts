@@ -9,7 +9,7 @@ import { calledOf } from '../formats/asn1/certificate-name.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { decodeDetachedOpenpgp } from '../formats/openpgp/openpgp-signature.ts';
-import type { Manifest } from '../formats/records/manifest.ts';
+import { linuxOf, type Manifest } from '../formats/records/manifest.ts';
 import { REQUIRED_CHECKS, type RequiredCheck } from '../formats/records/policy-floor.ts';
 import { RECORD, SEAL } from '../formats/records/seal-names.ts';
 import { lastValue } from '../formats/script/cmdline.ts';
@@ -57,7 +57,7 @@ async function readEarlyUserspace(
   }
   const names = initrds.map(({ path }) => path);
   const initramfs = await readInitramfs(parts, { ...EarlyKeys.reading, names });
-  const cmdline = manifest.cmdline.join(' ');
+  const cmdline = linuxOf(manifest).cmdline.join(' ');
   return { initramfs, keys: EarlyKeys.of(initramfs, cmdline), overlay: startsOverlay(cmdline) };
 }
 
@@ -165,7 +165,7 @@ function askedFor(manifest: Manifest, { require = REQUIRED_CHECKS }: PublishRule
   for (const check of require) {
     if (check === 'manifest') continue;
     const word = ASKED_BY[check];
-    if (lastValue(manifest.cmdline, word) === 'y') continue;
+    if (lastValue(linuxOf(manifest).cmdline, word) === 'y') continue;
     throw new Refusal(
       'wrong-command-line',
       `The command line of ${manifest.release} does not ask for ${check} (${word}=y), which the policy requires.`,

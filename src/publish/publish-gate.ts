@@ -113,12 +113,13 @@ export async function runGate(options: GateOptions): Promise<GateResult> {
       anchors,
       policy,
       now,
+      arch: manifest.arch,
     })) {
       rows.push(clientRow(`client ${verdict.client}`, verdict));
     }
     // 7. Loaders of the other CAs. GRUB knows no CA.
     for (const other of others) {
-      const offer = { transport, base: BASE, anchors: other, policy, now };
+      const offer = { transport, base: BASE, anchors: other, policy, now, arch: manifest.arch };
       for (const verdict of await runClients(offer, OF_A_CA)) {
         rows.push(clientRow(`client ${verdict.client}, CA ${idsOf([other]).join()}`, verdict));
       }

@@ -73,7 +73,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
     verdict,
     verifier,
     rules,
-    highest: await highestOf(options),
+    highest: await highestOf(options, verdict.manifest?.arch),
   });
   if (verdict.release) await demandNotWithdrawn(options.state, verdict.release.release);
   if (dryRun) return { verdict, gates: rows, refusal, moved: undefined };
@@ -92,7 +92,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
     const facts = snapshotFacts(release);
     const moved = await onRecord(options, facts, async () => {
       // What was asked before the lock is asked again where another publisher may have answered meanwhile.
-      demandSerial(release.manifest, await highestOf(options), rules, now);
+      demandSerial(release.manifest, await highestOf(options, facts.arch), rules, now);
       await demandNotWithdrawn(state.folder, release.release);
       await adoptPolicy(options, given);
       await recordOrigin(options, release);

@@ -15,10 +15,14 @@ export interface LayoutDraft {
   readonly family: 'arch' | 'plain';
   readonly release?: string;
   readonly arch?: string;
+  /** What the tree's own file names. */
+  readonly layout?: string;
   readonly kernel?: string;
   readonly initrds?: readonly string[];
   readonly rootfs?: string;
   readonly overlay?: string;
+  /** What the system fetches later. */
+  readonly files?: readonly string[];
   readonly cmdline: readonly string[];
   /** Undefined: nothing was said. */
   readonly free: readonly FreeParameter[] | undefined;

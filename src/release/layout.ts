@@ -4,16 +4,23 @@ import { UsageError } from '../errors/usage.ts';
 import { lstatBeneath, openBeneath } from '../files/beneath.ts';
 import { lstatIfThere, namesIfThere } from '../files/read-if-there.ts';
 import { readInto, reading } from '../files/reading.ts';
+import { isLayoutName, PLAIN_LAYOUT } from '../formats/records/manifest.ts';
 import { isReleaseId, isSafePath } from '../formats/records/safe-path.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
-import { isCommandLineWord, isFreeType, lastValue, splitCommandLine } from '../formats/script/cmdline.ts';
+import {
+  FREE_TYPES,
+  isCommandLineWord,
+  isFreeType,
+  lastValue,
+  splitCommandLine,
+} from '../formats/script/cmdline.ts';
 import { readArchLayout } from './arch-layout.ts';
-import { NETWORK_PARAMETERS, SERVER_PARAMETER } from './layout-draft.ts';
+import { type LayoutDraft, NETWORK_PARAMETERS, SERVER_PARAMETER } from './layout-draft.ts';
 import { readPlainLayout } from './plain-layout.ts';
 
 /** A file of a release that a machine loads: what the sealer seals and the manifest lists. */
 export interface Artifact {
-  readonly role: 'kernel' | 'initrd' | 'overlay' | 'rootfs';
+  readonly role: 'kernel' | 'initrd' | 'overlay' | 'rootfs' | 'file';
   /** Relative to the tree, `/`-separated. */
   readonly path: string;
   /** Bytes. */
@@ -26,7 +33,9 @@ export interface Layout {
   /** `NAME/VERSION` */
   readonly release: string;
   readonly arch: string;
-  /** Kernel, then initrds in load order, then the overlay and the root image where there are such. */
+  /** The kind of system, as the manifest names it: what words it may fix depends on it. */
+  readonly layout: string;
+  /** Kernel, initrds in load order, then the overlay, the root image and other files where there are such. */
   readonly artifacts: readonly Artifact[];
   /** The fixed words of the kernel command line. */
   readonly cmdline: readonly string[];
@@ -46,6 +55,8 @@ export interface LayoutOptions {
   readonly overlay?: string;
   /** Words, separated by blanks. */
   readonly cmdline?: string;
+  /** The kind of system, as the manifest names it; default: the tree's word, else what it is recognised by. */
+  readonly layout?: string;
 }
 
 /**
@@ -81,6 +92,7 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
     ...(merged.initrds ?? []).map((path) => ({ role: 'initrd' as const, path })),
     ...(merged.overlay ? [{ role: 'overlay' as const, path: merged.overlay }] : []),
     ...(merged.rootfs ? [{ role: 'rootfs' as const, path: merged.rootfs }] : []),
+    ...(draft.files ?? []).map((path) => ({ role: 'file' as const, path })),
   ];
   const artifacts: Artifact[] = [];
   for (const { role, path } of wanted) {
@@ -108,19 +120,30 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   const said = draft.free ?? (isArchiso(cmdline) ? NETWORK_PARAMETERS : []);
   const added = merged.overlay ? lackingServer(cmdline, said) : undefined;
   const badFree = said.find((free) => !isFreeType(free.type));
-  if (badFree)
-    throw new UsageError(
-      `${badFree.type} is no type of a free parameter; write ipv4, mac, dhcp, port or url.`,
-    );
+  if (badFree) throw new UsageError(`${badFree.type} is no type of a free parameter; write ${FREE_TYPES}.`);
   return {
     family: draft.family,
     release: merged.release,
     arch: merged.arch ?? 'x86_64',
+    layout: layoutOf({ ...draft, ...defined(options) }, cmdline),
     artifacts,
     cmdline,
     free: added ? [...said, added] : said,
     ...(added ? { added } : {}),
   };
+}
+
+/** What the operator or the tree says, else what it is recognised by. */
+function layoutOf(
+  { family, layout }: Pick<LayoutDraft, 'family' | 'layout'>,
+  cmdline: readonly string[],
+): string {
+  if (layout !== undefined && !isLayoutName(layout)) {
+    throw new UsageError(
+      `${JSON.stringify(layout)} is no name of a layout; write small letters, digits and dashes, as in debian-installer.`,
+    );
+  }
+  return layout ?? (family === 'arch' || isArchiso(cmdline) ? 'archiso' : PLAIN_LAYOUT);
 }
 
 /** Its own word, which no other early userspace reads. */

@@ -2,8 +2,14 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { readBeneath } from '../files/beneath.ts';
 import { parseOperatorFile } from '../files/operator-file.ts';
-import type { FreeParameter, FreeType } from '../formats/script/cmdline.ts';
-import { splitCommandLine } from '../formats/script/cmdline.ts';
+import { isLayoutName } from '../formats/records/manifest.ts';
+import {
+  FREE_TYPES,
+  type FreeParameter,
+  type FreeType,
+  isFreeType,
+  splitCommandLine,
+} from '../formats/script/cmdline.ts';
 import type { LayoutDraft } from './layout-draft.ts';
 
 const NAME = 'bootseal.toml';
@@ -14,13 +20,22 @@ const LONGEST = 1024 * 1024;
 const PLAIN = z.strictObject({
   release: z.string().optional(),
   arch: z.string().optional(),
+  /** The kind of system it is. */
+  layout: z
+    .string()
+    .refine(isLayoutName, 'is no name of a layout: small letters, digits and dashes')
+    .optional(),
   kernel: z.string(),
   initrd: z.array(z.string()).default([]),
   rootfs: z.string().optional(),
   overlay: z.string().optional(),
+  /** What the system fetches by itself: a preseed, an Ignition configuration, a device tree. */
+  files: z.array(z.string()).optional(),
   cmdline: z.string().default(''),
   /** `NAME TYPE` pairs that a boot script may fill in. */
-  free: z.array(z.string().regex(/^\S+ (ipv4|mac|dhcp|port|url)$/)).optional(),
+  free: z
+    .array(z.string().refine((text) => isFreeType(parameter(text).type), `is not NAME and ${FREE_TYPES}`))
+    .optional(),
 });
 
 /**
@@ -38,8 +53,10 @@ export async function readPlainLayout(tree: string, hasFile: boolean): Promise<L
     kernel: rest.kernel,
     ...(rest.release === undefined ? {} : { release: rest.release }),
     ...(rest.arch === undefined ? {} : { arch: rest.arch }),
+    ...(rest.layout === undefined ? {} : { layout: rest.layout }),
     ...(rest.rootfs === undefined ? {} : { rootfs: rest.rootfs }),
     ...(rest.overlay === undefined ? {} : { overlay: rest.overlay }),
+    ...(rest.files === undefined ? {} : { files: rest.files }),
     initrds: initrd,
     cmdline: splitCommandLine(cmdline),
     free: free?.map(parameter),
@@ -47,6 +64,6 @@ export async function readPlainLayout(tree: string, hasFile: boolean): Promise<L
 }
 
 function parameter(text: string): FreeParameter {
-  const [name = '', type = ''] = text.split(' ');
-  return { name, type: type as FreeType };
+  const [name = '', ...type] = text.split(' ');
+  return { name, type: type.join(' ') as FreeType };
 }

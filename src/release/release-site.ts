@@ -72,4 +72,4 @@ function startingPaths({ release, manifest, records }: ServedRelease): Set<strin
 }
 
 const SCRIPT = /^(boot(\.[0-9a-f]{16})?\.ipxe|grub\.cfg)(\.sig)?$/;
-const STARTING: ReadonlySet<string> = new Set(['kernel', 'initrd', 'overlay']);
+const STARTING: ReadonlySet<string> = new Set(['kernel', 'module', 'initrd', 'overlay']);

@@ -1,5 +1,6 @@
 import type { Manifest } from '../formats/records/manifest.ts';
-import { SNAPSHOT_DAYS } from '../publish/channel-move.ts';
+import { namesRelease, withReleases } from '../formats/records/snapshot.ts';
+import { SNAPSHOT_DAYS, standingReleases } from '../publish/channel-move.ts';
 import { type SnapshotKey, signSnapshot } from '../signing/keys/snapshot-key.ts';
 import { channelNames, nextCounter, readChannel, type StoredSnapshot } from '../store/channels.ts';
 import { defaultPolicy } from '../trust/policy.ts';
@@ -12,7 +13,7 @@ export async function channelsOf(state: string, release: string): Promise<Stored
   const found: StoredSnapshot[] = [];
   for (const name of await channelNames(state)) {
     const stored = await readChannel(state, name);
-    if (stored?.snapshot.release === release) found.push(stored);
+    if (stored && namesRelease(stored.snapshot, release)) found.push(stored);
   }
   return found;
 }
@@ -42,17 +43,16 @@ export async function nextSnapshot(
   await demandMovable(stored, key, now);
   const { snapshot: before } = stored;
   const issued = Math.floor(now / 1000) * 1000;
-  const { release, serial, bestBefore } = manifest;
+  const { arch, release, serial, bestBefore } = manifest;
+  const rollbackFrom = before.releases.find((one) => one.arch === arch)?.rollbackFrom;
+  const { standing } = await standingReleases(state, before, { arch });
+  const moved = { arch, release, serial, manifest: manifestSha256, bestBefore, rollbackFrom };
   const snapshot = {
     channel: before.channel,
     counter: await nextCounter(state, before.channel),
     issued,
     expires: issued + SNAPSHOT_DAYS * DAY,
-    release,
-    serial,
-    manifest: manifestSha256,
-    bestBefore,
-    rollbackFrom: before.rollbackFrom,
+    releases: withReleases(standing, [moved]),
   };
   return { snapshot, ...(await signSnapshot(snapshot, key)) };
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Refusal } from '../errors/refusal.ts';
-import type { Manifest } from '../formats/records/manifest.ts';
+import { type Manifest, PLAIN_LAYOUT } from '../formats/records/manifest.ts';
 import { serialOf } from '../release/serial.ts';
 
 /** What a person types, in a shell, to take a release back that is in quarantine. */
@@ -48,7 +48,7 @@ function wantedKey({ facts: { kind, from } }: Refusal): string {
   return typeof kind === 'string' && typeof from === 'string' ? `${kind}-${from.slice(0, 16)}` : 'ITS-KEYS';
 }
 
-function layoutWords(release: string, { files, cmdline, serial }: Manifest): string[] {
+function layoutWords(release: string, { files, cmdline, layout, serial }: Manifest): string[] {
   const paths = (role: string) => files.filter((file) => file.role === role).map(({ path }) => path);
   const arch = /^[^/]+\/boot\/[^/]+\/vmlinuz-[^/]+$/.test(paths('kernel')[0] ?? '');
   const named = [
@@ -62,6 +62,7 @@ function layoutWords(release: string, { files, cmdline, serial }: Manifest): str
     ...(arch ? [] : named),
     '--cmdline',
     cmdline.join(' '),
+    ...(layout === (arch ? 'archiso' : PLAIN_LAYOUT) ? [] : ['--layout', layout]),
     ...(serialOf(release) === serial ? [] : ['--serial', String(serial)]),
   ];
 }

@@ -60,10 +60,10 @@ export async function rework(
   const { manifest, records } = standing;
   const release = change.release ?? manifest.release;
   const cmdline = change.cmdline === undefined ? manifest.cmdline : splitCommandLine(change.cmdline);
-  const { arch, free, serial } = manifest;
+  const { arch, layout, free, serial } = manifest;
   const url = change.url ?? serverOf(records.get(RECORD.bootIpxe));
   const terms = await sealTerms(
-    { family: 'plain', release, arch, artifacts: [], cmdline, free },
+    { family: 'plain', release, arch, layout, artifacts: [], cmdline, free },
     {
       tree: standing.folder,
       issued: change.issued,

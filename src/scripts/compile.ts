@@ -11,6 +11,7 @@ import {
 } from '../formats/script/cmdline.ts';
 import { lintScript } from './lint.ts';
 import { longestCommandLine } from './lint-command.ts';
+import { demandOneCommandLine } from './multiboot.ts';
 import {
   type Fragment,
   isImageName,
@@ -173,6 +174,7 @@ export function commandLine(options: ReleaseScriptOptions): string {
 
 function releaseValues(options: ReleaseScriptOptions): Record<string, Value> {
   const { manifest } = options;
+  demandOneCommandLine(manifest);
   if (!/^[0-9a-f]{64}$/.test(options.manifestSha256)) {
     throw new Refusal('unsafe-script', 'A manifest is named by 64 hex digits.', {
       release: manifest.release,

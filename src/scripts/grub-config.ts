@@ -3,6 +3,7 @@ import type { Manifest } from '../formats/records/manifest.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
 import { isCommandLineWord, isOfType, MAX_COMMAND_LINE, withAdded } from '../formats/script/cmdline.ts';
 import { GRUB_PAUSE, type GrubServer, httpDevice, httpPortOf, lines, serverLines } from './grub-server.ts';
+import { demandOneCommandLine } from './multiboot.ts';
 import { type Fragment, joinFragments, readTemplate, renderTemplate, type Value } from './template.ts';
 
 export interface GrubConfigOptions {
@@ -48,6 +49,7 @@ fi
  */
 export function compileGrubConfig(options: GrubConfigOptions): string {
   const { manifest, server } = options;
+  demandOneCommandLine(manifest);
   const kernel = manifest.files.find(({ role }) => role === 'kernel');
   // An overlay overrides files of the initrds before it, so it comes last.
   const initrds = ['initrd', 'overlay'].flatMap((role) =>

@@ -136,6 +136,58 @@ function splitOption(text: string): readonly [string, string | undefined] {
   return equals < 0 ? [text, undefined] : [text.slice(0, equals), text.slice(equals + 1)];
 }
 
+/** Most that an `unsigned int` of iPXE holds; of anything larger it takes the lower 32 bits. */
+const MOST_UNSIGNED = 2 ** 32 - 1;
+/** An exit status is an `int` in the end. */
+const MOST_STATUS = 2 ** 31 - 1;
+/** Milliseconds: `parse_timeout` multiplies by 1024 in 32 bits, so one more is 0, which waits for ever. */
+const MOST_TIMEOUT = 2 ** 22 - 1;
+/** What a typed setting holds; of anything larger it takes the lower bits. */
+const MOST_OF_TYPE: ReadonlyMap<string, number> = new Map(
+  [8, 16, 32].flatMap((bits) => [
+    [`int${bits}`, 2 ** (bits - 1) - 1] as const,
+    [`uint${bits}`, 2 ** bits - 1] as const,
+  ]),
+);
+
+/** Whether a word is a number that iPXE reads as a person does: a leading zero would make it octal. */
+function isPlainNumber(word: string, most: number): boolean {
+  return /^(0|[1-9][0-9]{0,15})$/.test(word) && Number(word) <= most;
+}
+
+/**
+ * Why a command's numbers are not what they look like, one sentence each. iPXE reads them with `strtoul`, which knows no
+ * overflow: `exit 4294967296` is `exit 0`, and says to whoever ran the script that it has succeeded.
+ */
+export function numberFaults({ name, does, options, operands }: ReadCommand): string[] {
+  const plain = (what: string, word: string | true | undefined, most: number): string[] =>
+    word === undefined || (word !== true && isPlainNumber(word, most))
+      ? []
+      : [`${what} ${word} is no plain number of at most ${most}`];
+  const faults = plain(`${name} --timeout`, options.get('timeout'), MOST_TIMEOUT);
+  const [first, second] = operands;
+  if (does === 'exit') faults.push(...plain(name, first, MOST_STATUS));
+  if (name === 'sleep') faults.push(...plain(name, first, MOST_UNSIGNED));
+  if (name === 'inc') faults.push(...plain(name, second, MOST_UNSIGNED));
+  const most = MOST_OF_TYPE.get(/:([a-z0-9]+)$/.exec(first ?? '')?.[1] ?? '');
+  // A setting that is copied is of its own type, and only decides where to fetch or what to print.
+  if (name === 'set' && most !== undefined && second !== undefined && !second.includes('${'))
+    faults.push(...plain(`set ${first}`, operands.slice(1).join(' '), most));
+  return faults;
+}
+
+/** Whether an `exit` ends the script for certain, and as a failure. With a second word iPXE would not end it at all. */
+export function exitsAsFailure(words: readonly string[]): boolean {
+  const [name, status = '0', ...more] = words;
+  return name === 'exit' && more.length === 0 && isPlainNumber(status, MOST_STATUS) && status !== '0';
+}
+
+/** Whether an address names its port as it is: iPXE reads it as any number, and TCP takes the lower 16 bits. */
+export function hasPlainPort(url: string): boolean {
+  const [, port] = /^[a-z]+:\/\/(?:\[[^\]]*\]|[^/:[]*):([^/]*)/.exec(url) ?? [];
+  return port === undefined || port.includes('${') || (isPlainNumber(port, 65535) && port !== '0');
+}
+
 /**
  * Types whose text is digits, hex digits, dots, colons and dashes, whatever bytes a DHCP server sends, and how
  * many bytes that text can have (iPXE `src/core/settings.c`: numbers are at most 64 bits wide, or nothing).

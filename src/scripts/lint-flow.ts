@@ -137,13 +137,19 @@ function followCommand(command: ReadCommand, state: State, line: number, report:
     case 'execute':
       return execute(command, state, line, report);
     case 'exit':
-      return [];
+      // One that iPXE cannot read fails, and the script goes on behind it.
+      return exits(command) ? [] : [{ state, ok: false }];
     case 'restart':
       // Success does not come back; a loader built without it does.
       return [{ state, ok: false }];
     default:
       return both(state);
   }
+}
+
+function exits({ operands }: ReadCommand): boolean {
+  const [status = '0', ...more] = operands;
+  return more.length === 0 && /^(0|[1-9][0-9]*)$/.test(status);
 }
 
 function both(state: State): readonly Outcome[] {

@@ -3,10 +3,13 @@ import { isCommandLineWord, MAX_COMMAND_LINE } from '../formats/script/cmdline.t
 import { type IpxeScript, parseIpxeScript, type ScriptLine } from '../formats/script/ipxe-script.ts';
 import { expansions } from '../formats/script/ipxe-tokens.ts';
 import {
+  exitsAsFailure,
+  hasPlainPort,
   INTERACTIVE,
   imageNameOf,
   longestCommandLine,
   longestSetting,
+  numberFaults,
   type ReadCommand,
   readCommand,
   settingFault,
@@ -40,6 +43,8 @@ export type LintRule =
   | 'chain'
   /** It cannot be told which image is meant. */
   | 'name'
+  /** A number that iPXE reads as another one than a person does. */
+  | 'number'
   /** An unknown command. */
   | 'unknown'
   /** An option iPXE does not know, or that is not written in full. */
@@ -151,6 +156,7 @@ function checkLine(line: ScriptLine, options: LintOptions, report: Report): void
       continue;
     }
     if (command.fault !== undefined) report('option', number, command.fault);
+    for (const fault of numberFaults(command)) report('number', number, fault);
     checkSettings(command, number, report);
     checkCommand(command, options, number, report);
     checkFailure(command, commands.slice(index + 1), number, report);
@@ -204,6 +210,12 @@ function checkCommand(command: ReadCommand, options: LintOptions, line: number, 
     case 'execute':
       checkCommandLine(command, line, report);
       return;
+    case 'exit':
+      if (operands.length > 1)
+        report('option', line, 'exit takes one status; with more iPXE does not end the script');
+      else if (target === '' || target === '0')
+        report('end', line, 'exit without a status ends the script as if it had succeeded; write exit 1');
+      return;
     case 'set':
       if (!SETTABLE.test(target))
         report('setting', line, `${name} ${target}: a script sets only bootseal-…, next-server and syslog`);
@@ -213,6 +225,7 @@ function checkCommand(command: ReadCommand, options: LintOptions, line: number, 
 }
 
 function checkUrl(url: string, line: number, report: Report): void {
+  if (!hasPlainPort(url)) report('number', line, `${url} names no port from 1 to 65535 in plain digits`);
   const plain = withoutExpansions(url);
   if (
     !/^(https?|tftp):\/\/(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]+)?(\/[A-Za-z0-9._+@:,=~-]+)+$/.test(plain)
@@ -262,7 +275,6 @@ function checkFailure(
   const [next] = rest;
   const leaves =
     next?.after === '||' &&
-    (['goto', 'reboot', 'poweroff'].includes(next.words[0] ?? '') ||
-      (next.words[0] === 'exit' && /^[1-9][0-9]*$/.test(next.words[1] ?? '')));
+    (['goto', 'reboot', 'poweroff'].includes(next.words[0] ?? '') || exitsAsFailure(next.words));
   if (!leaves) report('fatal', line, `${name} is not followed by || goto, exit 1, reboot or poweroff`);
 }

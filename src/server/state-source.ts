@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { FolderTree } from '../files/folder-tree.ts';
-import type { Snapshot } from '../formats/records/snapshot.ts';
+import { type ChannelRelease, defaultRelease } from '../formats/records/snapshot.ts';
 import { channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
 import { stateMark } from '../store/state-mark.ts';
 import { policyFor, readStatePolicy } from '../store/state-policy.ts';
@@ -31,7 +31,10 @@ export interface StateSourceOptions {
   readonly onRefused: (channel: string, refusal: Refusal) => void;
 }
 
-/** The release of every channel, each verified before it is offered, and the channels' snapshots. */
+/**
+ * The releases of every channel, for whatever architecture, each verified before it is offered, and the channels'
+ * snapshots. What has no say in which machine asks is of one release: that of the channel for x86_64, else its first.
+ */
 export function stateSource(options: StateSourceOptions): OfferingSource {
   return new StateSource(options);
 }
@@ -46,6 +49,7 @@ class StateSource implements OfferingSource {
   #verifier: Verifier | undefined;
   #mark: string | undefined;
   #policy: string | undefined;
+  /** By channel and architecture. */
   #offered = new Map<string, HeldRelease>();
 
   constructor(options: StateSourceOptions) {
@@ -84,24 +88,30 @@ class StateSource implements OfferingSource {
     const entryName = this.#entryOf(channels);
     const offered = new Map<string, HeldRelease>();
     for (const [name, { snapshot }] of channels) {
-      try {
-        const one = await this.#held(snapshot, verifier, samePolicy);
-        await this.#withdrawIfTold(one);
-        offered.set(name, one);
-      } catch (error) {
-        if (!(error instanceof Refusal)) throw error;
-        const before = this.#offered.get(name);
-        if (!before && name === entryName) throw error;
-        this.#options.onRefused(name, error);
-        const what = before
-          ? `${name} stays at ${before.release.release}, since what it names now is refused`
-          : `${name} is not offered`;
-        warnings.push(`${what}: ${error.message}`);
-        if (before) offered.set(name, before);
-        else channels.delete(name);
+      const main = defaultRelease(snapshot);
+      for (const named of snapshot.releases) {
+        const key = offeredKey(name, named);
+        try {
+          const one = await this.#held(named, verifier, samePolicy);
+          await this.#withdrawIfTold(one);
+          offered.set(key, one);
+        } catch (error) {
+          if (!(error instanceof Refusal)) throw error;
+          const before = this.#offered.get(key);
+          if (!before && name === entryName && named === main) throw error;
+          this.#options.onRefused(name, error);
+          const whose = snapshot.releases.length === 1 ? name : `${name} for ${named.arch}`;
+          const what = before
+            ? `${whose} stays at ${before.release.release}, since what it names now is refused`
+            : `${whose} is not offered`;
+          warnings.push(`${what}: ${error.message}`);
+          if (before) offered.set(key, before);
+        }
       }
+      if (!snapshot.releases.some((named) => offered.has(offeredKey(name, named)))) channels.delete(name);
     }
-    const entry = offered.get(entryName);
+    const ofEntry = channels.get(entryName);
+    const entry = ofEntry && offered.get(offeredKey(entryName, defaultRelease(ofEntry.snapshot)));
     if (!entry) throw new Refusal('no-verdict', `Nothing vouches for what ${entryName} names.`, {});
     this.#channels = channels;
     this.#offered = offered;
@@ -151,7 +161,7 @@ class StateSource implements OfferingSource {
   }
 
   async #held(
-    { release: id, manifest }: Snapshot,
+    { release: id, manifest }: ChannelRelease,
     verifier: Verifier,
     samePolicy: boolean,
   ): Promise<HeldRelease> {
@@ -197,6 +207,11 @@ class StateSource implements OfferingSource {
     if (others.length === 0) return only;
     throw new UsageError(`${state} has several channels; name one with --channel: ${names.join(', ')}.`);
   }
+}
+
+/** No channel has a blank in its name. */
+function offeredKey(channel: string, { arch }: ChannelRelease): string {
+  return `${channel} ${arch}`;
 }
 
 /** Refusals that time, or the policy, brings about a release that was good when it was published. */

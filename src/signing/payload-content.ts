@@ -61,20 +61,26 @@ export function otherThanPayload(head: Uint8Array, role: Role): string | undefin
   const start = text.replace(/^(?:\xef\xbb\xbf|\s)+/, '').slice(0, 512);
   const [, record] = /^bootseal-([a-z-]+) /.exec(start) ?? [];
   if (record !== undefined) return `a record of Bootseal's own (${record})`;
-  if (start.startsWith('#!')) return 'a script';
-  if (/^(?:<!--[\s\S]*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype\s+html|html|head|body)\b/i.test(start))
-    return 'HTML';
+  if (start.startsWith('#!ipxe')) return 'a script';
   if (/^[0-9a-f]{64}\s*$/.test(text)) return 'a root hash';
   if (role !== 'hashtree' && start.startsWith('verity\0\0')) return 'a hash tree';
   if (decodes(() => decodeDetachedCms(head))) return 'a CMS seal';
-  if (decodes(() => decodeCertificate(head))) return 'a certificate';
   if (decodes(() => decodeDetachedOpenpgp(head))) return 'an OpenPGP seal';
   if (/^07070[\s\S]{105}index\0+bootseal-/.test(text)) return 'a signing request';
+  if (isText(text) && decodes(() => decodeChecksums(head))) return 'checksums';
+  if (isText(text) && grubKernelLines(head)?.length) return 'a GRUB configuration';
+  // What a system fetches later may be anything that is no text of ours.
+  return role === 'file' ? undefined : otherThanImage(text, start, head, role);
+}
+
+function otherThanImage(text: string, start: string, head: Uint8Array, role: Role): string | undefined {
+  if (start.startsWith('#!')) return 'a script';
+  if (/^(?:<!--[\s\S]*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype\s+html|html|head|body)\b/i.test(start))
+    return 'HTML';
+  if (decodes(() => decodeCertificate(head))) return 'a certificate';
   if (!isText(text)) return undefined;
   if (/^-----BEGIN [A-Z0-9 ]+-----/m.test(text)) return 'a key, certificate or seal in armor';
-  if (decodes(() => decodeChecksums(head))) return 'checksums';
-  if (grubKernelLines(head)?.length) return 'a GRUB configuration';
-  return role === 'kernel' || role === 'initrd' || role === 'overlay' ? 'text' : undefined;
+  return ['kernel', 'module', 'initrd', 'overlay'].includes(role) ? 'text' : undefined;
 }
 
 /** Nothing but characters: no program and no archive is that. */

@@ -113,6 +113,7 @@ export async function draftTree(
     issued: options.issued,
     bestBefore: options.bestBefore,
     arch: layout.arch,
+    layout: layout.layout,
     cmdline: layout.cmdline,
     free: layout.free,
     shell: false,

@@ -1,5 +1,5 @@
 import { Refusal } from '../errors/refusal.ts';
-import type { Manifest } from '../formats/records/manifest.ts';
+import { linuxOf, type Manifest } from '../formats/records/manifest.ts';
 import { isSafeSegment } from '../formats/records/safe-path.ts';
 import { isCommandLineWord, isOfType, MAX_COMMAND_LINE } from '../formats/script/cmdline.ts';
 
@@ -25,9 +25,10 @@ export function demandCommandLine(cmdline: string, manifest: Manifest, manifestS
   }
   // Blanks as they are: a tab, or a second blank, is nothing that a loader of ours writes.
   const words = cmdline.split(' ').filter((word) => word !== '');
-  skipLoaderWord(words, manifest);
+  const linux = linuxOf(manifest);
+  skipLoaderWord(words, linux.path);
 
-  const fixed = [...manifest.cmdline];
+  const fixed = [...linux.cmdline];
   const seen = new Set<string>();
   let manifestWords = 0;
   for (const word of words) {
@@ -51,7 +52,7 @@ export function demandCommandLine(cmdline: string, manifest: Manifest, manifestS
       continue;
     }
     const free = manifest.free.find(({ name }) => name === key);
-    if (!free) throw wrong(unexpected(word, manifest), word);
+    if (!free) throw wrong(unexpected(word, linux.cmdline), word);
     if (seen.has(key)) throw wrong(`${key} stands twice on the command line.`, word);
     if (value === undefined || !isOfType(value, free.type)) {
       throw wrong(`${show(word)} is no ${free.type}, which is all that ${key} may be.`, word);
@@ -65,16 +66,15 @@ export function demandCommandLine(cmdline: string, manifest: Manifest, manifestS
 }
 
 /** `BOOT_IMAGE=…` of GRUB, or the kernel's bare file name of iPXE under UEFI: first, once. */
-function skipLoaderWord(words: string[], manifest: Manifest): void {
+function skipLoaderWord(words: string[], kernel: string): void {
   const [first] = words;
   if (first === undefined) return;
-  const kernel = manifest.files[0]?.path ?? '';
   const name = kernel.slice(kernel.lastIndexOf('/') + 1);
   if (BOOT_IMAGE.test(first) || first === name) words.shift();
 }
 
-function unexpected(word: string, manifest: Manifest): string {
-  return manifest.cmdline.includes(word)
+function unexpected(word: string, fixed: readonly string[]): string {
+  return fixed.includes(word)
     ? `${show(word)} stands where the signed command line has no such word.`
     : `${show(word)} is on the command line, and nobody signed it.`;
 }

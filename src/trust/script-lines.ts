@@ -2,19 +2,24 @@ import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import { otherCaOf, RECORD } from '../formats/records/seal-names.ts';
-import type { FreeType } from '../formats/script/cmdline.ts';
+import { choicesOf, type FreeType } from '../formats/script/cmdline.ts';
 import { grubBoot, grubVariables } from '../formats/script/grub-boot.ts';
 import { grubKernelLines, ipxeKernelLines, type KernelLine } from '../formats/script/kernel-lines.ts';
 import { demandCommandLine, MANIFEST_WORD } from './command-line.ts';
 
 /** What a machine on a network of nobody's (RFC 5737) would have in the place of a setting. */
-const STAND_IN: Readonly<Record<FreeType, string>> = {
+const STAND_IN: Readonly<Record<string, string>> = {
   ipv4: '192.0.2.15',
   mac: '01-52-54-00-12-34-56',
   dhcp: 'dhcp',
   port: '8080',
   url: 'http://192.0.2.1:8080/',
+  name: 'machine-1',
 };
+
+function standIn(type: FreeType): string {
+  return choicesOf(type)?.[0] ?? STAND_IN[type] ?? 'a'.repeat(Number(type.slice('hex '.length)));
+}
 
 /**
  * Holds the command lines that a tree's scripts would give a kernel against its manifest, as early userspace
@@ -82,5 +87,5 @@ function filled(word: string, manifest: Manifest): string {
   if (!word.includes('${')) return word;
   const key = word.slice(0, word.indexOf('='));
   const free = manifest.free.find(({ name }) => name === key);
-  return free ? `${key}=${STAND_IN[free.type]}` : word;
+  return free ? `${key}=${standIn(free.type)}` : word;
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { Refusal } from '../errors/refusal.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { decodeSnapshot, type Snapshot } from '../formats/records/snapshot.ts';
@@ -8,8 +9,8 @@ import { verifySnapshotSeal } from './snapshot-seal.ts';
 /** What a reader of a channel already knows of it. */
 export interface KnownSnapshot {
   readonly counter: number;
-  /** SHA-256 of the manifest it named. */
-  readonly manifest: string;
+  /** SHA-256 of its bytes, lower-case hex. */
+  readonly sha256: string;
 }
 
 /**
@@ -51,7 +52,7 @@ export async function verifySnapshot(
       expires: day(snapshot.expires),
     });
   }
-  // 4. Not older than what was seen, and one counter names one release.
+  // 4. Not older than what was seen, and one counter is of one snapshot: for every architecture it says the same.
   if (known && snapshot.counter < known.counter) {
     throw new Refusal(
       'rolled-back',
@@ -59,10 +60,14 @@ export async function verifySnapshot(
       { counter: snapshot.counter, known: known.counter },
     );
   }
-  if (known && snapshot.counter === known.counter && snapshot.manifest !== known.manifest) {
+  if (known && snapshot.counter === known.counter && sha256(bytes) !== known.sha256) {
     throw new Refusal('mixed-releases', `Two snapshots of ${channel} have counter ${snapshot.counter}.`, {
       counter: snapshot.counter,
     });
   }
   return snapshot;
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
 }

@@ -49,7 +49,7 @@ describe('publish', () => {
     assert.deepEqual([renewed.code, snapshot.counter], [0, 2]);
     const shown = await run(['channel', 'show', 'stable', '--state', state]);
     assert.equal(shown.code, 0);
-    assert.match(shown.out, /^2 +arch\/2026\.11\.01 +2026110100/m);
+    assert.match(shown.out, /^2 +x86_64 +arch\/2026\.11\.01 +2026110100/m);
     assert.match(shown.out, /^VERIFIED: stable → arch\/2026\.11\.01$/m);
   });
 

@@ -32,7 +32,10 @@ describe('request, sign-request, attach', () => {
     for (const { code, out } of [asked, answered]) {
       assert.equal(code, 0);
       const [first = '', words = '', free = '', , head = '', ...rows] = out.split('\n');
-      assert.match(first, /^arch\/2026\.11\.01, serial 2026110100, issued \S+Z, best before \S+Z$/);
+      assert.match(
+        first,
+        /^arch\/2026\.11\.01 \(archiso\), serial 2026110100, issued \S+Z, best before \S+Z$/,
+      );
       assert.match(words, /^command line: archisobasedir=arch .*verify=y/);
       assert.match(free, /^loaders may add: ip=\(dhcp\)/);
       const column = head.indexOf('file');
@@ -57,7 +60,7 @@ describe('request, sign-request, attach', () => {
     assert.ok(answered.out.endsWith(`${response}: ${count} of ${count} signatures for arch/2026.11.01.\n`));
     assert.match(
       attached.out,
-      /^arch\/2026\.11\.01, serial .*\ncommand line: .*\nloaders may add: .*\n\narch\/2026\.11\.01, serial 2026110100: \d+ files written, 0 kept; best before \S+Z\.\n$/,
+      /^arch\/2026\.11\.01 \(archiso\), serial .*\ncommand line: .*\nloaders may add: .*\n\narch\/2026\.11\.01, serial 2026110100: \d+ files written, 0 kept; best before \S+Z\.\n$/,
     );
     assert.deepEqual([asked.err, answered.err, attached.err], ['reading\n', 'signing\n', 'checking\n']);
   });

@@ -41,14 +41,14 @@ describe('channel list', () => {
     assert.equal((await publish(tree, 'old', '--snapshot-key', keys)).code, 0);
     const { code, out } = await of('channel', 'list');
     assert.equal(code, 0);
-    assert.match(out, /^old +arch\/2026\.11\.01 +2026110100 +1 +\S+Z +verified$/m);
-    assert.match(out, /^stable +arch\/2026\.11\.02 +2026110200 +2 +\S+Z +verified$/m);
+    assert.match(out, /^old +x86_64 +arch\/2026\.11\.01 +2026110100 +1 +\S+Z +verified$/m);
+    assert.match(out, /^stable +x86_64 +arch\/2026\.11\.02 +2026110200 +2 +\S+Z +verified$/m);
     const json = JSON.parse((await of('channel', 'list', '--json')).out);
     assert.deepEqual(
       json.channels.map(({ channel, verified, snapshot }: never) => [
         channel,
         verified,
-        (snapshot as { release: string }).release,
+        (snapshot as { releases: { release: string }[] }).releases[0]?.release,
       ]),
       [
         ['old', true, 'arch/2026.11.01'],

@@ -48,7 +48,7 @@ await recordAct(join(waiting, 'state'), { time: NOW, act: 'policy' });
 const demandCurrent = async (at: string, version: string, counter: number) => {
   const state = join(at, 'state');
   const current = await readChannel(state, 'stable');
-  assert.equal(current?.snapshot.release, `arch/${version}`);
+  assert.equal(current?.snapshot.releases[0]?.release, `arch/${version}`);
   assert.ok((current?.snapshot.counter ?? 0) >= counter, 'a counter only grows');
   assert.equal(await faultOf(state, [keys], NOW), undefined);
 };

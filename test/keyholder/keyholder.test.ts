@@ -138,7 +138,7 @@ describe('a keyholder', () => {
     const { code, err } = await run(['channel', 'move', 'stable', NEW, '--keyholder', socket]);
     assert.equal(code, 1);
     assert.match(err, /^refused \[expired\] .* and 3000 days more are asked for\.\n$/);
-    assert.equal((await readChannel(state, 'stable'))?.snapshot.release, OLD);
+    assert.equal((await readChannel(state, 'stable'))?.snapshot.releases[0]?.release, OLD);
     assert.deepEqual(
       (await acts(2)).map(([act, , release]) => [act, release]),
       [

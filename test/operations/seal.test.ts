@@ -4,9 +4,11 @@ import { chmod, cp, mkdir, readFile, rm, symlink, truncate, writeFile } from 'no
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { SealReleaseOptions } from '../../src/operations/seal.ts';
+import { readAnchorFolder } from '../../src/trust/anchor-folder.ts';
 import { asNobody } from '../files/nobody.ts';
 import { type Failure, failed } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
+import { judgeFolder } from '../fixtures/judge.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { INITRD, KERNEL, ROOTFS, sampleTree, sealFixture, writeTree } from '../fixtures/release.ts';
 import { changed, look, run } from '../signing/judges.ts';
@@ -72,6 +74,32 @@ describe('seal', () => {
       manifest.files.map(({ role, path }) => `${role} ${path}`),
       ['kernel vmlinuz', 'initrd initrd.img'],
     );
+  });
+
+  it('seals what a system fetches later, whatever it is, as files of the release', async () => {
+    const files = { 'preseed.cfg': '#_preseed_V1\n', 'config.ign': '{"ignition":{"version":"3.4.0"}}' };
+    const toml =
+      'release = "school/2026.11.01"\nkernel = "vmlinuz"\ninitrd = ["initrd.img"]\nfiles = ["preseed.cfg", "config.ign"]\n';
+    const tree = await writeTree(await copy(plain), { ...files, 'bootseal.toml': toml });
+    const { manifest } = await sealFixture(tree, keys);
+    assert.deepEqual(
+      manifest.files.map(({ role, path }) => `${role} ${path}`),
+      ['kernel vmlinuz', 'initrd initrd.img', 'file preseed.cfg', 'file config.ign'],
+    );
+    const anchors = await readAnchorFolder(join(keys, 'anchors'));
+    assert.equal((await judgeFolder(tree, anchors)).refusal, undefined);
+    appendFileSync(join(tree, 'preseed.cfg'), 'd-i x y string z\n');
+    assert.equal((await judgeFolder(tree, anchors)).refusal?.facts.path, 'preseed.cfg');
+  });
+
+  it('fixes what the layout allows, and nothing else', async () => {
+    const cmdline = 'init=/nix/store/x-nixos/init loglevel=4';
+    const refuses = sealFixture(await copy(plain), keys, { ...FLAGS, cmdline });
+    await assert.rejects(refuses, /init=\/nix\/store\/x-nixos\/init in cmdline without "shell yes"/);
+    const { manifest } = await sealFixture(await copy(plain), keys, { ...FLAGS, cmdline, layout: 'nixos' });
+    assert.equal(manifest.layout, 'nixos');
+    const named = sealFixture(await copy(plain), keys, { ...FLAGS, layout: 'Nix OS' });
+    await assert.rejects(named, failed('usage', /"Nix OS" is no name of a layout/));
   });
 
   it('takes a serial where the version bears no date', async () => {

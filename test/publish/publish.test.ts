@@ -163,7 +163,7 @@ it('serials grow, and a rollback is an act of its own', async () => {
   await publish(request(other, newer));
   const { snapshot } = await rollbackChannel({ ...request(other), release: 'arch/2026.11.01' });
   assert.deepEqual(
-    [snapshot.counter, snapshot.release, snapshot.rollbackFrom],
+    [snapshot.counter, snapshot.releases[0]?.release, snapshot.releases[0]?.rollbackFrom],
     [3, 'arch/2026.11.01', 'arch/2026.11.02'],
   );
   const entries = await readFile(join(other, 'log/entries'), 'utf8');
@@ -200,7 +200,7 @@ it('a renewal needs the snapshot key alone', async () => {
   await publish(request(state, newer));
   const later = NOW + 6 * DAY;
   const { snapshot } = await renewChannel({ channel: 'stable', state, now: later });
-  assert.deepEqual([snapshot.counter, snapshot.release], [2, 'arch/2026.11.02']);
+  assert.deepEqual([snapshot.counter, snapshot.releases[0]?.release], [2, 'arch/2026.11.02']);
   assert.equal((await showChannel({ channel: 'stable', state, now: later + 7 * DAY })).refusal, undefined);
   const late = await showChannel({ channel: 'stable', state, now: later + 8 * DAY });
   assert.equal(late.refusal?.code, 'stale');

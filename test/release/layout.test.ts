@@ -31,6 +31,7 @@ describe('an Arch tree', () => {
       family: 'arch',
       release: 'arch/2026.11.01',
       arch: 'x86_64',
+      layout: 'archiso',
       artifacts: [
         { role: 'kernel', path: KERNEL, size: 6 },
         { role: 'initrd', path: 'arch/boot/amd-ucode.img', size: 3 },
@@ -59,6 +60,30 @@ describe('an Arch tree', () => {
     assert.equal(layout.arch, 'i686');
     assert.equal(layout.cmdline[0], 'archisobasedir=gigos');
     assert.equal(layout.artifacts.at(-1)?.path, 'gigos/i686/airootfs.erofs');
+  });
+
+  it('is of the layout that its own file names, else of the one that its words show', async () => {
+    const of = async (more: string) =>
+      (await recogniseTree(await newTree({ ...PLAIN, 'bootseal.toml': TOML + more }))).layout;
+    assert.equal(await of(''), 'plain');
+    assert.equal(await of('cmdline = "archisobasedir=arch"\n'), 'archiso');
+    assert.equal(await of('layout = "nixos"\ncmdline = "init=/nix/store/x/init"\n'), 'nixos');
+    const named = { ...PLAIN, 'bootseal.toml': `${TOML}layout = "NixOS"\n` };
+    await assert.rejects(recogniseTree(await newTree(named)), /no name of a layout/);
+  });
+
+  it('may free words of each type', async () => {
+    const free = ['host name', 'serial hex 8', 'size choice small|large'];
+    const toml = `${TOML}free = ${JSON.stringify(free)}\n`;
+    const layout = await recogniseTree(await newTree({ ...PLAIN, 'bootseal.toml': toml }));
+    assert.deepEqual(
+      layout.free.map(({ name, type }) => `${name} ${type}`),
+      free,
+    );
+    for (const bad of ['x hex', 'x hex 65', 'x choice', 'x choice a||b', 'x  name', 'x name 3']) {
+      const spoilt = { ...PLAIN, 'bootseal.toml': `${TOML}free = ["${bad}"]\n` };
+      await assert.rejects(recogniseTree(await newTree(spoilt)), /free\.0/, bad);
+    }
   });
 
   it('is overruled by what the operator says', async () => {

@@ -137,7 +137,7 @@ it('a release gets another name: seals for iPXE by it, the channel with it, the 
   assert.ok(rows[0]?.changes.includes('vmlinuz.ipxe.sig'));
   assert.equal(existsSync(join(state, 'releases', NAMED)), false);
   assert.equal(manifestOf(state, 'lab/2026.11.03-final').serial, 2026110300);
-  assert.equal((await readChannel(state, CHANNEL))?.snapshot.release, 'lab/2026.11.03-final');
+  assert.equal((await readChannel(state, CHANNEL))?.snapshot.releases[0]?.release, 'lab/2026.11.03-final');
   assert.equal((await readProvenance(state, 'lab/2026.11.03-final'))?.resigned[0]?.renamed, NAMED);
   assert.equal(await faultOf(state, [keys], LATER), undefined);
   assert.deepEqual(lost(before, state), []);

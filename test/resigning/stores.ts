@@ -69,11 +69,16 @@ export async function addReleases(
       counter: (before?.snapshot.counter ?? 0) + 1,
       issued: NOW,
       expires: NOW + 7 * DAY,
-      release,
-      serial: manifest.serial,
-      manifest: manifestSha256,
-      bestBefore: manifest.bestBefore,
-      rollbackFrom: undefined,
+      releases: [
+        {
+          arch: manifest.arch,
+          release,
+          serial: manifest.serial,
+          manifest: manifestSha256,
+          bestBefore: manifest.bestBefore,
+          rollbackFrom: undefined,
+        },
+      ],
     };
     await moveChannel(state, { snapshot, ...(await signSnapshot(snapshot, key)) });
   }
@@ -118,8 +123,8 @@ export async function faultOf(
   for (const release of await storedReleases(state)) {
     const verdict = await judgeFolder(join(state, 'releases', release), anchors, now);
     if (verdict.refusal) return `${release}: ${verdict.refusal.message}`;
-    const named = current?.snapshot.release === release;
-    if (named && current?.snapshot.manifest !== verdict.manifestSha256)
+    const named = current?.snapshot.releases.find((one) => one.release === release);
+    if (named && named.manifest !== verdict.manifestSha256)
       return `${CHANNEL} names another manifest of ${release}`;
   }
   return undefined;

@@ -1,6 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: this is how iPXE writes a setting
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { ukiCommandLine } from '../../src/build/uki.ts';
 import { Refusal } from '../../src/errors/refusal.ts';
 import type { Manifest } from '../../src/formats/records/manifest.ts';
 import { parseIpxeScript } from '../../src/formats/script/ipxe-script.ts';
@@ -13,6 +14,7 @@ import {
   DEFAULT_BASE,
   type ReleaseScriptOptions,
 } from '../../src/scripts/compile.ts';
+import { compileGrubConfig } from '../../src/scripts/grub-config.ts';
 import { lintScript } from '../../src/scripts/lint.ts';
 import { BOOT, DIGEST, file, MANIFEST } from './scripts.ts';
 
@@ -69,6 +71,20 @@ describe('boot.ipxe', () => {
         'archiso_http_srv=http://10.1.2.3:8080/releases/arch/2026.11.01/ initrd=amd-ucode.img ' +
         `initrd=initramfs-linux.img initrd=bootseal-overlay.img bootseal.manifest=${DIGEST}`,
     );
+  });
+
+  it('is not made of a kernel that starts another: it has no word for that one', () => {
+    const xen = withManifest({
+      files: [file('kernel', 'xen.gz'), file('module', 'vmlinuz')],
+      cmdline: ['console=com1'],
+      moduleCmdline: ['quiet'],
+    });
+    refuses(() => compileBootScript(xen), 'unsafe-script', /starts vmlinuz as the module of another kernel/);
+    refuses(() => compileUnverifiedScript(xen), 'unsafe-script', /as the module/);
+    refuses(() => ukiCommandLine(xen.manifest, DIGEST, undefined), 'unsafe-script', /as the module/);
+    const server = { kind: 'dhcp', httpPort: 80 } as const;
+    const options = { manifest: xen.manifest, manifestSha256: DIGEST, server };
+    refuses(() => compileGrubConfig(options), 'unsafe-script', /as the module/);
   });
 
   it('finds a typed server with port 8080 unless the loader set one', () => {

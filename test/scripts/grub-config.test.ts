@@ -27,6 +27,7 @@ function manifest(changes: Partial<Manifest> = {}): Manifest {
     issued: 0,
     bestBefore: 1,
     arch: 'x86_64',
+    layout: 'archiso',
     cmdline: ['archisobasedir=arch', 'checksum=y', 'dns=[fd77::1]'],
     free: [
       { name: 'ip', type: 'dhcp' },

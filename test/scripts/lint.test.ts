@@ -151,9 +151,76 @@ describe('the linter', () => {
       ['fatal', 7],
     );
     breaks(clean({ 7: 'imgverify --signer r/1 root.img http://10.1.2.3/s ; goto refuse' }), ['fatal', 7]);
-    breaks(clean({ 7: 'imgverify --signer r/1 root.img http://10.1.2.3/s || exit 0' }), ['fatal', 7]);
+    breaks(
+      clean({ 7: 'imgverify --signer r/1 root.img http://10.1.2.3/s || exit 0' }),
+      ['fatal', 7],
+      ['end', 7],
+    );
     breaks(clean({ 6: 'initrd http://10.1.2.3/root.img' }), ['fatal', 6]);
     breaks(clean({ 8: 'boot' }), ['fatal', 8]);
+  });
+
+  it('fatal: an exit that iPXE does not take for one, and what comes behind it', () => {
+    const verify = (rest: string) =>
+      clean({ 7: `imgverify --signer r/1 root.img http://10.1.2.3/s ${rest}` });
+    breaks(verify('|| exit 1'));
+    breaks(verify('|| exit 2147483647'));
+    breaks(verify('|| exit 1 2 ||'), ['unverified', 6], ['fatal', 7], ['option', 7]);
+    breaks(verify('|| exit 0x1 ||'), ['unverified', 6], ['fatal', 7], ['number', 7]);
+    breaks(verify('|| exit 08 ||'), ['unverified', 6], ['fatal', 7], ['number', 7]);
+    breaks(
+      verify('|| exit ${bootseal-x} ||'),
+      ['unverified', 6],
+      ['fatal', 7],
+      ['number', 7],
+      ['setting', 7],
+    );
+    breaks(verify('|| exit'), ['fatal', 7], ['end', 7]);
+  });
+
+  it('number: one that iPXE holds as another', () => {
+    // 2^32 is 0 to an unsigned int: the script would end as if it had succeeded.
+    for (const status of ['4294967296', '4294967297', '2147483648', '01', '0x1', '1x', '9'.repeat(17)]) {
+      breaks(clean({ 12: `exit ${status}` }), ['number', 12]);
+      breaks(clean({ 8: `boot || exit ${status}` }), ['fatal', 8], ['number', 8]);
+    }
+    breaks(clean({ 12: 'exit 0' }), ['end', 12]);
+    breaks(clean({ 12: 'exit' }), ['end', 12]);
+    breaks(clean({ 12: 'exit 2147483647' }));
+    const timed = (ms: string) =>
+      clean({ 6: `initrd --timeout ${ms} --name root.img http://10.1.2.3/i || goto refuse` });
+    breaks(timed('4194303'));
+    for (const ms of ['4194304', '4294967296', '0x10', '010', '${bootseal-x:int32}', '1s'])
+      breaks(timed(ms), ['number', 6]);
+    breaks(clean({ 10: 'sleep 4294967295' }));
+    for (const seconds of ['4294967296', '030', '${bootseal-x:int32}', '30s'])
+      breaks(clean({ 10: `sleep ${seconds}` }), ['number', 10]);
+    breaks(clean({ 10: 'inc bootseal-n 4294967295' }));
+    breaks(clean({ 10: 'inc bootseal-n 4294967296' }), ['number', 10]);
+    for (const [type, most] of [
+      ['int8', 127],
+      ['uint8', 255],
+      ['int16', 32_767],
+      ['uint16', 65_535],
+      ['int32', 2 ** 31 - 1],
+      ['uint32', 2 ** 32 - 1],
+    ] as const) {
+      breaks(clean({ 10: `set bootseal-n:${type} ${most}` }));
+      breaks(clean({ 10: `set bootseal-n:${type} ${most + 1}` }), ['number', 10]);
+      breaks(clean({ 10: `set bootseal-n:${type} 010` }), ['number', 10]);
+    }
+    breaks(clean({ 10: 'set bootseal-n:int32 ${bootseal-m:int32}' }));
+    const port = (text: string) =>
+      clean({ 6: `initrd --name root.img http://10.1.2.3:${text}/i || goto refuse` });
+    breaks(port('65535'));
+    breaks(port('${bootseal-port:int32}'));
+    // The last of these is 80 to TCP.
+    for (const wrong of ['0', '080', '65536', '65616', '4294967376']) breaks(port(wrong), ['number', 6]);
+    breaks(clean({ 7: 'imgverify --signer r/1 root.img http://[fd00::1]:65536/s || goto refuse' }), [
+      'number',
+      7,
+    ]);
+    breaks(clean({ 7: 'imgverify --signer r/1 root.img http://[fd00::1]/s || goto refuse' }));
   });
 
   it('unverified: an image that no imgverify covers, however it got there', () => {

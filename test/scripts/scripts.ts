@@ -13,6 +13,7 @@ export const MANIFEST: Manifest = {
   issued: 0,
   bestBefore: 0,
   arch: 'x86_64',
+  layout: 'archiso',
   cmdline: ['archisobasedir=arch', 'checksum=y', 'verify=y'],
   free: [
     { name: 'ip', type: 'dhcp' },

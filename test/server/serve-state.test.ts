@@ -56,7 +56,7 @@ it('serves what the channel names, with its snapshot, and follows it', async (t)
   assert.equal(server.release, 'arch/2026.11.01');
   assert.match(
     await text(`${server.url}/channels/stable`),
-    /\ncounter 1\n.*\nexpires .*\nrelease arch\/2026\.11\.01\n/s,
+    /\ncounter 1\n.*\nexpires .*\narch x86_64\nrelease arch\/2026\.11\.01\n/s,
   );
   assert.equal((await fetch(`${server.url}/channels/stable.cms.sig`)).status, 200);
   assert.match(await text(`${server.url}/boot.ipxe`), /--signer arch\/2026\.11\.01/);

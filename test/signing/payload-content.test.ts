@@ -17,7 +17,9 @@ const keys = await makeKeys(join(folder, 'keys'), { kind: 'p256' });
 const sealed = await smallTree(join(folder, 'sealed'), 'one', '2026.11.01', 5 * 4096);
 await sealFixture(sealed, keys);
 const inTree = (path: string) => readFile(join(sealed, path));
-const ROLES: readonly Role[] = ['kernel', 'initrd', 'overlay', 'rootfs'];
+const ROLES: readonly Role[] = ['kernel', 'module', 'initrd', 'overlay', 'rootfs'];
+/** A system fetches it later: what it may be is that system's business. */
+const FILE = 'file';
 
 describe('what is sealed as payload', () => {
   for (const path of [
@@ -32,7 +34,7 @@ describe('what is sealed as payload', () => {
   ]) {
     it(`is no ${path}`, async () => {
       const bytes = await inTree(path);
-      for (const role of ROLES) assert.ok(otherThanPayload(bytes, role), role);
+      for (const role of [...ROLES, FILE] as const) assert.ok(otherThanPayload(bytes, role), role);
     });
   }
 
@@ -41,19 +43,36 @@ describe('what is sealed as payload', () => {
     ['a snapshot', 'bootseal-snapshot 1\nname stable\n\0'],
     ['a checkpoint behind a byte order mark', '\xef\xbb\xbfbootseal-checkpoint 1\n'],
     ['a record of a later kind', 'bootseal-anything 9\n'],
+    ['an iPXE script', '#!ipxe\nshell\n'],
+    ['a GRUB configuration', 'menuentry x {\n linux /vmlinuz init=/bin/sh\n}\n'],
+    ['checksums', `${'0'.repeat(128)}  airootfs.sfs\n`],
+  ] as const) {
+    it(`is not ${what}, not even as a file`, () => {
+      assert.ok(otherThanPayload(Buffer.from(text, 'latin1'), FILE));
+      for (const role of ROLES) assert.ok(otherThanPayload(Buffer.from(text, 'latin1'), role), role);
+    });
+  }
+
+  for (const [what, text] of [
     ['an iPXE script, with what no text holds behind it', '#!ipxe\nshell\n\0\x01'],
     ['a shell script', '#!/bin/sh\nexec sh\n'],
     ['the page of a captive portal', '\n<!DOCTYPE html>\n<title>Sign in</title>'],
     ['a page without a type', '<HTML><body>404</body></HTML>'],
     ['a page behind a comment', '<!-- proxy -->\n<html lang="en">'],
     ['a certificate', '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n'],
-    ['checksums', `${'0'.repeat(128)}  airootfs.sfs\n`],
-    ['a GRUB configuration', 'menuentry x {\n linux /vmlinuz init=/bin/sh\n}\n'],
   ] as const) {
-    it(`is not ${what}, in any role`, () => {
+    it(`is not ${what}, in any role that a machine loads`, () => {
       for (const role of ROLES) assert.ok(otherThanPayload(Buffer.from(text, 'latin1'), role), role);
     });
   }
+
+  it('may be any text as a file', () => {
+    for (const text of ['#_preseed_V1\nd-i x y string z\n', '{"ignition":{}}', '<html>', '#!/bin/sh\n', '']) {
+      assert.equal(otherThanPayload(Buffer.from(text), FILE), undefined, text);
+    }
+    const certificate = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n';
+    assert.equal(otherThanPayload(Buffer.from(certificate), FILE), undefined);
+  });
 
   it('is no text where it would run', () => {
     for (const text of ['source /evil.cfg\n', 'Not found', 'Gr\u00fc\u00dfe\r\n\t']) {

@@ -41,7 +41,7 @@ async function toldBy(state: string) {
     current: (await readChannel(state, CHANNEL))?.snapshot.counter,
     history: (await channelHistory(state, CHANNEL)).map(({ snapshot }) => [
       snapshot.counter,
-      snapshot.release,
+      snapshot.releases[0]?.release,
     ]),
     next: await nextCounter(state, CHANNEL),
     stored: await storedReleases(state),

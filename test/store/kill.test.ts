@@ -63,7 +63,9 @@ async function judge(
       assert.ok(readFileSync(join(place, path)).length > 0, `${what}: ${place}/${path}`);
   }
   const current = await readChannel(state, CHANNEL);
-  const manifest = readFileSync(join(state, 'releases', current?.snapshot.release ?? '', 'release.manifest'));
+  const manifest = readFileSync(
+    join(state, 'releases', current?.snapshot.releases[0]?.release ?? '', 'release.manifest'),
+  );
   assert.ok(manifest.length > 0, what);
   assert.deepEqual((await channelHistory(state, CHANNEL))[0]?.bytes, Buffer.from(snapshotOf(1).bytes), what);
   await readLogEntries(state, () => {});

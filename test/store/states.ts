@@ -29,11 +29,16 @@ export function snapshotOf(counter: number, release = releaseOf(counter), channe
     counter,
     issued: NOW,
     expires: NOW + 7 * DAY,
-    release,
-    serial: 2026110100 + counter,
-    manifest: sha256(manifestOf(release)),
-    bestBefore: NOW + 90 * DAY,
-    rollbackFrom: undefined,
+    releases: [
+      {
+        arch: 'x86_64',
+        release,
+        serial: 2026110100 + counter,
+        manifest: sha256(manifestOf(release)),
+        bestBefore: NOW + 90 * DAY,
+        rollbackFrom: undefined,
+      },
+    ],
   };
   return { snapshot, bytes: encodeSnapshot(snapshot), seal: Buffer.from(`seal of ${channel} ${counter}`) };
 }

@@ -18,6 +18,9 @@ const FREE: Readonly<Record<string, string>> = {
   BOOTIF: 'BOOTIF=01-52-54-00-12-34-56',
   port: 'port=8080',
   archiso_http_srv: 'archiso_http_srv=http://10.0.0.1:8080/',
+  host: 'host=lab-7',
+  serial: 'serial=00c0FFEE',
+  flavour: 'flavour=tty0,115200',
 };
 const line = (words: readonly string[]): string => words.join(' ');
 const hold = (words: readonly string[]): void => demandCommandLine(line(words), manifest, DIGEST);
@@ -49,7 +52,10 @@ describe('a command line', () => {
     const word = fc
       .stringMatching(/^[A-Za-z0-9._:,=/@%+[\]-]{1,20}$/)
       .filter((text) => !text.startsWith('initrd=') && !text.startsWith('BOOT_IMAGE='))
-      .filter((text) => !(text.split('=')[0] ?? '').match(/^(ip|addr|BOOTIF|port|archiso_http_srv)$/))
+      .filter(
+        (text) =>
+          !(text.split('=')[0] ?? '').match(/^(ip|addr|BOOTIF|port|archiso_http_srv|host|serial|flavour)$/),
+      )
       .filter((text) => text !== 'vmlinuz-linux');
     fc.assert(
       fc.property(goodLines, word, fc.nat(1000), (words, more, at) => {
@@ -125,6 +131,20 @@ describe('a command line', () => {
     );
     assert.match(reason(words.slice(1)), /"checksum=y" stands where|"archisobasedir=arch" is missing/);
     assert.ok(reason([...words, 'x'.repeat(500)]).length < 200);
+  });
+
+  it('of a module is held against the module’s words, behind its name', () => {
+    const words = ['quiet', 'console=hvc0'];
+    const [kernel, ...files] = manifest.files;
+    assert.ok(kernel);
+    const module = { ...kernel, role: 'module' as const, path: 'xen/vmlinuz' };
+    const xen = { ...manifest, files: [kernel, module, ...files], moduleCmdline: words };
+    for (const loader of ['', 'vmlinuz ', 'BOOT_IMAGE=/xen/vmlinuz ']) {
+      demandCommandLine(`${loader}${line(words)} ${NAMED}`, xen, DIGEST);
+    }
+    for (const other of [line(manifest.cmdline), 'quiet', `vmlinuz-linux ${line(words)}`]) {
+      assert.throws(() => demandCommandLine(`${other} ${NAMED}`, xen, DIGEST), wrong, other);
+    }
   });
 
   it('is never read as a pattern, whatever a free parameter is called', () => {

@@ -156,11 +156,16 @@ describe('purposes', () => {
     counter: 1,
     issued: NOW,
     expires: NOW + DAY,
-    release: 'arch/2026.11.01',
-    serial: 1,
-    manifest: 'a'.repeat(64),
-    bestBefore: NOW + DAY,
-    rollbackFrom: undefined,
+    releases: [
+      {
+        arch: 'x86_64',
+        release: 'arch/2026.11.01',
+        serial: 1,
+        manifest: 'a'.repeat(64),
+        bestBefore: NOW + DAY,
+        rollbackFrom: undefined,
+      },
+    ],
   });
 
   it('a checkpoint never passes as a snapshot, nor a snapshot as a checkpoint', async () => {

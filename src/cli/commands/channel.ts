@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import type { Snapshot } from '../../formats/records/snapshot.ts';
 import {
+  type ListedChannel,
   listChannels,
   moveChannelTo,
   renewChannel,
@@ -12,8 +12,9 @@ import {
 import { act, channelName, folder, folders, newCommand, releaseId } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
+import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
-import { type MovedFacts, movedJson, showMoved } from './publish.ts';
+import { type MovedFacts, movedJson, showMoved, snapshotJson } from './publish.ts';
 
 interface Options {
   readonly state: string;
@@ -77,15 +78,8 @@ function listCommand(): Command {
           })),
         });
         terminal.table(
-          ['channel', 'release', 'serial', 'snapshot', 'expires', 'verdict'],
-          rows.map(({ channel, snapshot, refusal }) => [
-            { text: channel },
-            { text: snapshot?.release ?? '–' },
-            { text: snapshot ? String(snapshot.serial) : '–' },
-            { text: snapshot ? String(snapshot.counter) : '–' },
-            { text: snapshot ? isoSeconds(snapshot.expires) : '–' },
-            refusal ? { text: refusal.code, style: 'bad' } : { text: 'verified', style: 'good' },
-          ]),
+          ['channel', 'machines', 'release', 'serial', 'snapshot', 'expires', 'verdict'],
+          rows.flatMap(listedRows),
         );
         terminal.print();
         const refused = rows.flatMap(({ refusal }) => (refusal ? [refusal] : []));
@@ -97,13 +91,25 @@ function listCommand(): Command {
     );
 }
 
-function snapshotJson(snapshot: Snapshot): object {
-  return {
-    ...snapshot,
-    issued: isoSeconds(snapshot.issued),
-    expires: isoSeconds(snapshot.expires),
-    bestBefore: isoSeconds(snapshot.bestBefore),
+/** One for each architecture. */
+function listedRows({ channel, snapshot, refusal, withdrawn }: ListedChannel): Cell[][] {
+  const verdict = (arch: string): Cell => {
+    const why = withdrawn.size > 0 ? withdrawn.get(arch) : refusal;
+    return why ? { text: why.code, style: 'bad' } : { text: 'verified', style: 'good' };
   };
+  const unknown = { text: '–' };
+  if (!snapshot) {
+    return [[{ text: channel }, unknown, unknown, unknown, unknown, unknown, verdict('')]];
+  }
+  return snapshot.releases.map(({ arch, release, serial }) => [
+    { text: channel },
+    { text: arch },
+    { text: release },
+    { text: String(serial) },
+    { text: String(snapshot.counter) },
+    { text: isoSeconds(snapshot.expires) },
+    verdict(arch),
+  ]);
 }
 
 function showCommand(): Command {
@@ -131,19 +137,23 @@ function showCommand(): Command {
           history: history.map(snapshotJson),
         });
         terminal.table(
-          ['counter', 'release', 'serial', 'issued', 'expires', ''],
-          history.map(({ counter, release, serial, issued, expires, rollbackFrom }) => [
-            { text: String(counter) },
-            { text: release },
-            { text: String(serial) },
-            { text: isoSeconds(issued) },
-            { text: isoSeconds(expires) },
-            { text: rollbackFrom === undefined ? '' : `back from ${rollbackFrom}`, style: 'dim' },
-          ]),
+          ['counter', 'machines', 'release', 'serial', 'issued', 'expires', ''],
+          history.flatMap(({ counter, issued, expires, releases }) =>
+            releases.map(({ arch, release, serial, rollbackFrom }): Cell[] => [
+              { text: String(counter) },
+              { text: arch },
+              { text: release },
+              { text: String(serial) },
+              { text: isoSeconds(issued) },
+              { text: isoSeconds(expires) },
+              { text: rollbackFrom === undefined ? '' : `back from ${rollbackFrom}`, style: 'dim' },
+            ]),
+          ),
         );
         terminal.print();
         if (!refusal) {
-          terminal.print(`VERIFIED: ${channel} → ${history.at(-1)?.release}`, 'good');
+          const named = history.at(-1)?.releases.map(({ release }) => release) ?? [];
+          terminal.print(`VERIFIED: ${channel} → ${named.join(', ')}`, 'good');
           return EXIT.ok;
         }
         terminal.refused(`REFUSED: ${refusal.message} [${refusal.code}]`);

@@ -2,6 +2,7 @@ import { realpath } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
+import type { Snapshot } from '../../formats/records/snapshot.ts';
 import type { MovedChannel } from '../../publish/channel-move.ts';
 import { demandOrigin, publish } from '../../publish/publish.ts';
 import type { GateRow } from '../../publish/publish-gate.ts';
@@ -54,8 +55,10 @@ export function publishCommand(): Command {
         });
         if (keyholder) {
           const moved = await keyholder.publish(channel, await realpath(tree));
+          // Of several architectures the tree's own manifest says which one it is for, and so does the snapshot.
+          const { releases } = moved.snapshot;
           terminal.json({
-            release: moved.snapshot.release,
+            ...(releases.length === 1 ? { release: releases[0]?.release } : {}),
             published: true,
             dryRun: false,
             ...movedJson(moved),
@@ -134,12 +137,15 @@ export function showMoved(
   terminal: Terminal,
   { snapshot, fingerprint, madeKey, warnings }: MovedFacts,
 ): void {
-  const { channel, counter, release, serial, expires, rollbackFrom } = snapshot;
-  const back = rollbackFrom === undefined ? '' : `, back from ${rollbackFrom}`;
-  terminal.print(
-    `${channel} → ${release}, serial ${serial}${back}: snapshot ${counter}, until ${isoSeconds(expires)}.`,
-    'good',
-  );
+  const { channel, counter, expires, releases } = snapshot;
+  for (const { arch, release, serial, rollbackFrom } of releases) {
+    const machines = releases.length === 1 ? '' : ` for ${arch}`;
+    const back = rollbackFrom === undefined ? '' : `, back from ${rollbackFrom}`;
+    terminal.print(
+      `${channel} → ${release}${machines}, serial ${serial}${back}: snapshot ${counter}, until ${isoSeconds(expires)}.`,
+      'good',
+    );
+  }
   const made = madeKey
     ? 'Made a snapshot key; tell it to whoever follows this channel'
     : 'Signed by the snapshot key';
@@ -149,14 +155,18 @@ export function showMoved(
 
 export function movedJson({ snapshot, fingerprint, madeKey = false, warnings }: MovedFacts): object {
   return {
-    snapshot: {
-      ...snapshot,
-      issued: isoSeconds(snapshot.issued),
-      expires: isoSeconds(snapshot.expires),
-      bestBefore: isoSeconds(snapshot.bestBefore),
-    },
+    snapshot: snapshotJson(snapshot),
     snapshotKey: fingerprint,
     madeKey,
     warnings,
+  };
+}
+
+export function snapshotJson({ issued, expires, releases, ...rest }: Snapshot): object {
+  return {
+    ...rest,
+    issued: isoSeconds(issued),
+    expires: isoSeconds(expires),
+    releases: releases.map((one) => ({ ...one, bestBefore: isoSeconds(one.bestBefore) })),
   };
 }

@@ -1,5 +1,5 @@
 import { bytesContent } from '../../files/measure.ts';
-import { encodeSnapshot, type Snapshot } from '../../formats/records/snapshot.ts';
+import { type ChannelRelease, encodeSnapshot, type Snapshot } from '../../formats/records/snapshot.ts';
 import { signSnapshot } from '../../signing/keys/snapshot-key.ts';
 import { type Attack, type Expectation, misses, must, type OfferedSnapshot } from './attack.ts';
 import { CHANNEL } from './columns.ts';
@@ -12,28 +12,22 @@ const DAY = 86_400_000;
 const HOUR = 3_600_000;
 
 /** A well-signed snapshot of today. */
-export async function snapshotOf(site: TamperSite, wish: Partial<Snapshot> = {}): Promise<OfferedSnapshot> {
+export async function snapshotOf(site: TamperSite, wish: SnapshotWish = {}): Promise<OfferedSnapshot> {
   return signSnapshot(factsOf(site, wish), await site.snapshotKey());
 }
 
-function factsOf({ manifest, now }: TamperSite, wish: Partial<Snapshot>): Snapshot {
+type SnapshotWish = Partial<Omit<Snapshot, 'releases'> & ChannelRelease>;
+
+function factsOf({ manifest, now }: TamperSite, wish: SnapshotWish): Snapshot {
   const issued = Math.floor(now / 1000) * 1000 - HOUR;
-  return {
-    channel: CHANNEL,
-    counter: 7,
-    issued,
-    expires: issued + 7 * DAY,
-    release: manifest.release,
-    serial: manifest.serial,
-    manifest: 'a'.repeat(64),
-    bestBefore: manifest.bestBefore,
-    rollbackFrom: undefined,
-    ...wish,
-  };
+  const { channel = CHANNEL, counter = 7, issued: from = issued, expires = from + 7 * DAY, ...rest } = wish;
+  const { arch, release, serial, bestBefore } = manifest;
+  const one = { arch, release, serial, manifest: 'a'.repeat(64), bestBefore, rollbackFrom: undefined };
+  return { channel, counter, issued: from, expires, releases: [{ ...one, ...rest }] };
 }
 
 export function channelAttacks(): Attack[] {
-  const known = { counter: 7, manifest: 'a'.repeat(64) };
+  const known = { counter: 7, sha256: 'a'.repeat(64) };
   const snapshot = (
     name: string,
     tuf: Attack['tuf'],

@@ -111,7 +111,7 @@ export function mixAttacks(site: TamperSite): Attack[] {
           tree: folder,
           keep: true,
           release: manifest.release,
-          snapshot: { ...snapshot, known: { counter: 7, manifest: '0'.repeat(64) } },
+          snapshot: { ...snapshot, known: { counter: 7, sha256: '0'.repeat(64) } },
         };
       },
     },

@@ -42,7 +42,7 @@ export interface ReleaseWish {
 /** Seals the copy's artifacts anew, below `name` in the site's working folder. */
 export async function makeRelease(site: ReleaseMaker, name: string, wish: ReleaseWish): Promise<MadeRelease> {
   const folder = join(site.work, name);
-  const { release, serial, issued, bestBefore, arch, cmdline, free, files } = site.manifest;
+  const { release, serial, issued, bestBefore, arch, layout: kind, cmdline, free, files } = site.manifest;
   await rm(folder, { recursive: true, force: true });
   const brought = files.filter(({ role }) => role in BROUGHT);
   await copyFiles(
@@ -55,6 +55,7 @@ export async function makeRelease(site: ReleaseMaker, name: string, wish: Releas
     family: 'arch',
     release: wish.release ?? release,
     arch: wish.arch ?? arch,
+    layout: kind,
     artifacts: files.filter((file): file is typeof file & Artifact => file.role in BROUGHT),
     cmdline,
     free,
@@ -87,4 +88,5 @@ const BROUGHT: Readonly<Record<Artifact['role'], true>> = {
   initrd: true,
   overlay: true,
   rootfs: true,
+  file: true,
 };

@@ -25,7 +25,7 @@ export function couldNot(state: State, what: string, failure: Failure): Failure 
   return failure;
 }
 
-export const TIMEOUT = { long: 'timeout', short: 't', kind: 'integer' } as const;
+export const TIMEOUT = { long: 'timeout', short: 't', kind: 'timeout' } as const;
 export const QUIET = { long: 'quiet', short: 'q', kind: 'flag' } as const;
 export const KEEP = { long: 'keep', short: 'k', kind: 'flag' } as const;
 export const NAME = { long: 'name', short: 'n', kind: 'string' } as const;

@@ -1,4 +1,4 @@
-import { parseUnsigned } from '../../formats/script/ipxe-settings.ts';
+import { strtoul } from '../../formats/script/ipxe-settings.ts';
 import {
   ECANCELED_NO_OP,
   EINVAL_INTEGER,
@@ -8,11 +8,14 @@ import {
   type Failure,
 } from './failure.ts';
 
-/** `flag` takes no argument, the others need one. `key` is a character or a number. */
+/**
+ * `flag` takes no argument, the others need one. `key` is a character or a number; a `timeout` is written in
+ * milliseconds and read as ticks.
+ */
 export interface OptionSpec {
   readonly long: string;
   readonly short: string;
-  readonly kind: 'flag' | 'string' | 'integer' | 'key';
+  readonly kind: 'flag' | 'string' | 'integer' | 'key' | 'timeout';
 }
 
 export interface CommandSpec {
@@ -115,7 +118,7 @@ export function parseOptions(
     }
     const value = parseInteger(argument, print);
     if (typeof value !== 'number') return { failure: value };
-    numbers.set(option.long, value);
+    numbers.set(option.long, option.kind === 'timeout' ? ticksOf(value) : value);
   }
 
   const args = argv.slice(index);
@@ -123,10 +126,18 @@ export function parseOptions(
   return { flags, strings, numbers, args };
 }
 
-/** An unsigned 32-bit integer, or iPXE's complaint about it. */
+/** iPXE's `TICKS_PER_SEC`. */
+const TICKS = 1024;
+
+/** `parse_timeout` multiplies in 32 bits before it divides: 4194304 ms are 0, which is no timeout at all. */
+function ticksOf(milliseconds: number): number {
+  return Math.floor((Math.imul(milliseconds, TICKS) >>> 0) / 1000);
+}
+
+/** An unsigned 32-bit integer as `parse_integer` reads it, or iPXE's complaint about it. */
 export function parseInteger(text: string, print: (text: string) => void): number | Failure {
-  const value = parseUnsigned(text);
-  if (value !== undefined) return Number(BigInt.asUintN(32, value));
+  const { value, rest } = strtoul(text);
+  if (rest === '') return value;
   print(`"${text}": invalid integer value\n`);
   return EINVAL_INTEGER;
 }

@@ -1,3 +1,5 @@
+import { strtoul } from '../../formats/script/ipxe-settings.ts';
+
 /**
  * URIs as iPXE reads, resolves and writes them. Source: iPXE `src/core/uri.c`, `src/core/basename.c`. Not
  * RFC 3986 and not WHATWG: `..` is understood only at the start of a relative path, and a port may be written
@@ -104,9 +106,8 @@ export function redactedUri(uri: Uri): string {
 export function portableUrl(uri: Uri): string {
   const { fragment: _fragment, port, ...rest } = uri;
   if (port === undefined) return formatUri(rest);
-  const digits = /^(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)/.exec(port)?.[0] ?? '0';
-  const octal = /^0[0-7]/.test(digits) ? `0o${digits.slice(1)}` : digits;
-  return formatUri({ ...rest, port: String(BigInt(octal) & 0xffffn) });
+  // A port of TCP or UDP has 16 bits: higher ones are lost.
+  return formatUri({ ...rest, port: String(strtoul(port).value & 0xffff) });
 }
 
 /** Resolves against the working URI, if there is one. */

@@ -52,6 +52,11 @@ export class LineReader {
     return line !== undefined && (line === key || line.startsWith(`${key} `));
   }
 
+  /** Every word of a line that need not be there. */
+  optionalWords(key: string): string[] | undefined {
+    return this.has(key) ? this.words(key) : undefined;
+  }
+
   optional(key: string, count: number): string[] | undefined {
     if (!this.has(key)) return undefined;
     const fields = this.words(key);

@@ -1,13 +1,19 @@
 import { Malformed } from '../../errors/malformed.ts';
 import { type FreeParameter, isCommandLineWord, isFreeType, MAX_COMMAND_LINE } from '../script/cmdline.ts';
+import { isShellName, isShellWord } from '../script/shell-words.ts';
 import { hashDeviceSize } from '../verity/dm-verity.ts';
 import { BLOCK_SIZE } from '../verity/verity-tree.ts';
 import { isoSeconds, LineReader } from './lines.ts';
 import { isReleaseId, isSafePath, isSafeSegment } from './safe-path.ts';
 
-/** What a file of a release is for. */
+/**
+ * What a file of a release is for. A `module` is the Linux that a multiboot kernel (Xen) starts; a `file` is what a system
+ * fetches later: a preseed, an Ignition configuration, a device tree.
+ */
 export type Role = (typeof ROLES)[number];
-const ROLES = ['kernel', 'initrd', 'overlay', 'rootfs', 'hashtree'] as const;
+const ROLES = ['kernel', 'module', 'initrd', 'overlay', 'rootfs', 'hashtree', 'file'] as const;
+/** Of the others a release has one at most. */
+const SEVERAL: ReadonlySet<Role> = new Set(['initrd', 'file']);
 
 /** One file that the manifest binds. */
 export interface ManifestFile {
@@ -49,8 +55,12 @@ export interface Manifest {
   readonly issued: number;
   readonly bestBefore: number;
   readonly arch: string;
+  /** The kind of system, which decides what words it may fix; `plain` where none is named. */
+  readonly layout: string;
   /** The fixed words of the kernel command line, in order. */
   readonly cmdline: readonly string[];
+  /** The same of the module, there exactly where the release has one. Early userspace sees this line, not the other. */
+  readonly moduleCmdline?: readonly string[];
   readonly free: readonly FreeParameter[];
   /** Whether early userspace may ever offer a shell. */
   readonly shell: boolean;
@@ -69,15 +79,28 @@ const SHA256 = /^[0-9a-f]{64}$/;
 const SHA512 = /^[0-9a-f]{128}$/;
 const PARAMETER = /^[A-Za-z][A-Za-z0-9._-]{0,63}$/;
 
-/**
- * Words that hand the machine to whoever sits at it, or skip what verifies. A manifest may fix them only when
- * it says `shell yes`.
- */
-const SHELL_WORDS =
-  /^(break|disablehooks|init|rdinit|emergency|single|rescue|(rd\.)?systemd\.(debug[-_]shell|crash[-_]shell|run|unit|wants)|rd\.(break|cmdline|shell|emergency|rescue)|S|s|1|-b|-s)(=|$)/;
+/** The layout of a manifest that names none. */
+export const PLAIN_LAYOUT = 'plain';
+const LAYOUT = /^[a-z0-9][a-z0-9-]{0,31}$/;
+
+/** True for a name that a layout may have; whether anybody knows such a layout is not asked. */
+export function isLayoutName(text: string): boolean {
+  return LAYOUT.test(text);
+}
+
+/** What early userspace runs under: the kernel, or the module of a multiboot kernel, with its own command line. */
+export function linuxOf({ files, cmdline, moduleCmdline }: Manifest): {
+  readonly path: string;
+  readonly cmdline: readonly string[];
+} {
+  const of = (wanted: Role) => files.find(({ role }) => role === wanted);
+  const file = of('module') ?? of('kernel');
+  return { path: file?.path ?? '', cmdline: moduleCmdline ?? cmdline };
+}
 
 /** Writes the one canonical form. Throws `Malformed` for a value that has none, as `decodeManifest` would. */
 export function encodeManifest(manifest: Manifest): Uint8Array {
+  const commandLines = [manifest.cmdline, ...(manifest.moduleCmdline ? [manifest.moduleCmdline] : [])];
   const lines = [
     MAGIC,
     `release ${manifest.release}`,
@@ -85,7 +108,8 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
     `issued ${isoSeconds(manifest.issued)}`,
     `best-before ${isoSeconds(manifest.bestBefore)}`,
     `arch ${manifest.arch}`,
-    `cmdline ${manifest.cmdline.join(' ')}`.trimEnd(),
+    ...(manifest.layout === PLAIN_LAYOUT ? [] : [`layout ${manifest.layout}`]),
+    ...commandLines.map((words) => `cmdline ${words.join(' ')}`.trimEnd()),
     ...manifest.free.map((free) => `free ${free.name} ${free.type}`),
     ...(manifest.shell ? ['shell yes'] : []),
     ...manifest.files.map(
@@ -97,7 +121,11 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
     ...manifest.fsverity.map((fsverity) => `fsverity ${fsverity.digest} ${fsverity.path}`),
   ];
   // Joined, a line or word that breaks would be read as two: another manifest than the one given.
-  if (lines.some((line) => line.includes('\n')) || !manifest.cmdline.every(isCommandLineWord)) {
+  if (
+    lines.some((line) => line.includes('\n')) ||
+    !commandLines.flat().every(isCommandLineWord) ||
+    !manifest.free.every(({ name }) => PARAMETER.test(name))
+  ) {
     throw new Malformed('manifest', 'a value that breaks its line or word');
   }
   const bytes = Buffer.from(`${lines.join('\n')}\n`, 'latin1');
@@ -137,27 +165,29 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
   if (bestBefore <= issued) throw lines.fail('best-before is not after issued');
   const arch = lines.one('arch');
   if (!isSafeSegment(arch)) throw lines.fail('arch');
-  const cmdline = lines.words('cmdline');
-  if (cmdline.join(' ').length > MAX_COMMAND_LINE)
-    throw lines.fail(`command line over ${MAX_COMMAND_LINE} bytes`);
-  const cmdlineFail = cmdline.find((word) => !isCommandLineWord(word));
-  if (cmdlineFail !== undefined) throw lines.fail(`word ${JSON.stringify(cmdlineFail)} in cmdline`);
+  const [named] = lines.optional('layout', 1) ?? [];
+  // Two spellings would be two manifests of one meaning.
+  if (named === PLAIN_LAYOUT) throw lines.fail(`layout ${PLAIN_LAYOUT} is what no such line means`);
+  if (named !== undefined && !isLayoutName(named)) throw lines.fail('layout');
+  const layout = named ?? PLAIN_LAYOUT;
+  const cmdline = readCommandLine(lines);
+  const moduleCmdline = lines.has('cmdline') ? readCommandLine(lines) : undefined;
 
   const free: FreeParameter[] = [];
-  for (let fields = lines.optional('free', 2); fields; fields = lines.optional('free', 2)) {
-    const [name = '', type = ''] = fields;
+  for (let words = lines.optionalWords('free'); words; words = lines.optionalWords('free')) {
+    const [name = '', ...rest] = words;
+    const type = rest.join(' ');
     if (!PARAMETER.test(name) || !isFreeType(type)) throw lines.fail('free is not NAME TYPE');
     if (free.some((other) => other.name === name)) throw lines.fail(`free ${name} twice`);
-    if (cmdline.some((word) => word === name || word.startsWith(`${name}=`)))
+    if ((moduleCmdline ?? cmdline).some((word) => word === name || word.startsWith(`${name}=`)))
       throw lines.fail(`${name} both fixed and free`);
-    if (SHELL_WORDS.test(name)) throw lines.fail(`${name} must not be free`);
+    if (isShellName(name, layout)) throw lines.fail(`${name} must not be free`);
     free.push({ name, type });
   }
   const shellFields = lines.optional('shell', 1);
   if (shellFields && shellFields[0] !== 'yes') throw lines.fail('shell is not "yes"');
   const shell = shellFields !== undefined;
-  // The overlay's own init is the one rdinit= that verifies before anything else runs.
-  const shellWord = cmdline.find((word) => SHELL_WORDS.test(word) && word !== 'rdinit=/bootseal/init');
+  const shellWord = [...cmdline, ...(moduleCmdline ?? [])].find((word) => isShellWord(word, layout));
   if (!shell && shellWord !== undefined) {
     throw lines.fail(`${shellWord} in cmdline without "shell yes"`);
   }
@@ -172,15 +202,29 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
     if (files.some((file) => file.path === path)) throw lines.fail(`${path} twice`);
     const before = files.at(-1);
     if (before && ROLES.indexOf(before.role) > ROLES.indexOf(role)) throw lines.fail('files out of order');
-    if (role !== 'initrd' && before?.role === role) throw lines.fail(`a second ${role}`);
+    if (!SEVERAL.has(role) && before?.role === role) throw lines.fail(`a second ${role}`);
     files.push({ role, size: lines.count(size, 'size'), sha256, sha512, path });
   }
   if (files[0]?.role !== 'kernel') throw lines.fail('no kernel');
+  if (files.some(({ role }) => role === 'module') !== (moduleCmdline !== undefined)) {
+    throw lines.fail('a module has a second cmdline line, and nothing else has one');
+  }
 
   const verity = readVerity(lines, files);
   const fsverity = readFsVerity(lines, files);
   lines.end();
-  return { release, serial, issued, bestBefore, arch, cmdline, free, shell, files, verity, fsverity };
+  const dates = { release, serial, issued, bestBefore };
+  const words = { cmdline, ...(moduleCmdline ? { moduleCmdline } : {}), free, shell };
+  return { ...dates, arch, layout, ...words, files, verity, fsverity };
+}
+
+function readCommandLine(lines: LineReader): string[] {
+  const words = lines.words('cmdline');
+  if (words.join(' ').length > MAX_COMMAND_LINE)
+    throw lines.fail(`command line over ${MAX_COMMAND_LINE} bytes`);
+  const bad = words.find((word) => !isCommandLineWord(word));
+  if (bad !== undefined) throw lines.fail(`word ${JSON.stringify(bad)} in cmdline`);
+  return words;
 }
 
 function readVerity(lines: LineReader, files: readonly ManifestFile[]): Verity[] {

@@ -3,13 +3,15 @@ import { isoSeconds, LineReader } from './lines.ts';
 import { isReleaseId, isSafeSegment } from './safe-path.ts';
 
 /**
- * A channel's snapshot: which release a channel points at, for a short time. Lines as in the manifest:
+ * A channel's snapshot: which release a channel points at for each architecture, for a short time. Lines as in the
+ * manifest; from `arch` on they come again for every further architecture, in the order of their names:
  *
  *     bootseal-snapshot 1
  *     channel stable
  *     counter 7
  *     issued 2026-11-01T00:00:00Z
  *     expires 2026-11-08T00:00:00Z
+ *     arch x86_64
  *     release arch/2026.11.01
  *     serial 2026110100
  *     manifest <sha256>
@@ -23,6 +25,14 @@ export interface Snapshot {
   /** Milliseconds since 1970, whole seconds, as are the other times. */
   readonly issued: number;
   readonly expires: number;
+  /** At least one, one for each architecture, in the order of these. */
+  readonly releases: readonly ChannelRelease[];
+}
+
+/** What a channel says of one architecture. */
+export interface ChannelRelease {
+  /** That of the release's manifest. */
+  readonly arch: string;
   readonly release: string;
   readonly serial: number;
   /** SHA-256 of the release's manifest, lower-case hex. */
@@ -32,8 +42,8 @@ export interface Snapshot {
   readonly rollbackFrom: string | undefined;
 }
 
-/** Bytes. */
-export const MAX_SNAPSHOT = 4096;
+/** Bytes. Nobody has more than a handful of architectures. */
+export const MAX_SNAPSHOT = 8192;
 
 const MAGIC = 'bootseal-snapshot 1';
 
@@ -45,11 +55,14 @@ export function encodeSnapshot(snapshot: Snapshot): Uint8Array {
     `counter ${snapshot.counter}`,
     `issued ${isoSeconds(snapshot.issued)}`,
     `expires ${isoSeconds(snapshot.expires)}`,
-    `release ${snapshot.release}`,
-    `serial ${snapshot.serial}`,
-    `manifest ${snapshot.manifest}`,
-    `best-before ${isoSeconds(snapshot.bestBefore)}`,
-    ...(snapshot.rollbackFrom === undefined ? [] : [`rollback-from ${snapshot.rollbackFrom}`]),
+    ...snapshot.releases.flatMap((one) => [
+      `arch ${one.arch}`,
+      `release ${one.release}`,
+      `serial ${one.serial}`,
+      `manifest ${one.manifest}`,
+      `best-before ${isoSeconds(one.bestBefore)}`,
+      ...(one.rollbackFrom === undefined ? [] : [`rollback-from ${one.rollbackFrom}`]),
+    ]),
   ];
   const bytes = Buffer.from(`${lines.join('\n')}\n`, 'latin1');
   decodeSnapshot(bytes);
@@ -69,6 +82,21 @@ export function decodeSnapshot(bytes: Uint8Array): Snapshot {
   const issued = lines.time('issued');
   const expires = lines.time('expires');
   if (expires <= issued) throw lines.fail('expires is not after issued');
+  if (lines.has('release')) {
+    throw lines.fail('it is of an earlier Bootseal, which knew no architectures; publish to a new state');
+  }
+  const releases: ChannelRelease[] = [];
+  do releases.push(readRelease(lines, releases.at(-1)?.arch));
+  while (lines.has('arch'));
+  lines.end();
+  return { channel, counter, issued, expires, releases };
+}
+
+function readRelease(lines: LineReader, before: string | undefined): ChannelRelease {
+  const arch = lines.one('arch');
+  if (!isSafeSegment(arch)) throw lines.fail('arch');
+  // Two orders would be two spellings.
+  if (before !== undefined && arch <= before) throw lines.fail(`arch ${arch} twice or out of order`);
   const release = lines.one('release');
   if (!isReleaseId(release)) throw lines.fail('release is not NAME/VERSION');
   const serial = lines.count(lines.one('serial'), 'serial');
@@ -77,6 +105,31 @@ export function decodeSnapshot(bytes: Uint8Array): Snapshot {
   const bestBefore = lines.time('best-before');
   const [rollbackFrom] = lines.optional('rollback-from', 1) ?? [];
   if (rollbackFrom !== undefined && !isReleaseId(rollbackFrom)) throw lines.fail('rollback-from');
-  lines.end();
-  return { channel, counter, issued, expires, release, serial, manifest, bestBefore, rollbackFrom };
+  return { arch, release, serial, manifest, bestBefore, rollbackFrom };
+}
+
+/** The releases of a channel with those in the place of what it has of their architectures. */
+export function withReleases(
+  standing: readonly ChannelRelease[],
+  moved: readonly ChannelRelease[],
+): readonly ChannelRelease[] {
+  const stays = standing.filter(({ arch }) => !moved.some((one) => one.arch === arch));
+  return [...stays, ...moved].sort((a, b) => (a.arch < b.arch ? -1 : 1));
+}
+
+/** What a channel names for an architecture. */
+export function releaseFor({ releases }: Snapshot, arch: string): ChannelRelease | undefined {
+  return releases.find((one) => one.arch === arch);
+}
+
+/** What stands for the whole channel where nobody says which machine asks: x86_64, else the first. */
+export function defaultRelease({ releases }: Snapshot): ChannelRelease {
+  const one = releases.find(({ arch }) => arch === 'x86_64') ?? releases[0];
+  if (!one) throw new RangeError('a snapshot of no release');
+  return one;
+}
+
+/** Whether a channel names this release for any architecture. */
+export function namesRelease({ releases }: Snapshot, release: string): boolean {
+  return releases.some((one) => one.release === release);
 }

@@ -20,8 +20,8 @@ export function splitCommandLine(line: string): string[] {
   return line.split(/[ \t\n]+/).filter((word) => word !== '');
 }
 
-/** The types a free kernel parameter may have. */
-export type FreeType = 'ipv4' | 'mac' | 'dhcp' | 'port' | 'url';
+/** The types a free kernel parameter may have, as its line in a manifest writes them. */
+export type FreeType = keyof typeof TYPES | `hex ${number}` | `choice ${string}`;
 
 export interface FreeParameter {
   readonly name: string;
@@ -29,7 +29,7 @@ export interface FreeParameter {
 }
 
 const OCTET = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])';
-const TYPES: Readonly<Record<FreeType, RegExp>> = {
+const TYPES = {
   ipv4: new RegExp(`^${OCTET}(\\.${OCTET}){3}$`),
   // BOOTIF carries the hardware type first: 01- and six bytes with dashes.
   mac: /^(01-)?[0-9a-fA-F]{2}([-:][0-9a-fA-F]{2}){5}$/,
@@ -37,15 +37,38 @@ const TYPES: Readonly<Record<FreeType, RegExp>> = {
   port: /^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})$/,
   // None of these means anything to a shell: archiso evaluates the address in one.
   url: new RegExp(`^https?://[:[\\]/${RELEASE_CHARACTERS}]+/$`),
-};
+  name: /^[A-Za-z0-9-]{1,63}$/,
+} as const;
 
+/** How an operator is told which types there are. */
+export const FREE_TYPES = 'ipv4, mac, dhcp, port, url, name, hex N or choice A|B';
+
+/** Digits that a machine's number may have at most: those of a SHA-256. */
+const MOST_DIGITS = 64;
+/** Bytes of a list of choices. */
+const LONGEST_CHOICE = 1024;
+
+/** True for the one spelling of a type: `port`, `hex 32`, `choice red|green`. */
 export function isFreeType(text: string): text is FreeType {
-  return Object.hasOwn(TYPES, text);
+  if (Object.hasOwn(TYPES, text)) return true;
+  const [, digits] = /^hex ([1-9][0-9]?)$/.exec(text) ?? [];
+  if (digits !== undefined) return Number(digits) <= MOST_DIGITS;
+  const choices = choicesOf(text);
+  if (choices === undefined || text.length > 'choice '.length + LONGEST_CHOICE) return false;
+  return choices.every(isCommandLineWord) && new Set(choices).size === choices.length;
+}
+
+/** What `choice A|B` names; undefined for any other type. */
+export function choicesOf(type: string): readonly string[] | undefined {
+  return type.startsWith('choice ') ? type.slice('choice '.length).split('|') : undefined;
 }
 
 /** True when `value` is written as its type demands. */
 export function isOfType(value: string, type: FreeType): boolean {
-  return TYPES[type].test(value);
+  if (Object.hasOwn(TYPES, type)) return TYPES[type as keyof typeof TYPES].test(value);
+  const choices = choicesOf(type);
+  if (choices) return choices.includes(value);
+  return /^[0-9a-fA-F]+$/.test(value) && value.length === Number(type.slice('hex '.length));
 }
 
 /**

@@ -121,6 +121,20 @@ export function parseUnsigned(text: string): bigint | undefined {
   return sign === '-' ? -BigInt(digits) : BigInt(digits);
 }
 
+/**
+ * iPXE's own `strtoul(…, 0)` (`src/core/misc.c`), as far as an `unsigned int` holds it: it never fails, higher bits are
+ * lost on the way (so 4294967296 is 0), and no digits at all are 0. Whether all of the text was a number shows in the
+ * rest, which is empty then: for `""`, `0x` and `+`, too.
+ */
+export function strtoul(text: string): { readonly value: number; readonly rest: string } {
+  const match = /^[ \f\n\r\t\v]*([+-]?)(?:0[xX]([0-9a-fA-F]*)|0([0-7]*)|([0-9]*))([\s\S]*)$/.exec(text);
+  const [, sign, hex, octal, decimal, rest = text] = match ?? [];
+  const digits =
+    hex !== undefined ? `0x${hex || '0'}` : octal !== undefined ? `0o${octal || '0'}` : decimal || '0';
+  const value = BigInt(digits);
+  return { value: Number(BigInt.asUintN(32, sign === '-' ? -value : value)), rest };
+}
+
 const FORMAT = 'iPXE setting';
 
 /** Text → bytes. Throws `Malformed` where iPXE answers "Invalid argument". */
@@ -147,9 +161,9 @@ export function parseSetting(type: SettingType, text: string): Uint8Array {
     case 'uint16':
     case 'int32':
     case 'uint32': {
-      const value = text === '' ? 0n : parseUnsigned(text);
-      if (value === undefined) throw new Malformed(FORMAT, 'not an integer');
-      return settingFromNumber(type, value);
+      const { value, rest } = strtoul(text);
+      if (rest !== '') throw new Malformed(FORMAT, 'not an integer');
+      return settingFromNumber(type, BigInt(value));
     }
     case 'hex':
       return fromHex(text, ':');

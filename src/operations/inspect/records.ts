@@ -10,7 +10,7 @@ import { decodeManifest, type Manifest } from '../../formats/records/manifest.ts
 import { decodePolicyFloor } from '../../formats/records/policy-floor.ts';
 import { decodeSealList, type SealList } from '../../formats/records/seal-list.ts';
 import { decodeSigningRequest } from '../../formats/records/signing-request.ts';
-import { decodeSnapshot } from '../../formats/records/snapshot.ts';
+import { decodeSnapshot, type Snapshot } from '../../formats/records/snapshot.ts';
 import { decodeSuccessors } from '../../formats/records/successors.ts';
 import { decodeSuperblock, hashDeviceSize } from '../../formats/verity/dm-verity.ts';
 import { BLOCK_SIZE } from '../../formats/verity/verity-tree.ts';
@@ -21,7 +21,7 @@ import { requestFacts } from './requests.ts';
 /** What our records of lines say, by the word in their first line. */
 const RECORDS = new Map<string, readonly [InspectedKind, (bytes: Uint8Array) => Facts]>([
   ['manifest', ['manifest', (bytes) => manifestFacts(decodeManifest(bytes), bytes)]],
-  ['snapshot', ['snapshot', (bytes) => timed({ ...decodeSnapshot(bytes) })]],
+  ['snapshot', ['snapshot', (bytes) => snapshotFacts(decodeSnapshot(bytes))]],
   ['successors', ['successors', successorsFacts]],
   ['countersignature', ['countersignature', (bytes) => timed({ ...decodeCountersignature(bytes) })]],
   ['checkpoint', ['checkpoint', (bytes) => checkpointFacts(decodeCheckpointFile(bytes))]],
@@ -47,11 +47,16 @@ export function manifestFacts(manifest: Manifest, bytes: Uint8Array): Facts {
     ...manifest,
     manifestSha256: createHash('sha256').update(bytes).digest('hex'),
     cmdline: manifest.cmdline.join(' '),
+    ...(manifest.moduleCmdline ? { moduleCmdline: manifest.moduleCmdline.join(' ') } : {}),
     free: manifest.free.map(({ name, type }) => `${name} ${type}`),
     verity: manifest.verity.map((verity) => ({ ...verity })),
     files: manifest.files.map((file) => ({ ...file })),
     fsverity: manifest.fsverity.map(({ digest, path }) => ({ fsVerityDigest: digest, path })),
   });
+}
+
+function snapshotFacts({ releases, ...rest }: Snapshot): Facts {
+  return { ...timed(rest), releases: releases.map((one) => timed({ ...one })) };
 }
 
 function successorsFacts(bytes: Uint8Array): Facts {

@@ -7,8 +7,10 @@ import type { Manifest, ManifestFile } from '../../formats/records/manifest.ts';
 export function changesSince(before: Manifest, now: Manifest): string[] {
   return [
     ...words('on the command line', before.cmdline, now.cmdline),
+    ...words("on the module's command line", before.moduleCmdline ?? [], now.moduleCmdline ?? []),
     ...words('among what loaders may add', free(before), free(now)),
     ...(before.shell === now.shell ? [] : [now.shell ? 'a shell is allowed' : 'a shell is allowed no more']),
+    ...(before.layout === now.layout ? [] : [`a system of ${now.layout}, and not of ${before.layout}`]),
     ...(before.arch === now.arch ? [] : [`for ${now.arch}, and not for ${before.arch}`]),
     ...(now.serial > before.serial ? [] : [`serial ${now.serial}, which is not above ${before.serial}`]),
     ...files(before.files, now.files),

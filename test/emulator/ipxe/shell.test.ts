@@ -92,6 +92,25 @@ const VECTORS: readonly Vector[] = [
   { name: 'exit ends the script', script: 'exit\necho a', console: '', outcome: { kind: 'exit', status: 0 } },
   { name: 'exit ends its line', script: 'exit 0 ; echo a', console: '' },
   { name: 'exit has a status', script: 'exit 3', outcome: { kind: 'exit', status: 3 } },
+  { name: 'exit 2^32 is 0', script: 'exit 4294967296', outcome: { kind: 'exit', status: 0 } },
+  { name: 'exit 2^32 + 1 is 1', script: 'exit 4294967297', outcome: { kind: 'exit', status: 1 } },
+  { name: 'exit reads octal', script: 'exit 010', outcome: { kind: 'exit', status: 8 } },
+  {
+    name: 'exit of a setting that is not there is 0',
+    script: 'exit ${x}',
+    outcome: { kind: 'exit', status: 0 },
+  },
+  { name: 'exit 0x is 0', script: 'exit 0x', outcome: { kind: 'exit', status: 0 } },
+  {
+    name: 'exit of no number does not end the script',
+    script: 'exit 08 ||\necho on',
+    console: '"08": invalid integer value\non\n',
+  },
+  {
+    name: 'exit of two does not end the script',
+    script: 'exit 1 2 ||\nclear x\nisset a && echo on',
+    outcome: { kind: 'exit', status: 0 },
+  },
   { name: 'the end of the script is an exit', script: '', outcome: { kind: 'exit', status: 0 } },
   {
     name: 'isset looks at the value',
@@ -247,6 +266,12 @@ const USAGE: readonly Vector[] = [
     name: 'a timeout is a number',
     script: 'prompt --timeout=soon',
     outcome: { kind: 'refused', reason: 'Invalid integer value' },
+  },
+  {
+    name: 'a timeout of 2^22 ms is none: it is multiplied in 32 bits',
+    script: 'prompt --timeout=4194303 || echo late\nprompt --timeout=4194304',
+    console: '\nlate\n\n',
+    outcome: { kind: 'refused', reason: 'waits at the console: prompt' },
   },
   {
     name: 'short options may share a word',

@@ -31,6 +31,8 @@ const PORTABLE: readonly (readonly [text: string, url: string])[] = [
   ['http://10.0.0.1:0x1f90/x', 'http://10.0.0.1:8080/x'],
   ['http://10.0.0.1:017620/x', 'http://10.0.0.1:8080/x'],
   ['http://10.0.0.1:80a/x#f', 'http://10.0.0.1:80/x'],
+  ['http://10.0.0.1:65616/x', 'http://10.0.0.1:80/x'],
+  ['http://10.0.0.1:-1/x', 'http://10.0.0.1:65535/x'],
   ['http://[fe80::1]:81/x', 'http://[fe80::1]:81/x'],
   ['http://[fe80::1]/x', 'http://[fe80::1]/x'],
   ['http://h/a b\r\nX: y', 'http://h/a%20b%0D%0AX:%20y'],

@@ -9,6 +9,9 @@ const FREE: FreeParameter[] = [
   { name: 'BOOTIF', type: 'mac' },
   { name: 'archiso_http_srv', type: 'url' },
   { name: 'port', type: 'port' },
+  { name: 'host', type: 'name' },
+  { name: 'serial', type: 'hex 32' },
+  { name: 'flavour', type: 'choice a|b,1|c' },
 ];
 
 /** Manifests that may be written: with a root image or not, and one with a tree or not. */
@@ -23,6 +26,7 @@ export function manifestValues(): fc.Arbitrary<Manifest> {
     issued: second.map((time) => time * 1000),
     bestBefore: fc.constant(Date.UTC(9999, 0)),
     arch: segment,
+    layout: fc.constantFrom('plain', 'archiso', 'some-1'),
     cmdline: fc.array(word, { maxLength: 6 }),
     free: fc.subarray(FREE),
     shell: fc.boolean(),
@@ -53,11 +57,27 @@ export function manifestValues(): fc.Arbitrary<Manifest> {
     fc.constant({ files: [], verity: [] }),
   );
   return fc.tuple(head, loaded, root).chain(([top, first, { files: last, verity }]) => {
-    const files = [...first, ...last];
-    return fc.subarray(files).map((some) => ({
-      ...top,
-      ...{ files, verity },
-      fsverity: some.map(({ sha256, path }) => ({ digest: sha256, path })),
-    }));
+    const [kernel, ...initrds] = first;
+    const more = fc.record({
+      module: fc.option(fc.tuple(listed('module', 'x/m'), fc.array(word, { maxLength: 3 }))),
+      others: fc.subarray(['y/preseed.cfg', 'y/config.ign']).chain((paths) => {
+        return fc.tuple(...paths.map((path) => listed('file', path)));
+      }),
+    });
+    return more.chain(({ module, others }) => {
+      const files = [
+        ...(kernel ? [kernel] : []),
+        ...(module ? [module[0]] : []),
+        ...initrds,
+        ...last,
+        ...others,
+      ];
+      return fc.subarray(files).map((some) => ({
+        ...top,
+        ...(module ? { moduleCmdline: module[1] } : {}),
+        ...{ files, verity },
+        fsverity: some.map(({ sha256, path }) => ({ digest: sha256, path })),
+      }));
+    });
   });
 }

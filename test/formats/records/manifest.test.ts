@@ -8,6 +8,7 @@ import {
   type Manifest,
   type Role,
 } from '../../../src/formats/records/manifest.ts';
+import type { FreeType } from '../../../src/formats/script/cmdline.ts';
 import { demandFlipsHandled, malformed } from '../strict.ts';
 import { manifestValues } from './manifest-values.ts';
 
@@ -43,6 +44,7 @@ const VALUE: Manifest = {
   issued: Date.UTC(2026, 10, 1),
   bestBefore: Date.UTC(2027, 0, 30),
   arch: 'x86_64',
+  layout: 'plain',
   cmdline: ['archisobasedir=arch', 'checksum=y', 'verify=y', 'cms_verify=y'],
   free: [
     { name: 'ip', type: 'dhcp' },
@@ -251,7 +253,7 @@ describe('a manifest', () => {
     ],
     'frees a parameter twice': [() => change(line('free ip'), line('free ip').repeat(2)), /free ip twice/],
     'frees a parameter of an unknown type': [() => change('ip dhcp', 'ip string'), /NAME TYPE/],
-    'frees a parameter without a type': [() => change('ip dhcp', 'ip'), /free takes 2 words/],
+    'frees a parameter without a type': [() => change('ip dhcp', 'ip'), /NAME TYPE/],
     'frees a parameter with an equals sign': [() => change('free ip', 'free ip='), /NAME TYPE/],
     'frees what it fixes': [() => cmdline('ip=10.0.0.1'), /ip both fixed and free/],
     'frees what it fixes bare': [() => cmdline('BOOTIF'), /BOOTIF both fixed and free/],
@@ -359,6 +361,11 @@ describe('a manifest that cannot be written', () => {
       { cmdline: ['a b', ''] },
       { cmdline: ['a\nserial 1'] },
       { cmdline: ['init=/bin/sh'] },
+      { moduleCmdline: [] },
+      { free: [{ name: 'serial hex', type: '8' as FreeType }] },
+      { layout: '' },
+      { layout: 'Arch' },
+      { layout: 'a\ncmdline x' },
       { files: VALUE.files.toReversed() },
       { files: VALUE.files.slice(0, -1) },
       { verity: [] },

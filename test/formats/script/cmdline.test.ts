@@ -85,7 +85,7 @@ describe('a command line', () => {
 });
 
 describe('a free parameter', () => {
-  const values: Readonly<Record<FreeType, { good: readonly string[]; bad: readonly string[] }>> = {
+  const values: Readonly<Record<string, { good: readonly string[]; bad: readonly string[] }>> = {
     ipv4: {
       good: ['0.0.0.0', '10.0.2.15', '255.255.255.255', '192.168.100.249'],
       bad: [
@@ -113,6 +113,17 @@ describe('a free parameter', () => {
         '52:54:00:12:34:56\n',
       ],
     },
+    name: {
+      good: ['a', 'lab-7', '-', 'A'.repeat(63)],
+      bad: ['', 'a.b', 'a_b', 'A'.repeat(64), 'a\n', 'ä', 'a b'],
+    },
+    'hex 1': { good: ['0', 'f', 'F'], bad: ['', '00', 'g', '0\n'] },
+    'hex 64': {
+      good: ['0aF'.padEnd(64, '9')],
+      bad: ['0'.repeat(63), '0'.repeat(65), '0'.repeat(63).concat('-')],
+    },
+    'choice red': { good: ['red'], bad: ['', 'Red', 'red|', 'r', 'redder'] },
+    'choice a|b,1|[c]': { good: ['a', 'b,1', '[c]'], bad: ['', 'a|b,1', 'c', 'b', '|', 'a\n'] },
     dhcp: { good: ['dhcp'], bad: ['', 'DHCP', 'dhcp ', 'on', 'any', ':::::eth0:dhcp'] },
     port: {
       good: ['1', '80', '8080', '65535', '65529', '60000', '59999'],

@@ -7,6 +7,7 @@ import {
   parseUnsigned,
   type SettingType,
   settingTag,
+  strtoul,
 } from '../../../src/formats/script/ipxe-settings.ts';
 
 const hex = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'hex'));
@@ -88,6 +89,38 @@ test('a number that is wider than 64 bits is none, unless only its sign is', () 
   assert.equal(formatSetting('int8', hex('ff'.repeat(200))), '-1');
   assert.equal(formatSetting('int8', hex(`fe${'ff'.repeat(8)}`)), undefined);
   assert.equal(formatSetting('int8', hex(`7f${'ff'.repeat(7)}`)), '9223372036854775807');
+});
+
+test('strtoul has 32 bits, knows no error, and says what is left', () => {
+  for (const [text, value, rest] of [
+    ['3', 3, ''],
+    ['4294967295', 4_294_967_295, ''],
+    ['4294967296', 0, ''],
+    ['4294967297', 1, ''],
+    ['340282366920938463463374607431768211457', 1, ''],
+    ['-1', 4_294_967_295, ''],
+    ['-4294967296', 0, ''],
+    ['+7', 7, ''],
+    [' \t7', 7, ''],
+    ['0x10', 16, ''],
+    ['0XfFfffffff', 4_294_967_295, ''],
+    ['010', 8, ''],
+    ['', 0, ''],
+    ['0x', 0, ''],
+    ['+', 0, ''],
+    ['-', 0, ''],
+    ['0', 0, ''],
+    ['08', 0, '8'],
+    ['0xg', 0, 'g'],
+    ['12a', 12, 'a'],
+    ['a', 0, 'a'],
+    ['7 ', 7, ' '],
+    ['7\n', 7, '\n'],
+    ['--1', 0, '-1'],
+    ['1e3', 1, 'e3'],
+  ] as const) {
+    assert.deepEqual(strtoul(text), { value, rest }, JSON.stringify(text));
+  }
 });
 
 test('numbers and option numbers are read as C reads them', () => {

@@ -17,6 +17,7 @@ const BEFORE: Manifest = {
   issued: 0,
   bestBefore: 1000,
   arch: 'x86_64',
+  layout: 'plain',
   cmdline: ['quiet', 'verify=y', 'console=tty0', 'console=ttyS0'],
   free: [{ name: 'ip', type: 'dhcp' }],
   shell: false,
@@ -57,6 +58,8 @@ describe('what changed since a release', () => {
       ['new among what loaders may add: ip=(ipv4)', 'gone among what loaders may add: ip=(dhcp)'],
     ],
     ['a shell', { shell: true }, ['a shell is allowed']],
+    ['a layout', { layout: 'nixos' }, ['a system of nixos, and not of plain']],
+    ['the words of a module', { moduleCmdline: ['quiet'] }, ["new on the module's command line: quiet"]],
     ['an architecture', { arch: 'aarch64' }, ['for aarch64, and not for x86_64']],
     ['a serial that stands still', { serial: 1 }, ['serial 1, which is not above 1']],
     [
