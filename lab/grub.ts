@@ -1,13 +1,13 @@
-import { cp, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { buildGrubLoaders } from '../src/index.ts';
 import { expectAbsent, expectMilestones } from './console.ts';
+import { GrubSite } from './grub-site.ts';
 import { createLan, type Lan } from './lan.ts';
 import { bootQemu, refusedLog } from './qemu.ts';
 import { flip, type LabRelease, labRelease } from './release.ts';
 import { REAL_ROOT_LINE } from './rootfs.ts';
-import { copySite, startProduct, startStatic } from './servers.ts';
+import { startProduct, startStatic } from './servers.ts';
 
 export const INSIDE = 'releases/arch/2026.11.01';
 export const VERIFIED_BOOT = [
@@ -20,7 +20,7 @@ export const VERIFIED_BOOT = [
   'bootseal-early: root mounted',
   REAL_ROOT_LINE,
 ];
-const KERNEL_BANNER = ['Linux version', 'bootseal-early:'];
+export const KERNEL_BANNER = ['Linux version', 'bootseal-early:'];
 const LOADERS = { bios: 'bootseal-grub.0', efi: 'bootseal-grub.efi' } as const;
 
 export type Firmware = keyof typeof LOADERS;
@@ -32,6 +32,14 @@ export interface GrubLab {
   goodBoot(url?: string): Promise<string>;
   /** The site with one file flipped, on a plain web server that would serve anything. */
   tamperedBoot(path: string, toTheEnd?: boolean): Promise<string>;
+  /** The site as `change` leaves it, on a plain web server and a plain TFTP server, up to a loader's refusal. */
+  attack(change: (site: GrubSite) => Promise<void>): Promise<GrubAttackEnd>;
+}
+
+export interface GrubAttackEnd {
+  readonly log: string;
+  /** `200 GET /grub.cfg`: what the web server answered. */
+  readonly requests: readonly string[];
 }
 
 const URL = 'http://10.77.0.1';
@@ -73,26 +81,36 @@ export function describeGrub(
         }
       },
       async tamperedBoot(path, toTheEnd = false) {
-        const site = join(release.folder, `site-${path.replaceAll('/', '-')}`);
-        await mkdir(site, { recursive: true });
-        await copySite(release, site);
-        await flip(join(site, path));
-        await cp(loaders, join(site, 'tftp'), { recursive: true });
-        const dhcp = await lan().startDhcp({
-          [firmware]: loader,
-          ipxe: loader,
-          tftpRoot: join(site, 'tftp'),
-        });
-        const server = await startStatic(lan(), site, 80);
-        try {
-          const machine = await bootQemu({ lan: lan(), firmware });
-          return toTheEnd ? (await machine.ended).log : await refusedLog(machine);
-        } finally {
-          await server.stop();
-          await dhcp.stop();
-        }
+        return (await offer((site) => flip(join(site.folder, path)), toTheEnd)).log;
       },
+      attack: (change) => offer(change, false),
     };
+
+    async function offer(
+      change: (site: GrubSite) => Promise<void>,
+      toTheEnd: boolean,
+    ): Promise<GrubAttackEnd> {
+      const site = await GrubSite.create(release, loaders);
+      await change(site);
+      const dhcp = await lan().startDhcp({
+        [firmware]: loader,
+        ipxe: loader,
+        tftpRoot: join(site.folder, 'tftp'),
+      });
+      const server = await startStatic(lan(), site.folder, 80);
+      let requests = '';
+      server.child.stdout?.on('data', (piece: Buffer) => {
+        requests += piece.toString('latin1');
+      });
+      try {
+        const machine = await bootQemu({ lan: lan(), firmware });
+        const log = toTheEnd ? (await machine.ended).log : await refusedLog(machine);
+        return { log, requests: requests.split('\n') };
+      } finally {
+        await server.stop();
+        await dhcp.stop();
+      }
+    }
 
     before(async () => {
       release = await labRelease({ url: URL });

@@ -21,13 +21,15 @@ export interface GrubLoaderOptions {
   readonly now: number;
 }
 
-/** Builds GRUB network images that hold the site's OpenPGP key and enforce signatures. */
+/** Builds GRUB network images that hold the site's OpenPGP keys of scripts and of payload, and enforce signatures. */
 export async function buildGrubLoaders(options: GrubLoaderOptions): Promise<readonly GrubImage[]> {
-  const key = await anchorFile(options.anchors, 'pubring.gpg');
+  const script = await anchorKeyring(options.anchors, 'script.gpg');
+  const payload = await anchorKeyring(options.anchors, 'pubring.gpg');
   const { grub } = serverAddress(options.url);
   const port = grub.kind === 'dhcp' ? grub.httpPort : grub.port;
   return buildGrubImages({
-    openpgpPublicKey: decodeOr('pubring.gpg', () => Buffer.concat(unwrapKeyring(key))),
+    scriptKeyring: script,
+    payloadKeyring: payload,
     now: options.now,
     outDir: options.out,
     server: grub,
@@ -61,10 +63,11 @@ export async function embeddedScript(options: EmbeddedScriptOptions): Promise<st
   });
 }
 
-async function anchorFile(folder: string, name: string): Promise<Uint8Array> {
+/** Binary packets, whatever they were wrapped in. */
+async function anchorKeyring(folder: string, name: string): Promise<Uint8Array> {
   for (const path of [join(folder, 'anchors', name), join(folder, name)]) {
     const bytes = await readIfThere(path);
-    if (bytes) return bytes;
+    if (bytes) return decodeOr(name, () => Buffer.concat(unwrapKeyring(bytes)));
   }
   throw new UsageError(`${folder} holds no ${name}.`);
 }

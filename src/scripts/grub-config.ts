@@ -50,8 +50,7 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
   return renderTemplate('grub.cfg', readTemplate('grub.cfg'), {
     release,
     pause: { kind: 'hex', text: String(options.pause ?? GRUB_PAUSE) },
-    server: serverLines(server),
-    'literal-host': literalHost(server),
+    server: serverLines(server, 'bootseal_refuse'),
     http: httpDevice(server),
     free: joinFragments(manifest.free.map((free) => freeLines(free, options))),
     kernel: { kind: 'path', text: kernel.path },
@@ -63,11 +62,6 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
       ),
     ]),
   });
-}
-
-/** What the server's name must be where it is no address; a name that no server has where it comes from DHCP. */
-function literalHost(server: GrubServer): Value {
-  return { kind: 'host', text: server.kind === 'literal' ? server.host : '0' };
 }
 
 /** Each fixed word in quotes of its own: unquoted, GRUB takes `[` for a pattern of file names. */

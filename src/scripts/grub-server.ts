@@ -15,15 +15,29 @@ export function httpPortOf(server: GrubServer): number {
   return server.kind === 'dhcp' ? server.httpPort : server.port;
 }
 
-/** Lines that set `bootseal_server`. */
-export function serverLines(server: GrubServer): Fragment {
+/**
+ * Lines that set `bootseal_server`. From DHCP only an address is taken: where it names none, GRUB takes the
+ * server's name from it, a text of any content.
+ *
+ * @param refuse a function that never returns: the script's own.
+ */
+export function serverLines(
+  server: GrubServer,
+  refuse: 'bootseal_refuse' | 'bootseal_loader_refuse',
+): Fragment {
   if (server.kind === 'literal') {
     return lines("set bootseal_server='{{host}}'\n", { host: { kind: 'host', text: server.host } });
   }
   // A GRUB started by the PXE stack may know the server under that name only.
   return lines(
-    'set bootseal_server="$net_default_server"\n' +
-      'if [ -z "$bootseal_server" ]; then set bootseal_server="$pxe_default_server"; fi\n',
+    `set bootseal_server="$net_default_server"
+if [ -z "$bootseal_server" ]; then set bootseal_server="$pxe_default_server"; fi
+if regexp '^[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}$' "$bootseal_server"; then
+  true
+else
+  ${refuse} "DHCP named no server address."
+fi
+`,
     {},
   );
 }

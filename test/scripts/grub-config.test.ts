@@ -104,8 +104,8 @@ test('the port of the file server stands in the address unless it is 80', () => 
 
 test('the server that DHCP names is held to the form of an address before it is used', () => {
   const text = compile();
-  assert.ok(text.indexOf("if regexp '^[0-9]+\\.") < text.indexOf('set bootseal_device='));
-  assert.ok(text.indexOf("if regexp '^[0-9]+\\.") > 0);
+  assert.ok(text.indexOf("if regexp '^[0-9]{1,3}\\.") < text.indexOf('set bootseal_device='));
+  assert.ok(text.indexOf("if regexp '^[0-9]{1,3}\\.") > 0);
 });
 
 test('a word that could end its quotes is refused', () => {

@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { expectAbsent, expectMilestones } from './console.ts';
+import { type GrubLab, INSIDE, KERNEL_BANNER } from './grub.ts';
+import type { GrubSite } from './grub-site.ts';
+import { KERNEL } from './release.ts';
+
+/** Files of one role offered in the place of the other's, to a GRUB that trusts both keys, each in its time. */
+
+/** Signed by the payload key: nothing of it may ever run. */
+const PLANTED = 'echo "PLANTED RAN"\n';
+const RAN = 'PLANTED RAN';
+/** GRUB prints the id of a signature's key byte by byte the wrong way round. */
+const NOT_TRUSTED = /public key [0-9a-f]{16} not found/;
+const KERNEL_PATH = `/${INSIDE}/${KERNEL}`;
+
+/** A TFTP server that offers what GRUB would run if it ever tried a second source with the wrong key trusted. */
+async function plantSecondSource(site: GrubSite): Promise<void> {
+  await site.put('tftp/grub.cfg', PLANTED, 'payload');
+}
+
+/** A script of the site's own that tries what a thief of one key would, and then comes back. */
+function tries(steps: readonly (readonly [name: string, command: string])[]): string {
+  const tried = steps.map(
+    ([name, command]) =>
+      `echo "trying ${name}"\nif ${command}; then echo "TAKEN ${name}"; else echo "refused ${name}"; fi\n`,
+  );
+  return [
+    'bootseal_trust_payload\n',
+    'if [ "$bootseal_trusts" != payload ]; then echo "NOT SWITCHED"; fi\n',
+    'set site="(http,10.77.0.1)"\n',
+    ...tried,
+    'echo "the script ends here"\n',
+  ].join('');
+}
+
+export function describeRoles(lab: GrubLab): void {
+  it('runs nothing of a text that the payload key signed, from no source', async () => {
+    const { log } = await lab.attack(async (site) => {
+      await site.put('grub.cfg', PLANTED, 'payload');
+      await plantSecondSource(site);
+    });
+    expectMilestones(log, [
+      'Fetching and verifying (http,10.77.0.1)/grub.cfg',
+      NOT_TRUSTED,
+      'Fetching and verifying (tftp,10.77.0.1)/grub.cfg',
+      NOT_TRUSTED,
+      'REFUSED: no grub.cfg with a good OpenPGP signature',
+    ]);
+    expectAbsent(log, [RAN, 'Release arch', ...KERNEL_BANNER]);
+  });
+
+  it('takes nothing that the script key signed as kernel or initrd, then or when it is opened again', async () => {
+    const { log, requests } = await lab.attack(async (site) => {
+      await site.put('as-kernel', PLANTED, 'script');
+      await site.put('as-initrd', PLANTED, 'script');
+      await site.put('turns', 'an initrd', 'payload');
+      await site.put('second/turns', PLANTED, 'script');
+      await site.copy(`${INSIDE}/${KERNEL}`, 'turning-kernel');
+      await site.put('second/turning-kernel', PLANTED, 'script');
+      await site.put(
+        'grub.cfg',
+        tries([
+          ['a script as kernel', 'linux "$site/as-kernel"'],
+          ['its own configuration as kernel', 'linux "$site/grub.cfg"'],
+          ['the kernel', 'linux "$site/turning-kernel"'],
+          ['the kernel once more, and it is a script', 'linux "$site/turning-kernel"'],
+          ['another kernel', `linux "$site${KERNEL_PATH}" console=ttyS0`],
+          ['a script as initrd', 'initrd "$site/as-initrd"'],
+          ['an initrd', 'initrd "$site/turns"'],
+          ['the initrd once more, and it is a script', 'initrd "$site/turns"'],
+        ]),
+        'script',
+      );
+      await plantSecondSource(site);
+    });
+    expectMilestones(log, [
+      'From here on the script key',
+      'trying a script as kernel',
+      NOT_TRUSTED,
+      'refused a script as kernel',
+      'refused its own configuration as kernel',
+      'TAKEN the kernel',
+      'refused the kernel once more',
+      'TAKEN another kernel',
+      'refused a script as initrd',
+      'TAKEN an initrd',
+      'refused the initrd once more',
+      'the script ends here',
+      // It came back: a machine that went on would now run what the payload key signed.
+      'REFUSED: grub.cfg came back, and nothing else is tried.',
+    ]);
+    expectAbsent(log, [
+      RAN,
+      'NOT SWITCHED',
+      'TAKEN a script',
+      'TAKEN its own',
+      'once more, and it is a script\nTAKEN',
+      '(tftp,',
+      ...KERNEL_BANNER,
+    ]);
+    // Each open is one request for the file and one for its seal: there is no second answer to check and not use.
+    for (const path of [KERNEL_PATH, `${KERNEL_PATH}.sig`]) {
+      assert.equal(requests.filter((line) => line === `200 GET ${path}`).length, 1, path);
+    }
+  });
+
+  it('runs nothing of what the payload key signed when grub.cfg is opened for the second time', async () => {
+    const { log } = await lab.attack(async (site) => {
+      await site.put('second/grub.cfg', PLANTED, 'payload');
+      await plantSecondSource(site);
+    });
+    expectMilestones(log, [
+      'Fetching and verifying (http,10.77.0.1)/grub.cfg',
+      'REFUSED: grub.cfg came back, and nothing else is tried.',
+    ]);
+    expectAbsent(log, [RAN, 'Release arch', '(tftp,', ...KERNEL_BANNER]);
+  });
+}
