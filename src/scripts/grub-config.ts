@@ -2,7 +2,16 @@ import { Refusal } from '../errors/refusal.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
 import { isCommandLineWord, isOfType, MAX_COMMAND_LINE, withAdded } from '../formats/script/cmdline.ts';
-import { GRUB_PAUSE, type GrubServer, httpDevice, httpPortOf, lines, serverLines } from './grub-server.ts';
+import { lintGrubConfig } from './grub-lint.ts';
+import {
+  GRUB_MAC,
+  GRUB_PAUSE,
+  type GrubServer,
+  httpDevice,
+  httpPortOf,
+  lines,
+  serverLines,
+} from './grub-server.ts';
 import { type Fragment, joinFragments, readTemplate, renderTemplate, type Value } from './template.ts';
 
 export interface GrubConfigOptions {
@@ -17,7 +26,7 @@ export interface GrubConfigOptions {
 /** The card GRUB booted from, as archiso wants it: GRUB writes colons, BOOTIF has dashes. */
 const BOOTIF_LINES = `set bootseal_bootif=
 if regexp --set=1:m1 --set=2:m2 --set=3:m3 --set=4:m4 --set=5:m5 --set=6:m6 \
-'^([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f])$' \
+'${GRUB_MAC}' \
 "$net_default_mac"; then
   set bootseal_bootif="BOOTIF=01-$m1-$m2-$m3-$m4-$m5-$m6"
 fi
@@ -47,7 +56,7 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
   demandRoom(options, kernel.path);
 
   const release: Value = { kind: 'release', text: manifest.release };
-  return renderTemplate('grub.cfg', readTemplate('grub.cfg'), {
+  const text = renderTemplate('grub.cfg', readTemplate('grub.cfg'), {
     release,
     pause: { kind: 'hex', text: String(options.pause ?? GRUB_PAUSE) },
     server: serverLines(server, 'bootseal_refuse'),
@@ -62,6 +71,14 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
       ),
     ]),
   });
+  // A manifest must not be able to spell a way around what a configuration holds.
+  const [finding] = lintGrubConfig(Buffer.from(text, 'latin1'));
+  if (finding === undefined) return text;
+  throw new Refusal(
+    'unsafe-script',
+    `grub.cfg would not be safe in line ${finding.line}: ${finding.message}.`,
+    { release: manifest.release, line: finding.line, rule: finding.rule },
+  );
 }
 
 /** Each fixed word in quotes of its own: unquoted, GRUB takes `[` for a pattern of file names. */

@@ -8,6 +8,13 @@ export type GrubServer =
   | { readonly kind: 'dhcp'; readonly httpPort: number }
   | { readonly kind: 'literal'; readonly host: string; readonly port: number };
 
+/** An IPv4 address, as GRUB's `regexp` holds a text to one. */
+export const GRUB_ADDRESS = `^${['[0-9]{1,3}', '[0-9]{1,3}', '[0-9]{1,3}', '[0-9]{1,3}'].join('\\.')}$`;
+
+const PAIR = '([0-9a-f][0-9a-f])';
+/** A MAC address as GRUB writes it, in six parts. */
+export const GRUB_MAC = `^${[PAIR, PAIR, PAIR, PAIR, PAIR, PAIR].join(':')}$`;
+
 /** Seconds for a person to read a refusal before the machine restarts. */
 export const GRUB_PAUSE = 30;
 
@@ -32,7 +39,7 @@ export function serverLines(
   return lines(
     `set bootseal_server="$net_default_server"
 if [ -z "$bootseal_server" ]; then set bootseal_server="$pxe_default_server"; fi
-if regexp '^[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}$' "$bootseal_server"; then
+if regexp '${GRUB_ADDRESS}' "$bootseal_server"; then
   true
 else
   ${refuse} "DHCP named no server address."

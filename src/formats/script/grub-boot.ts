@@ -6,7 +6,12 @@ export interface GrubBoot {
   readonly kernel: string;
   readonly initrds: readonly string[];
   readonly cmdline: string;
+  /** Whether it has the loader trust the payload keys, and the script keys no more, before it opens the kernel. */
+  readonly switched: boolean;
 }
+
+/** The function of the loader's that does so. */
+export const GRUB_SWITCH = 'bootseal_trust_payload';
 
 /**
  * Reads what a configuration would boot, as GRUB expands it: variables have the value that the lines before
@@ -24,12 +29,14 @@ export function grubBoot(bytes: Uint8Array, known: ReadonlyMap<string, string>):
     );
   const linux: (readonly string[])[] = [];
   const initrd: (readonly string[])[] = [];
+  let switched = false;
   for (const words of grubCommands(Buffer.from(bytes).toString('latin1'))) {
     const [command = '', ...rest] = grubCommand(words);
     if (command === 'set') {
       const [, name, value = ''] = /^([A-Za-z0-9_]+)=(.*)$/s.exec(rest[0] ?? '') ?? [];
       if (name !== undefined && !known.has(name)) settings.set(name, expand(value));
     }
+    if (command === GRUB_SWITCH && linux.length === 0) switched = true;
     if (GRUB_LOADERS.has(command)) linux.push(rest.map(expand));
     if (/^initrd/.test(command)) initrd.push(rest.map(expand));
   }
@@ -41,6 +48,7 @@ export function grubBoot(bytes: Uint8Array, known: ReadonlyMap<string, string>):
     kernel: path(kernel),
     initrds: (initrd[0] ?? []).map(path),
     cmdline: [`BOOT_IMAGE=${kernel}`, ...line].join(' '),
+    switched,
   };
 }
 

@@ -22,6 +22,7 @@ describe('what a GRUB configuration boots', () => {
       kernel: '/releases/a/1/kernel',
       initrds: ['/a.img', '/b.img'],
       cmdline: 'BOOT_IMAGE=(http,10.0.0.1,8080)/releases/a/1/kernel one=1 ip=dhcp quiet two=10.0.0.1',
+      switched: false,
     });
   });
 
@@ -42,7 +43,18 @@ describe('what a GRUB configuration boots', () => {
   });
 
   it('is a kernel alone where there is no initrd', () => {
-    assert.deepEqual(read('linux /k a\n'), { kernel: '/k', initrds: [], cmdline: 'BOOT_IMAGE=/k a' });
+    assert.deepEqual(read('linux /k a\n'), {
+      kernel: '/k',
+      initrds: [],
+      cmdline: 'BOOT_IMAGE=/k a',
+      switched: false,
+    });
+  });
+
+  it('is opened with the payload keys where the loader was asked for them before', () => {
+    assert.equal(read('bootseal_trust_payload\nlinux /k\n')?.switched, true);
+    assert.equal(read('linux /k\nbootseal_trust_payload\n')?.switched, false);
+    assert.equal(read('# bootseal_trust_payload\nlinux /k\n')?.switched, false);
   });
 
   for (const [what, text] of [
