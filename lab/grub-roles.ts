@@ -117,3 +117,52 @@ export function describeRoles(lab: GrubLab): void {
     expectAbsent(log, [RAN, 'Release arch', '(tftp,', ...KERNEL_BANNER]);
   });
 }
+
+/** What a site's own script could do wrong, and what somebody at the keyboard can. */
+export function describeScripts(lab: GrubLab): void {
+  it('finds a script key that is trusted twice, and goes no further', async () => {
+    const { log } = await lab.attack(async (site) => {
+      await site.put('script.gpg', await site.anchor('script.gpg'), 'script');
+      await site.put('grub.cfg', `trust (http,10.77.0.1)/script.gpg\n${tries([])}`, 'script');
+    });
+    expectMilestones(log, [/REFUSED: the script key [0-9a-f]{16} is still trusted\./, 'Nothing was started']);
+    expectAbsent(log, ['the script ends here']);
+  });
+
+  it('finds out that the loader has no such switch, where a missing command is as good as done', async () => {
+    const { log } = await lab.attack((site) =>
+      site.edit('grub.cfg', 'script', (text) =>
+        text.replace(/^bootseal_trust_payload$/m, 'bootseal_nothing'),
+      ),
+    );
+    expectMilestones(log, ['REFUSED: this loader does not tell scripts from payload']);
+    expectAbsent(log, ['Release arch/2026.11.01: fetching', ...KERNEL_BANNER]);
+  });
+
+  it('a menu goes back to nothing: neither to a prompt nor to another source', async () => {
+    const { log } = await lab.attack(
+      async (site) => {
+        await site.put('as-kernel', PLANTED, 'script');
+        const entry = `menuentry "an entry" --unrestricted {\n  linux (http,10.77.0.1)/as-kernel\n}\n`;
+        await site.put('grub.cfg', `${tries([])}set timeout=-1\n${entry}`, 'script');
+        await plantSecondSource(site);
+      },
+      async (machine, press) => {
+        await machine.waitFor(['an entry']);
+        await press('ret');
+        await machine.waitFor([NOT_TRUSTED, 'Press any key']);
+        await press('ret');
+        await machine.waitFor(['an entry']);
+        for (const key of ['esc', 'c', 'e']) {
+          await press(key);
+          await machine.waitFor(['Enter username']);
+          await press('n', 'o', 'b', 'o', 'd', 'y', 'ret');
+          await machine.waitFor(['Enter password']);
+          await press('ret');
+          await machine.waitFor(['an entry']);
+        }
+      },
+    );
+    expectAbsent(log, [RAN, 'grub>', '(tftp,', ...KERNEL_BANNER]);
+  });
+}

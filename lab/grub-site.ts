@@ -50,6 +50,19 @@ export class GrubSite {
     await writeFile(`${file}.sig`, await sealAs(this.#keys, role, bytes));
   }
 
+  /** Changes a text and seals it again. */
+  async edit(path: string, role: GrubRole, change: (text: string) => string): Promise<void> {
+    const before = await readFile(join(this.folder, path), 'latin1');
+    const text = change(before);
+    if (text === before) throw new Error(`nothing to change in ${path}`);
+    await this.put(path, text, role);
+  }
+
+  /** One of the site's public halves. */
+  anchor(name: string): Promise<Buffer> {
+    return readFile(join(this.#keys, 'anchors', name));
+  }
+
   /** A file and its seal once more, under another name. */
   async copy(from: string, to: string): Promise<void> {
     await mkdir(dirname(join(this.folder, to)), { recursive: true });

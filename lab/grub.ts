@@ -4,7 +4,8 @@ import { buildGrubLoaders } from '../src/index.ts';
 import { expectAbsent, expectMilestones } from './console.ts';
 import { GrubSite } from './grub-site.ts';
 import { createLan, type Lan } from './lan.ts';
-import { bootQemu, refusedLog } from './qemu.ts';
+import { bootQemu, type QemuMachine, refusedLog } from './qemu.ts';
+import { pressKeys, qmpArguments } from './qmp.ts';
 import { flip, type LabRelease, labRelease } from './release.ts';
 import { REAL_ROOT_LINE } from './rootfs.ts';
 import { startProduct, startStatic } from './servers.ts';
@@ -33,8 +34,14 @@ export interface GrubLab {
   /** The site with one file flipped, on a plain web server that would serve anything. */
   tamperedBoot(path: string, toTheEnd?: boolean): Promise<string>;
   /** The site as `change` leaves it, on a plain web server and a plain TFTP server, up to a loader's refusal. */
-  attack(change: (site: GrubSite) => Promise<void>): Promise<GrubAttackEnd>;
+  attack(change: (site: GrubSite) => Promise<void>, at?: GrubOperator): Promise<GrubAttackEnd>;
 }
+
+/** Somebody at the keyboard; the machine is switched off when he is done. */
+export type GrubOperator = (
+  machine: QemuMachine,
+  press: (...keys: readonly string[]) => Promise<void>,
+) => Promise<void>;
 
 export interface GrubAttackEnd {
   readonly log: string;
@@ -81,14 +88,19 @@ export function describeGrub(
         }
       },
       async tamperedBoot(path, toTheEnd = false) {
-        return (await offer((site) => flip(join(site.folder, path)), toTheEnd)).log;
+        return (
+          await offer(
+            (site) => flip(join(site.folder, path)),
+            toTheEnd ? async ({ ended }) => void (await ended) : undefined,
+          )
+        ).log;
       },
-      attack: (change) => offer(change, false),
+      attack: offer,
     };
 
     async function offer(
       change: (site: GrubSite) => Promise<void>,
-      toTheEnd: boolean,
+      operate?: GrubOperator,
     ): Promise<GrubAttackEnd> {
       const site = await GrubSite.create(release, loaders);
       await change(site);
@@ -103,9 +115,12 @@ export function describeGrub(
         requests += piece.toString('latin1');
       });
       try {
-        const machine = await bootQemu({ lan: lan(), firmware });
-        const log = toTheEnd ? (await machine.ended).log : await refusedLog(machine);
-        return { log, requests: requests.split('\n') };
+        const control = join(site.folder, 'control');
+        const machine = await bootQemu({ lan: lan(), firmware, extra: qmpArguments(control) });
+        if (!operate) return { log: await refusedLog(machine), requests: requests.split('\n') };
+        await operate(machine, (...keys) => pressKeys(control, keys));
+        await machine.kill();
+        return { log: machine.log(), requests: requests.split('\n') };
       } finally {
         await server.stop();
         await dhcp.stop();
