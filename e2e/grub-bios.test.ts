@@ -5,14 +5,7 @@ import { describeRoles, describeScripts } from '../lab/grub-roles.ts';
 import { INITRD, KERNEL, ROOTFS } from '../lab/release.ts';
 import { REAL_ROOT_LINE } from '../lab/rootfs.ts';
 
-const FLIPS = [
-  'grub.cfg',
-  'grub.cfg.sig',
-  `${INSIDE}/${KERNEL}`,
-  `${INSIDE}/${KERNEL}.sig`,
-  `${INSIDE}/${INITRD}`,
-  `${INSIDE}/${INITRD}.sig`,
-];
+const FLIPS = ['grub.cfg', 'grub.cfg.sig', `${INSIDE}/${KERNEL}`, `${INSIDE}/${INITRD}`];
 
 describeGrub('bios', FLIPS, (lab) => {
   describeRoles(lab);

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { it } from 'node:test';
 import { expectAbsent, expectMilestones } from './console.ts';
 import { type GrubLab, INSIDE, KERNEL_BANNER } from './grub.ts';
 import type { GrubSite } from './grub-site.ts';
-import { KERNEL } from './release.ts';
+import { flip, KERNEL } from './release.ts';
 
 /** Files of one role offered in the place of the other's, to a GRUB that trusts both keys, each in its time. */
 
@@ -56,6 +58,10 @@ export function describeRoles(lab: GrubLab): void {
       await site.put('as-initrd', PLANTED, 'script');
       await site.put('turns', 'an initrd', 'payload');
       await site.put('second/turns', PLANTED, 'script');
+      await site.put('flipped', 'an initrd', 'payload');
+      await flip(join(site.folder, 'flipped.sig'), -1);
+      await site.put('unsealed', 'an initrd', 'payload');
+      await rm(join(site.folder, 'unsealed.sig'));
       await site.copy(`${INSIDE}/${KERNEL}`, 'turning-kernel');
       await site.put('second/turning-kernel', PLANTED, 'script');
       await site.put(
@@ -67,6 +73,8 @@ export function describeRoles(lab: GrubLab): void {
           ['the kernel once more, and it is a script', 'linux "$site/turning-kernel"'],
           ['another kernel', `linux "$site${KERNEL_PATH}" console=ttyS0`],
           ['a script as initrd', 'initrd "$site/as-initrd"'],
+          ['an initrd with one bit of its seal flipped', 'initrd "$site/flipped"'],
+          ['an initrd without a seal', 'initrd "$site/unsealed"'],
           ['an initrd', 'initrd "$site/turns"'],
           ['the initrd once more, and it is a script', 'initrd "$site/turns"'],
         ]),
@@ -84,6 +92,9 @@ export function describeRoles(lab: GrubLab): void {
       'refused the kernel once more',
       'TAKEN another kernel',
       'refused a script as initrd',
+      'bad signature',
+      'refused an initrd with one bit of its seal flipped',
+      'refused an initrd without a seal',
       'TAKEN an initrd',
       'refused the initrd once more',
       'the script ends here',
@@ -95,7 +106,9 @@ export function describeRoles(lab: GrubLab): void {
       'NOT SWITCHED',
       'TAKEN a script',
       'TAKEN its own',
-      'once more, and it is a script\nTAKEN',
+      'TAKEN the kernel once more',
+      'TAKEN the initrd once more',
+      'TAKEN an initrd with',
       '(tftp,',
       ...KERNEL_BANNER,
     ]);
