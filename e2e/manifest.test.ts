@@ -116,7 +116,10 @@ describe('early userspace enforcing the manifest', () => {
     const bytes = Buffer.from(change(await readFile(path, 'latin1')), 'latin1');
     const { openpgp } = await readKeyFolder(release.keys, Date.now());
     await writeFile(path, bytes);
-    await writeFile(`${path}.sig`, await sealRecordOpenpgp(bytes, openpgpSigner(openpgp), Date.now()));
+    await writeFile(
+      `${path}.sig`,
+      await sealRecordOpenpgp(bytes, openpgpSigner('openpgp-script', openpgp.script), Date.now()),
+    );
   }
 
   async function bootFrom(site: string, clock?: Date): Promise<string> {

@@ -1,6 +1,6 @@
 import { cp, mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { readOpenpgpSecrets } from '../src/signing/keys/openpgp-keys.ts';
+import { readKeyFolder } from '../src/signing/keys/key-folder.ts';
 import { sealRecordOpenpgp } from '../src/signing/seal-record.ts';
 import { openpgpSigner } from '../src/signing/signatories.ts';
 import type { LabRelease } from './release.ts';
@@ -9,18 +9,14 @@ import { copySite } from './servers.ts';
 /** Whose OpenPGP key signs: each is good in one place and must be nothing in the other. */
 export type GrubRole = 'script' | 'payload';
 
-const SECRETS: Readonly<Record<GrubRole, string>> = {
-  script: 'openpgp-script.asc',
-  payload: 'openpgp.asc',
-};
-
 /** A detached signature by the site's own key of that role, as GRUB looks for it. */
 export async function sealAs(keys: string, role: GrubRole, bytes: Uint8Array): Promise<Uint8Array> {
-  const path = join(keys, 'private', SECRETS[role]);
-  const [secret] = readOpenpgpSecrets(await readFile(path), path);
-  if (!secret?.privateKey) throw new Error(`${path} holds no key`);
-  const { key, privateKey } = secret;
-  return sealRecordOpenpgp(bytes, openpgpSigner({ key, privateKey }), Date.now());
+  const { openpgp } = await readKeyFolder(keys, Date.now());
+  return sealRecordOpenpgp(
+    bytes,
+    openpgpSigner(role === 'script' ? 'openpgp-script' : 'openpgp', openpgp[role]),
+    Date.now(),
+  );
 }
 
 /** What is served of a release over HTTP, and over TFTP in `tftp`, for a test to change. */

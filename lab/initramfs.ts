@@ -30,6 +30,10 @@ export interface InitramfsParameters {
   readonly codesignCertificate?: Uint8Array | string;
   /** PEM. */
   readonly codesignCaCertificate?: Uint8Array | string;
+  /** PEM: whose CMS seals of records are taken. */
+  readonly manifestCertificate?: Uint8Array | string;
+  /** A keyring: whose OpenPGP seals of records are taken. */
+  readonly manifestPublicKeys?: Uint8Array;
   /** What no command line can lower. */
   readonly policy?: PolicyFloor;
 }
@@ -61,6 +65,12 @@ export async function buildInitramfs(parameters: InitramfsParameters): Promise<B
     }
     if (parameters.codesignCaCertificate !== undefined) {
       await place(tree, 'codesign_CA.crt', parameters.codesignCaCertificate, 0o644);
+    }
+    if (parameters.manifestCertificate !== undefined) {
+      await place(tree, 'bootseal/manifest.crt', parameters.manifestCertificate, 0o644);
+    }
+    if (parameters.manifestPublicKeys !== undefined) {
+      await place(tree, 'bootseal/manifest.gpg', parameters.manifestPublicKeys, 0o644);
     }
     const verifier = join(repositoryRoot(), 'early-userspace', 'verify-manifest');
     await place(tree, 'bootseal/verify-manifest', await readFile(verifier), 0o755);

@@ -53,6 +53,8 @@ export async function labRelease(options: LabReleaseOptions = {}): Promise<LabRe
       openpgpPublicKeys: await anchor('pubring.gpg'),
       codesignCertificate: await anchor('codesign.crt'),
       codesignCaCertificate: await anchor('ca.crt'),
+      manifestCertificate: await anchor('manifest.crt'),
+      manifestPublicKeys: await anchor('manifest.gpg'),
       policy: {
         name: 'arch',
         minSerial: 2026010100,

@@ -24,6 +24,8 @@ export interface OverlayParts {
 export interface OverlayAnchors {
   readonly ca: Uint8Array;
   readonly codesign: Uint8Array;
+  readonly manifest: Uint8Array;
+  /** Of the key for records. */
   readonly keyring: Uint8Array | undefined;
 }
 
@@ -92,7 +94,8 @@ export function composeOverlay(parts: OverlayParts): Uint8Array {
     ),
     file('bootseal/anchors/ca.crt', anchors.ca),
     file('bootseal/anchors/codesign.crt', anchors.codesign),
-    ...(anchors.keyring ? [file('bootseal/anchors/pubring.gpg', anchors.keyring)] : []),
+    file('bootseal/manifest.crt', anchors.manifest),
+    ...(anchors.keyring ? [file('bootseal/manifest.gpg', anchors.keyring)] : []),
     file(POLICY_FLOOR_PATH, encodePolicyFloor(floor)),
     ...tools.entries,
     ...(modules?.entries ?? []),

@@ -62,7 +62,7 @@ export async function overlay(options: OverlayOptions): Promise<OverlayResult> {
   const modules = options.modules === undefined ? undefined : await modulesOf(options.modules, options);
   const floor = await floorOf(options, modules);
   if (floor.require.includes('openpgp') && !anchors.keyring) {
-    throw new UsageError(`${options.anchors} holds no pubring.gpg, and the policy requires OpenPGP.`);
+    throw new UsageError(`${options.anchors} holds no manifest.gpg, and the policy requires OpenPGP.`);
   }
   const tools = await collectTools(options.tools ?? '/', [
     ...new Set([...toolsFor(floor), ...(options.with ?? [])]),
@@ -87,15 +87,22 @@ function octetsOf(entries: readonly { kind: string; data?: Uint8Array }[]): numb
 
 /** In the one form that openssl and gpg of an early userspace read, whatever the files of the folder are wrapped in. */
 async function overlayAnchors(folder: string) {
-  const { ca, codesign } = await readAnchorFolder(folder);
-  if (codesign.length === 0) {
-    throw new UsageError(
-      `${folder} holds no codesign.crt: a machine with such an overlay could verify nothing.`,
-    );
+  const { ca, codesign, manifest } = await readAnchorFolder(folder);
+  for (const [name, found] of [
+    ['codesign.crt', codesign],
+    ['manifest.crt', manifest],
+  ] as const) {
+    if (found.length > 0) continue;
+    throw new UsageError(`${folder} holds no ${name}: a machine with such an overlay could verify nothing.`);
   }
   const pem = (certificates: readonly Certificate[]) =>
     Buffer.from(certificates.map(({ raw }) => encodePem('CERTIFICATE', raw)).join(''));
-  return { ca: pem(ca), codesign: pem(codesign), keyring: await readAnchorKeyring(folder) };
+  return {
+    ca: pem(ca),
+    codesign: pem(codesign),
+    manifest: pem(manifest),
+    keyring: await readAnchorKeyring(folder, 'manifest'),
+  };
 }
 
 async function floorOf(options: OverlayOptions, modules: ModuleSet | undefined): Promise<PolicyFloor> {

@@ -46,6 +46,12 @@ const OVERLAY_INSTEAD: Answer = {
   warnings: ['judges nothing: this release starts the init of its overlay, which is the client "manifest"'],
 };
 const NO_ROOT: Answer = { asked: false, warnings: ['judges nothing: this release has no root image'] };
+const NO_MANIFEST_KEY: Answer = {
+  asked: false,
+  warnings: [
+    'judges nothing: the initramfs holds no /bootseal/manifest.crt, so nobody on the machine verifies the command line',
+  ],
+};
 const NOBODY_BINDS: Answer = {
   asked: false,
   warnings: [
@@ -173,10 +179,19 @@ async function demandManifest(offer: Offer, boots: readonly Boot[]): Promise<Ans
   for (const boot of boots) {
     const verdict = await boot.verdict();
     if (verdict.rootless && !verdict.bound && !verdict.refusal) return NOBODY_BINDS;
+    if (!verdict.bound && !verdict.refusal && !(await couldBind(verdict))) return NO_MANIFEST_KEY;
     demandBound(verdict);
   }
   await demandGrubBound(offer);
   return yes();
+}
+
+/** Whether what was booted holds a key for records at all. */
+async function couldBind(verdict: BootVerdict): Promise<boolean> {
+  const { outcome } = verdict.ipxe;
+  if (outcome.kind !== 'boot') return true;
+  const keys = EarlyKeys.of(await bootedInitramfs(verdict), verdict.cmdline ?? '');
+  return keys.canVerifyManifest;
 }
 
 function demandBound(verdict: BootVerdict): void {

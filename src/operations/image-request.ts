@@ -16,11 +16,13 @@ import { readDbSigner, readPcrPublicKey, readPcrSigner } from '../signing/keys/s
 import {
   answerImageRequest,
   attachImageAnswers,
+  demandImageOf,
   isAboutImage,
   openImageRequest,
   requestAuthenticode,
   requestPcrSignatures,
 } from '../signing/requests/image-request.ts';
+import { SigningJournal } from '../signing/requests/signing-journal.ts';
 import type { DigestSigner } from '../signing/signers/digest-signer.ts';
 
 export interface ImageRequestOptions {
@@ -73,6 +75,12 @@ export interface SignImageRequestOptions {
   /** A program that signs, and its arguments. */
   readonly signerCommand?: readonly string[];
   readonly out: string;
+  /** The image itself, whose content whoever signs is shown. A request's own word on it proves nothing. */
+  readonly image?: string;
+  /** Signs without it, and says so in the journal. */
+  readonly blind?: boolean;
+  /** A folder that keeps what was signed. */
+  readonly journal?: string;
   /** Milliseconds since 1970. */
   readonly now: number;
   /** Aborts where nobody waits any more: a signer that is being asked is ended. */
@@ -81,13 +89,40 @@ export interface SignImageRequestOptions {
   readonly onRequest?: (request: ImageRequest) => void;
 }
 
-/** Answers a request about an image where the key is. Throws a `Refusal` or an `IoError`. */
+/**
+ * Answers a request about an image where the key is: firmware starts whatever the db key signed, words and all, so
+ * nobody signs an image unseen unless told to.
+ *
+ * @throws a `Refusal`, a `UsageError` or an `IoError`.
+ */
 export async function signImageRequest(options: SignImageRequestOptions): Promise<ImageRequest> {
+  const { image, blind = false, now } = options;
   const opened = openImageRequest(options.request, await readBundleFile(options.request));
-  options.onRequest?.(opened.request);
+  const { request, signatory } = opened;
+  const unseen = signatory.key === 'db' && image === undefined;
+  if (unseen && !blind) {
+    throw new UsageError(
+      `${options.request} asks for the db key, and firmware starts whatever that signed: give the image with --image FILE, or sign unseen with --blind.`,
+    );
+  }
+  if (unseen && options.journal === undefined)
+    throw new UsageError('--blind goes with --journal DIR, which keeps what was signed unseen.');
+  if (image !== undefined) demandImageOf(opened, image, await readImage(image));
+  const journal = options.journal === undefined ? undefined : await SigningJournal.open(options.journal);
+  options.onRequest?.(request);
   const signer = await answeringKey(opened, options);
+  await journal?.note(
+    {
+      act: 'sign-image',
+      image: request.imageDigest,
+      ...(unseen ? { blind: true } : {}),
+      keys: [signatory.key],
+      signatures: request.questions.length,
+    },
+    now,
+  );
   await writeOutput(options.out, await answerImageRequest(opened, signer));
-  return opened.request;
+  return request;
 }
 
 async function answeringKey(

@@ -3,11 +3,14 @@ import { UsageError } from '../errors/usage.ts';
 import { isThere } from '../files/read-if-there.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
+import { ISSUING_CA } from '../signing/keys/key-folder.ts';
+import { OPENPGP_KEYS, type OpenpgpKeyName } from '../signing/seal-keys.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
 import { readAnchorFile, readAnchorFolder } from '../trust/anchor-folder.ts';
-import { decodeCertificates } from '../trust/anchors.ts';
+import { decodeCertificates, type OpenpgpPurpose } from '../trust/anchors.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { decodeOr } from '../trust/check.ts';
+import type { OpenpgpCertificate } from '../trust/openpgp-certificate.ts';
 import { isSignedBy, readTreeKeys, type TreeKeys } from '../trust/tree-keys.ts';
 
 export interface KeysStatusOptions {
@@ -30,8 +33,9 @@ export type StatusKind =
   | 'ca'
   | 'codesign'
   | 'boot'
+  | 'manifest'
   | 'release'
-  | 'openpgp'
+  | OpenpgpKeyName
   | 'snapshot key'
   | 'best-before'
   | 'snapshot';
@@ -171,23 +175,45 @@ async function treesOf({ trees = [], state }: KeysStatusOptions): Promise<TreeKe
  * of the others those count that something given was signed by.
  */
 async function addAnchors(found: Inventory, folder: string, trees: readonly TreeKeys[]): Promise<void> {
-  const { ca, codesign, openpgp } = await readAnchorFolder(folder);
+  const { ca, codesign, manifest, openpgp } = await readAnchorFolder(folder);
   for (const certificate of ca) found.certificate('ca', certificate, undefined, true);
-  for (const [index, leaf] of codesign.entries()) {
-    found.certificate('codesign', leaf, undefined, index === 0);
-    for (const { release, codesign: signers } of trees) {
-      if (signers.some((info) => isSignedBy(info, leaf))) found.certificate('codesign', leaf, release);
+  const issuing = await readAnchorFile(folder, ISSUING_CA);
+  for (const certificate of issuing ? decodeCertificates(ISSUING_CA, issuing) : [])
+    found.certificate('ca', certificate, undefined, true);
+  for (const [kind, leaves] of [
+    ['codesign', codesign],
+    ['manifest', manifest],
+  ] as const) {
+    for (const [index, leaf] of leaves.entries()) {
+      found.certificate(kind, leaf, undefined, index === 0);
+      for (const { release, [kind]: signers } of trees) {
+        if (signers.some((info) => isSignedBy(info, leaf))) found.certificate(kind, leaf, release);
+      }
     }
   }
   const boot = await readAnchorFile(folder, 'boot.crt');
   for (const leaf of boot ? decodeCertificates('boot.crt', boot) : []) {
     found.certificate('boot', leaf, undefined, true);
   }
-  for (const [index, { primary, userIds, keys }] of openpgp.entries()) {
+  for (const [kind, purpose] of Object.entries(OPENPGP_KEYS) as [OpenpgpKeyName, OpenpgpPurpose][])
+    addKeyring(found, kind, openpgp[purpose], trees);
+  const snapshot = await readAnchorFile(folder, 'snapshot.crt');
+  const [own] = snapshot ? decodeCertificates('snapshot.crt', snapshot) : [];
+  // Where a channel is signed by another key, this one is nobody's yet.
+  if (own) found.certificate('snapshot key', own, undefined, false);
+}
+
+function addKeyring(
+  found: Inventory,
+  kind: OpenpgpKeyName,
+  certificates: readonly OpenpgpCertificate[],
+  trees: readonly TreeKeys[],
+): void {
+  for (const [index, { primary, userIds, keys }] of certificates.entries()) {
     for (const { key, expires, maySign } of keys) {
       if (!maySign) continue;
       const entry = {
-        kind: 'openpgp',
+        kind,
         name: userIds[0] ?? primary.keyId,
         id: key.keyId,
         begins: key.created,
@@ -195,14 +221,10 @@ async function addAnchors(found: Inventory, folder: string, trees: readonly Tree
       } as const;
       found.add(entry, undefined, index === 0);
       for (const { release, openpgp: signers } of trees) {
-        if (signers.includes(key.keyId)) found.add(entry, release);
+        if (signers[OPENPGP_KEYS[kind]].includes(key.keyId)) found.add(entry, release);
       }
     }
   }
-  const snapshot = await readAnchorFile(folder, 'snapshot.crt');
-  const [own] = snapshot ? decodeCertificates('snapshot.crt', snapshot) : [];
-  // Where a channel is signed by another key, this one is nobody's yet.
-  if (own) found.certificate('snapshot key', own, undefined, false);
 }
 
 function addTree(found: Inventory, tree: TreeKeys): void {
@@ -239,13 +261,19 @@ const EFFECT: Readonly<Record<StatusKind, (usedBy: readonly string[], name: stri
   ca: () =>
     'iPXE refuses everything under this CA, and early userspace every .cms.sig: no machine whose loader trusts it starts any release of this site until it has a loader with a new CA ("bootseal keys rotate --only ca").',
   codesign: (usedBy) =>
-    `early userspace refuses the root image of ${list(usedBy)}: machines stop after the kernel, before the root file system, until a release is sealed with a new codesign leaf whose certificate stands in its initramfs as /codesign.crt.`,
+    `archiso's early userspace, and an overlay in mode ram, refuse the root image of ${list(usedBy)}: machines stop after the kernel, before the root file system, until a release is sealed with a new codesign leaf whose certificate stands in its initramfs as /codesign.crt.`,
   boot: (usedBy) =>
     `iPXE refuses boot.ipxe of ${list(usedBy)}: no machine with an iPXE that verifies starts any release of this site until boot.ipxe is sealed anew with a new boot leaf.`,
+  manifest: (usedBy) =>
+    `early userspace refuses the manifest of ${list(usedBy)}, and bootseal publishes and serves it no more: machines with an overlay stop after the kernel, until its records are signed by a new manifest leaf that their overlay holds as /bootseal/manifest.crt.`,
   release: (usedBy) =>
     `iPXE refuses kernel and initrds of ${list(usedBy)}: no machine with an iPXE that verifies starts it until it is sealed anew, or a newer release takes its place.`,
   openpgp: (usedBy) =>
     `early userspace (gpg) refuses the root image of ${list(usedBy)}, and bootseal publishes and serves it no more, until it is sealed with a key that the initramfs holds; GRUB, which knows no expiry, goes on.`,
+  'openpgp-script': (usedBy) =>
+    `bootseal publishes and serves ${list(usedBy)} no more, until grub.cfg is signed by a key that the GRUB images hold; GRUB, which knows no expiry, goes on.`,
+  'openpgp-manifest': (usedBy) =>
+    `early userspace with gpg refuses the manifest of ${list(usedBy)}, and bootseal publishes and serves it no more, until it is signed by a key that the overlay holds as /bootseal/manifest.gpg.`,
   'snapshot key': (usedBy) =>
     `mirrors and whoever else follows ${list(usedBy, 'a channel that it signs')} refuse its snapshots until they hold a new snapshot.crt; machines boot on.`,
   'best-before': (_, name) =>

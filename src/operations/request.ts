@@ -8,18 +8,24 @@ import { isThere } from '../files/read-if-there.ts';
 import { reading } from '../files/reading.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import { MAX_BUNDLE } from '../formats/records/request-bundle.ts';
+import { RECORD } from '../formats/records/seal-names.ts';
 import type { SigningRequest } from '../formats/records/signing-request.ts';
 import { type Layout, recogniseTree } from '../release/layout.ts';
 import { writeOutput } from '../release/write-output.ts';
 import type { MakeKeyPair } from '../signing/keys/key-pair.ts';
-import { readLoaderSignatories, readNamedSignatories, readSignatories } from '../signing/keys/public-half.ts';
+import { readLoaderSignatories, readSignatories } from '../signing/keys/public-half.ts';
 import { answeringCommand, readAnsweringKeys } from '../signing/keys/sealing-keys.ts';
 import { answerRequest } from '../signing/requests/answer-request.ts';
 import { attachAnswers } from '../signing/requests/attach.ts';
-import { encodeRequest, openRequest } from '../signing/requests/request.ts';
+import { changesSince } from '../signing/requests/changes.ts';
+import { openRequest } from '../signing/requests/open-request.ts';
+import { encodeRequest } from '../signing/requests/request.ts';
+import { textName } from '../signing/requests/request-files.ts';
+import { SigningJournal } from '../signing/requests/signing-journal.ts';
 import { type SealTermsRequest, sealTerms } from '../signing/seal-terms.ts';
-import type { Signatories } from '../signing/signatories.ts';
-import { draftTree, type OtherCa } from '../signing/tree-draft.ts';
+import { rootOf, type Signatories } from '../signing/signatories.ts';
+import type { OtherCa } from '../signing/site-plans.ts';
+import { draftTree } from '../signing/tree-draft.ts';
 import { type SealedFile, writeSeals } from '../signing/write-seals.ts';
 import { anchorId } from '../trust/anchors.ts';
 import { demandTerms } from './demand-terms.ts';
@@ -28,10 +34,8 @@ import { logSeal } from './log-seal.ts';
 /** Sealing in two passes, with the keys elsewhere: `request` here, `sign-request` there, `attach` here. */
 
 export interface SigningRequestOptions extends SealTermsRequest {
-  /** A folder of anchors, or the files one by one. */
-  readonly signatories:
-    | { readonly anchors: string }
-    | { readonly certificates: readonly string[]; readonly openpgpKey: string };
+  /** A folder of anchors: whose seals the tree shall get. */
+  readonly anchors: string;
   /** Folders of anchors of other CAs whose loaders shall start this release too. */
   readonly alsoAnchors?: readonly string[];
   /** Where the request is written. */
@@ -52,7 +56,7 @@ export async function requestSignatures(options: SigningRequestOptions): Promise
   await demandOutside(tree, out);
   const layout = await recogniseTree(tree, options);
   const wanted = demandTerms(layout, options);
-  const signatories = await signatoriesOf(options);
+  const signatories = await readSignatories(await anchorsIn(options.anchors), now);
   const others = await otherCas(signatories, options.alsoAnchors ?? [], now);
   const terms = await sealTerms(
     layout,
@@ -82,12 +86,6 @@ async function demandOutside(tree: string, out: string): Promise<void> {
   throw new UsageError(`${out} is in the tree that it is about; write the request elsewhere.`);
 }
 
-async function signatoriesOf({ signatories, now }: SigningRequestOptions): Promise<Signatories> {
-  return 'anchors' in signatories
-    ? readSignatories(await anchorsIn(signatories.anchors), now)
-    : readNamedSignatories(signatories.certificates, signatories.openpgpKey, now);
-}
-
 /** The folder of `init`, or its public half. */
 async function anchorsIn(folder: string): Promise<string> {
   return (await isThere(join(folder, 'anchors', 'ca.crt'))) ? join(folder, 'anchors') : folder;
@@ -95,10 +93,10 @@ async function anchorsIn(folder: string): Promise<string> {
 
 async function otherCas(own: Signatories, folders: readonly string[], now: number): Promise<OtherCa[]> {
   const others: OtherCa[] = [];
-  const taken = new Set([anchorId(own.ca)]);
+  const taken = new Set([anchorId(rootOf(own))]);
   for (const folder of folders) {
     const signatories = await readLoaderSignatories(await anchorsIn(folder), now);
-    const id = anchorId(signatories.ca);
+    const id = anchorId(rootOf(signatories));
     if (taken.has(id)) {
       throw new UsageError(`${folder} has the same CA as the anchors before it; name each CA once.`);
     }
@@ -109,45 +107,80 @@ async function otherCas(own: Signatories, folders: readonly string[], now: numbe
 }
 
 export interface SignRequestOptions {
-  /** The request's file. */
+  /** The request's file, with answers in it or without. */
   readonly request: string;
   /** `init` folders, whole or in part. */
   readonly keys: readonly string[];
   /** A program that signs for all keys that the request asks for, and its arguments. */
   readonly signerCommand?: readonly string[];
   readonly out: string;
+  /** A folder that keeps what was signed, so that the next request can be held against it. */
+  readonly journal?: string;
   /** Milliseconds since 1970. */
   readonly now: number;
   /** Aborts where nobody waits any more: a signer that is being asked is ended. */
   readonly ended?: AbortSignal;
   /** Sees what is about to be signed; throws to refuse it. */
-  readonly onRequest?: (request: SigningRequest, manifest: Manifest) => void;
+  readonly onRequest?: (seen: RequestSeen) => void;
   readonly onSignature?: (done: number, of: number) => void;
   /** Makes the release leaf's key; default: OpenSSL. */
   readonly makeKeyPair?: MakeKeyPair;
 }
 
-export interface RequestSigned {
+/** What whoever signs should look at. */
+export interface RequestSeen {
   readonly request: SigningRequest;
   readonly manifest: Manifest;
+  /** What is other than in the last release of that name; undefined: none is known of. */
+  readonly since: { readonly release: string; readonly changes: readonly string[] } | undefined;
+}
+
+export interface RequestSigned extends RequestSeen {
   readonly answered: readonly string[];
   readonly left: readonly { readonly path: string; readonly key: string }[];
 }
 
-/** Answers a request where the keys are. Throws a `Refusal` or an `IoError`. */
+/**
+ * Answers a request where the keys are. Records and scripts are parsed and shown, and their digests are computed here.
+ * Where it ends before its time, what was signed so far is in `out`, and a request like any other.
+ *
+ * @throws a `Refusal` or an `IoError`.
+ */
 export async function signRequest(options: SignRequestOptions): Promise<RequestSigned> {
+  const { out, now, ended, signerCommand } = options;
   const opened = openRequest(options.request, await readBundle(options.request));
-  options.onRequest?.(opened.request, opened.manifest);
-  const waiting = options.ended ? { ended: options.ended } : {};
-  const keys = options.signerCommand
-    ? answeringCommand(options.signerCommand, opened, waiting)
-    : await readAnsweringKeys(options.keys, opened, options.now, waiting);
+  const { request, manifest } = opened;
+  const journal = options.journal === undefined ? undefined : await SigningJournal.open(options.journal);
+  const [name = ''] = manifest.release.split('/');
+  const last = await journal?.last(name);
+  const since = last && { release: last.release, changes: changesSince(last, manifest) };
+  const seen = { request, manifest, since };
+  options.onRequest?.(seen);
+  const waiting = ended ? { ended } : {};
+  const keys = signerCommand
+    ? answeringCommand(signerCommand, opened, waiting)
+    : await readAnsweringKeys(options.keys, opened, now, waiting);
+  const byName = [...keys.signers.keys(), ...keys.issuers.keys()];
+  await journal?.note(
+    {
+      act: 'sign-request',
+      release: manifest.release,
+      serial: manifest.serial,
+      manifest: request.manifestSha256,
+      keys: byName,
+      signatures: opened.lacking.filter(({ by }) => byName.includes(by)).length,
+    },
+    now,
+  );
   const { bundle, answered, left } = await answerRequest(opened, keys, {
     ...(options.onSignature ? { onSignature: options.onSignature } : {}),
     ...(options.makeKeyPair ? { makeKeyPair: options.makeKeyPair } : {}),
+    onPart: async (part) => writeOutput(out, part()),
   });
-  await writeOutput(options.out, bundle);
-  return { request: opened.request, manifest: opened.manifest, answered, left };
+  await writeOutput(out, bundle);
+  const record = opened.bundle.get(textName(RECORD.manifest));
+  if (record) await journal?.remember(name, record);
+  return { ...seen, answered, left };
 }
 
 export interface AttachOptions {

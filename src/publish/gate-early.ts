@@ -77,24 +77,40 @@ export async function keysInside(
   if (!root) return 'no root image, so none is needed';
   const { keys, overlay } = await early();
   const where = overlay ? 'overlay' : 'initramfs';
-  const sealed = [root.path, ...(overlay ? [RECORD.manifest] : [])];
-  const held = keys.codesign();
-  const codesign = sealed.map((path) => demandCodesign(path + SEAL.cms, records, held, where));
-  const name = [...new Set(codesign)].join(', ');
+  const payload = demandHolder({ file: 'codesign.crt', held: keys.codesign() }, root.path, records, where);
+  // archiso as it is has no key for records, and the next question says what that means.
+  const manifestBy =
+    overlay || keys.hasManifest
+      ? demandHolder({ file: 'manifest.crt', held: keys.manifest() }, RECORD.manifest, records, where)
+      : undefined;
+  const ids: string[] = [];
+  if (!overlay) {
+    const ring = { file: '/gpg', held: keys.openpgp(), known: anchors.openpgp.payload };
+    ids.push(demandOpenpgp(ring, root.path + SEAL.openpgp, records, where));
+  }
   // An overlay without gpg looks at CMS seals alone, and what it must look at is the next question.
-  if (overlay && !keys.hasOpenpgp) return `${name}, in the overlay`;
-  const ring = keys.openpgp();
-  const ids = sealed.map((path) => demandOpenpgp(path + SEAL.openpgp, records, ring, anchors, where));
-  const both = `${name} and OpenPGP ${[...new Set(ids)].join(', ')}`;
+  if (keys.hasManifestKeyring) {
+    const ring = { file: 'manifest.gpg', held: keys.manifestKeyring(), known: anchors.openpgp.manifest };
+    ids.push(demandOpenpgp(ring, RECORD.manifest + SEAL.openpgp, records, where));
+  }
+  const all = [payload, ...(manifestBy === undefined ? [] : [manifestBy])].join(', ');
+  const both = ids.length > 0 ? `${all} and OpenPGP ${ids.join(', ')}` : all;
   return overlay ? `${both}, in the overlay` : both;
 }
 
-function demandCodesign(
-  seal: string,
+/** The file of an early userspace that holds keys, and what is in it. */
+interface HeldKeys<T> {
+  readonly file: string;
+  readonly held: readonly T[];
+}
+
+function demandHolder(
+  { file, held }: HeldKeys<Certificate>,
+  of: string,
   records: ReadonlyMap<string, Uint8Array>,
-  held: readonly Certificate[],
   where: string,
 ): string {
+  const seal = of + SEAL.cms;
   const bytes = records.get(seal) ?? new Uint8Array();
   const { signers } = decodeOr(seal, () => decodeDetachedCms(bytes));
   const found = signers.map((info) => held.find((certificate) => isSignedBy(info, certificate)));
@@ -103,16 +119,15 @@ function demandCodesign(
   const has = held.map(calledOf).join(', ') || 'none';
   throw new Refusal(
     'untrusted-signer',
-    `The codesign.crt in the ${where} (${has}) is not the certificate that ${seal} is by.`,
-    { path: 'codesign.crt', seal },
+    `The ${file} in the ${where} (${has}) is not the certificate that ${seal} is by.`,
+    { path: file, seal },
   );
 }
 
 function demandOpenpgp(
+  { file, held, known }: HeldKeys<OpenpgpCertificate> & { readonly known: readonly OpenpgpCertificate[] },
   seal: string,
   records: ReadonlyMap<string, Uint8Array>,
-  ring: readonly OpenpgpCertificate[],
-  anchors: Anchors,
   where: string,
 ): string {
   const bytes = records.get(seal) ?? new Uint8Array();
@@ -121,13 +136,12 @@ function demandOpenpgp(
   );
   const ids = (from: readonly OpenpgpCertificate[]) =>
     from.flatMap((certificate) => certificate.keys.map(({ key }) => key.keyId));
-  const missing = wanted.find((id) => !ids(ring).includes(id));
-  if (missing === undefined && wanted.some((id) => ids(anchors.openpgp).includes(id)))
-    return wanted.join(', ');
+  const missing = wanted.find((id) => !ids(held).includes(id));
+  if (missing === undefined && wanted.some((id) => ids(known).includes(id))) return wanted.join(', ');
   throw new Refusal(
     'untrusted-signer',
-    `The keyring in the ${where} does not hold the OpenPGP key ${missing ?? wanted.join()}, which ${seal} is by.`,
-    { path: where === 'overlay' ? 'pubring.gpg' : '/gpg', seal },
+    `The keyring in the ${where} (${file}) does not hold the OpenPGP key ${missing ?? wanted.join()}, which ${seal} is by.`,
+    { path: file, seal },
   );
 }
 
@@ -144,10 +158,10 @@ export async function whatIsChecked(
 ): Promise<string> {
   if (!manifest.files.some(({ role }) => role === 'rootfs')) return 'no root image to check';
   const early = await userspace();
-  return early.overlay ? checkedByOverlay(rules, early) : askedFor(manifest, rules);
+  return early.overlay ? checkedByOverlay(rules, early) : askedFor(manifest, rules, early.keys);
 }
 
-function askedFor(manifest: Manifest, { require = REQUIRED_CHECKS }: PublishRules): string {
+function askedFor(manifest: Manifest, { require = REQUIRED_CHECKS }: PublishRules, keys: EarlyKeys): string {
   for (const check of require) {
     if (check === 'manifest') continue;
     const word = ASKED_BY[check];
@@ -158,7 +172,10 @@ function askedFor(manifest: Manifest, { require = REQUIRED_CHECKS }: PublishRule
       { check, word },
     );
   }
-  return `asks for ${require.filter((check) => check !== 'manifest').join(', ')}; names its manifest`;
+  const asked = `asks for ${require.filter((check) => check !== 'manifest').join(', ')}`;
+  return keys.canVerifyManifest
+    ? `${asked}; names its manifest`
+    : `${asked}; nobody on the machine verifies the command line, since its initramfs holds no manifest.crt`;
 }
 
 function checkedByOverlay(
@@ -168,7 +185,7 @@ function checkedByOverlay(
   const { mode = 'verity' } = readPolicyFloor(initramfs);
   const made = new Set<RequiredCheck>([
     ...OF_EVERY_OVERLAY,
-    ...(keys.hasOpenpgp ? ['openpgp' as const] : []),
+    ...(keys.hasManifestKeyring ? ['openpgp' as const] : []),
   ]);
   const missing = require.find((check) => !made.has(check));
   if (missing !== undefined) {
@@ -178,5 +195,5 @@ function checkedByOverlay(
       { check: missing },
     );
   }
-  return `starts the overlay, mode ${mode}: manifest by ${keys.hasOpenpgp ? 'CMS and OpenPGP' : 'CMS'}, the root image by its digests`;
+  return `starts the overlay, mode ${mode}: manifest by ${keys.hasManifestKeyring ? 'CMS and OpenPGP' : 'CMS'}, the root image by its digests`;
 }

@@ -207,13 +207,13 @@ function outlive(
   const otherIds = new Set(idsOf(others));
   for (const ca of anchors.ca) ends.push(endOf(`the CA ${calledOf(ca)}`, ca));
   for (const ca of others.flatMap((other) => other.ca)) otherEnds.push(endOf(`the CA ${calledOf(ca)}`, ca));
-  const codesign = new Set<Certificate>();
+  const own = new Set<Certificate>();
   for (const [path, bytes] of verdict.records) {
     const name = path.slice(path.lastIndexOf('/') + 1);
     if (path.endsWith(SEAL.cms)) {
       for (const info of decodeDetachedCms(bytes).signers) {
-        const signer = anchors.codesign.find((leaf) => isSignedBy(info, leaf));
-        if (signer) codesign.add(signer);
+        const signer = [...anchors.codesign, ...anchors.manifest].find((leaf) => isSignedBy(info, leaf));
+        if (signer) own.add(signer);
       }
     } else if (path.endsWith(SEAL.ipxe) || path === RECORD.bootIpxe + SEAL.openpgp) {
       const id = /\.([0-9a-f]{16})\.ipxe\.sig$/.exec(name)?.[1];
@@ -222,11 +222,11 @@ function outlive(
       if (leaf) into.push(endOf(`the signer of ${name}`, leaf));
     }
   }
-  for (const leaf of codesign) ends.push(endOf(calledOf(leaf), leaf));
+  for (const leaf of own) ends.push(endOf(calledOf(leaf), leaf));
   const signers = verdict.rows.flatMap(({ cells: { openpgp } }) =>
     openpgp?.verified ? [openpgp.evidence.signer, openpgp.evidence.holder ?? ''] : [],
   );
-  for (const { keys, primary } of anchors.openpgp) {
+  for (const { keys, primary } of Object.values(anchors.openpgp).flat()) {
     for (const { key, expires } of keys) {
       const used = signers.some(
         (signer) => signer.includes(key.fingerprint) || signer.includes(primary.fingerprint),

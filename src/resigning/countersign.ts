@@ -1,6 +1,7 @@
 import { Refusal } from '../errors/refusal.ts';
 import { encodeCountersignature } from '../formats/records/countersignature.ts';
 import { sealRecord, sealRecordOpenpgp } from '../signing/seal-record.ts';
+import { betweenOf, trustedOf } from '../signing/signatories.ts';
 import { addCountersignature, readCountersignatures } from '../store/provenance.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { type SealedCountersignature, verifyCountersignature } from '../trust/countersignature-check.ts';
@@ -14,8 +15,9 @@ import { type Batch, bringBack, log, type Outcome, type Stored } from './stored.
 export async function countersign(batch: Batch, stored: Stored, standing: Standing): Promise<Outcome> {
   const { state, trusted, resignKeys, change, signing } = batch;
   const { release, mark, origin } = stored;
-  const { codesign, openpgp, ca } = resignKeys.keys;
-  demandFit({ ca, codesign, openpgp }, trusted);
+  const { manifest, openpgp, ca } = resignKeys.keys;
+  const { key } = openpgp.manifest;
+  demandFit({ ca, manifest, openpgp }, trusted);
   const asked = change.release !== undefined || change.cmdline !== undefined || change.url !== undefined;
   const note = asked ? 'it was fetched, so its records stay as they came' : undefined;
   const original = { release, manifestSha256: standing.manifestSha256 };
@@ -41,22 +43,22 @@ export async function countersign(batch: Batch, stored: Stored, standing: Standi
     release,
     manifest: standing.manifestSha256,
     serial: standing.manifest.serial,
-    signers: [fingerprint(codesign.certificate), openpgp.key.fingerprint],
+    signers: [fingerprint(manifest.certificate), key.fingerprint],
     origin: origin.origin,
   });
-  const name = `${standing.manifestSha256.slice(0, 16)}-${fingerprint(codesign.certificate).slice(0, 16)}-${openpgp.key.keyId}`;
+  const name = `${standing.manifestSha256.slice(0, 16)}-${fingerprint(manifest.certificate).slice(0, 16)}-${key.keyId}`;
   await addCountersignature(state, release, name, sealed);
   if (mark?.held) await bringBack(batch, stored, standing);
   return { outcome: 'countersigned', note };
 }
 
 async function sealBoth(bytes: Uint8Array, { resignKeys, change }: Batch): Promise<SealedCountersignature> {
-  const { codesign, openpgp } = resignKeys.keys;
+  const { manifest, openpgp, ca, above } = resignKeys.keys;
   try {
     return {
       bytes,
-      cms: await sealRecord(bytes, codesign),
-      openpgp: await sealRecordOpenpgp(bytes, openpgp, change.issued),
+      cms: await sealRecord(bytes, manifest, betweenOf({ ca: ca.certificate, above })),
+      openpgp: await sealRecordOpenpgp(bytes, openpgp.manifest, change.issued),
     };
   } catch (error) {
     throw error instanceof Refusal ? new SignerGone(error) : error;
@@ -68,13 +70,15 @@ async function isOurs(
   sealed: SealedCountersignature,
   original: { readonly release: string; readonly manifestSha256: string },
 ): Promise<boolean> {
-  const { codesign, openpgp, ca } = resignKeys.keys;
+  const { manifest, openpgp } = resignKeys.keys;
   const ours = {
-    ca: [ca.certificate],
-    codesign: [codesign.certificate],
-    openpgp: pooled(trusted, undefined).openpgp.filter(({ keys }) =>
-      keys.some(({ key }) => key.fingerprint === openpgp.key.fingerprint),
-    ),
+    ca: [trustedOf(resignKeys.keys)],
+    manifest: [manifest.certificate],
+    openpgp: {
+      manifest: pooled(trusted, undefined).openpgp.manifest.filter(({ keys }) =>
+        keys.some(({ key }) => key.fingerprint === openpgp.manifest.key.fingerprint),
+      ),
+    },
   };
   try {
     await verifyCountersignature(sealed, original, ours, trusted.policy, trusted.now);

@@ -8,7 +8,7 @@ import { SEAL } from '../formats/records/seal-names.ts';
 import { SUCCESSORS } from '../signing/keys/rotate.ts';
 import { readLoaderSealingKeys, readSealingKeys } from '../signing/keys/sealing-keys.ts';
 import type { OtherSealingCa } from '../signing/sealer.ts';
-import type { SealingKeys } from '../signing/signatories.ts';
+import { type SealingKeys, trustedOf } from '../signing/signatories.ts';
 import { anchorId } from '../trust/anchors.ts';
 import { fingerprint, nameOf } from '../trust/chain.ts';
 import { demandNotRevoked } from '../trust/policy.ts';
@@ -45,7 +45,7 @@ export async function readResignKeys(
   const others: OtherSealingCa[] = [];
   for (const path of alsoKeys) {
     const other = await readLoaderSealingKeys(path, now);
-    others.push({ id: anchorId(other.ca.certificate), keys: other });
+    others.push({ id: anchorId(trustedOf(other)), keys: other });
   }
   const own = join(folder, 'anchors', SUCCESSORS);
   const paths = successors ?? ((await isThere(own)) ? [own] : []);
@@ -80,15 +80,17 @@ export async function demandSuccession(
   const { policy, now } = trusted;
   const trust = { anchors: pooled(trusted, undefined), policy, now };
   const pairs: Predecessor[] = [
-    pair('ca', old.ca, keys.ca.certificate, old.ca),
-    pair('codesign', old.codesign, keys.codesign.certificate),
+    pair(keys.above.length > 0 ? 'root' : 'ca', old.ca, trustedOf(keys), old.ca),
+    pair('manifest', old.manifest, keys.manifest.certificate),
     pair('boot', old.boot, keys.boot.certificate, old.ca),
-    ...old.openpgp.map(
-      (from): Predecessor => ({
-        kind: 'openpgp',
-        from,
-        to: keys.openpgp.key.fingerprint,
-      }),
+    ...(['manifest', 'script'] as const).flatMap((purpose) =>
+      old.openpgp[purpose].map(
+        (from): Predecessor => ({
+          kind: `openpgp-${purpose}`,
+          from,
+          to: keys.openpgp[purpose].key.fingerprint,
+        }),
+      ),
     ),
   ];
   for (const [id, boot] of old.others) {
@@ -100,7 +102,7 @@ export async function demandSuccession(
         { ca: id },
       );
     }
-    pairs.push(pair('boot', boot, other.keys.boot.certificate, other.keys.ca.certificate));
+    pairs.push(pair('boot', boot, other.keys.boot.certificate, trustedOf(other.keys)));
   }
   const steps: SuccessionStep[] = [];
   for (const one of pairs) steps.push(...(await findSuccession(one, maps, trust)));
@@ -111,18 +113,20 @@ export async function demandSuccession(
 
 /** Nobody would take what a key signs that has ended or was struck off. */
 export function demandFit(keys: Partial<SealingKeys>, { policy, now }: Trusted): void {
-  for (const name of ['ca', 'codesign', 'boot'] as const) {
+  for (const name of ['ca', 'boot', 'manifest'] as const) {
     const certificate = keys[name]?.certificate;
     if (!certificate) continue;
     demandWithin(nameOf(certificate), certificate.notBefore, certificate.notAfter, now);
     demandNotRevoked(policy, nameOf(certificate), fingerprint(certificate));
   }
-  const key = keys.openpgp?.key;
-  if (key) demandNotRevoked(policy, `The key ${key.keyId}`, key.fingerprint);
+  for (const purpose of ['manifest', 'script'] as const) {
+    const key = keys.openpgp?.[purpose].key;
+    if (key) demandNotRevoked(policy, `The key ${key.keyId}`, key.fingerprint);
+  }
 }
 
 function pair(
-  kind: 'ca' | 'codesign' | 'boot',
+  kind: 'root' | 'ca' | 'manifest' | 'boot',
   old: Certificate,
   now: Certificate,
   ca?: Certificate,
@@ -132,6 +136,7 @@ function pair(
 
 /** Fingerprints of all who sign, for a record. */
 export function signerNames({ keys }: ResignKeys): string[] {
-  const { codesign, boot, openpgp } = keys;
-  return [fingerprint(codesign.certificate), fingerprint(boot.certificate), openpgp.key.fingerprint];
+  const { manifest, boot, openpgp } = keys;
+  const certificates = [manifest, boot].map(({ certificate }) => fingerprint(certificate));
+  return [...certificates, openpgp.manifest.key.fingerprint, openpgp.script.key.fingerprint];
 }

@@ -8,8 +8,9 @@ import { splitCommandLine } from '../formats/script/cmdline.ts';
 import { isAsItStands, redraftRelease } from '../signing/redraft.ts';
 import { sealTerms } from '../signing/seal-terms.ts';
 import { otherCasOf, type Signing } from '../signing/sealer.ts';
-import { signatoriesOf } from '../signing/signatories.ts';
+import { signatoriesOf, trustedOf } from '../signing/signatories.ts';
 import type { TreeDraft } from '../signing/tree-draft.ts';
+import { NO_ANCHORS } from '../trust/anchors.ts';
 import { cmsCheck, imgverifyRules } from '../trust/cms-check.ts';
 import { refusedLine } from '../trust/script-lines.ts';
 import { Verifier } from '../trust/verifier.ts';
@@ -130,10 +131,9 @@ async function demandGood(
 ): Promise<void> {
   const { policy, now } = trusted;
   const anchors = pooled(trusted, keys.boot.certificate.commonName);
-  const otherAnchors = others.map(({ keys: { ca, boot } }) => ({
-    ca: [ca.certificate],
-    codesign: [],
-    openpgp: [],
+  const otherAnchors = others.map(({ keys: { ca, above, boot } }) => ({
+    ...NO_ANCHORS,
+    ca: [trustedOf({ ca, above })],
     bootSigner: boot.certificate.commonName,
   }));
   // 1. The records, as every verifier reads them.
@@ -147,8 +147,8 @@ async function demandGood(
   if (line) throw line;
   // 2. The seals for iPXE, over the digests that the manifest lists.
   const cas = [
-    { suffix: SEAL.ipxe as string, ca: keys.ca.certificate },
-    ...others.map((other) => ({ suffix: otherIpxeSeal(other.id), ca: other.keys.ca.certificate })),
+    { suffix: SEAL.ipxe as string, ca: trustedOf(keys) },
+    ...others.map((other) => ({ suffix: otherIpxeSeal(other.id), ca: trustedOf(other.keys) })),
   ];
   for (const file of manifest.files) {
     if (file.role === 'hashtree') continue;

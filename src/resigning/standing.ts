@@ -49,7 +49,12 @@ export function pooled({ folders }: Trusted, bootSigner: string | undefined): An
   return {
     ca: folders.flatMap(({ ca }) => ca),
     codesign: folders.flatMap(({ codesign }) => codesign),
-    openpgp: folders.flatMap(({ openpgp }) => openpgp),
+    manifest: folders.flatMap(({ manifest }) => manifest),
+    openpgp: {
+      payload: folders.flatMap(({ openpgp }) => openpgp.payload),
+      script: folders.flatMap(({ openpgp }) => openpgp.script),
+      manifest: folders.flatMap(({ openpgp }) => openpgp.manifest),
+    },
     bootSigner,
   };
 }

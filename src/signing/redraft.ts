@@ -2,13 +2,14 @@ import { createHash } from 'node:crypto';
 import { bytesContent } from '../files/measure.ts';
 import type { Answer } from '../files/measurer.ts';
 import type { Manifest, ManifestFile } from '../formats/records/manifest.ts';
-import { otherBootIpxe, otherIpxeSeal, RECORD, SEAL } from '../formats/records/seal-names.ts';
+import { otherBootIpxe, RECORD } from '../formats/records/seal-names.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
-import { existingLeaf, type LeafOrder, leafOrder } from './keys/release-leaf.ts';
-import { type KeyName, recordSeals } from './seal-keys.ts';
-import { planCms, planOpenpgp, type SealPlan } from './seal-plan.ts';
-import type { LoaderSignatories, Signatories } from './signatories.ts';
-import { byOwn, type DraftFile, type DraftOptions, manifestOf, type TreeDraft } from './tree-draft.ts';
+import { type LeafOrder, leafOrder } from './keys/release-leaf.ts';
+import { isLeaf, type KeyName, payloadSeals, recordSeals } from './seal-keys.ts';
+import type { SealPlan } from './seal-plan.ts';
+import type { Signatories } from './signatories.ts';
+import { SitePlans } from './site-plans.ts';
+import { type DraftFile, type DraftOptions, manifestOf, type TreeDraft } from './tree-draft.ts';
 
 /** A sealed release as it stands: its manifest was verified, and nothing of its payload is read. */
 export interface StandingRelease {
@@ -73,8 +74,7 @@ export function isAsItStands({ files }: TreeDraft, { records }: StandingRelease)
 
 class Redrafter {
   readonly #records: ReadonlyMap<string, Uint8Array>;
-  readonly #signatories: Signatories;
-  readonly #loaders: ReadonlyMap<string, LoaderSignatories>;
+  readonly #site: SitePlans;
   readonly #terms: RedraftOptions & { readonly release: string };
   readonly files: DraftFile[] = [];
   readonly leaves = new Map<KeyName, LeafOrder>();
@@ -86,21 +86,20 @@ class Redrafter {
     options: RedraftOptions,
   ) {
     this.#records = records;
-    this.#signatories = signatories;
+    this.#site = new SitePlans(signatories, options.others);
     this.#terms = { ...options, release };
-    const others = (options.others ?? []).map(({ id, signatories: of }) => [`-${id}`, of] as const);
-    this.#loaders = new Map([['', signatories], ...others]);
   }
 
   /** Nobody loads a hash tree: it has none. */
   loaderSeals({ role, path, size, sha256 }: ManifestFile): void {
     if (role === 'hashtree') return;
-    for (const [id, { ca }] of this.#loaders) {
-      const seal = path + (id === '' ? SEAL.ipxe : otherIpxeSeal(id.slice(1)));
-      const by = `leaf${id}` as KeyName;
-      const plan = planCms(this.#records.get(seal), (data) => existingLeaf(data, ca, this.#terms));
+    const ids = (this.#terms.others ?? []).map(({ id }) => id);
+    for (const [suffix, by] of Object.entries(payloadSeals(ids))) {
+      if (!isLeaf(by)) continue;
+      const seal = path + suffix;
+      const plan = this.#site.plan(by, this.#records.get(seal), this.#terms);
       if (this.#finish(seal, { of: path, size, by }, plan, [Buffer.from(sha256, 'hex')]))
-        this.leaves.set(by, leafOrder(ca, this.#terms));
+        this.leaves.set(by, leafOrder(this.#site.loader(by).ca, this.#terms));
     }
   }
 
@@ -108,19 +107,10 @@ class Redrafter {
     this.files.push({ kind: 'record', path: name, bytes });
     for (const [suffix, by] of Object.entries(recordSeals(name))) {
       const seal = name + suffix;
-      const plan = this.#plan(by, this.#records.get(seal));
+      const plan = this.#site.plan(by, this.#records.get(seal), this.#terms);
       const { answers } = await bytesContent(bytes).measure(plan.questions);
       this.#finish(seal, { of: name, size: bytes.length, by }, plan, answers);
     }
-  }
-
-  #plan(by: KeyName, existing: Uint8Array | undefined): SealPlan {
-    const { openpgp, codesign } = this.#signatories;
-    if (by === 'openpgp') return planOpenpgp(existing, openpgp, this.#terms.issued);
-    if (by === 'codesign') return planCms(existing, byOwn(codesign, []));
-    const of = this.#loaders.get(by.replace(/^boot/, ''));
-    if (!of) throw new RangeError(`no CA for the key ${by}`);
-    return planCms(existing, byOwn(of.boot, [of.boot.raw, of.ca.raw]));
   }
 
   /** Answers whether a signature is lacking. */

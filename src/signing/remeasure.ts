@@ -5,12 +5,11 @@ import { demandSameFile } from '../files/file-identity.ts';
 import { bytesContent, type MeasuredFile } from '../files/measure.ts';
 import type { Answer, Question } from '../files/measurer.ts';
 import { signatureTrailer } from '../formats/openpgp/openpgp-signature.ts';
-import { existingLeaf } from './keys/release-leaf.ts';
 import { demandPayload } from './payload-content.ts';
-import type { OpenedRequest } from './requests/request.ts';
-import type { KeyName } from './seal-keys.ts';
-import { planCms, planOpenpgp, type SealPlan } from './seal-plan.ts';
-import { byOwn, readExisting } from './tree-draft.ts';
+import type { OpenedRequest } from './requests/open-request.ts';
+import type { SealPlan } from './seal-plan.ts';
+import { SitePlans } from './site-plans.ts';
+import { readExisting } from './tree-draft.ts';
 
 /** A seal that the request counted on, since it stood and held when that was made. */
 interface StandingSeal {
@@ -73,28 +72,15 @@ export async function remeasure(
 
 async function standingSeals(tree: string, opened: OpenedRequest): Promise<StandingSeal[]> {
   const seals: StandingSeal[] = [];
+  const site = new SitePlans(opened.signatories, opened.others);
   for (const { path, sha256 } of opened.request.kept) {
     const bytes = await readExisting(tree, path);
     if (!bytes || createHash('sha256').update(bytes).digest('hex') !== sha256) throw drifted(path);
     const place = opened.places.get(path);
     if (!place) throw new RangeError(`${path} is no seal of the release`);
-    seals.push({ path, of: place.of, plan: planStanding(opened, place.by, bytes) });
+    seals.push({ path, of: place.of, plan: site.plan(place.by, bytes, opened.manifest) });
   }
   return seals;
-}
-
-function planStanding(
-  { signatories, others, manifest }: OpenedRequest,
-  by: KeyName,
-  bytes: Uint8Array,
-): SealPlan {
-  if (by === 'openpgp') return planOpenpgp(bytes, signatories.openpgp, manifest.issued);
-  if (by === 'codesign') return planCms(bytes, byOwn(signatories.codesign, []));
-  const { ca, boot } = others.find(({ id }) => by.endsWith(`-${id}`))?.signatories ?? signatories;
-  return planCms(
-    bytes,
-    by.startsWith('boot') ? byOwn(boot, [boot.raw, ca.raw]) : (data) => existingLeaf(data, ca, manifest),
-  );
 }
 
 function demandHold(seals: readonly StandingSeal[], answers: readonly Answer[]): void {

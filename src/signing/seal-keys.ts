@@ -1,11 +1,40 @@
 import { otherCaOf, otherIpxeSeal, RECORD, SEAL, VERITY } from '../formats/records/seal-names.ts';
+import type { OpenpgpPurpose } from '../trust/anchors.ts';
 
 /**
- * The key that a seal is by. `leaf` is the release leaf; with a dash and an id, the key of another CA whose
- * loaders shall start the release too.
+ * The key that a seal is by. A key has one purpose: payload (`codesign`, `openpgp`, the release leaf), scripts (`boot`,
+ * `openpgp-script`) or records (`manifest`, `openpgp-manifest`). `leaf` is the release leaf; with a dash and an id, the
+ * key of another CA whose loaders shall start the release too.
  */
-export type KeyName = 'codesign' | 'openpgp' | LoaderKeyName;
+export type KeyName = OwnLeaf | OpenpgpKeyName | LoaderKeyName;
+/** Leaves whose certificates verifiers hold, so that a seal need not carry them. */
+export type OwnLeaf = 'codesign' | 'manifest';
+export type OpenpgpKeyName = 'openpgp' | 'openpgp-script' | 'openpgp-manifest';
 export type LoaderKeyName = 'boot' | 'leaf' | `boot-${string}` | `leaf-${string}`;
+
+export const OWN_LEAVES = ['codesign', 'manifest'] as const satisfies readonly OwnLeaf[];
+
+/** What each OpenPGP key signs. */
+export const OPENPGP_KEYS = {
+  openpgp: 'payload',
+  'openpgp-script': 'script',
+  'openpgp-manifest': 'manifest',
+} as const satisfies Record<OpenpgpKeyName, OpenpgpPurpose>;
+
+export const OPENPGP_KEY_NAMES = Object.keys(OPENPGP_KEYS) as readonly OpenpgpKeyName[];
+
+export function isOpenpgpKey(key: string): key is OpenpgpKeyName {
+  return Object.hasOwn(OPENPGP_KEYS, key);
+}
+
+/** Whether a key is the leaf of a release, minted for it. */
+export function isLeaf(key: KeyName): key is 'leaf' | `leaf-${string}` {
+  return key.startsWith('leaf');
+}
+
+export function isOwnLeaf(key: string): key is OwnLeaf {
+  return (OWN_LEAVES as readonly string[]).includes(key);
+}
 
 /** By suffix, the key of each seal of a file. */
 export type SealKeys = Readonly<Record<string, KeyName>>;
@@ -25,18 +54,18 @@ export function payloadSeals(ids: readonly string[]): SealKeys {
   };
 }
 
-/** The seals of a record; none for a checksum, which has none. */
+/** The seals of a record or script; none for a checksum, which has none. */
 export function recordSeals(name: string): SealKeys {
-  if (name.endsWith(VERITY.rootHash)) return { [VERITY.seal]: 'codesign' };
+  if (name.endsWith(VERITY.rootHash)) return { [VERITY.seal]: 'manifest' };
   const id = otherCaOf(name);
   if (id !== undefined) return { [SEAL.openpgp]: `boot-${id}` };
   switch (name) {
     case RECORD.bootIpxe:
       return { [SEAL.openpgp]: 'boot' };
     case RECORD.grubCfg:
-      return { [SEAL.openpgp]: 'openpgp' };
+      return { [SEAL.openpgp]: 'openpgp-script' };
     case RECORD.manifest:
-      return { [SEAL.cms]: 'codesign', [SEAL.openpgp]: 'openpgp' };
+      return { [SEAL.cms]: 'manifest', [SEAL.openpgp]: 'openpgp-manifest' };
     default:
       return {};
   }

@@ -124,7 +124,7 @@ function usableByGrub(bytes: Uint8Array, key: OpenpgpKey): OpenpgpSignature | un
 }
 
 /** An MPI has no leading zeros; RSA wants as many bytes as the modulus has. */
-function padded(mpi: Uint8Array, key: OpenpgpKey): Uint8Array {
+export function padded(mpi: Uint8Array, key: OpenpgpKey): Uint8Array {
   const octets = Math.ceil(key.bits / 8);
   return Buffer.concat([Buffer.alloc(Math.max(0, octets - mpi.length)), mpi]);
 }

@@ -1,7 +1,7 @@
 import { bytesContent } from '../files/measure.ts';
 import { encodeSignature } from '../formats/openpgp/openpgp-signature.ts';
 import { cmsSeal, planCms, planOpenpgp, type SealPlan } from './seal-plan.ts';
-import type { CertifiedSigner, SealingKeys } from './signatories.ts';
+import type { CertifiedSigner, OpenpgpSigner } from './signatories.ts';
 import { demandSignature } from './signers/digest-signer.ts';
 
 /** A detached CMS seal over a small record. */
@@ -20,7 +20,7 @@ export async function sealRecord(
 /** A detached OpenPGP signature over a small record. */
 export async function sealRecordOpenpgp(
   bytes: Uint8Array,
-  { key, signer }: SealingKeys['openpgp'],
+  { key, signer }: OpenpgpSigner,
   issued: number,
 ): Promise<Uint8Array> {
   const seal = await unsigned(bytes, planOpenpgp(undefined, key, issued));

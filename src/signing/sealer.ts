@@ -3,10 +3,11 @@ import type { Manifest } from '../formats/records/manifest.ts';
 import type { Layout } from '../release/layout.ts';
 import type { MakeKeyPair } from './keys/key-pair.ts';
 import { mintLeaf } from './keys/release-leaf.ts';
-import type { KeyName } from './seal-keys.ts';
-import { type LoaderSealingKeys, type SealingKeys, signatoriesOf } from './signatories.ts';
+import { isOpenpgpKey, type KeyName } from './seal-keys.ts';
+import { byOpenpgpKey, type LoaderSealingKeys, type SealingKeys, signatoriesOf } from './signatories.ts';
 import { type DigestSigner, demandSignature, tryOut } from './signers/digest-signer.ts';
-import { type DraftOptions, draftTree, type OtherCa, type TreeDraft } from './tree-draft.ts';
+import type { OtherCa } from './site-plans.ts';
+import { type DraftOptions, draftTree, type TreeDraft } from './tree-draft.ts';
 import { SealCertificates, type SealedFile, writeSeals } from './write-seals.ts';
 
 export interface SealOptions extends Omit<DraftOptions, 'others'> {
@@ -54,9 +55,9 @@ export async function sealTree(
 
 /** The public halves of other CAs. */
 export function otherCasOf(others: readonly OtherSealingCa[]): OtherCa[] {
-  return others.map(({ id, keys: { ca, boot } }) => ({
+  return others.map(({ id, keys: { ca, above, boot } }) => ({
     id,
-    signatories: { ca: ca.certificate, boot: boot.certificate },
+    signatories: { ca: ca.certificate, above, boot: boot.certificate },
   }));
 }
 
@@ -74,7 +75,8 @@ export class Signing {
     this.#others = others;
     this.#signers = new Map<KeyName, DigestSigner>([
       ['codesign', keys.codesign.signer],
-      ['openpgp', keys.openpgp.signer],
+      ['manifest', keys.manifest.signer],
+      ...byOpenpgpKey(keys.openpgp).map(([name, { signer }]) => [name, signer] as const),
       ['boot', keys.boot.signer],
       ...others.map((other) => [`boot-${other.id}`, other.keys.boot.signer] as const),
     ]);
@@ -87,7 +89,7 @@ export class Signing {
   /** A token that was pulled out is found before an hour of reading, not after. */
   async tryOut(): Promise<void> {
     for (const [name, signer] of this.#signers)
-      await tryOut(signer, name === 'openpgp' ? 'sha512' : 'sha256');
+      await tryOut(signer, isOpenpgpKey(name) ? 'sha512' : 'sha256');
     for (const { signer } of this.#cas.values()) await tryOut(signer, 'sha256');
   }
 

@@ -6,8 +6,6 @@ import { measureBeneath, readBeneathIfThere } from '../files/beneath.ts';
 import { demandSameFile } from '../files/file-identity.ts';
 import { bytesContent, type MeasuredFile } from '../files/measure.ts';
 import type { Answer, Question } from '../files/measurer.ts';
-import type { SignedData } from '../formats/asn1/cms.ts';
-import type { Certificate } from '../formats/asn1/x509.ts';
 import { encodeChecksums } from '../formats/records/checksums.ts';
 import {
   encodeManifest,
@@ -28,18 +26,12 @@ import { encodeRootHash } from '../formats/verity/dm-verity.ts';
 import type { VerityTrees } from '../formats/verity/verity-sink.ts';
 import { BLOCK_SIZE } from '../formats/verity/verity-tree.ts';
 import type { Artifact, Layout } from '../release/layout.ts';
-import { existingLeaf, type LeafOrder, leafOrder } from './keys/release-leaf.ts';
+import { type LeafOrder, type LeafTerms, leafOrder } from './keys/release-leaf.ts';
 import { demandPayload } from './payload-content.ts';
-import { type KeyName, type LoaderKeyName, payloadSeals, recordSeals, type SealKeys } from './seal-keys.ts';
-import { planCms, planOpenpgp, type SealPlan, type UnsignedSeal } from './seal-plan.ts';
-import type { LoaderSignatories, Signatories } from './signatories.ts';
-
-/** A CA that is being replaced, or that replaces ours. */
-export interface OtherCa {
-  /** First 16 hex digits of its SHA-256. */
-  readonly id: string;
-  readonly signatories: LoaderSignatories;
-}
+import { isLeaf, type KeyName, payloadSeals, recordSeals, type SealKeys } from './seal-keys.ts';
+import type { SealPlan, UnsignedSeal } from './seal-plan.ts';
+import type { Signatories } from './signatories.ts';
+import { type OtherCa, SitePlans } from './site-plans.ts';
 
 export interface DraftOptions {
   /** Milliseconds since 1970, whole seconds: the only clock in any output. */
@@ -150,9 +142,8 @@ export async function draftTree(
 
 class Drafter {
   readonly #tree: string;
-  readonly #release: string;
-  readonly #signatories: Signatories;
-  readonly #loaders: ReadonlyMap<string, LoaderSignatories>;
+  readonly #site: SitePlans;
+  readonly #terms: LeafTerms;
   readonly #options: DraftOptions;
   readonly files: DraftFile[] = [];
   readonly leaves = new Map<KeyName, LeafOrder>();
@@ -162,11 +153,9 @@ class Drafter {
 
   constructor(tree: string, release: string, signatories: Signatories, options: DraftOptions) {
     this.#tree = tree;
-    this.#release = release;
-    this.#signatories = signatories;
+    this.#site = new SitePlans(signatories, options.others);
+    this.#terms = { release, ...options };
     this.#options = options;
-    const others = (options.others ?? []).map(({ id, signatories: of }) => [`-${id}`, of] as const);
-    this.#loaders = new Map([['', signatories], ...others]);
   }
 
   /** An artifact, and what was made of it that the manifest lists, too. */
@@ -228,28 +217,13 @@ class Drafter {
     const plans: NamedPlan[] = [];
     for (const [suffix, key] of Object.entries(by)) {
       const seal = path + suffix;
-      plans.push({ seal, key, plan: this.#plan(key, await readExisting(this.#tree, seal)) });
+      plans.push({
+        seal,
+        key,
+        plan: this.#site.plan(key, await readExisting(this.#tree, seal), this.#terms),
+      });
     }
     return plans;
-  }
-
-  #plan(key: KeyName, existing: Uint8Array | undefined): SealPlan {
-    const { openpgp, codesign } = this.#signatories;
-    if (key === 'openpgp') return planOpenpgp(existing, openpgp, this.#options.issued);
-    if (key === 'codesign') return planCms(existing, byOwn(codesign, []));
-    const { ca, boot } = this.#loader(key);
-    return planCms(
-      existing,
-      key.startsWith('boot')
-        ? byOwn(boot, [boot.raw, ca.raw])
-        : (data) => existingLeaf(data, ca, { release: this.#release, ...this.#options }),
-    );
-  }
-
-  #loader(key: LoaderKeyName): LoaderSignatories {
-    const of = this.#loaders.get(key.replace(/^(boot|leaf)/, ''));
-    if (!of) throw new RangeError(`no CA for the key ${key}`);
-    return of;
   }
 
   #finish(of: string, size: number, plans: readonly NamedPlan[], answers: readonly Answer[]): void {
@@ -258,10 +232,7 @@ class Drafter {
       const seal = plan.finish(rest.splice(0, plan.questions.length));
       if (!seal) this.files.push({ kind: 'kept', path });
       else this.files.push({ kind: 'lacking', path, of, size, by, seal });
-      if (seal && by !== 'codesign' && by !== 'openpgp' && by.startsWith('leaf')) {
-        const { ca } = this.#loader(by);
-        this.leaves.set(by, leafOrder(ca, { release: this.#release, ...this.#options }));
-      }
+      if (seal && isLeaf(by)) this.leaves.set(by, leafOrder(this.#site.loader(by).ca, this.#terms));
     }
   }
 }
@@ -270,22 +241,6 @@ interface NamedPlan {
   readonly seal: string;
   readonly key: KeyName;
   readonly plan: SealPlan;
-}
-
-/** Whether an existing seal is by one of the site's own certificates, with exactly this chain inside. */
-export function byOwn(
-  certificate: Certificate,
-  chain: readonly Uint8Array[],
-): (data: SignedData) => Certificate | undefined {
-  return ({ signers: [info], certificates }) =>
-    info &&
-    Buffer.compare(info.issuer, certificate.issuer) === 0 &&
-    Buffer.compare(info.serialNumber, certificate.serialNumber) === 0 &&
-    certificates.length === chain.length &&
-    // Every one of them: iPXE builds its chain from these bytes and no others.
-    certificates.every(({ raw }) => chain.some((wanted) => Buffer.compare(raw, wanted) === 0))
-      ? certificate
-      : undefined;
 }
 
 /** What the operator asks for may be more than a manifest can say: `init=` on the command line. */

@@ -5,10 +5,11 @@ import { demandSameFile } from '../files/file-identity.ts';
 import type { MeasuredFile } from '../files/measure.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { encodeSignature } from '../formats/openpgp/openpgp-signature.ts';
-import type { KeyName } from './seal-keys.ts';
+import { isOpenpgpKey, isOwnLeaf, type KeyName, OPENPGP_KEYS } from './seal-keys.ts';
 import { cmsSeal } from './seal-plan.ts';
-import type { LoaderSignatories, Signatories } from './signatories.ts';
-import { type DraftFile, type LackingSeal, type OtherCa, readExisting } from './tree-draft.ts';
+import { betweenOf, chainOf, type LoaderSignatories, type Signatories } from './signatories.ts';
+import type { OtherCa } from './site-plans.ts';
+import { type DraftFile, type LackingSeal, readExisting } from './tree-draft.ts';
 
 /** One file that sealing answers for. */
 export interface SealedFile {
@@ -34,15 +35,17 @@ export class SealCertificates {
   }
 
   /** The seal that a signature makes whole. The signature is not judged here. */
-  complete({ by, seal }: LackingSeal, signature: Uint8Array): Uint8Array {
+  complete({ by, seal }: Pick<LackingSeal, 'by' | 'seal'>, signature: Uint8Array): Uint8Array {
     if (seal.form === 'openpgp') {
-      return encodeSignature(seal.hashed, this.#own.openpgp.keyId, seal.digest, signature);
+      if (!isOpenpgpKey(by)) throw new RangeError(`${by} is no OpenPGP key`);
+      const { keyId } = this.#own.openpgp[OPENPGP_KEYS[by]];
+      return encodeSignature(seal.hashed, keyId, seal.digest, signature);
     }
-    if (by === 'codesign') return cmsSeal(this.#own.codesign, [], signature);
-    const { ca, boot } = this.#others.get(by.replace(/^(boot|leaf)/, '')) ?? this.#own;
-    const certificate = by.startsWith('boot') ? boot : this.#leaves.get(by);
+    if (isOwnLeaf(by)) return cmsSeal(this.#own[by], betweenOf(this.#own), signature);
+    const loader = this.#others.get(by.replace(/^(boot|leaf)/, '')) ?? this.#own;
+    const certificate = by.startsWith('boot') ? loader.boot : this.#leaves.get(by);
     if (!certificate) throw new RangeError(`no certificate for the key ${by}`);
-    return cmsSeal(certificate, [certificate.raw, ca.raw], signature);
+    return cmsSeal(certificate, [certificate.raw, ...chainOf(loader)], signature);
   }
 }
 

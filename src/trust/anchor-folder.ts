@@ -5,7 +5,7 @@ import { unreadable } from '../errors/unreadable.ts';
 import { UsageError } from '../errors/usage.ts';
 import { isThere } from '../files/read-if-there.ts';
 import { unwrapKeyring } from '../formats/openpgp/keyring-file.ts';
-import { type Anchors, decodeAnchors } from './anchors.ts';
+import { type Anchors, decodeAnchors, KEYRINGS, type OpenpgpPurpose } from './anchors.ts';
 import { decodeOr } from './check.ts';
 
 /** Reads an `anchors/` folder, or the folder of `init` that holds one. Throws a `Refusal`. */
@@ -23,7 +23,10 @@ export async function readAnchorFolder(directory: string): Promise<Anchors> {
     'ca.crt': ca,
     'codesign.crt': await optional(join(folder, 'codesign.crt')),
     'boot.crt': await optional(join(folder, 'boot.crt')),
+    'manifest.crt': await optional(join(folder, 'manifest.crt')),
     'pubring.gpg': await optional(join(folder, 'pubring.gpg')),
+    'script.gpg': await optional(join(folder, 'script.gpg')),
+    'manifest.gpg': await optional(join(folder, 'manifest.gpg')),
     'db.crt': await optional(join(folder, 'db.crt')),
     'dbx.esl': await optional(join(folder, 'dbx.esl')),
   });
@@ -44,10 +47,14 @@ export async function readAnchorFile(directory: string, name: string): Promise<U
   return (await optional(join(directory, 'anchors', name))) ?? optional(join(directory, name));
 }
 
-/** The keyring of such a folder as binary packets, which gpgv and GRUB read, whatever it was wrapped in. */
-export async function readAnchorKeyring(directory: string): Promise<Uint8Array | undefined> {
-  const bytes = await readAnchorFile(directory, 'pubring.gpg');
-  return bytes && decodeOr('pubring.gpg', () => Buffer.concat(unwrapKeyring(bytes)));
+/** A keyring of such a folder as binary packets, which gpgv and GRUB read, whatever it was wrapped in. */
+export async function readAnchorKeyring(
+  directory: string,
+  purpose: OpenpgpPurpose,
+): Promise<Uint8Array | undefined> {
+  const name = KEYRINGS[purpose];
+  const bytes = await readAnchorFile(directory, name);
+  return bytes && decodeOr(name, () => Buffer.concat(unwrapKeyring(bytes)));
 }
 
 async function optional(path: string): Promise<Uint8Array | undefined> {

@@ -49,8 +49,8 @@ export function archisoRules(signers: readonly Certificate[], roots: readonly Ce
   return { signers, roots: anchors, purpose: 'any', margin: 0 };
 }
 
-/** As our own verifiers: exactly the codesign leaf, for code, under its CA. */
-export function codesignRules(signers: readonly Certificate[], roots: readonly Certificate[]): CmsRules {
+/** As our own verifiers: exactly the leaf that is held for this purpose, for code, under its CA. */
+export function leafRules(signers: readonly Certificate[], roots: readonly Certificate[]): CmsRules {
   return { signers, roots, purpose: 'codeSigning', margin: 0 };
 }
 

@@ -1,9 +1,9 @@
 import { Refusal } from '../errors/refusal.ts';
 import { bytesContent } from '../files/measure.ts';
 import { type Countersignature, decodeCountersignature } from '../formats/records/countersignature.ts';
-import type { Anchors } from './anchors.ts';
+import type { Anchors, OpenpgpAnchors } from './anchors.ts';
 import { decodeOr } from './check.ts';
-import { cmsCheck, codesignRules } from './cms-check.ts';
+import { cmsCheck, leafRules } from './cms-check.ts';
 import { openpgpCheck } from './openpgp-check.ts';
 import type { Policy } from './policy.ts';
 import { verify } from './verify.ts';
@@ -27,15 +27,15 @@ export interface SealedCountersignature {
 export async function verifyCountersignature(
   { bytes, cms, openpgp }: SealedCountersignature,
   original: { readonly release: string; readonly manifestSha256: string },
-  anchors: Pick<Anchors, 'ca' | 'codesign' | 'openpgp'>,
+  anchors: Pick<Anchors, 'ca' | 'manifest'> & { readonly openpgp: Pick<OpenpgpAnchors, 'manifest'> },
   policy: Policy,
   now: number,
 ): Promise<Countersignature> {
   const what = `the countersignature of ${original.release}`;
-  // 1. By the site's codesign leaf and its OpenPGP key, both.
+  // 1. By the site's keys for records, both.
   await verify(what, bytesContent(bytes), [
-    cmsCheck(what, cms, codesignRules(anchors.codesign, anchors.ca), policy, now),
-    openpgpCheck(what, openpgp, anchors.openpgp, policy, now),
+    cmsCheck(what, cms, leafRules(anchors.manifest, anchors.ca), policy, now),
+    openpgpCheck(what, openpgp, anchors.openpgp.manifest, policy, now),
   ]);
   // 2. It is one, and not something else that these keys signed.
   const value = decodeOr(what, () => decodeCountersignature(bytes));

@@ -33,9 +33,9 @@ function* moments({ manifest, records, roots }: VerifiedRelease, policy: Policy)
   yield* ofPolicy(policy);
 }
 
-function* ofAnchors({ ca, codesign, openpgp }: Anchors): Iterable<number> {
-  for (const certificate of [...ca, ...codesign]) yield* ofCertificate(certificate);
-  for (const { keys } of openpgp) {
+function* ofAnchors({ ca, codesign, manifest, openpgp }: Anchors): Iterable<number> {
+  for (const certificate of [...ca, ...codesign, ...manifest]) yield* ofCertificate(certificate);
+  for (const { keys } of Object.values(openpgp).flat()) {
     for (const { key, expires } of keys) {
       yield key.created;
       if (expires !== undefined) yield expires;

@@ -11,11 +11,12 @@ import { isSignedBy } from './tree-keys.ts';
 
 /** Who sealed the records. */
 export interface StandingSigners {
-  readonly codesign: Certificate;
+  readonly manifest: Certificate;
   readonly boot: Certificate;
+  /** The one that loaders trust. */
   readonly ca: Certificate;
-  /** Fingerprints. */
-  readonly openpgp: readonly string[];
+  /** Fingerprints: of the manifest, and of `grub.cfg`. */
+  readonly openpgp: Readonly<Record<'manifest' | 'script', readonly string[]>>;
   /** Boot leaves of the scripts for other CAs, by the CA's id. */
   readonly others: ReadonlyMap<string, Certificate>;
 }
@@ -38,21 +39,24 @@ export function signersOf(
     const ca = certificates.find(({ raw }) => anchors.ca.some((one) => Buffer.compare(one.raw, raw) === 0));
     return { ca: named(script, ca), boot: named(script, by(certificates)) };
   };
-  const openpgp = [RECORD.manifest, RECORD.grubCfg].flatMap((name) =>
-    decodeOr(name, () => decodeDetachedOpenpgp(records.get(name + SEAL.openpgp) ?? new Uint8Array())).map(
-      ({ issuerFingerprint, issuerKeyId }) => issuerFingerprint ?? fingerprintOf(anchors, issuerKeyId),
+  const openpgp = (name: string) => [
+    ...new Set(
+      decodeOr(name, () => decodeDetachedOpenpgp(records.get(name + SEAL.openpgp) ?? new Uint8Array())).map(
+        ({ issuerFingerprint, issuerKeyId }) => issuerFingerprint ?? fingerprintOf(anchors, issuerKeyId),
+      ),
     ),
-  );
+  ];
   return {
-    codesign: named(RECORD.manifest, cms(RECORD.manifest + SEAL.cms).by(anchors.codesign)),
+    manifest: named(RECORD.manifest, cms(RECORD.manifest + SEAL.cms).by(anchors.manifest)),
     ...bootOf(RECORD.bootIpxe),
-    openpgp: [...new Set(openpgp)],
+    openpgp: { manifest: openpgp(RECORD.manifest), script: openpgp(RECORD.grubCfg) },
     others: new Map(ids.map((id) => [id, bootOf(otherBootIpxe(id)).boot])),
   };
 }
 
 function fingerprintOf({ openpgp }: Anchors, keyId: string | undefined): string {
-  const key = openpgp.flatMap(({ keys }) => keys).find(({ key: { keyId: id } }) => id === keyId);
+  const certificates = [...openpgp.manifest, ...openpgp.script];
+  const key = certificates.flatMap(({ keys }) => keys).find(({ key: { keyId: id } }) => id === keyId);
   return key?.key.fingerprint ?? '';
 }
 
@@ -62,6 +66,7 @@ function named(what: string, certificate: Certificate | undefined): Certificate 
 }
 
 /** All of them, for a record of provenance: SHA-256 of certificates, fingerprints of OpenPGP keys. */
-export function signerFingerprints({ codesign, boot, openpgp }: StandingSigners): string[] {
-  return [fingerprint(codesign), fingerprint(boot), ...openpgp].slice(0, MAX_ORIGINAL_SIGNERS);
+export function signerFingerprints({ manifest, boot, openpgp }: StandingSigners): string[] {
+  const names = [fingerprint(manifest), fingerprint(boot), ...openpgp.manifest, ...openpgp.script];
+  return names.slice(0, MAX_ORIGINAL_SIGNERS);
 }

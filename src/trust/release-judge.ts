@@ -1,5 +1,4 @@
 import { dirname } from 'node:path';
-import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { bytesContent } from '../files/measure.ts';
 import type { FilePlace, Tree } from '../files/tree.ts';
@@ -7,11 +6,9 @@ import type { Certificate } from '../formats/asn1/x509.ts';
 import { MAX_PE } from '../formats/efi/pe-write.ts';
 import { decodeManifest, type Manifest, type ManifestFile } from '../formats/records/manifest.ts';
 import { checksumPath, otherIpxeSeal, RECORD, SEAL, UKI, VERITY } from '../formats/records/seal-names.ts';
-import { grubKernelLines, ipxeKernelLines, type KernelLine } from '../formats/script/kernel-lines.ts';
-import { type Anchors, anchorId } from './anchors.ts';
+import { type Anchors, anchorId, type OpenpgpPurpose } from './anchors.ts';
 import { allOf, type Check, type CheckName, decodeOr, lost } from './check.ts';
-import { type CmsRules, cmsCheck, codesignRules, imgverifyRules } from './cms-check.ts';
-import { MANIFEST_WORD } from './command-line.ts';
+import { type CmsRules, cmsCheck, imgverifyRules, leafRules } from './cms-check.ts';
 import { openpgpCheck } from './openpgp-check.ts';
 import {
   checksumCheck,
@@ -23,6 +20,7 @@ import {
 } from './plain-checks.ts';
 import { day, type Policy } from './policy.ts';
 import { RememberedFile } from './remembered-tree.ts';
+import { manifestNamedIn } from './script-lines.ts';
 import type { SecureBootAnchors } from './secure-boot-check.ts';
 import { thresholdCheck } from './threshold.ts';
 import type { TrustRoots } from './trust-roots.ts';
@@ -34,8 +32,6 @@ const MAX_RECORD = 1024 * 1024;
 
 /** Seals beside the first that are looked at; each costs a pass of a hash. */
 const MAX_COSIGNERS = 15;
-
-const MANIFEST_PREFIX = `${MANIFEST_WORD}=`;
 
 /** The columns of a tree's verdict. */
 export type Column = 'ipxe' | 'cms' | 'openpgp' | 'checksum' | 'manifest' | 'verity' | 'uefi';
@@ -67,30 +63,6 @@ export interface JudgingTerms {
 export function idOf({ ca: [ca] }: Anchors): string {
   if (!ca) throw new RangeError('anchors without a CA');
   return anchorId(ca);
-}
-
-/** The manifest that a script names: once on every command line of a kernel, and everywhere the same. */
-function namedManifest(
-  kernelLines: (bytes: Uint8Array) => readonly KernelLine[] | undefined,
-  bytes: Uint8Array,
-): string | undefined {
-  const lines = readableLines(kernelLines, bytes);
-  const named = lines.map((words) => words.filter((word) => word.startsWith(MANIFEST_PREFIX)));
-  const [value, ...others] = new Set(named.flat());
-  const once = named.every(({ length }) => length === 1);
-  return once && others.length === 0 ? value?.slice(MANIFEST_PREFIX.length) : undefined;
-}
-
-function readableLines(
-  kernelLines: (bytes: Uint8Array) => readonly KernelLine[] | undefined,
-  bytes: Uint8Array,
-): readonly KernelLine[] {
-  try {
-    return kernelLines(bytes) ?? [];
-  } catch (error) {
-    if (error instanceof Malformed) return [];
-    throw error;
-  }
 }
 
 /** What every iPXE takes, whatever it was built with, and nothing that only iPXE takes for the same name. */
@@ -130,8 +102,10 @@ export class ReleaseJudge {
   }> {
     const name = RECORD.manifest;
     const checks: Partial<Record<Column, Check>> = {
-      ...(this.#anchors.codesign.length > 0 ? { cms: await this.#cms(name + SEAL.cms) } : {}),
-      ...(this.#anchors.openpgp.length > 0 ? { openpgp: await this.#openpgp(name + SEAL.openpgp) } : {}),
+      ...(this.#anchors.manifest.length > 0 ? { cms: await this.#cms(name + SEAL.cms, 'manifest') } : {}),
+      ...(this.#anchors.openpgp.manifest.length > 0
+        ? { openpgp: await this.#openpgp(name + SEAL.openpgp, 'manifest') }
+        : {}),
     };
     const signedHere = Object.keys(checks).length > 0;
     if (!signedHere)
@@ -164,13 +138,13 @@ export class ReleaseJudge {
         ? await this.#sealed('cms', seal, (bytes) =>
             cmsCheck(seal, bytes, loaderRules(ca, bootSigner), policy, now),
           )
-        : await this.#openpgp(seal);
+        : await this.#openpgp(seal, 'script');
     const { row, bytes } = await this.#record(name, 'script', { [column]: check });
     if (!row.verified) return { ...row, names: undefined };
     this.records.set(name, bytes);
     return {
       ...row,
-      names: namedManifest(column === 'ipxe' ? ipxeKernelLines : grubKernelLines, bytes),
+      names: manifestNamedIn(name, bytes),
     };
   }
 
@@ -199,8 +173,8 @@ export class ReleaseJudge {
     const others = this.#others.map((other) => loader(path + otherIpxeSeal(idOf(other)), other.ca));
     const checks: Partial<Record<Column, Check>> = {
       ipxe: allOf('cms', await Promise.all([loader(path + SEAL.ipxe, ca), ...others])),
-      ...(codesign.length > 0 ? { cms: await this.#cms(path + SEAL.cms) } : {}),
-      ...(openpgp.length > 0 ? { openpgp: await this.#openpgp(path + SEAL.openpgp) } : {}),
+      ...(codesign.length > 0 ? { cms: await this.#cms(path + SEAL.cms, 'codesign') } : {}),
+      ...(openpgp.payload.length > 0 ? { openpgp: await this.#openpgp(path + SEAL.openpgp, 'payload') } : {}),
       manifest: manifestCheck(file, signer),
     };
     if (file.role === 'rootfs') {
@@ -238,8 +212,10 @@ export class ReleaseJudge {
       const bytes = await this.#tree.read(name, MAX_RECORD);
       this.records.set(name, bytes);
       demandRootHash(name, bytes, line.rootHash);
-      if (this.#anchors.codesign.length === 0) return check;
-      const { findings } = await examine(bytesContent(bytes), [await this.#cms(name + VERITY.seal)]);
+      if (this.#anchors.manifest.length === 0) return check;
+      const { findings } = await examine(bytesContent(bytes), [
+        await this.#cms(name + VERITY.seal, 'manifest'),
+      ]);
       const [seal] = findings;
       return seal && !seal.verified ? lost('verity', seal.refusal) : check;
     } catch (error) {
@@ -248,16 +224,17 @@ export class ReleaseJudge {
     }
   }
 
-  #cms(seal: string): Promise<Check> {
-    const { codesign, ca } = this.#anchors;
+  /** By a leaf of this purpose, and no other of the site. */
+  #cms(seal: string, purpose: 'codesign' | 'manifest'): Promise<Check> {
+    const { [purpose]: leaves, ca } = this.#anchors;
     return this.#sealed('cms', seal, (bytes) =>
-      cmsCheck(seal, bytes, codesignRules(codesign, ca), this.#terms.policy, this.#terms.now),
+      cmsCheck(seal, bytes, leafRules(leaves, ca), this.#terms.policy, this.#terms.now),
     );
   }
 
   /** The seal; where the policy wants several keys, also those beside it: `F.<16 hex of a key id>.sig`. */
-  async #openpgp(seal: string): Promise<Check> {
-    const first = await this.#oneOpenpgp(seal);
+  async #openpgp(seal: string, purpose: OpenpgpPurpose): Promise<Check> {
+    const first = await this.#oneOpenpgp(seal, purpose);
     const { openpgpThreshold } = this.#terms.policy;
     if (openpgpThreshold === 1) return first;
     const stem = seal.slice(0, -SEAL.openpgp.length);
@@ -267,13 +244,13 @@ export class ReleaseJudge {
       .map((name) => (folder === '.' ? name : `${folder}/${name}`))
       .filter((name) => name.startsWith(`${stem}.`) && /^\.[0-9a-f]{16}\.sig$/.test(name.slice(stem.length)))
       .slice(0, MAX_COSIGNERS);
-    const others = await Promise.all(beside.map((name) => this.#oneOpenpgp(name)));
+    const others = await Promise.all(beside.map((name) => this.#oneOpenpgp(name, purpose)));
     return thresholdCheck(stem, openpgpThreshold, [first, ...others]);
   }
 
-  #oneOpenpgp(seal: string): Promise<Check> {
+  #oneOpenpgp(seal: string, purpose: OpenpgpPurpose): Promise<Check> {
     return this.#sealed('openpgp', seal, (bytes) =>
-      openpgpCheck(seal, bytes, this.#anchors.openpgp, this.#terms.policy, this.#terms.now, 'grub'),
+      openpgpCheck(seal, bytes, this.#anchors.openpgp[purpose], this.#terms.policy, this.#terms.now, 'grub'),
     );
   }
 

@@ -1,10 +1,11 @@
+import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import { otherCaOf, RECORD } from '../formats/records/seal-names.ts';
 import type { FreeType } from '../formats/script/cmdline.ts';
 import { grubBoot, grubVariables } from '../formats/script/grub-boot.ts';
-import { ipxeKernelLines } from '../formats/script/kernel-lines.ts';
-import { demandCommandLine } from './command-line.ts';
+import { grubKernelLines, ipxeKernelLines, type KernelLine } from '../formats/script/kernel-lines.ts';
+import { demandCommandLine, MANIFEST_WORD } from './command-line.ts';
 
 /** What a machine on a network of nobody's (RFC 5737) would have in the place of a setting. */
 const STAND_IN: Readonly<Record<FreeType, string>> = {
@@ -39,6 +40,31 @@ export function refusedLine(
     }
   }
   return undefined;
+}
+
+const MANIFEST_PREFIX = `${MANIFEST_WORD}=`;
+
+/**
+ * The manifest that a script names: once on every command line of a kernel, and everywhere the same. Undefined where
+ * that is not so, and where the script gives a kernel no command line at all.
+ *
+ * @returns lower-case hex.
+ */
+export function manifestNamedIn(script: string, bytes: Uint8Array): string | undefined {
+  const lines = readableLines(script, bytes);
+  const named = lines.map((words) => words.filter((word) => word.startsWith(MANIFEST_PREFIX)));
+  const [value, ...others] = new Set(named.flat());
+  const once = named.every(({ length }) => length === 1);
+  return once && others.length === 0 ? value?.slice(MANIFEST_PREFIX.length) : undefined;
+}
+
+function readableLines(script: string, bytes: Uint8Array): readonly KernelLine[] {
+  try {
+    return (script === RECORD.grubCfg ? grubKernelLines(bytes) : ipxeKernelLines(bytes)) ?? [];
+  } catch (error) {
+    if (error instanceof Malformed) return [];
+    throw error;
+  }
 }
 
 function linesOf(script: string, bytes: Uint8Array, manifest: Manifest): readonly string[] {

@@ -2,7 +2,7 @@ import { Refusal } from '../errors/refusal.ts';
 import type { Tree } from '../files/tree.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import { RECORD, SEAL } from '../formats/records/seal-names.ts';
-import type { Anchors } from './anchors.ts';
+import { type Anchors, NO_ANCHORS } from './anchors.ts';
 import { decodeOr } from './check.ts';
 
 /** Bytes. */
@@ -25,5 +25,5 @@ export async function readSelfAnchor(tree: Tree): Promise<Anchors> {
   const leaf = certificates.find(({ issuer, subject }) => Buffer.compare(issuer, subject) !== 0);
   if (ca.length !== 1)
     throw new Refusal('untrusted-signer', `${name} does not carry one CA.`, { found: ca.length });
-  return { ca, codesign: [], bootSigner: leaf?.commonName, openpgp: [] };
+  return { ...NO_ANCHORS, ca, bootSigner: leaf?.commonName };
 }

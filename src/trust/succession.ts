@@ -1,11 +1,16 @@
 import { Refusal } from '../errors/refusal.ts';
 import { bytesContent } from '../files/measure.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
-import { decodeSuccessors, type SuccessionKind, type Successors } from '../formats/records/successors.ts';
+import {
+  decodeSuccessors,
+  isOpenpgpKind,
+  type SuccessionKind,
+  type Successors,
+} from '../formats/records/successors.ts';
 import type { Anchors } from './anchors.ts';
 import { fingerprint } from './chain.ts';
 import { type Check, decodeOr } from './check.ts';
-import { cmsCheck, codesignRules } from './cms-check.ts';
+import { cmsCheck, leafRules } from './cms-check.ts';
 import { openpgpCheck } from './openpgp-check.ts';
 import type { Policy } from './policy.ts';
 import { verify } from './verify.ts';
@@ -38,13 +43,13 @@ export interface Predecessor {
   readonly from: string;
   /** Of the key that may be in its place. */
   readonly to: string;
-  /** Of a CA, itself; of a boot leaf, the one that issued it. */
+  /** Of a CA, the one that loaders trust; of a leaf, the same where only that one's word counts. */
   readonly ca?: Certificate | undefined;
 }
 
 export interface SuccessionTrust {
   /** What the operator trusts: of several CAs, and with the certificates that were replaced among them. */
-  readonly anchors: Pick<Anchors, 'ca' | 'codesign' | 'openpgp'>;
+  readonly anchors: Pick<Anchors, 'ca' | 'manifest' | 'openpgp'>;
   readonly policy: Policy;
   /** Milliseconds since 1970. */
   readonly now: number;
@@ -54,8 +59,9 @@ export interface SuccessionTrust {
  * The steps that lead from an old key to a new one, each on the word of the key it leads away from. None where
  * both are the same.
  *
- * A codesign leaf speaks for itself. For the boot leaf and for the CA the codesign leaf of that CA speaks: whatever
- * the boot key signs a loader would run as a script, and the CA signs certificates alone.
+ * Maps are records, so the keys of records speak for all: the old manifest leaf for itself, for the other leaves and
+ * for their CA, the old OpenPGP manifest key for itself and for the other OpenPGP keys. Whatever the boot key signs a
+ * loader would run as a script, and what the codesign leaf signs may be anything.
  *
  * @throws Refusal `absent` where no map leads there; its message says why a map that names the key does not count.
  */
@@ -108,26 +114,31 @@ async function verifyMap(
   { kind, from, ca }: Predecessor,
   { anchors, policy, now }: SuccessionTrust,
 ): Promise<Successors> {
-  const seal = kind === 'openpgp' ? openpgp : cms;
+  const seal = isOpenpgpKind(kind) ? openpgp : cms;
   if (!seal) throw new Refusal('absent', `${name} has no seal by the old key.`, { path: name });
   let check: Check;
-  if (kind === 'openpgp') {
-    const old = anchors.openpgp.filter(({ keys }) => keys.some(({ key }) => key.fingerprint === from));
-    check = openpgpCheck(name, seal, old, policy, now);
+  if (isOpenpgpKind(kind)) {
+    const own = kind === 'openpgp-manifest';
+    const speakers = anchors.openpgp.manifest.filter(
+      ({ keys }) => !own || keys.some(({ key }) => key.fingerprint === from),
+    );
+    check = openpgpCheck(name, seal, speakers, policy, now);
   } else {
-    const signers = anchors.codesign.filter((leaf) => kind !== 'codesign' || fingerprint(leaf) === from);
-    const roots = ca ? [ca] : kind === 'ca' ? [] : anchors.ca;
-    check = cmsCheck(name, seal, codesignRules(signers, roots), policy, now);
+    const signers = anchors.manifest.filter((leaf) => kind !== 'manifest' || fingerprint(leaf) === from);
+    const roots = ca ? [ca] : kind === 'ca' || kind === 'root' ? [] : anchors.ca;
+    check = cmsCheck(name, seal, leafRules(signers, roots), policy, now);
   }
   const { evidence } = await verify(name, bytesContent(bytes), [check]);
-  if (kind === 'openpgp' && evidence[0]?.signer !== from)
+  if (kind === 'openpgp-manifest' && evidence[0]?.signer !== from)
     throw new Refusal('untrusted-signer', `${name} is signed by another key than the old one.`, {});
   return decodeOr(name, () => decodeSuccessors(bytes));
 }
 
 /** A new CA is one of the anchors, or nothing leads on from it. */
 function caOf({ kind, to }: SuccessionStep, { anchors }: SuccessionTrust): Certificate | undefined {
-  return kind === 'ca' ? anchors.ca.find((candidate) => fingerprint(candidate) === to) : undefined;
+  return kind === 'ca' || kind === 'root'
+    ? anchors.ca.find((candidate) => fingerprint(candidate) === to)
+    : undefined;
 }
 
 function notFollowed({ kind, from, to }: Predecessor, why: Refusal | undefined): Refusal {

@@ -5,6 +5,7 @@ import type { Certificate } from '../formats/asn1/x509.ts';
 import { decodeDetachedOpenpgp } from '../formats/openpgp/openpgp-signature.ts';
 import { decodeManifest } from '../formats/records/manifest.ts';
 import { otherCaOf, otherIpxeSeal, RECORD, SEAL, VERITY } from '../formats/records/seal-names.ts';
+import type { OpenpgpPurpose } from './anchors.ts';
 import { decodeOr } from './check.ts';
 
 /** Whose keys a sealed tree depends on, as its seals say; nothing is verified. */
@@ -21,10 +22,11 @@ export interface TreeKeys {
   readonly boot: readonly Certificate[];
   /** Signers of kernel and initrds, for iPXE. */
   readonly leaves: readonly Certificate[];
-  /** Of the seals for early userspace, whose certificates stand elsewhere. */
+  /** Of the seals whose certificates stand elsewhere: those of payload, and those of records. */
   readonly codesign: readonly SignerInfo[];
+  readonly manifest: readonly SignerInfo[];
   /** Key ids, 16 hex digits. */
-  readonly openpgp: readonly string[];
+  readonly openpgp: Readonly<Record<OpenpgpPurpose, readonly string[]>>;
 }
 
 /** Bytes; no record or seal is longer. */
@@ -48,23 +50,25 @@ export async function readTreeKeys(tree: string): Promise<TreeKeys> {
   const boot: SignedData[] = [];
   for (const script of [RECORD.bootIpxe, ...otherScripts]) boot.push(await cms(script + SEAL.openpgp));
   const images: SignedData[] = [];
-  const codesign = [...(await cms(RECORD.manifest + SEAL.cms)).signers];
-  const openpgp = new Set<string>();
-  const addOpenpgp = async (path: string) => {
+  const codesign: SignerInfo[] = [];
+  const manifest = [...(await cms(RECORD.manifest + SEAL.cms)).signers];
+  const openpgp = { payload: new Set<string>(), script: new Set<string>(), manifest: new Set<string>() };
+  const addOpenpgp = async (path: string, purpose: OpenpgpPurpose) => {
     const seal = await read(path);
     for (const { issuerKeyId, issuerFingerprint } of decodeOr(path, () => decodeDetachedOpenpgp(seal))) {
       const id = issuerFingerprint?.slice(-16) ?? issuerKeyId;
-      if (id !== undefined) openpgp.add(id);
+      if (id !== undefined) openpgp[purpose].add(id);
     }
   };
-  for (const name of [RECORD.manifest, RECORD.grubCfg]) await addOpenpgp(name + SEAL.openpgp);
+  await addOpenpgp(RECORD.manifest + SEAL.openpgp, 'manifest');
+  await addOpenpgp(RECORD.grubCfg + SEAL.openpgp, 'script');
   for (const { role, path } of files) {
     if (role === 'hashtree') continue;
     for (const suffix of loaderSeals) images.push(await cms(path + suffix));
     codesign.push(...(await cms(path + SEAL.cms)).signers);
-    await addOpenpgp(path + SEAL.openpgp);
+    await addOpenpgp(path + SEAL.openpgp, 'payload');
   }
-  for (const { path } of verity) codesign.push(...(await cms(path + VERITY.rootHash + VERITY.seal)).signers);
+  for (const { path } of verity) manifest.push(...(await cms(path + VERITY.rootHash + VERITY.seal)).signers);
   const carried = [...boot, ...images].flatMap(({ certificates }) => certificates);
   return {
     release,
@@ -75,7 +79,12 @@ export async function readTreeKeys(tree: string): Promise<TreeKeys> {
     boot: unique(boot.flatMap(signersOf)),
     leaves: unique(images.flatMap(signersOf)),
     codesign,
-    openpgp: [...openpgp],
+    manifest,
+    openpgp: {
+      payload: [...openpgp.payload],
+      script: [...openpgp.script],
+      manifest: [...openpgp.manifest],
+    },
   };
 }
 

@@ -74,9 +74,16 @@ export function demandAllAnchors(folder: string, anchors: Anchors): void {
   for (const [name, found] of [
     ['codesign.crt', anchors.codesign.length],
     ['boot.crt', anchors.bootSigner ? 1 : 0],
-    ['pubring.gpg', anchors.openpgp.length],
+    ['manifest.crt', anchors.manifest.length],
+    ['pubring.gpg', anchors.openpgp.payload.length],
+    ['script.gpg', anchors.openpgp.script.length],
+    ['manifest.gpg', anchors.openpgp.manifest.length],
   ] as const) {
     if (found) continue;
-    throw new UsageError(`${folder} holds no ${name}, so not every seal can be verified.`);
+    const old = anchors.manifest.length === 0 && anchors.codesign.length > 0;
+    const made = old
+      ? '; keys of an earlier Bootseal had no key for records: make new ones with "bootseal init"'
+      : '';
+    throw new UsageError(`${folder} holds no ${name}, so not every seal can be verified${made}.`);
   }
 }

@@ -30,31 +30,31 @@ export async function readUnanchoredSeals(tree: Tree, manifest: Manifest): Promi
     if (known === signer) return;
     throw new Refusal('mixed-releases', `${path} is by another signer than the seals beside it.`, { path });
   };
-  const cms = async (path: string) => {
+  const cms = async (purpose: string, path: string) => {
     const bytes = await read(path);
     for (const { issuer, serialNumber } of decodeOr(path, () => decodeDetachedCms(bytes)).signers) {
-      one('CMS', path, Buffer.concat([issuer, serialNumber]).toString('hex'));
+      one(`CMS of ${purpose}`, path, Buffer.concat([issuer, serialNumber]).toString('hex'));
     }
   };
-  const openpgp = async (path: string) => {
+  const openpgp = async (purpose: string, path: string) => {
     const bytes = await read(path);
     for (const { issuerFingerprint, issuerKeyId } of decodeOr(path, () => decodeDetachedOpenpgp(bytes))) {
-      one('OpenPGP', path, issuerFingerprint ?? issuerKeyId ?? '');
+      one(`OpenPGP of ${purpose}`, path, issuerFingerprint ?? issuerKeyId ?? '');
     }
   };
-  await cms(RECORD.manifest + SEAL.cms);
-  await openpgp(RECORD.manifest + SEAL.openpgp);
+  await cms('records', RECORD.manifest + SEAL.cms);
+  await openpgp('records', RECORD.manifest + SEAL.openpgp);
   await read(RECORD.grubCfg);
-  await openpgp(RECORD.grubCfg + SEAL.openpgp);
+  await openpgp('scripts', RECORD.grubCfg + SEAL.openpgp);
   for (const { role, path } of manifest.files) {
     if (role === 'hashtree') continue;
-    await cms(path + SEAL.cms);
-    await openpgp(path + SEAL.openpgp);
+    await cms('payload', path + SEAL.cms);
+    await openpgp('payload', path + SEAL.openpgp);
     if (role === 'rootfs') await read(checksumPath(path));
   }
   for (const { path } of manifest.verity) {
     await read(path + VERITY.rootHash);
-    await cms(path + VERITY.rootHash + VERITY.seal);
+    await cms('records', path + VERITY.rootHash + VERITY.seal);
   }
   return found;
 }

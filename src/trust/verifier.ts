@@ -165,13 +165,13 @@ export class Verifier {
     const judge = new ReleaseJudge(tree, this.roots, terms);
     // 1. The script that every loader begins with.
     const boot = await judge.script(RECORD.bootIpxe, 'ipxe');
-    // 2. The manifest: by the codesign leaf and by OpenPGP.
+    // 2. The manifest: by the keys for records, and no others.
     const { row, manifest, sha256, signer } = await judge.manifest(boot);
     // 3. The scripts are bound to this manifest and no other.
     const scripts = [boot];
     for (const other of this.roots.others)
       scripts.push(await judge.script(otherBootIpxe(idOf(other)), 'ipxe', other));
-    if (this.roots.own.openpgp.length > 0) scripts.push(await judge.script(RECORD.grubCfg, 'openpgp'));
+    if (this.roots.own.openpgp.script.length > 0) scripts.push(await judge.script(RECORD.grubCfg, 'openpgp'));
     const rows: TreeRow[] = [row, ...scripts.map((script) => judge.bound(script, sha256))];
     return { judge, rows, manifest, sha256, signer };
   }

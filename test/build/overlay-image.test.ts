@@ -21,7 +21,12 @@ const FLOOR: PolicyFloor = {
   require: ['manifest'],
   mode: 'verity',
 };
-const ANCHORS = { ca: Buffer.from('ca\n'), codesign: Buffer.from('codesign\n'), keyring: undefined };
+const ANCHORS = {
+  ca: Buffer.from('ca\n'),
+  codesign: Buffer.from('codesign\n'),
+  manifest: Buffer.from('manifest\n'),
+  keyring: undefined,
+};
 
 /** `lib/modules/VERSION` as depmod leaves it; a module's content is its name. */
 async function moduleRoot(

@@ -3,7 +3,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { verify } from '../../src/conformance/verify.ts';
 import { attach, requestSignatures, signRequest } from '../../src/operations/request.ts';
-import { openRequest } from '../../src/signing/requests/request.ts';
+import { openRequest } from '../../src/signing/requests/open-request.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { sealFixture } from '../fixtures/release.ts';
@@ -30,7 +30,7 @@ const pathsIn = (whole: string) => ({
 });
 const make = (whole: string) => {
   const { tree, request: out } = pathsIn(whole);
-  return requestSignatures({ tree, out, signatories: { anchors }, now: NOW, rsaBits: 2048 });
+  return requestSignatures({ tree, out, anchors, now: NOW, rsaBits: 2048 });
 };
 const answer = (whole: string) => {
   const { request, response: out } = pathsIn(whole);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { archisoCmsCheck, archisoOpenpgpCheck } from '../../src/emulator/early/archiso-seals.ts';
 import { derSequence } from '../../src/formats/asn1/der.ts';
-import { cmsCheck, codesignRules } from '../../src/trust/cms-check.ts';
+import { cmsCheck, leafRules } from '../../src/trust/cms-check.ts';
 import { decodeOpenpgpCertificates } from '../../src/trust/openpgp-certificate.ts';
 import { openpgpCheck } from '../../src/trust/openpgp-check.ts';
 import { defaultPolicy } from '../../src/trust/policy.ts';
@@ -81,7 +81,7 @@ describe('archiso’s openssl and the emulated one', () => {
   }
 
   it('our own rules take none of the forms that iPXE cannot verify', async () => {
-    const rules = codesignRules(keys.signers, keys.roots);
+    const rules = leafRules(keys.signers, keys.roots);
     for (const seal of [attributes, streamed, maker.cms(CONTENT, [leaf], ['-noattr', '-keyid'])]) {
       assert.equal(await judge(cmsCheck('x', seal, rules, policy, NOW), CONTENT), 'malformed');
     }

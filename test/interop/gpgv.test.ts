@@ -23,12 +23,12 @@ const folder = await temporaryFolder();
 const file = join(folder, 'content');
 writeFileSync(file, CONTENT);
 const keys = await makeKeys(join(folder, 'keys'));
-const { openpgp } = await readKeyFolder(keys, NOW);
+const { payload: openpgp } = (await readKeyFolder(keys, NOW)).openpgp;
 const pubring = readFileSync(join(keys, 'anchors', 'pubring.gpg'));
 const armored = join(keys, 'anchors', 'pubkey.asc');
 
 async function ourSeal(issued: number): Promise<Uint8Array> {
-  return sealRecordOpenpgp(CONTENT, openpgpSigner(openpgp), issued);
+  return sealRecordOpenpgp(CONTENT, openpgpSigner('openpgp', openpgp), issued);
 }
 
 const has = (status: readonly string[], word: string) => status.some((line) => line.startsWith(`${word} `));

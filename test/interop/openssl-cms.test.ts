@@ -7,7 +7,7 @@ import { decodeDetachedCms, encodeDetachedCms } from '../../src/formats/asn1/cms
 import { readKeyFolder } from '../../src/signing/keys/key-folder.ts';
 import { sealRecord } from '../../src/signing/seal-record.ts';
 import { certifiedSigner } from '../../src/signing/signatories.ts';
-import { archisoRules, cmsCheck, codesignRules, imgverifyRules } from '../../src/trust/cms-check.ts';
+import { archisoRules, cmsCheck, imgverifyRules, leafRules } from '../../src/trust/cms-check.ts';
 import { defaultPolicy } from '../../src/trust/policy.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
@@ -103,7 +103,7 @@ describe('CMS and openssl', () => {
       const whole = opensslSign(keys, 'codesign', '-certfile', anchor(keys, 'ca.crt'));
       for (const [seal, rules] of [
         [bare, archisoRules(signers, roots)],
-        [bare, codesignRules(signers, roots)],
+        [bare, leafRules(signers, roots)],
         [whole, archisoRules(signers, roots)],
         [whole, imgverifyRules(roots, 'codesign.lab')],
       ] as const) {

@@ -56,7 +56,15 @@ describe('whoever asks for signatures', () => {
     assert.equal(status, 0, stderr);
     const calls = (await readFile(trace, 'utf8')).split('\n');
     // Were they not seen, none would be missed.
-    for (const name of ['ca.crt', 'codesign.crt', 'boot.crt', 'pubring.gpg'])
+    for (const name of [
+      'ca.crt',
+      'codesign.crt',
+      'boot.crt',
+      'manifest.crt',
+      'pubring.gpg',
+      'script.gpg',
+      'manifest.gpg',
+    ])
       assert.ok(
         calls.some((call) => call.includes(join(keys, 'anchors', name)) && call.includes('O_RDONLY')),
         name,
@@ -69,7 +77,7 @@ describe('whoever asks for signatures', () => {
     const anchors = fresh('anchors');
     await cp(join(keys, 'anchors'), anchors, { recursive: true });
     assert.deepEqual(await readdir(anchors), await readdir(join(keys, 'anchors')));
-    const made = await makeRequest(tree, keys, fresh('request'), { signatories: { anchors } });
+    const made = await makeRequest(tree, keys, fresh('request'), { anchors });
     assert.deepEqual(await readFile(made), plain);
   });
 
@@ -80,7 +88,7 @@ describe('whoever asks for signatures', () => {
     await chmod(place, 0o777);
     await asNobody(folder, async () => {
       const made = await makeRequest(tree, keys, join(place, 'request'), {
-        signatories: { anchors: locked },
+        anchors: locked,
       });
       assert.deepEqual(await readFile(made), plain);
       await assert.rejects(answer(made, [locked], join(place, 'response')));
@@ -91,17 +99,16 @@ describe('whoever asks for signatures', () => {
 
   for (const [what, anchors, fact] of [
     ['no certificate of the boot key', 'boot.crt', /boot\.crt/],
+    ['no certificate of the manifest key', 'manifest.crt', /manifest\.crt/],
     ['no OpenPGP key', 'pubring.gpg', /pubring\.gpg/],
+    ['no OpenPGP key for scripts', 'script.gpg', /script\.gpg/],
   ] as const) {
     it(`is told of ${what}`, async () => {
       const part = fresh('anchors');
       await cp(join(keys, 'anchors'), part, { recursive: true });
       await rm(join(part, anchors));
       const out = fresh('out');
-      await assert.rejects(
-        makeRequest(tree, keys, out, { signatories: { anchors: part } }),
-        refused('absent', fact),
-      );
+      await assert.rejects(makeRequest(tree, keys, out, { anchors: part }), refused('absent', fact));
       await assert.rejects(readFile(out), { code: 'ENOENT' });
     });
   }
@@ -115,14 +122,9 @@ describe('whoever asks for signatures', () => {
     await cp(join(keys, 'anchors'), mixed, { recursive: true });
     await cp(join(other, 'anchors', 'boot.crt'), join(mixed, 'boot.crt'));
     await assert.rejects(
-      makeRequest(tree, keys, out, { signatories: { anchors: mixed } }),
+      makeRequest(tree, keys, out, { anchors: mixed }),
       refused('untrusted-signer', /boot\.crt/),
     );
-    const anchor = (name: string) => join(keys, 'anchors', name);
-    const named = (certificates: readonly string[]) =>
-      makeRequest(tree, keys, out, { signatories: { certificates, openpgpKey: anchor('pubring.gpg') } });
-    await assert.rejects(named([anchor('ca.crt'), anchor('boot.crt')]), misused(/codesign/));
-    await assert.rejects(named([anchor('ca.crt'), anchor('boot.crt'), anchor('boot.crt')]), misused(/boot/));
     await assert.rejects(readFile(out), { code: 'ENOENT' });
   });
 });

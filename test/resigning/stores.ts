@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pooled } from '../../src/resigning/standing.ts';
 import { makeSnapshotKey, readSnapshotKey, signSnapshot } from '../../src/signing/keys/snapshot-key.ts';
 import { moveChannel, readChannel } from '../../src/store/channels.ts';
 import { recordIngest } from '../../src/store/provenance.ts';
@@ -10,6 +11,7 @@ import { storedReleases } from '../../src/store/quarantine.ts';
 import { storeRelease } from '../../src/store/release-store.ts';
 import { openState } from '../../src/store/state.ts';
 import { readAnchorFolder } from '../../src/trust/anchor-folder.ts';
+import { defaultPolicy } from '../../src/trust/policy.ts';
 import { judgeFolder } from '../fixtures/judge.ts';
 import { NOW } from '../fixtures/keys.ts';
 import { readyKeyPair } from '../fixtures/ready-keys.ts';
@@ -111,12 +113,7 @@ export async function faultOf(
   now: number,
 ): Promise<string | undefined> {
   const folders = await Promise.all(keys.map((folder) => readAnchorFolder(folder)));
-  const anchors = {
-    ca: folders.flatMap(({ ca }) => ca),
-    codesign: folders.flatMap(({ codesign }) => codesign),
-    openpgp: folders.flatMap(({ openpgp }) => openpgp),
-    bootSigner: folders[0]?.bootSigner,
-  };
+  const anchors = pooled({ folders, policy: defaultPolicy(now), now }, folders[0]?.bootSigner);
   const current = await readChannel(state, CHANNEL);
   for (const release of await storedReleases(state)) {
     const verdict = await judgeFolder(join(state, 'releases', release), anchors, now);

@@ -122,10 +122,13 @@ it('keys that follow the old ones by their own word sign; payload keeps its old 
 async function forged(change: (text: string) => string, signer: string): Promise<string> {
   const path = join(folder, `map-${++count}`);
   const bytes = Buffer.from(change(readFileSync(join(next, 'anchors/successors'), 'latin1')));
-  const { codesign, openpgp } = await readKeyFolder(signer, NOW);
+  const { manifest, openpgp } = await readKeyFolder(signer, NOW);
   writeFileSync(path, bytes);
-  writeFileSync(`${path}.cms.sig`, await sealRecord(bytes, certifiedSigner('codesign', codesign)));
-  writeFileSync(`${path}.sig`, await sealRecordOpenpgp(bytes, openpgpSigner(openpgp), NOW));
+  writeFileSync(`${path}.cms.sig`, await sealRecord(bytes, certifiedSigner('manifest', manifest)));
+  writeFileSync(
+    `${path}.sig`,
+    await sealRecordOpenpgp(bytes, openpgpSigner('openpgp-manifest', openpgp.manifest), NOW),
+  );
   return path;
 }
 

@@ -53,7 +53,7 @@ const ACTS: readonly [string, string, (tree: string) => Promise<unknown>][] = [
     (tree) =>
       requestSignatures({
         tree,
-        signatories: { anchors: join(keys, 'anchors') },
+        anchors: join(keys, 'anchors'),
         out: fresh('request'),
         now: NOW,
         rsaBits: 2048,

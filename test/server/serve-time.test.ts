@@ -105,7 +105,7 @@ it('a policy that strikes a key off ends new boots of a running server within a 
   await publish({ tree, channel: 'stable', state, anchors, now: NOW, rsaBits: 2048 });
   const { get, heard } = await started(t, { state });
   assert.equal((await get('boot.ipxe')).status, 200);
-  const [certificate] = (await readAnchorFolder(anchors)).openpgp;
+  const [certificate] = (await readAnchorFolder(anchors)).openpgp.payload;
   const policy = join(folder, 'struck.toml');
   await writeFile(
     policy,

@@ -34,11 +34,11 @@ const sites = await Promise.all(
 );
 
 for (const { kind, path, keys, tree } of sites) {
-  const ca = keys.ca.certificate;
+  const ca = { ca: keys.ca.certificate, above: [] };
   const terms = { release: PLAIN.release, issued: NOW, bestBefore: NOW + 90 * DAY };
   const plans = {
     '.ipxe.sig': (bytes: Uint8Array) => planCms(bytes, (data) => existingLeaf(data, ca, terms)),
-    '.sig': (bytes: Uint8Array) => planOpenpgp(bytes, keys.openpgp.key, NOW),
+    '.sig': (bytes: Uint8Array) => planOpenpgp(bytes, keys.openpgp.payload.key, NOW),
   };
 
   describe(`a seal of before, ${kind}`, () => {

@@ -23,8 +23,8 @@ it('anchors are read from the init folder and from its public half alone, the sa
   const [whole, half] = [await readAnchorFolder(keys), await readAnchorFolder(join(keys, 'anchors'))];
   assert.equal(whole.bootSigner, 'boot.lab');
   assert.deepEqual(
-    [whole.ca, whole.codesign, whole.openpgp].map(({ length }) => length),
-    [1, 1, 1],
+    [whole.ca, whole.codesign, whole.manifest, ...Object.values(whole.openpgp)].map(({ length }) => length),
+    [1, 1, 1, 1, 1, 1],
   );
   const fingerprint = openssl(
     'x509',
@@ -37,20 +37,27 @@ it('anchors are read from the init folder and from its public half alone, the sa
     '-noout',
   );
   assert.match(fingerprint.stdout, /Fingerprint=/);
-  for (const part of ['ca', 'codesign'] as const) {
+  for (const part of ['ca', 'codesign', 'manifest'] as const) {
     assert.deepEqual(Buffer.from(half[part][0]?.raw ?? []), Buffer.from(whole[part][0]?.raw ?? []));
   }
-  assert.equal(half.openpgp[0]?.primary.fingerprint, whole.openpgp[0]?.primary.fingerprint);
+  for (const purpose of ['payload', 'script', 'manifest'] as const)
+    assert.equal(
+      half.openpgp[purpose][0]?.primary.fingerprint,
+      whole.openpgp[purpose][0]?.primary.fingerprint,
+    );
 });
 
 it('what a folder lacks is none, and no other file is asked', async () => {
   const path = await anchors();
-  for (const name of ['codesign.crt', 'boot.crt', 'pubring.gpg', 'pubkey.asc', 'snapshot.crt'])
+  for (const name of [
+    ...['codesign.crt', 'boot.crt', 'manifest.crt', 'snapshot.crt'],
+    ...['pubring.gpg', 'pubkey.asc', 'script.gpg', 'manifest.gpg'],
+  ])
     await rm(join(path, name));
   const found = await readAnchorFolder(path);
   assert.deepEqual(
-    [found.ca.length, found.codesign, found.bootSigner, found.openpgp],
-    [1, [], undefined, []],
+    [found.ca.length, found.codesign, found.manifest, found.bootSigner, found.openpgp],
+    [1, [], [], undefined, { payload: [], script: [], manifest: [] }],
   );
 });
 

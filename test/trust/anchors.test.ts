@@ -15,7 +15,10 @@ const ALL: AnchorFiles = {
   'ca.crt': read('ca.crt'),
   'codesign.crt': read('codesign.crt'),
   'boot.crt': read('boot.crt'),
+  'manifest.crt': read('manifest.crt'),
   'pubring.gpg': read('pubring.gpg'),
+  'script.gpg': read('script.gpg'),
+  'manifest.gpg': read('manifest.gpg'),
 };
 
 describe('anchors', () => {
@@ -30,13 +33,18 @@ describe('anchors', () => {
       ['codesign.lab'],
     );
     assert.equal(anchors.bootSigner, 'boot.lab');
-    assert.equal(anchors.openpgp.length, 1);
-    assert.equal(anchors.openpgp[0]?.keys[0]?.maySign, true);
+    for (const ring of Object.values(anchors.openpgp)) {
+      assert.equal(ring.length, 1);
+      assert.equal(ring[0]?.keys[0]?.maySign, true);
+    }
   });
 
   it('need no more than a CA', () => {
     const anchors = decodeAnchors({ 'ca.crt': ALL['ca.crt'] });
-    assert.deepEqual([anchors.codesign, anchors.bootSigner, anchors.openpgp], [[], undefined, []]);
+    assert.deepEqual(
+      [anchors.codesign, anchors.bootSigner, anchors.openpgp],
+      [[], undefined, { payload: [], script: [], manifest: [] }],
+    );
   });
 
   it('may be several CAs while one is being replaced', () => {
@@ -78,10 +86,23 @@ describe('anchors', () => {
       plain.ca.map(({ raw }) => Buffer.from(raw)),
     );
     assert.deepEqual(
-      openpgp.map(({ primary }) => primary.fingerprint),
-      plain.openpgp.map(({ primary }) => primary.fingerprint),
+      openpgp.payload.map(({ primary }) => primary.fingerprint),
+      plain.openpgp.payload.map(({ primary }) => primary.fingerprint),
     );
   });
+
+  const TWICE: Readonly<Record<string, Partial<AnchorFiles>>> = {
+    'payload and records': { 'manifest.crt': read('codesign.crt') },
+    'scripts and payload': { 'codesign.crt': Buffer.concat([read('codesign.crt'), read('boot.crt')]) },
+    'OpenPGP of payload and records': { 'manifest.gpg': read('pubring.gpg') },
+    'OpenPGP of scripts and payload': {
+      'pubring.gpg': Buffer.concat([read('pubring.gpg'), read('script.gpg')]),
+    },
+  };
+  for (const [name, files] of Object.entries(TWICE)) {
+    it(`are refused with one key for ${name}`, () =>
+      assert.throws(() => decodeAnchors({ ...ALL, ...files }), refused('wrong-purpose', /the same key/)));
+  }
 
   for (const [name, [files, fact]] of Object.entries(cases)) {
     it(`are refused with ${name}`, () =>

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { bytesContent } from '../../src/files/measure.ts';
-import { archisoRules, cmsCheck, codesignRules, imgverifyRules } from '../../src/trust/cms-check.ts';
+import { archisoRules, cmsCheck, imgverifyRules, leafRules } from '../../src/trust/cms-check.ts';
 import { defaultPolicy } from '../../src/trust/policy.ts';
 import { examine, verify } from '../../src/trust/verify.ts';
 import { LEAF_EXTENSIONS, type MadeCertificate } from '../fixtures/certificates.ts';
@@ -104,20 +104,20 @@ describe('a CMS seal, verified with the signer at hand', () => {
   const signers = [leaf.certificate];
 
   it('holds without any certificate inside', async () => {
-    for (const rules of [archisoRules(signers, roots), codesignRules(signers, roots)]) {
+    for (const rules of [archisoRules(signers, roots), leafRules(signers, roots)]) {
       assert.equal(await judge(cmsCheck('x.cms.sig', bare, rules, policy, NOW), CONTENT), 'verified');
     }
   });
 
   it('is refused where only the certificate inside it would do (-nointern)', async () => {
     const seal = maker.cms(CONTENT, [renewed]);
-    for (const rules of [archisoRules(signers, roots), codesignRules(signers, roots)]) {
+    for (const rules of [archisoRules(signers, roots), leafRules(signers, roots)]) {
       assert.equal(await judge(cmsCheck('x.cms.sig', seal, rules, policy, NOW), CONTENT), 'untrusted-signer');
     }
   });
 
   it('is refused without a CA file, since a leaf is no CA for itself', async () => {
-    for (const rules of [archisoRules(signers, []), codesignRules(signers, [])]) {
+    for (const rules of [archisoRules(signers, []), leafRules(signers, [])]) {
       const check = cmsCheck('x.cms.sig', bare, rules, policy, NOW);
       assert.equal(await judge(check, CONTENT), 'untrusted-signer');
     }
@@ -135,7 +135,7 @@ describe('a CMS seal, verified with the signer at hand', () => {
     const check = (rules: typeof archisoRules) =>
       judge(cmsCheck('x.cms.sig', seal, rules([tls.certificate], roots), policy, NOW), CONTENT);
     assert.equal(await check(archisoRules), 'verified');
-    assert.equal(await check(codesignRules), 'wrong-purpose');
+    assert.equal(await check(leafRules), 'wrong-purpose');
   });
 
   it('is given no margin', async () => {
@@ -144,14 +144,14 @@ describe('a CMS seal, verified with the signer at hand', () => {
       [notAfter, 'verified'],
       [notAfter + 1, 'expired'],
     ] as const) {
-      const check = cmsCheck('x.cms.sig', bare, codesignRules(signers, roots), policy, now);
+      const check = cmsCheck('x.cms.sig', bare, leafRules(signers, roots), policy, now);
       assert.equal(await judge(check, CONTENT), verdict);
     }
   });
 
   it('is refused by a client that holds no signer', async () => {
     assert.equal(
-      await judge(cmsCheck('x.cms.sig', bare, codesignRules([], roots), policy, NOW), CONTENT),
+      await judge(cmsCheck('x.cms.sig', bare, leafRules([], roots), policy, NOW), CONTENT),
       'untrusted-signer',
     );
   });

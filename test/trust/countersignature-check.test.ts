@@ -28,10 +28,10 @@ const bytes = encodeCountersignature({
 async function sealedBy(cms: string, openpgp: string, content: Uint8Array = bytes) {
   return {
     bytes: content,
-    cms: await sealRecord(content, certifiedSigner('codesign', (await readKeyFolder(cms, NOW)).codesign)),
+    cms: await sealRecord(content, certifiedSigner('manifest', (await readKeyFolder(cms, NOW)).manifest)),
     openpgp: await sealRecordOpenpgp(
       content,
-      openpgpSigner((await readKeyFolder(openpgp, NOW)).openpgp),
+      openpgpSigner('openpgp-manifest', (await readKeyFolder(openpgp, NOW)).openpgp.manifest),
       NOW,
     ),
   };

@@ -33,7 +33,10 @@ async function sealIpxe(path: string): Promise<void> {
 }
 
 async function sealGrub(path: string): Promise<void> {
-  await writeFile(`${path}.sig`, await sealRecordOpenpgp(await readFile(path), openpgpSigner(openpgp), NOW));
+  await writeFile(
+    `${path}.sig`,
+    await sealRecordOpenpgp(await readFile(path), openpgpSigner('openpgp-script', openpgp.script), NOW),
+  );
 }
 
 const SEALERS = { 'boot.ipxe': sealIpxe, 'grub.cfg': sealGrub };

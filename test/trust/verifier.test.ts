@@ -57,7 +57,7 @@ describe('a verified release, judged again', () => {
     assert.ok(codesign && id);
     const struck = parsePolicyFile(
       'policy.toml',
-      `[[revoked]]\nid = "${anchors.openpgp[0]?.primary.fingerprint}"\nkind = "hard"\nsince = 2026-11-01\nreason = "stolen"\n`,
+      `[[revoked]]\nid = "${anchors.openpgp.payload[0]?.primary.fingerprint}"\nkind = "hard"\nsince = 2026-11-01\nreason = "stolen"\n`,
     );
     assert.equal((await new Verifier(roots, struck, () => NOW).judgeAgain(held))?.code, 'revoked');
   });

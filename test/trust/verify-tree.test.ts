@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { RefusalCode } from '../../src/errors/refusal.ts';
 import { readAnchorFolder } from '../../src/trust/anchor-folder.ts';
+import { NO_KEYRINGS } from '../../src/trust/anchors.ts';
 import type { Column } from '../../src/trust/release-judge.ts';
 import type { Verdict } from '../../src/trust/verifier.ts';
 import { Verified } from '../../src/trust/verify.ts';
@@ -78,18 +79,19 @@ describe('a good tree', () => {
       Object.fromEntries(verdict.rows.map(({ path, cells }) => [path, Object.keys(cells)])),
       COLUMNS,
     );
-    const fingerprint = anchors.openpgp[0]?.primary.fingerprint;
+    const purposeOf = (path: string) =>
+      path === MANIFEST ? 'manifest' : path === 'grub.cfg' ? 'script' : 'payload';
     for (const { path, cells, verified, place } of verdict.rows) {
       assert.ok(verified instanceof Verified, path);
       assert.equal(place !== undefined, ARTIFACTS.includes(path), path);
       const release = path === 'boot.ipxe' ? 'boot.lab' : 'arch/2026.11.01';
       const signers = {
         ipxe: release,
-        cms: 'codesign.lab',
-        openpgp: fingerprint,
-        manifest: 'codesign.lab',
+        cms: path === MANIFEST ? 'manifest.lab' : 'codesign.lab',
+        openpgp: anchors.openpgp[purposeOf(path)][0]?.primary.fingerprint,
+        manifest: 'manifest.lab',
         checksum: '',
-        verity: 'codesign.lab',
+        verity: 'manifest.lab',
         uefi: undefined,
       };
       for (const [column, finding] of Object.entries(cells)) {
@@ -128,7 +130,7 @@ describe('a good tree', () => {
   });
 
   it('without keys for a column leaves that column out, and still binds the rest', async () => {
-    const verdict = await judge(good, NOW, { ...anchors, codesign: [], openpgp: [] });
+    const verdict = await judge(good, NOW, { ...anchors, codesign: [], manifest: [], openpgp: NO_KEYRINGS });
     assert.equal(verdict.refusal, undefined);
     assert.deepEqual(Object.fromEntries(verdict.rows.map(({ path, cells }) => [path, Object.keys(cells)])), {
       [MANIFEST]: ['manifest'],

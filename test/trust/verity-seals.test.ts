@@ -125,7 +125,7 @@ describe('the verity seals of a root image', () => {
     const issued = sealed.manifest.issued;
     await requestSignatures({
       tree: here,
-      signatories: { anchors: keys },
+      anchors: keys,
       out,
       now: NOW,
       issued,

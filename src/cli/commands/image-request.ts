@@ -43,12 +43,15 @@ export async function requestImage(
 export interface SignImageWords {
   readonly keys: readonly string[];
   readonly signerCommand?: readonly string[];
+  readonly image?: string;
+  readonly blind?: boolean;
+  readonly journal?: string;
   readonly out: string;
 }
 
 export async function signImageWords(
   { terminal, now }: Context,
-  { keys, signerCommand, out }: SignImageWords,
+  { keys, signerCommand, image, blind, journal, out }: SignImageWords,
   path: string,
 ): Promise<number> {
   const request = await interruptible((_, ended) =>
@@ -56,11 +59,14 @@ export async function signImageWords(
       request: path,
       keys,
       ...(signerCommand ? { signerCommand } : {}),
+      ...(image === undefined ? {} : { image }),
+      ...(blind ? { blind } : {}),
+      ...(journal === undefined ? {} : { journal }),
       out,
       now,
       ended,
       onRequest: (opened) => {
-        show(terminal, opened);
+        show(terminal, opened, image !== undefined);
         terminal.print();
       },
     }),
@@ -87,9 +93,13 @@ export async function attachImageWords(
 }
 
 /** What whoever signs should look at. The digest alone is what is signed. */
-function show(terminal: Terminal, { title, cmdline, size, imageDigest, questions }: ImageRequest): void {
+function show(
+  terminal: Terminal,
+  { title, cmdline, size, imageDigest, questions }: ImageRequest,
+  seen = false,
+): void {
   terminal.print(`An EFI image of ${octets(size)} that calls itself ${title}`);
-  terminal.print(`command line, as it says: ${cmdline}`);
+  terminal.print(seen ? `command line: ${cmdline}` : `command line, as the request says: ${cmdline}`);
   terminal.print(`image digest: ${imageDigest}`);
   terminal.print();
   terminal.table(

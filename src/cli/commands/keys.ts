@@ -98,7 +98,11 @@ function rotateCommand(): Command {
     )
     .action(
       act<RotateOptions>(async ({ terminal, now }, { only, out }, keys = '') => {
-        const { steps, warnings } = await interruptible((stop) =>
+        const {
+          steps,
+          warnings,
+          newTrust: loaders,
+        } = await interruptible((stop) =>
           rotateKeys({
             keys,
             out,
@@ -128,7 +132,6 @@ function rotateCommand(): Command {
         );
         terminal.print();
         for (const warning of warnings) terminal.print(warning, 'bad');
-        const loaders = steps.some(({ kind }) => kind === 'ca');
         terminal.print(
           `${out}/anchors        for the overlap: build it into initramfs and GRUB images first`,
         );
@@ -198,7 +201,7 @@ function spanJson(begins: number, ends: number | undefined): object {
 
 /** What `keys status` and `openssl x509 -fingerprint` begin with, and what gpg calls a key id. */
 function shortId(kind: string, fingerprint: string): string {
-  return kind === 'openpgp' ? fingerprint.slice(-16) : fingerprint.slice(0, 16);
+  return kind.startsWith('openpgp') ? fingerprint.slice(-16) : fingerprint.slice(0, 16);
 }
 
 function day(at: number): string {

@@ -2,14 +2,11 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import type { Manifest } from '../../formats/records/manifest.ts';
+import { RECORD } from '../../formats/records/seal-names.ts';
 import type { SigningRequest } from '../../formats/records/signing-request.ts';
 import { isImageRequestFile } from '../../operations/image-request.ts';
-import {
-  attach,
-  requestSignatures,
-  type SigningRequestOptions,
-  signRequest,
-} from '../../operations/request.ts';
+import { attach, type RequestSeen, requestSignatures, signRequest } from '../../operations/request.ts';
+import { isScript } from '../../signing/requests/request-files.ts';
 import { act, file, files, folder, folders, found, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
@@ -33,7 +30,6 @@ interface RequestWords extends LayoutWords, TermWords {
   readonly anchors?: string;
   readonly alsoAnchors?: readonly string[];
   readonly certificate?: readonly string[];
-  readonly openpgpKey?: string;
   readonly pcr?: boolean;
   readonly out: string;
 }
@@ -47,12 +43,7 @@ export function requestCommand(): Command {
     .argument('<tree|image>', 'a tree to be sealed, or an EFI image to be signed for Secure Boot', there)
     .option('--pcr', 'of an image: ask for signatures over PCR values; they come before its own')
     .option('--anchors <dir>', 'the public half of an "init" folder: whose seals the tree shall get', folder)
-    .option(
-      '--certificate <file>',
-      'instead of --anchors: the certificates of the CA, codesign and boot, one flag each',
-      files,
-    )
-    .option('--openpgp-key <file>', 'with --certificate: the OpenPGP public key, binary', file)
+    .option('--certificate <file>', 'of an image, instead of --anchors: whose signature it shall get', files)
     .option(
       '--also-anchors <dir>',
       'anchors of another CA whose loaders shall start this release too',
@@ -63,8 +54,13 @@ export function requestCommand(): Command {
     act<RequestWords>(async (context, options, tree = '') => {
       if (isFile(tree)) return requestImage(context, options, tree);
       if (options.pcr) throw new UsageError('--pcr goes with an image, not with a tree.');
+      if (options.certificate) throw new UsageError('--certificate goes with an image, not with a tree.');
       const { terminal, now } = context;
-      const { out, alsoAnchors } = options;
+      const { anchors, out, alsoAnchors } = options;
+      if (anchors === undefined)
+        throw new UsageError(
+          'Say whose seals the tree shall get: --anchors DIR, the public half of an "init" folder.',
+        );
       const progress = treeProgress(terminal, 'reading');
       const sizes = new Map<string, number>();
       const made = await interruptible((stop) =>
@@ -74,7 +70,7 @@ export function requestCommand(): Command {
           tree,
           now,
           out,
-          signatories: signatoriesOf(options),
+          anchors,
           ...(alsoAnchors ? { alsoAnchors } : {}),
           onLayout: ({ artifacts }) => {
             for (const { path, size } of artifacts) sizes.set(path, size);
@@ -86,19 +82,21 @@ export function requestCommand(): Command {
         }),
       ).finally(() => progress.stop());
       const { request, manifest, size } = made;
+      const count = request.signatures.length + request.texts.length;
       terminal.json({
         release: request.release,
         out,
         octets: size,
         ...signedWords(manifest),
         signatures: request.signatures,
+        texts: request.texts,
       });
       showRequest(terminal, request, manifest);
       noteAdded(terminal, made.layout);
       terminal.print();
       terminal.print(
-        request.signatures.length > 0
-          ? `${out}: ${request.signatures.length} signatures to make, ${octets(size)}; carry it to the keys: bootseal sign-request ${out} --keys DIR --out RESPONSE`
+        count > 0
+          ? `${out}: ${count} signatures to make, ${octets(size)}; carry it to the keys: bootseal sign-request ${out} --keys DIR --out RESPONSE`
           : `${out}: no signature is missing; bootseal attach ${tree} ${out} writes what else is.`,
         'good',
       );
@@ -107,22 +105,12 @@ export function requestCommand(): Command {
   );
 }
 
-function signatoriesOf({
-  anchors,
-  certificate,
-  openpgpKey,
-}: RequestWords): SigningRequestOptions['signatories'] {
-  if (anchors !== undefined && certificate === undefined && openpgpKey === undefined) return { anchors };
-  if (anchors === undefined && certificate !== undefined && openpgpKey !== undefined)
-    return { certificates: certificate, openpgpKey };
-  throw new UsageError(
-    'Say whose seals the tree shall get: --anchors DIR, or three times --certificate and --openpgp-key.',
-  );
-}
-
 interface SignWords {
   readonly keys?: readonly string[];
   readonly signerCommand?: readonly string[];
+  readonly image?: string;
+  readonly blind?: boolean;
+  readonly journal?: string;
   readonly out: string;
 }
 
@@ -135,15 +123,20 @@ export function signRequestCommand(): Command {
     .argument('<request>', 'what "bootseal request" wrote', file)
     .option('--keys <dir>', 'an "init" folder, whole or with some of its keys; may be repeated', folders)
     .option('--signer-command <words>', `instead: ${SIGNER_COMMAND_HELP}`, programWords)
+    .option('--journal <dir>', 'keep here what was signed, and show what changed since')
+    .option('--image <file>', 'for Secure Boot: the image itself, which is shown before it is signed', file)
+    .option('--blind', 'for Secure Boot: sign an image unseen; the journal says so')
     .requiredOption('--out <file>', 'where the response goes: the request with the signatures in it')
     .action(
-      act<SignWords>(async (context, { keys = [], signerCommand, out }, path = '') => {
+      act<SignWords>(async (context, { keys = [], out, ...options }, path = '') => {
+        const { signerCommand, journal, image, blind } = options;
         const { terminal, now } = context;
         if (keys.length > 0 === (signerCommand !== undefined)) {
           throw new UsageError('Say who signs: --keys DIR, or --signer-command.');
         }
-        if (await isImageRequestFile(path))
-          return signImageWords(context, { keys, ...(signerCommand ? { signerCommand } : {}), out }, path);
+        if (await isImageRequestFile(path)) return signImageWords(context, { keys, ...options, out }, path);
+        if (image !== undefined || blind)
+          throw new UsageError('--image and --blind go with a request about an image, not about a tree.');
         let bar: ReturnType<Terminal['progress']> | undefined;
         const signed = await interruptible((stop, ended) =>
           signRequest({
@@ -151,10 +144,12 @@ export function signRequestCommand(): Command {
             request: path,
             keys,
             ...(signerCommand ? { signerCommand } : {}),
+            ...(journal === undefined ? {} : { journal }),
             out,
             now,
-            onRequest: (request, manifest) => {
-              showRequest(terminal, request, manifest);
+            onRequest: (seen) => {
+              showRequest(terminal, seen.request, seen.manifest);
+              showChanges(terminal, seen, journal !== undefined);
               terminal.print();
             },
             onSignature: (done, of) => {
@@ -164,8 +159,8 @@ export function signRequestCommand(): Command {
             },
           }),
         ).finally(() => bar?.stop());
-        const { request, manifest, answered, left } = signed;
-        terminal.json({ release: request.release, out, ...signedWords(manifest), answered, left });
+        const { request, manifest, since, answered, left } = signed;
+        terminal.json({ release: request.release, out, ...signedWords(manifest), since, answered, left });
         terminal.print(
           `${out}: ${answered.length} of ${answered.length + left.length} signatures for ${request.release}.`,
           left.length > 0 ? undefined : 'good',
@@ -242,8 +237,19 @@ function showRequest(terminal: Terminal, request: SigningRequest, manifest: Mani
       { text: sha256 },
     ]),
   );
+  if (request.texts.length > 0) {
+    terminal.print();
+    terminal.table(
+      ['record or script', 'key', 'what it says'],
+      request.texts.map(({ key, path }) => [
+        { text: path },
+        { text: key, style: 'dim' },
+        { text: saidOf(path, manifest) },
+      ]),
+    );
+  }
   const keys = new Map<string, number>();
-  for (const { key } of request.signatures) keys.set(key, (keys.get(key) ?? 0) + 1);
+  for (const { key } of [...request.signatures, ...request.texts]) keys.set(key, (keys.get(key) ?? 0) + 1);
   if (keys.size === 0) return;
   terminal.print();
   terminal.table(
@@ -256,8 +262,34 @@ function showRequest(terminal: Terminal, request: SigningRequest, manifest: Mani
   );
 }
 
+/** Read, and held against the manifest, before it is shown. */
+function saidOf(path: string, { release }: Manifest): string {
+  if (path.endsWith(RECORD.manifest)) return `binds the files, and the command line, of ${release}`;
+  if (isScript(path)) return `starts ${release}, with the command line above; for any machine`;
+  return 'the root hash that the manifest lists';
+}
+
+function showChanges(terminal: Terminal, { since }: RequestSeen, kept: boolean): void {
+  terminal.print();
+  if (!since) {
+    terminal.print(
+      kept
+        ? 'Nothing of this name was signed here before.'
+        : 'What changed since the last release is not known: --journal DIR keeps what was signed.',
+      'dim',
+    );
+    return;
+  }
+  const [first] = since.changes;
+  terminal.print(
+    first === undefined ? `Nothing but dates changed since ${since.release}.` : `Since ${since.release}:`,
+  );
+  for (const change of since.changes) terminal.print(`  ${change}`);
+}
+
 function whichKey({ openpgp, leaves, certificates, release }: SigningRequest, key: string): string {
-  if (key === 'openpgp') return openpgp;
+  const own = openpgp.find((line) => line.key === key);
+  if (own) return own.fingerprint;
   const leaf = leaves.find((order) => order.key === key);
   if (leaf)
     return `to be issued for ${release}, ${leaf.kind} ${leaf.bits}, until ${isoSeconds(leaf.notAfter)}`;

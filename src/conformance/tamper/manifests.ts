@@ -141,8 +141,8 @@ async function rewritten(site: TamperSite, change: (text: string) => string): Pr
   const digest = (of: Uint8Array) => createHash('sha256').update(of).digest('hex');
   const content = bytesContent(bytes);
   await copy.write(RECORD.manifest, bytes);
-  await copy.write(RECORD.manifest + SEAL.cms, await sealCms(content, keys.codesign));
-  await copy.write(RECORD.manifest + SEAL.openpgp, await sealOpenpgp(content, keys.openpgp, now));
+  await copy.write(RECORD.manifest + SEAL.cms, await sealCms(content, keys.manifest));
+  await copy.write(RECORD.manifest + SEAL.openpgp, await sealOpenpgp(content, keys.openpgp.manifest, now));
   const renamed = async (name: string) =>
     (await copy.read(name)).toString('latin1').replaceAll(digest(before), digest(bytes));
   await site.signBoot(await renamed(RECORD.bootIpxe));

@@ -83,13 +83,17 @@ function kernelForms(): Attack[] {
     },
     {
       ...openpgp('OpenPGP message with its content inside', async ({ keys, now }) => {
-        return opaqueMessage(OTHER, await sealOpenpgp(bytesContent(OTHER), keys.openpgp, now), keys.openpgp);
+        return opaqueMessage(
+          OTHER,
+          await sealOpenpgp(bytesContent(OTHER), keys.openpgp.payload, now),
+          keys.openpgp.payload,
+        );
       }),
       expect: grub(must('malformed')),
     },
     {
       ...openpgp('OpenPGP with a stranger as second signer', async (site, path) => {
-        const { openpgp: stranger } = await site.stranger();
+        const { payload: stranger } = (await site.stranger()).openpgp;
         const own = await site.copy.read(path + SEAL.openpgp);
         return Buffer.concat([own, await sealOpenpgp(site.content(path), stranger, site.now)]);
       }),
@@ -97,7 +101,7 @@ function kernelForms(): Attack[] {
     },
     {
       ...openpgp('OpenPGP with SHA-1', async (site, path) =>
-        sealOpenpgp(site.content(path), site.keys.openpgp, site.now, 'sha1'),
+        sealOpenpgp(site.content(path), site.keys.openpgp.payload, site.now, 'sha1'),
       ),
       expect: expects({ grub: misses(SHA1), manifest: misses(SHA1), tree: must('weak-algorithm') }),
     },
@@ -156,8 +160,8 @@ function rootForms({ asked, keys }: TamperSite): Attack[] {
       SEAL.openpgp,
       early(asked.verify, must('malformed')),
       async (site, path) => {
-        const own = await sealOpenpgp(site.content(path), site.keys.openpgp, site.now);
-        return opaqueMessage(OTHER, own, site.keys.openpgp);
+        const own = await sealOpenpgp(site.content(path), site.keys.openpgp.payload, site.now);
+        return opaqueMessage(OTHER, own, site.keys.openpgp.payload);
       },
     ),
     form(
@@ -167,14 +171,14 @@ function rootForms({ asked, keys }: TamperSite): Attack[] {
       async (site, path) => {
         const { openpgp } = await site.stranger();
         const own = await site.copy.read(path + SEAL.openpgp);
-        return Buffer.concat([own, await sealOpenpgp(site.content(path), openpgp, site.now)]);
+        return Buffer.concat([own, await sealOpenpgp(site.content(path), openpgp.payload, site.now)]);
       },
     ),
     form(
       'OpenPGP with SHA-1',
       SEAL.openpgp,
       early(asked.verify, misses(SHA1), must('weak-algorithm')),
-      async (site, path) => sealOpenpgp(site.content(path), site.keys.openpgp, site.now, 'sha1'),
+      async (site, path) => sealOpenpgp(site.content(path), site.keys.openpgp.payload, site.now, 'sha1'),
     ),
   ];
 }

@@ -1,5 +1,6 @@
 import { RECORD, SCRIPT_SEAL, SEAL } from '../../formats/records/seal-names.ts';
 import type { CertifiedKey } from '../../signing/keys/key-folder.ts';
+import type { OpenpgpPurpose } from '../../trust/anchors.ts';
 import { fingerprint } from '../../trust/chain.ts';
 import { defaultPolicy } from '../../trust/policy.ts';
 import { type Attack, type Expectations, expects, misses, must, type Staged } from './attack.ts';
@@ -24,7 +25,7 @@ function kernelSeal(
     async stage(site) {
       const { path } = site.kernel;
       const { key: signer, ca, staged = {} } = await key(site);
-      const chain = [signer.certificate, ca.certificate];
+      const chain = ca === site.keys.ca ? site.chain(signer) : [signer.certificate, ca.certificate];
       await site.copy.write(path + SEAL.ipxe, await sealCms(site.content(path), signer, chain));
       return staged;
     },
@@ -87,7 +88,7 @@ function kernelSigners(): Attack[] {
       name: 'OpenPGP key struck off by the policy',
       tuf: 'key compromise',
       expect: expects({ tree: must('revoked') }),
-      stage: async (site) => ({ treePolicy: struckOff(site, site.keys.openpgp.key.fingerprint) }),
+      stage: async (site) => ({ treePolicy: struckOff(site, site.keys.openpgp.payload.key.fingerprint) }),
     },
   ];
 }
@@ -148,12 +149,17 @@ function rootSigners({ asked }: TamperSite): Attack[] {
 }
 
 function strangers(): Attack[] {
-  const openpgp = (what: string, path: (site: TamperSite) => string, expectations: Expectations): Attack => ({
+  const openpgp = (
+    what: string,
+    purpose: OpenpgpPurpose,
+    path: (site: TamperSite) => string,
+    expectations: Expectations,
+  ): Attack => ({
     name: `${what} sealed by a stranger’s OpenPGP key of our name`,
     tuf: 'arbitrary software',
     expect: expectations,
     async stage(site) {
-      const { openpgp: key } = await site.stranger();
+      const { [purpose]: key } = (await site.stranger()).openpgp;
       const file = path(site);
       await site.copy.write(file + SEAL.openpgp, await sealOpenpgp(site.content(file), key, site.now));
       return {};
@@ -183,23 +189,23 @@ function strangers(): Attack[] {
       },
     },
     {
-      name: 'manifest sealed by a stranger’s codesign leaf of our name',
+      name: 'manifest sealed by a stranger’s manifest leaf of our name',
       tuf: 'arbitrary software',
       expect: expects({ manifest: unknown, tree: unknown }),
       async stage(site) {
-        const { codesign } = await site.stranger();
-        const seal = await sealCms(site.content(RECORD.manifest), codesign);
+        const { manifest } = await site.stranger();
+        const seal = await sealCms(site.content(RECORD.manifest), manifest);
         await site.copy.write(RECORD.manifest + SEAL.cms, seal);
         return {};
       },
     },
     {
-      name: 'manifest sealed by a stranger under our codesign leaf’s serial number',
+      name: 'manifest sealed by a stranger under our manifest leaf’s serial number',
       tuf: 'arbitrary software',
       expect: expects({ manifest: must('bad-signature'), tree: must('bad-signature') }),
       async stage(site) {
-        const { privateKey } = (await site.stranger()).codesign;
-        const { certificate } = site.keys.codesign;
+        const { privateKey } = (await site.stranger()).manifest;
+        const { certificate } = site.keys.manifest;
         const seal = await sealCms(site.content(RECORD.manifest), { certificate, privateKey });
         await site.copy.write(RECORD.manifest + SEAL.cms, seal);
         return {};
@@ -207,10 +213,16 @@ function strangers(): Attack[] {
     },
     openpgp(
       'kernel',
+      'payload',
       ({ kernel }) => kernel.path,
       expects({ grub: unknown, manifest: unknown, tree: unknown }),
     ),
-    openpgp('grub.cfg', () => RECORD.grubCfg, expects({ grub: unknown, manifest: unknown, tree: unknown })),
-    openpgp('manifest', () => RECORD.manifest, expects({ manifest: unknown, tree: unknown })),
+    openpgp(
+      'grub.cfg',
+      'script',
+      () => RECORD.grubCfg,
+      expects({ grub: unknown, manifest: unknown, tree: unknown }),
+    ),
+    openpgp('manifest', 'manifest', () => RECORD.manifest, expects({ manifest: unknown, tree: unknown })),
   ];
 }

@@ -92,9 +92,9 @@ export class TamperSite {
     return fileContent(this.copy.path(path));
   }
 
-  /** The CA of this site and one of its leaves, in the order that a chain has. */
+  /** One of this site's leaves, its CA and those above, in the order that a chain has. */
   chain({ certificate }: CertifiedKey) {
-    return [certificate, this.keys.ca.certificate];
+    return [certificate, this.keys.ca.certificate, ...this.keys.above];
   }
 
   /** A release of this site's, sealed before this one, with a content of its own. */
@@ -153,13 +153,13 @@ export class TamperSite {
     );
   }
 
-  /** Puts a `grub.cfg` in place, signed by the site's own OpenPGP key. */
+  /** Puts a `grub.cfg` in place, signed by the site's own script key. */
   async signGrub(text: string): Promise<void> {
     const bytes = Buffer.from(text, 'latin1');
     await this.copy.write(RECORD.grubCfg, bytes);
     await this.copy.write(
       RECORD.grubCfg + SEAL.openpgp,
-      await sealOpenpgp(bytesContent(bytes), this.keys.openpgp, this.now),
+      await sealOpenpgp(bytesContent(bytes), this.keys.openpgp.script, this.now),
     );
   }
 

@@ -8,7 +8,7 @@ import { decodeOpenpgpCertificates, type OpenpgpCertificate } from '../../trust/
 import type { InitramfsTree } from '../initramfs-tree.ts';
 import { startsOverlay } from './parameters.ts';
 
-/** Where the keys of an early userspace lie. */
+/** Where the keys for payload lie in an early userspace. */
 interface Places {
   readonly codesign: string;
   readonly ca: string;
@@ -33,8 +33,12 @@ const OVERLAY: Places = {
   gpg: 'bootseal/bin/gpg',
 };
 
+/** The keys for records lie here in every one of them; archiso as it is has none. */
+const MANIFEST = { certificates: 'bootseal/manifest.crt', keyring: 'bootseal/manifest.gpg' } as const;
+
 const READ: readonly string[] = [
   POLICY_FLOOR_PATH,
+  ...Object.values(MANIFEST),
   ...[ARCHISO, OVERLAY].flatMap(({ codesign, ca, keybox = [], keyring }) =>
     [codesign, ca, keybox, keyring].flat(),
   ),
@@ -84,7 +88,32 @@ export class EarlyKeys {
     return [keybox, keyring].some((path) => path !== undefined && this.#tree.exists(path));
   }
 
-  /** The certificates whose CMS seals are taken (archiso: `/codesign.crt`, by `-nointern -certfile`). */
+  /** Whether it could verify a manifest at all. */
+  get canVerifyManifest(): boolean {
+    return this.hasManifest || this.hasManifestKeyring;
+  }
+
+  get hasManifest(): boolean {
+    return this.#tree.exists(MANIFEST.certificates);
+  }
+
+  get hasManifestKeyring(): boolean {
+    const { gpg } = this.#places;
+    return (gpg === undefined || this.#tree.exists(gpg)) && this.#tree.exists(MANIFEST.keyring);
+  }
+
+  /** The certificates whose CMS seals of records are taken, and no others. */
+  manifest(): readonly Certificate[] {
+    return this.#certificates(MANIFEST.certificates) ?? this.#missing(MANIFEST.certificates);
+  }
+
+  manifestKeyring(): readonly OpenpgpCertificate[] {
+    const bytes = this.hasManifestKeyring ? this.#read(MANIFEST.keyring) : undefined;
+    if (!bytes) return this.#missing(MANIFEST.keyring);
+    return decodeOr(`/${MANIFEST.keyring}`, () => decodeOpenpgpCertificates(bytes));
+  }
+
+  /** The certificates whose CMS seals of payload are taken (archiso: `/codesign.crt`, by `-nointern -certfile`). */
   codesign(): readonly Certificate[] {
     const { codesign } = this.#places;
     return this.#certificates(codesign) ?? this.#missing(codesign);

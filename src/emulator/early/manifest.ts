@@ -16,7 +16,7 @@ import {
 import { RECORD, SEAL } from '../../formats/records/seal-names.ts';
 import { splitCommandLine } from '../../formats/script/cmdline.ts';
 import { type Check, type CheckName, decodeOr, prepare } from '../../trust/check.ts';
-import { cmsCheck, codesignRules } from '../../trust/cms-check.ts';
+import { cmsCheck, leafRules } from '../../trust/cms-check.ts';
 import { demandCommandLine, MANIFEST_WORD } from '../../trust/command-line.ts';
 import { demandArchitecture, demandFresh, NO_FLOOR } from '../../trust/freshness.ts';
 import { openpgpCheck } from '../../trust/openpgp-check.ts';
@@ -56,13 +56,16 @@ export function readPolicyFloor(initramfs: InitramfsTree): PolicyFloor {
 }
 
 /**
- * What early userspace does before anything else (DESIGN §5). Undefined where neither the command line names
- * a manifest nor the policy floor requires one.
+ * What early userspace does before anything else (DESIGN §5). Undefined where the policy floor requires none, and the
+ * command line names none or the initramfs holds no key for records: nobody on that machine verifies its command line.
  */
 export async function enforceManifest(source: ManifestSource): Promise<EnforcedManifest | undefined> {
   const named = namedManifest(source.cmdline);
+  const required = source.floor.require.includes('manifest');
+  // An initramfs without keys for records, as archiso makes it, has nobody who would ask.
+  if (!required && !source.keys.canVerifyManifest) return undefined;
   if (named === undefined) {
-    if (!source.floor.require.includes('manifest')) return undefined;
+    if (!required) return undefined;
     throw new Refusal(
       'wrong-command-line',
       `The command line names no manifest; this machine requires one.`,
@@ -75,16 +78,16 @@ export async function enforceManifest(source: ManifestSource): Promise<EnforcedM
   // 1. The record, and a seal for each kind of key that this initramfs holds.
   const record = await source.fetch(RECORD.manifest, MAX_MANIFEST);
   const checks: Check[] = [digestCheck(RECORD.manifest, named, 'the command line')];
-  if (keys.hasCodesign) {
+  if (keys.hasManifest) {
     const name = RECORD.manifest + SEAL.cms;
-    const rules = codesignRules(keys.codesign(), keys.ca());
+    const rules = leafRules(keys.manifest(), keys.ca());
     const seal = await source.fetch(name, SEAL_LIMIT);
     const signers = () => decodeDetachedCms(seal).signers;
     checks.push(soleCheck('cms', name, signers, () => cmsCheck(name, seal, rules, policy, now)));
   }
-  if (keys.hasOpenpgp) {
+  if (keys.hasManifestKeyring) {
     const name = RECORD.manifest + SEAL.openpgp;
-    const keyring = keys.openpgp();
+    const keyring = keys.manifestKeyring();
     const seal = await source.fetch(name, SEAL_LIMIT);
     const signers = () => decodeDetachedOpenpgp(seal);
     checks.push(soleCheck('openpgp', name, signers, () => openpgpCheck(name, seal, keyring, policy, now)));

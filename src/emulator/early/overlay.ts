@@ -1,5 +1,5 @@
 import { Refusal } from '../../errors/refusal.ts';
-import { cmsCheck, codesignRules } from '../../trust/cms-check.ts';
+import { cmsCheck, leafRules } from '../../trust/cms-check.ts';
 import type { EarlyOptions, EarlyVerdict } from './contract.ts';
 import { EarlyKeys } from './keys.ts';
 import { readPolicyFloor } from './manifest.ts';
@@ -28,7 +28,7 @@ export async function runOverlay(options: EarlyOptions): Promise<EarlyVerdict> {
     mode = floor.mode ?? mode;
     const early = new Userspace(options, EarlyKeys.ofOverlay(initramfs));
     // A kind of seal that must be looked at, and nothing here that could.
-    if (floor.require.includes('openpgp')) early.keys.openpgp();
+    if (floor.require.includes('openpgp')) early.keys.manifestKeyring();
     // 1. The manifest, which it never does without.
     const enforced = await early.manifest({ ...floor, require: ['manifest', ...floor.require] });
     stage = 'image';
@@ -44,7 +44,7 @@ export async function runOverlay(options: EarlyOptions): Promise<EarlyVerdict> {
     const seal = `${path}.cms.sig`;
     const { keys } = early;
     const cms = (bytes: Uint8Array) =>
-      cmsCheck(seal, bytes, codesignRules(keys.codesign(), keys.ca()), policy, now);
+      cmsCheck(seal, bytes, leafRules(keys.codesign(), keys.ca()), policy, now);
     const checks = floor.require.includes('cms') ? [await early.sidecar('cms', seal, cms)] : [];
     return await early.ram(path, checks, enforced);
   } catch (error) {

@@ -7,7 +7,7 @@ import { printableText } from '../../formats/records/printable-text.ts';
 import { VERITY } from '../../formats/records/seal-names.ts';
 import { BLOCK_SIZE } from '../../formats/verity/verity-tree.ts';
 import { type Check, prepare } from '../../trust/check.ts';
-import { cmsCheck, codesignRules } from '../../trust/cms-check.ts';
+import { cmsCheck, leafRules } from '../../trust/cms-check.ts';
 import { demandRootHash } from '../../trust/plain-checks.ts';
 import type { Policy } from '../../trust/policy.ts';
 import { examine, type Finding, type Verified } from '../../trust/verify.ts';
@@ -133,7 +133,7 @@ class Mounting {
     this.#rootHash = line.rootHash;
     // The manifest had a seal by each kind of key that is here, and it binds the tree: an OpenPGP seal of the image is
     // one of its tree. Where that kind is required and no such key is here, nobody looked.
-    if (required.includes('openpgp')) keys.openpgp();
+    if (required.includes('openpgp')) keys.manifestKeyring();
     // 1. The root hash, by its own seal and by the manifest.
     await this.#demandSealed(line.path, line.rootHash, signer);
     // 2. The devices. Nothing that they hold is trusted.
@@ -154,7 +154,7 @@ class Mounting {
     const { policy, now, keys } = this.#setting;
     const name = path + VERITY.rootHash;
     const sealName = name + VERITY.seal;
-    const rules = codesignRules(keys.codesign(), keys.ca());
+    const rules = leafRules(keys.manifest(), keys.ca());
     const bytes = await this.#setting.fetch(name, ROOT_HASH_LIMIT);
     const seal = await this.#setting.fetch(sealName, SEAL_LIMIT);
     const checks = [

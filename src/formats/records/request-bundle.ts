@@ -8,9 +8,11 @@ import { isSafePath } from './safe-path.ts';
  *
  *     index                        what is asked, see signing-request.ts
  *     records/PATH                 the small files of the release, as they shall be
- *     certificates/KEY.crt         PEM; `openpgp.gpg` is the public key's packet
- *     digests/0001.KEY             the digest to sign, its bytes
+ *     scripts/PATH                 what loaders run, the same
+ *     certificates/KEY.crt         PEM; `openpgp.gpg` and its like are the public keys' packets
+ *     digests/0001.KEY             of payload: the digest to sign, its bytes
  *     digests/0001.KEY.sig         an answer: RSASSA-PKCS1-v1_5, or ECDSA as DER
+ *     records/PATH.cms.sig         an answer: the whole seal; and so for every other record and script
  *     certificates/leaf.crt        an answer: the release leaf that was issued
  */
 export interface RequestBundle {
@@ -19,15 +21,17 @@ export interface RequestBundle {
 }
 
 const FORMAT = 'request bundle';
-/** Bytes. Images are not in it, however large: 2,000 signatures take less than one MiB. */
-export const MAX_BUNDLE = 8 * 1024 * 1024;
-export const MAX_BUNDLE_ENTRIES = 8192;
+/** Bytes. Images are not in it, however large; a script for each of 50,000 machines may be. */
+export const MAX_BUNDLE = 128 * 1024 * 1024;
+export const MAX_BUNDLE_ENTRIES = 200_000;
 
-const KEY = '(codesign|openpgp|db|pcr|(boot|leaf)(-[0-9a-f]{16})?)';
+const LOADER = '(-[0-9a-f]{16})?';
+const KEY = `(codesign|openpgp|db|pcr|leaf${LOADER})`;
+const CERTIFICATE = `(codesign|manifest|db|(ca(\\.[1-7])?|boot|leaf)${LOADER})`;
 const NAMES = new RegExp(
-  `^(index|certificates/(openpgp\\.gpg|pcr\\.pub|(codesign|db|(ca|boot|leaf)(-[0-9a-f]{16})?)\\.crt)|digests/[0-9]{4}\\.${KEY}(\\.sig)?)$`,
+  `^(index|certificates/(openpgp(-script|-manifest)?\\.gpg|pcr\\.pub|${CERTIFICATE}\\.crt)|digests/[0-9]{4,5}\\.${KEY}(\\.sig)?)$`,
 );
-const RECORDS = 'records/';
+const TEXTS = /^(records|scripts)\//;
 
 /** Writes files in the order given; equal files give equal bytes. */
 export function encodeBundle(files: ReadonlyMap<string, Uint8Array>): Uint8Array {
@@ -58,7 +62,7 @@ export function decodeBundle(bytes: Uint8Array): RequestBundle {
     if (kind === 'directory' && (name === '.' || isSafePath(name))) continue;
     // A hard link's content is elsewhere in the archive: there would be two ways to read it.
     if (kind !== 'file' || nlink > 1) throw new Malformed(FORMAT, `${quoted(name)} is no plain file`);
-    const known = NAMES.test(name) || (name.startsWith(RECORDS) && isSafePath(name.slice(RECORDS.length)));
+    const known = NAMES.test(name) || (TEXTS.test(name) && isSafePath(name.replace(TEXTS, '')));
     if (!known) throw new Malformed(FORMAT, `${quoted(name)} belongs to no request`);
     if (files.has(name)) throw new Malformed(FORMAT, `${name} is there twice`);
     files.set(name, data);

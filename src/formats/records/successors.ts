@@ -2,15 +2,19 @@ import { Malformed } from '../../errors/malformed.ts';
 import { isoSeconds, LineReader } from './lines.ts';
 
 /**
- * Which keys of a site follow which. The old keys sign it, so whoever trusted them may trust what they name.
- * Lines as in the manifest, kinds in this order, each once at the most:
+ * Which keys of a site follow which. The old keys of records sign it, so whoever trusted them may trust what they
+ * name. Lines as in the manifest, kinds in this order, each once at the most:
  *
  *     bootseal-successors 1
  *     issued 2026-11-01T00:00:00Z
+ *     root <sha256> <sha256>
  *     ca <sha256> <sha256>
  *     codesign <sha256> <sha256>
  *     boot <sha256> <sha256>
+ *     manifest <sha256> <sha256>
  *     openpgp <fingerprint> <fingerprint>
+ *     openpgp-script <fingerprint> <fingerprint>
+ *     openpgp-manifest <fingerprint> <fingerprint>
  *     snapshot <sha256> <sha256>
  *
  * The old one comes first. SHA-256 is that of the whole certificate.
@@ -28,8 +32,23 @@ export interface Succession {
   readonly to: string;
 }
 
-export const SUCCESSION_KINDS = ['ca', 'codesign', 'boot', 'openpgp', 'snapshot'] as const;
+export const SUCCESSION_KINDS = [
+  'root',
+  'ca',
+  'codesign',
+  'boot',
+  'manifest',
+  'openpgp',
+  'openpgp-script',
+  'openpgp-manifest',
+  'snapshot',
+] as const;
 export type SuccessionKind = (typeof SUCCESSION_KINDS)[number];
+
+/** Whether a kind of key is named by an OpenPGP fingerprint. */
+export function isOpenpgpKind(kind: string): kind is `openpgp${string}` & SuccessionKind {
+  return kind.startsWith('openpgp');
+}
 
 /** Bytes. */
 export const MAX_SUCCESSORS = 4096;
@@ -64,7 +83,7 @@ export function decodeSuccessors(bytes: Uint8Array): Successors {
     const fields = lines.optional(kind, 2);
     if (!fields) continue;
     const [from = '', to = ''] = fields;
-    const fingerprint = kind === 'openpgp' ? /^[0-9a-f]{40}$/ : /^[0-9a-f]{64}$/;
+    const fingerprint = isOpenpgpKind(kind) ? /^[0-9a-f]{40}$/ : /^[0-9a-f]{64}$/;
     if (!fingerprint.test(from) || !fingerprint.test(to)) throw lines.fail(`${kind} takes two fingerprints`);
     if (from === to) throw lines.fail(`${kind} follows itself`);
     steps.push({ kind, from, to });

@@ -7,7 +7,7 @@ import {
   type SigningRequest,
   signatureNumber,
 } from '../../formats/records/signing-request.ts';
-import { answerName, INDEX } from '../../signing/requests/request.ts';
+import { answerName, INDEX, sealName } from '../../signing/requests/request-files.ts';
 import type { Facts, Recognised } from './facts.ts';
 import { imageRequestFacts } from './images.ts';
 
@@ -19,19 +19,22 @@ export function inspectBundle(bytes: Uint8Array): Recognised {
   const facts = isImageRequest(index)
     ? imageRequestFacts(index, files)
     : requestFacts(decodeSigningRequest(index), files);
-  const answered = [...files.keys()].some((name) => name.endsWith('.sig') && name.startsWith('digests/'));
+  const answered = [...files.keys()].some((name) => /^(digests|records|scripts)\/.*\.(sig|p7s)$/.test(name));
   return { kind: answered ? 'signing-response' : 'signing-request', facts };
 }
 
 /** @param files of the bundle, where there is one: they tell what was answered. */
 export function requestFacts(request: SigningRequest, files?: ReadonlyMap<string, Uint8Array>): Facts {
-  const { release, manifestSha256, openpgp, certificates, leaves, records, kept, signatures } = request;
+  const { release, manifestSha256, openpgp, certificates, leaves, records, kept, signatures, texts } =
+    request;
   return {
     release,
     manifest: manifestSha256,
-    openpgp,
-    answered: files && signatures.filter((asked) => files.has(answerName(asked))).length,
-    asked: signatures.length,
+    openpgp: openpgp.map((key) => ({ ...key })),
+    answered:
+      files &&
+      [...signatures.map(answerName), ...texts.map(sealName)].filter((name) => files.has(name)).length,
+    asked: signatures.length + texts.length,
     certificates: certificates.map((certificate) => ({ ...certificate })),
     leaves: leaves.map(({ notBefore, notAfter, ...leaf }) => ({
       ...leaf,
@@ -47,6 +50,12 @@ export function requestFacts(request: SigningRequest, files?: ReadonlyMap<string
       answered: files && (files.has(answerName(asked)) ? 'yes' : 'no'),
       digest: asked.digest,
       size: asked.size,
+      seal: asked.path + asked.suffix,
+    })),
+    texts: texts.map((asked) => ({
+      key: asked.key,
+      algorithm: asked.algorithm,
+      answered: files && (files.has(sealName(asked)) ? 'yes' : 'no'),
       seal: asked.path + asked.suffix,
     })),
   };

@@ -8,8 +8,10 @@ import { makeDraft, type OldDrafts, removeOldDrafts } from '../../files/draft-fo
 import { lstatIfThere, namesIfThere } from '../../files/read-if-there.ts';
 import { encodeArmor, encodePem } from '../../formats/asn1/armor.ts';
 import { decodeCertificate } from '../../formats/asn1/x509.ts';
+import { KEYRINGS } from '../../trust/anchors.ts';
+import { OPENPGP_KEY_NAMES, OPENPGP_KEYS } from '../seal-keys.ts';
 import { issueCertificate } from './certificate.ts';
-import type { CertifiedKey } from './key-folder.ts';
+import { type CertifiedKey, ISSUING_CA } from './key-folder.ts';
 import { KeyFolderDraft } from './key-folder-draft.ts';
 import { type KeyKind, type MakeKeyPair, newKeyPair } from './key-pair.ts';
 import { newOpenpgpKey, OPENPGP_BITS } from './openpgp-keys.ts';
@@ -28,6 +30,8 @@ export interface InitOptions {
   readonly makeKeyPair?: MakeKeyPair;
   /** Milliseconds since 1970. */
   readonly now: number;
+  /** A root above the CA: it signs that one certificate, and its key can then lie in a safe. */
+  readonly issuingCa?: boolean;
   /** Keys for Secure Boot firmware, too. */
   readonly secureBoot?: boolean;
   readonly onStep?: (what: string) => void;
@@ -97,35 +101,49 @@ async function fill(draft: KeyFolderDraft, options: InitOptions): Promise<void> 
   const notBefore = issued - DAY;
   const makeKeyPair = options.makeKeyPair ?? newKeyPair;
 
-  let ca: CertifiedKey | undefined;
-  for (const purpose of ['ca', 'codesign', 'boot', 'snapshot'] as const) {
-    options.onStep?.(`${purpose} key`);
-    const profile = readProfile(purpose satisfies ProfileName);
+  let issuer: CertifiedKey | undefined;
+  for (const name of [...(options.issuingCa ? (['root'] as const) : []), ...CERTIFIED]) {
+    options.onStep?.(`${name} key`);
+    const profile = readProfile(name satisfies ProfileName);
     const pair = await makeKeyPair(options.kind, options.rsaBits ?? profile.rsa_bits);
-    const commonName = profile.common_name.replace('{site}', options.site);
-    const issuer = purpose === 'snapshot' ? undefined : ca;
+    // Never under the CA: who holds it can move a channel, and sign nothing that boots.
+    const by = name === 'snapshot' ? undefined : issuer;
     const certificate = issueCertificate({
       profile,
-      commonName,
+      commonName: profile.common_name.replace('{site}', options.site),
       publicKey: pair.publicKey,
       notBefore,
       notAfter: issued + profile.days * DAY,
       serial: randomBytes(16),
-      issuerKey: issuer?.privateKey ?? pair.privateKey,
-      ...(issuer ? { issuer: issuer.certificate } : {}),
+      issuerKey: by?.privateKey ?? pair.privateKey,
+      ...(by ? { issuer: by.certificate } : {}),
     });
-    if (purpose === 'ca') ca = { certificate: decodeCertificate(certificate), privateKey: pair.privateKey };
-    await draft.anchor(`${purpose}.crt`, Buffer.from(encodePem('CERTIFICATE', certificate)));
-    await draft.secret(
-      `${purpose}.key`,
-      Buffer.from(pair.privateKey.export({ format: 'pem', type: 'pkcs8' })),
+    if (name === 'root' || name === 'ca')
+      issuer = { certificate: decodeCertificate(certificate), privateKey: pair.privateKey };
+    await draft.anchor(
+      anchorFile(name, options.issuingCa),
+      Buffer.from(encodePem('CERTIFICATE', certificate)),
     );
+    await draft.secret(`${name}.key`, Buffer.from(pair.privateKey.export({ format: 'pem', type: 'pkcs8' })));
   }
   if (options.secureBoot) await addSecureBootKeys(draft, options, issued);
-  options.onStep?.('OpenPGP key');
-  const pair = await makeKeyPair('rsa', options.rsaBits ?? OPENPGP_BITS);
-  const openpgp = await newOpenpgpKey(options.site, pair, notBefore);
-  await draft.secret('openpgp.asc', Buffer.from(openpgp.secret));
-  await draft.anchor('pubring.gpg', openpgp.publicKeyring);
-  await draft.anchor('pubkey.asc', Buffer.from(encodeArmor('PUBLIC KEY BLOCK', openpgp.publicKeyring)));
+  for (const name of OPENPGP_KEY_NAMES) {
+    options.onStep?.(`${name} key`);
+    const purpose = OPENPGP_KEYS[name];
+    const pair = await makeKeyPair('rsa', options.rsaBits ?? OPENPGP_BITS[purpose]);
+    const { secret, publicKeyring } = await newOpenpgpKey(options.site, purpose, pair, notBefore);
+    await draft.secret(`${name}.asc`, Buffer.from(secret));
+    await draft.anchor(KEYRINGS[purpose], publicKeyring);
+    if (purpose === 'payload')
+      await draft.anchor('pubkey.asc', Buffer.from(encodeArmor('PUBLIC KEY BLOCK', publicKeyring)));
+  }
+}
+
+/** In this order: the CA issues the leaves. */
+const CERTIFIED = ['ca', 'codesign', 'boot', 'manifest', 'snapshot'] as const;
+
+/** Loaders trust `ca.crt`: the root, where there is one. */
+function anchorFile(name: 'root' | (typeof CERTIFIED)[number], issuingCa = false): string {
+  if (name === 'root') return 'ca.crt';
+  return name === 'ca' && issuingCa ? ISSUING_CA : `${name}.crt`;
 }

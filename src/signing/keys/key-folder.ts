@@ -2,11 +2,13 @@ import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
 import { UsageError } from '../../errors/usage.ts';
-import { lstatIfThere, readIfThere } from '../../files/read-if-there.ts';
+import { isThere, lstatIfThere, readIfThere } from '../../files/read-if-there.ts';
 import { readWhole } from '../../files/reading.ts';
 import { OID } from '../../formats/asn1/oids.ts';
 import type { Certificate, KeyUsage } from '../../formats/asn1/x509.ts';
+import { KEYRINGS, type OpenpgpPurpose } from '../../trust/anchors.ts';
 import { readCertificatesFile } from '../../trust/certificates-file.ts';
+import { OPENPGP_KEYS, type OpenpgpKeyName } from '../seal-keys.ts';
 import { isIssuedBy } from '../seal-plan.ts';
 import { chooseSecret, withNumbers } from './openpgp-choice.ts';
 import { type OpenpgpSecret, readOpenpgpSecrets } from './openpgp-keys.ts';
@@ -18,15 +20,19 @@ export interface CertifiedKey {
 }
 
 /** The keys that sealing needs, read from an `init` folder. */
-export interface Keys {
-  readonly ca: CertifiedKey;
+export interface Keys extends LoaderKeys {
   readonly codesign: CertifiedKey;
-  readonly boot: CertifiedKey;
-  readonly openpgp: OpenpgpSecret;
+  readonly manifest: CertifiedKey;
+  readonly openpgp: Readonly<Record<OpenpgpPurpose, OpenpgpSecret>>;
 }
 
 /** Those whose seals a loader looks at. */
-export type LoaderKeys = Pick<Keys, 'ca' | 'boot'>;
+export interface LoaderKeys {
+  readonly ca: CertifiedKey;
+  /** Certificates above the CA, the root last; none where it is the root itself. */
+  readonly above: readonly Certificate[];
+  readonly boot: CertifiedKey;
+}
 
 /**
  * Reads a key folder. Refuses keys that others may read, certificates outside their validity at `now`, of
@@ -43,12 +49,60 @@ export async function readKeyFolder(
   leaving: ReadonlySet<string> = new Set(),
 ): Promise<Keys> {
   await demandPrivate(directory, 'private', 0o700);
+  await demandWhole(directory);
   const at = (name: string) => (leaving.has(name) ? undefined : now);
-  const ca = await certifiedKey(directory, 'ca', at('ca'), 'keyCertSign');
-  const issuer = ca.certificate;
-  const codesign = await certifiedKey(directory, 'codesign', at('codesign'), 'digitalSignature', issuer);
-  const boot = await certifiedKey(directory, 'boot', at('boot'), 'digitalSignature', issuer);
-  return { ca, codesign, boot, openpgp: await readOpenpgpFile(directory, at('openpgp')) };
+  const { ca, above } = await authorityKey(directory, at('ca'));
+  const leaf = (name: 'codesign' | 'boot' | 'manifest') =>
+    certifiedKey(directory, name, at(name), 'digitalSignature', ca.certificate);
+  const openpgp = (name: OpenpgpKeyName) => readOpenpgpFile(directory, name, at(name));
+  const keys = {
+    ca,
+    above,
+    codesign: await leaf('codesign'),
+    boot: await leaf('boot'),
+    manifest: await leaf('manifest'),
+    openpgp: {
+      payload: await openpgp('openpgp'),
+      script: await openpgp('openpgp-script'),
+      manifest: await openpgp('openpgp-manifest'),
+    },
+  };
+  demandOneKeyEach(directory, keys);
+  return keys;
+}
+
+/** A key has one purpose: with two, whoever has a payload signed has a record signed. */
+function demandOneKeyEach(directory: string, { ca, codesign, boot, manifest, openpgp }: Keys): void {
+  const seen = new Map<string, string>();
+  const all = {
+    ca,
+    codesign,
+    boot,
+    manifest,
+    ...Object.fromEntries(Object.entries(OPENPGP_KEYS).map(([name, purpose]) => [name, openpgp[purpose]])),
+  };
+  for (const [name, { privateKey }] of Object.entries(all)) {
+    const numbers = createPublicKey(privateKey).export({ format: 'der', type: 'spki' }).toString('base64');
+    const before = seen.get(numbers);
+    if (before !== undefined) {
+      throw new Refusal(
+        'wrong-purpose',
+        `In ${directory} the keys ${before} and ${name} are the same one, and a key has one purpose; make another.`,
+        { path: directory },
+      );
+    }
+    seen.set(numbers, name);
+  }
+}
+
+/** An earlier Bootseal signed payload and records with one key. */
+async function demandWhole(directory: string): Promise<void> {
+  const there = async (name: string) => (await lstatIfThere(join(directory, name))) !== undefined;
+  if ((await there('private/manifest.key')) || !(await there('private/codesign.key'))) return;
+  if (await there('anchors/manifest.crt')) return;
+  throw new UsageError(
+    `${directory} has keys of an earlier Bootseal, which had no key for records; make new ones with "bootseal init".`,
+  );
 }
 
 /**
@@ -56,9 +110,13 @@ export async function readKeyFolder(
  *
  * @param now undefined: whether it is in its time is not asked.
  */
-export async function readOpenpgpFile(directory: string, now: number | undefined): Promise<OpenpgpSecret> {
-  const { path, parts } = await readOpenpgpParts(directory);
-  const keyring = join(directory, 'anchors', 'pubring.gpg');
+export async function readOpenpgpFile(
+  directory: string,
+  name: OpenpgpKeyName,
+  now: number | undefined,
+): Promise<OpenpgpSecret> {
+  const { path, parts } = await readOpenpgpParts(directory, name);
+  const keyring = keyringOf(directory, name);
   return chooseSecret(parts, path, { path: keyring, bytes: await readWhole(keyring) }, now);
 }
 
@@ -68,28 +126,77 @@ export async function readOpenpgpFile(directory: string, now: number | undefined
  */
 export async function readOpenpgpOf(
   directory: string,
+  name: OpenpgpKeyName,
   fingerprint: string,
   now: number,
 ): Promise<OpenpgpSecret | undefined> {
-  const { path, parts } = await readOpenpgpParts(directory);
+  const { path, parts } = await readOpenpgpParts(directory, name);
   const own = parts.filter(({ key }) => key.fingerprint === fingerprint);
   if (own.length === 0) return undefined;
-  const keyring = join(directory, 'anchors', 'pubring.gpg');
+  const keyring = keyringOf(directory, name);
   const bytes = await readIfThere(keyring);
   return bytes ? chooseSecret(own, path, { path: keyring, bytes }, now) : withNumbers(own, path, fingerprint);
 }
 
-async function readOpenpgpParts(directory: string) {
-  const path = await demandPrivate(directory, 'private/openpgp.asc', 0o600);
+async function readOpenpgpParts(directory: string, name: OpenpgpKeyName) {
+  const path = await demandPrivate(directory, `private/${name}.asc`, 0o600);
   return { path, parts: readOpenpgpSecrets(await readWhole(path), path) };
+}
+
+function keyringOf(directory: string, name: OpenpgpKeyName): string {
+  return join(directory, 'anchors', KEYRINGS[OPENPGP_KEYS[name]]);
 }
 
 /** Reads what seals for loaders are made with, as `readKeyFolder` does. */
 export async function readLoaderKeys(directory: string, now: number): Promise<LoaderKeys> {
   await demandPrivate(directory, 'private', 0o700);
-  const ca = await certifiedKey(directory, 'ca', now, 'keyCertSign');
+  const { ca, above } = await authorityKey(directory, now);
   const boot = await certifiedKey(directory, 'boot', now, 'digitalSignature', ca.certificate);
-  return { ca, boot };
+  return { ca, above, boot };
+}
+
+/** Where a root stands above it, the certificate of the CA that issues leaves, and of those between. */
+export const ISSUING_CA = 'issuing-ca.crt';
+
+/**
+ * Who issues leaves: `ca.crt`, or the first certificate of `issuing-ca.crt`, which leads to `ca.crt`.
+ *
+ * @param now undefined: whether it is valid is not asked.
+ * @throws Refusal as `readKeyFolder`.
+ */
+export async function readAuthority(
+  anchors: string,
+  now: number | undefined,
+): Promise<{ readonly path: string; readonly ca: Certificate; readonly above: readonly Certificate[] }> {
+  const rootPath = join(anchors, 'ca.crt');
+  const path = join(anchors, ISSUING_CA);
+  if (!(await isThere(path))) {
+    const ca = await readSignatory(rootPath, now, 'keyCertSign');
+    return { path: rootPath, ca, above: [] };
+  }
+  const [ca, ...between] = await readCertificatesFile(path);
+  const root = await readSignatory(rootPath, now, 'keyCertSign');
+  const above = [...between, root];
+  let below = ca;
+  for (const issuer of above) {
+    demandSuitable(path, below, now, 'keyCertSign', issuer);
+    below = issuer;
+  }
+  return { path, ca, above };
+}
+
+/** The key that issues leaves, with its certificate and those above. */
+export async function authorityKey(
+  directory: string,
+  now: number | undefined,
+): Promise<Pick<LoaderKeys, 'ca' | 'above'>> {
+  const { path, ca, above } = await readAuthority(join(directory, 'anchors'), now);
+  const keyPath = await demandPrivate(directory, 'private/ca.key', 0o600);
+  const privateKey = await readPrivateKeyFile(keyPath);
+  if (!fits(ca, privateKey)) {
+    throw new Refusal('unsafe-keys', `${keyPath} is not the key of ${path}.`, { path: keyPath });
+  }
+  return { ca: { certificate: ca, privateKey }, above };
 }
 
 /** @param now undefined: whether it is valid is not asked. */
@@ -103,9 +210,11 @@ export async function certifiedKey(
   const keyPath = await demandPrivate(directory, `private/${name}.key`, 0o600);
   const path = join(directory, 'anchors', `${name}.crt`);
   const privateKey = await readPrivateKeyFile(keyPath);
-  // Early userspace may hold several codesign leaves, while one takes another's place; we sign with our own.
-  const certificate =
-    name === 'codesign' ? ownOf(await readLeavesFile(path), privateKey) : await readCertificateFile(path);
+  // Verifiers may hold several of these, while one takes another's place; we sign with our own.
+  const several = name === 'codesign' || name === 'manifest';
+  const certificate = several
+    ? ownOf(await readLeavesFile(path), privateKey)
+    : await readCertificateFile(path);
   demandSuitable(path, certificate, now, usage, issuer);
   if (!fits(certificate, privateKey)) {
     throw new Refusal('unsafe-keys', `${keyPath} is not the key of ${path}.`, { path: keyPath });

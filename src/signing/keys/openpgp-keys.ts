@@ -10,13 +10,18 @@ import {
   type OpenpgpSecretKey,
   type RsaSecret,
 } from '../../formats/openpgp/openpgp-secret.ts';
+import type { OpenpgpPurpose } from '../../trust/anchors.ts';
 import type { KeyPair } from './key-pair.ts';
 
-/** The site's OpenPGP signing key: certified by openpgp.js, exported so that GRUB reads it. */
+/** The site's OpenPGP signing keys, one for each purpose: certified by openpgp.js, exported so that GRUB reads it. */
 
 const MAX_PACKETS = 10_000;
-/** Modulus length of a new key. */
-export const OPENPGP_BITS = 4096;
+/** Modulus lengths of new keys. That of payload has no end of its own, and is in the images of years. */
+export const OPENPGP_BITS: Readonly<Record<OpenpgpPurpose, number>> = {
+  payload: 4096,
+  script: 3072,
+  manifest: 3072,
+};
 
 export interface OpenpgpSecret {
   readonly key: OpenpgpKey;
@@ -38,6 +43,7 @@ export interface NewOpenpgpKey {
  */
 export async function newOpenpgpKey(
   site: string,
+  purpose: OpenpgpPurpose,
   { privateKey: rsa }: KeyPair,
   created: number,
 ): Promise<NewOpenpgpKey> {
@@ -47,7 +53,7 @@ export async function newOpenpgpKey(
   const { privateKey, publicKey } = await reformatKey({
     // What reformatting adds is all that a key without a user id lacks.
     privateKey: await readPrivateKey({ binaryKey: packet }),
-    userIDs: [{ name: `Bootseal ${site}`, comment: 'netboot release signing' }],
+    userIDs: [{ name: `Bootseal ${site}`, comment: `netboot ${purpose} signing` }],
     date: new Date(created),
     format: 'object',
     config: { nonDeterministicSignaturesViaNotation: false, showComment: false, showVersion: false },

@@ -16,7 +16,17 @@ const PROFILE = z.strictObject({
 });
 
 export type Profile = z.infer<typeof PROFILE>;
-export type ProfileName = 'ca' | 'codesign' | 'boot' | 'release' | 'snapshot' | 'pk' | 'kek' | 'db';
+export type ProfileName =
+  | 'root'
+  | 'ca'
+  | 'codesign'
+  | 'boot'
+  | 'manifest'
+  | 'release'
+  | 'snapshot'
+  | 'pk'
+  | 'kek'
+  | 'db';
 
 /** Reads one of the profiles that ship with Bootseal. Throws an `IoError`. */
 export function readProfile(name: ProfileName): Profile {

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { SignedData } from '../../formats/asn1/cms.ts';
 import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
 import { isIssuedBy } from '../seal-plan.ts';
-import type { CertifiedSigner } from '../signatories.ts';
+import type { CertifiedSigner, LoaderSignatories } from '../signatories.ts';
 import { demandSignature, keySigner } from '../signers/digest-signer.ts';
 import { draftCertificate } from './certificate.ts';
 import { type KeyKind, type MakeKeyPair, newKeyPair } from './key-pair.ts';
@@ -49,7 +49,7 @@ export function leafOrder(ca: Certificate, { release, issued, bestBefore, rsaBit
 /** The certificate of an existing seal's signer, when it is a leaf of this release that lasts long enough. */
 export function existingLeaf(
   data: SignedData,
-  ca: Certificate,
+  { ca, above }: Pick<LoaderSignatories, 'ca' | 'above'>,
   { release, issued, bestBefore }: LeafTerms,
 ): Certificate | undefined {
   const [info] = data.signers;
@@ -59,7 +59,9 @@ export function existingLeaf(
       Buffer.compare(certificate.issuer, info.issuer) === 0 &&
       Buffer.compare(certificate.serialNumber, info.serialNumber) === 0,
   );
-  const chainInside = data.certificates.some((certificate) => Buffer.compare(certificate.raw, ca.raw) === 0);
+  const chainInside = [ca, ...above].every(({ raw }) =>
+    data.certificates.some((certificate) => Buffer.compare(certificate.raw, raw) === 0),
+  );
   const fits =
     leaf &&
     chainInside &&

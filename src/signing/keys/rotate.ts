@@ -4,19 +4,35 @@ import { join } from 'node:path';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { unreadable } from '../../errors/unreadable.ts';
+import { UsageError } from '../../errors/usage.ts';
 import { isThere, lstatIfThere, namesIfThere } from '../../files/read-if-there.ts';
 import { encodeArmor, encodePem } from '../../formats/asn1/armor.ts';
 import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
 import { decodeOpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
 import { encodeTransferableKey, splitTransferableKeys } from '../../formats/openpgp/openpgp-transferable.ts';
 import { SEAL } from '../../formats/records/seal-names.ts';
-import { encodeSuccessors, type Succession, type SuccessionKind } from '../../formats/records/successors.ts';
+import {
+  encodeSuccessors,
+  SUCCESSION_KINDS,
+  type Succession,
+  type SuccessionKind,
+} from '../../formats/records/successors.ts';
+import { KEYRINGS, type OpenpgpPurpose } from '../../trust/anchors.ts';
 import { readCertificatesFile } from '../../trust/certificates-file.ts';
+import { OPENPGP_KEY_NAMES, OPENPGP_KEYS, type OpenpgpKeyName } from '../seal-keys.ts';
 import { sealRecord, sealRecordOpenpgp } from '../seal-record.ts';
-import { certifiedSigner, openpgpSigner } from '../signatories.ts';
+import { betweenOf, certifiedSigner, openpgpSigner } from '../signatories.ts';
 import { issueCertificate } from './certificate.ts';
 import { type OnOldDrafts, writeKeyFolder } from './init.ts';
-import { type CertifiedKey, demandPrivate, type Keys, readKeyFolder } from './key-folder.ts';
+import {
+  type CertifiedKey,
+  demandPrivate,
+  fits,
+  ISSUING_CA,
+  type Keys,
+  readKeyFolder,
+  readPrivateKeyFile,
+} from './key-folder.ts';
 import { ENROLMENT, type KeyFolderDraft, LATER_ANCHORS } from './key-folder-draft.ts';
 import { type MakeKeyPair, newKeyPair } from './key-pair.ts';
 import { newOpenpgpKey, OPENPGP_BITS, oldFormat } from './openpgp-keys.ts';
@@ -26,11 +42,17 @@ import { readSnapshotKey } from './snapshot-key.ts';
 const DAY = 86_400_000;
 const MAX_PACKETS = 10_000;
 
-/** The record of who follows whom, beside the anchors, with a seal by the old codesign and OpenPGP key each. */
+/** The record of who follows whom, beside the anchors, with a seal by each of the old keys of records. */
 export const SUCCESSORS = 'successors';
 
 /** What is replaced unless told: everything that loaders with a built-in CA need not know of. */
-export const DEFAULT_ROTATION = ['codesign', 'boot', 'openpgp', 'snapshot'] as const;
+export const DEFAULT_ROTATION = [
+  'codesign',
+  'boot',
+  'manifest',
+  ...OPENPGP_KEY_NAMES,
+  'snapshot',
+] as const satisfies readonly SuccessionKind[];
 
 export interface RotateOptions {
   readonly only?: readonly SuccessionKind[];
@@ -51,6 +73,8 @@ export interface Replaced extends Succession {
 }
 
 export interface Rotated {
+  /** Loaders have to be built anew: what they trust is another certificate. */
+  readonly newTrust: boolean;
   readonly steps: readonly Replaced[];
   readonly warnings: readonly string[];
 }
@@ -70,7 +94,8 @@ export async function rotateKeyFolder(
   options: RotateOptions,
 ): Promise<Rotated> {
   const kinds = new Set<SuccessionKind>(options.only ?? DEFAULT_ROTATION);
-  if (kinds.has('ca')) for (const leaf of ['codesign', 'boot'] as const) kinds.add(leaf);
+  if (kinds.has('root')) kinds.add('ca');
+  if (kinds.has('ca')) for (const leaf of LEAVES) kinds.add(leaf);
   const keys = await readKeyFolder(directory, options.now, kinds);
   let rotated: Rotated | undefined;
   const fill = async (draft: KeyFolderDraft) => {
@@ -80,6 +105,9 @@ export async function rotateKeyFolder(
   if (!rotated) throw new RangeError('nothing was written');
   return rotated;
 }
+
+/** What a CA issues, but for release leaves. */
+const LEAVES = ['codesign', 'boot', 'manifest'] as const;
 
 class Rotation {
   readonly #directory: string;
@@ -108,28 +136,70 @@ class Rotation {
   }
 
   async run(): Promise<Rotated> {
-    const { ca, codesign, boot } = this.#keys;
-    const issuer = this.#kinds.has('ca') ? await this.#certified('ca', ca.certificate, undefined) : ca;
-    if (!this.#kinds.has('ca')) await this.#keep('ca');
-    if (this.#kinds.has('codesign')) await this.#codesign(codesign.certificate, issuer);
-    else await this.#keep('codesign');
-    if (this.#kinds.has('boot')) await this.#certified('boot', boot.certificate, issuer);
-    else await this.#keep('boot');
-    if (this.#kinds.has('openpgp')) await this.#openpgp();
-    else await this.#keepOpenpgp();
+    const issuer = await this.#authority();
+    for (const leaf of LEAVES) {
+      if (!this.#kinds.has(leaf)) await this.#keep(leaf);
+      else if (leaf === 'boot') await this.#certified('boot', this.#keys.boot.certificate, issuer);
+      else await this.#ownLeaf(leaf, issuer);
+    }
+    for (const name of OPENPGP_KEY_NAMES) {
+      if (this.#kinds.has(name)) await this.#openpgp(name);
+      else await this.#keepOpenpgp(name);
+    }
     if (this.#kinds.has('snapshot')) await this.#snapshot();
     else if (await this.#hasKey('snapshot')) await this.#keep('snapshot');
     await this.#keepSecureBoot();
     await this.#record();
-    return { steps: this.#steps, warnings: this.#warnings };
+    const newTrust = this.#kinds.has('ca') && this.#newTrust;
+    return { steps: this.#steps, warnings: this.#warnings, newTrust };
+  }
+
+  /** Who issues the leaves from now on. */
+  async #authority(): Promise<CertifiedKey> {
+    const { ca, above } = this.#keys;
+    const [root] = above;
+    if (!root) {
+      if (this.#kinds.has('root'))
+        throw new UsageError(`${this.#directory} has no root above its CA; rotate the CA: --only ca.`);
+      if (this.#kinds.has('ca')) return this.#certified('ca', ca.certificate, undefined);
+      await this.#keep('ca');
+      return ca;
+    }
+    if (above.length > 1 && this.#kinds.has('ca'))
+      throw new UsageError(`${this.#directory} has a CA under several others; have them issue the new one.`);
+    if (!this.#kinds.has('ca')) {
+      await this.#keepKey('ca');
+      if (await this.#hasKey('root')) await this.#keepKey('root');
+      for (const name of ['ca.crt', ISSUING_CA]) await this.#keepAnchor(name);
+      return ca;
+    }
+    if (!this.#kinds.has('root') && !(await this.#hasKey('root')))
+      throw new UsageError(
+        `A new CA is issued by the root, whose key is not in ${this.#directory}: put private/root.key there for this command.`,
+      );
+    const issuer = this.#kinds.has('root')
+      ? await this.#certified('root', root, undefined, NOTHING, 'ca.crt')
+      : await this.#keepRoot(root);
+    return this.#certified('ca', ca.certificate, issuer, NOTHING, ISSUING_CA);
+  }
+
+  async #keepRoot(root: Certificate): Promise<CertifiedKey> {
+    const path = await demandPrivate(this.#directory, 'private/root.key', 0o600);
+    const privateKey = await readPrivateKeyFile(path);
+    if (!fits(root, privateKey))
+      throw new Refusal('unsafe-keys', `${path} is not the key of anchors/ca.crt.`, { path });
+    await this.#keepKey('root');
+    await this.#keepAnchor('ca.crt');
+    return { certificate: root, privateKey };
   }
 
   /** Issues the successor of a certificate and writes its key; its anchors are itself alone. */
   async #certified(
-    kind: Exclude<SuccessionKind, 'openpgp'>,
+    kind: CertifiedKind,
     old: Certificate,
     issuer: CertifiedKey | undefined,
-    beside: Beside = { overlap: [], later: [] },
+    beside: Beside = NOTHING,
+    file = `${kind}.crt`,
   ): Promise<CertifiedKey> {
     const { rsaBits, onStep, makeKeyPair = newKeyPair } = this.#options;
     onStep?.(`${kind} key`);
@@ -145,7 +215,7 @@ class Rotation {
     }
     const raw = issueCertificate({
       profile,
-      commonName: kind === 'ca' ? nextName(old.commonName) : old.commonName,
+      commonName: kind === 'ca' || kind === 'root' ? nextName(old.commonName) : old.commonName,
       publicKey: pair.publicKey,
       notBefore: this.#issued - DAY,
       notAfter,
@@ -158,20 +228,27 @@ class Rotation {
       `${kind}.key`,
       Buffer.from(pair.privateKey.export({ format: 'pem', type: 'pkcs8' })),
     );
-    await this.#draft.anchor(`${kind}.crt`, pem([certificate, ...beside.overlap]));
-    await this.#draft.laterAnchor(`${kind}.crt`, pem([certificate, ...beside.later]));
+    await this.#draft.anchor(file, pem([certificate, ...beside.overlap]));
+    await this.#draft.laterAnchor(file, pem([certificate, ...beside.later]));
     const { notBefore: begins } = certificate;
     this.#steps.push({ kind, from: fingerprint(old), to: fingerprint(certificate), begins, ends: notAfter });
     return { certificate, privateKey: pair.privateKey };
   }
 
   /** `openssl cms -verify -nointern -certfile` takes the seals of every certificate in the file. */
-  async #codesign(old: Certificate, issuer: CertifiedKey): Promise<void> {
-    const held = this.#kinds.has('ca') ? [] : await readCertificatesFile(await this.#lasting('codesign.crt'));
+  async #ownLeaf(kind: 'codesign' | 'manifest', issuer: CertifiedKey): Promise<void> {
+    const old = this.#keys[kind].certificate;
+    const alone = this.#kinds.has('ca') && this.#newTrust;
+    const held = alone ? [] : await readCertificatesFile(await this.#lasting(`${kind}.crt`));
     // One that has ended vouches for nothing, and is no reason to carry it on.
     const overlap = held.filter(({ notAfter }) => notAfter > this.#options.now);
     const later = overlap.filter((certificate) => fingerprint(certificate) !== fingerprint(old));
-    await this.#certified('codesign', old, issuer, { overlap, later });
+    await this.#certified(kind, old, issuer, { overlap, later });
+  }
+
+  /** Whether loaders trust another certificate from now on: a CA under a root that stays is no matter of theirs. */
+  get #newTrust(): boolean {
+    return this.#keys.above.length === 0 || this.#kinds.has('root');
   }
 
   async #snapshot(): Promise<void> {
@@ -179,46 +256,61 @@ class Rotation {
     await this.#certified('snapshot', certificate, undefined, { overlap: [certificate], later: [] });
   }
 
-  async #openpgp(): Promise<void> {
+  async #openpgp(name: OpenpgpKeyName): Promise<void> {
     const { rsaBits, onStep, makeKeyPair = newKeyPair } = this.#options;
-    const { key: old } = this.#keys.openpgp;
-    onStep?.('OpenPGP key');
-    const pair = await makeKeyPair('rsa', rsaBits ?? OPENPGP_BITS);
-    const made = await newOpenpgpKey(this.#site(), pair, this.#issued - DAY);
-    const held = await here(await this.#lasting('pubring.gpg'));
-    const others = keyring(held).filter(({ fingerprint }) => fingerprint !== old.fingerprint);
-    const [own] = keyring(made.publicKeyring);
+    const purpose = OPENPGP_KEYS[name];
+    const { key: old } = this.#keys.openpgp[purpose];
+    onStep?.(`${name} key`);
+    const pair = await makeKeyPair('rsa', rsaBits ?? OPENPGP_BITS[purpose]);
+    const made = await newOpenpgpKey(this.#site(), purpose, pair, this.#issued - DAY);
+    const held = await here(await this.#lasting(KEYRINGS[purpose]));
+    const others = keyring(KEYRINGS[purpose], held).filter(
+      ({ fingerprint }) => fingerprint !== old.fingerprint,
+    );
+    const [own] = keyring(KEYRINGS[purpose], made.publicKeyring);
     if (!own) throw new RangeError('an OpenPGP key without packets');
-    await this.#draft.secret('openpgp.asc', Buffer.from(made.secret));
+    await this.#draft.secret(`${name}.asc`, Buffer.from(made.secret));
     // GRUB reads every key of the file it was given, and old-format headers alone.
     await this.#keyrings(
+      purpose,
       Buffer.concat([made.publicKeyring, oldFormat(held)]),
       Buffer.concat([made.publicKeyring, ...others.map(({ bytes }) => bytes)]),
     );
     const step = { from: old.fingerprint, to: own.fingerprint, begins: own.created, ends: undefined };
-    this.#steps.push({ kind: 'openpgp', ...step });
+    this.#steps.push({ kind: name, ...step });
   }
 
-  async #keepOpenpgp(): Promise<void> {
-    await this.#draft.secret('openpgp.asc', await this.#read('private', 'openpgp.asc'));
+  async #keepOpenpgp(name: OpenpgpKeyName): Promise<void> {
+    const purpose = OPENPGP_KEYS[name];
+    await this.#draft.secret(`${name}.asc`, await this.#read('private', `${name}.asc`));
     await this.#keyrings(
-      await this.#read('anchors', 'pubring.gpg'),
-      await here(await this.#lasting('pubring.gpg')),
+      purpose,
+      await this.#read('anchors', KEYRINGS[purpose]),
+      await here(await this.#lasting(KEYRINGS[purpose])),
     );
   }
 
-  async #keyrings(overlap: Uint8Array, later: Uint8Array): Promise<void> {
+  async #keyrings(purpose: OpenpgpPurpose, overlap: Uint8Array, later: Uint8Array): Promise<void> {
+    await this.#draft.anchor(KEYRINGS[purpose], overlap);
+    await this.#draft.laterAnchor(KEYRINGS[purpose], later);
+    if (purpose !== 'payload') return;
     const armored = (bytes: Uint8Array) => Buffer.from(encodeArmor('PUBLIC KEY BLOCK', bytes));
-    await this.#draft.anchor('pubring.gpg', overlap);
     await this.#draft.anchor('pubkey.asc', armored(overlap));
-    await this.#draft.laterAnchor('pubring.gpg', later);
     await this.#draft.laterAnchor('pubkey.asc', armored(later));
   }
 
   async #keep(kind: string): Promise<void> {
+    await this.#keepKey(kind);
+    await this.#keepAnchor(`${kind}.crt`);
+  }
+
+  async #keepKey(kind: string): Promise<void> {
     await this.#draft.secret(`${kind}.key`, await this.#read('private', `${kind}.key`));
-    await this.#draft.anchor(`${kind}.crt`, await this.#read('anchors', `${kind}.crt`));
-    await this.#draft.laterAnchor(`${kind}.crt`, await here(await this.#lasting(`${kind}.crt`)));
+  }
+
+  async #keepAnchor(name: string): Promise<void> {
+    await this.#draft.anchor(name, await this.#read('anchors', name));
+    await this.#draft.laterAnchor(name, await here(await this.#lasting(name)));
   }
 
   /** What machines have enrolled stays theirs: nobody but their owner at the console can give them another. */
@@ -241,23 +333,30 @@ class Rotation {
       await this.#draft.enrolment(name, await this.#read(ENROLMENT, name));
   }
 
-  /** Who follows whom, on the word of the old keys: whoever trusted them may go on from there. */
+  /** Who follows whom, on the word of the old keys of records: whoever trusted them may go on from there. */
   async #record(): Promise<void> {
-    const { codesign, openpgp } = this.#keys;
-    const steps = this.#steps.map(({ kind, from, to }) => ({ kind, from, to }));
+    const { manifest, openpgp } = this.#keys;
+    const kinds = SUCCESSION_KINDS;
+    const steps = this.#steps
+      .map(({ kind, from, to }) => ({ kind, from, to }))
+      .sort((a, b) => kinds.indexOf(a.kind) - kinds.indexOf(b.kind));
     const bytes = encodeSuccessors({ issued: this.#issued, steps });
     await this.#draft.anchor(SUCCESSORS, bytes);
-    const { notAfter } = codesign.certificate;
+    const { notAfter } = manifest.certificate;
     if (notAfter > this.#options.now) {
-      const seal = await sealRecord(bytes, certifiedSigner('codesign', codesign));
+      const seal = await sealRecord(bytes, certifiedSigner('manifest', manifest), betweenOf(this.#chain()));
       await this.#draft.anchor(SUCCESSORS + SEAL.cms, seal);
     } else {
       this.#warnings.push(
-        `${SUCCESSORS}${SEAL.cms} was left out: the old codesign certificate ended on ${day(notAfter)}.`,
+        `${SUCCESSORS}${SEAL.cms} was left out: the old manifest certificate ended on ${day(notAfter)}.`,
       );
     }
-    const seal = await sealRecordOpenpgp(bytes, openpgpSigner(openpgp), this.#issued);
-    await this.#draft.anchor(SUCCESSORS + SEAL.openpgp, seal);
+    const signer = openpgpSigner('openpgp-manifest', openpgp.manifest);
+    await this.#draft.anchor(SUCCESSORS + SEAL.openpgp, await sealRecordOpenpgp(bytes, signer, this.#issued));
+  }
+
+  #chain() {
+    return { ca: this.#keys.ca.certificate, above: this.#keys.above };
   }
 
   /** Of what an earlier rotation already meant to leave behind, nothing is taken along. */
@@ -293,7 +392,14 @@ interface Beside {
   readonly later: readonly Certificate[];
 }
 
-function keyring(bytes: Uint8Array): { fingerprint: string; created: number; bytes: Uint8Array }[] {
+type CertifiedKind = 'root' | 'ca' | (typeof LEAVES)[number] | 'snapshot';
+
+const NOTHING: Beside = { overlap: [], later: [] };
+
+function keyring(
+  name: string,
+  bytes: Uint8Array,
+): { fingerprint: string; created: number; bytes: Uint8Array }[] {
   try {
     return splitTransferableKeys(bytes, MAX_PACKETS).map((parts) => {
       const { fingerprint, created } = decodeOpenpgpKey(parts[0].packet.body);
@@ -301,7 +407,7 @@ function keyring(bytes: Uint8Array): { fingerprint: string; created: number; byt
     });
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
-    throw new Refusal('malformed', `pubring.gpg is no keyring: ${error.message}.`, { path: 'pubring.gpg' });
+    throw new Refusal('malformed', `${name} is no keyring: ${error.message}.`, { path: name });
   }
 }
 

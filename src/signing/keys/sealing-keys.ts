@@ -5,16 +5,27 @@ import { UsageError } from '../../errors/usage.ts';
 import { isThere, lstatIfThere } from '../../files/read-if-there.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import type { OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
+import { KEYRINGS } from '../../trust/anchors.ts';
 import { readCertificatesFile } from '../../trust/certificates-file.ts';
 import type { AnsweringKeys } from '../requests/answer-request.ts';
-import type { OpenedRequest } from '../requests/request.ts';
+import type { OpenedRequest } from '../requests/open-request.ts';
 import {
+  OPENPGP_KEY_NAMES,
+  OPENPGP_KEYS,
+  type OpenpgpKeyName,
+  OWN_LEAVES,
+  type OwnLeaf,
+} from '../seal-keys.ts';
+import {
+  byOpenpgpKey,
   type CertifiedSigner,
   certifiedSigner,
   type LoaderSealingKeys,
   loaderSignersOf,
+  type OpenpgpSigner,
   openpgpSigner,
   type SealingKeys,
+  type Signatories,
   signersOf,
 } from '../signatories.ts';
 import { type DigestSigner, keySigner } from '../signers/digest-signer.ts';
@@ -22,10 +33,12 @@ import { makeSigner } from '../signers/make-signer.ts';
 import { hasSigners, readSigners, SIGNERS_FILE, type SigningKey } from '../signers/signers-file.ts';
 import type { Waiting } from '../signers/time-limit.ts';
 import {
+  authorityKey,
   certifiedKey,
   demandPrivate,
   demandSuitable,
   fits,
+  ISSUING_CA,
   readKeyFolder,
   readLoaderKeys,
   readOpenpgpFile,
@@ -46,37 +59,72 @@ export async function readSealingKeys(
   signerCommand?: readonly string[],
   waiting: Waiting = {},
 ): Promise<SealingKeys> {
+  if (!signerCommand && !(await hasSigners(directory))) {
+    return signersOf(await readKeyFolder(directory, now ?? 0, now === undefined ? ALL_KEYS : undefined));
+  }
+  const signatories = await readSignatories(join(directory, 'anchors'), now);
   if (signerCommand) {
-    const { ca, codesign, boot, openpgp } = await readSignatories(join(directory, 'anchors'), now);
     const by = (key: string, publicKey: KeyObject) => asked(signerCommand, key, publicKey, waiting);
+    const certified = (key: 'ca' | OwnLeaf | 'boot'): CertifiedSigner => ({
+      certificate: signatories[key],
+      signer: by(key, signatories[key].key.object),
+    });
+    const openpgp = (name: OpenpgpKeyName): OpenpgpSigner => {
+      const key = signatories.openpgp[OPENPGP_KEYS[name]];
+      return { key, signer: by(name, openpgpObject(key)) };
+    };
     return {
-      ca: { certificate: ca, signer: by('ca', ca.key.object) },
-      codesign: { certificate: codesign, signer: by('codesign', codesign.key.object) },
-      boot: { certificate: boot, signer: by('boot', boot.key.object) },
-      openpgp: { key: openpgp, signer: by('openpgp', openpgpObject(openpgp)) },
+      ca: certified('ca'),
+      above: signatories.above,
+      codesign: certified('codesign'),
+      manifest: certified('manifest'),
+      boot: certified('boot'),
+      openpgp: {
+        payload: openpgp('openpgp'),
+        script: openpgp('openpgp-script'),
+        manifest: openpgp('openpgp-manifest'),
+      },
     };
   }
-  if (!(await hasSigners(directory))) {
-    const all = new Set(['ca', 'codesign', 'boot', 'openpgp']);
-    return signersOf(await readKeyFolder(directory, now ?? 0, now === undefined ? all : undefined));
-  }
-  const { ca, codesign, boot, openpgp } = await readSignatories(join(directory, 'anchors'), now);
-  const publicKeys = {
-    ca: ca.key.object,
-    codesign: codesign.key.object,
-    boot: boot.key.object,
-    ...(openpgp.object ? { openpgp: openpgp.object } : {}),
-  };
-  const signers = await readSigners(directory, publicKeys, waiting);
+  const { ca, above, codesign, manifest, boot } = signatories;
+  const signers = await readSigners(directory, publicKeys(signatories), waiting);
   const of = elsewhereOr(directory, signers, now);
+  const openpgp = async (name: OpenpgpKeyName): Promise<OpenpgpSigner> => {
+    const signer = signers[name];
+    if (signer) return { key: signatories.openpgp[OPENPGP_KEYS[name]], signer };
+    return openpgpSigner(name, await readOpenpgpFile(directory, name, now));
+  };
   return {
     ca: await of('ca', ca),
+    above,
     codesign: await of('codesign', codesign, ca),
+    manifest: await of('manifest', manifest, ca),
     boot: await of('boot', boot, ca),
-    openpgp: signers.openpgp
-      ? { key: openpgp, signer: signers.openpgp }
-      : openpgpSigner(await readOpenpgpFile(directory, now)),
+    openpgp: {
+      payload: await openpgp('openpgp'),
+      script: await openpgp('openpgp-script'),
+      manifest: await openpgp('openpgp-manifest'),
+    },
   };
+}
+
+const ALL_KEYS: ReadonlySet<string> = new Set<SigningKey>([
+  'ca',
+  ...OWN_LEAVES,
+  'boot',
+  ...OPENPGP_KEY_NAMES,
+]);
+
+/** Of every key that may be in `signers.toml`. */
+function publicKeys({ ca, codesign, manifest, boot, openpgp }: Signatories) {
+  const keys: Partial<Record<SigningKey, KeyObject>> = {
+    ca: ca.key.object,
+    codesign: codesign.key.object,
+    manifest: manifest.key.object,
+    boot: boot.key.object,
+  };
+  for (const [name, { object }] of byOpenpgpKey(openpgp)) if (object) keys[name] = object;
+  return keys;
 }
 
 /** The same for the keys that loaders look at. */
@@ -86,24 +134,24 @@ export async function readLoaderSealingKeys(
   waiting: Waiting = {},
 ): Promise<LoaderSealingKeys> {
   if (!(await hasSigners(directory))) return loaderSignersOf(await readLoaderKeys(directory, now));
-  const { ca, boot } = await readLoaderSignatories(join(directory, 'anchors'), now);
+  const { ca, above, boot } = await readLoaderSignatories(join(directory, 'anchors'), now);
   const signers = await readSigners(directory, { ca: ca.key.object, boot: boot.key.object }, waiting);
   const of = elsewhereOr(directory, signers, now);
-  return { ca: await of('ca', ca), boot: await of('boot', boot, ca) };
+  return { ca: await of('ca', ca), above, boot: await of('boot', boot, ca) };
 }
 
 type Signers = Partial<Record<SigningKey, DigestSigner>>;
 
 function elsewhereOr(directory: string, signers: Signers, now: number | undefined) {
   return async (
-    name: Exclude<SigningKey, 'openpgp'>,
+    name: 'ca' | 'boot' | OwnLeaf,
     certificate: Certificate,
     issuer?: Certificate,
   ): Promise<CertifiedSigner> => {
     const signer = signers[name];
     if (signer) return { certificate, signer };
-    const usage = name === 'ca' ? 'keyCertSign' : 'digitalSignature';
-    return certifiedSigner(name, await certifiedKey(directory, name, now, usage, issuer));
+    if (name === 'ca') return certifiedSigner(name, (await authorityKey(directory, now)).ca);
+    return certifiedSigner(name, await certifiedKey(directory, name, now, 'digitalSignature', issuer));
   };
 }
 
@@ -138,16 +186,17 @@ export function answeringCommand(
   { signatories, others }: OpenedRequest,
   waiting: Waiting = {},
 ): AnsweringKeys {
-  const { ca, codesign, boot, openpgp } = signatories;
   const by = (key: string, publicKey: KeyObject) => asked(command, key, publicKey, waiting);
   if (others.length > 0) {
     throw new UsageError('One program cannot sign for several CAs; name a key folder for each with --keys.');
   }
+  const { ca, codesign, manifest, boot, openpgp } = signatories;
   return {
     signers: new Map([
       ['codesign', by('codesign', codesign.key.object)],
+      ['manifest', by('manifest', manifest.key.object)],
       ['boot', by('boot', boot.key.object)],
-      ['openpgp', by('openpgp', openpgpObject(openpgp))],
+      ...byOpenpgpKey(openpgp).map(([name, key]) => [name, by(name, openpgpObject(key))] as const),
     ]),
     issuers: new Map([['leaf', { certificate: ca, signer: by('ca', ca.key.object) }]]),
   };
@@ -170,32 +219,46 @@ export async function readAnsweringKeys(
     { suffix: '', ...signatories },
     ...others.map((other) => ({ suffix: `-${other.id}`, ...other.signatories })),
   ];
-  const { codesign, openpgp } = signatories;
   const signers = new Map<string, DigestSigner>();
   const issuers = new Map<string, CertifiedSigner>();
   for (const directory of directories) {
     await demandPrivateFolder(directory);
-    const of = (name: 'ca' | 'boot' | 'codesign', certificate: Certificate) =>
+    const of = (name: 'ca' | 'boot' | OwnLeaf, certificate: Certificate) =>
       signerOf(directory, name, certificate, now, waiting);
-    const mine = await of('codesign', codesign);
-    if (mine) signers.set('codesign', mine);
+    for (const name of OWN_LEAVES) {
+      const mine = await of(name, signatories[name]);
+      if (mine) signers.set(name, mine);
+    }
     for (const { suffix, ca, boot } of cas) {
       const issuer = await of('ca', ca);
       if (issuer) issuers.set(`leaf${suffix}`, { certificate: ca, signer: issuer });
       const own = await of('boot', boot);
       if (own) signers.set(`boot${suffix}`, own);
     }
-    const elsewhere =
-      openpgp.object && (await holdsOpenpgp(directory, openpgp))
-        ? (await readSigners(directory, { openpgp: openpgp.object }, waiting)).openpgp
-        : undefined;
-    if (elsewhere) signers.set('openpgp', elsewhere);
-    else if (await holdsFile(directory, 'openpgp.asc')) {
-      const secret = await readOpenpgpOf(directory, openpgp.fingerprint, now);
-      if (secret) signers.set('openpgp', openpgpSigner(secret).signer);
+    for (const [name, key] of byOpenpgpKey(signatories.openpgp)) {
+      const mine = await openpgpSignerOf(directory, name, key, now, waiting);
+      if (mine) signers.set(name, mine);
     }
   }
   return { signers, issuers };
+}
+
+/** Undefined where the folder has no such key, or another one under that name. */
+async function openpgpSignerOf(
+  directory: string,
+  name: OpenpgpKeyName,
+  key: OpenpgpKey,
+  now: number,
+  waiting: Waiting,
+): Promise<DigestSigner | undefined> {
+  const elsewhere =
+    key.object && (await holdsOpenpgp(directory, name, key))
+      ? (await readSigners(directory, { [name]: key.object }, waiting))[name]
+      : undefined;
+  if (elsewhere) return elsewhere;
+  if (!(await holdsFile(directory, `${name}.asc`))) return undefined;
+  const secret = await readOpenpgpOf(directory, name, key.fingerprint, now);
+  return secret && openpgpSigner(name, secret).signer;
 }
 
 async function demandPrivateFolder(directory: string): Promise<void> {
@@ -216,7 +279,7 @@ async function holdsFile(directory: string, name: string): Promise<boolean> {
 /** Undefined where the folder has no such key, or that of another certificate. */
 async function signerOf(
   directory: string,
-  name: Exclude<SigningKey, 'openpgp'>,
+  name: 'ca' | 'boot' | OwnLeaf,
   certificate: Certificate,
   now: number,
   waiting: Waiting,
@@ -239,12 +302,17 @@ async function signerOf(
 
 /** Which certificate a key elsewhere belongs to, the folder says by having it among its anchors. */
 async function holds(directory: string, name: string, { raw }: Certificate): Promise<boolean> {
-  const path = join(directory, 'anchors', `${name}.crt`);
+  const issuing = name === 'ca' && (await isThere(join(directory, 'anchors', ISSUING_CA)));
+  const path = join(directory, 'anchors', issuing ? ISSUING_CA : `${name}.crt`);
   if (!(await isThere(path))) return false;
   return (await readCertificatesFile(path)).some((own) => Buffer.compare(own.raw, raw) === 0);
 }
 
-async function holdsOpenpgp(directory: string, { fingerprint }: OpenpgpKey): Promise<boolean> {
-  const path = join(directory, 'anchors', 'pubring.gpg');
+async function holdsOpenpgp(
+  directory: string,
+  name: OpenpgpKeyName,
+  { fingerprint }: OpenpgpKey,
+): Promise<boolean> {
+  const path = join(directory, 'anchors', KEYRINGS[OPENPGP_KEYS[name]]);
   return (await isThere(path)) && (await readOpenpgpPublic(path, undefined)).fingerprint === fingerprint;
 }

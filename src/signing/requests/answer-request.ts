@@ -1,15 +1,20 @@
 import { Refusal } from '../../errors/refusal.ts';
 import { encodePem } from '../../formats/asn1/armor.ts';
+import type { Certificate } from '../../formats/asn1/x509.ts';
 import { encodeBundle } from '../../formats/records/request-bundle.ts';
 import type { MakeKeyPair } from '../keys/key-pair.ts';
 import { mintLeaf } from '../keys/release-leaf.ts';
+import { isLeaf, isOpenpgpKey, type KeyName } from '../seal-keys.ts';
 import type { CertifiedSigner } from '../signatories.ts';
 import { type DigestSigner, demandSignature, tryOut } from '../signers/digest-signer.ts';
-import { answerName, certificateName, type OpenedRequest } from './request.ts';
+import { SealCertificates } from '../write-seals.ts';
+import { publicKeys, readAnswer } from './answers.ts';
+import type { AskedSeal, OpenedRequest } from './open-request.ts';
+import { certificateName } from './request-files.ts';
 
 /** The keys at hand where a request is answered; there may be some and not others. */
 export interface AnsweringKeys {
-  /** `codesign`, `openpgp`, `boot`, `boot-ID`. */
+  /** By the names that requests use; `boot-ID` among them. */
   readonly signers: ReadonlyMap<string, DigestSigner>;
   /** CAs, which issue release leaves: `leaf`, `leaf-ID`. */
   readonly issuers: ReadonlyMap<string, CertifiedSigner>;
@@ -18,63 +23,150 @@ export interface AnsweringKeys {
 export interface AnsweredRequest {
   /** The request with the answers in it. */
   readonly bundle: Uint8Array;
-  /** Signatures made, by the path of the seal. */
+  /** Seals that are answered, those of before among them, by their paths. */
   readonly answered: readonly string[];
   /** For somebody else to make. */
   readonly left: readonly { readonly path: string; readonly key: string }[];
 }
 
+export interface AnswerOptions {
+  readonly onSignature?: (done: number, of: number) => void;
+  readonly makeKeyPair?: MakeKeyPair;
+  /** Given, now and then, the request with what is answered so far: a batch of an hour need not begin again. */
+  readonly onPart?: (bundle: () => Uint8Array) => Promise<void>;
+}
+
+/** Signatures between two parts: at one a second, a few minutes. */
+const PART = 250;
+
 /**
- * Signs what the keys at hand can sign. A release leaf is issued for each CA among them; its key signs, and is
- * gone when this returns.
+ * Signs what the keys at hand can sign, and keeps answers that are there already and hold. A release leaf is issued for
+ * each CA among the keys; its key signs, and is gone when this returns.
  *
  * @throws Refusal `absent` where none of the keys is asked for; what a signer throws.
  */
 export async function answerRequest(
-  { request, bundle }: OpenedRequest,
+  opened: OpenedRequest,
   keys: AnsweringKeys,
-  options: {
-    readonly onSignature?: (done: number, of: number) => void;
-    readonly makeKeyPair?: MakeKeyPair;
-  } = {},
+  options: AnswerOptions = {},
 ): Promise<AnsweredRequest> {
-  const signers = new Map(keys.signers);
-  const answers = new Map<string, Uint8Array>();
-  const wanted = new Set(request.signatures.map(({ key }) => key));
-  for (const [key, signer] of signers) {
-    if (wanted.has(key)) await tryOut(signer, key === 'openpgp' ? 'sha512' : 'sha256');
+  const answering = new Answering(opened, keys, options);
+  try {
+    return await answering.run();
+  } catch (error) {
+    // What is signed is signed: the next run goes on from there.
+    if (answering.fresh > 0) await options.onPart?.(() => answering.bundle());
+    throw error;
   }
-  for (const { key, kind, bits, notBefore, notAfter } of request.leaves) {
-    const ca = keys.issuers.get(key);
-    if (!ca) continue;
-    const leaf = await mintLeaf(
-      { commonName: request.release, notBefore, notAfter, kind, bits },
-      ca,
-      options.makeKeyPair,
-    );
-    signers.set(key, leaf.signer);
-    answers.set(certificateName(key), Buffer.from(encodePem('CERTIFICATE', leaf.certificate.raw)));
+}
+
+class Answering {
+  readonly #opened: OpenedRequest;
+  readonly #keys: AnsweringKeys;
+  readonly #options: AnswerOptions;
+  readonly #signers: Map<string, DigestSigner>;
+  readonly #answers = new Map<string, Uint8Array>();
+  readonly #leaves = new Map<KeyName, Certificate>();
+  /** Signatures made here, by key and digest: one text for many machines is signed once. */
+  readonly #made = new Map<string, Uint8Array>();
+  fresh = 0;
+
+  constructor(opened: OpenedRequest, keys: AnsweringKeys, options: AnswerOptions) {
+    this.#opened = opened;
+    this.#keys = keys;
+    this.#options = options;
+    this.#signers = new Map(keys.signers);
   }
-  const answered: string[] = [];
-  const left: { path: string; key: string }[] = [];
-  for (const asked of request.signatures) {
-    const { key, algorithm, digest, path, suffix } = asked;
-    const signer = signers.get(key);
-    if (!signer) {
-      left.push({ path: path + suffix, key });
-      continue;
+
+  async run(): Promise<AnsweredRequest> {
+    const { lacking, request } = this.#opened;
+    const wanted = new Set<string>(lacking.map(({ by }) => by));
+    const standing = this.#standing();
+    for (const [key, signer] of this.#signers) {
+      if (wanted.has(key)) await tryOut(signer, isOpenpgpKey(key) ? 'sha512' : 'sha256');
     }
-    const hash = algorithm === 'rsa-sha512' ? 'sha512' : 'sha256';
-    answers.set(answerName(asked), await demandSignature(signer, hash, Buffer.from(digest, 'hex')));
-    answered.push(path + suffix);
-    options.onSignature?.(answered.length, request.signatures.length);
+    await this.#mintLeaves(standing);
+    const answered: string[] = [];
+    const left: { path: string; key: string }[] = [];
+    for (const asked of inOrder(lacking)) {
+      if (!standing.has(asked.path)) {
+        const signer = this.#signers.get(asked.by);
+        if (!signer) {
+          left.push({ path: asked.path, key: asked.by });
+          continue;
+        }
+        await this.#sign(asked, signer);
+      }
+      answered.push(asked.path);
+      this.#options.onSignature?.(answered.length, lacking.length);
+      if (this.fresh % PART === PART - 1) await this.#options.onPart?.(() => this.bundle());
+    }
+    if (answered.length === 0 && left.length > 0) {
+      throw new Refusal(
+        'absent',
+        `None of the keys here is asked for: the request is for ${[...wanted].join(', ')} of ${request.release}.`,
+        { release: request.release },
+      );
+    }
+    return { bundle: this.bundle(), answered, left };
   }
-  if (answered.length === 0 && left.length > 0) {
-    throw new Refusal(
-      'absent',
-      `None of the keys here is asked for: the request is for ${[...wanted].join(', ')} of ${request.release}.`,
-      { release: request.release },
+
+  bundle(): Uint8Array {
+    return encodeBundle(new Map([...this.#opened.bundle, ...this.#answers]));
+  }
+
+  /** Answers of before that hold. Those by a leaf hold together or not at all: its key is gone. */
+  #standing(): Set<string> {
+    const { lacking, bundle } = this.#opened;
+    const keys = publicKeys(this.#opened, new Map());
+    const standing = new Set<string>();
+    for (const asked of lacking) {
+      const bytes = bundle.get(asked.answer);
+      const key = keys.get(asked.by);
+      if (isLeaf(asked.by)) {
+        const all = lacking.filter(({ by }) => by === asked.by);
+        const whole = bundle.has(certificateName(asked.by)) && all.every(({ answer }) => bundle.has(answer));
+        if (whole) standing.add(asked.path);
+      } else if (bytes && key && typeof readAnswer(this.#opened, asked, bytes, key) !== 'string') {
+        standing.add(asked.path);
+      }
+    }
+    return standing;
+  }
+
+  async #mintLeaves(standing: ReadonlySet<string>): Promise<void> {
+    const { request, lacking } = this.#opened;
+    for (const { key, kind, bits, notBefore, notAfter } of request.leaves) {
+      const ca = this.#keys.issuers.get(key);
+      if (!ca || lacking.every(({ by, path }) => by !== key || standing.has(path))) continue;
+      const leaf = await mintLeaf(
+        { commonName: request.release, notBefore, notAfter, kind, bits },
+        ca,
+        this.#options.makeKeyPair,
+      );
+      this.#signers.set(key, leaf.signer);
+      this.#leaves.set(key as KeyName, leaf.certificate);
+      this.#answers.set(certificateName(key), Buffer.from(encodePem('CERTIFICATE', leaf.certificate.raw)));
+    }
+  }
+
+  async #sign(asked: AskedSeal, signer: DigestSigner): Promise<void> {
+    const { seal } = asked;
+    const id = `${asked.by} ${Buffer.from(seal.digest).toString('hex')}`;
+    const signature = this.#made.get(id) ?? (await demandSignature(signer, seal.hash, seal.digest));
+    this.#made.set(id, signature);
+    const { signatories, others } = this.#opened;
+    const certificates = new SealCertificates(signatories, others, this.#leaves);
+    this.#answers.set(
+      asked.answer,
+      asked.text === undefined ? signature : certificates.complete(asked, signature),
     );
+    this.fresh += 1;
   }
-  return { bundle: encodeBundle(new Map([...bundle, ...answers])), answered, left };
+}
+
+/** Leaves first: what they signed counts only whole. */
+function inOrder(lacking: readonly AskedSeal[]): AskedSeal[] {
+  const ofLeaf = lacking.filter(({ by }) => isLeaf(by));
+  return [...ofLeaf, ...lacking.filter(({ by }) => !isLeaf(by))];
 }

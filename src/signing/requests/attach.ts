@@ -4,22 +4,20 @@ import { type HashName, OID, signatureByOid } from '../../formats/asn1/oids.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { decodeBundle } from '../../formats/records/request-bundle.ts';
-import { type RequestedLeaf, signatureNumber } from '../../formats/records/signing-request.ts';
+import type { RequestedLeaf } from '../../formats/records/signing-request.ts';
 import { remeasure } from '../remeasure.ts';
 import type { KeyName } from '../seal-keys.ts';
 import { isIssuedBy } from '../seal-plan.ts';
-import { isSignature } from '../signers/digest-signer.ts';
-import type { LackingSeal } from '../tree-draft.ts';
 import { SealCertificates, type SealedFile, writeSeals } from '../write-seals.ts';
+import { type GoodAnswer, publicKeys, readAnswer } from './answers.ts';
 import {
-  answerName,
-  certificateName,
+  type AskedSeal,
   decodeOrRefuse,
-  INDEX,
   type OpenedRequest,
   oneCertificate,
   openBundle,
-} from './request.ts';
+} from './open-request.ts';
+import { certificateName, INDEX, textName } from './request-files.ts';
 
 /** A file of answers: the request with answers in it, or answers alone. */
 export interface AnswerFile {
@@ -51,13 +49,12 @@ export async function attachAnswers(
 ): Promise<Attached> {
   const { opened, given } = collect(answers);
   const leaves = leavesOf(opened, given);
-  const signatures = signaturesOf(opened, given, leaves);
+  const good = goodAnswers(opened, given, leaves);
   const certificates = new SealCertificates(opened.signatories, opened.others, leaves);
   const measured = await remeasure(tree, opened, options.onProgress);
   const seals = new Map<string, Uint8Array>();
-  for (const file of lackingOf(opened)) {
-    seals.set(file.path, certificates.complete(file, signatures.get(file.path) as Uint8Array));
-  }
+  for (const [asked, { seal, signature }] of good)
+    seals.set(asked.path, certificates.complete({ by: asked.by, seal }, signature));
   return { opened, files: await writeSeals(tree, opened.files, seals, measured) };
 }
 
@@ -76,18 +73,18 @@ function collect(answers: readonly AnswerFile[]): { opened: OpenedRequest; given
   }
   const opened = openBundle(first.name, first.files);
   const asked = new Set([
-    ...opened.request.signatures.map(answerName),
+    ...opened.lacking.map(({ answer }) => answer),
     ...opened.request.leaves.map(({ key }) => certificateName(key)),
   ]);
+  const texts = new Set(opened.request.records.map(({ path }) => textName(path)));
   const given = new Map<string, { bytes: Uint8Array; from: string }>();
   for (const { name, files } of bundles) {
     const index = files.get(INDEX);
     if (index && Buffer.compare(index, opened.index) !== 0)
       throw otherRequest(name, files, first.name, opened);
     for (const [path, bytes] of files) {
-      if (!path.endsWith('.sig') && !/^certificates\/leaf/.test(path)) continue;
       // What is a record is called so, whatever its ending.
-      if (path.startsWith('records/')) continue;
+      if (texts.has(path) || !/\.(sig|p7s)$|^certificates\/leaf/.test(path)) continue;
       if (!asked.has(path)) {
         throw new Refusal('malformed', `${name} answers ${path}, which ${first.name} does not ask.`, {
           path,
@@ -179,26 +176,24 @@ function demandAsOrdered(
     throw fail('expired', 'ends before the release does');
 }
 
-/** Every signature, by the path of its seal; each one holds. */
-function signaturesOf(
+/** Every answer, each one holds. */
+function goodAnswers(
   opened: OpenedRequest,
   given: Given,
   leaves: ReadonlyMap<KeyName, Certificate>,
-): ReadonlyMap<string, Uint8Array> {
+): ReadonlyMap<AskedSeal, GoodAnswer> {
   const keys = publicKeys(opened, leaves);
-  const signatures = new Map<string, Uint8Array>();
+  const good = new Map<AskedSeal, GoodAnswer>();
   const missing = new Set<string>();
-  for (const file of lackingOf(opened)) {
-    const asked = opened.asked.get(file.path);
-    const answer = asked && given.get(answerName(asked));
-    const key = keys.get(file.by);
-    if (!key) missing.add(certificateName(file.by));
-    if (!answer) missing.add(`${signatureNumber(asked?.number ?? 0)} ${file.path} (by ${file.by})`);
+  for (const asked of opened.lacking) {
+    const answer = given.get(asked.answer);
+    const key = keys.get(asked.by);
+    if (!key) missing.add(certificateName(asked.by));
+    if (!answer) missing.add(`${asked.answer} (for ${asked.path}, by ${asked.by})`);
     if (!answer || !key) continue;
-    if (!isSignature(key, file.seal.hash, file.seal.digest, answer.bytes)) {
-      throw wrongAnswer(opened, file, answer, keys);
-    }
-    signatures.set(file.path, answer.bytes);
+    const read = readAnswer(opened, asked, answer.bytes, key);
+    if (typeof read === 'string') throw wrongAnswer(opened, asked, { ...answer, why: read }, keys);
+    good.set(asked, read);
   }
   if (missing.size > 0) {
     const shown = [...missing].slice(0, 5).join(', ');
@@ -207,45 +202,28 @@ function signaturesOf(
       missing: missing.size,
     });
   }
-  return signatures;
-}
-
-function publicKeys(
-  { signatories, others }: OpenedRequest,
-  leaves: ReadonlyMap<KeyName, Certificate>,
-): ReadonlyMap<string, KeyObject> {
-  const keys = new Map<string, KeyObject>([
-    ['codesign', signatories.codesign.key.object],
-    ['boot', signatories.boot.key.object],
-  ]);
-  if (signatories.openpgp.object) keys.set('openpgp', signatories.openpgp.object);
-  for (const { id, signatories: of } of others) keys.set(`boot-${id}`, of.boot.key.object);
-  for (const [key, leaf] of leaves) keys.set(key, leaf.key.object);
-  return keys;
+  return good;
 }
 
 /** What is wrong with an answer, as far as can be told: one of another seal, or by another key, or none at all. */
 function wrongAnswer(
   opened: OpenedRequest,
-  file: LackingSeal,
-  { bytes, from }: { readonly bytes: Uint8Array; readonly from: string },
+  asked: AskedSeal,
+  { bytes, from, why }: { readonly bytes: Uint8Array; readonly from: string; readonly why: string },
   keys: ReadonlyMap<string, KeyObject>,
 ): Refusal {
-  const fits = (key: KeyObject | undefined, { seal }: LackingSeal) =>
-    key !== undefined && isSignature(key, seal.hash, seal.digest, bytes);
-  const other = lackingOf(opened).find((candidate) => fits(keys.get(candidate.by), candidate));
-  const otherKey = [...keys].find(([, key]) => fits(key, file))?.[0];
-  const why = other
+  const fits = (key: KeyObject | undefined, candidate: AskedSeal) =>
+    key !== undefined && typeof readAnswer(opened, candidate, bytes, key) !== 'string';
+  const sameKind = opened.lacking.filter(({ text }) => (text === undefined) === (asked.text === undefined));
+  const other = sameKind.find((candidate) => fits(keys.get(candidate.by), candidate));
+  const otherKey = [...keys].find(([, key]) => fits(key, asked))?.[0];
+  const said = other
     ? `is the one for ${other.path}`
     : otherKey
-      ? `is by the key ${otherKey}, not by ${file.by}`
-      : `is no signature over what was asked, by ${file.by}`;
-  return new Refusal('bad-signature', `The answer for ${file.path} in ${from} ${why}.`, {
-    path: file.path,
+      ? `is by the key ${otherKey}, not by ${asked.by}`
+      : why;
+  return new Refusal('bad-signature', `The answer for ${asked.path} in ${from} ${said}.`, {
+    path: asked.path,
     ...(other ? { swapped: other.path } : {}),
   });
-}
-
-function lackingOf({ files }: OpenedRequest): LackingSeal[] {
-  return files.filter((file) => file.kind === 'lacking');
 }

@@ -24,7 +24,8 @@ import { decodeBundle, encodeBundle } from '../../formats/records/request-bundle
 import { signatureNumber } from '../../formats/records/signing-request.ts';
 import { attachAuthenticode, draftAuthenticode, imageDigest } from '../authenticode.ts';
 import { type DigestSigner, demandSignature, isSignature } from '../signers/digest-signer.ts';
-import { decodeOrRefuse, INDEX, oneCertificate } from './request.ts';
+import { decodeOrRefuse, oneCertificate } from './open-request.ts';
+import { INDEX } from './request-files.ts';
 
 /**
  * Requests about an image: the digest that db's key signs, or those over PCR values. The image stays where it is, and
@@ -167,6 +168,25 @@ export function openImageRequest(name: string, bytes: Uint8Array): OpenedImageRe
     throw new Refusal('malformed', `${name} holds ${path}, which its index does not name.`, { path });
   }
   return { request, index, signatory, bundle };
+}
+
+/**
+ * That a request is about this image, and says of it what it is: command line, name, digest.
+ *
+ * @throws Refusal `mixed-releases` for another image, `malformed` for a request that says what is not so.
+ */
+export function demandImageOf({ request }: OpenedImageRequest, name: string, bytes: Uint8Array): void {
+  const { facts } = open(name, bytes);
+  if (facts.imageDigest !== request.imageDigest || facts.size !== request.size)
+    throw new Refusal('mixed-releases', `${name} is not the image that the request is about.`, {
+      path: name,
+    });
+  if (facts.cmdline === request.cmdline && facts.title === request.title) return;
+  throw new Refusal(
+    'malformed',
+    `The request says that ${name} is ${request.title} with the command line ${JSON.stringify(request.cmdline)}, and it is ${facts.title} with ${JSON.stringify(facts.cmdline)}.`,
+    { path: name },
+  );
 }
 
 /** Answers all that is asked: the request with the answers in it. Throws what the signer throws. */

@@ -7,11 +7,14 @@ import type { Manifest } from '../../formats/records/manifest.ts';
 import { checksumPath, otherBootIpxe, RECORD, VERITY } from '../../formats/records/seal-names.ts';
 import type { SigningRequest } from '../../formats/records/signing-request.ts';
 import { encodeRootHash } from '../../formats/verity/dm-verity.ts';
+import { lintScript } from '../../scripts/lint.ts';
+import { manifestNamedIn, refusedLine } from '../../trust/script-lines.ts';
 import { leafOrder } from '../keys/release-leaf.ts';
-import { type KeyName, payloadSeals, recordSeals } from '../seal-keys.ts';
+import { type KeyName, OPENPGP_KEY_NAMES, OWN_LEAVES, payloadSeals, recordSeals } from '../seal-keys.ts';
 import { isIssuedBy } from '../seal-plan.ts';
-import type { Signatories } from '../signatories.ts';
-import type { OtherCa } from '../tree-draft.ts';
+import { type LoaderSignatories, rootOf, type Signatories } from '../signatories.ts';
+import type { OtherCa } from '../site-plans.ts';
+import { isScript } from './request-files.ts';
 
 /**
  * What a request may say. Both sides hold it to this: whoever signs, since it came from a machine that builds, and
@@ -69,38 +72,69 @@ export function demandRecords(
   if (missing !== undefined) throw new Refusal('absent', `${name} brings no ${missing}.`, { path: missing });
 }
 
+/**
+ * A script is read before it is signed: it boots this release with the manifest's command line, and starts nothing that
+ * it did not verify. Whoever holds a script key chooses what machines run, so nobody signs one unread.
+ */
+export function demandScripts(
+  name: string,
+  manifest: Manifest,
+  manifestSha256: string,
+  records: readonly { readonly path: string; readonly bytes: Uint8Array }[],
+): void {
+  for (const { path, bytes } of records) {
+    if (!isScript(path)) continue;
+    const [finding] = path === RECORD.grubCfg ? [] : lintScript(bytes, { signers: [manifest.release] });
+    if (finding) {
+      throw new Refusal(
+        'unsafe-script',
+        `${name} asks for ${path} to be signed, and its line ${finding.line} is not safe: ${finding.message}`,
+        { path, line: finding.line, rule: finding.rule },
+      );
+    }
+    if (manifestNamedIn(path, bytes) === manifestSha256) continue;
+    throw new Refusal(
+      'mixed-releases',
+      `${name} asks for ${path} to be signed, which does not boot ${manifest.release} and nothing else.`,
+      { path },
+    );
+  }
+  const line = refusedLine(
+    new Map(records.map(({ path, bytes }) => [path, bytes])),
+    manifest,
+    manifestSha256,
+  );
+  if (line)
+    throw new Refusal(
+      line.code,
+      `${name} asks for a script that nobody may sign: ${line.message}`,
+      line.facts,
+    );
+}
+
 /** The certificates are those of one site: they belong together, and another CA goes by its own digest. */
 export function demandCertificates(
   name: string,
   { certificates }: SigningRequest,
-  { ca, codesign, boot }: Signatories,
+  own: Signatories,
   others: readonly OtherCa[],
 ): void {
-  const known = new Set([
-    'ca',
-    'codesign',
-    'boot',
-    ...others.flatMap(({ id }) => [`ca-${id}`, `boot-${id}`]),
-  ]);
+  for (const { id, signatories } of others) {
+    if (sha256(rootOf(signatories).raw).slice(0, 16) === id) continue;
+    throw malformed(name, `brings another CA than it says as ca-${id}`, { key: `ca-${id}` });
+  }
+  const links = [
+    ...OWN_LEAVES.map((key): Link => [key, own[key], own.ca]),
+    ...linksOf('', own),
+    ...others.flatMap(({ id, signatories }) => linksOf(`-${id}`, signatories)),
+  ];
+  const known = new Set(['ca', ...others.map(({ id }) => `ca-${id}`), ...links.map(([key]) => key)]);
   const strange = certificates.find(({ key }) => !known.has(key))?.key;
   if (strange !== undefined) {
     throw malformed(name, `brings a certificate ${strange}, and no CA to it`, { key: strange });
   }
-  for (const { id, signatories } of others) {
-    if (sha256(signatories.ca.raw).slice(0, 16) === id) continue;
-    throw malformed(name, `brings another CA than it says as ca-${id}`, { key: `ca-${id}` });
-  }
-  const leaves: [string, Certificate, Certificate][] = [
-    ['codesign', codesign, ca],
-    ['boot', boot, ca],
-    ...others.map(({ id, signatories: of }): [string, Certificate, Certificate] => [
-      `boot-${id}`,
-      of.boot,
-      of.ca,
-    ]),
-  ];
-  for (const [key, leaf, issuer] of leaves) {
-    if (isIssuedBy(leaf, issuer)) continue;
+  for (const [key, certificate, issuer] of links) {
+    if (isIssuedBy(certificate, issuer)) continue;
     throw new Refusal(
       'untrusted-signer',
       `The certificate ${key} in ${name} was not issued by ${issuer.commonName}, which is its CA.`,
@@ -109,17 +143,29 @@ export function demandCertificates(
   }
 }
 
+/** A certificate, and who issued it. */
+type Link = readonly [key: string, certificate: Certificate, issuer: Certificate];
+
+/** The boot leaf, and each CA under the one above it; a root issued itself, and names none that could be missing. */
+function linksOf(suffix: string, { ca, above, boot }: LoaderSignatories): Link[] {
+  const upwards = [ca, ...above];
+  return [
+    [`boot${suffix}`, boot, ca],
+    ...above.map((issuer, at): Link => [`ca.${at + 1}${suffix}`, upwards[at] ?? ca, issuer]),
+  ];
+}
+
 /** A tree that lacks a seal is not sealed; what stands in it besides is none of this request's business. */
 export function demandSeals(
   name: string,
   places: ReadonlyMap<string, SealPlace>,
-  { kept, signatures }: SigningRequest,
+  { kept, signatures, texts }: SigningRequest,
 ): void {
   const missing = new Set(places.keys());
   for (const { path } of kept) {
     if (!missing.delete(path)) throw malformed(name, `counts on ${path}, which is no seal of it`, { path });
   }
-  for (const { path, suffix } of signatures) missing.delete(path + suffix);
+  for (const { path, suffix } of [...signatures, ...texts]) missing.delete(path + suffix);
   const [first] = missing;
   if (first === undefined) return;
   throw new Refusal('absent', `${name} neither asks for ${first} nor counts on one that stands.`, {
@@ -130,16 +176,15 @@ export function demandSeals(
 /** Every key that a signature is by must be one that the request brings, and of the right algorithm. */
 export function demandKeys(
   name: string,
-  { leaves, signatures }: SigningRequest,
-  { codesign, boot }: Signatories,
+  { leaves, signatures, texts }: SigningRequest,
+  own: Signatories,
   others: readonly OtherCa[],
 ): void {
-  const known = new Map<string, 'rsa' | 'p256'>([['openpgp', 'rsa']]);
-  known.set('codesign', kindOf(codesign));
-  known.set('boot', kindOf(boot));
+  const known = new Map<string, 'rsa' | 'p256'>(OPENPGP_KEY_NAMES.map((key) => [key, 'rsa']));
+  for (const key of [...OWN_LEAVES, 'boot'] as const) known.set(key, kindOf(own[key]));
   for (const { id, signatories: of } of others) known.set(`boot-${id}`, kindOf(of.boot));
   for (const { key, kind } of leaves) known.set(key, kind);
-  for (const { key, algorithm, path, suffix } of signatures) {
+  for (const { key, algorithm, path, suffix } of [...signatures, ...texts]) {
     if (known.get(key) === algorithm.split('-')[0]) continue;
     throw malformed(name, `asks for ${path}${suffix} by a ${key} that it does not bring`, { key });
   }

@@ -14,7 +14,17 @@ import type { TimeLimit, Waiting } from './time-limit.ts';
 export const SIGNERS_FILE = 'signers.toml';
 
 /** The keys of an `init` folder that may live elsewhere. */
-export const SIGNING_KEYS = ['ca', 'codesign', 'boot', 'openpgp', 'db', 'pcr'] as const;
+export const SIGNING_KEYS = [
+  'ca',
+  'codesign',
+  'boot',
+  'manifest',
+  'openpgp',
+  'openpgp-script',
+  'openpgp-manifest',
+  'db',
+  'pcr',
+] as const;
 export type SigningKey = (typeof SIGNING_KEYS)[number];
 
 const KINDS = ['pkcs11', 'signd', 'command'] as const;
@@ -69,14 +79,12 @@ const TABLE = z
 
 type Table = z.infer<typeof TABLE>;
 
-const FILE = z.strictObject({
-  ca: TABLE.optional(),
-  codesign: TABLE.optional(),
-  boot: TABLE.optional(),
-  openpgp: TABLE.optional(),
-  db: TABLE.optional(),
-  pcr: TABLE.optional(),
-});
+const FILE = z.strictObject(
+  Object.fromEntries(SIGNING_KEYS.map((key) => [key, TABLE.optional()])) as Record<
+    SigningKey,
+    z.ZodOptional<typeof TABLE>
+  >,
+);
 
 function misfit(table: Readonly<Record<string, unknown>>): string | undefined {
   const has = (key: string) => table[key] !== undefined;

@@ -32,8 +32,8 @@ const folder = await temporaryFolder();
 const sites = await makeSites(folder);
 const imageSeals: Files = {
   [ROOT_IMAGE]: sites.rootImage,
-  [`${ROOT_IMAGE}.sig`]: await openpgpSeal(sites.rootImage, sites.ours.openpgp),
-  [`${ROOT_IMAGE}.cms.sig`]: await cmsSeal(sites.rootImage, sites.ours.codesign),
+  [`${ROOT_IMAGE}.sig`]: await openpgpSeal(sites.rootImage, sites.ours.openpgp.manifest),
+  [`${ROOT_IMAGE}.cms.sig`]: await cmsSeal(sites.rootImage, sites.ours.manifest),
 };
 
 const CHECKSUM = 'arch/x86_64/airootfs.sha512';
@@ -141,8 +141,8 @@ describe('emulated early userspace, past the manifest', () => {
   const sealed = async (image: Uint8Array): Promise<Files> => ({
     ...imageSeals,
     [ROOT_IMAGE]: image,
-    [`${ROOT_IMAGE}.sig`]: await openpgpSeal(image, sites.ours.openpgp),
-    [`${ROOT_IMAGE}.cms.sig`]: await cmsSeal(image, sites.ours.codesign),
+    [`${ROOT_IMAGE}.sig`]: await openpgpSeal(image, sites.ours.openpgp.manifest),
+    [`${ROOT_IMAGE}.cms.sig`]: await cmsSeal(image, sites.ours.manifest),
     [CHECKSUM]: checksum(image),
   });
 

@@ -37,11 +37,16 @@ export async function keyFiles(keys: string): Promise<Files> {
     'codesign.crt': await anchor('codesign.crt'),
     'codesign_CA.crt': await anchor('ca.crt'),
     'gpg/pubring.gpg': await anchor('pubring.gpg'),
+    'bootseal/manifest.crt': await anchor('manifest.crt'),
+    'bootseal/manifest.gpg': await anchor('manifest.gpg'),
   };
 }
 
 export function initrd(files: Files): Uint8Array {
-  const sources: CpioSource[] = [{ kind: 'directory', name: 'gpg', mode: 0o700 }];
+  const sources: CpioSource[] = [
+    { kind: 'directory', name: 'gpg', mode: 0o700 },
+    { kind: 'directory', name: 'bootseal' },
+  ];
   for (const [name, data] of Object.entries(files)) sources.push({ kind: 'file', name, data });
   return encodeCpio(cpioEntries(sources, 0));
 }

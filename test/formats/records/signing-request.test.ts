@@ -28,7 +28,8 @@ const LINES = [
   `certificate boot ${B}`,
   `certificate ca-${ID} ${A}`,
   `certificate boot-${ID} ${B}`,
-  `openpgp ${FINGERPRINT}`,
+  `openpgp openpgp ${FINGERPRINT}`,
+  `openpgp openpgp-script ${FINGERPRINT}`,
   'leaf leaf rsa 3072 2026-10-31T00:00:00Z 2027-05-10T00:00:00Z',
   `leaf leaf-${ID} p256 256 2026-10-31T00:00:00Z 2027-05-10T00:00:00Z`,
   `record 10 ${B} boot.${ID}.ipxe`,
@@ -51,7 +52,7 @@ const REQUEST: SigningRequest = {
     { key: `ca-${ID}`, sha256: A },
     { key: `boot-${ID}`, sha256: B },
   ],
-  openpgp: FINGERPRINT,
+  openpgp: ['openpgp', 'openpgp-script'].map((key) => ({ key, fingerprint: FINGERPRINT })),
   leaves: [
     {
       key: 'leaf',
@@ -292,7 +293,12 @@ describe('every request', () => {
   const fields = {
     release: fc.constantFrom('arch/1', 'a-b/2026.11.01+x'),
     manifestSha256: hex(64),
-    openpgp: hex(40),
+    openpgp: fc.uniqueArray(
+      fc.record({ key: fc.constantFrom('openpgp', 'openpgp-manifest'), fingerprint: hex(40) }),
+      {
+        selector: ({ key }) => key,
+      },
+    ),
   };
   const leafKind = fc.oneof(
     fc.record({ kind: fc.constant('rsa' as const), bits: size }),

@@ -40,13 +40,15 @@ for (const kind of ['rsa', 'p256'] as const) {
       });
       assert.deepEqual(modes, [
         '0755 anchors',
-        ...['boot.crt', 'ca.crt', 'codesign.crt', 'pubkey.asc', 'pubring.gpg', 'snapshot.crt'].map(
-          (name) => `0644 anchors/${name}`,
-        ),
+        ...[
+          ...['boot.crt', 'ca.crt', 'codesign.crt', 'manifest.crt', 'manifest.gpg', 'pubkey.asc'],
+          ...['pubring.gpg', 'script.gpg', 'snapshot.crt'],
+        ].map((name) => `0644 anchors/${name}`),
         '0700 private',
-        ...['boot.key', 'ca.key', 'codesign.key', 'openpgp.asc', 'snapshot.key'].map(
-          (name) => `0600 private/${name}`,
-        ),
+        ...[
+          ...['boot.key', 'ca.key', 'codesign.key', 'manifest.key', 'openpgp-manifest.asc'],
+          ...['openpgp-script.asc', 'openpgp.asc', 'snapshot.key'],
+        ].map((name) => `0600 private/${name}`),
       ]);
     });
 
@@ -56,7 +58,7 @@ for (const kind of ['rsa', 'p256'] as const) {
       assert.equal(extension(anchor('ca.crt'), 'Extended Key Usage'), 'criticalCode Signing');
     });
 
-    for (const name of ['codesign', 'boot']) {
+    for (const name of ['codesign', 'boot', 'manifest']) {
       it(`makes a ${name} leaf that signs code and issues nothing`, () => {
         const path = anchor(`${name}.crt`);
         assert.equal(extension(path, 'Basic Constraints'), 'criticalCA:FALSE');
@@ -84,7 +86,7 @@ for (const kind of ['rsa', 'p256'] as const) {
     });
 
     it('names no server that a verifier would ask, and constrains no names', () => {
-      for (const name of ['ca', 'codesign', 'boot', 'snapshot']) {
+      for (const name of ['ca', 'codesign', 'boot', 'manifest', 'snapshot']) {
         const printed = text(anchor(`${name}.crt`));
         assert.match(printed, /X509v3 extensions:/);
         assert.doesNotMatch(printed, /URI|OCSP|CRL|Authority Information|Name Constraints|Policies/);
@@ -94,14 +96,14 @@ for (const kind of ['rsa', 'p256'] as const) {
     it('signs certificates with the kind of key that was asked for', () => {
       const wanted = kind === 'rsa' ? /sha256WithRSAEncryption/ : /ecdsa-with-SHA256/;
       const wantedKey = kind === 'rsa' ? /Public-Key: \(2048 bit\)/ : /ASN1 OID: prime256v1/;
-      for (const name of ['ca', 'codesign', 'boot', 'snapshot']) {
+      for (const name of ['ca', 'codesign', 'boot', 'manifest', 'snapshot']) {
         assert.match(text(anchor(`${name}.crt`)), wanted);
         assert.match(text(anchor(`${name}.crt`)), wantedKey);
       }
     });
 
     it('backdates by 24 hours and gives each its life', () => {
-      const lives = { ca: 3652, codesign: 730, boot: 730, snapshot: 3652 };
+      const lives = { ca: 3652, codesign: 730, boot: 730, manifest: 730, snapshot: 3652 };
       for (const [name, days] of Object.entries(lives)) {
         const { validFrom, validTo } = new X509Certificate(readFileSync(anchor(`${name}.crt`)));
         assert.equal(Date.parse(validFrom), NOW - DAY);
@@ -110,7 +112,7 @@ for (const kind of ['rsa', 'p256'] as const) {
     });
 
     it('makes private keys that openssl reads and that fit their certificates', () => {
-      for (const name of ['ca', 'codesign', 'boot', 'snapshot']) {
+      for (const name of ['ca', 'codesign', 'boot', 'manifest', 'snapshot']) {
         const fromKey = openssl('pkey', '-in', secret(`${name}.key`), '-pubout').stdout;
         const fromCertificate = openssl('x509', '-in', anchor(`${name}.crt`), '-noout', '-pubkey').stdout;
         assert.match(fromKey, /BEGIN PUBLIC KEY/);
@@ -127,7 +129,7 @@ for (const kind of ['rsa', 'p256'] as const) {
         anchor('pubring.gpg'),
       ]);
       assert.match(listed.stdout, /^pub:[^:]*:2048:1:[0-9A-F]{16}:/m);
-      assert.match(listed.stdout, /^uid:.*:Bootseal lab \(netboot release signing\):/m);
+      assert.match(listed.stdout, /^uid:.*:Bootseal lab \(netboot payload signing\):/m);
       assert.doesNotMatch(listed.stdout, /^sub:/m);
       const ring = readFileSync(anchor('pubring.gpg'));
       // RFC 9580 §4.2.2: bit 6 is clear in an old-format header.
@@ -141,7 +143,7 @@ for (const kind of ['rsa', 'p256'] as const) {
       const { codesign, openpgp } = await readKeyFolder(keys[kind], NOW);
       assert.equal(codesign.certificate.commonName, 'codesign.lab');
       assert.equal(codesign.privateKey.asymmetricKeyType, kind === 'rsa' ? 'rsa' : 'ec');
-      assert.equal(openpgp.key.type, 'rsa');
+      assert.equal(openpgp.payload.key.type, 'rsa');
     });
   });
 }

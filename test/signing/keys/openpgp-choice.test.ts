@@ -65,8 +65,8 @@ after(() => {
 });
 
 async function chosen(path: string, now = NOW): Promise<string> {
-  const { openpgp } = await readKeyFolder(path, now);
-  const signature = await sealRecordOpenpgp(CONTENT, openpgpSigner(openpgp), now);
+  const { payload: openpgp } = (await readKeyFolder(path, now)).openpgp;
+  const signature = await sealRecordOpenpgp(CONTENT, openpgpSigner('openpgp', openpgp), now);
   const keyring = sites.at(-1)?.home.run(['--export']) ?? Buffer.alloc(0);
   const status = gpgvStatus(folder, { keyring, signature, content: CONTENT });
   assert.ok(
@@ -145,8 +145,11 @@ describe('no OpenPGP key signs', () => {
     const made = site('cert');
     made.addSubkey();
     const path = await made.folder();
-    await assert.rejects(readOpenpgpOf(path, made.primary, NOW), refused('wrong-purpose', /lets it sign/));
-    assert.ok(await readOpenpgpOf(path, made.fingerprints()[1] ?? '', NOW));
-    assert.equal(await readOpenpgpOf(path, '0'.repeat(40), NOW), undefined);
+    await assert.rejects(
+      readOpenpgpOf(path, 'openpgp', made.primary, NOW),
+      refused('wrong-purpose', /lets it sign/),
+    );
+    assert.ok(await readOpenpgpOf(path, 'openpgp', made.fingerprints()[1] ?? '', NOW));
+    assert.equal(await readOpenpgpOf(path, 'openpgp', '0'.repeat(40), NOW), undefined);
   });
 });

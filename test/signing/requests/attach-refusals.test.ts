@@ -18,8 +18,10 @@ const signers = signersOf(await readKeyFolder(keys, NOW));
 const CMS = `${KERNEL}.cms.sig`;
 const MICROCODE_CMS = `${MICROCODE}.cms.sig`;
 const answerOf = (seal: string) => `${questionOf(asked(whole, seal))}.sig`;
-const signed = (seal: string, key: 'codesign' | 'boot' | 'ca' | 'openpgp', by = signers) =>
-  by[key].signer.sign(key === 'openpgp' ? 'sha512' : 'sha256', Buffer.from(asked(whole, seal).digest, 'hex'));
+const signed = (seal: string, key: 'codesign' | 'boot' | 'ca' | 'openpgp', by = signers) => {
+  const { signer } = key === 'openpgp' ? by.openpgp.payload : by[key];
+  return signer.sign(key === 'openpgp' ? 'sha512' : 'sha256', Buffer.from(asked(whole, seal).digest, 'hex'));
+};
 const theirs = signersOf(await readKeyFolder(other, NOW));
 
 describe('attach refuses, and names', () => {
@@ -180,7 +182,10 @@ describe('attach refuses, and names', () => {
         const change = (one: SigningRequest['signatures'][number]) =>
           one.path + one.suffix === path ? { ...one, digest } : one;
         b.reindex(({ signatures }) => ({ signatures: signatures.map(change) }));
-        return b.set(answerOf(path), await signers.openpgp.signer.sign('sha512', Buffer.from(digest, 'hex')));
+        return b.set(
+          answerOf(path),
+          await signers.openpgp.payload.signer.sign('sha512', Buffer.from(digest, 'hex')),
+        );
       },
       'malformed',
       /OpenPGP signature of \S*vmlinuz-linux over something else/,

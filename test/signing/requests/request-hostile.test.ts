@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import type { RefusalCode } from '../../../src/errors/refusal.ts';
 import { encodePem } from '../../../src/formats/asn1/armor.ts';
 import type { SigningRequest } from '../../../src/formats/records/signing-request.ts';
-import { openRequest } from '../../../src/signing/requests/request.ts';
+import { openRequest } from '../../../src/signing/requests/open-request.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import { makeKeys, NOW } from '../../fixtures/keys.ts';
 import { KERNEL, ROOTFS } from '../../fixtures/release.ts';

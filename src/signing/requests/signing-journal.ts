@@ -1,0 +1,84 @@
+import { constants, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Malformed } from '../../errors/malformed.ts';
+import { UsageError } from '../../errors/usage.ts';
+import { explain, writeFileAtomically } from '../../files/atomic-file.ts';
+import { makeFolders } from '../../files/make-folders.ts';
+import { readIfThere } from '../../files/read-if-there.ts';
+import { isoSeconds } from '../../formats/records/lines.ts';
+import { decodeManifest, type Manifest } from '../../formats/records/manifest.ts';
+
+/** What was signed somewhere, kept beside the keys: one line of JSON each, and the last manifest of each name. */
+
+export interface SigningEntry {
+  readonly act: 'sign-request' | 'sign-image';
+  readonly release?: string;
+  readonly serial?: number;
+  /** SHA-256, lower-case hex. */
+  readonly manifest?: string;
+  /** Authenticode digest, lower-case hex. */
+  readonly image?: string;
+  /** Signed without the image: nobody saw what it starts. */
+  readonly blind?: true;
+  /** By name. */
+  readonly keys: readonly string[];
+  readonly signatures: number;
+}
+
+export class SigningJournal {
+  readonly #folder: string;
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** @throws IoError where the folder can be neither found nor made. */
+  static async open(folder: string): Promise<SigningJournal> {
+    await makeFolders(folder, 0o700);
+    return new SigningJournal(folder);
+  }
+
+  /** The manifest of this name that was signed last. @throws UsageError where what is there is none; IoError. */
+  async last(name: string): Promise<Manifest | undefined> {
+    const path = this.#manifest(name);
+    const bytes = await readIfThere(path);
+    if (!bytes) return undefined;
+    try {
+      return decodeManifest(bytes);
+    } catch (error) {
+      if (!(error instanceof Malformed)) throw error;
+      throw new UsageError(`${path} is not a manifest (${error.message}); put it aside to go on.`);
+    }
+  }
+
+  /**
+   * Writes down what is about to be signed, before it is: a signature that no line tells of was not made here.
+   *
+   * @param now milliseconds since 1970.
+   */
+  async note(entry: SigningEntry, now: number): Promise<void> {
+    const path = join(this.#folder, 'journal.jsonl');
+    const { O_APPEND, O_CREAT, O_WRONLY, O_NOFOLLOW } = constants;
+    const line = `${JSON.stringify({ time: isoSeconds(now), ...entry })}\n`;
+    try {
+      const handle = await open(path, O_APPEND | O_CREAT | O_WRONLY | O_NOFOLLOW, 0o600);
+      try {
+        await handle.appendFile(line);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      throw explain(error, path);
+    }
+  }
+
+  /** What the next request of this name is held against. */
+  async remember(name: string, manifest: Uint8Array): Promise<void> {
+    await writeFileAtomically(this.#manifest(name), manifest, { mode: 0o600 });
+  }
+
+  #manifest(name: string): string {
+    return join(this.#folder, `${name}.manifest`);
+  }
+}
