@@ -83,6 +83,8 @@ export function describeRoles(lab: GrubLab): void {
       await plantSecondSource(site);
     });
     expectMilestones(log, [
+      // Both of them: the image is of a day on which one takes the other's place.
+      'From here on the script key',
       'From here on the script key',
       'trying a script as kernel',
       NOT_TRUSTED,

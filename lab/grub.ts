@@ -1,6 +1,9 @@
+import { appendFile, cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { buildGrubLoaders } from '../src/index.ts';
+import { newKeyPair } from '../src/signing/keys/key-pair.ts';
+import { newOpenpgpKey } from '../src/signing/keys/openpgp-keys.ts';
 import { expectAbsent, expectMilestones } from './console.ts';
 import { GrubSite } from './grub-site.ts';
 import { createLan, type Lan } from './lan.ts';
@@ -130,7 +133,7 @@ export function describeGrub(
     before(async () => {
       release = await labRelease({ url: URL });
       loaders = join(release.folder, 'tampered-loaders');
-      await buildGrubLoaders({ anchors: release.keys, out: loaders, url: URL, now: Date.now() });
+      await buildGrubLoaders({ anchors: await overlap(release), out: loaders, url: URL, now: Date.now() });
       network = await createLan();
     });
     after(async () => {
@@ -153,4 +156,14 @@ export function describeGrub(
 
     more(lab);
   });
+}
+
+/** Anchors of a day on which one script key takes another's place, so that an image has to strike two off. */
+async function overlap({ keys, folder }: LabRelease): Promise<string> {
+  const anchors = join(folder, 'overlap');
+  await cp(join(keys, 'anchors'), anchors, { recursive: true });
+  const created = Math.floor(Date.now() / 1000) * 1000 - 1000;
+  const next = await newOpenpgpKey('lab', 'script', await newKeyPair('rsa', 2048), created);
+  await appendFile(join(anchors, 'script.gpg'), next.publicKeyring);
+  return anchors;
 }

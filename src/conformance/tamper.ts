@@ -17,6 +17,7 @@ import { Columns } from './tamper/columns.ts';
 import { manifestAttacks } from './tamper/manifests.ts';
 import { Matrix, type MatrixCell, type MatrixRow } from './tamper/matrix.ts';
 import { mixAttacks } from './tamper/mixes.ts';
+import { roleAttacks } from './tamper/roles.ts';
 import { scriptAttacks } from './tamper/scripts.ts';
 import { formAttacks } from './tamper/seal-forms.ts';
 import { signerAttacks } from './tamper/signers.ts';
@@ -63,6 +64,7 @@ export function attacksOn(site: TamperSite): Attack[] {
     ...signerAttacks(site),
     ...formAttacks(site),
     ...scriptAttacks(site),
+    ...roleAttacks(site),
     ...manifestAttacks(site),
     ...mixAttacks(site),
     ...clockAttacks(site),
