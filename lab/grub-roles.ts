@@ -13,7 +13,7 @@ import { flip, KERNEL } from './release.ts';
 const PLANTED = 'echo "PLANTED RAN"\n';
 const RAN = 'PLANTED RAN';
 /** GRUB prints the id of a signature's key byte by byte the wrong way round. */
-const NOT_TRUSTED = /public key [0-9a-f]{16} not found/;
+const NOT_TRUSTED = /public key [0-9a-f]{1,16} not found/;
 const KERNEL_PATH = `/${INSIDE}/${KERNEL}`;
 
 /** A TFTP server that offers what GRUB would run if it ever tried a second source with the wrong key trusted. */

@@ -45,17 +45,17 @@ export function roleAttacks({ manifest, kernel }: TamperSite): Attack[] {
       ),
     ),
     script(
-      'the switch to the payload keys left out',
+      'the switch of keys left out',
       expects({ grub: unknown, manifest: unknown, tree: unsafe }),
       (text) => text.replace(new RegExp(`^${GRUB_SWITCH}$`, 'm'), 'true'),
     ),
     script(
-      'a host name from DHCP on the command line',
+      'a DHCP text on the command line',
       expects({ grub: misses(OBEYS), manifest: must('wrong-command-line'), tree: unsafe }),
       (text) => text.replace(/^(if linux .*)(; then)$/m, '$1 "host=$net_default_hostname"$2'),
     ),
     script(
-      'a second configuration from the network',
+      'a second script from the network',
       expects({ grub: misses(OBEYS), manifest: misses(OBEYS), tree: unsafe }),
       (text) => text.replace(/^if linux /m, 'configfile "$bootseal_device/more.cfg"\n$&'),
     ),

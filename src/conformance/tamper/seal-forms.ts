@@ -186,6 +186,7 @@ function rootForms({ asked, keys }: TamperSite): Attack[] {
 /** Good seals, beside the wrong file. */
 function exchanges({ manifest, asked }: TamperSite): Attack[] {
   const wrong = must('bad-signature');
+  const unknown = must('untrusted-signer');
   const hasInitrd = manifest.files.some(({ role }) => role === 'initrd');
   const hasRoot = manifest.files.some(({ role }) => role === 'rootfs');
   const beside = (
@@ -244,8 +245,8 @@ function exchanges({ manifest, asked }: TamperSite): Attack[] {
           beside(
             'root image: seals of the manifest beside it',
             expects({
-              ...(asked.verify || asked.cmsVerify ? { archiso: wrong, manifest: wrong } : {}),
-              tree: wrong,
+              ...(asked.verify || asked.cmsVerify ? { archiso: unknown, manifest: unknown } : {}),
+              tree: unknown,
             }),
             ({ rootfs }) =>
               [SEAL.cms, SEAL.openpgp].map((suffix) => [rootfs.path + suffix, RECORD.manifest + suffix]),
