@@ -60,7 +60,7 @@ function operandsOf(words: readonly string[]): { name?: string; operands: readon
 }
 
 /** Words of GRUB's language after which a command begins. */
-const GRUB_KEYWORDS = new Set(['if', 'then', 'else', 'elif', 'while', 'until', 'do', '!']);
+export const GRUB_KEYWORDS = new Set(['if', 'then', 'else', 'elif', 'while', 'until', 'do', '!']);
 export const GRUB_LOADERS = new Set(['linux', 'linux16', 'linuxefi']);
 
 /**
