@@ -14,10 +14,10 @@ import { byteAttacks } from './tamper/bytes.ts';
 import { channelAttacks } from './tamper/channels.ts';
 import { clockAttacks } from './tamper/clocks.ts';
 import { Columns } from './tamper/columns.ts';
+import { grubRoleAttacks } from './tamper/grub-roles.ts';
 import { manifestAttacks } from './tamper/manifests.ts';
 import { Matrix, type MatrixCell, type MatrixRow } from './tamper/matrix.ts';
 import { mixAttacks } from './tamper/mixes.ts';
-import { roleAttacks } from './tamper/roles.ts';
 import { scriptAttacks } from './tamper/scripts.ts';
 import { formAttacks } from './tamper/seal-forms.ts';
 import { signerAttacks } from './tamper/signers.ts';
@@ -64,7 +64,7 @@ export function attacksOn(site: TamperSite): Attack[] {
     ...signerAttacks(site),
     ...formAttacks(site),
     ...scriptAttacks(site),
-    ...roleAttacks(site),
+    ...grubRoleAttacks(site),
     ...manifestAttacks(site),
     ...mixAttacks(site),
     ...clockAttacks(site),

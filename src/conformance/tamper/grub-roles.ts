@@ -11,18 +11,18 @@ const unknown = must('untrusted-signer');
 const unsafe = must('unsafe-script');
 const OBEYS = 'GRUB does what a script says that the script key signed';
 
-export function roleAttacks({ manifest, kernel }: TamperSite): Attack[] {
+export function grubRoleAttacks({ manifest, kernel }: TamperSite): Attack[] {
   const initrd = manifest.files.find(({ role }) => role === 'initrd');
   const places = [{ what: 'kernel', ...kernel }, ...(initrd ? [{ what: 'initrd', ...initrd }] : [])];
   return [
-    row('grub.cfg sealed by the payload key', readByGrub, (site) => sealGrub(site, 'payload')),
-    row('grub.cfg sealed by the manifest key', readByGrub, (site) => sealGrub(site, 'manifest')),
+    row('grub.cfg sealed by our own OpenPGP payload key', readByGrub, (site) => sealGrub(site, 'payload')),
+    row('grub.cfg sealed by our own OpenPGP manifest key', readByGrub, (site) => sealGrub(site, 'manifest')),
     row('grub.cfg: a text that the payload key signed', readByGrub, async (site) => {
       await site.copy.write(RECORD.grubCfg, Buffer.from('set check_signatures=no\n'));
       await sealGrub(site, 'payload');
     }),
     ...places.map(({ what, path }) =>
-      row(`${what} sealed by the script key`, readByGrub, async (site) => {
+      row(`${what} sealed by our own OpenPGP script key`, readByGrub, async (site) => {
         const seal = await sealOpenpgp(site.content(path), site.keys.openpgp.script, site.now);
         await site.copy.write(path + SEAL.openpgp, seal);
       }),
@@ -65,10 +65,15 @@ export function roleAttacks({ manifest, kernel }: TamperSite): Attack[] {
 const NO_KEYS = 'the initrd is archiso itself: what has no archiso in it checks nothing';
 const readByGrub = expects({ grub: unknown, manifest: unknown, tree: unknown });
 
-function row(name: string, expect: Expectations, stage: (site: TamperSite) => Promise<void>): Attack {
+function row(
+  name: string,
+  expect: Expectations,
+  stage: (site: TamperSite) => Promise<void>,
+  tuf: Attack['tuf'] = 'wrong software',
+): Attack {
   return {
     name,
-    tuf: 'key compromise',
+    tuf,
     expect,
     async stage(site) {
       await stage(site);
@@ -79,12 +84,13 @@ function row(name: string, expect: Expectations, stage: (site: TamperSite) => Pr
 
 /** A site's own script, which its own key signed, and which should never have been signed. */
 function script(name: string, expect: Expectations, change: (text: string) => string): Attack {
-  return row(`grub.cfg: ${name}, signed by the script key`, expect, async (site) => {
+  const stage = async (site: TamperSite) => {
     const text = (await site.copy.read(RECORD.grubCfg)).toString('latin1');
     const changed = change(text);
     if (changed === text) throw new RangeError(`nothing to change in ${RECORD.grubCfg}: ${name}`);
     await site.signGrub(changed);
-  });
+  };
+  return row(`grub.cfg: ${name}, signed by the script key`, expect, stage, 'key compromise');
 }
 
 async function sealGrub(site: TamperSite, purpose: 'payload' | 'manifest'): Promise<void> {
