@@ -18,6 +18,7 @@ import { grubRoleAttacks } from './tamper/grub-roles.ts';
 import { manifestAttacks } from './tamper/manifests.ts';
 import { Matrix, type MatrixCell, type MatrixRow } from './tamper/matrix.ts';
 import { mixAttacks } from './tamper/mixes.ts';
+import { roleAttacks } from './tamper/roles.ts';
 import { scriptAttacks } from './tamper/scripts.ts';
 import { formAttacks } from './tamper/seal-forms.ts';
 import { signerAttacks } from './tamper/signers.ts';
@@ -62,6 +63,7 @@ export function attacksOn(site: TamperSite): Attack[] {
   return [
     ...byteAttacks(site),
     ...signerAttacks(site),
+    ...roleAttacks(site),
     ...formAttacks(site),
     ...scriptAttacks(site),
     ...grubRoleAttacks(site),

@@ -22,7 +22,7 @@ export async function readSelfAnchor(tree: Tree): Promise<Anchors> {
   });
   const { certificates } = decodeOr(name, () => decodeDetachedCms(bytes));
   const ca = certificates.filter(({ issuer, subject }) => Buffer.compare(issuer, subject) === 0);
-  const leaf = certificates.find(({ issuer, subject }) => Buffer.compare(issuer, subject) !== 0);
+  const leaf = certificates.find(({ basicConstraints }) => !basicConstraints?.ca);
   if (ca.length !== 1)
     throw new Refusal('untrusted-signer', `${name} does not carry one CA.`, { found: ca.length });
   return { ...NO_ANCHORS, ca, bootSigner: leaf?.commonName };

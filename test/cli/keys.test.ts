@@ -35,7 +35,7 @@ describe('keys rotate', () => {
     assert.deepEqual([made, follows, warnings], [newCa, keys, []]);
     assert.deepEqual(
       steps.map(({ kind }: { kind: string }) => kind),
-      ['ca', 'codesign', 'boot'],
+      ['ca', 'codesign', 'boot', 'manifest'],
     );
     for (const { from, to, begins, ends } of steps) {
       assert.match(`${from} ${to}`, /^[0-9a-f]{64} [0-9a-f]{64}$/);
@@ -50,7 +50,7 @@ describe('keys rotate', () => {
   });
 
   for (const [name, words, says] of [
-    ['a kind that there is not', ['--only', 'codesign,root', '--out', join(folder, 'x')], /no key "root"/],
+    ['a kind that there is not', ['--only', 'codesign,pcr', '--out', join(folder, 'x')], /no key "pcr"/],
     ['no folder to write', [], /--out/],
   ] as const) {
     it(`is a matter of usage with ${name}`, async () => {
@@ -95,7 +95,7 @@ describe('keys status', () => {
     ]);
     const { next, due, items, warnDays } = one(out);
     assert.deepEqual([code, due, warnDays, next.kind], [1, 1, 30, 'best-before']);
-    assert.equal(items.at(-1).kind, 'openpgp');
+    assert.equal(items.at(-1).kind, 'openpgp-script');
     assert.equal(items.at(-1).ends, null);
     const ends = items.slice(0, -1).map((item: { ends: string }) => item.ends);
     assert.deepEqual(ends, [...ends].sort());

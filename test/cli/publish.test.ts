@@ -15,7 +15,10 @@ describe('publish', () => {
     const { code, out } = await run(['publish', tree, ...given, '--dry-run']);
     assert.equal(code, 0);
     assert.match(out, /^gate +answer +what was found$/m);
-    assert.match(out, /^keys in initramfs +passed +codesign\.lab and OpenPGP [0-9a-f]{16}$/m);
+    assert.match(
+      out,
+      /^keys in initramfs +passed +codesign\.lab, manifest\.lab and OpenPGP [0-9a-f]{16}, [0-9a-f]{16}$/m,
+    );
     assert.match(out, /^client archiso +passed/m);
     assert.match(out, /would be published to stable\.$/m);
     const shown = await run(['channel', 'show', 'stable', '--state', folder]);
@@ -101,5 +104,5 @@ it('a release sealed "in 2022" verifies as of then and is refused now', async ()
   assert.equal(at.code, 0, at.out);
   const now = await run(['verify', oldTree, '--anchors', oldKeys]);
   assert.equal(now.code, 1);
-  assert.match(now.out, /^REFUSED: the certificate codesign\.lab ended on 2024-05-31\. \[expired\]$/m);
+  assert.match(now.out, /^REFUSED: the certificate manifest\.lab ended on 2024-05-31\. \[expired\]$/m);
 });

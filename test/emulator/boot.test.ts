@@ -289,7 +289,7 @@ describe('a machine with a loader that verifies refuses', () => {
     await sealFixture(bare, keys);
     now = bare;
     const verdict = await boot({ url: `${plain.url}/boot.ipxe`, anchors: keys, now: NOW });
-    assert.deepEqual(everything(verdict).at(-1)?.slice(1), ['rootfs', 'absent']);
+    assert.deepEqual(everything(verdict).at(-1)?.slice(1), ['rootfs', 'absent absent']);
     assert.match(verdict.refusal?.message ?? '', /The initramfs holds no /);
     assert.equal(verdict.verified, false);
   });

@@ -28,11 +28,11 @@ describe('a new CA', () => {
   it('brings new leaves along, has a name of its own, and shares no CMS anchor with the old one', () => {
     assert.deepEqual(
       caSteps.map(({ kind }) => kind),
-      ['ca', 'codesign', 'boot'],
+      ['ca', 'codesign', 'boot', 'manifest'],
     );
     const subject = openssl('x509', '-in', anchors(newCa, 'ca.crt'), '-noout', '-subject').stdout;
     assert.match(subject, /CN = netboot CA lab 2$/m);
-    for (const name of ['codesign.crt', 'boot.crt']) {
+    for (const name of ['codesign.crt', 'boot.crt', 'manifest.crt']) {
       const at = ['-attime', String(LATER / 1000)];
       const chain = (ca: string) =>
         openssl('verify', '-CAfile', anchors(ca, 'ca.crt'), ...at, anchors(newCa, name));

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { cp, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { decodeSuccessors } from '../../src/formats/records/successors.ts';
+import { decodeSuccessors, isOpenpgpKind } from '../../src/formats/records/successors.ts';
 import { rotateKeys } from '../../src/operations/keys-rotate.ts';
 import { publish } from '../../src/publish/publish.ts';
+import { DEFAULT_ROTATION } from '../../src/signing/keys/rotate.ts';
 import { misused } from '../fixtures/failed.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
@@ -46,9 +47,10 @@ describe('new leaves', () => {
   it('are made for all but the CA, each with a private key of its own, 0600', async () => {
     assert.deepEqual(
       leafSteps.map(({ kind }) => kind),
-      ['codesign', 'boot', 'openpgp', 'snapshot'],
+      [...DEFAULT_ROTATION],
     );
-    for (const name of ['codesign.key', 'boot.key', 'openpgp.asc', 'snapshot.key']) {
+    for (const kind of DEFAULT_ROTATION) {
+      const name = `${kind}.${isOpenpgpKind(kind) ? 'asc' : 'key'}`;
       const path = join(leaves, 'private', name);
       assert.equal((await stat(path)).mode & 0o777, 0o600);
       assert.notDeepEqual(await readFile(path), await readFile(join(old, 'private', name)), name);
@@ -58,7 +60,7 @@ describe('new leaves', () => {
   });
 
   it('keep the names that loaders demand, under the same CA', () => {
-    for (const name of ['codesign.crt', 'boot.crt']) {
+    for (const name of ['codesign.crt', 'boot.crt', 'manifest.crt']) {
       const subject = (keys: string) =>
         openssl('x509', '-in', anchors(keys, name), '-noout', '-subject', '-issuer').stdout;
       assert.equal(subject(leaves), subject(old));
@@ -135,7 +137,14 @@ describe('new leaves', () => {
 
   it('keep an overlap that is still going on when another key is replaced', async () => {
     const { out: third } = await rotate(leaves, { only: ['boot'] });
-    for (const name of ['codesign.crt', 'pubring.gpg', 'snapshot.crt']) {
+    for (const name of [
+      'codesign.crt',
+      'manifest.crt',
+      'pubring.gpg',
+      'script.gpg',
+      'manifest.gpg',
+      'snapshot.crt',
+    ]) {
       assert.deepEqual(await readFile(anchors(third, name)), await readFile(anchors(leaves, name)), name);
       assert.deepEqual(await readFile(after(third, name)), await readFile(after(leaves, name)), name);
     }
@@ -155,7 +164,7 @@ describe('new leaves', () => {
       gpgvTakes(
         anchors(out, 'successors'),
         anchors(out, 'successors.sig'),
-        anchors(old, 'pubring.gpg'),
+        anchors(old, 'manifest.gpg'),
         late,
       ),
     );
@@ -200,7 +209,7 @@ describe('the record of successors', () => {
         record.steps,
         steps.map(({ kind, from, to }) => ({ kind, from, to })),
       );
-      for (const { kind, from, to } of record.steps.filter(({ kind }) => kind !== 'openpgp')) {
+      for (const { kind, from, to } of record.steps.filter(({ kind }) => !isOpenpgpKind(kind))) {
         assert.equal(from, fingerprint(anchors(old, `${kind}.crt`)), kind);
         assert.equal(to, fingerprint(anchors(out, `${kind}.crt`)), kind);
       }
@@ -210,9 +219,11 @@ describe('the record of successors', () => {
       const record = anchors(out, 'successors');
       const cms = (keys: string, certificates: string) =>
         opensslTakes(record, `${record}.cms.sig`, early(certificates, anchors(keys, 'ca.crt')), LATER);
-      assert.ok(cms(old, anchors(old, 'codesign.crt')));
-      assert.ok(!cms(out, after(out, 'codesign.crt')));
-      assert.ok(gpgvTakes(record, `${record}.sig`, anchors(old, 'pubring.gpg'), LATER));
+      assert.ok(cms(old, anchors(old, 'manifest.crt')));
+      assert.ok(!cms(old, anchors(old, 'codesign.crt')));
+      assert.ok(!cms(out, after(out, 'manifest.crt')));
+      assert.ok(gpgvTakes(record, `${record}.sig`, anchors(old, 'manifest.gpg'), LATER));
+      assert.ok(!gpgvTakes(record, `${record}.sig`, anchors(old, 'pubring.gpg'), LATER));
     });
   }
 });

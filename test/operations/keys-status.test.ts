@@ -39,6 +39,7 @@ describe('keys status', () => {
       ['ca', 'ca.crt'],
       ['codesign', 'codesign.crt'],
       ['boot', 'boot.crt'],
+      ['manifest', 'manifest.crt'],
       ['snapshot key', 'snapshot.crt'],
     ] as const) {
       const path = anchors(old, file);
@@ -59,9 +60,12 @@ describe('keys status', () => {
         ['release', 200],
         ['boot', 730],
         ['codesign', 730],
+        ['manifest', 730],
         ['ca', 3652],
         ['snapshot key', 3652],
         ['openpgp', undefined],
+        ['openpgp-manifest', undefined],
+        ['openpgp-script', undefined],
       ],
     );
     assert.equal(next?.kind, 'best-before');
@@ -75,7 +79,11 @@ describe('keys status', () => {
       ['ca', /no machine whose loader trusts it starts any release .* new CA/],
       [
         'codesign',
-        /early userspace refuses the root image of arch\/2026\.11\.01: machines stop after the kernel/,
+        /archiso's early userspace.* refuse the root image of arch\/2026\.11\.01: machines stop after the kernel/,
+      ],
+      [
+        'manifest',
+        /refuses the manifest of arch\/2026\.11\.01, .* its records are signed by a new manifest leaf/,
       ],
       [
         'boot',
@@ -106,13 +114,22 @@ describe('keys status', () => {
     assert.deepEqual(await due(BEST_BEFORE - 30 * DAY, 29), []);
     assert.deepEqual(await due(BEST_BEFORE - 80 * DAY, 365), []);
     assert.deepEqual(await due(BEST_BEFORE + 1, 0), ['best-before']);
-    assert.deepEqual(await due(NOW + 730 * DAY, 0), ['best-before', 'boot', 'codesign', 'release']);
+    assert.deepEqual(await due(NOW + 730 * DAY, 0), [
+      'best-before',
+      'boot',
+      'codesign',
+      'manifest',
+      'release',
+    ]);
     assert.deepEqual(await due(NOW - 2 * DAY, 0), [
       'best-before',
       'boot',
       'ca',
       'codesign',
+      'manifest',
       'openpgp',
+      'openpgp-manifest',
+      'openpgp-script',
       'release',
     ]);
   });
@@ -123,10 +140,13 @@ describe('keys status', () => {
       'boot',
       'ca',
       'codesign',
+      'manifest',
       'openpgp',
+      'openpgp-manifest',
+      'openpgp-script',
       'snapshot key',
     ]);
-    assert.deepEqual(due.map(({ kind }) => kind).sort(), ['boot', 'codesign']);
+    assert.deepEqual(due.map(({ kind }) => kind).sort(), ['boot', 'codesign', 'manifest']);
   });
 
   it('tells days past the end by negative ones', async () => {
@@ -140,11 +160,11 @@ describe('keys status', () => {
       const { items } = await keysStatus({ anchors: [leaves], trees, now: LATER });
       const of = (kind: string) =>
         items.filter((item) => item.kind === kind && item.inUse).map(({ id }) => id);
-      return [of('codesign').length, of('openpgp').length];
+      return [of('codesign').length, of('manifest').length, of('openpgp').length];
     };
-    assert.deepEqual(await used(), [1, 1]);
-    assert.deepEqual(await used(await sealed(leaves, leaves)), [1, 1]);
-    assert.deepEqual(await used(await sealed(leaves, old)), [2, 2]);
+    assert.deepEqual(await used(), [1, 1, 1]);
+    assert.deepEqual(await used(await sealed(leaves, leaves)), [1, 1, 1]);
+    assert.deepEqual(await used(await sealed(leaves, old)), [2, 2, 2]);
   });
 
   it('lists what each CA of an overlap needs, also where its anchors were not given', async () => {

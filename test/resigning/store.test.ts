@@ -239,7 +239,7 @@ it('keys that follow by a chain of maps sign, and the record says on whose word'
   await rotateKeys({
     keys,
     out: mid,
-    only: ['codesign', 'boot'],
+    only: ['manifest', 'boot'],
     now: NOW + 1000,
     rsaBits: 2048,
     makeKeyPair: readyKeyPair,
@@ -247,7 +247,7 @@ it('keys that follow by a chain of maps sign, and the record says on whose word'
   await rotateKeys({
     keys: mid,
     out: last,
-    only: ['codesign', 'boot'],
+    only: ['manifest', 'boot'],
     now: NOW + 2000,
     rsaBits: 2048,
     makeKeyPair: readyKeyPair,
@@ -262,7 +262,7 @@ it('keys that follow by a chain of maps sign, and the record says on whose word'
   const record = await readProvenance(state, 'lab/2026.11.01');
   assert.deepEqual(
     record?.resigned[0]?.steps.map(({ kind }) => kind),
-    ['codesign', 'codesign', 'boot', 'boot'],
+    ['manifest', 'manifest', 'boot', 'boot'],
   );
   assert.equal(await faultOf(state, [last, mid, keys], LATER), undefined);
 });

@@ -125,7 +125,7 @@ export async function faultOf(
   return undefined;
 }
 
-/** A key folder whose codesign key answers so many times, and is gone then. */
+/** A key folder whose manifest key answers so many times, and is gone then. */
 export async function dyingKeys(keys: string, to: string, answers: number): Promise<string> {
   await cp(keys, to, { recursive: true });
   const count = join(to, 'answered');
@@ -137,10 +137,10 @@ export async function dyingKeys(keys: string, to: string, answers: number): Prom
 n=$(cat ${count})
 [ "$n" -lt ${answers} ] || { echo "the token is gone" >&2; exit 3; }
 echo $((n + 1)) > ${count}
-exec openssl pkeyutl -sign -inkey ${join(to, 'private/codesign.key')} -pkeyopt "digest:$BOOTSEAL_HASH"
+exec openssl pkeyutl -sign -inkey ${join(to, 'private/manifest.key')} -pkeyopt "digest:$BOOTSEAL_HASH"
 `,
     { mode: 0o755 },
   );
-  writeFileSync(join(to, 'signers.toml'), `[codesign]\ncommand = ["${script}"]\n`, { mode: 0o600 });
+  writeFileSync(join(to, 'signers.toml'), `[manifest]\ncommand = ["${script}"]\n`, { mode: 0o600 });
   return to;
 }

@@ -22,7 +22,7 @@ const other = await makeKeys(join(folder, 'other'), { kind: 'p256' });
 const next = join(folder, 'next');
 await rotateKeys({ keys: old, out: next, now: NOW + 1000, rsaBits: 2048, makeKeyPair: readyKeyPair });
 
-const leaf = join(old, 'anchors/codesign.crt');
+const leaf = join(old, 'anchors/manifest.crt');
 const [{ bytes: der } = { bytes: new Uint8Array() }] = decodePem(readFileSync(leaf, 'latin1'));
 const ended = decodeCertificate(der).notAfter + 86_400_000;
 const revoked = `[[revoked]]\nid = "${fingerprint(leaf)}"\nkind = "hard"\nsince = 2026-11-02\nreason = "stolen"\n`;

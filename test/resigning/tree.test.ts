@@ -109,7 +109,7 @@ it('keys that follow the old ones by their own word sign; payload keeps its old 
   const { steps } = await resign(tree, { keys: next });
   assert.deepEqual(
     steps.map(({ kind }) => kind),
-    ['codesign', 'boot', 'openpgp'],
+    ['manifest', 'boot', 'openpgp-manifest', 'openpgp-script'],
   );
   assert.equal(await faultOf(tree, next), undefined);
   assert.deepEqual(
@@ -133,7 +133,7 @@ async function forged(change: (text: string) => string, signer: string): Promise
 }
 
 const stranger = await makeKeys(join(folder, 'stranger'));
-const fresher = fingerprint(join(next, 'anchors/codesign.crt'));
+const fresher = fingerprint(join(next, 'anchors/manifest.crt'));
 const REFUSED: readonly [string, () => Promise<readonly string[]>, RegExp][] = [
   ['no map', async () => [], /no map that it signed names/],
   [
@@ -190,7 +190,7 @@ for (const [what, maps, says] of REFUSED) {
 it('a map of the right keys, signed by the old ones, counts from any file', async () => {
   const tree = fresh();
   const successors = [await forged((text) => text, keys)];
-  assert.equal((await resign(tree, { keys: next, successors })).steps.length, 3);
+  assert.equal((await resign(tree, { keys: next, successors })).steps.length, 4);
 });
 
 it('a tree has no quarantine: a broken seal is a refusal, and nothing changed', async () => {

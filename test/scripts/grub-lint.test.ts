@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import fc from 'fast-check';
 import { GRUB_COMMANDS, lintGrubConfig } from '../../src/scripts/grub-lint.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'bootseal-test-grub-lint-'));
@@ -159,6 +160,33 @@ describe('the linter of grub.cfg', () => {
     const both = `if [ a = b ]; then set bootseal_x="$net_default_hostname"; else set bootseal_x=plain; fi\n`;
     const text = CLEAN.replace(LOAD, both + LOAD).replace('a=$bootseal_server', 'a=$bootseal_x');
     assert.deepEqual(found(text), ['setting']);
+  });
+
+  it('has an answer for any text', () => {
+    const pieces = [
+      'if',
+      ' ',
+      ' then',
+      '; ',
+      '\n',
+      '{',
+      '}',
+      'fi',
+      '"',
+      "'",
+      '$a',
+      '[ ',
+      ' ]',
+      'set a=',
+      'function f',
+      'linux',
+      '\\',
+    ];
+    const text = fc.oneof(
+      fc.array(fc.constantFrom(...pieces)).map((found) => found.join('')),
+      fc.string(),
+    );
+    fc.assert(fc.property(text, (any) => found(any).length > 0));
   });
 
   it('bounds its work', () => {

@@ -47,11 +47,13 @@ export function stockToolTakes(tree: string, keys: string, seal: string, at: num
   if (seal.endsWith('.sha512')) return run('sha512sum', ['-c', basename(seal)], dirname(whole)).status === 0;
   if (seal === 'boot.ipxe.sig') return opensslTakes(join(tree, 'boot.ipxe'), whole, ca, at);
   if (seal.endsWith('.ipxe.sig')) return opensslTakes(join(tree, seal.slice(0, -9)), whole, ca, at);
+  const isManifest = seal.startsWith('release.manifest.');
   if (seal.endsWith('.cms.sig')) {
-    const flags = ['-nointern', '-certfile', anchor('codesign.crt'), ...ca];
-    return opensslTakes(join(tree, seal.slice(0, -8)), whole, flags, at);
+    const signers = anchor(isManifest ? 'manifest.crt' : 'codesign.crt');
+    return opensslTakes(join(tree, seal.slice(0, -8)), whole, ['-nointern', '-certfile', signers, ...ca], at);
   }
-  return gpgvTakes(join(tree, seal.slice(0, -4)), whole, anchor('pubring.gpg'), at);
+  const keyring = isManifest ? 'manifest.gpg' : seal === 'grub.cfg.sig' ? 'script.gpg' : 'pubring.gpg';
+  return gpgvTakes(join(tree, seal.slice(0, -4)), whole, anchor(keyring), at);
 }
 
 /** What is compared when nothing may have changed. */

@@ -81,7 +81,7 @@ for (const { kind, keys, sealed, result } of sites) {
       assert.equal(leaf.notBefore, NOW - DAY);
       assert.equal(leaf.notAfter, NOW + 190 * DAY);
       const names = [...look(keys).keys()].filter((name) => name.startsWith('private'));
-      assert.equal(names.length, 5);
+      assert.equal(names.length, 8);
     });
 
     it('the certificate chain is in the seals for iPXE and in no others', async () => {

@@ -3,7 +3,7 @@ import { copyFile, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { FolderTree } from '../../src/files/folder-tree.ts';
-import { decodeCertificates } from '../../src/trust/anchors.ts';
+import { decodeCertificates, NO_KEYRINGS } from '../../src/trust/anchors.ts';
 import { readSelfAnchor } from '../../src/trust/self-anchor.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { judgeFolder } from '../fixtures/judge.ts';
@@ -30,7 +30,7 @@ it('the anchor of a tree is the CA that its boot script carries, and no other ke
   assert.equal(anchors.ca.length, 1);
   assert.deepEqual(Buffer.from(anchors.ca[0]?.raw ?? []), Buffer.from(ca?.raw ?? []));
   assert.equal(anchors.bootSigner, 'boot.lab');
-  assert.deepEqual([anchors.codesign, anchors.openpgp], [[], []]);
+  assert.deepEqual([anchors.codesign, anchors.manifest, anchors.openpgp], [[], [], NO_KEYRINGS]);
 });
 
 it('a sealed tree agrees with itself', async () => {

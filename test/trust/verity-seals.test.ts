@@ -64,7 +64,7 @@ describe('the verity seals of a root image', () => {
     const takes = (content: string) =>
       openssl(
         ...['smime', '-verify', '-binary', '-inform', 'DER', '-in', join(good, SEAL), '-content', content],
-        ...['-certfile', join(keys, 'anchors/codesign.crt'), '-nointern', '-noverify', '-out', '/dev/null'],
+        ...['-certfile', join(keys, 'anchors/manifest.crt'), '-nointern', '-noverify', '-out', '/dev/null'],
       ).status;
     assert.equal(takes(join(good, ROOT)), 0);
     assert.notEqual(takes(join(next, ROOT)), 0);

@@ -186,7 +186,8 @@ function rootForms({ asked, keys }: TamperSite): Attack[] {
 /** Good seals, beside the wrong file. */
 function exchanges({ manifest, asked }: TamperSite): Attack[] {
   const wrong = must('bad-signature');
-  const unknown = must('untrusted-signer');
+  // Keys for records sign no payload: whose seal it is tells before what it is over.
+  const other = must('untrusted-signer');
   const hasInitrd = manifest.files.some(({ role }) => role === 'initrd');
   const hasRoot = manifest.files.some(({ role }) => role === 'rootfs');
   const beside = (
@@ -245,8 +246,8 @@ function exchanges({ manifest, asked }: TamperSite): Attack[] {
           beside(
             'root image: seals of the manifest beside it',
             expects({
-              ...(asked.verify || asked.cmsVerify ? { archiso: unknown, manifest: unknown } : {}),
-              tree: unknown,
+              ...(asked.verify || asked.cmsVerify ? { archiso: other, manifest: other } : {}),
+              tree: other,
             }),
             ({ rootfs }) =>
               [SEAL.cms, SEAL.openpgp].map((suffix) => [rootfs.path + suffix, RECORD.manifest + suffix]),

@@ -32,8 +32,8 @@ const folder = await temporaryFolder();
 const sites = await makeSites(folder);
 const imageSeals: Files = {
   [ROOT_IMAGE]: sites.rootImage,
-  [`${ROOT_IMAGE}.sig`]: await openpgpSeal(sites.rootImage, sites.ours.openpgp.manifest),
-  [`${ROOT_IMAGE}.cms.sig`]: await cmsSeal(sites.rootImage, sites.ours.manifest),
+  [`${ROOT_IMAGE}.sig`]: await openpgpSeal(sites.rootImage, sites.ours.openpgp.payload),
+  [`${ROOT_IMAGE}.cms.sig`]: await cmsSeal(sites.rootImage, sites.ours.codesign),
 };
 
 const CHECKSUM = 'arch/x86_64/airootfs.sha512';
@@ -81,7 +81,7 @@ async function boot(machine: Machine, more: Files = imageSeals) {
   const asked: string[] = [];
   const files: Files = { ...more, ...machine.records };
   const verdict = await runArchiso({
-    initramfs: await readInitramfs([initrd(machine.root)], EarlyKeys.reading),
+    initramfs: await readInitramfs([initrd({ ...sites.payloadRoot, ...machine.root })], EarlyKeys.reading),
     cmdline: machine.cmdline,
     arch: machine.arch,
     policy: defaultPolicy(Date.UTC(2026, 10, 1)),
@@ -141,8 +141,8 @@ describe('emulated early userspace, past the manifest', () => {
   const sealed = async (image: Uint8Array): Promise<Files> => ({
     ...imageSeals,
     [ROOT_IMAGE]: image,
-    [`${ROOT_IMAGE}.sig`]: await openpgpSeal(image, sites.ours.openpgp.manifest),
-    [`${ROOT_IMAGE}.cms.sig`]: await cmsSeal(image, sites.ours.manifest),
+    [`${ROOT_IMAGE}.sig`]: await openpgpSeal(image, sites.ours.openpgp.payload),
+    [`${ROOT_IMAGE}.cms.sig`]: await cmsSeal(image, sites.ours.codesign),
     [CHECKSUM]: checksum(image),
   });
 

@@ -314,10 +314,10 @@ const REFUSED: readonly Case[] = [
   [
     'a machine that demands OpenPGP, and has no such key',
     {
-      initrds: [initrd(without(anchors, 'gpg/pubring.gpg')), policyInitrd(['openpgp'])],
+      initrds: [initrd(without(anchors, 'bootseal/manifest.gpg')), policyInitrd(['openpgp'])],
     },
     'absent',
-    /pubring/,
+    /manifest\.gpg/,
   ],
 ];
 

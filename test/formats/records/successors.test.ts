@@ -5,6 +5,7 @@ import { isoSeconds } from '../../../src/formats/records/lines.ts';
 import {
   decodeSuccessors,
   encodeSuccessors,
+  isOpenpgpKind,
   SUCCESSION_KINDS,
   type Successors,
 } from '../../../src/formats/records/successors.ts';
@@ -19,7 +20,10 @@ issued 2026-11-01T00:00:00Z
 ca ${A} ${B}
 codesign ${B} ${A}
 boot ${A} ${B}
+manifest ${B} ${A}
 openpgp ${K} ${L}
+openpgp-script ${L} ${K}
+openpgp-manifest ${K} ${L}
 snapshot ${A} ${B}
 `;
 const VALUE: Successors = {
@@ -28,7 +32,10 @@ const VALUE: Successors = {
     { kind: 'ca', from: A, to: B },
     { kind: 'codesign', from: B, to: A },
     { kind: 'boot', from: A, to: B },
+    { kind: 'manifest', from: B, to: A },
     { kind: 'openpgp', from: K, to: L },
+    { kind: 'openpgp-script', from: L, to: K },
+    { kind: 'openpgp-manifest', from: K, to: L },
     { kind: 'snapshot', from: A, to: B },
   ],
 };
@@ -50,7 +57,7 @@ describe('a record of successors', () => {
           'bootseal-successors 1',
           `issued ${isoSeconds(issued * 1000)}`,
           ...steps.map((kind) => {
-            const length = kind === 'openpgp' ? 40 : 64;
+            const length = isOpenpgpKind(kind) ? 40 : 64;
             return `${kind} ${`0${seed}`.padEnd(length, '0').slice(0, length)} ${'f'.repeat(length)}`;
           }),
           '',
@@ -67,7 +74,7 @@ describe('a record of successors', () => {
     ['no steps', GOLDEN.split('\n').slice(0, 2).join('\n').concat('\n'), /names none/],
     ['a kind twice', GOLDEN.replace(/(ca .*\n)/, '$1$1'), /repeated or misplaced/],
     ['kinds in another order', GOLDEN.replace(/(ca .*\n)(codesign .*\n)/, '$2$1'), /misplaced/],
-    ['an unknown kind', `${GOLDEN}root ${A} ${B}\n`, /unknown/],
+    ['an unknown kind', `${GOLDEN}pcr ${A} ${B}\n`, /unknown/],
     ['a key that follows itself', GOLDEN.replace(`ca ${A} ${B}`, `ca ${A} ${A}`), /ca follows itself/],
     ['a short fingerprint', GOLDEN.replace(`ca ${A}`, `ca ${A.slice(1)}`), /two fingerprints/],
     ['an OpenPGP fingerprint of a certificate', GOLDEN.replace(`ca ${A}`, `ca ${K}`), /two fingerprints/],

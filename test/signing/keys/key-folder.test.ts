@@ -232,7 +232,7 @@ describe('a CA that was made elsewhere', () => {
     const path = join(folder, `own-${count++}`);
     await cp(good, path, { recursive: true });
     const ca = maker.make({ commonName: 'own CA', key: 'rsa-own-ca', extensions });
-    const leaves = ['codesign', 'boot'].map(
+    const leaves = ['codesign', 'boot', 'manifest'].map(
       (name) => [name, maker.make({ commonName: `${name}.own`, key: `rsa-${name}`, issuer: ca })] as const,
     );
     for (const [name, made] of [['ca', ca] as const, ...leaves]) {
