@@ -1,9 +1,9 @@
-/** Somebody pressed Ctrl-C, or the system asked for an end, while there was still nothing to undo. */
+/** Somebody pressed Ctrl-C, or the system asked for an end, while there was nothing to undo. */
 export class Interrupted extends Error {
   readonly signal: NodeJS.Signals;
 
-  constructor(signal: NodeJS.Signals) {
-    super(`Interrupted by ${signal}: nothing was written.`);
+  constructor(signal: NodeJS.Signals, left = 'nothing was written') {
+    super(`Interrupted by ${signal}: ${left}.`);
     this.name = 'Interrupted';
     this.signal = signal;
   }

@@ -11,6 +11,7 @@ import { MAX_BUNDLE } from '../formats/records/request-bundle.ts';
 import { writeOutput } from '../release/write-output.ts';
 import { imageDigest } from '../signing/authenticode.ts';
 import { demandSuitable, readCertificateFile } from '../signing/keys/key-folder.ts';
+import { type AskPassphrase, accessOf } from '../signing/keys/passphrase.ts';
 import { asked } from '../signing/keys/sealing-keys.ts';
 import { readDbSigner, readPcrPublicKey, readPcrSigner } from '../signing/keys/secure-boot-signers.ts';
 import {
@@ -85,6 +86,8 @@ export interface SignImageRequestOptions {
   readonly now: number;
   /** Aborts where nobody waits any more: a signer that is being asked is ended. */
   readonly ended?: AbortSignal;
+  /** Who knows the passphrases of keys that have one. */
+  readonly passphrase?: AskPassphrase;
   /** Sees what is about to be signed; throws to refuse it. */
   readonly onRequest?: (request: ImageRequest) => void;
 }
@@ -127,20 +130,20 @@ export async function signImageRequest(options: SignImageRequestOptions): Promis
 
 async function answeringKey(
   { signatory }: ReturnType<typeof openImageRequest>,
-  { keys, signerCommand, now, ended }: SignImageRequestOptions,
+  { keys, signerCommand, now, ...options }: SignImageRequestOptions,
 ): Promise<DigestSigner> {
   const publicKey = signatory.key === 'db' ? signatory.certificate.key.object : signatory.publicKey;
-  const waiting = ended ? { ended } : {};
-  if (signerCommand) return asked(signerCommand, signatory.key, publicKey, waiting);
+  const access = accessOf(options);
+  if (signerCommand) return asked(signerCommand, signatory.key, publicKey, access);
   for (const folder of keys) {
     if (signatory.key === 'db') {
       if (!(await isThere(join(folder, 'anchors', 'db.crt')))) continue;
-      const { certificate, signer } = await readDbSigner({ keys: folder }, now, waiting);
+      const { certificate, signer } = await readDbSigner({ keys: folder }, now, access);
       if (Buffer.compare(certificate.raw, signatory.certificate.raw) === 0) return signer;
     } else {
       const pem = await readPcrPublicKey(folder);
       if (!pem || !createPublicKey(Buffer.from(pem)).equals(publicKey)) continue;
-      const signer = await readPcrSigner(folder, waiting);
+      const signer = await readPcrSigner(folder, access);
       if (signer) return signer;
     }
   }

@@ -13,9 +13,10 @@ import type { SigningRequest } from '../formats/records/signing-request.ts';
 import { type Layout, recogniseTree } from '../release/layout.ts';
 import { writeOutput } from '../release/write-output.ts';
 import type { MakeKeyPair } from '../signing/keys/key-pair.ts';
+import { type AskPassphrase, accessOf } from '../signing/keys/passphrase.ts';
 import { readLoaderSignatories, readSignatories } from '../signing/keys/public-half.ts';
 import { answeringCommand, readAnsweringKeys } from '../signing/keys/sealing-keys.ts';
-import { answerRequest } from '../signing/requests/answer-request.ts';
+import { answerRequest, standingAnswers } from '../signing/requests/answer-request.ts';
 import { attachAnswers } from '../signing/requests/attach.ts';
 import { changesSince } from '../signing/requests/changes.ts';
 import { openRequest } from '../signing/requests/open-request.ts';
@@ -120,9 +121,13 @@ export interface SignRequestOptions {
   readonly now: number;
   /** Aborts where nobody waits any more: a signer that is being asked is ended. */
   readonly ended?: AbortSignal;
+  /** Who knows the passphrases of keys that have one. */
+  readonly passphrase?: AskPassphrase;
   /** Sees what is about to be signed; throws to refuse it. */
   readonly onRequest?: (seen: RequestSeen) => void;
   readonly onSignature?: (done: number, of: number) => void;
+  /** Called when `out` holds so many new signatures, before it holds all. */
+  readonly onPart?: (made: number) => void;
   /** Makes the release leaf's key; default: OpenSSL. */
   readonly makeKeyPair?: MakeKeyPair;
 }
@@ -147,7 +152,7 @@ export interface RequestSigned extends RequestSeen {
  * @throws a `Refusal` or an `IoError`.
  */
 export async function signRequest(options: SignRequestOptions): Promise<RequestSigned> {
-  const { out, now, ended, signerCommand } = options;
+  const { out, now, signerCommand } = options;
   const opened = openRequest(options.request, await readBundle(options.request));
   const { request, manifest } = opened;
   const journal = options.journal === undefined ? undefined : await SigningJournal.open(options.journal);
@@ -156,11 +161,12 @@ export async function signRequest(options: SignRequestOptions): Promise<RequestS
   const since = last && { release: last.release, changes: changesSince(last, manifest) };
   const seen = { request, manifest, since };
   options.onRequest?.(seen);
-  const waiting = ended ? { ended } : {};
+  const access = accessOf(options);
   const keys = signerCommand
-    ? answeringCommand(signerCommand, opened, waiting)
-    : await readAnsweringKeys(options.keys, opened, now, waiting);
+    ? answeringCommand(signerCommand, opened, access)
+    : await readAnsweringKeys(options.keys, opened, now, access);
   const byName = [...keys.signers.keys(), ...keys.issuers.keys()];
+  const standing = standingAnswers(opened);
   await journal?.note(
     {
       act: 'sign-request',
@@ -168,14 +174,17 @@ export async function signRequest(options: SignRequestOptions): Promise<RequestS
       serial: manifest.serial,
       manifest: request.manifestSha256,
       keys: byName,
-      signatures: opened.lacking.filter(({ by }) => byName.includes(by)).length,
+      signatures: opened.lacking.filter(({ by, path }) => byName.includes(by) && !standing.has(path)).length,
     },
     now,
   );
   const { bundle, answered, left } = await answerRequest(opened, keys, {
     ...(options.onSignature ? { onSignature: options.onSignature } : {}),
     ...(options.makeKeyPair ? { makeKeyPair: options.makeKeyPair } : {}),
-    onPart: async (part) => writeOutput(out, part()),
+    onPart: async (part, made) => {
+      await writeOutput(out, part);
+      options.onPart?.(made);
+    },
   });
   await writeOutput(out, bundle);
   const record = opened.bundle.get(textName(RECORD.manifest));

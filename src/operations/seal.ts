@@ -1,9 +1,10 @@
 import { UsageError } from '../errors/usage.ts';
 import { type Layout, recogniseTree } from '../release/layout.ts';
+import { type AskPassphrase, accessOf } from '../signing/keys/passphrase.ts';
 import { readLoaderSealingKeys, readSealingKeys } from '../signing/keys/sealing-keys.ts';
 import { type SealTermsRequest, sealTerms } from '../signing/seal-terms.ts';
 import { type OtherSealingCa, type Sealed, sealTree } from '../signing/sealer.ts';
-import type { SealingKeys } from '../signing/signatories.ts';
+import { type SealingKeys, trustedOf } from '../signing/signatories.ts';
 import { anchorId } from '../trust/anchors.ts';
 import { demandTerms } from './demand-terms.ts';
 import { logSeal } from './log-seal.ts';
@@ -19,6 +20,8 @@ export interface SealReleaseOptions extends SealTermsRequest {
   readonly state?: string;
   /** Aborts where nobody waits any more: a signer that is being asked is ended. */
   readonly ended?: AbortSignal;
+  /** Who knows the passphrases of keys that have one. */
+  readonly passphrase?: AskPassphrase;
 }
 
 export interface SealResult extends Sealed {
@@ -29,8 +32,8 @@ export interface SealResult extends Sealed {
 export async function seal(options: SealReleaseOptions): Promise<SealResult> {
   const layout = await recogniseTree(options.tree, options);
   const wanted = demandTerms(layout, options);
-  const { now, ended, signerCommand } = options;
-  const keys = await readSealingKeys(options.keys, now, signerCommand, ended ? { ended } : {});
+  const { now, signerCommand } = options;
+  const keys = await readSealingKeys(options.keys, now, signerCommand, accessOf(options));
   const others = await otherCas(keys, options);
   const terms = await sealTerms(
     layout,
@@ -45,13 +48,13 @@ export async function seal(options: SealReleaseOptions): Promise<SealResult> {
 /** The other CAs, each once: one set of iPXE seals serves every loader that trusts a CA. */
 async function otherCas(
   keys: SealingKeys,
-  { alsoKeys = [], now, ended }: SealReleaseOptions,
+  { alsoKeys = [], now, ...options }: SealReleaseOptions,
 ): Promise<OtherSealingCa[]> {
   const others: OtherSealingCa[] = [];
-  const taken = new Set([anchorId(keys.ca.certificate)]);
+  const taken = new Set([anchorId(trustedOf(keys))]);
   for (const folder of alsoKeys) {
-    const other = await readLoaderSealingKeys(folder, now, ended ? { ended } : {});
-    const id = anchorId(other.ca.certificate);
+    const other = await readLoaderSealingKeys(folder, now, accessOf(options));
+    const id = anchorId(trustedOf(other));
     if (taken.has(id)) {
       throw new UsageError(
         `${folder} has the same CA as the keys before it; name each CA once, since its loaders need one set of seals.`,

@@ -14,6 +14,7 @@ import { decodeManifest, type Manifest, type ManifestFile } from '../formats/rec
 import { RECORD, UKI } from '../formats/records/seal-names.ts';
 import { writeOutput } from '../release/write-output.ts';
 import { imageDigest } from '../signing/authenticode.ts';
+import { type AskPassphrase, accessOf } from '../signing/keys/passphrase.ts';
 import { readDbSigner, type SecureBootKey } from '../signing/keys/secure-boot-signers.ts';
 import { signImage, signPcrValues } from '../signing/requests/image-request.ts';
 import type { DigestSigner } from '../signing/signers/digest-signer.ts';
@@ -41,6 +42,8 @@ export interface UkiOptions {
   readonly now: number;
   /** Aborts where nobody waits any more: a signer that is being asked is ended. */
   readonly ended?: AbortSignal;
+  /** Who knows the passphrases of keys that have one. */
+  readonly passphrase?: AskPassphrase;
 }
 
 export interface UkiResult {
@@ -76,8 +79,8 @@ export async function uki(options: UkiOptions): Promise<UkiResult> {
     });
   }
   const out = options.out ?? join(tree, UKI);
-  const waiting = options.ended ? { ended: options.ended } : {};
-  const signer = options.signer && (await readDbSigner(options.signer, now, waiting));
+  const access = accessOf(options);
+  const signer = options.signer && (await readDbSigner(options.signer, now, access));
   const stubPath = options.stub ?? (await installedStub(manifest.arch));
   const cmdline = ukiCommandLine(manifest, manifestSha256, url);
   const { kernel, initrds } = await readPayload(tree, manifest);

@@ -5,6 +5,7 @@ import { isThere, readIfThere } from '../files/read-if-there.ts';
 import { readWhole } from '../files/reading.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { SEAL } from '../formats/records/seal-names.ts';
+import type { KeyAccess } from '../signing/keys/passphrase.ts';
 import { SUCCESSORS } from '../signing/keys/rotate.ts';
 import { readLoaderSealingKeys, readSealingKeys } from '../signing/keys/sealing-keys.ts';
 import type { OtherSealingCa } from '../signing/sealer.ts';
@@ -40,11 +41,12 @@ export async function readResignKeys(
   alsoKeys: readonly string[],
   successors: readonly string[] | undefined,
   now: number,
+  access: KeyAccess = {},
 ): Promise<ResignKeys> {
-  const keys = await readSealingKeys(folder, undefined);
+  const keys = await readSealingKeys(folder, undefined, undefined, access);
   const others: OtherSealingCa[] = [];
   for (const path of alsoKeys) {
-    const other = await readLoaderSealingKeys(path, now);
+    const other = await readLoaderSealingKeys(path, now, access);
     others.push({ id: anchorId(trustedOf(other)), keys: other });
   }
   const own = join(folder, 'anchors', SUCCESSORS);

@@ -1,4 +1,5 @@
 import type { Manifest } from '../formats/records/manifest.ts';
+import { type AskPassphrase, accessOf } from '../signing/keys/passphrase.ts';
 import { Signing } from '../signing/sealer.ts';
 import { type PolicyFile, readPolicyFileOr } from '../trust/policy-file.ts';
 import type { SuccessionStep } from '../trust/succession.ts';
@@ -10,6 +11,8 @@ import { finishReplacing, replaceRecords } from './tree-journal.ts';
 export interface ResignRequest extends Omit<WantedChange, 'issued'> {
   /** An `init` folder. */
   readonly keys: string;
+  /** Who knows the passphrases of keys that have one. */
+  readonly passphrase?: AskPassphrase;
   /** Of other CAs whose loaders start the release too. */
   readonly alsoKeys?: readonly string[];
   /** Whose seals count: the site's before a rotation, other sites'. Those of `keys` count anyway. */
@@ -75,7 +78,7 @@ export async function resignTree(request: ResignTreeRequest): Promise<ResignedTr
 export async function prepareResign(request: ResignRequest, policy: PolicyFile) {
   const { keys, alsoKeys = [], anchors = [], now } = request;
   const trusted = await readTrusted([keys, ...alsoKeys, ...anchors], policy.at(now, now), now);
-  const resignKeys = await readResignKeys(keys, alsoKeys, request.successors, now);
+  const resignKeys = await readResignKeys(keys, alsoKeys, request.successors, now, accessOf(request));
   const issued = request.issued === undefined ? undefined : wholeSeconds(request.issued);
   return { trusted, resignKeys, issued };
 }

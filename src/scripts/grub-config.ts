@@ -23,6 +23,25 @@ export interface GrubConfigOptions {
   readonly pause?: number;
 }
 
+/**
+ * Whether a configuration is, byte for byte, what is made here of this manifest, for whatever server and pause it names.
+ * GRUB has no rules that a linter could hold it to: `set check_signatures=no` is an assignment like any other.
+ */
+export function isGrubConfigOf(bytes: Uint8Array, manifest: Manifest, manifestSha256: string): boolean {
+  const text = Buffer.from(bytes).toString('latin1');
+  const pause = Number(/^set bootseal_pause=([0-9]{1,6})$/m.exec(text)?.[1]);
+  const port = Number(/\(http,\$bootseal_server(?:,([0-9]{1,5}))?\)/.exec(text)?.[1] ?? 80);
+  const host = /^set bootseal_server='([^']+)'$/m.exec(text)?.[1];
+  const server: GrubServer =
+    host === undefined ? { kind: 'dhcp', httpPort: port } : { kind: 'literal', host, port };
+  try {
+    return compileGrubConfig({ manifest, manifestSha256, server, pause }) === text;
+  } catch (error) {
+    if (error instanceof Refusal) return false;
+    throw error;
+  }
+}
+
 /** The card GRUB booted from, as archiso wants it: GRUB writes colons, BOOTIF has dashes. */
 const BOOTIF_LINES = `set bootseal_bootif=
 if regexp --set=1:m1 --set=2:m2 --set=3:m3 --set=4:m4 --set=5:m5 --set=6:m6 \

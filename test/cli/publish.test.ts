@@ -15,7 +15,10 @@ describe('publish', () => {
     const { code, out } = await run(['publish', tree, ...given, '--dry-run']);
     assert.equal(code, 0);
     assert.match(out, /^gate +answer +what was found$/m);
-    assert.match(out, /^keys in initramfs +passed +codesign\.lab, manifest\.lab and OpenPGP [0-9a-f]{16}, [0-9a-f]{16}$/m);
+    assert.match(
+      out,
+      /^keys in initramfs +passed +codesign\.lab, manifest\.lab and OpenPGP [0-9a-f]{16}, [0-9a-f]{16}$/m,
+    );
     assert.match(out, /^client archiso +passed/m);
     assert.match(out, /would be published to stable\.$/m);
     const shown = await run(['channel', 'show', 'stable', '--state', folder]);

@@ -4,6 +4,7 @@ import { chmod, mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/pr
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { INITRD, KERNEL, ROOTFS, sampleTree } from '../fixtures/release.ts';
+import { SigningDevice } from '../fixtures/signing-device.ts';
 import { Bundle, someKeys } from '../fixtures/signing-request.ts';
 import { start } from './command.ts';
 import { runHere as run } from './here.ts';
@@ -22,7 +23,9 @@ const asked = await run(['request', tree, '--anchors', anchors, '--out', request
 const answered = await run(['sign-request', request, '--keys', keys, '--out', response]);
 const before = await below(tree);
 const attached = await run(['attach', tree, response]);
-const count = (await Bundle.read(request)).index.signatures.length;
+const { signatures, texts } = (await Bundle.read(request)).index;
+const questions = [...signatures, ...texts];
+const count = questions.length;
 
 describe('request, sign-request, attach', () => {
   it('say what boots, with which words, and who is asked', () => {
@@ -103,7 +106,12 @@ describe('request, sign-request, attach', () => {
       [made.release, made.out, made.octets],
       ['arch/2026.11.01', out, (await readFile(out)).length],
     );
-    assert.equal((made.signatures as unknown[]).length, count);
+    const asked = (made.signatures as typeof signatures).map(({ path, suffix }) => path + suffix);
+    assert.deepEqual(
+      asked,
+      signatures.map(({ path, suffix }) => path + suffix),
+    );
+    assert.deepEqual(made.texts, texts);
     assert.deepEqual([signed.out, signed.left, (signed.answered as unknown[]).length], [back, [], count]);
     assert.deepEqual([done.serial, typeof done.manifestSha256], [2026110100, 'string']);
     const files = done.files as { path: string; outcome: string }[];
@@ -115,23 +123,37 @@ describe('request, sign-request, attach', () => {
   it('say what is left for others, and that a shell may be had', async () => {
     const part = await someKeys(fresh('keys'), keys, ['codesign', 'openpgp']);
     const { out } = await run(['sign-request', request, '--keys', part, '--out', fresh('response')]);
-    const left = (await Bundle.read(request)).index.signatures.filter(({ key }) =>
-      /leaf|boot/.test(key),
-    ).length;
+    const left = questions.filter(({ key }) => !/^(codesign|openpgp)$/.test(key)).length;
     assert.match(
       out,
       new RegExp(
-        `: ${count - left} of ${count} signatures for arch/2026\\.11\\.01\\.\n${left} signatures are left for others to make, with these keys: leaf, boot\\.\n$`,
+        `: ${count - left} of ${count} signatures for arch/2026\\.11\\.01\\.\n${left} signatures are left for others to make, with these keys: leaf, manifest, boot, openpgp-script, openpgp-manifest\\.\n$`,
       ),
     );
     assert.doesNotMatch(out, /shell/);
 
     const bundle = await Bundle.read(request);
-    const manifest = Buffer.from(bundle.file('records/release.manifest')).toString();
-    const shell = manifest.replace(/^file kernel/m, 'shell yes\nfile kernel');
-    const lie = await bundle.forge('release.manifest', shell).write(fresh('shell'));
+    const withShell = (manifest: string) => manifest.replace(/^file kernel/m, 'shell yes\nfile kernel');
+    const lie = await bundle.remake(withShell).write(fresh('shell'));
     const told = await run(['sign-request', lie, '--keys', part, '--out', fresh('response')]);
     assert.match(told.out, /\nearly userspace may offer a SHELL\n/);
+  });
+
+  it('say what changed since the last release that was signed, where that is kept', async () => {
+    const journal = fresh('journal');
+    const words = ['sign-request', request, '--keys', keys, '--journal', journal, '--out', fresh('response')];
+    assert.match((await run(words)).out, /\nNothing of this name was signed here before\.\n/);
+    const again = await run(words);
+    assert.match(
+      again.out,
+      /\nSince arch\/2026\.11\.01:\n {2}serial 2026110100, which is not above 2026110100\n/,
+    );
+    const { since } = JSON.parse((await run([...words, '--json'])).out) as { since: unknown };
+    assert.deepEqual(since, {
+      release: 'arch/2026.11.01',
+      changes: ['serial 2026110100, which is not above 2026110100'],
+    });
+    assert.match(answered.out, /is not known: --journal DIR keeps what was signed\.\n/);
   });
 
   for (const name of ['request', 'sign-request', 'attach']) {
@@ -147,17 +169,23 @@ describe('request, sign-request, attach', () => {
 describe('words that cannot be meant are exit 2, and nothing is written', () => {
   const out = fresh('never');
   const lines: readonly (readonly [string, readonly string[], RegExp])[] = [
-    ['nobody’s seals', ['request', tree, '--out', out], /--anchors DIR, or three times --certificate/],
+    ['nobody’s seals', ['request', tree, '--out', out], /--anchors DIR, the public half of an "init" folder/],
     [
-      'seals of two',
-      ['request', tree, '--anchors', anchors, '--openpgp-key', join(anchors, 'pubring.gpg'), '--out', out],
-      /--anchors DIR, or/,
+      'a certificate for a tree',
+      ['request', tree, '--anchors', anchors, '--certificate', join(anchors, 'ca.crt'), '--out', out],
+      /--certificate goes with an image/,
     ],
     [
-      'certificates and no OpenPGP key',
-      ['request', tree, '--certificate', join(anchors, 'ca.crt'), '--out', out],
-      /--anchors DIR, or/,
+      'PCR values of a tree',
+      ['request', tree, '--anchors', anchors, '--pcr', '--out', out],
+      /--pcr goes with/,
     ],
+    [
+      'an image for a request about a tree',
+      ['sign-request', request, '--keys', keys, '--image', response, '--out', out],
+      /--image and --blind go with a request about an image/,
+    ],
+    ['signing a tree unseen', ['sign-request', request, '--keys', keys, '--blind', '--out', out], /--blind/],
     [
       'a certificate that is not there',
       ['request', tree, '--certificate', fresh('none'), '--out', out],
@@ -291,5 +319,51 @@ describe('a refusal is exit 1 and one sentence, and nothing is written', () => {
     assert.equal(code, 130);
     assert.match(err, /Interrupted by SIGINT: nothing was written\.\n$/);
     assert.deepEqual(await below(folder), files);
+  });
+});
+
+describe('a signer that is gone halfway', () => {
+  const left = (out: string, made: number) =>
+    `${out} holds the ${made} signatures that were made; bootseal sign-request ${out} goes on from there.`;
+  /** @param dying what it does instead of a signature when its last was made. */
+  const device = async (dying = 'exit 1') => {
+    const place = fresh('device');
+    await mkdir(place);
+    const signer = new SigningDevice(
+      place,
+      keys,
+      `[ "$(cat ${place}/device.lives)" -gt 0 ] || { ${dying}; }`,
+    );
+    signer.live(4);
+    return signer;
+  };
+
+  it('leaves what was signed, and says where, and how to go on', async () => {
+    const signer = await device();
+    const out = fresh('response');
+    const words = ['--signer-command', signer.command.join(' '), '--out', out];
+    const { code, err } = await run(['sign-request', request, ...words]);
+    assert.equal(code, 3);
+    // The release leaf's certificate is one of four; its key makes three of its own.
+    assert.ok(err.includes(`\n${left(out, 6)}\nrefused [unreachable] `), err);
+    signer.live(100);
+    const again = await run(['sign-request', out, ...words]);
+    assert.equal(again.code, 0, again.err);
+    assert.ok(again.out.endsWith(`${out}: ${count} of ${count} signatures for arch/2026.11.01.\n`));
+  });
+
+  it('and so it is where Ctrl-C ends the waiting for it', async () => {
+    const signer = await device('kill -INT "$PPID"; exec sleep 1000');
+    const out = fresh('response');
+    const words = ['--signer-command', signer.command.join(' '), '--out', out];
+    const { code, err } = await start(['sign-request', request, ...words]).ended;
+    assert.equal(code, 130);
+    assert.ok(err.endsWith(`\nInterrupted by SIGINT: ${left(out, 6)}\n`), err);
+    signer.live(100);
+    assert.equal((await run(['sign-request', out, ...words])).code, 0);
+    assert.deepEqual(
+      (await below(folder)).filter((name) => name.includes('.tmp')),
+      [],
+    );
   });
 });

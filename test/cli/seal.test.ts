@@ -21,7 +21,10 @@ describe('init', () => {
       cwd: site.folder,
     });
     assert.equal(code, 0);
-    assert.match(out, /^new\/anchors {2}public: .*\nnew\/private {2}secret: .*\n$/);
+    assert.match(
+      out,
+      /^new\/anchors {2}public: .*\nnew\/private {2}secret: .*\n.*ca\.key .*\nNo key has a passphrase.*\n$/,
+    );
     assert.match(err, /^(making the [a-z-]+ key\n){8}$/);
     const folder = join(site.folder, 'new');
     for (const name of await readdir(join(folder, 'private')))
@@ -48,7 +51,7 @@ describe('init', () => {
 
   it('says one object with --json, and nothing at all with --quiet', async () => {
     const json = await run(['init', 'json', '--ecdsa', '--json'], { cwd: site.folder });
-    assert.deepEqual(JSON.parse(json.out), { keys: 'json', site: 'lan' });
+    assert.deepEqual(JSON.parse(json.out), { keys: 'json', site: 'lan', passphrase: false });
     const quiet = await run(['init', 'quiet', '--ecdsa', '--quiet'], { cwd: site.folder });
     assert.deepEqual(quiet, { code: 0, out: '', err: '' });
   });

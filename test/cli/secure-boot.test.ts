@@ -151,7 +151,7 @@ describe('request, sign-request and attach of an image', () => {
     const steps = [
       ['uki', tree, '--unsigned', '--url', URL, '--out', path],
       ['request', path, '--anchors', join(fixture, 'anchors'), '--out', request],
-      ['sign-request', request, '--image', path, '--keys', fixture, '--out', response],
+      ['sign-request', request, '--keys', fixture, '--image', path, '--out', response],
       ['attach', path, response],
     ];
     for (const step of steps) {

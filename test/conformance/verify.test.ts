@@ -36,7 +36,14 @@ it('keys that init made under the profiles’ own lengths seal what verifies', a
   assert.equal((await verify({ tree: copy, anchors: keys, now: NOW })).refusal?.code, 'untrusted-signer');
 });
 
-for (const name of ['codesign.crt', 'boot.crt', 'manifest.crt', 'pubring.gpg', 'script.gpg', 'manifest.gpg']) {
+for (const name of [
+  'codesign.crt',
+  'boot.crt',
+  'manifest.crt',
+  'pubring.gpg',
+  'script.gpg',
+  'manifest.gpg',
+]) {
   it(`fewer anchors do not mean fewer checks: without ${name} nothing is verified`, async () => {
     const anchors = join(folder, `without-${name}`);
     await cp(join(keys, 'anchors'), anchors, { recursive: true });

@@ -27,6 +27,7 @@ const pathsIn = (whole: string) => ({
   tree: join(whole, 'tree'),
   request: join(whole, 'request'),
   response: join(whole, 'response'),
+  journal: join(whole, 'journal'),
 });
 const make = (whole: string) => {
   const { tree, request: out } = pathsIn(whole);
@@ -35,6 +36,11 @@ const make = (whole: string) => {
 const answer = (whole: string) => {
   const { request, response: out } = pathsIn(whole);
   return signRequest({ request, out, keys: [keys], now: NOW });
+};
+/** The same, and written down. */
+const answerOn = (whole: string) => {
+  const { request, response, journal } = pathsIn(whole);
+  return signRequest({ request, out: response, keys: [keys], journal, now: NOW });
 };
 const demandSealed = async (whole: string) => {
   const { refusal } = await verify({ tree: pathsIn(whole).tree, anchors: keys, now: NOW });
@@ -82,6 +88,23 @@ await demandFaultless({
       const { tree, response } = pathsIn(whole);
       await attach({ tree, responses: [response] });
       await demandSealed(whole);
+    },
+  },
+
+  'sign-request, with a journal': {
+    amongOthers: true,
+    copy: copier(folder, requested.whole),
+    run: async (whole) => (await answerOn(whole)).answered,
+    demandDone: async (whole) => {
+      const { tree, response, journal } = pathsIn(whole);
+      await attach({ tree, responses: [response] });
+      await demandSealed(whole);
+      const lines = (await readFile(join(journal, 'journal.jsonl'), 'utf8')).split('\n');
+      assert.match(lines.at(-2) ?? '', /"act":"sign-request","release":"arch\/2026\.11\.01"/);
+      assert.deepEqual(
+        await readFile(join(journal, 'arch.manifest')),
+        await readFile(join(tree, 'release.manifest')),
+      );
     },
   },
 

@@ -212,6 +212,17 @@ describe('a request', () => {
     assert.deepEqual([asked.answered, answered.answered], [0, asked.asked]);
     const seals = list(answered, 'questions').map(({ seal, answered: yes }) => `${seal} ${yes}`);
     assert.ok(seals.includes(`${KERNEL}.ipxe.sig yes`), seals.join('\n'));
+    const texts = (facts: Facts) =>
+      list(facts, 'texts').map(({ key, seal, answered: yes }) => `${key} ${seal} ${yes}`);
+    for (const text of [
+      'manifest release.manifest.cms.sig',
+      'openpgp-manifest release.manifest.sig',
+      'boot boot.ipxe.sig',
+      'openpgp-script grub.cfg.sig',
+    ]) {
+      assert.ok(texts(asked).includes(`${text} no`), text);
+      assert.ok(texts(answered).includes(`${text} yes`), text);
+    }
   });
 });
 

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { cp, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { DEFAULT_ROTATION } from '../../src/signing/keys/rotate.ts';
 import { decodeSuccessors, isOpenpgpKind } from '../../src/formats/records/successors.ts';
 import { rotateKeys } from '../../src/operations/keys-rotate.ts';
 import { publish } from '../../src/publish/publish.ts';
+import { DEFAULT_ROTATION } from '../../src/signing/keys/rotate.ts';
 import { misused } from '../fixtures/failed.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
@@ -137,7 +137,14 @@ describe('new leaves', () => {
 
   it('keep an overlap that is still going on when another key is replaced', async () => {
     const { out: third } = await rotate(leaves, { only: ['boot'] });
-    for (const name of ['codesign.crt', 'manifest.crt', 'pubring.gpg', 'script.gpg', 'manifest.gpg', 'snapshot.crt']) {
+    for (const name of [
+      'codesign.crt',
+      'manifest.crt',
+      'pubring.gpg',
+      'script.gpg',
+      'manifest.gpg',
+      'snapshot.crt',
+    ]) {
       assert.deepEqual(await readFile(anchors(third, name)), await readFile(anchors(leaves, name)), name);
       assert.deepEqual(await readFile(after(third, name)), await readFile(after(leaves, name)), name);
     }

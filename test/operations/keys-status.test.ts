@@ -114,7 +114,13 @@ describe('keys status', () => {
     assert.deepEqual(await due(BEST_BEFORE - 30 * DAY, 29), []);
     assert.deepEqual(await due(BEST_BEFORE - 80 * DAY, 365), []);
     assert.deepEqual(await due(BEST_BEFORE + 1, 0), ['best-before']);
-    assert.deepEqual(await due(NOW + 730 * DAY, 0), ['best-before', 'boot', 'codesign', 'manifest', 'release']);
+    assert.deepEqual(await due(NOW + 730 * DAY, 0), [
+      'best-before',
+      'boot',
+      'codesign',
+      'manifest',
+      'release',
+    ]);
     assert.deepEqual(await due(NOW - 2 * DAY, 0), [
       'best-before',
       'boot',

@@ -154,9 +154,13 @@ describe('whoever signs', () => {
       keys: [fresh('nowhere')],
       out,
       now: NOW,
-      onRequest: ({ signatures }, { release, cmdline }) => {
-        assert.deepEqual([release, signatures.length], ['arch/2026.11.01', WHOLE_TREE_SEALS.length]);
+      onRequest: ({ request: { signatures, texts }, manifest: { release, cmdline }, since }) => {
+        assert.deepEqual(
+          [release, signatures.length + texts.length],
+          ['arch/2026.11.01', WHOLE_TREE_SEALS.length],
+        );
         assert.ok(cmdline.includes('verify=y'));
+        assert.equal(since, undefined);
         throw new Error('not this one');
       },
     });
@@ -241,17 +245,25 @@ describe('whoever signs', () => {
     await cp(join(keys, 'anchors'), join(elsewhere, 'anchors'), { recursive: true });
     const sign = `exec openssl pkeyutl -sign -inkey ${keys}/private/$BOOTSEAL_KEY.key -pkeyopt digest:$BOOTSEAL_HASH`;
     const table = (name: string) => `[${name}]\ncommand = ["sh", "-c", "${sign}"]\n`;
-    await writeFile(join(elsewhere, 'signers.toml'), ['ca', 'codesign', 'boot'].map(table).join(''), {
-      mode: 0o600,
-    });
+    await writeFile(
+      join(elsewhere, 'signers.toml'),
+      ['ca', 'codesign', 'manifest', 'boot'].map(table).join(''),
+      {
+        mode: 0o600,
+      },
+    );
     const out = fresh('out');
     const { left } = await answer(request, [elsewhere], out);
-    assert.deepEqual(new Set(left.map(({ key }) => key)), new Set(['openpgp']));
+    assert.deepEqual(
+      new Set(left.map(({ key }) => key)),
+      new Set(['openpgp', 'openpgp-script', 'openpgp-manifest']),
+    );
     const [made, own] = [await Bundle.read(out), fresh('own')];
     await answer(request, [keys], own);
     const online = await Bundle.read(own);
     for (const [name, bytes] of made.files) {
-      if (/\.(codesign|boot)\.sig$/.test(name)) assert.deepEqual(bytes, online.file(name), name);
+      if (/\.codesign\.sig$|\.p7s$|boot\.ipxe\.sig$|\.cms\.sig$/.test(name))
+        assert.deepEqual(bytes, online.file(name), name);
     }
   });
 

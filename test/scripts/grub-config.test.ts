@@ -7,7 +7,7 @@ import { after, test } from 'node:test';
 import { Refusal } from '../../src/errors/refusal.ts';
 import type { Manifest, ManifestFile, Role } from '../../src/formats/records/manifest.ts';
 import type { FreeParameter } from '../../src/formats/script/cmdline.ts';
-import { compileGrubConfig } from '../../src/scripts/grub-config.ts';
+import { compileGrubConfig, isGrubConfigOf } from '../../src/scripts/grub-config.ts';
 import type { GrubServer } from '../../src/scripts/grub-server.ts';
 
 const DHCP: GrubServer = { kind: 'dhcp', httpPort: 80 };
@@ -142,4 +142,51 @@ test('what is added stands before ---, and only what the manifest frees is', () 
   const text = compile({ cmdline: ['priority=low', '---', 'quiet'], free: [{ name: 'ip', type: 'dhcp' }] });
   assert.match(text, / 'priority=low' \$bootseal_ip bootseal\.manifest=[0-9a-f]{64} '---' 'quiet'; then$/m);
   assert.doesNotMatch(compile({ free: [] }), /bootseal_(ip|bootif|files)/);
+});
+
+test('a configuration is known as what is made of its manifest, whatever server and pause it names', () => {
+  const servers: readonly GrubServer[] = [
+    DHCP,
+    { kind: 'dhcp', httpPort: 8080 },
+    { kind: 'literal', host: '192.0.2.1', port: 80 },
+    { kind: 'literal', host: 'boot.example', port: 8080 },
+  ];
+  const isOwn = (text: string, changes: Partial<Manifest> = {}, sha256 = SHA256) =>
+    isGrubConfigOf(Buffer.from(text, 'latin1'), manifest(changes), sha256);
+  for (const server of servers) {
+    for (const pause of [undefined, 5]) {
+      const text = compileGrubConfig({
+        manifest: manifest(),
+        manifestSha256: SHA256,
+        server,
+        ...(pause === undefined ? {} : { pause }),
+      });
+      assert.ok(isOwn(text), `${JSON.stringify(server)} ${pause}`);
+      assert.ok(!isOwn(text, { cmdline: ['quiet'] }));
+      assert.ok(!isOwn(text, { release: 'arch/2026.12.01' }));
+      assert.ok(!isOwn(text, { files: manifest().files.slice(1) }));
+      assert.ok(!isOwn(text, {}, 'b2'.repeat(32)));
+      // Any line gone, said twice, or with another before it; any byte changed.
+      const lines = text.split('\n');
+      for (const at of lines.keys()) {
+        const without = lines.filter((_, n) => n !== at).join('\n');
+        // Of what it names itself there is no other way to say it.
+        assert.ok(!isOwn(without), `without ${lines[at]}`);
+        const more = [...lines.slice(0, at), 'set check_signatures=no', ...lines.slice(at)].join('\n');
+        assert.ok(!isOwn(more), `before ${lines[at]}`);
+      }
+      assert.ok(!isOwn(`${text}\n`) && !isOwn(text.replace('reboot', 'rebooT')));
+    }
+  }
+  for (const text of ['', '\n', 'set bootseal_pause=30\n', '\xff'.repeat(100)]) assert.ok(!isOwn(text));
+});
+
+test('a server that is no server is not taken for one', () => {
+  const text = compileGrubConfig({
+    manifest: manifest(),
+    manifestSha256: SHA256,
+    server: { kind: 'literal', host: '192.0.2.1', port: 80 },
+  });
+  for (const host of ['$evil', '192.0.2.1\n', 'a b', '(tftp)', '192.0.2.1,99999'])
+    assert.ok(!isGrubConfigOf(Buffer.from(text.replaceAll('192.0.2.1', host)), manifest(), SHA256), host);
 });

@@ -38,7 +38,16 @@ async function fetched(url: string): Promise<Buffer> {
 
 async function anchorsWithoutDb(): Promise<string> {
   const others = await mkdtemp(join(folder, 'anchors-'));
-  for (const name of ['ca.crt', 'codesign.crt', 'boot.crt', 'manifest.crt', 'pubring.gpg', 'script.gpg', 'manifest.gpg', 'snapshot.crt'])
+  for (const name of [
+    'ca.crt',
+    'codesign.crt',
+    'boot.crt',
+    'manifest.crt',
+    'pubring.gpg',
+    'script.gpg',
+    'manifest.gpg',
+    'snapshot.crt',
+  ])
     await cp(join(anchors, name), join(others, name));
   return others;
 }

@@ -47,13 +47,13 @@ export function stockToolTakes(tree: string, keys: string, seal: string, at: num
   if (seal.endsWith('.sha512')) return run('sha512sum', ['-c', basename(seal)], dirname(whole)).status === 0;
   if (seal === 'boot.ipxe.sig') return opensslTakes(join(tree, 'boot.ipxe'), whole, ca, at);
   if (seal.endsWith('.ipxe.sig')) return opensslTakes(join(tree, seal.slice(0, -9)), whole, ca, at);
-  const isManifest = seal.startsWith('release.manifest.');
   if (seal.endsWith('.cms.sig')) {
-    const signers = anchor(isManifest ? 'manifest.crt' : 'codesign.crt');
-    return opensslTakes(join(tree, seal.slice(0, -8)), whole, ['-nointern', '-certfile', signers, ...ca], at);
+    const own = seal === 'release.manifest.cms.sig' ? 'manifest.crt' : 'codesign.crt';
+    const flags = ['-nointern', '-certfile', anchor(own), ...ca];
+    return opensslTakes(join(tree, seal.slice(0, -8)), whole, flags, at);
   }
-  const keyring = isManifest ? 'manifest.gpg' : seal === 'grub.cfg.sig' ? 'script.gpg' : 'pubring.gpg';
-  return gpgvTakes(join(tree, seal.slice(0, -4)), whole, anchor(keyring), at);
+  const keyring = { 'grub.cfg.sig': 'script.gpg', 'release.manifest.sig': 'manifest.gpg' }[seal];
+  return gpgvTakes(join(tree, seal.slice(0, -4)), whole, anchor(keyring ?? 'pubring.gpg'), at);
 }
 
 /** What is compared when nothing may have changed. */

@@ -1,6 +1,7 @@
 import { UsageError } from '../../errors/usage.ts';
 import type { ImageRequest } from '../../formats/records/image-request.ts';
 import { attachImage, requestImageSignature, signImageRequest } from '../../operations/image-request.ts';
+import type { AskPassphrase } from '../../signing/keys/passphrase.ts';
 import type { Context } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
@@ -46,12 +47,13 @@ export interface SignImageWords {
   readonly image?: string;
   readonly blind?: boolean;
   readonly journal?: string;
+  readonly passphrase?: AskPassphrase;
   readonly out: string;
 }
 
 export async function signImageWords(
   { terminal, now }: Context,
-  { keys, signerCommand, image, blind, journal, out }: SignImageWords,
+  { keys, signerCommand, image, blind, journal, passphrase, out }: SignImageWords,
   path: string,
 ): Promise<number> {
   const request = await interruptible((_, ended) =>
@@ -61,6 +63,7 @@ export async function signImageWords(
       ...(signerCommand ? { signerCommand } : {}),
       ...(image === undefined ? {} : { image }),
       ...(blind ? { blind } : {}),
+      ...(passphrase ? { passphrase } : {}),
       ...(journal === undefined ? {} : { journal }),
       out,
       now,

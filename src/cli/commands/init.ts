@@ -1,49 +1,79 @@
 import type { Command } from 'commander';
-import { createKeyFolder, demandSite } from '../../signing/keys/init.ts';
+import { UsageError } from '../../errors/usage.ts';
+import { createKeyFolder, demandNewKeyFolder, demandSite } from '../../signing/keys/init.ts';
 import { act, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
 import { noteOldDrafts } from '../old-drafts.ts';
+import { addPassphraseOption, type PassphraseWords, passphrases, promptHidden } from '../passphrases.ts';
 import type { Terminal } from '../terminal.ts';
 
-interface Options {
+interface Options extends PassphraseWords {
   readonly site: string;
   readonly ecdsa?: boolean;
+  readonly issuingCa?: boolean;
   readonly secureBoot?: boolean;
 }
 
 export function initCommand(): Command {
-  return newCommand(
+  const command = newCommand(
     'init',
-    'make a site’s keys: a CA, its leaves, an OpenPGP key',
+    'make a site’s keys: a CA, and a key for each purpose',
     'bootseal init keys --site school',
   )
     .argument('<dir>', 'a folder that does not exist yet')
     .option('--site <name>', 'part of every certificate’s name', understood(demandSite), 'lan')
     .option('--ecdsa', 'certificates on P-256 instead of RSA (iPXE 2.0 and later)')
-    .option('--secure-boot', 'PK, KEK and db, too, with the files that enrol them in firmware')
-    .action(
-      act<Options>(async ({ terminal, now }, { site, ecdsa, secureBoot = false }, directory = '') => {
-        await interruptible((stop) =>
-          createKeyFolder(directory, {
-            site,
-            kind: ecdsa ? 'p256' : 'rsa',
-            now,
-            secureBoot,
-            onStep: (what) => {
-              stop();
-              terminal.note(`making the ${what}`);
-            },
-            onOldDrafts: (drafts) => noteOldDrafts(terminal, drafts),
-          }),
-        );
-        terminal.json({ keys: directory, site });
-        terminal.print(`${directory}/anchors  public: build them into loaders and initramfs images`);
-        terminal.print(`${directory}/private  secret: 0600; keep ca.key offline`);
-        if (secureBoot) showEnrolment(terminal, directory);
-        return EXIT.ok;
-      }),
-    );
+    .option('--issuing-ca', 'a root above the CA, whose key can then lie in a safe')
+    .option('--secure-boot', 'PK, KEK and db, too, with the files that enrol them in firmware');
+  return addPassphraseOption(command).action(
+    act<Options>(async ({ terminal, now, json }, options, directory = '') => {
+      const { site, ecdsa, issuingCa = false, secureBoot = false } = options;
+      await demandNewKeyFolder(directory);
+      const caPassphrase = await newPassphrase(options, json);
+      await interruptible((stop) =>
+        createKeyFolder(directory, {
+          site,
+          kind: ecdsa ? 'p256' : 'rsa',
+          now,
+          issuingCa,
+          secureBoot,
+          ...(caPassphrase === undefined ? {} : { caPassphrase }),
+          onStep: (what) => {
+            stop();
+            terminal.note(`making the ${what}`);
+          },
+          onOldDrafts: (drafts) => noteOldDrafts(terminal, drafts),
+        }),
+      );
+      terminal.json({ keys: directory, site, passphrase: caPassphrase !== undefined });
+      terminal.print(`${directory}/anchors  public: build them into loaders and initramfs images`);
+      terminal.print(`${directory}/private  secret: 0600; docs/keys.md says which key is needed where`);
+      terminal.print(
+        issuingCa
+          ? `${directory}/private/root.key  signs nothing but a new CA: put it into a safe, and take it from here`
+          : `${directory}/private/ca.key  is needed wherever releases are sealed; "init --issuing-ca" puts a root above it`,
+      );
+      terminal.print(
+        caPassphrase === undefined
+          ? 'No key has a passphrase: the file modes alone protect them.'
+          : 'The CA’s key has a passphrase; without it nothing can be sealed, and nobody can restore it.',
+      );
+      if (secureBoot) showEnrolment(terminal, directory);
+      return EXIT.ok;
+    }),
+  );
+}
+
+/** Offered on a terminal, taken from a descriptor; elsewhere the keys have none. */
+async function newPassphrase(words: PassphraseWords, json: boolean): Promise<string | undefined> {
+  if (words.passphraseFd !== undefined) return passphrases(words)?.('ca.key', 1);
+  if (json || !process.stdin.isTTY || !process.stderr.isTTY) return undefined;
+  const first = await promptHidden('Passphrase for the CA’s key (empty: none): ');
+  if (first === undefined) throw new UsageError('Nothing was made.');
+  if (first === '') return undefined;
+  if ((await promptHidden('Once more: ')) === first) return first;
+  throw new UsageError('The two passphrases differ; nothing was made.');
 }
 
 /** What is to be done with the files, and what it costs: nobody should learn that at a machine that starts nothing. */

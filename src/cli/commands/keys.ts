@@ -8,6 +8,7 @@ import { act, folder, folders, newCommand, time, understood } from '../context.t
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
 import { noteOldDrafts } from '../old-drafts.ts';
+import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
 import type { Terminal } from '../terminal.ts';
 
 interface StatusOptions {
@@ -19,7 +20,7 @@ interface StatusOptions {
   readonly warnDays: number;
 }
 
-interface RotateOptions {
+interface RotateOptions extends PassphraseWords {
   readonly only?: string;
   readonly out: string;
 }
@@ -84,7 +85,7 @@ function statusCommand(): Command {
 }
 
 function rotateCommand(): Command {
-  return newCommand(
+  const command = newCommand(
     'rotate',
     'make the keys that follow those of a folder, with an overlap; nothing is overwritten',
     'bootseal keys rotate keys --only codesign,boot --out keys-2028',
@@ -95,55 +96,55 @@ function rotateCommand(): Command {
       '--only <kinds>',
       `which, of ca,${DEFAULT_ROTATION.join(',')}; default: all but the CA, which brings new leaves with it`,
       understood(rotationKinds),
-    )
-    .action(
-      act<RotateOptions>(async ({ terminal, now }, { only, out }, keys = '') => {
-        const {
-          steps,
-          warnings,
-          newTrust: loaders,
-        } = await interruptible((stop) =>
-          rotateKeys({
-            keys,
-            out,
-            now,
-            ...(only === undefined ? {} : { only: rotationKinds(only) }),
-            onStep: (what) => {
-              stop();
-              terminal.note(`making the ${what}`);
-            },
-            onOldDrafts: (drafts) => noteOldDrafts(terminal, drafts),
-          }),
-        );
-        terminal.json({
-          keys: out,
-          follows: keys,
-          steps: steps.map(({ begins, ends, ...step }) => ({ ...step, ...spanJson(begins, ends) })),
-          warnings,
-        });
-        terminal.table(
-          ['key', 'old', 'new', 'ends'],
-          steps.map(({ kind, from, to, ends }) => [
-            { text: kind },
-            { text: shortId(kind, from), style: 'dim' },
-            { text: shortId(kind, to) },
-            { text: ends === undefined ? 'never' : day(ends) },
-          ]),
-        );
-        terminal.print();
-        for (const warning of warnings) terminal.print(warning, 'bad');
-        terminal.print(
-          `${out}/anchors        for the overlap: build it into initramfs and GRUB images first`,
-        );
-        terminal.print(`${out}/anchors-after  for afterwards: without the keys that were replaced`);
-        terminal.print(
-          loaders
-            ? `Then: bootseal seal TREE --keys ${out} --also-keys ${keys}, until every loader trusts the new CA.`
-            : `Then: bootseal seal TREE --keys ${out}. ${keys} stays good for images that hold only the old keys.`,
-        );
-        return EXIT.ok;
-      }),
     );
+  return addPassphraseOption(command).action(
+    act<RotateOptions>(async ({ terminal, now }, { only, out, ...words }, keys = '') => {
+      const passphrase = passphrases(words);
+      const {
+        steps,
+        warnings,
+        newTrust: loaders,
+      } = await interruptible((stop) =>
+        rotateKeys({
+          keys,
+          out,
+          now,
+          ...(only === undefined ? {} : { only: rotationKinds(only) }),
+          ...(passphrase ? { passphrase } : {}),
+          onStep: (what) => {
+            stop();
+            terminal.note(`making the ${what}`);
+          },
+          onOldDrafts: (drafts) => noteOldDrafts(terminal, drafts),
+        }),
+      );
+      terminal.json({
+        keys: out,
+        follows: keys,
+        steps: steps.map(({ begins, ends, ...step }) => ({ ...step, ...spanJson(begins, ends) })),
+        warnings,
+      });
+      terminal.table(
+        ['key', 'old', 'new', 'ends'],
+        steps.map(({ kind, from, to, ends }) => [
+          { text: kind },
+          { text: shortId(kind, from), style: 'dim' },
+          { text: shortId(kind, to) },
+          { text: ends === undefined ? 'never' : day(ends) },
+        ]),
+      );
+      terminal.print();
+      for (const warning of warnings) terminal.print(warning, 'bad');
+      terminal.print(`${out}/anchors        for the overlap: build it into initramfs and GRUB images first`);
+      terminal.print(`${out}/anchors-after  for afterwards: without the keys that were replaced`);
+      terminal.print(
+        loaders
+          ? `Then: bootseal seal TREE --keys ${out} --also-keys ${keys}, until every loader trusts the new CA.`
+          : `Then: bootseal seal TREE --keys ${out}. ${keys} stays good for images that hold only the old keys.`,
+      );
+      return EXIT.ok;
+    }),
+  );
 }
 
 function showStatus(terminal: Terminal, { items, next, due }: KeysStatus, at: number): void {

@@ -9,7 +9,7 @@ import { attach, type RequestSeen, requestSignatures, signRequest } from '../../
 import { isScript } from '../../signing/requests/request-files.ts';
 import { act, file, files, folder, folders, found, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
-import { interruptible } from '../interrupt.ts';
+import { Interrupted, interruptible } from '../interrupt.ts';
 import {
   addLayoutOptions,
   addTermOptions,
@@ -21,6 +21,7 @@ import {
   type TermWords,
   termsOf,
 } from '../layout-options.ts';
+import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
 import { printSignedWords, signedWords } from '../signed-words.ts';
 import { octets, type Terminal } from '../terminal.ts';
 import { treeProgress } from '../tree-progress.ts';
@@ -105,7 +106,7 @@ export function requestCommand(): Command {
   );
 }
 
-interface SignWords {
+interface SignWords extends PassphraseWords {
   readonly keys?: readonly string[];
   readonly signerCommand?: readonly string[];
   readonly image?: string;
@@ -115,7 +116,7 @@ interface SignWords {
 }
 
 export function signRequestCommand(): Command {
-  return newCommand(
+  const command = newCommand(
     'sign-request',
     'answer a request where the keys are',
     'bootseal sign-request request.cpio --keys keys --out response.cpio',
@@ -126,54 +127,71 @@ export function signRequestCommand(): Command {
     .option('--journal <dir>', 'keep here what was signed, and show what changed since')
     .option('--image <file>', 'for Secure Boot: the image itself, which is shown before it is signed', file)
     .option('--blind', 'for Secure Boot: sign an image unseen; the journal says so')
-    .requiredOption('--out <file>', 'where the response goes: the request with the signatures in it')
-    .action(
-      act<SignWords>(async (context, { keys = [], out, ...options }, path = '') => {
-        const { signerCommand, journal, image, blind } = options;
-        const { terminal, now } = context;
-        if (keys.length > 0 === (signerCommand !== undefined)) {
-          throw new UsageError('Say who signs: --keys DIR, or --signer-command.');
-        }
-        if (await isImageRequestFile(path)) return signImageWords(context, { keys, ...options, out }, path);
-        if (image !== undefined || blind)
-          throw new UsageError('--image and --blind go with a request about an image, not about a tree.');
-        let bar: ReturnType<Terminal['progress']> | undefined;
-        const signed = await interruptible((stop, ended) =>
-          signRequest({
-            ended,
-            request: path,
-            keys,
-            ...(signerCommand ? { signerCommand } : {}),
-            ...(journal === undefined ? {} : { journal }),
-            out,
-            now,
-            onRequest: (seen) => {
-              showRequest(terminal, seen.request, seen.manifest);
-              showChanges(terminal, seen, journal !== undefined);
-              terminal.print();
-            },
-            onSignature: (done, of) => {
-              stop();
-              bar ??= terminal.progress('signing', of);
-              bar.update(done);
-            },
-          }),
-        ).finally(() => bar?.stop());
-        const { request, manifest, since, answered, left } = signed;
-        terminal.json({ release: request.release, out, ...signedWords(manifest), since, answered, left });
-        terminal.print(
-          `${out}: ${answered.length} of ${answered.length + left.length} signatures for ${request.release}.`,
-          left.length > 0 ? undefined : 'good',
+    .requiredOption('--out <file>', 'where the response goes: the request with the signatures in it');
+  return addPassphraseOption(command).action(
+    act<SignWords>(async (context, { keys = [], out, ...options }, path = '') => {
+      const { signerCommand, journal, image, blind } = options;
+      const passphrase = passphrases(options);
+      const { terminal, now } = context;
+      if (keys.length > 0 === (signerCommand !== undefined)) {
+        throw new UsageError('Say who signs: --keys DIR, or --signer-command.');
+      }
+      if (await isImageRequestFile(path))
+        return signImageWords(
+          context,
+          { keys, ...options, ...(passphrase ? { passphrase } : {}), out },
+          path,
         );
-        if (left.length > 0) {
-          const others = [...new Set(left.map(({ key }) => key))].join(', ');
-          terminal.print(
-            `${left.length} signatures are left for others to make, with these keys: ${others}.`,
-          );
-        }
-        return EXIT.ok;
-      }),
-    );
+      if (image !== undefined || blind)
+        throw new UsageError('--image and --blind go with a request about an image, not about a tree.');
+      let bar: ReturnType<Terminal['progress']> | undefined;
+      let kept = 0;
+      const signed = await interruptible((stop, ended) =>
+        signRequest({
+          ended,
+          request: path,
+          keys,
+          ...(signerCommand ? { signerCommand } : {}),
+          ...(passphrase ? { passphrase } : {}),
+          ...(journal === undefined ? {} : { journal }),
+          out,
+          now,
+          onRequest: (seen) => {
+            showRequest(terminal, seen.request, seen.manifest);
+            showChanges(terminal, seen, journal !== undefined);
+            terminal.print();
+          },
+          onSignature: (done, of) => {
+            stop();
+            bar ??= terminal.progress('signing', of);
+            bar.update(done);
+          },
+          onPart: (made) => {
+            kept = made;
+          },
+        }),
+      )
+        .catch((error: unknown) => {
+          if (kept === 0) throw error;
+          const left = `${out} holds the ${kept} signatures that were made; bootseal sign-request ${out} goes on from there`;
+          if (error instanceof Interrupted) throw new Interrupted(error.signal, left);
+          terminal.note(`${left}.`);
+          throw error;
+        })
+        .finally(() => bar?.stop());
+      const { request, manifest, since, answered, left } = signed;
+      terminal.json({ release: request.release, out, ...signedWords(manifest), since, answered, left });
+      terminal.print(
+        `${out}: ${answered.length} of ${answered.length + left.length} signatures for ${request.release}.`,
+        left.length > 0 ? undefined : 'good',
+      );
+      if (left.length > 0) {
+        const others = [...new Set(left.map(({ key }) => key))].join(', ');
+        terminal.print(`${left.length} signatures are left for others to make, with these keys: ${others}.`);
+      }
+      return EXIT.ok;
+    }),
+  );
 }
 
 export function attachCommand(): Command {

@@ -23,10 +23,11 @@ import {
 import { EXIT, INTERRUPTED, statusOf } from '../exit.ts';
 import { Interrupted, interruptible } from '../interrupt.ts';
 import { sourceDateEpoch } from '../layout-options.ts';
+import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
 import { stateHome } from '../state-home.ts';
 import type { Cell } from '../table.ts';
 
-interface Options {
+interface Options extends PassphraseWords {
   readonly state?: string;
   readonly keys?: string;
   readonly alsoKeys?: readonly string[];
@@ -49,7 +50,7 @@ bootseal resign --state /srv/bootseal --keys keys-2028 --anchors keys --dry-run
 bootseal resign --state /srv/bootseal --keys keys --restore arch/2026.11.01`;
 
 export function resignCommand(): Command {
-  return newCommand(
+  const command = newCommand(
     'resign',
     'sign the records of a sealed tree, or of a whole store, anew; payload is never read, nothing deleted',
     EXAMPLE,
@@ -84,27 +85,29 @@ export function resignCommand(): Command {
       'of a tree: a private folder for what is unfinished; default: $XDG_STATE_HOME/bootseal/resign',
     )
     .option('--restore <release>', 'take a release back from quarantine, where its seals hold', releaseId)
-    .option('--dry-run', 'say what would change, and change nothing')
-    .action(
-      act<Options>(async (context, options, tree) => {
-        if ((tree === undefined) === (options.state === undefined))
-          throw new UsageError('Name either a tree or --state.');
-        if (options.restore !== undefined) return restored(context, options, options.restore);
-        const { keys, state } = options;
-        if (keys === undefined) throw new UsageError('Signing needs --keys.');
-        if (state !== undefined && options.journal !== undefined)
-          throw new UsageError('--journal goes with a tree; a state has its own.');
-        if (state !== undefined) return ofStore(context, options, state, keys);
-        if (options.only || options.snapshotKey)
-          throw new UsageError('--only and --snapshot-key go with --state.');
-        return ofTree(context, options, tree ?? '', keys);
-      }),
-    );
+    .option('--dry-run', 'say what would change, and change nothing');
+  return addPassphraseOption(command).action(
+    act<Options>(async (context, options, tree) => {
+      if ((tree === undefined) === (options.state === undefined))
+        throw new UsageError('Name either a tree or --state.');
+      if (options.restore !== undefined) return restored(context, options, options.restore);
+      const { keys, state } = options;
+      if (keys === undefined) throw new UsageError('Signing needs --keys.');
+      if (state !== undefined && options.journal !== undefined)
+        throw new UsageError('--journal goes with a tree; a state has its own.');
+      if (state !== undefined) return ofStore(context, options, state, keys);
+      if (options.only || options.snapshotKey)
+        throw new UsageError('--only and --snapshot-key go with --state.');
+      return ofTree(context, options, tree ?? '', keys);
+    }),
+  );
 }
 
 async function ofTree({ terminal, now }: Context, options: Options, tree: string, keys: string) {
+  const passphrase = passphrases(options);
   const { manifest, manifestSha256, changes, steps } = await resignTree({
     ...wishes(options),
+    ...(passphrase ? { passphrase } : {}),
     tree,
     journals: options.journal ?? join(stateHome(process.env), 'resign'),
     keys,
@@ -133,9 +136,11 @@ async function ofStore(context: Context, options: Options, state: string, keys: 
   let at = { done: 0, of: 0 };
   try {
     const { only, snapshotKey } = options;
+    const passphrase = passphrases(options);
     const result = await interruptible((stop) =>
       resignStore({
         ...wishes(options),
+        ...(passphrase ? { passphrase } : {}),
         ...(only ? { only } : {}),
         ...(snapshotKey === undefined ? {} : { snapshotKey }),
         state,

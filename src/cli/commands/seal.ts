@@ -15,10 +15,11 @@ import {
   type TermWords,
   termsOf,
 } from '../layout-options.ts';
+import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
 import { printSignedWords, signedWords } from '../signed-words.ts';
 import { octets } from '../terminal.ts';
 
-interface Options extends LayoutWords, TermWords {
+interface Options extends LayoutWords, TermWords, PassphraseWords {
   readonly keys: string;
   readonly alsoKeys?: readonly string[];
   readonly signerCommand?: readonly string[];
@@ -40,9 +41,10 @@ export function sealCommand(): Command {
     )
     .option('--signer-command <words>', SIGNER_COMMAND_HELP, programWords)
     .option('--state <dir>', 'a state folder whose log shall have an entry of this');
-  return addTermOptions(addLayoutOptions(command)).action(
+  return addPassphraseOption(addTermOptions(addLayoutOptions(command))).action(
     act<Options>(async ({ terminal, now }, options, tree = '') => {
       const { keys, alsoKeys, signerCommand, state } = options;
+      const passphrase = passphrases(options);
       let bar: { update(done: number): void; stop(): void } | undefined;
       const done = new Map<string, number>();
       const sealed = await interruptible((stop, ended) =>
@@ -52,6 +54,7 @@ export function sealCommand(): Command {
           ...termsOf(options),
           ...(alsoKeys ? { alsoKeys } : {}),
           ...(signerCommand ? { signerCommand } : {}),
+          ...(passphrase ? { passphrase } : {}),
           ...(state === undefined ? {} : { state }),
           tree,
           keys,

@@ -4,6 +4,7 @@ import { UKI } from '../../formats/records/seal-names.ts';
 import { ukiDnsmasqLines } from '../../operations/dnsmasq.ts';
 import { uki } from '../../operations/uki.ts';
 import { serverAddress } from '../../scripts/server-address.ts';
+import { accessOf } from '../../signing/keys/passphrase.ts';
 import {
   readPcrPublicKey,
   readPcrSigner,
@@ -13,9 +14,10 @@ import { act, file, folder, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
 import { programWords, SIGNER_COMMAND_HELP } from '../layout-options.ts';
+import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
 import { octets } from '../terminal.ts';
 
-interface Options {
+interface Options extends PassphraseWords {
   readonly keys?: string;
   readonly key?: string;
   readonly certificate?: string;
@@ -29,7 +31,7 @@ interface Options {
 }
 
 export function ukiCommand(): Command {
-  return newCommand(
+  const command = newCommand(
     'uki',
     'make the whole boot of a sealed tree one image, signed for Secure Boot',
     'bootseal uki out/netboot --keys keys --url http://10.0.0.1:8080',
@@ -44,56 +46,60 @@ export function ukiCommand(): Command {
     .option('--stub <file>', 'systemd-stub; default: the one that is installed', file)
     .option('--osrel <file>', 'an os-release file; default: one made of the release’s name', file)
     .option('--pcr <dir>', 'a folder with a pcr.pub: the image names it as the key of its PCR values', folder)
-    .option('--out <file>', `where it goes; default: ${UKI} in the tree, which "bootseal serve" serves`)
-    .action(
-      act<Options>(async ({ terminal, now }, options, tree = '') => {
-        const { url, stub, osrel, out, pcr } = options;
-        const signer = signerOf(options);
-        const pcrPublicKey = pcr === undefined ? undefined : await readPcrPublicKey(pcr);
-        if (pcr !== undefined && !pcrPublicKey) throw new UsageError(`--pcr ${pcr} holds no pcr.pub.`);
-        const made = await interruptible(async (_, ended) => {
-          const pcrSigner =
-            pcr === undefined || options.unsigned ? undefined : await readPcrSigner(pcr, { ended });
-          if (pcrPublicKey && signer && !pcrSigner)
-            throw new UsageError(
-              'PCR values are signed before the image is: where their key is elsewhere, use --unsigned.',
-            );
-          return uki({
-            tree,
-            now,
-            ended,
-            ...(signer ? { signer } : {}),
-            ...(url === undefined ? {} : { url }),
-            ...(stub === undefined ? {} : { stub }),
-            ...(osrel === undefined ? {} : { osrel }),
-            ...(out === undefined ? {} : { out }),
-            ...(pcrPublicKey ? { pcrPublicKey } : {}),
-            ...(pcrSigner ? { pcrSigner } : {}),
-          });
+    .option('--out <file>', `where it goes; default: ${UKI} in the tree, which "bootseal serve" serves`);
+  return addPassphraseOption(command).action(
+    act<Options>(async ({ terminal, now }, options, tree = '') => {
+      const { url, stub, osrel, out, pcr } = options;
+      const signer = signerOf(options);
+      const passphrase = passphrases(options);
+      const pcrPublicKey = pcr === undefined ? undefined : await readPcrPublicKey(pcr);
+      if (pcr !== undefined && !pcrPublicKey) throw new UsageError(`--pcr ${pcr} holds no pcr.pub.`);
+      const made = await interruptible(async (_, ended) => {
+        const pcrSigner =
+          pcr === undefined || options.unsigned
+            ? undefined
+            : await readPcrSigner(pcr, accessOf(passphrase ? { ended, passphrase } : { ended }));
+        if (pcrPublicKey && signer && !pcrSigner)
+          throw new UsageError(
+            'PCR values are signed before the image is: where their key is elsewhere, use --unsigned.',
+          );
+        return uki({
+          tree,
+          now,
+          ended,
+          ...(passphrase ? { passphrase } : {}),
+          ...(signer ? { signer } : {}),
+          ...(url === undefined ? {} : { url }),
+          ...(stub === undefined ? {} : { stub }),
+          ...(osrel === undefined ? {} : { osrel }),
+          ...(out === undefined ? {} : { out }),
+          ...(pcrPublicKey ? { pcrPublicKey } : {}),
+          ...(pcrSigner ? { pcrSigner } : {}),
         });
-        terminal.json(made);
-        terminal.table(
-          ['section', 'size'],
-          made.sections.map(({ name, size }) => [{ text: name }, { text: octets(size) }]),
-        );
+      });
+      terminal.json(made);
+      terminal.table(
+        ['section', 'size'],
+        made.sections.map(({ name, size }) => [{ text: name }, { text: octets(size) }]),
+      );
+      terminal.print();
+      terminal.print(`command line: ${made.cmdline}`);
+      terminal.print(`image digest: ${made.digest}`);
+      terminal.print(
+        made.signer === undefined
+          ? `${made.out}: ${octets(made.size)}, not signed; firmware with Secure Boot refuses it.`
+          : `${made.out}: ${octets(made.size)}, ${made.release}, signed by ${made.signer}.`,
+        made.signer === undefined ? undefined : 'good',
+      );
+      if (made.signer !== undefined && url !== undefined && out === undefined) {
+        const { hostname, port } = new URL(url);
         terminal.print();
-        terminal.print(`command line: ${made.cmdline}`);
-        terminal.print(`image digest: ${made.digest}`);
-        terminal.print(
-          made.signer === undefined
-            ? `${made.out}: ${octets(made.size)}, not signed; firmware with Secure Boot refuses it.`
-            : `${made.out}: ${octets(made.size)}, ${made.release}, signed by ${made.signer}.`,
-          made.signer === undefined ? undefined : 'good',
-        );
-        if (made.signer !== undefined && url !== undefined && out === undefined) {
-          const { hostname, port } = new URL(url);
-          terminal.print();
-          terminal.print('For dnsmasq:');
-          for (const line of ukiDnsmasqLines(hostname, UKI, Number(port || 80))) terminal.print(line);
-        }
-        return EXIT.ok;
-      }),
-    );
+        terminal.print('For dnsmasq:');
+        for (const line of ukiDnsmasqLines(hostname, UKI, Number(port || 80))) terminal.print(line);
+      }
+      return EXIT.ok;
+    }),
+  );
 }
 
 function signerOf({ keys, key, certificate, signerCommand, unsigned }: Options): SecureBootKey | undefined {

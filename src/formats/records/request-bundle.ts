@@ -29,7 +29,7 @@ const LOADER = '(-[0-9a-f]{16})?';
 const KEY = `(codesign|openpgp|db|pcr|leaf${LOADER})`;
 const CERTIFICATE = `(codesign|manifest|db|(ca(\\.[1-7])?|boot|leaf)${LOADER})`;
 const NAMES = new RegExp(
-  `^(index|certificates/(openpgp(-script|-manifest)?\\.gpg|pcr\\.pub|${CERTIFICATE}\\.crt)|digests/[0-9]{4,5}\\.${KEY}(\\.sig)?)$`,
+  `^(index|certificates/(openpgp(-script|-manifest)?\\.gpg|pcr\\.pub|${CERTIFICATE}\\.crt)|digests/([0-9]{4}|[1-9][0-9]{4})\\.${KEY}(\\.sig)?)$`,
 );
 const TEXTS = /^(records|scripts)\//;
 

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { type KeyObject, randomBytes } from 'node:crypto';
 import { mkdir, rename } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { codeOf, IoError } from '../../errors/io.ts';
@@ -32,6 +32,8 @@ export interface InitOptions {
   readonly now: number;
   /** A root above the CA: it signs that one certificate, and its key can then lie in a safe. */
   readonly issuingCa?: boolean;
+  /** Protects the keys of the CA and of the root above it: whoever finds them can use neither. */
+  readonly caPassphrase?: string;
   /** Keys for Secure Boot firmware, too. */
   readonly secureBoot?: boolean;
   readonly onStep?: (what: string) => void;
@@ -70,11 +72,7 @@ export async function writeKeyFolder(
   onOldDrafts: OnOldDrafts = () => {},
 ): Promise<void> {
   const target = resolve(directory);
-  const there = await lstatIfThere(target);
-  if (there && !there.isDirectory())
-    throw new UsageError(`${directory} is there already and is no folder; name another place for the keys.`);
-  if ((await namesIfThere(target)).length > 0)
-    throw new UsageError(`${directory} is not empty, and keys are never overwritten; name another folder.`);
+  await demandNewKeyFolder(directory);
   let draft: string | undefined;
   try {
     const old = await removeOldDrafts(target);
@@ -93,6 +91,18 @@ export async function writeKeyFolder(
     throw code ? explain(error, directory, clean) : error;
   }
   await syncDirectory(dirname(target));
+}
+
+/** Throws a `UsageError` for a folder that holds something: keys are never overwritten. */
+export async function demandNewKeyFolder(directory: string): Promise<void> {
+  const target = resolve(directory);
+  const there = await lstatIfThere(target);
+  if (there && !there.isDirectory())
+    throw new UsageError(
+      `${directory} is there already and is not a folder; name another place for the keys.`,
+    );
+  if ((await namesIfThere(target)).length > 0)
+    throw new UsageError(`${directory} is not empty, and keys are never overwritten; name another folder.`);
 }
 
 async function fill(draft: KeyFolderDraft, options: InitOptions): Promise<void> {
@@ -124,7 +134,8 @@ async function fill(draft: KeyFolderDraft, options: InitOptions): Promise<void> 
       anchorFile(name, options.issuingCa),
       Buffer.from(encodePem('CERTIFICATE', certificate)),
     );
-    await draft.secret(`${name}.key`, Buffer.from(pair.privateKey.export({ format: 'pem', type: 'pkcs8' })));
+    const protects = name === 'root' || name === 'ca' ? options.caPassphrase : undefined;
+    await draft.secret(`${name}.key`, privatePem(pair.privateKey, protects));
   }
   if (options.secureBoot) await addSecureBootKeys(draft, options, issued);
   for (const name of OPENPGP_KEY_NAMES) {
@@ -137,6 +148,14 @@ async function fill(draft: KeyFolderDraft, options: InitOptions): Promise<void> 
     if (purpose === 'payload')
       await draft.anchor('pubkey.asc', Buffer.from(encodeArmor('PUBLIC KEY BLOCK', publicKeyring)));
   }
+}
+
+/** PKCS #8; with a passphrase under AES-256. */
+function privatePem(key: KeyObject, passphrase: string | undefined): Uint8Array {
+  const how = { format: 'pem', type: 'pkcs8' } as const;
+  return Buffer.from(
+    key.export(passphrase === undefined ? how : { ...how, cipher: 'aes-256-cbc', passphrase }),
+  );
 }
 
 /** In this order: the CA issues the leaves. */

@@ -11,7 +11,8 @@ import { readCertificatesFile } from '../../trust/certificates-file.ts';
 import { OPENPGP_KEYS, type OpenpgpKeyName } from '../seal-keys.ts';
 import { isIssuedBy } from '../seal-plan.ts';
 import { chooseSecret, withNumbers } from './openpgp-choice.ts';
-import { type OpenpgpSecret, readOpenpgpSecrets } from './openpgp-keys.ts';
+import { isLocked, type OpenpgpSecret, readOpenpgpSecrets, unlockOpenpgp } from './openpgp-keys.ts';
+import { isEncryptedPem, type KeyAccess, openEncryptedPem, unlocked } from './passphrase.ts';
 
 /** A private key and the certificate that goes with it. */
 export interface CertifiedKey {
@@ -40,6 +41,7 @@ export interface LoaderKeys {
  *
  * @param now milliseconds since 1970.
  * @param leaving those that are about to be replaced: they may have ended.
+ * @param access who knows the passphrases of keys that have one.
  * @throws Refusal; UsageError where there is no key folder, or one without all keys; IoError for a key that is there
  *   and cannot be read.
  */
@@ -47,14 +49,15 @@ export async function readKeyFolder(
   directory: string,
   now: number,
   leaving: ReadonlySet<string> = new Set(),
+  access: KeyAccess = {},
 ): Promise<Keys> {
   await demandPrivate(directory, 'private', 0o700);
   await demandWhole(directory);
   const at = (name: string) => (leaving.has(name) ? undefined : now);
-  const { ca, above } = await authorityKey(directory, at('ca'));
+  const { ca, above } = await authorityKey(directory, at('ca'), access);
   const leaf = (name: 'codesign' | 'boot' | 'manifest') =>
-    certifiedKey(directory, name, at(name), 'digitalSignature', ca.certificate);
-  const openpgp = (name: OpenpgpKeyName) => readOpenpgpFile(directory, name, at(name));
+    certifiedKey(directory, name, at(name), 'digitalSignature', ca.certificate, access);
+  const openpgp = (name: OpenpgpKeyName) => readOpenpgpFile(directory, name, at(name), access);
   const keys = {
     ca,
     above,
@@ -114,8 +117,9 @@ export async function readOpenpgpFile(
   directory: string,
   name: OpenpgpKeyName,
   now: number | undefined,
+  access: KeyAccess = {},
 ): Promise<OpenpgpSecret> {
-  const { path, parts } = await readOpenpgpParts(directory, name);
+  const { path, parts } = await readOpenpgpParts(directory, name, access);
   const keyring = keyringOf(directory, name);
   return chooseSecret(parts, path, { path: keyring, bytes: await readWhole(keyring) }, now);
 }
@@ -129,8 +133,9 @@ export async function readOpenpgpOf(
   name: OpenpgpKeyName,
   fingerprint: string,
   now: number,
+  access: KeyAccess = {},
 ): Promise<OpenpgpSecret | undefined> {
-  const { path, parts } = await readOpenpgpParts(directory, name);
+  const { path, parts } = await readOpenpgpParts(directory, name, access);
   const own = parts.filter(({ key }) => key.fingerprint === fingerprint);
   if (own.length === 0) return undefined;
   const keyring = keyringOf(directory, name);
@@ -138,9 +143,14 @@ export async function readOpenpgpOf(
   return bytes ? chooseSecret(own, path, { path: keyring, bytes }, now) : withNumbers(own, path, fingerprint);
 }
 
-async function readOpenpgpParts(directory: string, name: OpenpgpKeyName) {
+async function readOpenpgpParts(directory: string, name: OpenpgpKeyName, { passphrase }: KeyAccess) {
   const path = await demandPrivate(directory, `private/${name}.asc`, 0o600);
-  return { path, parts: readOpenpgpSecrets(await readWhole(path), path) };
+  const bytes = await readWhole(path);
+  const parts = readOpenpgpSecrets(bytes, path);
+  // Of an export without its primary key a part is kept elsewhere, and the subkey is at hand.
+  if (parts.some(({ privateKey }) => privateKey) || !isLocked(bytes)) return { path, parts };
+  const opened = await unlocked(path, passphrase, (text) => unlockOpenpgp(bytes, text));
+  return { path, parts: readOpenpgpSecrets(opened, path) };
 }
 
 function keyringOf(directory: string, name: OpenpgpKeyName): string {
@@ -148,10 +158,14 @@ function keyringOf(directory: string, name: OpenpgpKeyName): string {
 }
 
 /** Reads what seals for loaders are made with, as `readKeyFolder` does. */
-export async function readLoaderKeys(directory: string, now: number): Promise<LoaderKeys> {
+export async function readLoaderKeys(
+  directory: string,
+  now: number,
+  access: KeyAccess = {},
+): Promise<LoaderKeys> {
   await demandPrivate(directory, 'private', 0o700);
-  const { ca, above } = await authorityKey(directory, now);
-  const boot = await certifiedKey(directory, 'boot', now, 'digitalSignature', ca.certificate);
+  const { ca, above } = await authorityKey(directory, now, access);
+  const boot = await certifiedKey(directory, 'boot', now, 'digitalSignature', ca.certificate, access);
   return { ca, above, boot };
 }
 
@@ -189,10 +203,11 @@ export async function readAuthority(
 export async function authorityKey(
   directory: string,
   now: number | undefined,
+  access: KeyAccess = {},
 ): Promise<Pick<LoaderKeys, 'ca' | 'above'>> {
   const { path, ca, above } = await readAuthority(join(directory, 'anchors'), now);
   const keyPath = await demandPrivate(directory, 'private/ca.key', 0o600);
-  const privateKey = await readPrivateKeyFile(keyPath);
+  const privateKey = await readPrivateKeyFile(keyPath, access);
   if (!fits(ca, privateKey)) {
     throw new Refusal('unsafe-keys', `${keyPath} is not the key of ${path}.`, { path: keyPath });
   }
@@ -206,10 +221,11 @@ export async function certifiedKey(
   now: number | undefined,
   usage: KeyUsage,
   issuer?: Certificate,
+  access: KeyAccess = {},
 ): Promise<CertifiedKey> {
   const keyPath = await demandPrivate(directory, `private/${name}.key`, 0o600);
   const path = join(directory, 'anchors', `${name}.crt`);
-  const privateKey = await readPrivateKeyFile(keyPath);
+  const privateKey = await readPrivateKeyFile(keyPath, access);
   // Verifiers may hold several of these, while one takes another's place; we sign with our own.
   const several = name === 'codesign' || name === 'manifest';
   const certificate = several
@@ -282,14 +298,19 @@ async function readLeavesFile(path: string): Promise<[Certificate, ...Certificat
   return leaves;
 }
 
-/** Reads an unencrypted private key. Throws a `Refusal` (`absent`, `malformed`) or an `IoError`. */
-export async function readPrivateKeyFile(path: string): Promise<KeyObject> {
+/**
+ * Reads a private key.
+ *
+ * @throws Refusal `absent`, `malformed`; UsageError for a passphrase that nobody gives; IoError.
+ */
+export async function readPrivateKeyFile(path: string, { passphrase }: KeyAccess = {}): Promise<KeyObject> {
   const bytes = await readWhole(path);
+  if (isEncryptedPem(bytes)) return unlocked(path, passphrase, async (text) => openEncryptedPem(bytes, text));
   try {
     return createPrivateKey(bytes);
   } catch {
     // OpenSSL's own message may quote the input; a key must not end in a log.
-    throw new Refusal('malformed', `${path} is no unencrypted PKCS#8 private key.`, { path });
+    throw new Refusal('malformed', `${path} is not a private key in PEM (PKCS#8).`, { path });
   }
 }
 

@@ -61,7 +61,7 @@ export function withNumbers(
 function withoutNumbers(path: string): Refusal {
   return new Refusal(
     'unsafe-keys',
-    `${path} is protected by a passphrase, which cannot be asked for here, or holds no secret numbers.`,
+    `${path} holds no secret numbers of the key that signs: they are on a card or another computer.`,
     { path },
   );
 }

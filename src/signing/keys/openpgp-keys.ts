@@ -86,6 +86,30 @@ export function readOpenpgpSecrets(bytes: Uint8Array, path: string): OpenpgpSecr
   throw new Refusal('wrong-purpose', `${path} is not an RSA key, and GRUB needs one.`, { path });
 }
 
+/** Whether a passphrase protects a secret certificate, and not merely a card or another computer that has the numbers. */
+export function isLocked(bytes: Uint8Array): boolean {
+  // RFC 9580 §3.7.2.1: what GnuPG writes in the place of numbers that are elsewhere is S2K 101.
+  return decodePackets(secretPackets(bytes), MAX_PACKETS).some(
+    ({ tag, body }) => isSecret(tag) && !Buffer.from(body).includes(Buffer.from('\x65\x00GNU', 'latin1')),
+  );
+}
+
+/** The same certificate unprotected; undefined where the passphrase is another. */
+export async function unlockOpenpgp(bytes: Uint8Array, passphrase: string): Promise<Uint8Array | undefined> {
+  const { readPrivateKey, decryptKey } = await import('openpgp');
+  const locked = await readPrivateKey({ binaryKey: secretPackets(bytes) });
+  try {
+    return (await decryptKey({ privateKey: locked, passphrase })).write();
+  } catch {
+    // A library's message may say what it tried; nothing of a key or passphrase goes on from here.
+    return undefined;
+  }
+}
+
+function isSecret(tag: number): boolean {
+  return tag === PACKET.secretKey || tag === PACKET.secretSubkey;
+}
+
 function secretKeys(bytes: Uint8Array, path: string): OpenpgpSecretKey[] {
   try {
     const packets = decodePackets(secretPackets(bytes), MAX_PACKETS);
@@ -93,7 +117,7 @@ function secretKeys(bytes: Uint8Array, path: string): OpenpgpSecretKey[] {
       throw new Malformed('OpenPGP', 'it does not begin with a secret key');
     }
     return packets
-      .filter(({ tag }) => tag === PACKET.secretKey || tag === PACKET.secretSubkey)
+      .filter(({ tag }) => isSecret(tag))
       .flatMap(({ body }) => decodeOpenpgpSecretKey(body) ?? []);
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;

@@ -36,6 +36,7 @@ import {
 import { ENROLMENT, type KeyFolderDraft, LATER_ANCHORS } from './key-folder-draft.ts';
 import { type MakeKeyPair, newKeyPair } from './key-pair.ts';
 import { newOpenpgpKey, OPENPGP_BITS, oldFormat } from './openpgp-keys.ts';
+import { type AskPassphrase, accessOf } from './passphrase.ts';
 import { type ProfileName, readProfile } from './profiles.ts';
 import { readSnapshotKey } from './snapshot-key.ts';
 
@@ -62,6 +63,8 @@ export interface RotateOptions {
   readonly rsaBits?: number;
   /** Default: OpenSSL's. */
   readonly makeKeyPair?: MakeKeyPair;
+  /** Who knows the passphrases of the old keys. */
+  readonly passphrase?: AskPassphrase;
   readonly onStep?: (what: string) => void;
   readonly onOldDrafts?: OnOldDrafts;
 }
@@ -96,7 +99,7 @@ export async function rotateKeyFolder(
   const kinds = new Set<SuccessionKind>(options.only ?? DEFAULT_ROTATION);
   if (kinds.has('root')) kinds.add('ca');
   if (kinds.has('ca')) for (const leaf of LEAVES) kinds.add(leaf);
-  const keys = await readKeyFolder(directory, options.now, kinds);
+  const keys = await readKeyFolder(directory, options.now, kinds, accessOf(options));
   let rotated: Rotated | undefined;
   const fill = async (draft: KeyFolderDraft) => {
     rotated = await new Rotation(directory, keys, kinds, options, draft).run();
@@ -185,7 +188,7 @@ class Rotation {
 
   async #keepRoot(root: Certificate): Promise<CertifiedKey> {
     const path = await demandPrivate(this.#directory, 'private/root.key', 0o600);
-    const privateKey = await readPrivateKeyFile(path);
+    const privateKey = await readPrivateKeyFile(path, accessOf(this.#options));
     if (!fits(root, privateKey))
       throw new Refusal('unsafe-keys', `${path} is not the key of anchors/ca.crt.`, { path });
     await this.#keepKey('root');

@@ -31,7 +31,6 @@ import {
 import { type DigestSigner, keySigner } from '../signers/digest-signer.ts';
 import { makeSigner } from '../signers/make-signer.ts';
 import { hasSigners, readSigners, SIGNERS_FILE, type SigningKey } from '../signers/signers-file.ts';
-import type { Waiting } from '../signers/time-limit.ts';
 import {
   authorityKey,
   certifiedKey,
@@ -45,6 +44,7 @@ import {
   readOpenpgpOf,
   readPrivateKeyFile,
 } from './key-folder.ts';
+import type { KeyAccess } from './passphrase.ts';
 import { readLoaderSignatories, readOpenpgpPublic, readSignatories } from './public-half.ts';
 
 /**
@@ -57,14 +57,15 @@ export async function readSealingKeys(
   directory: string,
   now: number | undefined,
   signerCommand?: readonly string[],
-  waiting: Waiting = {},
+  access: KeyAccess = {},
 ): Promise<SealingKeys> {
   if (!signerCommand && !(await hasSigners(directory))) {
-    return signersOf(await readKeyFolder(directory, now ?? 0, now === undefined ? ALL_KEYS : undefined));
+    const leaving = now === undefined ? ALL_KEYS : undefined;
+    return signersOf(await readKeyFolder(directory, now ?? 0, leaving, access));
   }
   const signatories = await readSignatories(join(directory, 'anchors'), now);
   if (signerCommand) {
-    const by = (key: string, publicKey: KeyObject) => asked(signerCommand, key, publicKey, waiting);
+    const by = (key: string, publicKey: KeyObject) => asked(signerCommand, key, publicKey, access);
     const certified = (key: 'ca' | OwnLeaf | 'boot'): CertifiedSigner => ({
       certificate: signatories[key],
       signer: by(key, signatories[key].key.object),
@@ -87,12 +88,12 @@ export async function readSealingKeys(
     };
   }
   const { ca, above, codesign, manifest, boot } = signatories;
-  const signers = await readSigners(directory, publicKeys(signatories), waiting);
-  const of = elsewhereOr(directory, signers, now);
+  const signers = await readSigners(directory, publicKeys(signatories), access);
+  const of = elsewhereOr(directory, signers, now, access);
   const openpgp = async (name: OpenpgpKeyName): Promise<OpenpgpSigner> => {
     const signer = signers[name];
     if (signer) return { key: signatories.openpgp[OPENPGP_KEYS[name]], signer };
-    return openpgpSigner(name, await readOpenpgpFile(directory, name, now));
+    return openpgpSigner(name, await readOpenpgpFile(directory, name, now, access));
   };
   return {
     ca: await of('ca', ca),
@@ -131,18 +132,18 @@ function publicKeys({ ca, codesign, manifest, boot, openpgp }: Signatories) {
 export async function readLoaderSealingKeys(
   directory: string,
   now: number,
-  waiting: Waiting = {},
+  access: KeyAccess = {},
 ): Promise<LoaderSealingKeys> {
-  if (!(await hasSigners(directory))) return loaderSignersOf(await readLoaderKeys(directory, now));
+  if (!(await hasSigners(directory))) return loaderSignersOf(await readLoaderKeys(directory, now, access));
   const { ca, above, boot } = await readLoaderSignatories(join(directory, 'anchors'), now);
-  const signers = await readSigners(directory, { ca: ca.key.object, boot: boot.key.object }, waiting);
-  const of = elsewhereOr(directory, signers, now);
+  const signers = await readSigners(directory, { ca: ca.key.object, boot: boot.key.object }, access);
+  const of = elsewhereOr(directory, signers, now, access);
   return { ca: await of('ca', ca), above, boot: await of('boot', boot, ca) };
 }
 
 type Signers = Partial<Record<SigningKey, DigestSigner>>;
 
-function elsewhereOr(directory: string, signers: Signers, now: number | undefined) {
+function elsewhereOr(directory: string, signers: Signers, now: number | undefined, access: KeyAccess) {
   return async (
     name: 'ca' | 'boot' | OwnLeaf,
     certificate: Certificate,
@@ -150,8 +151,11 @@ function elsewhereOr(directory: string, signers: Signers, now: number | undefine
   ): Promise<CertifiedSigner> => {
     const signer = signers[name];
     if (signer) return { certificate, signer };
-    if (name === 'ca') return certifiedSigner(name, (await authorityKey(directory, now)).ca);
-    return certifiedSigner(name, await certifiedKey(directory, name, now, 'digitalSignature', issuer));
+    if (name === 'ca') return certifiedSigner(name, (await authorityKey(directory, now, access)).ca);
+    return certifiedSigner(
+      name,
+      await certifiedKey(directory, name, now, 'digitalSignature', issuer, access),
+    );
   };
 }
 
@@ -163,8 +167,9 @@ export function asked(
   [program = '', ...rest]: readonly string[],
   key: string,
   publicKey: KeyObject,
-  waiting: Waiting = {},
+  access: KeyAccess = {},
 ): DigestSigner {
+  const { passphrase: _, ...waiting } = access;
   const timeLimit = { seconds: COMMAND_SECONDS, ...waiting };
   return makeSigner({ kind: 'command', key, argv: [program, ...rest], timeLimit }, publicKey);
 }
@@ -184,9 +189,9 @@ function openpgpObject({ object, fingerprint }: OpenpgpKey): KeyObject {
 export function answeringCommand(
   command: readonly string[],
   { signatories, others }: OpenedRequest,
-  waiting: Waiting = {},
+  access: KeyAccess = {},
 ): AnsweringKeys {
-  const by = (key: string, publicKey: KeyObject) => asked(command, key, publicKey, waiting);
+  const by = (key: string, publicKey: KeyObject) => asked(command, key, publicKey, access);
   if (others.length > 0) {
     throw new UsageError('One program cannot sign for several CAs; name a key folder for each with --keys.');
   }
@@ -213,7 +218,7 @@ export async function readAnsweringKeys(
   directories: readonly string[],
   { signatories, others }: OpenedRequest,
   now: number,
-  waiting: Waiting = {},
+  access: KeyAccess = {},
 ): Promise<AnsweringKeys> {
   const cas = [
     { suffix: '', ...signatories },
@@ -224,7 +229,7 @@ export async function readAnsweringKeys(
   for (const directory of directories) {
     await demandPrivateFolder(directory);
     const of = (name: 'ca' | 'boot' | OwnLeaf, certificate: Certificate) =>
-      signerOf(directory, name, certificate, now, waiting);
+      signerOf(directory, name, certificate, now, access);
     for (const name of OWN_LEAVES) {
       const mine = await of(name, signatories[name]);
       if (mine) signers.set(name, mine);
@@ -236,7 +241,7 @@ export async function readAnsweringKeys(
       if (own) signers.set(`boot${suffix}`, own);
     }
     for (const [name, key] of byOpenpgpKey(signatories.openpgp)) {
-      const mine = await openpgpSignerOf(directory, name, key, now, waiting);
+      const mine = await openpgpSignerOf(directory, name, key, now, access);
       if (mine) signers.set(name, mine);
     }
   }
@@ -249,15 +254,15 @@ async function openpgpSignerOf(
   name: OpenpgpKeyName,
   key: OpenpgpKey,
   now: number,
-  waiting: Waiting,
+  access: KeyAccess,
 ): Promise<DigestSigner | undefined> {
   const elsewhere =
     key.object && (await holdsOpenpgp(directory, name, key))
-      ? (await readSigners(directory, { [name]: key.object }, waiting))[name]
+      ? (await readSigners(directory, { [name]: key.object }, access))[name]
       : undefined;
   if (elsewhere) return elsewhere;
   if (!(await holdsFile(directory, `${name}.asc`))) return undefined;
-  const secret = await readOpenpgpOf(directory, name, key.fingerprint, now);
+  const secret = await readOpenpgpOf(directory, name, key.fingerprint, now, access);
   return secret && openpgpSigner(name, secret).signer;
 }
 
@@ -282,16 +287,17 @@ async function signerOf(
   name: 'ca' | 'boot' | OwnLeaf,
   certificate: Certificate,
   now: number,
-  waiting: Waiting,
+  access: KeyAccess,
 ): Promise<DigestSigner | undefined> {
   const usage = name === 'ca' ? 'keyCertSign' : 'digitalSignature';
   const key = certificate.key.object;
   const elsewhere = (await holds(directory, name, certificate))
-    ? (await readSigners(directory, { [name]: key }, waiting))[name]
+    ? (await readSigners(directory, { [name]: key }, access))[name]
     : undefined;
   if (!elsewhere) {
     if (!(await holdsFile(directory, `${name}.key`))) return undefined;
-    const privateKey = await readPrivateKeyFile(await demandPrivate(directory, `private/${name}.key`, 0o600));
+    const path = await demandPrivate(directory, `private/${name}.key`, 0o600);
+    const privateKey = await readPrivateKeyFile(path, access);
     if (!fits(certificate, privateKey)) return undefined;
     demandSuitable(`${name}.crt of the request`, certificate, now, usage);
     return keySigner(privateKey, `private/${name}.key`);

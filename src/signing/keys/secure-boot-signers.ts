@@ -8,7 +8,6 @@ import type { CertifiedSigner } from '../signatories.ts';
 import { type DigestSigner, keySigner } from '../signers/digest-signer.ts';
 
 import { hasSigners, readSigners } from '../signers/signers-file.ts';
-import type { Waiting } from '../signers/time-limit.ts';
 import {
   demandPrivate,
   demandSuitable,
@@ -16,6 +15,7 @@ import {
   readCertificateFile,
   readPrivateKeyFile,
 } from './key-folder.ts';
+import type { KeyAccess } from './passphrase.ts';
 import { asked } from './sealing-keys.ts';
 
 /** Whose key signs for firmware. */
@@ -29,12 +29,12 @@ export type SecureBootKey =
 export async function readDbSigner(
   from: SecureBootKey,
   now: number,
-  waiting: Waiting = {},
+  access: KeyAccess = {},
 ): Promise<CertifiedSigner> {
   if ('certificate' in from) {
     // Of a certificate in firmware's db only the key counts: neither its dates nor its purposes are looked at there.
     const certificate = await readCertificateFile(from.certificate);
-    const privateKey = await readPrivateKeyFile(from.key);
+    const privateKey = await readPrivateKeyFile(from.key, access);
     demandFits(from.key, from.certificate, certificate, privateKey);
     return { certificate, signer: keySigner(privateKey, from.key) };
   }
@@ -46,11 +46,11 @@ export async function readDbSigner(
   }
   const certificate = await readCertificateFile(path);
   demandSuitable(path, certificate, now, 'digitalSignature');
-  const elsewhere = await signerElsewhere(from, 'db', certificate.key.object, waiting);
+  const elsewhere = await signerElsewhere(from, 'db', certificate.key.object, access);
   if (elsewhere) return { certificate, signer: elsewhere };
   await demandPrivate(from.keys, 'private', 0o700);
   const keyPath = await demandPrivate(from.keys, 'private/db.key', 0o600);
-  const privateKey = await readPrivateKeyFile(keyPath);
+  const privateKey = await readPrivateKeyFile(keyPath, access);
   demandFits(keyPath, path, certificate, privateKey);
   return { certificate, signer: keySigner(privateKey, 'private/db.key') };
 }
@@ -58,18 +58,18 @@ export async function readDbSigner(
 /** The signer for PCR values; undefined where the folder holds no `anchors/pcr.pub`. Throws a `Refusal`. */
 export async function readPcrSigner(
   folder: string,
-  waiting: Waiting = {},
+  access: KeyAccess = {},
 ): Promise<DigestSigner | undefined> {
   const pem = await readPcrPublicKey(folder);
   if (!pem) return undefined;
   const publicKey = createPublicKey(Buffer.from(pem));
-  const elsewhere = await signerElsewhere({ keys: folder }, 'pcr', publicKey, waiting);
+  const elsewhere = await signerElsewhere({ keys: folder }, 'pcr', publicKey, access);
   if (elsewhere) return elsewhere;
   // Of a public half there is no `private` either.
   if (!(await lstatIfThere(join(folder, 'private', 'pcr.key')))) return undefined;
   await demandPrivate(folder, 'private', 0o700);
   const keyPath = await demandPrivate(folder, 'private/pcr.key', 0o600);
-  const privateKey = await readPrivateKeyFile(keyPath);
+  const privateKey = await readPrivateKeyFile(keyPath, access);
   if (!createPublicKey(privateKey).equals(publicKey))
     throw new Refusal('unsafe-keys', `${keyPath} is not the key of anchors/pcr.pub.`, { path: keyPath });
   return keySigner(privateKey, 'private/pcr.key');
@@ -94,11 +94,11 @@ async function signerElsewhere(
   from: Extract<SecureBootKey, { keys: string }>,
   key: 'db' | 'pcr',
   publicKey: KeyObject,
-  waiting: Waiting,
+  access: KeyAccess,
 ): Promise<DigestSigner | undefined> {
-  if (from.signerCommand) return asked(from.signerCommand, key, publicKey, waiting);
+  if (from.signerCommand) return asked(from.signerCommand, key, publicKey, access);
   if (!(await hasSigners(from.keys))) return undefined;
-  return (await readSigners(from.keys, { [key]: publicKey }, waiting))[key];
+  return (await readSigners(from.keys, { [key]: publicKey }, access))[key];
 }
 
 function demandFits(keyPath: string, path: string, certificate: Certificate, privateKey: KeyObject): void {

@@ -10,6 +10,7 @@ import { type DigestSigner, demandSignature, tryOut } from '../signers/digest-si
 import { SealCertificates } from '../write-seals.ts';
 import { publicKeys, readAnswer } from './answers.ts';
 import type { AskedSeal, OpenedRequest } from './open-request.ts';
+import { orderedLeaf } from './ordered-leaf.ts';
 import { certificateName } from './request-files.ts';
 
 /** The keys at hand where a request is answered; there may be some and not others. */
@@ -32,8 +33,11 @@ export interface AnsweredRequest {
 export interface AnswerOptions {
   readonly onSignature?: (done: number, of: number) => void;
   readonly makeKeyPair?: MakeKeyPair;
-  /** Given, now and then, the request with what is answered so far: a batch of an hour need not begin again. */
-  readonly onPart?: (bundle: () => Uint8Array) => Promise<void>;
+  /**
+   * Given, now and then, the request with what is answered so far, and how many signatures of it are new: a batch of an
+   * hour need not begin again.
+   */
+  readonly onPart?: (bundle: Uint8Array, made: number) => Promise<void>;
 }
 
 /** Signatures between two parts: at one a second, a few minutes. */
@@ -55,7 +59,7 @@ export async function answerRequest(
     return await answering.run();
   } catch (error) {
     // What is signed is signed: the next run goes on from there.
-    if (answering.fresh > 0) await options.onPart?.(() => answering.bundle());
+    if (answering.made > 0) await options.onPart?.(answering.bundle(), answering.made);
     throw error;
   }
 }
@@ -67,9 +71,10 @@ class Answering {
   readonly #signers: Map<string, DigestSigner>;
   readonly #answers = new Map<string, Uint8Array>();
   readonly #leaves = new Map<KeyName, Certificate>();
-  /** Signatures made here, by key and digest: one text for many machines is signed once. */
-  readonly #made = new Map<string, Uint8Array>();
-  fresh = 0;
+  /** By key and digest: one text for many machines is signed once. */
+  readonly #known = new Map<string, Uint8Array>();
+  /** Signatures. */
+  made = 0;
 
   constructor(opened: OpenedRequest, keys: AnsweringKeys, options: AnswerOptions) {
     this.#opened = opened;
@@ -80,8 +85,8 @@ class Answering {
 
   async run(): Promise<AnsweredRequest> {
     const { lacking, request } = this.#opened;
-    const wanted = new Set<string>(lacking.map(({ by }) => by));
-    const standing = this.#standing();
+    const standing = standingAnswers(this.#opened);
+    const wanted = new Set<string>(lacking.filter(({ path }) => !standing.has(path)).map(({ by }) => by));
     for (const [key, signer] of this.#signers) {
       if (wanted.has(key)) await tryOut(signer, isOpenpgpKey(key) ? 'sha512' : 'sha256');
     }
@@ -99,7 +104,6 @@ class Answering {
       }
       answered.push(asked.path);
       this.#options.onSignature?.(answered.length, lacking.length);
-      if (this.fresh % PART === PART - 1) await this.#options.onPart?.(() => this.bundle());
     }
     if (answered.length === 0 && left.length > 0) {
       throw new Refusal(
@@ -113,25 +117,6 @@ class Answering {
 
   bundle(): Uint8Array {
     return encodeBundle(new Map([...this.#opened.bundle, ...this.#answers]));
-  }
-
-  /** Answers of before that hold. Those by a leaf hold together or not at all: its key is gone. */
-  #standing(): Set<string> {
-    const { lacking, bundle } = this.#opened;
-    const keys = publicKeys(this.#opened, new Map());
-    const standing = new Set<string>();
-    for (const asked of lacking) {
-      const bytes = bundle.get(asked.answer);
-      const key = keys.get(asked.by);
-      if (isLeaf(asked.by)) {
-        const all = lacking.filter(({ by }) => by === asked.by);
-        const whole = bundle.has(certificateName(asked.by)) && all.every(({ answer }) => bundle.has(answer));
-        if (whole) standing.add(asked.path);
-      } else if (bytes && key && typeof readAnswer(this.#opened, asked, bytes, key) !== 'string') {
-        standing.add(asked.path);
-      }
-    }
-    return standing;
   }
 
   async #mintLeaves(standing: ReadonlySet<string>): Promise<void> {
@@ -153,15 +138,16 @@ class Answering {
   async #sign(asked: AskedSeal, signer: DigestSigner): Promise<void> {
     const { seal } = asked;
     const id = `${asked.by} ${Buffer.from(seal.digest).toString('hex')}`;
-    const signature = this.#made.get(id) ?? (await demandSignature(signer, seal.hash, seal.digest));
-    this.#made.set(id, signature);
+    const signature = this.#known.get(id) ?? (await demandSignature(signer, seal.hash, seal.digest));
+    this.#known.set(id, signature);
     const { signatories, others } = this.#opened;
     const certificates = new SealCertificates(signatories, others, this.#leaves);
     this.#answers.set(
       asked.answer,
       asked.text === undefined ? signature : certificates.complete(asked, signature),
     );
-    this.fresh += 1;
+    this.made += 1;
+    if (this.made % PART === 0) await this.#options.onPart?.(this.bundle(), this.made);
   }
 }
 
@@ -169,4 +155,40 @@ class Answering {
 function inOrder(lacking: readonly AskedSeal[]): AskedSeal[] {
   const ofLeaf = lacking.filter(({ by }) => isLeaf(by));
   return [...ofLeaf, ...lacking.filter(({ by }) => !isLeaf(by))];
+}
+
+/**
+ * Paths of seals whose answers are there already and hold. Those by a leaf hold together or not at all: its key is
+ * gone.
+ */
+export function standingAnswers(opened: OpenedRequest): ReadonlySet<string> {
+  const { lacking, bundle } = opened;
+  const leaves = issuedLeaves(opened);
+  const keys = publicKeys(opened, leaves);
+  const holds = (asked: AskedSeal) => {
+    const [bytes, key] = [bundle.get(asked.answer), keys.get(asked.by)];
+    return bytes && key && typeof readAnswer(opened, asked, bytes, key) !== 'string';
+  };
+  const standing = new Set(lacking.filter(holds).map(({ path }) => path));
+  for (const leaf of leaves.keys()) {
+    const its = lacking.filter(({ by }) => by === leaf);
+    if (!its.every(({ path }) => standing.has(path))) for (const { path } of its) standing.delete(path);
+  }
+  return standing;
+}
+
+/** Leaves that were issued before, as they were ordered. */
+function issuedLeaves(opened: OpenedRequest): ReadonlyMap<KeyName, Certificate> {
+  const leaves = new Map<KeyName, Certificate>();
+  for (const order of opened.request.leaves) {
+    const pem = opened.bundle.get(certificateName(order.key));
+    if (!pem) continue;
+    try {
+      leaves.set(order.key as KeyName, orderedLeaf(opened, order, pem, 'the request'));
+    } catch (error) {
+      // Another one is issued in its place.
+      if (!(error instanceof Refusal)) throw error;
+    }
+  }
+  return leaves;
 }

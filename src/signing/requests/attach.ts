@@ -1,22 +1,14 @@
 import type { KeyObject } from 'node:crypto';
-import { Refusal, type RefusalCode } from '../../errors/refusal.ts';
-import { type HashName, OID, signatureByOid } from '../../formats/asn1/oids.ts';
+import { Refusal } from '../../errors/refusal.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { decodeBundle } from '../../formats/records/request-bundle.ts';
-import type { RequestedLeaf } from '../../formats/records/signing-request.ts';
 import { remeasure } from '../remeasure.ts';
 import type { KeyName } from '../seal-keys.ts';
-import { isIssuedBy } from '../seal-plan.ts';
 import { SealCertificates, type SealedFile, writeSeals } from '../write-seals.ts';
 import { type GoodAnswer, publicKeys, readAnswer } from './answers.ts';
-import {
-  type AskedSeal,
-  decodeOrRefuse,
-  type OpenedRequest,
-  oneCertificate,
-  openBundle,
-} from './open-request.ts';
+import { type AskedSeal, decodeOrRefuse, type OpenedRequest, openBundle } from './open-request.ts';
+import { orderedLeaf } from './ordered-leaf.ts';
 import { certificateName, INDEX, textName } from './request-files.ts';
 
 /** A file of answers: the request with answers in it, or answers alone. */
@@ -130,50 +122,10 @@ function leavesOf(opened: OpenedRequest, given: Given): ReadonlyMap<KeyName, Cer
     const name = certificateName(order.key);
     const answer = given.get(name);
     if (!answer) continue;
-    const leaf = decodeOrRefuse(`${name} in ${answer.from}`, () => oneCertificate(answer.bytes));
-    demandAsOrdered(opened, order, leaf, answer.from);
+    const leaf = orderedLeaf(opened, order, answer.bytes, answer.from);
     leaves.set(order.key as KeyName, leaf);
   }
   return leaves;
-}
-
-/** Critical extensions that iPXE knows; it refuses a certificate with any other. */
-const KNOWN_TO_IPXE: readonly string[] = [OID.basicConstraints, OID.keyUsage, OID.extKeyUsage];
-const HASHES: readonly (string | undefined)[] = ['sha256', 'sha384', 'sha512'] satisfies HashName[];
-
-/** Issued by hand, a leaf may be anything; what no loader takes is found here and not at a boot. */
-function demandAsOrdered(
-  { signatories, others, manifest: { release, issued, bestBefore } }: OpenedRequest,
-  { key, kind, bits }: RequestedLeaf,
-  leaf: Certificate,
-  from: string,
-): void {
-  const ca = others.find(({ id }) => key === `leaf-${id}`)?.signatories.ca ?? signatories.ca;
-  const fail = (code: RefusalCode, why: string) =>
-    new Refusal(code, `The release leaf in ${from} ${why}.`, {
-      path: certificateName(key),
-      commonName: leaf.commonName,
-    });
-  if (!isIssuedBy(leaf, ca)) throw fail('untrusted-signer', `was not issued by ${ca.commonName}`);
-  const hash = signatureByOid(leaf.signatureAlgorithm)?.hash;
-  if (!HASHES.includes(hash)) throw fail('weak-algorithm', `was issued with ${hash}`);
-  if (leaf.commonName !== release) {
-    throw fail('wrong-purpose', `is for ${leaf.commonName}, and not for ${release}`);
-  }
-  if (leaf.basicConstraints?.ca || !leaf.extKeyUsage?.includes(OID.codeSigning)) {
-    throw fail('wrong-purpose', 'may not sign code');
-  }
-  if (!leaf.keyUsage?.has('digitalSignature')) throw fail('wrong-purpose', 'may not sign');
-  const unknown = leaf.extensions.find(({ critical, oid }) => critical && !KNOWN_TO_IPXE.includes(oid));
-  if (unknown) throw fail('wrong-purpose', `has a critical extension ${unknown.oid}, which iPXE refuses`);
-  if (leaf.key.type !== (kind === 'rsa' ? 'rsa' : 'ec')) {
-    throw fail('malformed', `has a key of another kind than ${kind}, which was ordered`);
-  }
-  if (leaf.key.bits < bits)
-    throw fail('weak-algorithm', `has a key of ${leaf.key.bits} bits, not of ${bits}`);
-  if (leaf.notBefore > issued) throw fail('not-yet-valid', 'begins after the release was issued');
-  if (leaf.notAfter < Math.min(bestBefore, ca.notAfter))
-    throw fail('expired', 'ends before the release does');
 }
 
 /** Every answer, each one holds. */

@@ -9,7 +9,11 @@ import { documentSignatureFields, signatureTrailer } from '../../formats/openpgp
 import { decodeManifest, type Manifest } from '../../formats/records/manifest.ts';
 import { decodeBundle } from '../../formats/records/request-bundle.ts';
 import { RECORD } from '../../formats/records/seal-names.ts';
-import { decodeSigningRequest, type SigningRequest } from '../../formats/records/signing-request.ts';
+import {
+  decodeSigningRequest,
+  type RequestedText,
+  type SigningRequest,
+} from '../../formats/records/signing-request.ts';
 import { isOpenpgpKey, type KeyName, OPENPGP_KEYS, type OpenpgpKeyName } from '../seal-keys.ts';
 import type { UnsignedSeal } from '../seal-plan.ts';
 import type { LoaderSignatories, Signatories } from '../signatories.ts';
@@ -28,6 +32,7 @@ import {
   demandCertificates,
   demandKeys,
   demandLeaves,
+  demandOnePurpose,
   demandRecords,
   demandScripts,
   demandSeals,
@@ -91,6 +96,7 @@ export function openBundle(name: string, bundle: ReadonlyMap<string, Uint8Array>
   const signatories = signatoriesOf(name, request, certificates, { file, differs });
   const others = ids.map((id) => ({ id, signatories: loaderOf(name, certificates, `-${id}`) }));
   demandCertificates(name, request, signatories, others);
+  demandOnePurpose(name, signatories, others);
   // 3. Records and scripts, as text.
   const records = readTexts(request, bundle, { file, differs });
   const manifestBytes = records.find(({ path }) => path === RECORD.manifest)?.bytes;
@@ -105,11 +111,11 @@ export function openBundle(name: string, bundle: ReadonlyMap<string, Uint8Array>
   const purposes = { name, places };
   const payload = request.signatures.map((asked): AskedSeal => {
     const { path: of, suffix, size, key, digest: hexDigest } = asked;
+    demandPlace(purposes, asked);
     const digest = Buffer.from(hexDigest, 'hex');
     if (Buffer.compare(file(questionName(asked)), digest) !== 0) throw differs(questionName(asked));
     const known = manifest.files.find(({ path }) => path === of);
     if (!known || known.size !== size) throw differs(`the size of ${of}`);
-    demandPlace(purposes, of + suffix, key);
     // What is signed with SHA-256 can be held against the manifest; whoever signs sees what for. Behind a payload's
     // OpenPGP digest anything may be, and by that key nothing but payload is taken from anybody.
     if (!isOpenpgpKey(key) && known.sha256 !== hexDigest) throw differs(`the digest of ${of}`);
@@ -130,9 +136,9 @@ export function openBundle(name: string, bundle: ReadonlyMap<string, Uint8Array>
   });
   const texts = request.texts.map((asked): AskedSeal => {
     const { path: of, suffix, key } = asked;
+    demandPlace(purposes, asked);
     const text = records.find(({ path }) => path === of)?.bytes;
     if (!text) throw differs(textName(of));
-    demandPlace(purposes, of + suffix, key);
     const by = key as KeyName;
     const seal = textSeal(by, text, signatories, manifest);
     const answer = sealName(asked);
@@ -232,10 +238,11 @@ function readTexts(
 /** A key signs what is its to sign, whatever a request says. */
 function demandPlace(
   { name, places }: { readonly name: string; readonly places: ReadonlyMap<string, SealPlace> },
-  seal: string,
-  key: string,
+  { key, path, suffix }: Pick<RequestedText, 'key' | 'path' | 'suffix'>,
 ): void {
-  if (places.get(seal)?.by === key) return;
+  const seal = path + suffix;
+  const place = places.get(seal);
+  if (place?.by === key && place.of === path) return;
   throw new Refusal('wrong-purpose', `${name} asks the key ${key} for ${seal}, which is not its to sign.`, {
     path: seal,
     key,

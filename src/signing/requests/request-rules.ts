@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, type KeyObject } from 'node:crypto';
 import { basename } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
@@ -7,12 +7,13 @@ import type { Manifest } from '../../formats/records/manifest.ts';
 import { checksumPath, otherBootIpxe, RECORD, VERITY } from '../../formats/records/seal-names.ts';
 import type { SigningRequest } from '../../formats/records/signing-request.ts';
 import { encodeRootHash } from '../../formats/verity/dm-verity.ts';
+import { isGrubConfigOf } from '../../scripts/grub-config.ts';
 import { lintScript } from '../../scripts/lint.ts';
 import { manifestNamedIn, refusedLine } from '../../trust/script-lines.ts';
 import { leafOrder } from '../keys/release-leaf.ts';
 import { type KeyName, OPENPGP_KEY_NAMES, OWN_LEAVES, payloadSeals, recordSeals } from '../seal-keys.ts';
 import { isIssuedBy } from '../seal-plan.ts';
-import { type LoaderSignatories, rootOf, type Signatories } from '../signatories.ts';
+import { byOpenpgpKey, type LoaderSignatories, rootOf, type Signatories } from '../signatories.ts';
 import type { OtherCa } from '../site-plans.ts';
 import { isScript } from './request-files.ts';
 
@@ -110,6 +111,40 @@ export function demandScripts(
       `${name} asks for a script that nobody may sign: ${line.message}`,
       line.facts,
     );
+  const grubCfg = records.find(({ path }) => path === RECORD.grubCfg)?.bytes;
+  if (!grubCfg || isGrubConfigOf(grubCfg, manifest, manifestSha256)) return;
+  throw new Refusal(
+    'unsafe-script',
+    `${name} asks for ${RECORD.grubCfg} to be signed, and it is not what this Bootseal makes of its manifest; where another version made the request, use one version on both sides.`,
+    { path: RECORD.grubCfg },
+  );
+}
+
+/**
+ * A key signs payload, or scripts, or records: a request that names one for two of them would have it sign both.
+ * A CA signs none of these.
+ */
+export function demandOnePurpose(name: string, own: Signatories, others: readonly OtherCa[]): void {
+  const loaders = [{ suffix: '', of: own as LoaderSignatories }].concat(
+    others.map(({ id, signatories: of }) => ({ suffix: `-${id}`, of })),
+  );
+  const keys: (readonly [string, KeyObject | undefined])[] = [
+    ...OWN_LEAVES.map((key) => [key, own[key].key.object] as const),
+    ...loaders.flatMap(({ suffix, of: { ca, above, boot } }) => [
+      [`boot${suffix}`, boot.key.object] as const,
+      ...[ca, ...above].map((certificate, at) => [`ca${at || ''}${suffix}`, certificate.key.object] as const),
+    ]),
+    ...byOpenpgpKey(own.openpgp).map(([key, { object }]) => [key, object] as const),
+  ];
+  const taken = new Map<string, string>();
+  for (const [key, object] of keys) {
+    const bytes = object?.export({ format: 'der', type: 'spki' }).toString('base64');
+    const before = bytes === undefined ? undefined : taken.get(bytes);
+    if (before !== undefined && !(before.startsWith('ca') && key.startsWith('ca'))) {
+      throw new Refusal('wrong-purpose', `${name} names one key as ${before} and as ${key}.`, { key });
+    }
+    if (bytes !== undefined) taken.set(bytes, key);
+  }
 }
 
 /** The certificates are those of one site: they belong together, and another CA goes by its own digest. */

@@ -58,12 +58,16 @@ export class SigningJournal {
    */
   async note(entry: SigningEntry, now: number): Promise<void> {
     const path = join(this.#folder, 'journal.jsonl');
-    const { O_APPEND, O_CREAT, O_WRONLY, O_NOFOLLOW } = constants;
+    const { O_APPEND, O_CREAT, O_RDWR, O_NOFOLLOW } = constants;
     const line = `${JSON.stringify({ time: isoSeconds(now), ...entry })}\n`;
     try {
-      const handle = await open(path, O_APPEND | O_CREAT | O_WRONLY | O_NOFOLLOW, 0o600);
+      const handle = await open(path, O_APPEND | O_CREAT | O_RDWR | O_NOFOLLOW, 0o600);
       try {
-        await handle.appendFile(line);
+        const { size } = await handle.stat();
+        const last = Buffer.alloc(1, '\n');
+        if (size > 0) await handle.read(last, 0, 1, size - 1);
+        // A line that a crash cut short stays one of its own.
+        await handle.appendFile(last.toString() === '\n' ? line : `\n${line}`);
         await handle.sync();
       } finally {
         await handle.close();

@@ -20,11 +20,12 @@ const FINGERPRINT = 'd'.repeat(40);
 const KERNEL = 'arch/boot/x86_64/vmlinuz-linux';
 
 const LINES = [
-  'bootseal-request 1',
+  'bootseal-request 2',
   'release arch/2026.11.01',
   `manifest ${A}`,
   `certificate ca ${A}`,
   `certificate codesign ${B}`,
+  `certificate manifest ${B}`,
   `certificate boot ${B}`,
   `certificate ca-${ID} ${A}`,
   `certificate boot-${ID} ${B}`,
@@ -38,6 +39,9 @@ const LINES = [
   `sign 0001 leaf rsa-sha256 ${A} 7 .ipxe.sig ${KERNEL}`,
   `sign 0002 openpgp rsa-sha512 ${WIDE} 7 .sig ${KERNEL}`,
   `sign 0003 leaf-${ID} p256-sha256 ${A} 7 .${ID}.ipxe.sig ${KERNEL}`,
+  'text manifest rsa-sha256 .cms.sig release.manifest',
+  'text openpgp-script rsa-sha512 .sig grub.cfg',
+  `text boot-${ID} p256-sha256 .sig boot.${ID}.ipxe`,
 ];
 const bytesOf = (lines: readonly string[]) => Buffer.from(`${lines.join('\n')}\n`, 'latin1');
 const WHOLE = bytesOf(LINES);
@@ -48,6 +52,7 @@ const REQUEST: SigningRequest = {
   certificates: [
     { key: 'ca', sha256: A },
     { key: 'codesign', sha256: B },
+    { key: 'manifest', sha256: B },
     { key: 'boot', sha256: B },
     { key: `ca-${ID}`, sha256: A },
     { key: `boot-${ID}`, sha256: B },
@@ -103,6 +108,11 @@ const REQUEST: SigningRequest = {
       path: KERNEL,
     },
   ],
+  texts: [
+    { key: 'manifest', algorithm: 'rsa-sha256', suffix: '.cms.sig', path: 'release.manifest' },
+    { key: 'openpgp-script', algorithm: 'rsa-sha512', suffix: '.sig', path: 'grub.cfg' },
+    { key: `boot-${ID}`, algorithm: 'p256-sha256', suffix: '.sig', path: `boot.${ID}.ipxe` },
+  ],
 };
 
 /** Refused, or a request of its own that is written in no other way. Answers whether it was taken. */
@@ -125,17 +135,20 @@ describe('the index of a signing request', () => {
   });
 
   it('may ask for nothing', () => {
-    const nothing = { ...REQUEST, certificates: [], leaves: [], records: [], kept: [], signatures: [] };
+    const nothing = {
+      ...REQUEST,
+      certificates: [],
+      leaves: [],
+      records: [],
+      kept: [],
+      signatures: [],
+      texts: [],
+    };
     assert.deepEqual(decodeSigningRequest(encodeSigningRequest(nothing)), nothing);
   });
 
   it('is refused with anything after it, and cut anywhere but behind a line that may be the last', () => {
-    const head = bytesOf(LINES.slice(0, 3));
-    assert.throws(() => decodeSigningRequest(head), Malformed);
-    demandCutsRefused(
-      decodeSigningRequest,
-      bytesOf(LINES.filter((line) => !/^(leaf|record|kept|sign)/.test(line))),
-    );
+    demandCutsRefused(decodeSigningRequest, bytesOf(LINES.slice(0, 3)));
     demandNothingAfter(decodeSigningRequest, WHOLE);
     for (let length = 0; length < WHOLE.length; length++) {
       if (canonical(WHOLE.subarray(0, length))) assert.equal(WHOLE[length - 1], 0x0a, `cut at ${length}`);
@@ -165,7 +178,7 @@ describe('the index of a signing request', () => {
       for (let length = 0; length < line.length; length++) {
         // The last word of some lines is free text: shorter, it is another.
         const cut = others(line.slice(0, length));
-        const free = /^(release|record|kept|sign)$/.test(key) && length > line.lastIndexOf(' ') + 1;
+        const free = /^(release|record|kept|sign|text)$/.test(key) && length > line.lastIndexOf(' ') + 1;
         if (free) canonical(cut);
         else assert.throws(() => decodeSigningRequest(cut), Malformed, `cut at ${length}`);
       }
@@ -196,7 +209,12 @@ describe('the index of a signing request', () => {
 
   const swapped = (from: string | RegExp, to: string) => WHOLE.toString('latin1').replace(from, to);
   const bad: readonly (readonly [string, string, RegExp])[] = [
-    ['another version', swapped('request 1', 'request 2'), /first line/],
+    ['a later version', swapped('request 2', 'request 3'), /first line/],
+    [
+      'an earlier version',
+      swapped('request 2', 'request 1'),
+      /earlier Bootseal, which signed records blindly/,
+    ],
     ['a release that climbs', swapped('arch/2026.11.01', '../2026.11.01'), /NAME\/VERSION/],
     ['a digest in capitals', swapped(`manifest ${A}`, `manifest ${A.toUpperCase()}`), /SHA-256/],
     [
@@ -223,7 +241,44 @@ describe('the index of a signing request', () => {
     ['signatures that begin at 2', swapped('sign 0001', 'sign 0002'), /counted/],
     ['a signature without its number', swapped('sign 0003', 'sign 0004'), /counted/],
     ['a short number', swapped('sign 0001', 'sign 1'), /counted/],
-    ['a key nobody has', swapped('sign 0001 leaf ', 'sign 0001 ca '), /no key is called/],
+    ['a key nobody has', swapped('sign 0001 leaf ', 'sign 0001 ca '), /no key for payload is called/],
+    [
+      'a digest for the manifest key',
+      swapped('sign 0001 leaf ', 'sign 0001 manifest '),
+      /no key for payload/,
+    ],
+    ['a digest for the boot key', swapped('sign 0001 leaf ', 'sign 0001 boot '), /no key for payload/],
+    [
+      'a digest for the OpenPGP key of scripts',
+      swapped('sign 0002 openpgp ', 'sign 0002 openpgp-script '),
+      /no key for payload/,
+    ],
+    [
+      'a text for the codesign key',
+      swapped('text manifest', 'text codesign'),
+      /no key for records or scripts/,
+    ],
+    [
+      'a text for the payload’s OpenPGP key',
+      swapped('text openpgp-script', 'text openpgp'),
+      /no key for records/,
+    ],
+    ['a text for a leaf', swapped(`text boot-${ID}`, `text leaf-${ID}`), /no key for records or scripts/],
+    [
+      'a text with a loader’s seal',
+      swapped('rsa-sha256 .cms.sig', 'rsa-sha256 .ipxe.sig'),
+      /no seal ends in/,
+    ],
+    ['a digest with the seal of a root hash', swapped(' 7 .ipxe.sig', ' 7 .p7s'), /no seal ends in/],
+    [
+      'a text by SHA-512',
+      swapped('text manifest rsa-sha256', 'text manifest rsa-sha512'),
+      /no such algorithm/,
+    ],
+    ['a script’s OpenPGP by SHA-256', swapped('script rsa-sha512', 'script rsa-sha256'), /no such algorithm/],
+    ['an unsafe path to a text', swapped('.cms.sig release', '.cms.sig ../release'), /unsafe path/],
+    ['a text asked twice', swapped('.sig grub.cfg', '.cms.sig release.manifest'), /is there twice/],
+    ['a text whose seal is asked as payload’s', swapped('.sig grub.cfg', `.sig ${KERNEL}`), /is there twice/],
     ['SHA-1', swapped('rsa-sha256', 'rsa-sha1'), /no such algorithm/],
     ['OpenPGP by SHA-256', swapped('rsa-sha512', 'rsa-sha256'), /no such algorithm/],
     ['CMS by SHA-512', swapped(`leaf rsa-sha256 ${A}`, `leaf rsa-sha512 ${WIDE}`), /no such algorithm/],
@@ -234,7 +289,7 @@ describe('the index of a signing request', () => {
     ['an unsafe path to sign', swapped(`.sig ${KERNEL}\n`, `.sig ../${KERNEL}\n`), /unsafe path/],
     ['one seal asked twice', swapped(` .${ID}.ipxe.sig `, ' .ipxe.sig '), /is there twice/],
     ['a seal both kept and asked', swapped(`${KERNEL}.cms.sig`, `${KERNEL}.sig`), /is there twice/],
-    ['a record that is a seal', swapped('release.manifest', `${KERNEL}.sig`), /is there twice/],
+    ['a record that is a seal', swapped(`9 ${A} release.manifest`, `9 ${A} ${KERNEL}.sig`), /is there twice/],
     ['an empty line', `${WHOLE.toString('latin1')}\n`, /misplaced/],
     ['a line nobody knows', `${WHOLE.toString('latin1')}note x\n`, /misplaced/],
     ['a byte beyond ASCII', swapped('vmlinuz', 'vml\xednuz'), /ASCII/],
@@ -246,26 +301,43 @@ describe('the index of a signing request', () => {
     });
   }
 
-  it('has at most 2000 signatures, and is refused by its length before it is read', () => {
-    const signatures = (count: number) =>
-      Array.from({ length: count }, (_, at) => ({
-        ...(REQUEST.signatures[0] as SigningRequest['signatures'][number]),
+  it('has at most 50,000 signatures, of payload and of texts together, and is refused by its length before it is read', () => {
+    const [payload] = REQUEST.signatures;
+    const [text] = REQUEST.texts;
+    assert.ok(payload && text);
+    const many = (payloads: number, texts: number): SigningRequest => ({
+      ...REQUEST,
+      signatures: Array.from({ length: payloads }, (_, at) => ({
+        ...payload,
         number: at + 1,
         path: `k${at}`,
-      }));
-    const most = encodeSigningRequest({ ...REQUEST, signatures: signatures(MAX_SIGNATURES) });
-    assert.equal(decodeSigningRequest(most).signatures.length, MAX_SIGNATURES);
-    assert.throws(
-      () => encodeSigningRequest({ ...REQUEST, signatures: signatures(MAX_SIGNATURES + 1) }),
-      malformed(/more than 2000 lines of sign/),
-    );
+      })),
+      texts: Array.from({ length: texts }, (_, at) => ({ ...text, path: `t${at}` })),
+    });
+    assert.equal(MAX_SIGNATURES, 50_000);
+    for (const [payloads, texts] of [
+      [MAX_SIGNATURES, 0],
+      [0, MAX_SIGNATURES],
+      [20_000, 30_000],
+    ] as const) {
+      const most = encodeSigningRequest(many(payloads, texts));
+      assert.ok(most.length < MAX_REQUEST_INDEX);
+      const { signatures, texts: read } = decodeSigningRequest(most);
+      assert.deepEqual([signatures.length, read.length], [payloads, texts]);
+    }
+    for (const [payloads, texts, fact] of [
+      [MAX_SIGNATURES + 1, 0, /more than 50000 lines of sign/],
+      [0, MAX_SIGNATURES + 1, /more than 50000 lines of text/],
+      [20_000, 30_001, /more than 50000 signatures/],
+    ] as const)
+      assert.throws(() => encodeSigningRequest(many(payloads, texts)), malformed(fact));
     const line = `record 9 ${A} x\n`;
     const long = WHOLE.toString('latin1') + line.repeat(MAX_REQUEST_INDEX / line.length);
     assert.throws(() => decodeSigningRequest(Buffer.from(long)), malformed(/bytes/));
   });
 
-  it('numbers have four digits', () => {
-    assert.deepEqual([1, 12, 2000].map(signatureNumber), ['0001', '0012', '2000']);
+  it('numbers have four digits, or as many as they need', () => {
+    assert.deepEqual([1, 12, 2000, 50_000].map(signatureNumber), ['0001', '0012', '2000', '50000']);
   });
 
   for (const [what, request] of [
@@ -350,12 +422,32 @@ describe('every request', () => {
             seals.map((seal, at) => ({ number: at + 1, ...seal, ...(by[at] as (typeof by)[number]) })),
           ),
       ),
+    texts: fc.uniqueArray(
+      fc.oneof(
+        fc.record({
+          key: fc.constantFrom('openpgp-script', 'openpgp-manifest'),
+          algorithm: fc.constant('rsa-sha512' as const),
+          suffix: fc.constant('.sig'),
+          path: path.map((name) => `t/${name}`),
+        }),
+        fc.record({
+          key: fc.oneof(
+            fc.constant('manifest'),
+            id.map((of) => `boot${of}`),
+          ),
+          algorithm: fc.constantFrom('rsa-sha256' as const, 'p256-sha256' as const),
+          suffix: fc.constantFrom('.sig', '.cms.sig', '.p7s'),
+          path: path.map((name) => `t/${name}`),
+        }),
+      ),
+      { selector: (text) => text.path },
+    ),
   });
 
   it('is read back as it was', () => {
     fc.assert(
       fc.property(request, (value) => {
-        const kept = value.records.some((record) => /^[ks]\//.test(record.path));
+        const kept = value.records.some((record) => /^[kst]\//.test(record.path));
         fc.pre(!kept);
         // fast-check's objects have no prototype.
         assert.deepEqual(decodeSigningRequest(encodeSigningRequest(value)), structuredClone(value));
@@ -367,7 +459,10 @@ describe('every request', () => {
     const line = fc.oneof(
       fc.constantFrom(...LINES),
       fc
-        .tuple(fc.constantFrom('sign', 'kept', 'record', 'leaf'), fc.string({ unit: 'grapheme-ascii' }))
+        .tuple(
+          fc.constantFrom('sign', 'kept', 'record', 'leaf', 'text'),
+          fc.string({ unit: 'grapheme-ascii' }),
+        )
         .map((words) => words.join(' ')),
     );
     fc.assert(

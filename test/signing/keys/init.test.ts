@@ -202,7 +202,7 @@ describe('init leaves alone and leaves nothing', () => {
     for (const name of ['file', 'link']) {
       await assert.rejects(make(join(folder, name)), {
         name: 'UsageError',
-        message: /is there already and is no folder; name another place for the keys\.$/,
+        message: /is there already and is not a folder; name another place for the keys\.$/,
       });
     }
     assert.equal(readFileSync(join(folder, 'file'), 'utf8'), 'mine');

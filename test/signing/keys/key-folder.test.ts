@@ -156,7 +156,7 @@ const UNFIT: readonly Unfit[] = [
     name: 'a key that is nonsense',
     spoil: (path) => writeFile(join(path, 'private/boot.key'), 'top secret nonsense'),
     code: 'malformed',
-    says: /boot\.key is no unencrypted PKCS#8 private key/,
+    says: /boot\.key is not a private key in PEM/,
   },
   {
     name: 'a certificate that is nonsense',
@@ -184,8 +184,8 @@ const UNFIT: readonly Unfit[] = [
   {
     name: 'an OpenPGP key under a passphrase',
     spoil: (path) => openpgpSecret(path, { type: 'rsa', rsaBits: 2048, passphrase: 'x' }),
-    code: 'unsafe-keys',
-    says: /openpgp\.asc is protected by a passphrase/,
+    code: 'usage',
+    says: /openpgp\.asc has a passphrase, and there is nobody to ask/,
   },
   {
     name: 'an OpenPGP key that GRUB does not know',

@@ -9,7 +9,13 @@ import { readKeyFolder } from '../../../src/signing/keys/key-folder.ts';
 import { signersOf } from '../../../src/signing/signatories.ts';
 import { NOW } from '../../fixtures/keys.ts';
 import { KERNEL } from '../../fixtures/release.ts';
-import { asked, Bundle, makeRequest, questionOf, wholeTree } from '../../fixtures/signing-request.ts';
+import {
+  answerOf as answerIn,
+  asked,
+  Bundle,
+  makeRequest,
+  wholeTree,
+} from '../../fixtures/signing-request.ts';
 import { look } from '../judges.ts';
 import { MICROCODE } from '../trees.ts';
 import { copyOf, demandRefused, fresh, keys, other, response, whole } from './attach-site.ts';
@@ -17,11 +23,15 @@ import { copyOf, demandRefused, fresh, keys, other, response, whole } from './at
 const signers = signersOf(await readKeyFolder(keys, NOW));
 const CMS = `${KERNEL}.cms.sig`;
 const MICROCODE_CMS = `${MICROCODE}.cms.sig`;
-const answerOf = (seal: string) => `${questionOf(asked(whole, seal))}.sig`;
+const answerOf = (seal: string) => answerIn(whole, seal);
 const signed = (seal: string, key: 'codesign' | 'boot' | 'ca' | 'openpgp', by = signers) => {
   const { signer } = key === 'openpgp' ? by.openpgp.payload : by[key];
   return signer.sign(key === 'openpgp' ? 'sha512' : 'sha256', Buffer.from(asked(whole, seal).digest, 'hex'));
 };
+/** Other bytes that mean the same: the linter takes them, and nobody signed them. */
+const scriptOf = (b: Bundle, name: string) => Buffer.from(b.file(`scripts/${name}`)).toString('latin1');
+const commented = (b: Bundle, name: string) => `${scriptOf(b, name)}# another\n`;
+const paused = (b: Bundle) => scriptOf(b, 'grub.cfg').replace('bootseal_pause=30', 'bootseal_pause=31');
 const theirs = signersOf(await readKeyFolder(other, NOW));
 
 describe('attach refuses, and names', () => {
@@ -87,21 +97,16 @@ describe('attach refuses, and names', () => {
       'one missing answer',
       (b) => b.delete(answerOf(CMS)),
       'absent',
-      /missing: 0002 \S*vmlinuz-linux\.cms\.sig \(by codesign\); nothing was attached/,
+      /missing: digests\/0002\.codesign\.sig \(for \S*vmlinuz-linux\.cms\.sig, by codesign\); nothing was attached/,
     ],
     [
       'missing answers, and how many more',
       (b) => b.having(/^(?!digests\/....\.(codesign|openpgp)\.sig)/),
       'absent',
-      /Answers are missing: 0002 .* and 7 more; nothing was attached/,
+      /Answers are missing: digests\/0002.* and 3 more; nothing was attached/,
     ],
     ['a missing leaf', (b) => b.delete('certificates/leaf.crt'), 'absent', /certificates\/leaf\.crt/],
-    [
-      'no answer at all',
-      (b) => b.having(/^(index|records|digests\/[^.]*\.[^.]*$)|certificates\/[^l]/),
-      'absent',
-      /missing/,
-    ],
+    ['no answer at all', (b) => b.having(/^(?!.*\.(sig|p7s)$)(?!certificates\/leaf)/), 'absent', /missing/],
     [
       'an answer nobody asked',
       (b) => b.set('digests/0999.codesign.sig', 'x'),
@@ -110,9 +115,15 @@ describe('attach refuses, and names', () => {
     ],
     [
       'an answer under another key’s name',
-      (b) => b.set(answerOf(CMS).replace('codesign', 'boot'), 'x'),
+      (b) => b.set(answerOf(CMS).replace('codesign', 'leaf'), 'x'),
       'malformed',
       /its index does not name/,
+    ],
+    [
+      'an answer under the name of a key that answers no digests',
+      (b) => b.set(answerOf(CMS).replace('codesign', 'boot'), 'x'),
+      'malformed',
+      /"digests\/0002\.boot\.sig" belongs to no request/,
     ],
     [
       'a leaf nobody asked',
@@ -128,21 +139,39 @@ describe('attach refuses, and names', () => {
     ],
     [
       'a changed record',
-      (b) => b.set('records/boot.ipxe', '#!ipxe\nshell\n'),
+      (b) => b.set('records/release.manifest', '#!ipxe\nshell\n'),
       'malformed',
-      /records\/boot\.ipxe/,
+      /records\/release\.manifest/,
+    ],
+    [
+      'a changed script',
+      (b) => b.set('scripts/boot.ipxe', '#!ipxe\nshell\n'),
+      'malformed',
+      /scripts\/boot\.ipxe/,
     ],
     [
       'a script that was changed with all that names it',
-      (b) => b.forge('boot.ipxe', '#!ipxe\nshell\n'),
+      (b) => b.forge('boot.ipxe', commented(b, 'boot.ipxe')),
       'bad-signature',
-      /boot\.ipxe\.sig/,
+      /answer for boot\.ipxe\.sig .* is no signature of boot\.ipxe by boot/,
     ],
     [
       'a configuration that was changed with all that names it',
-      (b) => b.forge('grub.cfg', 'boot\n'),
+      (b) => b.forge('grub.cfg', paused(b)),
       'bad-signature',
-      /grub\.cfg\.sig/,
+      /answer for grub\.cfg\.sig .* is no signature of grub\.cfg by openpgp-script/,
+    ],
+    [
+      'a script that starts a shell, with all that names it',
+      (b) => b.forge('boot.ipxe', '#!ipxe\nshell\n'),
+      'unsafe-script',
+      /boot\.ipxe to be signed, and its line 2 is not safe/,
+    ],
+    [
+      'a configuration that boots nothing, with all that names it',
+      (b) => b.forge('grub.cfg', 'boot\n'),
+      'mixed-releases',
+      /grub\.cfg to be signed, which does not boot arch\/2026\.11\.01/,
     ],
     [
       'a record that its index does not name',
@@ -158,7 +187,7 @@ describe('attach refuses, and names', () => {
     ],
     [
       'a question that its index does not name',
-      (b) => b.set('digests/0999.boot', Buffer.alloc(32)),
+      (b) => b.set('digests/0999.codesign', Buffer.alloc(32)),
       'malformed',
       /its index does not name/,
     ],
@@ -222,7 +251,9 @@ describe('attach refuses, and names', () => {
   it('an answer in a file of its own that nobody asked', async () => {
     for (const name of [
       'digests/0999.codesign.sig',
-      'digests/0002.boot.sig',
+      'digests/0002.leaf.sig',
+      'records/release.manifest.p7s',
+      'scripts/boot.ipxe.cms.sig',
       `certificates/leaf-${'0'.repeat(16)}.crt`,
     ]) {
       const stray = await new Bundle(new Map([[name, Buffer.from('x')]])).write(fresh('stray'));
@@ -236,7 +267,7 @@ describe('attach refuses, and names', () => {
   });
 
   it('answers without their request', async () => {
-    const answers = await whole.having(/\.sig$|leaf\.crt$/).write(fresh('answers'));
+    const answers = await whole.having(/\.(sig|p7s)$|leaf\.crt$/).write(fresh('answers'));
     await demandRefused(await copyOf(), [answers], 'absent', /No request is in .*; give the request beside/);
   });
 
@@ -264,7 +295,7 @@ describe('attach refuses, and names', () => {
       /arch\/2026\.11\.01 issued .* not of arch\/2026\.12\.01/,
     );
     // Without the index nothing says what they were for; the signatures do.
-    const answers = await whole.having(/\.sig$|leaf\.crt$/).write(fresh('answers'));
+    const answers = await whole.having(/\.(sig|p7s)$|leaf\.crt$/).write(fresh('answers'));
     await demandRefused(later, [again, answers], 'bad-signature', /./);
     await demandRefused(
       next,

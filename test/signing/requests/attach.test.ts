@@ -132,7 +132,11 @@ for (const site of sites) {
 
 describe('answers', () => {
   const parts = async (): Promise<string[]> => {
-    const holders = [['openpgp'], ['codesign', 'boot'], ['ca']] as const;
+    const holders = [
+      ['openpgp', 'openpgp-script'],
+      ['codesign', 'boot'],
+      ['ca', 'manifest', 'openpgp-manifest'],
+    ] as const;
     return Promise.all(
       holders.map(async (names) => {
         const part = fresh('part');
@@ -162,18 +166,27 @@ describe('answers', () => {
     const part = await someKeys(fresh('keys'), keys, ['openpgp', 'boot']);
     const { answered, left } = await answer(request, [part], fresh('part'));
     assert.deepEqual([...answered, ...left.map(({ path }) => path)].sort(), WHOLE_TREE_SEALS);
-    assert.deepEqual(new Set(left.map(({ key }) => key)), new Set(['codesign', 'leaf']));
     assert.deepEqual(
-      answered.filter(
-        (path) => !/^(boot\.ipxe|grub\.cfg|release\.manifest|arch\/[^.]*(\.[a-z]{3})?)\.sig$/.test(path),
-      ),
+      new Set(left.map(({ key }) => key)),
+      new Set(['codesign', 'leaf', 'manifest', 'openpgp-script', 'openpgp-manifest']),
+    );
+    assert.deepEqual(
+      answered.filter((path) => !/^(boot\.ipxe|arch\/[^.]*(\.[a-z]{3})?)\.sig$/.test(path)),
       [],
     );
   });
 
   it('may be made one after the other: each holder answers what the one before left', async () => {
     let passed = request;
-    for (const names of [['ca'], ['codesign'], ['boot'], ['openpgp']] as const) {
+    for (const names of [
+      ['ca'],
+      ['codesign'],
+      ['manifest'],
+      ['boot'],
+      ['openpgp'],
+      ['openpgp-script'],
+      ['openpgp-manifest'],
+    ] as const) {
       const next = fresh('passed');
       await answer(passed, [await someKeys(fresh('keys'), keys, names)], next);
       passed = next;
@@ -185,7 +198,7 @@ describe('answers', () => {
 
   it('may come without the request, where that is given beside them', async () => {
     const bundle = await Bundle.read(response);
-    const answers = await bundle.having(/\.sig$|leaf\.crt$/).write(fresh('answers'));
+    const answers = await bundle.having(/\.(sig|p7s)$|leaf\.crt$/).write(fresh('answers'));
     for (const responses of [
       [request, answers],
       [answers, request],
@@ -198,11 +211,11 @@ describe('answers', () => {
 
   it('may come one in a file', async () => {
     const bundle = await Bundle.read(response);
-    const files = [...bundle.files.keys()].filter((name) => /^digests\/.*\.sig$|leaf\.crt$/.test(name));
+    const files = [...bundle.files.keys()].filter((name) => /\.(sig|p7s)$|leaf\.crt$/.test(name));
     const responses = await Promise.all(
       files.map((name) => new Bundle(new Map([[name, bundle.file(name)]])).write(fresh('answer'))),
     );
-    assert.equal(responses.length, bundle.index.signatures.length + 1);
+    assert.equal(responses.length, WHOLE_TREE_SEALS.length + 1);
     const tree = await copyOf(requested);
     await attach({ tree, responses: [...responses, request] });
     assert.deepEqual(changed(whole, look(tree)), []);

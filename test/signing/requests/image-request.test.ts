@@ -43,9 +43,9 @@ async function ask(image: string, by: 'pcr' | { anchors: string } = { anchors })
   return out;
 }
 
-async function answer(request: string, from = keys): Promise<string> {
+async function answer(request: string, image: string, from = keys): Promise<string> {
   const out = at(`response-${count++}`);
-  await signImageRequest({ request, keys: [from], out, now: NOW });
+  await signImageRequest({ request, keys: [from], image, out, now: NOW });
   return out;
 }
 
@@ -58,7 +58,7 @@ describe('an image that is signed elsewhere', () => {
     await makeUki(tree, keys, { out: online });
     const image = await unsigned();
     const digest = imageDigest(readFileSync(image));
-    const attached = await attachImage({ image, responses: [await answer(await ask(image))] });
+    const attached = await attachImage({ image, responses: [await answer(await ask(image), image)] });
     assert.equal(attached.outcome, 'written');
     assert.deepEqual(readFileSync(image), readFileSync(online));
     assert.deepEqual(imageDigest(readFileSync(image)), digest);
@@ -70,12 +70,12 @@ describe('an image that is signed elsewhere', () => {
     assert.ok(pcrSigner);
     await makeUki(tree, keys, { out: online, pcrPublicKey, pcrSigner });
     const image = await unsigned({ pcr: true });
-    await attachImage({ image, responses: [await answer(await ask(image, 'pcr'))] });
-    await attachImage({ image, responses: [await answer(await ask(image))] });
+    await attachImage({ image, responses: [await answer(await ask(image, 'pcr'), image)] });
+    await attachImage({ image, responses: [await answer(await ask(image), image)] });
     assert.deepEqual(readFileSync(image), readFileSync(online));
   });
 
-  it('needs no private key where it is asked for, and none of the image where it is answered', async () => {
+  it('needs no private key where it is asked for, and holds none of the image', async () => {
     const image = await unsigned();
     const request = await ask(image);
     assert.ok(readFileSync(request).length < 8192);
@@ -111,7 +111,7 @@ describe('an image that is signed elsewhere', () => {
 
   it('is not changed by the same answer once more', async () => {
     const image = await unsigned();
-    const response = await answer(await ask(image));
+    const response = await answer(await ask(image), image);
     await attachImage({ image, responses: [response] });
     const before = readFileSync(image);
     assert.equal((await attachImage({ image, responses: [response] })).outcome, 'kept');
@@ -128,7 +128,8 @@ describe('an image that is signed elsewhere', () => {
     [
       'an answer about another image',
       async () => {
-        const elsewhere = await answer(await ask(await unsigned({ pcr: true })));
+        const another = await unsigned({ pcr: true });
+        const elsewhere = await answer(await ask(another), another);
         return { image: await unsigned(), response: async () => elsewhere };
       },
       'drifted',
@@ -167,9 +168,10 @@ describe('a request about an image', () => {
   it('is answered by nobody but the key that it names', async () => {
     const place = at('place');
     await mkdir(place);
-    const request = await ask(await unsigned());
+    const image = await unsigned();
+    const request = await ask(image);
     await assert.rejects(
-      signImageRequest({ request, keys: [other], out: join(place, 'out'), now: NOW }),
+      signImageRequest({ request, keys: [other], image, out: join(place, 'out'), now: NOW }),
       misused(/None of the keys here is the db key/),
     );
     assert.deepEqual(await readdir(place), []);
@@ -178,8 +180,77 @@ describe('a request about an image', () => {
   it('for PCR signatures is refused once the image is signed, or has no key for them', async () => {
     await assert.rejects(ask(await unsigned(), 'pcr'), refusing('malformed', /no \.pcrpkey/));
     const image = await unsigned({ pcr: true });
-    await attachImage({ image, responses: [await answer(await ask(image))] });
+    await attachImage({ image, responses: [await answer(await ask(image), image)] });
     await assert.rejects(ask(image, 'pcr'), refusing('malformed', /PCR signatures come first/));
+  });
+
+  it('by db’s key is not answered without the image, nor blindly without a journal that says so', async () => {
+    const image = await unsigned();
+    const request = await ask(image);
+    const [out, journal] = [at(`out-${count++}`), at(`journal-${count++}`)];
+    const sign = { request, keys: [keys], out, now: NOW };
+    await assert.rejects(signImageRequest(sign), misused(/give the image with --image FILE, or .* --blind/));
+    await assert.rejects(signImageRequest({ ...sign, journal }), misused(/--image FILE/));
+    await assert.rejects(
+      signImageRequest({ ...sign, blind: true }),
+      misused(/--blind goes with --journal DIR/),
+    );
+    assert.deepEqual([existsSync(out), existsSync(journal)], [false, false]);
+
+    const entry = async (more: object) => {
+      const folder = at(`journal-${count++}`);
+      await signImageRequest({ ...sign, journal: folder, ...more });
+      return JSON.parse(readFileSync(join(folder, 'journal.jsonl'), 'utf8'));
+    };
+    const seen = {
+      time: '2026-11-01T00:00:00Z',
+      act: 'sign-image',
+      image: Buffer.from(imageDigest(readFileSync(image))).toString('hex'),
+      keys: ['db'],
+      signatures: 1,
+    };
+    assert.deepEqual(await entry({ image }), seen);
+    assert.deepEqual(await entry({ blind: true }), { ...seen, blind: true });
+    // Whoever gives the image has seen it.
+    assert.deepEqual(await entry({ image, blind: true }), seen);
+    await attachImage({ image, responses: [out] });
+  });
+
+  it('has its entry in the journal before the key is asked', async () => {
+    const image = await unsigned();
+    const [out, journal] = [at(`out-${count++}`), at(`journal-${count++}`)];
+    const dies = signImageRequest({
+      request: await ask(image),
+      keys: [],
+      signerCommand: ['false'],
+      image,
+      journal,
+      out,
+      now: NOW,
+    });
+    await assert.rejects(dies, refusing('unreachable', /./));
+    assert.match(readFileSync(join(journal, 'journal.jsonl'), 'utf8'), /"act":"sign-image"/);
+    assert.equal(existsSync(out), false);
+  });
+
+  it('is held against the image that is given: another one, and words that it has not, are refused', async () => {
+    const [image, another] = [await unsigned(), await unsigned({ pcr: true })];
+    const out = at(`out-${count++}`);
+    const request = await ask(image);
+    const sign = { keys: [keys], out, now: NOW };
+    await assert.rejects(
+      signImageRequest({ ...sign, request, image: another }),
+      refusing('mixed-releases', /is not the image that the request is about/),
+    );
+    const lie = new Map(decodeBundle(readFileSync(request)).files);
+    const index = decodeImageRequest(lie.get('index') ?? new Uint8Array());
+    lie.set('index', encodeImageRequest({ ...index, cmdline: 'quiet' }));
+    await writeFile(at('lie'), encodeBundle(lie));
+    await assert.rejects(
+      signImageRequest({ ...sign, request: at('lie'), image }),
+      refusing('malformed', /with the command line "quiet", and it is/),
+    );
+    assert.equal(existsSync(out), false);
   });
 
   for (const [what, name, change] of [
@@ -196,13 +267,14 @@ describe('a request about an image', () => {
     ['a file that nobody named', 'digests/0002.db', () => Buffer.alloc(32)],
   ] as const) {
     it(`that holds ${what} is refused where the key is`, async () => {
-      const bundle = new Map(decodeBundle(readFileSync(await ask(await unsigned()))).files);
+      const image = await unsigned();
+      const bundle = new Map(decodeBundle(readFileSync(await ask(image))).files);
       bundle.set(name, change(bundle.get(name) ?? new Uint8Array()));
       const request = at(`changed-${count++}`);
       await writeFile(request, encodeBundle(bundle));
       const out = at(`out-${count++}`);
       await assert.rejects(
-        signImageRequest({ request, keys: [keys], out, now: NOW }),
+        signImageRequest({ request, keys: [keys], image, out, now: NOW }),
         refusing('malformed', /./),
       );
       assert.equal(existsSync(out), false);

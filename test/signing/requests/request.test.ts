@@ -7,7 +7,7 @@ import { openRequest } from '../../../src/signing/requests/open-request.ts';
 import { misused } from '../../fixtures/failed.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import { makeKeys, NOW } from '../../fixtures/keys.ts';
-import { sealFixture } from '../../fixtures/release.ts';
+import { ROOTFS, sealFixture } from '../../fixtures/release.ts';
 import { Bundle, makeRequest, WHOLE_TREE_SEALS, wholeTree } from '../../fixtures/signing-request.ts';
 import { refused } from '../../trust/judge.ts';
 import { changed, look } from '../judges.ts';
@@ -28,8 +28,8 @@ const alsoAnchors = [join(other, 'anchors')];
 const both = await Bundle.read(await makeRequest(fresh, keys, join(folder, 'both.cpio'), { alsoAnchors }));
 const id = both.index.certificates.at(-1)?.key.slice('boot-'.length) ?? '';
 
-const sealsOf = ({ signatures }: SigningRequest) =>
-  signatures.map(({ path, suffix }) => path + suffix).sort();
+const sealsOf = ({ signatures, texts }: SigningRequest) =>
+  [...signatures, ...texts].map(({ path, suffix }) => path + suffix).sort();
 const open = (bundle: Bundle) => openRequest('request.cpio', bundle.bytes);
 
 let copies = 0;
@@ -42,11 +42,22 @@ async function copy(tree: string): Promise<string> {
 describe('a request', () => {
   it('asks for every seal of a bare tree, each by the key that such a seal is by', () => {
     assert.deepEqual(sealsOf(plain.index), SEALS);
-    for (const { path, suffix, key } of plain.index.signatures) {
-      const wanted =
-        suffix === '.ipxe.sig' ? 'leaf' : suffix === '.cms.sig' || suffix === '.p7s' ? 'codesign' : 'openpgp';
-      assert.equal(key, path === 'boot.ipxe' ? 'boot' : wanted, path + suffix);
-    }
+    for (const { path, suffix, key } of plain.index.signatures)
+      assert.equal(
+        key,
+        { '.ipxe.sig': 'leaf', '.cms.sig': 'codesign', '.sig': 'openpgp' }[suffix],
+        path + suffix,
+      );
+    assert.deepEqual(
+      plain.index.texts.map(({ key, path, suffix }) => [path + suffix, key]).sort(),
+      [
+        [`${ROOTFS}.roothash.p7s`, 'manifest'],
+        ['boot.ipxe.sig', 'boot'],
+        ['grub.cfg.sig', 'openpgp-script'],
+        ['release.manifest.cms.sig', 'manifest'],
+        ['release.manifest.sig', 'openpgp-manifest'],
+      ].sort(),
+    );
     assert.deepEqual(
       plain.index.leaves.map(({ key, kind, bits, notBefore, notAfter }) => [
         key,
@@ -59,13 +70,17 @@ describe('a request', () => {
     );
   });
 
-  it('asks a P-256 site for P-256, and for RSA by its OpenPGP key', () => {
-    const algorithms = new Set(ofP256.index.signatures.map(({ key, algorithm }) => `${key} ${algorithm}`));
+  it('asks a P-256 site for P-256, and for RSA by its OpenPGP keys', () => {
+    const { signatures, texts } = ofP256.index;
+    const algorithms = new Set([...signatures, ...texts].map(({ key, algorithm }) => `${key} ${algorithm}`));
     assert.deepEqual([...algorithms].sort(), [
       'boot p256-sha256',
       'codesign p256-sha256',
       'leaf p256-sha256',
+      'manifest p256-sha256',
       'openpgp rsa-sha512',
+      'openpgp-manifest rsa-sha512',
+      'openpgp-script rsa-sha512',
     ]);
     assert.equal(ofP256.index.leaves[0]?.kind, 'p256');
   });
@@ -81,7 +96,7 @@ describe('a request', () => {
 
   it('of a sealed tree asks for nothing, and names what stands there', async () => {
     const { index } = await Bundle.read(await makeRequest(sealed, keys, join(folder, 'sealed.cpio')));
-    assert.deepEqual([index.signatures, index.leaves], [[], []]);
+    assert.deepEqual([index.signatures, index.texts, index.leaves], [[], [], []]);
     assert.deepEqual(index.kept.map(({ path }) => path).sort(), SEALS);
   });
 
@@ -131,10 +146,10 @@ describe('a request', () => {
 
   it('opens as what was drafted', () => {
     for (const bundle of [plain, ofP256, both]) {
-      const { request, manifest, asked: questions } = open(bundle);
+      const { request, manifest, lacking } = open(bundle);
       assert.deepEqual(request, bundle.index);
       assert.equal(manifest.release, 'arch/2026.11.01');
-      assert.equal(questions.size, request.signatures.length);
+      assert.equal(lacking.length, request.signatures.length + request.texts.length);
     }
   });
 
