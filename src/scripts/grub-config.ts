@@ -25,11 +25,11 @@ export interface GrubConfigOptions {
 
 /**
  * Whether a configuration is, byte for byte, what is made here of this manifest, for whatever server and pause it names.
- * GRUB has no rules that a linter could hold it to: `set check_signatures=no` is an assignment like any other.
+ * The linter says what a configuration may not do; whoever signs one wants to know what it does.
  */
 export function isGrubConfigOf(bytes: Uint8Array, manifest: Manifest, manifestSha256: string): boolean {
   const text = Buffer.from(bytes).toString('latin1');
-  const pause = Number(/^set bootseal_pause=([0-9]{1,6})$/m.exec(text)?.[1]);
+  const pause = Number(/^ {2}sleep ([0-9]{1,6})$/m.exec(text)?.[1]);
   const port = Number(/\(http,\$bootseal_server(?:,([0-9]{1,5}))?\)/.exec(text)?.[1] ?? 80);
   const host = /^set bootseal_server='([^']+)'$/m.exec(text)?.[1];
   const server: GrubServer =
