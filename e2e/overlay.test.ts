@@ -2,13 +2,13 @@ import { cp, mkdir, mkdtemp, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { expectAbsent, expectMilestones } from '../lab/console.ts';
-import { createLan, type Lan } from '../lab/lan.ts';
+import { createLan, LAN_ADDRESS, type Lan } from '../lab/lan.ts';
 import { emptyModules, modulesWithout } from '../lab/modules.ts';
 import { startNbd } from '../lab/nbd.ts';
 import { addOverlay, bootDirect, consoleOf, type DirectBoot } from '../lab/overlay.ts';
 import { flip, type LabRelease, labRelease, ROOTFS } from '../lab/release.ts';
 import { REAL_ROOT_LINE } from '../lab/rootfs.ts';
-import { startStatic } from '../lab/servers.ts';
+import { startSntp, startStatic } from '../lab/servers.ts';
 
 /**
  * The overlay on a real kernel, behind an initramfs that knows nothing of it: root over NBD under dm-verity, and in
@@ -24,6 +24,73 @@ const VERIFIED = [
 const MOUNTED = 'bootseal: root mounted';
 /** Bytes of a root image that a machine of 1 GiB could not hold twice. */
 const LARGE = 600 * 1024 * 1024;
+/**
+ * Signed as they are, so that the machine boots: the kernel makes variables of what it does not know, and has room for 32,
+ * its own two and six of archiso's among them. Each would show on the console, or end the boot, where it reached what reads it.
+ */
+const HOSTILE = {
+  verity: [
+    'LD_PRELOAD=/bootseal/verify-manifest',
+    'LD_AUDIT=/bootseal/policy',
+    'LD_LIBRARY_PATH=/bootseal/anchors',
+    'LD_DEBUG=all',
+    'LD_SHOW_AUXV=1',
+    'LD_TRACE_LOADED_OBJECTS=1',
+    'GLIBC_TUNABLES=glibc.malloc.check=3',
+    'PATH=/bootseal/anchors',
+    'IFS=e',
+    'ENV=/bootseal/policy',
+    'BASH_ENV=/bootseal/policy',
+    'SHELLOPTS=xtrace',
+    'OPTIND=3',
+    'HOME=/bootseal/anchors',
+    'TZ=:/bootseal/policy',
+    'LC_ALL=tr_TR.UTF-8',
+    'OPENSSL_CONF=/bootseal/policy',
+    'OPENSSL_MODULES=/bootseal',
+    'OPENSSL_ENGINES=/bootseal',
+    'OPENSSL_ia32cap=0',
+    'SSL_CERT_FILE=/bootseal/policy',
+    'outcome=verified',
+    'again=no',
+  ],
+  ram: [
+    'GNUPGHOME=/bootseal',
+    'GPG_AGENT_INFO=/bootseal/policy',
+    'LIBGCRYPT_FORCE_FIPS_MODE=1',
+    'XDG_RUNTIME_DIR=/bootseal',
+    'LD_BIND_NOW=1',
+    'LD_WARN=1',
+    'LD_PROFILE=libcrypto.so.3',
+    'LD_PROFILE_OUTPUT=/bootseal',
+    'MALLOC_PERTURB_=1',
+    'MALLOC_CHECK_=3',
+    'GCONV_PATH=/bootseal',
+    'LOCPATH=/bootseal',
+    'NLSPATH=/bootseal/%N',
+    'RESOLV_HOST_CONF=/bootseal/policy',
+    'HOSTALIASES=/bootseal/policy',
+    'RES_OPTIONS=debug',
+    'TMPDIR=/none',
+    'TZDIR=/bootseal',
+    'POSIXLY_CORRECT=1',
+    'PS4=x',
+    'OPENSSL_TRACE=ALL',
+    'RANDFILE=/none',
+    'path=/bootseal/anchors',
+  ],
+} as const;
+const HANDED_OVER = /Unknown kernel command line parameters ".*", will be passed to user space\./;
+/** What a loader, a shell or openssl would have said that heeded one. */
+const HEEDED = [
+  'ERROR: ld.so',
+  'cannot be preloaded',
+  'calling init',
+  'AT_SYSINFO',
+  'linux-vdso',
+  'FATAL: Startup failure',
+  'not found',
+];
 const HALTED = 'bootseal: Nothing of this release was started. The machine is halted.';
 
 describe('the initrd overlay, mode verity', () => {
@@ -32,7 +99,10 @@ describe('the initrd overlay, mode verity', () => {
   let lan: Lan;
 
   before(async () => {
-    release = await labRelease({ prepare: (tree, keys) => addOverlay(tree, keys, 'verity') });
+    release = await labRelease({
+      words: HOSTILE.verity,
+      prepare: (tree, keys) => addOverlay(tree, keys, 'verity', { ntp: LAN_ADDRESS }),
+    });
     older = await labRelease({
       keys: release.keys,
       version: '2026.10.01',
@@ -51,23 +121,37 @@ describe('the initrd overlay, mode verity', () => {
     await release?.remove();
   });
 
-  it('mounts the root over NBD under dm-verity and starts systemd', async () => {
-    const log = await boot(await siteOf());
+  it('mounts the root over NBD under dm-verity and starts systemd, with a clock that was lost', async () => {
+    // Of no use to whoever wants the release stale; nor is a clock of 2001, which is before any key began.
+    const sntp = await startSntp(lan, Date.UTC(2035, 0) / 1000);
+    const log = await boot(await siteOf(), { clock: new Date('2001-02-03T04:05:06Z') });
+    await sntp.stop();
     expectMilestones(log, [
-      ...VERIFIED,
+      HANDED_OVER,
+      'bootseal: started',
+      /bootseal: The clock said 2001-02-03T04:0\d:\d\dZ, which is before this overlay was issued; it is set to 20/,
+      'bootseal: network up',
+      `bootseal: The time server ${LAN_ADDRESS} says 2035-01-01T00:0`,
+      'bootseal: The clock is set forward to 20',
+      "bootseal: WARNING The time server's clock is past 20",
+      'bootseal: WARNING arch/2026.11.01 is best before',
+      'bootseal: manifest verified, arch/2026.11.01',
       'bootseal: dm-verity over NBD, root hash',
       MOUNTED,
       'bootseal: starting /sbin/init',
       REAL_ROOT_LINE,
     ]);
-    expectAbsent(log, ['bootseal-early:']);
+    expectAbsent(log, ['bootseal-early:', ...HEEDED]);
   });
 
-  it('stops the machine when a block of the root was changed', async () => {
+  it('stops the machine when a block of the root was changed, after it has waited for the time', async () => {
     const site = await siteOf();
     await flip(join(site, INSIDE, ROOTFS));
+    const sntp = await startSntp(lan, 'silent');
     const log = await boot(site);
+    await sntp.stop();
     expectMilestones(log, [
+      `bootseal: WARNING The time server ${LAN_ADDRESS} did not answer; the clock stays as it is.`,
       MOUNTED,
       /verity: .* data block \d+ is corrupted/,
       'Kernel panic',
@@ -153,13 +237,17 @@ describe('the initrd overlay, mode ram', () => {
   let size: number;
 
   before(async () => {
-    release = await labRelease({ prepare: (tree, keys) => addOverlay(tree, keys, 'ram') });
+    release = await labRelease({
+      words: HOSTILE.ram,
+      prepare: (tree, keys) => addOverlay(tree, keys, 'ram', { require: ['openpgp'] }),
+    });
     ({ size } = await stat(join(release.tree, ROOTFS)));
     large = await labRelease({
       keys: release.keys,
+      words: HOSTILE.ram,
       prepare: async (tree, keys) => {
         await truncate(join(tree, ROOTFS), LARGE);
-        await addOverlay(tree, keys, 'ram');
+        await addOverlay(tree, keys, 'ram', { require: ['openpgp'] });
       },
     });
     lan = await createLan();
@@ -173,7 +261,9 @@ describe('the initrd overlay, mode ram', () => {
 
   it('boots an image of 600 MB, held once, on a machine of 1 GiB', async () => {
     const log = await boot(undefined, large);
+    expectAbsent(log, HEEDED);
     expectMilestones(log, [
+      HANDED_OVER,
       ...VERIFIED,
       `bootseal: fetching ${ROOTFS}, ${LARGE} bytes`,
       'bootseal: root image verified, it is the one of arch/2026.11.01',

@@ -24,6 +24,7 @@ export async function addOverlay(
     anchors: join(keys, 'anchors'),
     out: join(tree, OVERLAY),
     modules,
+    now: Date.now(),
     floor: { name: 'arch', minSerial: 2026010100, mode, ...floor },
   });
 }
@@ -40,6 +41,8 @@ export interface DirectBoot {
   /** One more archive, behind the overlay. */
   readonly behind?: Uint8Array;
   readonly memoryMiB?: number;
+  /** What the machine's clock says at power-on. */
+  readonly clock?: Date;
   readonly hungAfter?: number;
 }
 
@@ -68,6 +71,7 @@ export async function bootDirect(options: DirectBoot): Promise<QemuMachine> {
     lan,
     firmware: 'bios',
     extra: ['-kernel', join(tree, KERNEL), '-initrd', path, '-append', line],
+    ...(options.clock === undefined ? {} : { clock: options.clock }),
     ...(options.memoryMiB === undefined ? {} : { memoryMiB: options.memoryMiB }),
     ...(options.hungAfter === undefined ? {} : { hungAfter: options.hungAfter }),
   };

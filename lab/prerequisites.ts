@@ -38,6 +38,7 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'gnupg', needs: ['gpg'] },
   { packageName: 'gpgv', needs: ['gpgv'] },
   { packageName: 'busybox-static', needs: ['busybox'] },
+  { packageName: 'rdate', needs: ['rdate'] },
   { packageName: 'mmdebstrap', needs: ['mmdebstrap'] },
   { packageName: 'squashfs-tools', needs: ['mksquashfs'] },
   { packageName: 'cpio', needs: ['cpio'] },

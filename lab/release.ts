@@ -23,6 +23,8 @@ export interface LabReleaseOptions {
   readonly keys?: string;
   /** `2026.11.01` by default. */
   readonly version?: string;
+  /** Further words of the sealed command line. */
+  readonly words?: readonly string[];
   /** Changes the tree before it is sealed. */
   readonly prepare?: (tree: string, keys: string) => Promise<void>;
 }
@@ -67,7 +69,7 @@ export async function labRelease(options: LabReleaseOptions = {}): Promise<LabRe
   const { manifest } = await seal({
     tree,
     keys,
-    cmdline: CMDLINE,
+    cmdline: [CMDLINE, ...(options.words ?? [])].join(' '),
     now,
     ...(options.url === undefined ? {} : { url: options.url }),
   });

@@ -43,6 +43,13 @@ export async function startStatic(lan: Lan, folder: string, port: number): Promi
   return running(child);
 }
 
+/** A time server on port 123. @param seconds since 1970, what it says; `silent`: it hears and never answers. */
+export async function startSntp(lan: Lan, seconds: number | 'silent'): Promise<RunningServer> {
+  const child = lan.spawn(process.execPath, [script('./sntp-server.js'), LAN_ADDRESS, String(seconds)]);
+  await waitForOutput(child, 'stdout', /listening/);
+  return running(child);
+}
+
 /** Copies what Bootseal serves of a release into a folder for `startStatic`; further names are fetched. */
 export async function copySite(release: LabRelease, folder: string): Promise<void> {
   const inside = join(folder, 'releases', release.release);

@@ -33,6 +33,7 @@ export interface OverlayAnchors {
 const SCRIPTS: Readonly<Record<string, boolean>> = {
   'clean-start': false,
   init: true,
+  clock: false,
   'load-modules': false,
   network: false,
   'dhcp-answer': true,
@@ -120,6 +121,10 @@ function demandWhatWorks({ tools, modules, floor }: OverlayParts): void {
   if (tool !== undefined) {
     throw new UsageError(`An overlay of mode ${mode} cannot work without ${tool}.`);
   }
+  if (floor.ntp !== undefined && !tools.names.includes('rdate') && !tools.applets.has('ntpd'))
+    throw new UsageError(
+      `An overlay cannot ask ${floor.ntp} for the time: its busybox has no ntpd, and it holds no rdate.`,
+    );
   if (!modules) return;
   // With a fallback the first mode may be missing; the second must be there.
   const least = floor.fallback ?? mode;

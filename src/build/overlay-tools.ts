@@ -10,7 +10,7 @@ import type { CpioSource } from '../formats/archive/cpio.ts';
 import { decodeElf, type Elf, isElf } from '../formats/archive/elf.ts';
 
 /** Programs that an overlay may carry. Only busybox runs by itself; the others bring loader and libraries. */
-export const TOOLS = ['busybox', 'openssl', 'nbd-client', 'dmsetup', 'curl', 'gpg'] as const;
+export const TOOLS = ['busybox', 'openssl', 'nbd-client', 'dmsetup', 'curl', 'gpg', 'rdate'] as const;
 export type Tool = (typeof TOOLS)[number];
 
 /** Private copies of programs, laid out for `/bootseal`. */
@@ -19,7 +19,12 @@ export interface ToolSet {
   /** Below `bootseal/`: wrappers in `bin`, programs in `libexec`, libraries in `lib`. Sorted by name. */
   readonly entries: readonly CpioSource[];
   readonly names: readonly Tool[];
+  /** Of those that are asked about, the programs that its busybox is. */
+  readonly applets: ReadonlySet<string>;
 }
+
+/** Debian's busybox has no ntpd. */
+const ASKED_APPLETS = ['ntpd'];
 
 const PROGRAM_FOLDERS = ['usr/local/bin', 'usr/bin', 'usr/sbin', 'bin', 'sbin', ''];
 
@@ -39,9 +44,13 @@ function libraryFolders(machine: Elf['machine']): string[] {
 export async function collectTools(root: string, wanted: readonly Tool[]): Promise<ToolSet> {
   const found = new Map<string, CpioSource>();
   let machine: Elf['machine'] | undefined;
+  let applets: readonly string[] = [];
   for (const name of wanted) {
     const program = await findProgram(root, name);
     const elf = decoded(program);
+    // Their names are a table in it, each with a NUL behind it.
+    if (name === 'busybox')
+      applets = ASKED_APPLETS.filter((applet) => Buffer.from(program.bytes).includes(`\0${applet}\0`));
     machine ??= elf.machine;
     if (elf.machine !== machine) {
       throw new UsageError(`${program.path} is for ${elf.machine}, another tool for ${machine}.`);
@@ -59,17 +68,24 @@ export async function collectTools(root: string, wanted: readonly Tool[]): Promi
     }
   }
   if (machine === undefined) throw new UsageError('An overlay without any tool cannot verify.');
-  return { machine, names: wanted, entries: [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1)) };
+  return {
+    machine,
+    names: wanted,
+    applets: new Set(applets),
+    entries: [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
+  };
 }
 
 /**
  * The initramfs may have another C library, or none: each program runs through the loader it came with. systemd
- * spares a process whose name begins with `@` when a machine shuts down, and a root over NBD must outlive the rest.
+ * spares a process whose name begins with `@` when a machine shuts down, and a root over NBD must outlive the rest. An
+ * initramfs may call it, too: its environment ends here.
  */
 function wrapper(name: string, loader: string): string {
   const mark = name === 'nbd-client' ? '@' : '';
   const lines = [
     '#!/bootseal/bin/busybox sh',
+    '. /bootseal/clean-start',
     ...(name === 'openssl' || name === 'curl' ? ['export OPENSSL_CONF=/dev/null'] : []),
     `exec -a ${mark}${name} /bootseal/lib/${loader} --inhibit-cache --library-path /bootseal/lib /bootseal/libexec/${name} "$@"`,
   ];
@@ -106,7 +122,12 @@ async function findProgram(root: string, name: string): Promise<FoundFile> {
     const file = await readInside(root, join(folder, name));
     if (file && isElf(file.bytes)) return file;
   }
-  const packageName = { busybox: 'busybox-static', gpg: 'gnupg' }[name] ?? name;
+  const packageName =
+    {
+      busybox: 'busybox-static',
+      gpg: 'gnupg',
+      rdate: 'rdate; a busybox that has ntpd needs none',
+    }[name] ?? name;
   throw new UsageError(`There is no program ${name} below ${root} (Debian: package ${packageName}).`);
 }
 

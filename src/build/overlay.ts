@@ -8,16 +8,17 @@ import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
 import { UsageError } from '../errors/usage.ts';
-import { statIfThere } from '../files/read-if-there.ts';
+import { readIfThere, statIfThere } from '../files/read-if-there.ts';
+import { decodeCpio } from '../formats/archive/cpio.ts';
 import { detectCompression, openStream } from '../formats/archive/decompress.ts';
 import { encodePem } from '../formats/asn1/armor.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
-import { decodePolicyFloor, type PolicyFloor } from '../formats/records/policy-floor.ts';
+import { decodePolicyFloor, POLICY_FLOOR_PATH, type PolicyFloor } from '../formats/records/policy-floor.ts';
 import { writeOutput } from '../release/write-output.ts';
 import { readAnchorFolder, readAnchorKeyring } from '../trust/anchor-folder.ts';
 import { composeOverlay, defaultMode, toolsFor } from './overlay-image.ts';
 import { collectModules, type ModuleSet } from './overlay-modules.ts';
-import { collectTools, type Tool } from './overlay-tools.ts';
+import { collectTools, type Tool, type ToolSet } from './overlay-tools.ts';
 
 export interface OverlayOptions {
   /** An `anchors/` folder, or the folder of `init` that holds one. */
@@ -37,6 +38,8 @@ export interface OverlayOptions {
   readonly policy?: string;
   /** What is said of the floor here. */
   readonly floor?: Partial<PolicyFloor>;
+  /** Milliseconds since 1970: its date of issue, where the floor names none and the same overlay is not there already. */
+  readonly now: number;
 }
 
 export interface OverlayResult {
@@ -64,21 +67,61 @@ export async function overlay(options: OverlayOptions): Promise<OverlayResult> {
   if (floor.require.includes('openpgp') && !anchors.keyring) {
     throw new UsageError(`${options.anchors} holds no manifest.gpg, and the policy requires OpenPGP.`);
   }
-  const tools = await collectTools(options.tools ?? '/', [
-    ...new Set([...toolsFor(floor), ...(options.with ?? [])]),
-  ]);
-  const archive = composeOverlay({ tools, modules, anchors, floor });
+  const tools = await toolsOf(options, floor);
+  const { archive, issued } = await issue(options, floor, (whole) =>
+    composeOverlay({ tools, modules, anchors, floor: whole }),
+  );
   await writeOutput(options.out, archive);
   return {
     out: options.out,
     size: archive.length,
-    floor,
+    floor: { ...floor, issued },
     arch: tools.machine,
     tools: tools.names,
     kernel: modules?.version,
     modules: modules?.names ?? [],
     sizes: { tools: octetsOf(tools.entries), modules: octetsOf(modules?.entries ?? []) },
   };
+}
+
+/** With a program that asks a time server, where the policy names one and busybox cannot. */
+async function toolsOf(options: OverlayOptions, floor: PolicyFloor): Promise<ToolSet> {
+  const wanted = [...new Set([...toolsFor(floor), ...(options.with ?? [])])];
+  const tools = await collectTools(options.tools ?? '/', wanted);
+  if (floor.ntp === undefined || tools.applets.has('ntpd') || wanted.includes('rdate')) return tools;
+  return collectTools(options.tools ?? '/', [...wanted, 'rdate']);
+}
+
+/**
+ * Its date of issue is the one that was named; else that of the overlay that is there, where it is the same but for that:
+ * what is built again is the same, byte for byte. Whatever is new is of now.
+ */
+async function issue(
+  { out, now }: OverlayOptions,
+  floor: PolicyFloor,
+  compose: (floor: PolicyFloor) => Uint8Array,
+): Promise<{ readonly archive: Uint8Array; readonly issued: number }> {
+  const of = (issued: number) => ({ archive: compose({ ...floor, issued }), issued });
+  if (floor.issued !== undefined) return of(wholeSeconds(floor.issued));
+  const there = await readIfThere(out);
+  const before = there && issuedBefore(there);
+  const again = before === undefined ? undefined : of(before);
+  return there && again && Buffer.compare(there, again.archive) === 0 ? again : of(wholeSeconds(now));
+}
+
+/** Undefined where the file is no overlay with a date. */
+function issuedBefore(archive: Uint8Array): number | undefined {
+  try {
+    const policy = decodeCpio(archive).find(({ name }) => name === POLICY_FLOOR_PATH);
+    return policy && decodePolicyFloor(policy.data).issued;
+  } catch (error) {
+    if (error instanceof Malformed) return undefined;
+    throw error;
+  }
+}
+
+function wholeSeconds(time: number): number {
+  return Math.floor(time / 1000) * 1000;
 }
 
 function octetsOf(entries: readonly { kind: string; data?: Uint8Array }[]): number {

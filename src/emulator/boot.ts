@@ -6,7 +6,7 @@ import type { Anchors } from '../trust/anchors.ts';
 import { cmsCheck, imgverifyRules } from '../trust/cms-check.ts';
 import type { Policy } from '../trust/policy.ts';
 import { type Finding, verify } from '../trust/verify.ts';
-import type { EarlyEvent, EarlyVerdict } from './early/contract.ts';
+import type { AskTime, EarlyEvent, EarlyVerdict } from './early/contract.ts';
 import { EarlyKeys } from './early/keys.ts';
 import { releaseFolder } from './early/rootless.ts';
 import { runEarly } from './early/run.ts';
@@ -27,6 +27,8 @@ export interface BootMachineOptions {
   readonly policy: Policy;
   /** The machine's clock, milliseconds since 1970. */
   readonly now: number;
+  /** Of whom early userspace asks the time, where its policy floor names somebody. */
+  readonly askTime?: AskTime;
   readonly answers?: IpxeAnswers;
   /** How early userspace gets at the root image, where no overlay decides it. Default `ram`: all of it is downloaded. */
   readonly mode?: RootMode;
@@ -173,6 +175,7 @@ async function early(
       files: releaseFolder(kernel.url),
       policy: options.policy,
       now: options.now,
+      ...(options.askTime ? { askTime: options.askTime } : {}),
       ...(options.mode ? { mode: options.mode } : {}),
       onEvent: (event) => options.onEvent?.({ stage: 'early', ...event }),
     });

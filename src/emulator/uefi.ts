@@ -9,6 +9,7 @@ import type { Policy } from '../trust/policy.ts';
 import { type SecureBootAnchors, verifySecureBoot } from '../trust/secure-boot-check.ts';
 import type { Finding } from '../trust/verify.ts';
 import type { BootEvent, BootRow, MachineVerdict } from './boot.ts';
+import type { AskTime } from './early/contract.ts';
 import { EarlyKeys } from './early/keys.ts';
 import { releaseFolder } from './early/rootless.ts';
 import { runEarly } from './early/run.ts';
@@ -26,6 +27,8 @@ export interface UefiOptions {
   readonly policy: Policy;
   /** Early userspace's clock, milliseconds since 1970; firmware looks at none. */
   readonly now: number;
+  /** Of whom early userspace asks the time, where its policy floor names somebody. */
+  readonly askTime?: AskTime;
   readonly mode?: RootMode;
   readonly onEvent?: (event: BootEvent) => void;
 }
@@ -99,6 +102,7 @@ export async function bootUefi(options: UefiOptions): Promise<MachineVerdict> {
       files: releaseFolder(url) ?? folderByTitle(url, bytes),
       policy,
       now,
+      ...(options.askTime ? { askTime: options.askTime } : {}),
       ...(options.mode ? { mode: options.mode } : {}),
       onEvent: (event) => onEvent?.({ stage: 'early', ...event }),
     });

@@ -1,4 +1,5 @@
 import { type BootEvent, type BootVerdict, bootMachine, type MachineVerdict } from '../emulator/boot.ts';
+import type { AskTime } from '../emulator/early/contract.ts';
 import type { IpxeAnswers, IpxeMachine } from '../emulator/ipxe/contract.ts';
 import type { Transport } from '../emulator/transport.ts';
 import { httpTransport } from '../emulator/transports/http.ts';
@@ -23,6 +24,8 @@ export interface BootOptions {
   readonly mode?: RootMode;
   /** The machine's clock, milliseconds since 1970. */
   readonly now: number;
+  /** Of whom early userspace asks the time, where its overlay's policy names somebody; the host's name → milliseconds. */
+  readonly askTime?: AskTime;
   readonly answers?: IpxeAnswers;
   /** Takes a sample kernel that is no real one. */
   readonly anyKernel?: boolean;
@@ -49,6 +52,7 @@ export async function boot(options: BootOptions): Promise<BootVerdict> {
     transport: byScheme(),
     policy: defaultPolicy(options.now),
     now: options.now,
+    ...(options.askTime ? { askTime: options.askTime } : {}),
     ...(options.answers ? { answers: options.answers } : {}),
     ...(options.mode ? { mode: options.mode } : {}),
     ...(options.anyKernel ? { anyKernel: true } : {}),
@@ -66,6 +70,7 @@ export interface BootImageOptions {
   readonly mode?: RootMode;
   /** Early userspace's clock, milliseconds since 1970. */
   readonly now: number;
+  readonly askTime?: AskTime;
   readonly onEvent?: (event: BootEvent) => void;
 }
 

@@ -16,7 +16,7 @@ export const NO_FLOOR: PolicyFloor = { name: undefined, minSerial: 0, graceDays:
  * Holds a verified manifest against the policy floor and the clock.
  *
  * @param now milliseconds since 1970.
- * @returns days until best-before where there are 14 or fewer, for a warning; else undefined.
+ * @returns days until best-before where there are 14 or fewer, for a warning, negative past it; else undefined.
  * @throws Refusal `mixed-releases` (another name), `rolled-back`, `stale`.
  */
 export function demandFresh(manifest: Manifest, floor: PolicyFloor, now: number): number | undefined {
@@ -47,7 +47,9 @@ export function demandFresh(manifest: Manifest, floor: PolicyFloor, now: number)
     });
   }
   if (now < PLAUSIBLE) return undefined;
-  const left = Math.ceil((bestBefore - now) / DAY);
+  const days = (bestBefore - now) / DAY;
+  // The last second is still fresh, and the one behind it is not.
+  const left = days < 0 ? Math.floor(days) : Math.ceil(days);
   return left <= WARN_DAYS ? left : undefined;
 }
 

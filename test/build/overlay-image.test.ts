@@ -243,6 +243,19 @@ describe('an overlay', () => {
     assert.equal(init?.mode, 0o755);
   });
 
+  it('lets nothing be called that does not begin as a program, and nothing begin so that is only read', () => {
+    const entries = decodeCpio(composeOverlay({ tools, modules, anchors: ANCHORS, floor: FLOOR }));
+    const scripts = entries.filter(
+      ({ name, data }) => /^bootseal\/[a-z-]+$/.test(name) && name !== 'bootseal/policy' && data.length > 0,
+    );
+    assert.ok(scripts.length > 10);
+    for (const { name, mode, data } of scripts) {
+      const program = Buffer.from(data).toString('latin1').startsWith('#!/bootseal/bin/busybox sh\n');
+      // It stands alone, too, in an initramfs without an overlay.
+      assert.equal(program || name === 'bootseal/verify-manifest', (mode & 0o111) !== 0, name);
+    }
+  });
+
   for (const [what, change, words] of [
     [
       'a tool that its mode needs',

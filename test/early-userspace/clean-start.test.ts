@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { temporaryFolder } from '../fixtures/folder.ts';
+import { hostileEnvironment, ODD_NAMES } from '../fixtures/hostile-environment.ts';
 
 /** Programs of the overlay begin in an environment that nobody outside has a word in. */
 
@@ -67,7 +68,7 @@ describe('a program of the overlay', () => {
       // It keeps what the DHCP client gave it.
       assert.equal(name === 'dhcp-answer' ? second : first, '. /bootseal/clean-start');
       if (name === 'dhcp-answer')
-        assert.match(first, /^\[ \$# -gt 1 \] \|\| set -- "\$1"( "\$\{[a-z]+-\}"){5}$/);
+        assert.match(first, /^\[ "\$#" -gt 1 \] \|\| set -- "\$1"( "\$\{[a-z]+-\}"){5}$/);
     });
   }
 
@@ -91,6 +92,19 @@ describe('a program of the overlay', () => {
       args: ['a  b', '', '*', '--', '$x'],
       environment: CLEAN,
     });
+  });
+
+  for (const [name, value] of Object.entries({ ...hostileEnvironment(folder), ...ODD_NAMES })) {
+    it(`keeps nothing of ${JSON.stringify(name)}`, () => {
+      // Also where the rest is as it should be.
+      const environment = { LC_ALL: 'C', PATH: '/bootseal/bin:/bootseal/applets', [name]: value };
+      assert.deepEqual(start(environment, ['x']), { args: ['x'], environment: CLEAN });
+    });
+  }
+
+  it('keeps nothing of all of them', () => {
+    const environment = { ...hostileEnvironment(folder), ...ODD_NAMES };
+    assert.deepEqual(start(environment, ['x']), { args: ['x'], environment: CLEAN });
   });
 
   it('goes on where there is nothing but the two', () => {

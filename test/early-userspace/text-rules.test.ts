@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { isoSeconds } from '../../src/formats/records/lines.ts';
+import { isHost } from '../../src/formats/records/policy-floor.ts';
 import { isReleaseId, isSafePath, isSafeSegment } from '../../src/formats/records/safe-path.ts';
 import { isCommandLineWord, isOfType } from '../../src/formats/script/cmdline.ts';
 
@@ -50,6 +51,7 @@ describe('busybox and Node agree', () => {
     ['a path segment', 'is_segment "$text"', isSafeSegment],
     ['a path', 'is_path "$text"', isSafePath],
     ['a release', 'is_release "$text"', isReleaseId],
+    ['a host', 'is_host "$text"', isHost],
   ] as const) {
     it(`on every byte in ${what}`, () => {
       const texts = octets.flatMap((octet) => [octet, `a${octet}`, `${octet}a`, `a/b${octet}c`]);
@@ -60,7 +62,7 @@ describe('busybox and Node agree', () => {
     });
 
     it(`on what is ${what}`, () => {
-      demandSame(call, fc.oneof(near('aA0._-+/@:,=~'), near('a./'), near('a/-[]%*? ')), judge);
+      demandSame(call, fc.oneof(near('aA0._-+/@:,=~'), near('aF0:.'), near('a./'), near('a/-[]%*? ')), judge);
     });
   }
 

@@ -4,13 +4,16 @@ import { mkdir, mkdtemp, open, readdir, readFile, rm, symlink, writeFile } from 
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { readIfThere } from '../../src/files/read-if-there.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
+import { hostileEnvironment, ODD_NAMES } from '../fixtures/hostile-environment.ts';
 import {
   expectedAnswer,
   type Files,
   type Machine,
   makeMachine,
   makeSites,
+  onlyOpenpgp,
 } from '../fixtures/manifest-record.ts';
 import { manifestVectors } from '../fixtures/manifest-vectors.ts';
 
@@ -43,6 +46,7 @@ async function argumentsOf(machine: Machine): Promise<string[]> {
     join(cmdline, 'cmdline'),
     machine.arch,
     String(machine.now),
+    ...(machine.claim === undefined ? [] : [String(machine.claim)]),
   ];
 }
 
@@ -101,7 +105,7 @@ describe('verify-manifest under busybox', { concurrency: 2 }, () => {
 
 const TOOLS = ['openssl', 'gpg', 'od', 'sha256sum', 'tr', 'wc'];
 
-const ITS_PATH = ' path=/usr/sbin:/usr/bin:/sbin:/bin\n';
+const ITS_PATH = ' busybox=/bin/busybox path=/usr/sbin:/usr/bin:/sbin:/bin\n';
 
 /** A folder with these tools alone; a script in place of one of them where it is given. */
 async function folderOf(tools: readonly string[], stubs: Readonly<Record<string, string>> = {}) {
@@ -115,11 +119,11 @@ async function folderOf(tools: readonly string[], stubs: Readonly<Record<string,
 }
 
 /** The same script in an initramfs whose only folder of programs this is: the PATH that it is run with counts for nothing. */
-async function scriptOf(bin: string): Promise<string> {
+async function scriptOf(bin: string, busybox = '/bin/busybox'): Promise<string> {
   const script = await readFile(SCRIPT, 'utf8');
   assert.equal(script.split(ITS_PATH).length, 2);
   const copy = join(bin, 'verify-manifest');
-  await writeFile(copy, script.replace(ITS_PATH, ` path=${bin}\n`));
+  await writeFile(copy, script.replace(ITS_PATH, ` busybox=${busybox} path=${bin}\n`));
   return copy;
 }
 
@@ -164,7 +168,9 @@ describe('verify-manifest, when something else is wrong', () => {
   for (const [what, args] of [
     ['no argument', []],
     ['an argument too few', good.slice(0, 4)],
-    ['an argument too many', [...good, 'more']],
+    ['an argument too many', [...good, now, 'more']],
+    ['a claim that is no number', [...good, 'noon']],
+    ['a claim of before 1970', [...good, '-1']],
     ['no folder of records', [root, join(folder, 'none'), cmdline, arch, now]],
     ['no initramfs', [join(folder, 'none'), records, cmdline, arch, now]],
     ['no command line', [root, records, join(folder, 'none'), arch, now]],
@@ -220,123 +226,74 @@ describe('verify-manifest, when something else is wrong', () => {
   });
 });
 
-/** What the loader, the shell, busybox, openssl and gpg read; each is a word that a kernel's command line may hold. */
-const VARIABLES: Readonly<Record<string, string>> = {
-  LD_PRELOAD: '/run/bootseal/records/release.manifest.sig',
-  LD_AUDIT: '/run/bootseal/records/release.manifest.sig',
-  LD_LIBRARY_PATH: '/run/bootseal/records',
-  LD_BIND_NOW: '1',
-  LD_DEBUG: 'all',
-  LD_DEBUG_OUTPUT: join(folder, 'loader'),
-  LD_PROFILE: 'libcrypto.so.3',
-  LD_PROFILE_OUTPUT: folder,
-  LD_SHOW_AUXV: '1',
-  LD_TRACE_LOADED_OBJECTS: '1',
-  GLIBC_TUNABLES: 'glibc.malloc.check=3',
-  GCONV_PATH: folder,
-  LOCPATH: folder,
-  NLSPATH: `${folder}/%N`,
-  MALLOC_PERTURB_: '1',
-  MALLOC_TRACE: join(folder, 'loader.malloc'),
-  RES_OPTIONS: 'debug',
-  PATH: '/run/bootseal/records',
-  IFS: 'e',
-  ENV: '/run/bootseal/records/release.manifest',
-  BASH_ENV: '/run/bootseal/records/release.manifest',
-  SHELLOPTS: 'xtrace',
-  PS4: '$(echo verified)',
-  OPTIND: '3',
-  CDPATH: folder,
-  TMOUT: '1',
-  POSIXLY_CORRECT: '1',
-  FUNCNEST: '1',
-  HOME: '/run/bootseal/records',
-  TMPDIR: '/none',
-  TERM: 'dumb',
-  COLUMNS: '1',
-  LANG: 'tr_TR.UTF-8',
-  LANGUAGE: 'de',
-  LC_ALL: 'tr_TR.UTF-8',
-  LC_CTYPE: 'tr_TR.UTF-8',
-  LC_MESSAGES: 'de_DE.UTF-8',
-  TZ: ':/run/bootseal/records/release.manifest',
-  TZDIR: folder,
-  GREP_OPTIONS: '-v',
-  OPENSSL_CONF: '/run/bootseal/records/release.manifest',
-  OPENSSL_CONF_INCLUDE: folder,
-  OPENSSL_MODULES: '/run/bootseal/records',
-  OPENSSL_ENGINES: '/run/bootseal/records',
-  OPENSSL_ia32cap: '0',
-  OPENSSL_TRACE: 'ALL',
-  SSL_CERT_DIR: '/run/bootseal/records',
-  SSL_CERT_FILE: '/run/bootseal/records/release.manifest',
-  CTLOG_FILE: '/none',
-  RANDFILE: '/none',
-  GNUPGHOME: '/run/bootseal/records',
-  GNUPG_BUILDDIR: '/run/bootseal/records',
-  GPG_AGENT_INFO: '/run/bootseal/records',
-  GPG_TTY: '/dev/console',
-  GCRYPT_BARRETT: '1',
-  LIBGCRYPT_FORCE_FIPS_MODE: '1',
-  http_proxy: 'http://192.0.2.1/',
-  // Names of the verifier's own.
-  outcome: 'verified',
-  again: 'no',
-  path: '/run/bootseal/records',
-  busybox: '/bin/true',
-  verdict: '',
-  // The shell's own: they are made anew.
-  PWD: '/',
-  OLDPWD: '/',
-  SHLVL: '9',
-};
-
 describe('verify-manifest, whatever the kernel made of the command line', async () => {
   const liars = await folderOf(TOOLS, {
     openssl: 'echo "CMS Verification successful"; exit 0',
     gpg: 'exit 0',
   });
-  const hostile = { ...VARIABLES, PATH: liars };
+  const variables = hostileEnvironment(folder);
+  const hostile = { ...variables, ...ODD_NAMES, PATH: liars };
 
-  // In place of openssl: it writes down its environment, and ends what asked.
-  const written = join(folder, 'environment');
-  const bin = await folderOf(TOOLS);
-  await rm(join(bin, 'openssl'));
-  await writeFile(join(bin, 'openssl'), `#!/bin/busybox sh\nexec /bin/busybox env >${written}\n`, {
-    mode: 0o755,
+  // In place of each program: it writes down the environment that it was started with, and answers nothing.
+  const recorders = await mkdtemp(join(folder, 'recorders-'));
+  const written = (tool: string) => join(recorders, `${tool}.environment`);
+  const recording = (tool: string, then: string) =>
+    `/bin/busybox cat /proc/$$/environ >${written(tool)}\n${then}`;
+  const bin = await folderOf([...TOOLS, 'busybox'], {
+    openssl: recording('openssl', 'exit 1'),
+    gpg: recording('gpg', 'exit 1'),
+    busybox: recording('busybox', 'exec /bin/busybox "$@"'),
   });
-  const recorder = await scriptOf(bin);
-  /** What programs are started with, when the verifier is started with this. */
-  const passedOn = async (environment: NodeJS.ProcessEnv): Promise<string[]> => {
-    await rm(written, { force: true });
-    const said = await run(good, environment, ['/bin/busybox', 'sh'], recorder);
-    assert.equal(codeOf(said), 'malformed', said.stdout);
-    return (await readFile(written, 'utf8')).trimEnd().split('\n').sort();
+  const recorder = await scriptOf(bin, join(bin, 'busybox'));
+  const withoutCms = await argumentsOf(
+    await makeMachine({ name: '', expect: 'verified', root: onlyOpenpgp }, sites),
+  );
+  /** What a tool is started with, when the verifier is started with this; undefined where it is not started. */
+  const passedOn = async (tool: string, environment: NodeJS.ProcessEnv) => {
+    for (const name of ['openssl', 'gpg', 'busybox']) await rm(written(name), { force: true });
+    const said = await run(tool === 'gpg' ? withoutCms : good, environment, ['/bin/busybox', 'sh'], recorder);
+    assert.equal(codeOf(said), tool === 'gpg' ? 'no-verdict' : 'malformed', said.stdout);
+    assert.equal(said.stderr, '');
+    const text = (await readIfThere(written(tool)))?.toString();
+    return text?.split('\0').slice(0, -1).sort();
   };
-  const clean = ['LC_ALL=C', `PATH=${bin}`, `PWD=${folder}`, 'SHLVL=1'];
+  const clean = ['LC_ALL=C', `PATH=${bin}`];
+  /** What it starts anew by may see one more word of ash's, which is no longer the caller's. */
+  const forBusybox = (words: readonly string[] | undefined) => words?.filter((word) => word !== 'IFS= ');
 
-  it('is known for at least 60 variables', () => {
-    assert.ok(Object.keys(VARIABLES).length >= 60);
+  it('is known for at least 170 variables', () => {
+    assert.ok(Object.keys(variables).length >= 170, String(Object.keys(variables).length));
   });
 
-  for (const [name, value] of Object.entries(VARIABLES)) {
-    it(`passes on no ${name}=${value.replace(folder, '')}`, async () => {
+  for (const [name, value] of [...Object.entries(variables), ...Object.entries(ODD_NAMES)]) {
+    it(`passes on no ${JSON.stringify(name)}=${value.replace(folder, '')}`, async () => {
       // Also where the rest is as it should be.
-      assert.deepEqual(await passedOn({ PATH: bin, LC_ALL: 'C', [name]: value }), clean);
+      const environment = { PATH: bin, LC_ALL: 'C', [name]: value };
+      assert.deepEqual(await passedOn('openssl', environment), clean);
+      const started = forBusybox(
+        (await readIfThere(written('busybox')))?.toString().split('\0').slice(0, -1).sort(),
+      );
+      // What no shell can hold needs no new one: none of it is passed on.
+      if (started) assert.deepEqual(started, clean);
+      assert.deepEqual(await passedOn('gpg', environment), clean);
     });
   }
 
-  it('passes on nothing of all of them', async () => {
-    assert.deepEqual(await passedOn(hostile), clean);
-  });
+  for (const tool of ['openssl', 'gpg', 'busybox']) {
+    it(`passes on nothing of all of them to ${tool}`, async () => {
+      assert.deepEqual(forBusybox(await passedOn(tool, hostile)), clean);
+    });
+  }
 
   it('passes on nothing of a value of several lines', async () => {
     const lines = {
       one: "a\nexport PATH='/none'\nexport LC_ALL=C",
       two: "'\n= \n",
       three: "$(exit 1)'`exit 1`",
+      four: "x'\nexport again='no'\nexport line='\nexport name='PATH'\n",
     };
-    assert.deepEqual(await passedOn(lines), clean);
+    assert.deepEqual(await passedOn('openssl', lines), clean);
+    assert.deepEqual(forBusybox(await passedOn('busybox', lines)), clean);
   });
 
   for (const vector of [

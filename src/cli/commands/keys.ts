@@ -10,6 +10,7 @@ import { interruptible } from '../interrupt.ts';
 import { noteOldDrafts } from '../old-drafts.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
 import type { Terminal } from '../terminal.ts';
+import { delegateCommand } from './keys-delegate.ts';
 
 interface StatusOptions {
   readonly keys?: string;
@@ -32,7 +33,8 @@ export function keysCommand(): Command {
     'bootseal keys status --help',
   )
     .addCommand(statusCommand())
-    .addCommand(rotateCommand());
+    .addCommand(rotateCommand())
+    .addCommand(delegateCommand());
 }
 
 function statusCommand(): Command {

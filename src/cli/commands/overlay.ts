@@ -1,15 +1,20 @@
+import { isIPv6 } from 'node:net';
 import type { Command } from 'commander';
 import { overlay } from '../../build/overlay.ts';
 import { TOOLS, type Tool } from '../../build/overlay-tools.ts';
 import { UsageError } from '../../errors/usage.ts';
+import { isoSeconds } from '../../formats/records/lines.ts';
 import {
+  isHost,
   REQUIRED_CHECKS,
   type RequiredCheck,
   ROOT_MODES,
   type RootMode,
 } from '../../formats/records/policy-floor.ts';
-import { act, file, folder, newCommand } from '../context.ts';
+import { demandIssued } from '../../operations/demand-terms.ts';
+import { act, file, folder, newCommand, time } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { sourceDateEpoch } from '../layout-options.ts';
 import { octets } from '../terminal.ts';
 
 interface Options {
@@ -28,6 +33,8 @@ interface Options {
   readonly mode?: string;
   readonly fallback?: string;
   readonly handOver?: boolean;
+  readonly issued?: number;
+  readonly ntp?: string;
 }
 
 export function overlayCommand(): Command {
@@ -53,6 +60,12 @@ export function overlayCommand(): Command {
     .option('--name <name>', 'boot releases of this name only')
     .option('--min-serial <n>', 'refuse releases with a lower serial')
     .option('--grace-days <n>', 'days after best-before during which a release still boots')
+    .option(
+      '--issued <time>',
+      'the date of issue, below which the machine’s clock is raised; default: SOURCE_DATE_EPOCH, the policy’s, that of the same overlay at --out, now',
+      time,
+    )
+    .option('--ntp <host>', 'a time server to ask; it moves the clock forward only, at most to best-before')
     .option('--require <checks...>', `checks beyond the manifest: ${REQUIRED_CHECKS.slice(1).join(', ')}`)
     .option(
       '--mode <mode>',
@@ -61,9 +74,12 @@ export function overlayCommand(): Command {
     .option('--fallback <mode>', 'ram: download the root where a machine’s kernel lacks nbd or dm-verity')
     .option('--hand-over', 'go on to the initramfs’ own /init, which enters the verified root')
     .action(
-      act<Options>(async ({ terminal }, options) => {
+      act<Options>(async ({ terminal, now }, options) => {
         const { anchors, out, modules, kernel, drivers, policy, tools } = options;
+        const floorWords = floorOf(options);
+        demandIssued(floorWords.issued, now);
         const built = await overlay({
+          now,
           anchors,
           out,
           ...(tools === undefined ? {} : { tools }),
@@ -72,10 +88,10 @@ export function overlayCommand(): Command {
           ...(kernel === undefined ? {} : { kernel }),
           ...(drivers ? { drivers } : {}),
           ...(policy === undefined ? {} : { policy }),
-          floor: floorOf(options),
+          floor: floorWords,
         });
         const { floor, sizes } = built;
-        terminal.json(built);
+        terminal.json({ ...built, floor: { ...floor, issued: isoSeconds(floor.issued ?? now) } });
         terminal.table(
           ['what', 'size', ''],
           [
@@ -96,7 +112,7 @@ export function overlayCommand(): Command {
         );
         terminal.print();
         terminal.print(
-          `${out}: ${octets(built.size)}, mode ${floor.mode}${floor.fallback ? ` or ${floor.fallback}` : ''}${floor.handOver ? ', hands over' : ''}, minimum serial ${floor.minSerial}, requires ${floor.require.join(', ')}.`,
+          `${out}: ${octets(built.size)}, mode ${floor.mode}${floor.fallback ? ` or ${floor.fallback}` : ''}${floor.handOver ? ', hands over' : ''}${floor.ntp === undefined ? '' : `, asks ${floor.ntp} for the time`}, issued ${isoSeconds(floor.issued ?? now)}, minimum serial ${floor.minSerial}, requires ${floor.require.join(', ')}.`,
           'good',
         );
         return EXIT.ok;
@@ -104,8 +120,12 @@ export function overlayCommand(): Command {
     );
 }
 
-function floorOf({ name, minSerial, graceDays, require, mode, fallback, handOver }: Options) {
+function floorOf(options: Options) {
+  const { name, minSerial, graceDays, require, mode, fallback, handOver, ntp } = options;
+  const issued = options.issued ?? sourceDateEpoch();
   return {
+    ...(issued === undefined ? {} : { issued }),
+    ...(ntp === undefined ? {} : { ntp: host(ntp) }),
     ...(name === undefined ? {} : { name }),
     ...(minSerial === undefined ? {} : { minSerial: wholeNumber('--min-serial', minSerial) }),
     ...(graceDays === undefined ? {} : { graceDays: wholeNumber('--grace-days', graceDays) }),
@@ -114,6 +134,13 @@ function floorOf({ name, minSerial, graceDays, require, mode, fallback, handOver
     ...(fallback === undefined ? {} : { fallback: oneOf<'ram'>('--fallback', ['ram'], fallback) }),
     ...(handOver ? { handOver } : {}),
   };
+}
+
+function host(text: string): string {
+  // The floor itself is not so strict: its shell knows characters, and a server that is not there.
+  if (!isHost(text) || (text.includes(':') && !isIPv6(text)))
+    throw new UsageError(`--ntp ${text} is no host: name one, or give its address, without a port.`);
+  return text;
 }
 
 function toolsRoot(text: string): string {

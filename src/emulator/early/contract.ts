@@ -21,6 +21,11 @@ export interface EarlyOptions {
   readonly policy: Policy;
   /** Milliseconds since 1970. */
   readonly now: number;
+  /**
+   * What the time server that the policy floor names says, milliseconds since 1970; undefined where it is silent. Left
+   * out: there is none that could be asked.
+   */
+  readonly askTime?: AskTime;
   /** Bytes of the root image; more is a refusal. Default 64 GiB. */
   readonly maxRootBytes?: number;
   /**
@@ -30,6 +35,8 @@ export interface EarlyOptions {
   readonly mode?: RootMode;
   onEvent?(event: EarlyEvent): void;
 }
+
+export type AskTime = (host: string) => Promise<number | undefined>;
 
 export type EarlyEvent =
   | {

@@ -2,6 +2,7 @@ import { Refusal } from '../../errors/refusal.ts';
 import { bytesContent } from '../../files/measure.ts';
 import { decodeDetachedCms } from '../../formats/asn1/cms.ts';
 import { decodeDetachedOpenpgp } from '../../formats/openpgp/openpgp-signature.ts';
+import { timeOf } from '../../formats/records/lines.ts';
 import {
   decodeManifest,
   MAX_MANIFEST,
@@ -16,6 +17,7 @@ import {
 import { RECORD, SEAL } from '../../formats/records/seal-names.ts';
 import { splitCommandLine } from '../../formats/script/cmdline.ts';
 import { type Check, type CheckName, decodeOr, prepare } from '../../trust/check.ts';
+import { movedClock, raisedClock } from '../../trust/clock.ts';
 import { cmsCheck, leafRules } from '../../trust/cms-check.ts';
 import { demandCommandLine, MANIFEST_WORD } from '../../trust/command-line.ts';
 import { demandArchitecture, demandFresh, NO_FLOOR } from '../../trust/freshness.ts';
@@ -35,6 +37,8 @@ export interface ManifestSource {
   readonly policy: Policy;
   /** Milliseconds since 1970. */
   readonly now: number;
+  /** What the time server of the policy floor says, milliseconds since 1970; undefined where it said nothing. */
+  readonly claim?: number | undefined;
   /** Fetches a record of the release, at most `limit` bytes. */
   fetch(name: string, limit: number): Promise<Uint8Array>;
 }
@@ -45,8 +49,12 @@ export interface EnforcedManifest {
   /** Who signed it. */
   readonly signer: string;
   readonly rootfs: ManifestFile | undefined;
-  /** Days until best-before where they are few. */
+  /** Days until best-before where they are few; negative where it is past. */
   readonly daysLeft: number | undefined;
+  /** What it was judged by: the machine's clock, or what the policy floor and its time server made of that. */
+  readonly now: number;
+  /** The time server's claim lay behind best-before, and the clock went no further than that. */
+  readonly cut: boolean;
 }
 
 /** The policy floor of an initramfs; where it holds none, there is none. */
@@ -74,9 +82,12 @@ export async function enforceManifest(source: ManifestSource): Promise<EnforcedM
       },
     );
   }
-  const { keys, policy, now } = source;
+  const { keys, policy, floor } = source;
   // 1. The record, and a seal for each kind of key that this initramfs holds.
   const record = await source.fetch(RECORD.manifest, MAX_MANIFEST);
+  // Nobody has verified that best-before yet; where its seals do not hold, nothing that was judged by it counts.
+  const claim = floor.ntp === undefined ? undefined : source.claim;
+  const { now, cut } = movedClock(raisedClock(source.now, floor), claim, statedBestBefore(record));
   const checks: Check[] = [digestCheck(RECORD.manifest, named, 'the command line')];
   if (keys.hasManifest) {
     const name = RECORD.manifest + SEAL.cms;
@@ -101,7 +112,7 @@ export async function enforceManifest(source: ManifestSource): Promise<EnforcedM
   const { evidence } = await verify(RECORD.manifest, bytesContent(record), checks);
   // 2. What it says: of itself, of this machine, of the command line.
   const manifest = decodeOr(RECORD.manifest, () => decodeManifest(record));
-  const daysLeft = demandFresh(manifest, source.floor, now);
+  const daysLeft = demandFresh(manifest, floor, now);
   demandArchitecture(manifest, source.arch);
   demandCommandLine(source.cmdline, manifest, named);
   return {
@@ -109,7 +120,16 @@ export async function enforceManifest(source: ManifestSource): Promise<EnforcedM
     signer: evidence.at(-1)?.signer ?? '',
     rootfs: manifest.files.find(({ role }) => role === 'rootfs'),
     daysLeft,
+    now,
+    cut,
   };
+}
+
+/** The first line that may be one, as a shell reads it, which drops NUL. */
+function statedBestBefore(record: Uint8Array): number | undefined {
+  const lines = Buffer.from(record).toString('latin1').replaceAll('\0', '').split('\n').slice(0, -1);
+  const key = 'best-before ';
+  return timeOf(lines.find((line) => line.startsWith(key))?.slice(key.length) ?? '');
 }
 
 const SEAL_LIMIT = 64 * 1024;

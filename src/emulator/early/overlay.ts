@@ -1,8 +1,11 @@
 import { Refusal } from '../../errors/refusal.ts';
+import { isoSeconds } from '../../formats/records/lines.ts';
+import { raisedClock } from '../../trust/clock.ts';
 import { cmsCheck, leafRules } from '../../trust/cms-check.ts';
+import { day } from '../../trust/policy.ts';
 import type { EarlyOptions, EarlyVerdict } from './contract.ts';
 import { EarlyKeys } from './keys.ts';
-import { readPolicyFloor } from './manifest.ts';
+import { type EnforcedManifest, readPolicyFloor } from './manifest.ts';
 import { OVERLAY_INIT } from './parameters.ts';
 import { refused, Userspace } from './userspace.ts';
 
@@ -27,10 +30,18 @@ export async function runOverlay(options: EarlyOptions): Promise<EarlyVerdict> {
     const floor = readPolicyFloor(initramfs);
     mode = floor.mode ?? mode;
     const early = new Userspace(options, EarlyKeys.ofOverlay(initramfs));
+    // Nothing is judged by a clock that is surely wrong.
+    early.now = raisedClock(now, floor);
+    if (early.now !== now)
+      early.print(
+        `The clock said ${isoSeconds(now)}, which is before this overlay was issued; it is set to ${isoSeconds(early.now)}.`,
+      );
+    const claim = floor.ntp === undefined ? undefined : await askTime(floor.ntp, early, options);
     // A kind of seal that must be looked at, and nothing here that could.
     if (floor.require.includes('openpgp')) early.keys.manifestKeyring();
     // 1. The manifest, which it never does without.
-    const enforced = await early.manifest({ ...floor, require: ['manifest', ...floor.require] });
+    const enforced = await early.manifest({ ...floor, require: ['manifest', ...floor.require] }, claim);
+    if (enforced) follow(enforced, early);
     stage = 'image';
     const { manifest, rootfs } = enforced ?? {};
     if (!rootfs) {
@@ -44,10 +55,37 @@ export async function runOverlay(options: EarlyOptions): Promise<EarlyVerdict> {
     const seal = `${path}.cms.sig`;
     const { keys } = early;
     const cms = (bytes: Uint8Array) =>
-      cmsCheck(seal, bytes, leafRules(keys.codesign(), keys.ca()), policy, now);
+      cmsCheck(seal, bytes, leafRules(keys.codesign(), keys.ca()), policy, early.now);
     const checks = floor.require.includes('cms') ? [await early.sidecar('cms', seal, cms)] : [];
     return await early.ram(path, checks, enforced);
   } catch (error) {
     return refused(error, options, { mode, path, stage });
   }
+}
+
+/** Says what the time server said; a claim that is no later than the clock counts for nothing. */
+async function askTime(host: string, early: Userspace, options: EarlyOptions): Promise<number | undefined> {
+  const claim = await options.askTime?.(host);
+  const server = `The time server ${host}`;
+  if (claim === undefined)
+    early.print(
+      `WARNING: ${server} ${options.askTime ? 'did not answer' : 'is nobody that this machine could ask'}; the clock stays as it is.`,
+    );
+  else
+    early.print(
+      claim > early.now
+        ? `${server} says ${isoSeconds(claim)}.`
+        : `${server} says ${isoSeconds(claim)}, which is no later than this machine's clock, and counts for nothing.`,
+    );
+  return claim;
+}
+
+/** The clock goes on from what the manifest was judged by. */
+function follow({ now, cut, manifest }: EnforcedManifest, early: Userspace): void {
+  if (now !== early.now) early.print(`The clock is set forward to ${isoSeconds(now)}.`);
+  early.now = now;
+  if (cut)
+    early.print(
+      `WARNING: The time server's clock is past ${day(manifest.bestBefore)}, before which ${manifest.release} is best; this machine's goes no further than that.`,
+    );
 }

@@ -18,6 +18,8 @@ export class Userspace {
   readonly keys: EarlyKeys;
   /** `archiso_http_srv`; ends in a slash. */
   readonly server: string;
+  /** The clock, milliseconds since 1970; an overlay sets it. */
+  now: number;
   readonly #options: EarlyOptions;
 
   /** @throws Refusal where the command line names no server, or none that it could. */
@@ -33,20 +35,22 @@ export class Userspace {
     }
     this.server = server;
     this.keys = keys;
+    this.now = options.now;
     this.#options = options;
   }
 
-  /** Fetches and enforces the manifest where something asks for it. */
-  async manifest(floor: PolicyFloor): Promise<EnforcedManifest | undefined> {
-    const { cmdline, arch, policy, now } = this.#options;
+  /** Fetches and enforces the manifest where something asks for it. @param claim what a time server says. */
+  async manifest(floor: PolicyFloor, claim?: number): Promise<EnforcedManifest | undefined> {
+    const { cmdline, arch, policy } = this.#options;
+    const { keys, now } = this;
     const fetch = (name: string, limit: number) => this.small(name, limit);
-    const enforced = await enforceManifest({ cmdline, arch, floor, keys: this.keys, policy, now, fetch });
+    const enforced = await enforceManifest({ cmdline, arch, floor, keys, policy, now, claim, fetch });
     if (enforced) {
       this.print(`Manifest is OK: ${enforced.manifest.release}.`);
       const { daysLeft } = enforced;
       if (daysLeft !== undefined)
         this.print(
-          daysLeft > 0
+          daysLeft >= 0
             ? `WARNING: this release is best before ${daysLeft} days from now.`
             : 'WARNING: this release is past its best-before, and boots within the grace of the policy.',
         );
@@ -56,7 +60,8 @@ export class Userspace {
 
   /** Mode `verity`: no more of the root image than is read. */
   async verity(enforced: EnforcedManifest | undefined, floor: PolicyFloor): Promise<EarlyVerdict> {
-    const { policy, now, transport } = this.#options;
+    const { policy, transport } = this.#options;
+    const { now } = this;
     const { path, findings, verified, refusal, report } = await mountVerity({
       enforced,
       required: floor.require,

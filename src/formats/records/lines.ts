@@ -7,6 +7,12 @@ export function isoSeconds(time: number): string {
   return new Date(time).toISOString().replace(/\.\d+Z$/, 'Z');
 }
 
+/** The other way; undefined for all that is not written so. A date that rolls over (30 February) would have two spellings. */
+export function timeOf(text: string): number | undefined {
+  const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(text) ? Date.parse(text) : Number.NaN;
+  return Number.isNaN(time) || isoSeconds(time) !== text ? undefined : time;
+}
+
 /** Reads `key value …` lines in their fixed order. */
 export class LineReader {
   readonly #format: string;
@@ -73,9 +79,8 @@ export class LineReader {
   }
 
   moment(text: string, key: string): number {
-    const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(text) ? Date.parse(text) : Number.NaN;
-    // A date that rolls over (30 February) would have two spellings.
-    if (Number.isNaN(time) || isoSeconds(time) !== text) throw this.fail(`${key} is no time`);
+    const time = timeOf(text);
+    if (time === undefined) throw this.fail(`${key} is no time`);
     return time;
   }
 

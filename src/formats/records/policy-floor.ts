@@ -1,4 +1,5 @@
 import { Malformed } from '../../errors/malformed.ts';
+import { isoSeconds, timeOf } from './lines.ts';
 import { isSafeSegment } from './safe-path.ts';
 
 /**
@@ -9,6 +10,8 @@ import { isSafeSegment } from './safe-path.ts';
  *     name arch
  *     min-serial 2026110100
  *     grace-days 0
+ *     issued 2026-11-01T00:00:00Z
+ *     ntp time.example.org
  *     require manifest
  *     require openpgp
  *     mode verity
@@ -22,6 +25,10 @@ export interface PolicyFloor {
   readonly minSerial: number;
   /** Days after best-before during which a release still boots. */
   readonly graceDays: number;
+  /** When this floor was made, milliseconds since 1970: a clock that says less is wrong, and is taken to say this. */
+  readonly issued?: number | undefined;
+  /** A time server's name or address. Its answer can move the clock forward, and no further than best-before. */
+  readonly ntp?: string | undefined;
   /** Checks that happen whatever the command line asks for, in this order. */
   readonly require: readonly RequiredCheck[];
   /** How the overlay's init gets at the root image: over NBD under dm-verity, or downloaded into RAM. */
@@ -51,6 +58,8 @@ export function encodePolicyFloor(floor: PolicyFloor): Uint8Array {
     ...(floor.name === undefined ? [] : [`name ${floor.name}`]),
     `min-serial ${floor.minSerial}`,
     `grace-days ${floor.graceDays}`,
+    ...(floor.issued === undefined ? [] : [`issued ${isoSeconds(floor.issued)}`]),
+    ...(floor.ntp === undefined ? [] : [`ntp ${floor.ntp}`]),
     ...floor.require.map((check) => `require ${check}`),
     ...(floor.mode === undefined ? [] : [`mode ${floor.mode}`]),
     ...(floor.fallback === undefined ? [] : [`fallback ${floor.fallback}`]),
@@ -69,14 +78,16 @@ export function decodePolicyFloor(bytes: Uint8Array): PolicyFloor {
   if (!text.endsWith('\n')) throw new Malformed('policy', 'no newline at the end');
   const lines = text.slice(0, -1).split('\n');
   if (lines.shift() !== MAGIC) throw new Malformed('policy', `the first line is not "${MAGIC}"`);
-  let name: string | undefined;
-  if (lines[0]?.startsWith('name ')) {
-    name = lines.shift()?.slice('name '.length) ?? '';
-    if (!isSafeSegment(name)) throw new Malformed('policy', 'name');
-  }
+  const name = taken(lines, 'name');
+  if (name !== undefined && !isSafeSegment(name)) throw new Malformed('policy', 'name');
   const minSerial = count(lines.shift(), 'min-serial');
   const graceDays = count(lines.shift(), 'grace-days');
   if (graceDays > MAX_GRACE_DAYS) throw new Malformed('policy', `grace-days over ${MAX_GRACE_DAYS}`);
+  const issuedText = taken(lines, 'issued');
+  const issued = issuedText === undefined ? undefined : timeOf(issuedText);
+  if (issuedText !== undefined && issued === undefined) throw new Malformed('policy', 'issued is no time');
+  const ntp = taken(lines, 'ntp');
+  if (ntp !== undefined && !isHost(ntp)) throw new Malformed('policy', 'ntp is no host');
   const handOver = lines.at(-1) === 'hand-over yes' && lines.pop() !== undefined;
   const fallback = lines.at(-1) === 'fallback ram' && lines.pop() !== undefined;
   const mode = ROOT_MODES.find((candidate) => lines.at(-1) === `mode ${candidate}`);
@@ -98,11 +109,29 @@ export function decodePolicyFloor(bytes: Uint8Array): PolicyFloor {
     name,
     minSerial,
     graceDays,
+    ...(issued === undefined ? {} : { issued }),
+    ...(ntp === undefined ? {} : { ntp }),
     require,
     ...(mode === undefined ? {} : { mode }),
     ...(fallback ? { fallback: 'ram' as const } : {}),
     ...(handOver ? { handOver } : {}),
   };
+}
+
+/**
+ * An IPv4 or IPv6 address, or a name as the DNS has them (RFC 1123 §2.1). It becomes an argument of a program, so it
+ * never begins with a dash.
+ */
+export function isHost(text: string): boolean {
+  if (/^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$/.test(text)) return text.length <= 45;
+  if (text.length > 253) return false;
+  return text.split('.').every((label) => /^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/.test(label));
+}
+
+/** Takes the value of the first line off, where that is of this key. */
+function taken(lines: string[], key: string): string | undefined {
+  if (!lines[0]?.startsWith(`${key} `)) return undefined;
+  return lines.shift()?.slice(key.length + 1);
 }
 
 function count(line: string | undefined, key: string): number {

@@ -29,7 +29,7 @@ const RECORDS = new Map<string, readonly [InspectedKind, (bytes: Uint8Array) => 
   ['log-proof', ['log-proof', proofFacts]],
   ['seals', ['seal-list', (bytes) => ({ files: sealListFacts(decodeSealList(bytes)) })]],
   ['request', ['request-index', (bytes) => requestFacts(decodeSigningRequest(bytes))]],
-  ['policy', ['policy-floor', (bytes) => ({ ...decodePolicyFloor(bytes) })]],
+  ['policy', ['policy-floor', (bytes) => timed({ ...decodePolicyFloor(bytes) })]],
 ]);
 
 /** A record by its first line; undefined where that is not one of ours. Throws `Malformed`. */

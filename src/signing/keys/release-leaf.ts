@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, type KeyObject, randomBytes } from 'node:crypto';
 import type { SignedData } from '../../formats/asn1/cms.ts';
 import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
 import { isIssuedBy } from '../seal-plan.ts';
@@ -78,8 +78,19 @@ export async function mintLeaf(
   ca: CertifiedSigner,
   makeKeyPair: MakeKeyPair = newKeyPair,
 ): Promise<CertifiedSigner> {
-  const { commonName, notBefore, notAfter, kind, bits } = order;
-  const { publicKey, privateKey } = await makeKeyPair(kind, bits);
+  const { publicKey, privateKey } = await makeKeyPair(order.kind, order.bits);
+  return {
+    certificate: await certify(order, publicKey, ca),
+    signer: keySigner(privateKey, `the release leaf of ${order.commonName}`),
+  };
+}
+
+/** Has a CA certify a key that is there, for code and nothing else. Throws what its signer throws. */
+export async function certify(
+  { commonName, notBefore, notAfter }: LeafOrder,
+  publicKey: KeyObject,
+  ca: CertifiedSigner,
+): Promise<Certificate> {
   const { tbs, certificate } = draftCertificate({
     profile: readProfile('release'),
     commonName,
@@ -90,9 +101,5 @@ export async function mintLeaf(
     issuer: ca.certificate,
   });
   const digest = createHash('sha256').update(tbs).digest();
-  const raw = certificate(await demandSignature(ca.signer, 'sha256', digest));
-  return {
-    certificate: decodeCertificate(raw),
-    signer: keySigner(privateKey, `the release leaf of ${commonName}`),
-  };
+  return decodeCertificate(certificate(await demandSignature(ca.signer, 'sha256', digest)));
 }

@@ -3,13 +3,12 @@ import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { runArchiso } from '../../../src/emulator/early/archiso.ts';
 import { EarlyKeys } from '../../../src/emulator/early/keys.ts';
-import { enforceManifest, readPolicyFloor } from '../../../src/emulator/early/manifest.ts';
 import { archisoParameters } from '../../../src/emulator/early/parameters.ts';
 import { readInitramfs } from '../../../src/emulator/initramfs.ts';
 import { Refusal } from '../../../src/errors/refusal.ts';
-import { type CpioSource, cpioEntries, encodeCpio } from '../../../src/formats/archive/cpio.ts';
 import { isOfType } from '../../../src/formats/script/cmdline.ts';
 import { defaultPolicy } from '../../../src/trust/policy.ts';
+import { answered, emulatedAnswer, machineInitrd } from '../../fixtures/emulated-verifier.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import {
   CMS_NAME,
@@ -40,48 +39,15 @@ const CHECKSUM = 'arch/x86_64/airootfs.sha512';
 const checksum = (image: Uint8Array): Uint8Array =>
   Buffer.from(`${createHash('sha512').update(image).digest('hex')}  airootfs.sfs\n`);
 
-/** An initramfs of these files. */
-function initrd(files: Files): Uint8Array {
-  const folders = ['bootseal', 'gpg'].map((name): CpioSource => ({ kind: 'directory', name, mode: 0o700 }));
-  const sources = Object.entries(files).map(([name, data]): CpioSource => ({ kind: 'file', name, data }));
-  return encodeCpio(cpioEntries([...folders, ...sources], 0));
-}
-
-/** What the manifest's part alone says, in the script's words. */
-async function enforce(machine: Machine): Promise<readonly string[]> {
-  const initramfs = await readInitramfs([initrd(machine.root)], EarlyKeys.reading);
-  const now = machine.now * 1000;
-  const floor = readPolicyFloor(initramfs);
-  const enforced = await enforceManifest({
-    cmdline: machine.cmdline,
-    arch: machine.arch,
-    floor,
-    keys: EarlyKeys.ofArchiso(initramfs),
-    policy: defaultPolicy(Date.UTC(2026, 10, 1)),
-    now,
-    async fetch(name, limit) {
-      const bytes = machine.records[name];
-      if (bytes === undefined) throw new Refusal('absent', `There is no ${name}.`);
-      if (bytes.length > limit) throw new Refusal('too-large', `${name} is too large.`);
-      return bytes;
-    },
-  });
-  if (enforced === undefined) return ['not asked'];
-  const { manifest, rootfs, daysLeft } = enforced;
-  return [
-    `verified ${manifest.release}`,
-    ...(rootfs ? [`rootfs ${rootfs.size} ${rootfs.sha256} ${rootfs.sha512} ${rootfs.path}`] : []),
-    ...floor.require.map((name) => `require ${name}`),
-    ...(daysLeft === undefined ? [] : [`warning ${daysLeft}`]),
-  ];
-}
-
 /** All of early userspace, with a server that has the records and the root image. */
 async function boot(machine: Machine, more: Files = imageSeals) {
   const asked: string[] = [];
   const files: Files = { ...more, ...machine.records };
   const verdict = await runArchiso({
-    initramfs: await readInitramfs([initrd({ ...sites.payloadRoot, ...machine.root })], EarlyKeys.reading),
+    initramfs: await readInitramfs(
+      [machineInitrd({ ...sites.payloadRoot, ...machine.root })],
+      EarlyKeys.reading,
+    ),
     cmdline: machine.cmdline,
     arch: machine.arch,
     policy: defaultPolicy(Date.UTC(2026, 10, 1)),
@@ -107,11 +73,8 @@ describe('emulated early userspace, given a manifest', () => {
     it(`says ${vector.expect} to ${vector.name}`, async () => {
       const machine = await makeMachine(vector, sites);
       if (vector.expect === 'verified') {
-        const wanted = expectedAnswer(vector, sites).map((line) =>
-          // Only a boot's console says it as a sentence.
-          line.startsWith('warning') ? line.replace(/.*?(\d+) days.*|.*grace.*/, 'warning $1') : line,
-        );
-        const said = (await enforce(machine)).map((line) => line.replace(/^warning -\d+$/, 'warning '));
+        const wanted = answered(expectedAnswer(vector, sites));
+        const said = await emulatedAnswer(machine);
         assert.deepEqual(said, wanted);
         return;
       }
@@ -121,10 +84,12 @@ describe('emulated early userspace, given a manifest', () => {
         assert.ok(error.message.includes(vector.about ?? ''), error.message);
         return true;
       };
-      await assert.rejects(enforce(machine), refused);
+      await assert.rejects(emulatedAnswer(machine), refused);
       // A server that archiso could not use is refused before the manifest is asked for.
       const server = archisoParameters(machine.cmdline, machine.arch).httpServer;
       if (server === undefined || !isOfType(server, 'url') || !server.startsWith(SERVER)) return;
+      // Only an overlay asks a time server.
+      if (machine.claim !== undefined) return;
       const verdict = await boot(machine);
       refused(verdict.refusal);
       assert.equal(verdict.verified, undefined);
@@ -185,7 +150,7 @@ describe('emulated early userspace, past the manifest', () => {
   it('asks for no manifest where neither the command line nor the policy does', async () => {
     const vector = { ...good, policy: '', cmdline: (line: string) => line.replace(/ bootseal\..*/, '') };
     const machine = await makeMachine(vector, sites);
-    assert.deepEqual(await enforce(machine), ['not asked']);
+    assert.deepEqual(await emulatedAnswer(machine), ['not asked']);
     const verdict = await boot(machine, await sealed(sites.rootImage));
     assert.equal(verdict.refusal, undefined);
     assert.ok(!verdict.asked.includes(RECORD_NAME));

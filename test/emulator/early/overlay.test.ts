@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { PolicyFloor } from '../../../src/formats/records/policy-floor.ts';
+import { clockVectors } from '../../fixtures/clock-vectors.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
-import { makeKeys } from '../../fixtures/keys.ts';
+import { makeKeys, NOW } from '../../fixtures/keys.ts';
 import { overlayOf } from '../../fixtures/overlay.ts';
 import { flipped, initrd, keyFiles, outcomes, ROOT, without } from './release.ts';
 import { commandLine, earlyVerity, type Files, sealedAround } from './verity-machine.ts';
@@ -20,7 +21,7 @@ const files = await sealedAround(join(folder, 'tree'), keys, image, '2026.11.01'
 const initramfs = initrd(await keyFiles(stranger));
 
 /** A machine with this overlay, or with one of this floor, behind a stranger's initramfs. */
-function booted(setting: { files?: Files; overlay?: Uint8Array; cmdline?: string; mode?: 'ram' | 'verity' }) {
+function booted(setting: Partial<Parameters<typeof earlyVerity>[0]> & { overlay?: Uint8Array }) {
   const { overlay: last = overlay, ...rest } = setting;
   return earlyVerity({ files, initrds: [initramfs, last], ...rest });
 }
@@ -100,6 +101,56 @@ describe('the init of an overlay', () => {
       assert.deepEqual([ran.refusal?.code, ran.verified], [code, undefined], ran.refusal?.message);
     });
   }
+
+  for (const vector of clockVectors) {
+    it(`says of its clock what it must, given ${vector.name}`, async () => {
+      const { now, issued, ntp, claim } = vector;
+      const last = await floored({ ntp, issued: issued === undefined ? undefined : issued * 1000 });
+      const hosts: string[] = [];
+      const askTime = async (host: string) => {
+        hosts.push(host);
+        return claim === undefined ? undefined : claim * 1000;
+      };
+      const ran = await booted({ overlay: last, now: now * 1000, askTime });
+      const until = ran.console.findIndex((line) =>
+        /^(Manifest is OK|ERROR|The clock is set forward)/.test(line),
+      );
+      assert.deepEqual(
+        ran.console.slice(0, until).map((line) => line.replace(/^WARNING: /, '')),
+        vector.says,
+      );
+      assert.deepEqual(hosts, ntp === undefined ? [] : [ntp]);
+      // What is judged is judged by that clock: a release of that day is fresh then.
+      assert.equal(ran.refusal?.code, vector.clock === 0 ? 'not-yet-valid' : undefined, ran.refusal?.message);
+    });
+  }
+
+  it('judges the seal of a root hash by the clock that was moved, too', async () => {
+    const last = await floored({ ntp: 'time.example.org' });
+    const ran = await booted({ overlay: last, now: 0, askTime: async () => NOW });
+    assert.deepEqual([ran.refusal, ran.path], [undefined, ROOT]);
+    assert.ok(
+      ran.console.includes('The clock is set forward to 2026-11-01T00:00:00Z.'),
+      ran.console.join('\n'),
+    );
+  });
+
+  it('goes no further than best-before, and says so', async () => {
+    const last = await floored({ ntp: 'time.example.org' });
+    const ran = await booted({ overlay: last, askTime: async () => Date.UTC(2106, 0) });
+    assert.equal(ran.refusal, undefined);
+    const at = ran.console.indexOf('The clock is set forward to 2027-01-30T00:00:00Z.');
+    assert.match(
+      ran.console[at + 1] ?? '',
+      /^WARNING: The time server's clock is past 2027-01-30, before which /,
+    );
+  });
+
+  it('has nobody to ask where the machine has no time server', async () => {
+    const ran = await booted({ overlay: await floored({ ntp: 'time.example.org' }) });
+    assert.equal(ran.refusal, undefined);
+    assert.match(ran.console[0] ?? '', /time\.example\.org is nobody that this machine could ask/);
+  });
 
   it('is missed where the loader left the overlay out', async () => {
     const ran = await earlyVerity({ files, initrds: [initramfs] });

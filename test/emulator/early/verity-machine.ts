@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { EarlyVerdict } from '../../../src/emulator/early/contract.ts';
+import type { AskTime, EarlyVerdict } from '../../../src/emulator/early/contract.ts';
 import { EarlyKeys } from '../../../src/emulator/early/keys.ts';
 import { runEarly } from '../../../src/emulator/early/run.ts';
 import { readInitramfs } from '../../../src/emulator/initramfs.ts';
@@ -55,6 +55,7 @@ export interface Setting {
   readonly initrds: readonly Uint8Array[];
   readonly mode?: 'ram' | 'verity';
   readonly now?: number;
+  readonly askTime?: AskTime;
   /** Without it the command line is what the manifest's release sends. */
   readonly cmdline?: string;
   /** What the server does to an answer for a part. */
@@ -91,6 +92,7 @@ export async function earlyVerity(setting: Setting): Promise<Ran> {
     transport,
     policy: defaultPolicy(now),
     now,
+    ...(setting.askTime ? { askTime: setting.askTime } : {}),
     mode: setting.mode ?? 'verity',
     onEvent: (event) => event.kind === 'console' && console.push(event.text),
   });

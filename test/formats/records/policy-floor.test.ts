@@ -47,6 +47,13 @@ describe('a policy floor', () => {
     assert.equal(encode(floor), text);
   });
 
+  it('may say when it was issued, and whom to ask the time', () => {
+    const text = GOLDEN.replace('days 7\n', 'days 7\nissued 2026-11-01T00:00:00Z\nntp time.example.org\n');
+    const floor: PolicyFloor = { ...VALUE, issued: Date.UTC(2026, 10, 1), ntp: 'time.example.org' };
+    assert.deepEqual(decode(text), floor);
+    assert.equal(encode(floor), text);
+  });
+
   it('has one spelling: what is read is written again byte for byte', () => {
     const floors = fc.record(
       {
@@ -54,8 +61,10 @@ describe('a policy floor', () => {
         minSerial: fc.integer({ min: 0, max: 999_999_999_999_999 }),
         graceDays: fc.integer({ min: 0, max: 366 }),
         require: fc.subarray([...REQUIRED_CHECKS]),
+        issued: fc.integer({ min: 0, max: 4_000_000_000 }).map((seconds) => seconds * 1000),
+        ntp: fc.oneof(fc.domain(), fc.ipV4(), fc.ipV6()),
       },
-      { noNullPrototype: true },
+      { noNullPrototype: true, requiredKeys: ['name', 'minSerial', 'graceDays', 'require'] },
     );
     fc.assert(
       fc.property(floors, (floor) => {
@@ -129,5 +138,7 @@ describe('a policy floor', () => {
     assert.throws(() => encodePolicyFloor({ ...VALUE, graceDays: 1000 }), malformed(/grace-days/));
     assert.throws(() => encodePolicyFloor({ ...VALUE, minSerial: -1 }), malformed(/min-serial/));
     assert.throws(() => encodePolicyFloor({ ...VALUE, require: ['cms', 'openpgp'] }), malformed(/order/));
+    assert.throws(() => encodePolicyFloor({ ...VALUE, ntp: '-l' }), malformed(/ntp is no host/));
+    assert.throws(() => encodePolicyFloor({ ...VALUE, ntp: 'a\nmode ram' }), malformed(/unknown line/));
   });
 });
