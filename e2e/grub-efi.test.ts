@@ -1,4 +1,5 @@
 import { describeGrub, INSIDE } from '../lab/grub.ts';
-import { INITRD, KERNEL } from '../lab/release.ts';
+import { describeRoles } from '../lab/grub-roles.ts';
+import { KERNEL } from '../lab/release.ts';
 
-describeGrub('efi', ['grub.cfg', `${INSIDE}/${KERNEL}`, `${INSIDE}/${INITRD}`], () => {});
+describeGrub('efi', ['grub.cfg', `${INSIDE}/${KERNEL}`], describeRoles);

@@ -78,12 +78,13 @@ describe('early userspace enforcing the manifest', () => {
     expectRefused(log, 'stale arch/2026.11.01 was best before');
   });
 
-  it('warns of a release that is near its best-before, and boots it', async () => {
-    const log = await bootFrom(await siteOf(), new Date(Date.now() + 80 * DAY));
+  it('warns of yesterday’s release near its best-before, and boots it: GRUB takes every grub.cfg of the key', async () => {
+    const log = await bootFrom(await siteOf(older), new Date(Date.now() + 80 * DAY));
     expectMilestones(log, [
-      /bootseal-early: WARNING arch\/2026\.11\.01 is best before \d{4}-\d\d-\d\d, 10 days from now/,
-      'bootseal-early: manifest verified, arch/2026.11.01',
-      'bootseal-early: root image verified, it is the one of arch/2026.11.01',
+      'Verified: arch/2026.10.01',
+      /bootseal-early: WARNING arch\/2026\.10\.01 is best before \d{4}-\d\d-\d\d, 10 days from now/,
+      'bootseal-early: manifest verified, arch/2026.10.01',
+      'bootseal-early: root image verified, it is the one of arch/2026.10.01',
       REAL_ROOT_LINE,
     ]);
   });
@@ -97,10 +98,10 @@ describe('early userspace enforcing the manifest', () => {
     expectAbsent(log, ['bootseal-early: root mounted', REAL_ROOT_LINE]);
   }
 
-  /** Everything that is served of the release, for one test to change. */
-  async function siteOf(): Promise<string> {
+  /** Everything that is served of a release, for one test to change. */
+  async function siteOf(served = release): Promise<string> {
     const site = await mkdtemp(join(release.folder, 'site-'));
-    await copySite(release, site);
+    await copySite(served, site);
     await cp(loaders, join(site, 'tftp'), { recursive: true });
     return site;
   }

@@ -1,13 +1,17 @@
-import { cp, mkdir } from 'node:fs/promises';
+import { appendFile, cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { buildGrubLoaders } from '../src/index.ts';
+import { newKeyPair } from '../src/signing/keys/key-pair.ts';
+import { newOpenpgpKey } from '../src/signing/keys/openpgp-keys.ts';
 import { expectAbsent, expectMilestones } from './console.ts';
+import { GrubSite } from './grub-site.ts';
 import { createLan, type Lan } from './lan.ts';
-import { bootQemu, refusedLog } from './qemu.ts';
+import { bootQemu, type QemuMachine, refusedLog } from './qemu.ts';
+import { pressKeys, qmpArguments } from './qmp.ts';
 import { flip, type LabRelease, labRelease } from './release.ts';
 import { REAL_ROOT_LINE } from './rootfs.ts';
-import { copySite, startProduct, startStatic } from './servers.ts';
+import { startProduct, startStatic } from './servers.ts';
 
 export const INSIDE = 'releases/arch/2026.11.01';
 export const VERIFIED_BOOT = [
@@ -20,7 +24,7 @@ export const VERIFIED_BOOT = [
   'bootseal-early: root mounted',
   REAL_ROOT_LINE,
 ];
-const KERNEL_BANNER = ['Linux version', 'bootseal-early:'];
+export const KERNEL_BANNER = ['Linux version', 'bootseal-early:'];
 const LOADERS = { bios: 'bootseal-grub.0', efi: 'bootseal-grub.efi' } as const;
 
 export type Firmware = keyof typeof LOADERS;
@@ -32,6 +36,20 @@ export interface GrubLab {
   goodBoot(url?: string): Promise<string>;
   /** The site with one file flipped, on a plain web server that would serve anything. */
   tamperedBoot(path: string, toTheEnd?: boolean): Promise<string>;
+  /** The site as `change` leaves it, on a plain web server and a plain TFTP server, up to a loader's refusal. */
+  attack(change: (site: GrubSite) => Promise<void>, at?: GrubOperator): Promise<GrubAttackEnd>;
+}
+
+/** Somebody at the keyboard; the machine is switched off when he is done. */
+export type GrubOperator = (
+  machine: QemuMachine,
+  press: (...keys: readonly string[]) => Promise<void>,
+) => Promise<void>;
+
+export interface GrubAttackEnd {
+  readonly log: string;
+  /** `200 GET /grub.cfg`: what the web server answered. */
+  readonly requests: readonly string[];
 }
 
 const URL = 'http://10.77.0.1';
@@ -73,31 +91,49 @@ export function describeGrub(
         }
       },
       async tamperedBoot(path, toTheEnd = false) {
-        const site = join(release.folder, `site-${path.replaceAll('/', '-')}`);
-        await mkdir(site, { recursive: true });
-        await copySite(release, site);
-        await flip(join(site, path));
-        await cp(loaders, join(site, 'tftp'), { recursive: true });
-        const dhcp = await lan().startDhcp({
-          [firmware]: loader,
-          ipxe: loader,
-          tftpRoot: join(site, 'tftp'),
-        });
-        const server = await startStatic(lan(), site, 80);
-        try {
-          const machine = await bootQemu({ lan: lan(), firmware });
-          return toTheEnd ? (await machine.ended).log : await refusedLog(machine);
-        } finally {
-          await server.stop();
-          await dhcp.stop();
-        }
+        return (
+          await offer(
+            (site) => flip(join(site.folder, path)),
+            toTheEnd ? async ({ ended }) => void (await ended) : undefined,
+          )
+        ).log;
       },
+      attack: offer,
     };
+
+    async function offer(
+      change: (site: GrubSite) => Promise<void>,
+      operate?: GrubOperator,
+    ): Promise<GrubAttackEnd> {
+      const site = await GrubSite.create(release, loaders);
+      await change(site);
+      const dhcp = await lan().startDhcp({
+        [firmware]: loader,
+        ipxe: loader,
+        tftpRoot: join(site.folder, 'tftp'),
+      });
+      const server = await startStatic(lan(), site.folder, 80);
+      let requests = '';
+      server.child.stdout?.on('data', (piece: Buffer) => {
+        requests += piece.toString('latin1');
+      });
+      try {
+        const control = join(site.folder, 'control');
+        const machine = await bootQemu({ lan: lan(), firmware, extra: qmpArguments(control) });
+        if (!operate) return { log: await refusedLog(machine), requests: requests.split('\n') };
+        await operate(machine, (...keys) => pressKeys(control, keys));
+        await machine.kill();
+        return { log: machine.log(), requests: requests.split('\n') };
+      } finally {
+        await server.stop();
+        await dhcp.stop();
+      }
+    }
 
     before(async () => {
       release = await labRelease({ url: URL });
       loaders = join(release.folder, 'tampered-loaders');
-      await buildGrubLoaders({ anchors: release.keys, out: loaders, url: URL, now: Date.now() });
+      await buildGrubLoaders({ anchors: await overlap(release), out: loaders, url: URL, now: Date.now() });
       network = await createLan();
     });
     after(async () => {
@@ -120,4 +156,14 @@ export function describeGrub(
 
     more(lab);
   });
+}
+
+/** Anchors of a day on which one script key takes another's place, so that an image has to strike two off. */
+async function overlap({ keys, folder }: LabRelease): Promise<string> {
+  const anchors = join(folder, 'overlap');
+  await cp(join(keys, 'anchors'), anchors, { recursive: true });
+  const created = Math.floor(Date.now() / 1000) * 1000 - 1000;
+  const next = await newOpenpgpKey('lab', 'script', await newKeyPair('rsa', 2048), created);
+  await appendFile(join(anchors, 'script.gpg'), next.publicKeyring);
+  return anchors;
 }

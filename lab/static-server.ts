@@ -12,11 +12,13 @@ import { pathToFileURL } from 'node:url';
  *
  *     node static-server.js FOLDER ADDRESS PORT
  *
- * and prints `listening PORT`, then one line for each request.
+ * and prints `listening PORT`, then one line for each request. What also lies in `FOLDER/second` is answered from
+ * there from its second request on: to whoever checks a file and opens it once more.
  */
 export function serveFolder(folder: string, address: string, port: number): void {
+  const asked = new Set<string>();
   const server = createServer((request, response) => {
-    answer(folder, request, response).catch(() => response.destroy());
+    answer(folder, asked, request, response).catch(() => response.destroy());
   });
   server.listen(port, address, () => {
     const bound = server.address();
@@ -24,10 +26,19 @@ export function serveFolder(folder: string, address: string, port: number): void
   });
 }
 
-async function answer(folder: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer(
+  folder: string,
+  asked: Set<string>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   const path = decodeURIComponent(new URL(request.url ?? '/', 'http://lab').pathname);
   // `normalize` of an absolute path cannot climb above the root.
-  const file = join(folder, normalize(path));
+  const inside = normalize(path);
+  const again = join(folder, 'second', inside);
+  const second = asked.has(inside) && (await stat(again).catch(() => undefined)) !== undefined;
+  asked.add(inside);
+  const file = second ? again : join(folder, inside);
   const facts = await stat(file).catch(() => undefined);
   if (request.method !== 'GET' && request.method !== 'HEAD') return send(response, 405);
   if (facts === undefined || !facts.isFile()) {

@@ -18,14 +18,16 @@ import {
   serverLines,
 } from '../scripts/grub-server.ts';
 import { type Fragment, joinFragments, readTemplate, renderTemplate } from '../scripts/template.ts';
-import { grubKeyring } from './grub-keyring.ts';
+import { demandApart, grubKeyring } from './grub-keyring.ts';
 
 export type GrubPlatform = 'i386-pc-pxe' | 'x86_64-efi';
 export type GrubProtocol = 'http' | 'tftp';
 
 export interface GrubImageOptions {
-  /** Binary certificates. GRUB trusts exactly their signing keys, each of which must be RSA. */
-  readonly openpgpPublicKey: Uint8Array;
+  /** `script.gpg`, binary: whose signing keys GRUB trusts while it reads grub.cfg. Each must be RSA. */
+  readonly scriptKeyring: Uint8Array;
+  /** `pubring.gpg`, binary: whose signing keys it trusts from then on, and those of scripts no more. */
+  readonly payloadKeyring: Uint8Array;
   /** What the keys are judged at, milliseconds since 1970. GRUB itself knows no time. */
   readonly now: number;
   /** Made where it does not exist. */
@@ -69,12 +71,23 @@ const PLATFORMS: Readonly<Record<GrubPlatform, PlatformFacts>> = {
   },
 };
 
-/** Nothing that reads disks, writes memory or starts anything but Linux: what is absent cannot be misused. */
+/**
+ * Nothing that reads disks, writes memory, sets variables from a file (`loadenv`: one that the payload key signed
+ * switched signatures off) or starts anything but Linux: what is absent cannot be misused.
+ */
 const MODULES = [
-  ...['normal', 'configfile', 'echo', 'test', 'true', 'sleep', 'reboot', 'halt', 'regexp', 'hashsum'],
+  ...['normal', 'configfile', 'echo', 'test', 'true', 'sleep', 'reboot', 'halt', 'regexp'],
   ...['memdisk', 'tar', 'net', 'http', 'tftp', 'linux', 'boot'],
   ...['pgp', 'gcry_sha256', 'gcry_sha512', 'gcry_rsa'],
 ];
+
+/** What goes into the image of each platform: its folder of `/usr/lib/grub`, and the modules named from there. */
+export function grubPlatforms(): { readonly folder: string; readonly modules: readonly string[] }[] {
+  return Object.values(PLATFORMS).map(({ folder, modules }) => ({
+    folder,
+    modules: [...modules, ...MODULES],
+  }));
+}
 
 /**
  * Run by GRUB's simplest parser before anything else. A user list without a password for any of its users
@@ -94,7 +107,9 @@ export superusers
  *   is missing; UsageError for a port other than 80, which GRUB before 2.12 does not reach over HTTP.
  */
 export async function buildGrubImages(options: GrubImageOptions): Promise<readonly GrubImage[]> {
-  const keyring = grubKeyring(options.openpgpPublicKey, options.now);
+  const script = grubKeyring('script.gpg', options.scriptKeyring, options.now);
+  const payload = grubKeyring('pubring.gpg', options.payloadKeyring, options.now);
+  demandApart(script, payload);
   const platforms = options.platforms ?? (['i386-pc-pxe', 'x86_64-efi'] as const);
   const protocols = options.protocols ?? (['http', 'tftp'] as const);
   const version = await grubVersion();
@@ -103,16 +118,23 @@ export async function buildGrubImages(options: GrubImageOptions): Promise<readon
 
   const work = await mkdtemp(join(tmpdir(), 'bootseal-grub-'));
   try {
-    const script = compileLoaderScript({ ...options, protocols });
-    await writeFile(join(work, 'key.gpg'), keyring);
+    const scriptKeyIds = script.map(({ keyId }) => keyId);
+    const loader = compileLoaderScript({ ...options, protocols, scriptKeyIds });
+    // `distrust` strikes off a whole file, so each key has one of its own.
+    const trusted = script.map((_, index) => join(work, `script-${index}.gpg`));
+    for (const [index, { packet }] of script.entries()) await writeFile(trusted[index] as string, packet);
     await writeFile(join(work, 'first.cfg'), FIRST_LINES);
     // GRUB takes what lies in the image itself for verified: the pgp module leaves memory disks alone.
-    await writeFile(join(work, 'memdisk.tar'), tarOfOneFile('grub.cfg', Buffer.from(script, 'latin1')));
+    const memdisk = tarOfFiles([
+      ['grub.cfg', Buffer.from(loader, 'latin1')],
+      ['payload.gpg', Buffer.concat(payload.map(({ packet }) => packet))],
+    ]);
+    await writeFile(join(work, 'memdisk.tar'), memdisk);
     await mkdir(options.outDir, { recursive: true }).catch((error: unknown) => {
       throw explain(error, options.outDir);
     });
     const images: GrubImage[] = [];
-    for (const platform of platforms) images.push(await makeImage(platform, work, options.outDir));
+    for (const platform of platforms) images.push(await makeImage(platform, work, trusted, options.outDir));
     return images;
   } finally {
     await rm(work, { recursive: true, force: true });
@@ -123,18 +145,40 @@ export async function buildGrubImages(options: GrubImageOptions): Promise<readon
 export function compileLoaderScript(options: {
   readonly server: GrubServer;
   readonly protocols: readonly GrubProtocol[];
+  /** 16 hex digits each. */
+  readonly scriptKeyIds: readonly string[];
   readonly pause?: number;
 }): string {
   return renderTemplate('grub-loader.cfg', readTemplate('grub-loader.cfg'), {
     pause: { kind: 'hex', text: String(options.pause ?? GRUB_PAUSE) },
-    server: serverLines(options.server),
+    distrust: joinFragments(options.scriptKeyIds.map(distrustLines)),
+    server: serverLines(options.server, 'bootseal_loader_refuse'),
     attempts: joinFragments(options.protocols.map((protocol) => attempt(protocol, options.server))),
   });
 }
 
 /**
- * Fetches, verifies, runs. `configfile` keeps its reasons to itself; `sha256sum` before it says why a file was
- * not opened, and otherwise prints which one was.
+ * Strikes one script key off. Tried twice: the second time must fail, or GRUB knows no `distrust` (`if` of a missing
+ * command is true), or trusts that key in another place, too.
+ */
+function distrustLines(keyId: string): Fragment {
+  return lines(
+    `  if distrust {{key}}; then
+    echo "From here on the script key {{key}} must not be found."
+  else
+    bootseal_loader_refuse "the script key {{key}} was not trusted."
+  fi
+  if distrust {{key}}; then bootseal_loader_refuse "the script key {{key}} is still trusted."; fi
+`,
+    { key: { kind: 'hex', text: keyId } },
+  );
+}
+
+/**
+ * Looks for a grub.cfg in one place, and runs it. `configfile` keeps its reasons to itself, and opens the file anew:
+ * what `verify_detached` saw says why a source is passed over, and proves nothing of what is run, which GRUB verifies
+ * by itself. Whatever comes back, by then the payload key may be the trusted one: another source would then have
+ * GRUB run what that key signed.
  */
 function attempt(protocol: GrubProtocol, server: GrubServer): Fragment {
   const device = protocol === 'http' ? httpDevice(server) : lines('tftp,$bootseal_server\n', {});
@@ -143,19 +187,28 @@ function attempt(protocol: GrubProtocol, server: GrubServer): Fragment {
 export bootseal_protocol
 set bootseal_config="({{device}})/grub.cfg"
 echo "Fetching and verifying $bootseal_config"
-if sha256sum "$bootseal_config"; then configfile "$bootseal_config"; fi
+if verify_detached "$bootseal_config" "$bootseal_config.sig"; then
+  configfile "$bootseal_config"
+  bootseal_loader_refuse "grub.cfg came back, and nothing else is tried."
+fi
 `,
     { device },
   );
 }
 
-async function makeImage(platform: GrubPlatform, work: string, outDir: string): Promise<GrubImage> {
+async function makeImage(
+  platform: GrubPlatform,
+  work: string,
+  trusted: readonly string[],
+  outDir: string,
+): Promise<GrubImage> {
   const facts = PLATFORMS[platform];
   const made = join(work, facts.fileName);
   const modules = [...facts.modules, ...MODULES];
   await tool('grub-mkimage', [
     ...['-O', platform, '-d', join('/usr/lib/grub', facts.folder), '-o', made],
-    ...['-k', join(work, 'key.gpg'), '-c', join(work, 'first.cfg')],
+    ...trusted.flatMap((file) => ['-k', file]),
+    ...['-c', join(work, 'first.cfg')],
     // The prefix comes after the memory disk, which sets one of its own.
     ...['-m', join(work, 'memdisk.tar'), '-p', '(memdisk)'],
     ...modules,
@@ -168,8 +221,12 @@ async function makeImage(platform: GrubPlatform, work: string, outDir: string): 
 
 const BLOCK = 512;
 
-/** A ustar archive (POSIX.1-1988) with one file at its top, at time 0, owned by nobody: GRUB's memory disk. */
-export function tarOfOneFile(name: string, content: Uint8Array): Uint8Array {
+/** A ustar archive (POSIX.1-1988) of files at its top, at time 0, owned by nobody: GRUB's memory disk. */
+export function tarOfFiles(files: readonly (readonly [name: string, content: Uint8Array])[]): Uint8Array {
+  return Buffer.concat([...files.flatMap(tarEntry), Buffer.alloc(2 * BLOCK)]);
+}
+
+function tarEntry([name, content]: readonly [string, Uint8Array]): readonly Uint8Array[] {
   const header = Buffer.alloc(BLOCK);
   header.write(name, 0, 100, 'ascii');
   header.write('0000444\0', 100, 'ascii');
@@ -183,8 +240,7 @@ export function tarOfOneFile(name: string, content: Uint8Array): Uint8Array {
   header.write('ustar\0' + '00', 257, 'ascii');
   const sum = header.reduce((total, byte) => total + byte, 0);
   header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'ascii');
-  const padding = Buffer.alloc((BLOCK - (content.length % BLOCK)) % BLOCK);
-  return Buffer.concat([header, content, padding, Buffer.alloc(2 * BLOCK)]);
+  return [header, content, Buffer.alloc((BLOCK - (content.length % BLOCK)) % BLOCK)];
 }
 
 async function demandModules(platforms: readonly GrubPlatform[]): Promise<void> {

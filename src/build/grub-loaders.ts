@@ -17,7 +17,7 @@ export interface InstalledLoader {
 const STOCK_IPXE =
   'nothing: distributions build iPXE without imgverify and imgtrust, so scripts that demand a signature stop here';
 const GRUB =
-  'OpenPGP signatures (RSA) on every file it opens, with your key built in by "bootseal loaders grub"; no expiry, no roles, no file names';
+  'OpenPGP signatures (RSA) on every file it opens, with your keys built in by "bootseal loaders grub": grub.cfg by the script key alone, the rest by the payload key alone; no expiry, no file names';
 const SECURE_BOOT_STUB =
   'nothing by itself; a unified kernel image made from it is verified whole by Secure Boot firmware that holds your key';
 

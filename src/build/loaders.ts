@@ -21,17 +21,15 @@ export interface GrubLoaderOptions {
   readonly now: number;
 }
 
-/** Builds GRUB network images that hold the site's OpenPGP key and enforce signatures. */
+/** Builds GRUB network images that hold the site's OpenPGP keys of scripts and of payload, and enforce signatures. */
 export async function buildGrubLoaders(options: GrubLoaderOptions): Promise<readonly GrubImage[]> {
-  const keyrings: Uint8Array[] = [];
-  for (const name of ['script.gpg', 'pubring.gpg'] as const) {
-    const bytes = await anchorFile(options.anchors, name);
-    keyrings.push(...decodeOr(name, () => unwrapKeyring(bytes)));
-  }
+  const script = await anchorKeyring(options.anchors, 'script.gpg');
+  const payload = await anchorKeyring(options.anchors, 'pubring.gpg');
   const { grub } = serverAddress(options.url);
   const port = grub.kind === 'dhcp' ? grub.httpPort : grub.port;
   return buildGrubImages({
-    openpgpPublicKey: Buffer.concat(keyrings),
+    scriptKeyring: script,
+    payloadKeyring: payload,
     now: options.now,
     outDir: options.out,
     server: grub,
@@ -65,10 +63,11 @@ export async function embeddedScript(options: EmbeddedScriptOptions): Promise<st
   });
 }
 
-async function anchorFile(folder: string, name: string): Promise<Uint8Array> {
+/** Binary packets, whatever they were wrapped in. */
+async function anchorKeyring(folder: string, name: string): Promise<Uint8Array> {
   for (const path of [join(folder, 'anchors', name), join(folder, name)]) {
     const bytes = await readIfThere(path);
-    if (bytes) return bytes;
+    if (bytes) return decodeOr(name, () => Buffer.concat(unwrapKeyring(bytes)));
   }
   throw new UsageError(`${folder} holds no ${name}.`);
 }

@@ -19,7 +19,7 @@ export type ClientName = (typeof CLIENTS)[number];
 export const CLIENT_SUMMARY: Readonly<Record<ClientName, string>> = {
   ipxe: 'iPXE on a BIOS: imgverify on script, kernel and initrds, each by the name its script demands',
   'ipxe-efi': 'iPXE under UEFI: the same',
-  grub: 'GRUB: OpenPGP on grub.cfg, kernel and initrds',
+  grub: 'GRUB: OpenPGP on grub.cfg by the script key, on kernel and initrds by the payload key',
   archiso: 'archiso as it is: checksum, gpg and openssl with its own flags, keys from the initramfs',
   manifest: 'our early userspace: the manifest, then the command line, then all of the above',
 };

@@ -14,6 +14,7 @@ import { byteAttacks } from './tamper/bytes.ts';
 import { channelAttacks } from './tamper/channels.ts';
 import { clockAttacks } from './tamper/clocks.ts';
 import { Columns } from './tamper/columns.ts';
+import { grubRoleAttacks } from './tamper/grub-roles.ts';
 import { manifestAttacks } from './tamper/manifests.ts';
 import { Matrix, type MatrixCell, type MatrixRow } from './tamper/matrix.ts';
 import { mixAttacks } from './tamper/mixes.ts';
@@ -65,6 +66,7 @@ export function attacksOn(site: TamperSite): Attack[] {
     ...roleAttacks(site),
     ...formAttacks(site),
     ...scriptAttacks(site),
+    ...grubRoleAttacks(site),
     ...manifestAttacks(site),
     ...mixAttacks(site),
     ...clockAttacks(site),

@@ -16,7 +16,7 @@ import type { Transport } from './transport.ts';
 /** GRUB as a client: what its configuration opens, and nothing that another loader found out. */
 
 export const GRUB_WARNINGS = [
-  'knows no expiry, no roles and no file names: any file that the key signed fits anywhere',
+  'knows no expiry and no file names: any payload fits in the place of another, and every grub.cfg ever signed runs',
 ] as const;
 
 const MAX_SEAL = 64 * 1024;
@@ -24,7 +24,10 @@ const MAX_CONFIG = 1024 * 1024;
 const MAX_INITRD = 1024 ** 3;
 const MAX_FILE = 4 * 1024 ** 3;
 
-/** GRUB verifies every file it opens: its configuration, then the kernel and initrds that this one names. */
+/**
+ * GRUB verifies every file it opens: its configuration by the script keys, then the kernel and initrds that this one
+ * names, by the payload keys where it had the loader switch to them.
+ */
 export async function runGrub(offer: Offer): Promise<GrubBoot> {
   const url = `${offer.base}/${RECORD.grubCfg}`;
   const check = await grubCheck(offer, 'script', url, RECORD.grubCfg);
@@ -36,7 +39,7 @@ export async function runGrub(offer: Offer): Promise<GrubBoot> {
   for (const path of [boot.kernel, ...boot.initrds]) {
     const name = path.replace(/^\/(releases\/[^/]+\/[^/]+\/)?/, '');
     const file = offer.base + path;
-    const check = await grubCheck(offer, 'payload', file, name);
+    const check = await grubCheck(offer, boot.switched ? 'payload' : 'script', file, name);
     const { body } = await offer.transport.fetch(file);
     await verify(name, streamContent(body, name, MAX_FILE), [check]);
   }

@@ -2,7 +2,16 @@ import { Refusal } from '../errors/refusal.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
 import { isCommandLineWord, isOfType, MAX_COMMAND_LINE, withAdded } from '../formats/script/cmdline.ts';
-import { GRUB_PAUSE, type GrubServer, httpDevice, httpPortOf, lines, serverLines } from './grub-server.ts';
+import { lintGrubConfig } from './grub-lint.ts';
+import {
+  GRUB_MAC,
+  GRUB_PAUSE,
+  type GrubServer,
+  httpDevice,
+  httpPortOf,
+  lines,
+  serverLines,
+} from './grub-server.ts';
 import { demandOneCommandLine } from './multiboot.ts';
 import { type Fragment, joinFragments, readTemplate, renderTemplate, type Value } from './template.ts';
 
@@ -17,11 +26,11 @@ export interface GrubConfigOptions {
 
 /**
  * Whether a configuration is, byte for byte, what is made here of this manifest, for whatever server and pause it names.
- * GRUB has no rules that a linter could hold it to: `set check_signatures=no` is an assignment like any other.
+ * The linter says what a configuration may not do; whoever signs one wants to know what it does.
  */
 export function isGrubConfigOf(bytes: Uint8Array, manifest: Manifest, manifestSha256: string): boolean {
   const text = Buffer.from(bytes).toString('latin1');
-  const pause = Number(/^set bootseal_pause=([0-9]{1,6})$/m.exec(text)?.[1]);
+  const pause = Number(/^ {2}sleep ([0-9]{1,6})$/m.exec(text)?.[1]);
   const port = Number(/\(http,\$bootseal_server(?:,([0-9]{1,5}))?\)/.exec(text)?.[1] ?? 80);
   const host = /^set bootseal_server='([^']+)'$/m.exec(text)?.[1];
   const server: GrubServer =
@@ -37,7 +46,7 @@ export function isGrubConfigOf(bytes: Uint8Array, manifest: Manifest, manifestSh
 /** The card GRUB booted from, as archiso wants it: GRUB writes colons, BOOTIF has dashes. */
 const BOOTIF_LINES = `set bootseal_bootif=
 if regexp --set=1:m1 --set=2:m2 --set=3:m3 --set=4:m4 --set=5:m5 --set=6:m6 \
-'^([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f]):([0-9a-f][0-9a-f])$' \
+'${GRUB_MAC}' \
 "$net_default_mac"; then
   set bootseal_bootif="BOOTIF=01-$m1-$m2-$m3-$m4-$m5-$m6"
 fi
@@ -68,11 +77,10 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
   demandRoom(options, kernel.path);
 
   const release: Value = { kind: 'release', text: manifest.release };
-  return renderTemplate('grub.cfg', readTemplate('grub.cfg'), {
+  const text = renderTemplate('grub.cfg', readTemplate('grub.cfg'), {
     release,
     pause: { kind: 'hex', text: String(options.pause ?? GRUB_PAUSE) },
-    server: serverLines(server),
-    'literal-host': literalHost(server),
+    server: serverLines(server, 'bootseal_refuse'),
     http: httpDevice(server),
     free: joinFragments(manifest.free.map((free) => freeLines(free, options))),
     kernel: { kind: 'path', text: kernel.path },
@@ -84,11 +92,14 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
       ),
     ]),
   });
-}
-
-/** What the server's name must be where it is no address; a name that no server has where it comes from DHCP. */
-function literalHost(server: GrubServer): Value {
-  return { kind: 'host', text: server.kind === 'literal' ? server.host : '0' };
+  // A manifest must not be able to spell a way around what a configuration holds.
+  const [finding] = lintGrubConfig(Buffer.from(text, 'latin1'));
+  if (finding === undefined) return text;
+  throw new Refusal(
+    'unsafe-script',
+    `grub.cfg would not be safe in line ${finding.line}: ${finding.message}.`,
+    { release: manifest.release, line: finding.line, rule: finding.rule },
+  );
 }
 
 /** Each fixed word in quotes of its own: unquoted, GRUB takes `[` for a pattern of file names. */

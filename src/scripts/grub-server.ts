@@ -8,6 +8,13 @@ export type GrubServer =
   | { readonly kind: 'dhcp'; readonly httpPort: number }
   | { readonly kind: 'literal'; readonly host: string; readonly port: number };
 
+/** An IPv4 address, as GRUB's `regexp` holds a text to one. */
+export const GRUB_ADDRESS = `^${['[0-9]{1,3}', '[0-9]{1,3}', '[0-9]{1,3}', '[0-9]{1,3}'].join('\\.')}$`;
+
+const PAIR = '([0-9a-f][0-9a-f])';
+/** A MAC address as GRUB writes it, in six parts. */
+export const GRUB_MAC = `^${[PAIR, PAIR, PAIR, PAIR, PAIR, PAIR].join(':')}$`;
+
 /** Seconds for a person to read a refusal before the machine restarts. */
 export const GRUB_PAUSE = 30;
 
@@ -15,15 +22,29 @@ export function httpPortOf(server: GrubServer): number {
   return server.kind === 'dhcp' ? server.httpPort : server.port;
 }
 
-/** Lines that set `bootseal_server`. */
-export function serverLines(server: GrubServer): Fragment {
+/**
+ * Lines that set `bootseal_server`. From DHCP only an address is taken: where it names none, GRUB takes the
+ * server's name from it, a text of any content.
+ *
+ * @param refuse a function that never returns: the script's own.
+ */
+export function serverLines(
+  server: GrubServer,
+  refuse: 'bootseal_refuse' | 'bootseal_loader_refuse',
+): Fragment {
   if (server.kind === 'literal') {
     return lines("set bootseal_server='{{host}}'\n", { host: { kind: 'host', text: server.host } });
   }
   // A GRUB started by the PXE stack may know the server under that name only.
   return lines(
-    'set bootseal_server="$net_default_server"\n' +
-      'if [ -z "$bootseal_server" ]; then set bootseal_server="$pxe_default_server"; fi\n',
+    `set bootseal_server="$net_default_server"
+if [ -z "$bootseal_server" ]; then set bootseal_server="$pxe_default_server"; fi
+if regexp '${GRUB_ADDRESS}' "$bootseal_server"; then
+  true
+else
+  ${refuse} "DHCP named no server address."
+fi
+`,
     {},
   );
 }

@@ -26,7 +26,7 @@ function standIn(type: FreeType): string {
  * does at every boot: whoever holds a script key can sign `checksum=n`, and no seal shows it.
  *
  * @param records of the tree, as they were verified.
- * @returns the first refusal (`wrong-command-line`, `mixed-releases`), or undefined.
+ * @returns the first refusal (`wrong-command-line`, `mixed-releases`, `unsafe-script`), or undefined.
  */
 export function refusedLine(
   records: ReadonlyMap<string, Uint8Array>,
@@ -34,14 +34,12 @@ export function refusedLine(
   manifestSha256: string,
 ): Refusal | undefined {
   for (const [script, bytes] of records) {
-    for (const line of linesOf(script, bytes, manifest)) {
-      try {
-        demandCommandLine(line, manifest, manifestSha256);
-      } catch (error) {
-        if (error instanceof Refusal)
-          return new Refusal(error.code, `${script}: ${error.message}`, error.facts);
-        throw error;
-      }
+    try {
+      for (const line of linesOf(script, bytes, manifest)) demandCommandLine(line, manifest, manifestSha256);
+    } catch (error) {
+      if (error instanceof Refusal)
+        return new Refusal(error.code, `${script}: ${error.message}`, error.facts);
+      throw error;
     }
   }
   return undefined;
@@ -75,7 +73,12 @@ function readableLines(script: string, bytes: Uint8Array): readonly KernelLine[]
 function linesOf(script: string, bytes: Uint8Array, manifest: Manifest): readonly string[] {
   if (script === RECORD.grubCfg) {
     const boot = grubBoot(bytes, grubVariables('http://192.0.2.1:8080'));
-    return boot ? [boot.cmdline] : [];
+    if (boot) return boot.cmdlines;
+    throw new Refusal(
+      'unsafe-script',
+      'it starts no kernel, several, or one of several by what DHCP says.',
+      {},
+    );
   }
   if (script !== RECORD.bootIpxe && otherCaOf(script) === undefined) return [];
   const lines = ipxeKernelLines(bytes) ?? [];

@@ -3,6 +3,7 @@ import type { Tree } from '../files/tree.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import { otherBootIpxe, otherCaOf, RECORD, UKI } from '../formats/records/seal-names.ts';
 import type { PinnedFile } from '../release/pin.ts';
+import { lintGrubConfig } from '../scripts/grub-lint.ts';
 import { type Finding as LintFinding, lintScript } from '../scripts/lint.ts';
 import { nextMoment } from './moments.ts';
 import type { Policy } from './policy.ts';
@@ -191,11 +192,15 @@ async function addUnanchored(
 }
 
 function lintOf({ release }: Manifest, records: ReadonlyMap<string, Uint8Array>): ScriptFinding[] {
-  return [...records]
-    .filter(([script]) => script === RECORD.bootIpxe || otherCaOf(script) !== undefined)
-    .flatMap(([script, bytes]) =>
-      lintScript(bytes, { signers: [release] }).map((finding) => ({ script, ...finding })),
-    );
+  return [...records].flatMap(([script, bytes]) => {
+    const isIpxe = script === RECORD.bootIpxe || otherCaOf(script) !== undefined;
+    const findings = isIpxe
+      ? lintScript(bytes, { signers: [release] })
+      : script === RECORD.grubCfg
+        ? lintGrubConfig(bytes)
+        : [];
+    return findings.map((finding) => ({ script, ...finding }));
+  });
 }
 
 function unsafe([first]: readonly ScriptFinding[]): Refusal | undefined {

@@ -5,10 +5,18 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { buildGrubImages, compileLoaderScript, tarOfOneFile } from '../../src/build/grub-image.ts';
+import {
+  buildGrubImages,
+  compileLoaderScript,
+  grubPlatforms,
+  tarOfFiles,
+} from '../../src/build/grub-image.ts';
 import { installedLoaders } from '../../src/build/grub-loaders.ts';
 import { Refusal } from '../../src/errors/refusal.ts';
+import { decodeOpenpgpKey } from '../../src/formats/openpgp/openpgp-key.ts';
 import { decodePackets, encodePacket } from '../../src/formats/openpgp/openpgp-packet.ts';
+import { grubCommand, grubCommands } from '../../src/formats/script/kernel-lines.ts';
+import { GRUB_COMMANDS } from '../../src/scripts/grub-lint.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'bootseal-test-grub-'));
 const home = join(folder, 'gnupg');
@@ -25,8 +33,14 @@ function gpg(...args: string[]): Buffer {
   });
 }
 gpg('--quick-gen-key', 'grub@example.org', 'rsa2048', 'sign', 'never');
+gpg('--quick-gen-key', 'script@example.org', 'rsa2048', 'sign', 'never');
+gpg('--quick-gen-key', 'next@example.org', 'rsa2048', 'sign', 'never');
 gpg('--quick-gen-key', 'curve@example.org', 'ed25519', 'sign', 'never');
-const rsa = gpg('--export', 'grub@example.org');
+const payload = gpg('--export', 'grub@example.org');
+const script = gpg('--export', 'script@example.org');
+const nextScript = gpg('--export', 'next@example.org');
+
+const KEYRINGS = { payloadKeyring: payload, scriptKeyring: script };
 
 /** gpg made the keys just now. */
 const NOW = Date.now() + 60_000;
@@ -35,7 +49,7 @@ const SERVER = { kind: 'dhcp', httpPort: 80 } as const;
 async function refuses(key: Uint8Array, why: RegExp): Promise<void> {
   const outDir = join(folder, 'refused');
   await assert.rejects(
-    buildGrubImages({ openpgpPublicKey: key, outDir, server: SERVER, now: NOW }),
+    buildGrubImages({ payloadKeyring: key, scriptKeyring: script, outDir, server: SERVER, now: NOW }),
     (error) => error instanceof Refusal && error.code === 'unsafe-keys' && why.test(error.message),
   );
   assert.throws(() => readdirSync(outDir), { code: 'ENOENT' });
@@ -45,7 +59,7 @@ test('images of both platforms hold the key, and the same key gives the same ima
   const digests: string[] = [];
   for (const name of ['one', 'two']) {
     const images = await buildGrubImages({
-      openpgpPublicKey: rsa,
+      ...KEYRINGS,
       now: NOW,
       outDir: join(folder, name),
       server: SERVER,
@@ -64,10 +78,12 @@ test('images of both platforms hold the key, and the same key gives the same ima
   assert.deepEqual(digests.slice(0, 2), digests.slice(2));
   // The BIOS image is compressed; the UEFI image shows what it carries.
   const efi = readFileSync(join(folder, 'one', 'bootseal-grub.efi'));
-  const [key, name] = decodePackets(rsa, 20);
-  assert.ok(key && name && efi.includes(Buffer.from(key.raw)));
-  // GRUB looks at nothing else, so it is given nothing else.
-  assert.ok(!efi.includes(Buffer.from(name.raw)));
+  for (const keyring of [payload, script]) {
+    const [key, name] = decodePackets(keyring, 20);
+    assert.ok(key && name && efi.includes(Buffer.from(key.raw)));
+    // GRUB looks at nothing else, so it is given nothing else.
+    assert.ok(!efi.includes(Buffer.from(name.raw)));
+  }
   assert.ok(
     efi.includes(
       'set check_signatures=enforce\nexport check_signatures\nset superusers=nobody\nexport superusers\n',
@@ -75,16 +91,86 @@ test('images of both platforms hold the key, and the same key gives the same ima
   );
 });
 
+/** What `grub-mkimage` is called with, told by one in its place. */
+async function calls(scriptKeyring: Uint8Array): Promise<string[]> {
+  const bin = mkdtempSync(join(folder, 'bin-'));
+  const told = join(bin, 'told');
+  // Whatever it is given is kept: the builder removes its own folder.
+  const recorder = `#!/bin/sh
+if [ "$1" = --version ]; then echo '(GRUB) 2.06'; exit; fi
+while [ $# -gt 0 ]; do
+  case $1 in
+    -k) sha256sum < "$2" | sed 's/^/key /' >> ${told} ;;
+    -m) tar -xOf "$2" payload.gpg | sha256sum | sed 's/^/payload /' >> ${told}
+        tar -xOf "$2" grub.cfg | grep '^ *if distrust' >> ${told} ;;
+    -o) : > "$2" ;;
+  esac
+  shift
+done
+`;
+  writeFileSync(join(bin, 'grub-mkimage'), recorder, { mode: 0o755 });
+  const path = process.env.PATH;
+  process.env.PATH = `${bin}:${path}`;
+  try {
+    await buildGrubImages({
+      payloadKeyring: payload,
+      scriptKeyring,
+      now: NOW,
+      outDir: join(bin, 'out'),
+      server: SERVER,
+      platforms: ['i386-pc-pxe'],
+    });
+  } finally {
+    process.env.PATH = path;
+  }
+  return readFileSync(told, 'utf8').trim().split('\n');
+}
+
+function keyOf(keyring: Uint8Array) {
+  const [packet] = decodePackets(keyring, 20);
+  assert.ok(packet);
+  const digest = createHash('sha256').update(packet.raw).digest('hex');
+  return { digest, id: decodeOpenpgpKey(packet.body).keyId };
+}
+
+test('the image trusts each script key by a file of its own, and its memory disk strikes each off, twice', async () => {
+  const keys = [keyOf(script), keyOf(nextScript)];
+  assert.deepEqual(await calls(Buffer.concat([script, nextScript])), [
+    ...keys.map(({ digest }) => `key ${digest}  -`),
+    `payload ${keyOf(payload).digest}  -`,
+    ...keys.flatMap(({ id }) => [
+      `  if distrust ${id}; then`,
+      `  if distrust ${id}; then bootseal_loader_refuse "the script key ${id} is still trusted."; fi`,
+    ]),
+  ]);
+});
+
+test('one key for both is refused', async () => {
+  await assert.rejects(
+    buildGrubImages({
+      payloadKeyring: payload,
+      scriptKeyring: Buffer.concat([script, payload]),
+      outDir: join(folder, 'both'),
+      server: SERVER,
+      now: NOW,
+    }),
+    (error) => error instanceof Refusal && error.code === 'unsafe-keys' && /cannot tell/.test(error.message),
+  );
+});
+
 test('a key that GRUB cannot read is refused before an image exists', async () => {
   await refuses(gpg('--export', '--armor', 'grub@example.org'), /armored/);
   await refuses(gpg('--export', 'curve@example.org'), /ed25519/);
-  await refuses(rsa.subarray(0, 40), /past the end/);
+  await refuses(payload.subarray(0, 40), /past the end/);
   await refuses(new Uint8Array(), /does not begin/);
 });
 
 test('a secret key is never built into a loader', async () => {
   await refuses(gpg('--export-secret-keys', 'grub@example.org'), /a secret key among public ones/);
-  await refuses(Buffer.concat([rsa, encodePacket(7, Uint8Array.of(4))]), /a secret key among public ones/);
+  await refuses(
+    Buffer.concat([payload, encodePacket(7, Uint8Array.of(4))]),
+    /a secret key among public ones/,
+  );
 });
 
 test('HTTP on another port than 80 is an error for a GRUB that cannot reach it', async (t) => {
@@ -92,33 +178,119 @@ test('HTTP on another port than 80 is an error for a GRUB that cannot reach it',
     /\) 2\.(\d+)/.exec(execFileSync('grub-mkimage', ['--version'], { encoding: 'utf8' })) ?? [];
   const server = { kind: 'dhcp', httpPort: 8080 } as const;
   const build = (protocols: readonly ('http' | 'tftp')[]) =>
-    buildGrubImages({ openpgpPublicKey: rsa, outDir: join(folder, 'port'), server, protocols, now: NOW });
+    buildGrubImages({ ...KEYRINGS, outDir: join(folder, 'port'), server, protocols, now: NOW });
   t.diagnostic(`GRUB 2.${minor}`);
   if (Number(minor) < 12) await assert.rejects(build(['http', 'tftp']), /port 80 only, not on 8080/);
   else assert.equal((await build(['http'])).length, 2);
   assert.equal((await build(['tftp'])).length, 2);
 });
 
+const LOADER = {
+  server: { kind: 'literal', host: '10.77.0.1', port: 80 },
+  protocols: ['tftp', 'http'],
+  scriptKeyIds: ['0123456789abcdef'],
+} as const;
+
 test('GRUB parses the loader’s script, which tries the protocols in order and ends in a refusal', () => {
-  const text = compileLoaderScript({
-    server: { kind: 'literal', host: '10.77.0.1', port: 80 },
-    protocols: ['tftp', 'http'],
-  });
+  const text = compileLoaderScript(LOADER);
   const path = join(folder, 'grub.cfg');
-  writeFileSync(path, text);
-  execFileSync('grub-script-check', [path]);
+  for (const server of [LOADER.server, SERVER]) {
+    writeFileSync(path, compileLoaderScript({ ...LOADER, server }));
+    execFileSync('grub-script-check', [path]);
+  }
   assert.ok(
     text.indexOf('"(tftp,$bootseal_server)/grub.cfg"') < text.indexOf('"(http,$bootseal_server)/grub.cfg"'),
   );
-  assert.match(text.trimEnd().split('\n').at(-1) ?? '', /^bootseal_refuse /);
+  assert.match(text.trimEnd().split('\n').at(-1) ?? '', /^bootseal_loader_refuse /);
 });
 
+test('whatever comes back from grub.cfg is refused before another source is tried', () => {
+  const commands = compileLoaderScript(LOADER)
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
+  const runs = commands.flatMap((line, index) => (line.startsWith('configfile ') ? [index] : []));
+  assert.equal(runs.length, 2);
+  for (const index of runs) assert.match(commands[index + 1] ?? '', /^bootseal_loader_refuse "/);
+});
+
+test('the switch to the payload keys is made before it is said, and each step of it is answered', () => {
+  const text = compileLoaderScript(LOADER);
+  const body = /function bootseal_trust_payload \{\n([\s\S]*?)\n\}/.exec(text)?.[1] ?? '';
+  const order = [
+    'set check_signatures=enforce',
+    'if trust "(memdisk)/payload.gpg"',
+    'if distrust 0123456789abcdef',
+  ]
+    .concat('is still trusted', 'set bootseal_trusts=payload')
+    .map((step) => body.indexOf(step));
+  assert.ok(order.every((at, index) => at > (order[index - 1] ?? -1)));
+  assert.equal(body.trimEnd().endsWith('set bootseal_trusts=payload'), true);
+  assert.equal(body.match(/bootseal_loader_refuse "/g)?.length, 3);
+});
+
+/** Commands that GRUB's core brings, whatever the modules. */
+const CORE = ['set', 'unset', 'ls', 'insmod'];
+for (const { folder: platform, modules } of grubPlatforms()) {
+  const lines = (name: string) =>
+    readFileSync(join('/usr/lib/grub', platform, name), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => line.split(': '));
+  const needs = new Map(
+    lines('moddep.lst').map(([name = '', list = '']) => [name.replace(/:$/, ''), list.split(' ')]),
+  );
+  const inside = new Set<string>();
+  const add = (name: string): void => {
+    if (name === '' || inside.has(name)) return;
+    inside.add(name);
+    for (const other of needs.get(name) ?? []) add(other);
+  };
+  for (const name of modules) add(name);
+
+  test(`every command of the loader and of grub.cfg is in the image, ${platform}`, () => {
+    const brings = new Map(
+      lines('command.lst').map(([command = '', module = '']) => [command.replace('*', ''), module]),
+    );
+    const text = compileLoaderScript({ ...LOADER, server: SERVER });
+    const own = [...text.matchAll(/^function (\w+)/gm)].map(([, name]) => name);
+    const used = grubCommands(text).map((words) => grubCommand(words)[0]);
+    // What grub.cfg may use is a closed set of its own.
+    for (const command of [...GRUB_COMMANDS, ...used]) {
+      if (command === undefined || ['fi', 'done', 'function'].includes(command)) continue;
+      if (CORE.includes(command) || own.includes(command)) continue;
+      assert.ok(inside.has(brings.get(command) ?? ''), `${command} is not in the image`);
+    }
+  });
+
+  test(`nothing that reads variables or modules from elsewhere is in the image, ${platform}`, () => {
+    for (const name of [
+      'loadenv',
+      'minicmd',
+      'chain',
+      'loopback',
+      'search',
+      'multiboot',
+      'legacycfg',
+      'eval',
+    ]) {
+      assert.equal(inside.has(name), false, name);
+    }
+  });
+}
+
 test('tar takes the memory disk apart again', () => {
-  const content = Buffer.from('x'.repeat(513));
-  const archive = join(folder, 'one.tar');
-  writeFileSync(archive, tarOfOneFile('grub.cfg', content));
-  assert.equal(execFileSync('tar', ['-tf', archive], { encoding: 'utf8' }), 'grub.cfg\n');
-  assert.deepEqual(execFileSync('tar', ['-xOf', archive]), content);
+  const files: [string, Buffer][] = [
+    ['grub.cfg', Buffer.from('x'.repeat(513))],
+    ['payload.gpg', Buffer.alloc(512, 7)],
+    ['empty', Buffer.alloc(0)],
+  ];
+  const archive = join(folder, 'several.tar');
+  writeFileSync(archive, tarOfFiles(files));
+  assert.equal(execFileSync('tar', ['-tf', archive], { encoding: 'utf8' }), 'grub.cfg\npayload.gpg\nempty\n');
+  for (const [name, content] of files) {
+    assert.deepEqual(execFileSync('tar', ['-xOf', archive, name]), content);
+  }
 });
 
 test('installed loaders are those whose files are there, and only GRUB verifies', async () => {

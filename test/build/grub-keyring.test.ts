@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
-import { grubKeyring } from '../../src/build/grub-keyring.ts';
+import { demandApart, grubKeyring } from '../../src/build/grub-keyring.ts';
 import { Refusal } from '../../src/errors/refusal.ts';
-import { keyHashInput } from '../../src/formats/openpgp/openpgp-key.ts';
+import { decodeOpenpgpKey, keyHashInput } from '../../src/formats/openpgp/openpgp-key.ts';
 import { decodePackets, encodePacket, PACKET } from '../../src/formats/openpgp/openpgp-packet.ts';
 import { NOW } from '../fixtures/keys.ts';
 import {
@@ -48,7 +49,10 @@ describe('the keyring inside a GRUB image', () => {
   };
   for (const [what, [keyring, keys]] of Object.entries(kept)) {
     it(`holds ${what}`, () => {
-      assert.deepEqual(Buffer.from(grubKeyring(keyring, NOW)), cat(...keys.map(publicKeyPacket)));
+      assert.deepEqual(
+        grubKeyring('pubring.gpg', keyring, NOW).map(({ keyId, packet }) => [keyId, Buffer.from(packet)]),
+        keys.map((key) => [key.key.keyId, Buffer.from(publicKeyPacket(key))]),
+      );
     });
   }
 
@@ -84,13 +88,59 @@ describe('the keyring inside a GRUB image', () => {
   for (const [what, [keyring, why]] of Object.entries(unfit)) {
     it(`is refused with ${what}`, () => {
       assert.throws(
-        () => grubKeyring(keyring, NOW),
+        () => grubKeyring('pubring.gpg', keyring, NOW),
         (error) => error instanceof Refusal && error.code === 'unsafe-keys' && why.test(error.message),
       );
     });
   }
 
   it('is refused with a key of tomorrow', () => {
-    assert.throws(() => grubKeyring(GOOD, KEY_CREATED - 1), /begins on/);
+    assert.throws(() => grubKeyring('pubring.gpg', GOOD, KEY_CREATED - 1), /begins on/);
   });
 });
+
+describe('the keys of a GRUB image', () => {
+  const keysOf = (...keys: readonly (typeof good)[]) =>
+    grubKeyring('x', cat(...keys.flatMap((key) => [publicKeyPacket(key), userId(key)])), NOW);
+  const refused = (work: () => void) =>
+    assert.throws(
+      work,
+      (error) =>
+        error instanceof Refusal && error.code === 'unsafe-keys' && /cannot tell/.test(error.message),
+    );
+
+  it('are those of both roles, while they differ', () => {
+    demandApart(keysOf(good), keysOf(other));
+  });
+
+  it('are refused where one key is to sign both', () => {
+    refused(() => demandApart(keysOf(good, other), keysOf(other)));
+  });
+
+  it('are refused where two agree in their last 8 hex digits', () => {
+    const [script, payload] = alike();
+    assert.notEqual(script.key.keyId, payload.key.keyId);
+    refused(() => demandApart(keysOf(script), keysOf(payload)));
+    refused(() => demandApart(keysOf(script, payload), keysOf(other)));
+    refused(() => demandApart(keysOf(other), keysOf(script, payload)));
+  });
+});
+
+/** One modulus with two dates whose key ids agree in 32 bits: some hundred thousand dates are enough to find them. */
+function alike(): [typeof good, typeof good] {
+  const seen = new Map<string, number>();
+  for (let created = KEY_CREATED; ; created -= 1000) {
+    const body = Buffer.from(good.body);
+    body.writeUInt32BE(created / 1000, 1);
+    const id = createHash('sha1').update(keyHashInput(body)).digest().subarray(-4).toString('latin1');
+    const before = seen.get(id);
+    if (before !== undefined) return [newTestKeyAt(before), newTestKeyAt(created)];
+    seen.set(id, created);
+  }
+}
+
+function newTestKeyAt(created: number): typeof good {
+  const body = Buffer.from(good.body);
+  body.writeUInt32BE(created / 1000, 1);
+  return { ...good, body, key: decodeOpenpgpKey(body) };
+}

@@ -36,6 +36,23 @@ for (const name of ['boot.ipxe', 'grub.cfg']) {
   });
 }
 
+it('grub.cfg: a word that only one way gives, whichever comes last', () => {
+  const choose = (first: string, last: string) =>
+    judged(
+      'grub.cfg',
+      /^if linux (.*) bootseal\.manifest/m,
+      `if [ a = b ]; then set bootseal_x=${first}; else set bootseal_x=${last}; fi\nif linux $1 $bootseal_x bootseal.manifest`,
+    );
+  assert.equal(choose('', ''), undefined);
+  assert.equal(choose('init=/bin/sh', ''), 'wrong-command-line');
+  assert.equal(choose('', 'init=/bin/sh'), 'wrong-command-line');
+});
+
+it('grub.cfg: no kernel, or a second one, whose command line nobody has looked at', () => {
+  assert.equal(judged('grub.cfg', /^if linux .*$/m, 'if true; then'), 'unsafe-script');
+  assert.equal(judged('grub.cfg', /^if linux /m, 'linux /k init=/bin/sh\n$&'), 'unsafe-script');
+});
+
 it('a setting fills in what the manifest frees, and nothing else', () => {
   const fill = (word: string) => judged('boot.ipxe', /bootseal\.manifest=/, `${word} $&`);
   // biome-ignore lint/suspicious/noTemplateCurlyInString: a setting, spelled as iPXE spells it

@@ -42,10 +42,10 @@ export function loadersCommand(): Command {
   loaders.addCommand(
     newCommand(
       'grub',
-      'build GRUB network images that hold the site’s key and enforce signatures',
+      'build GRUB network images that hold the site’s keys and enforce signatures',
       'bootseal loaders grub --anchors keys/anchors --out loaders',
     )
-      .requiredOption('--anchors <dir>', 'whose OpenPGP key goes inside', folder)
+      .requiredOption('--anchors <dir>', 'whose keys go inside: script.gpg and pubring.gpg', folder)
       .option('--out <dir>', 'where the images go', 'loaders')
       .option('--url <url>', 'a literal server; default: the one DHCP names', understood(serverAddress))
       .action(

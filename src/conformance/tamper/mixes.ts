@@ -7,7 +7,7 @@ import type { TamperSite } from './site.ts';
 
 /** Files of two releases under one roof, each well sealed, and a whole older release. */
 
-const ANY_OF_THE_KEY = 'GRUB knows no releases: any file that the key ever signed fits anywhere';
+const ANY_OF_THE_KEY = 'GRUB knows no releases: whatever the key of that role ever signed fits';
 const ANY_OF_THE_SITE = 'archiso’s seals say by whom, not of which release';
 const REMEMBERS_NOTHING =
   'a stateless machine cannot tell a whole older release from the newest, until its certificates end';

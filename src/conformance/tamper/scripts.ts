@@ -45,7 +45,7 @@ export function scriptAttacks(site: TamperSite): Attack[] {
         },
       },
       {
-        name: `grub.cfg: ${name}, signed by the OpenPGP key`,
+        name: `grub.cfg: ${name}, signed by the script key`,
         tuf: 'key compromise',
         expect: resigned('grub', must('wrong-command-line')),
         async stage(at) {

@@ -96,7 +96,7 @@ export async function enforceManifest(source: ManifestSource): Promise<EnforcedM
     const signers = () => decodeDetachedCms(seal).signers;
     checks.push(soleCheck('cms', name, signers, () => cmsCheck(name, seal, rules, policy, now)));
   }
-  if (keys.hasManifestKeyring) {
+  if (keys.hasManifestKeyring && !decidesByCms(floor, keys)) {
     const name = RECORD.manifest + SEAL.openpgp;
     const keyring = keys.manifestKeyring();
     const seal = await source.fetch(name, SEAL_LIMIT);
@@ -130,6 +130,11 @@ function statedBestBefore(record: Uint8Array): number | undefined {
   const lines = Buffer.from(record).toString('latin1').replaceAll('\0', '').split('\n').slice(0, -1);
   const key = 'best-before ';
   return timeOf(lines.find((line) => line.startsWith(key))?.slice(key.length) ?? '');
+}
+
+/** A policy that requires CMS and not OpenPGP has said which seal decides; no word of CMS is ever left out. */
+function decidesByCms({ require }: PolicyFloor, keys: EarlyKeys): boolean {
+  return keys.hasManifest && require.includes('cms') && !require.includes('openpgp');
 }
 
 const SEAL_LIMIT = 64 * 1024;

@@ -1,47 +1,112 @@
-import { GRUB_LOADERS, grubCommand, grubCommands } from './kernel-lines.ts';
+import { type GrubPiece, grubText, grubTokens } from './grub-tokens.ts';
+import { GRUB_KEYWORDS, GRUB_LOADERS } from './kernel-lines.ts';
 
 /** What a GRUB configuration boots: one `linux` command and the `initrd` command, where there is one, that belongs to it. */
 export interface GrubBoot {
   /** Paths on the server, each beginning with a slash. */
   readonly kernel: string;
   readonly initrds: readonly string[];
+  /** By the last branch of each condition. */
   readonly cmdline: string;
+  /** By whichever branches: all that the kernel may get. `cmdline` is the first of them. */
+  readonly cmdlines: readonly string[];
+  /** Whether it has the loader trust the payload keys, and the script keys no more, before it opens the kernel. */
+  readonly switched: boolean;
 }
 
+/** The function of the loader's that does so. */
+export const GRUB_SWITCH = 'bootseal_trust_payload';
+
+/** Bounds the work that many conditions can cause; ours have some dozens of ways. */
+const MAX_WAYS = 256;
+
 /**
- * Reads what a configuration would boot, as GRUB expands it: variables have the value that the lines before
- * gave them, or one of `known`; words split at blanks. Of conditions, every branch counts as taken.
- * Undefined where it boots nothing, or more than one thing.
+ * Reads what a configuration would boot, as GRUB expands it: variables have the values that the lines before gave
+ * them on any way, or one of `known`; words split at blanks. Of conditions, every branch counts as taken.
+ * Undefined where it boots nothing, more than one thing, or what depends on the way.
  *
  * @param known variables that GRUB sets itself.
  */
 export function grubBoot(bytes: Uint8Array, known: ReadonlyMap<string, string>): GrubBoot | undefined {
-  const settings = new Map(known);
-  const expand = (word: string): string =>
-    word.replace(
-      /\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z_][A-Za-z0-9_]*))/g,
-      (_, braced, bare) => settings.get(braced ?? bare) ?? '',
-    );
+  const values = new Map<string, readonly string[]>([...known].map(([name, value]) => [name, [value]]));
   const linux: (readonly string[])[] = [];
   const initrd: (readonly string[])[] = [];
-  for (const words of grubCommands(Buffer.from(bytes).toString('latin1'))) {
-    const [command = '', ...rest] = grubCommand(words);
-    if (command === 'set') {
-      const [, name, value = ''] = /^([A-Za-z0-9_]+)=(.*)$/s.exec(rest[0] ?? '') ?? [];
-      if (name !== undefined && !known.has(name)) settings.set(name, expand(value));
+  let switched = false;
+  let depth = 0;
+  for (const { words } of grubTokens(Buffer.from(bytes).toString('latin1')).statements) {
+    const start = words.findIndex((word) => !GRUB_KEYWORDS.has(grubText(word)));
+    for (const word of words.slice(0, start < 0 ? undefined : start)) {
+      if (['if', 'while', 'until'].includes(grubText(word))) depth += 1;
     }
-    if (GRUB_LOADERS.has(command)) linux.push(rest.map(expand));
-    if (/^initrd/.test(command)) initrd.push(rest.map(expand));
+    if (start < 0) continue;
+    const [first = [], ...rest] = words.slice(start);
+    const command = grubText(first);
+    if (command === 'fi' || command === 'done') depth -= 1;
+    if (command === 'set') {
+      const [name, set] = assignment(rest[0] ?? [], values);
+      if (name !== undefined && !known.has(name)) {
+        const before = depth > 0 ? (values.get(name) ?? ['']) : [];
+        values.set(name, unique([...set, ...before]));
+      }
+    }
+    if (command === GRUB_SWITCH && linux.length === 0) switched = true;
+    if (GRUB_LOADERS.has(command)) linux.push(ways(rest, values));
+    if (/^initrd/.test(command)) initrd.push(ways(rest, values));
   }
-  const [kernel, ...words] = linux[0] ?? [];
-  if (kernel === undefined || linux.length !== 1 || initrd.length > 1) return undefined;
-  const path = (word: string) => word.replace(/^\([^)]*\)/, '');
-  const line = words.flatMap((word) => word.split(' ')).filter((word) => word !== '');
-  return {
-    kernel: path(kernel),
-    initrds: (initrd[0] ?? []).map(path),
-    cmdline: [`BOOT_IMAGE=${kernel}`, ...line].join(' '),
-  };
+  const [lines = []] = linux;
+  const [images = ['']] = initrd;
+  if (linux.length !== 1 || initrd.length > 1) return undefined;
+  const kernels = unique(lines.map((line) => path(line.split(' ')[0] ?? '')));
+  const initrds = unique(images.map((line) => split(line).map(path).join(' ')));
+  const [kernel, ...others] = kernels;
+  const cmdlines = unique(lines.map((line) => `BOOT_IMAGE=${split(line).join(' ')}`));
+  const [cmdline] = cmdlines;
+  if (!kernel || cmdline === undefined || others.length > 0 || initrds.length !== 1) return undefined;
+  return { kernel, initrds: split(initrds[0] ?? ''), cmdline, cmdlines, switched };
+}
+
+type Values = ReadonlyMap<string, readonly string[]>;
+
+/** Words, joined by blanks, on every way; none where there are too many. */
+function ways(words: readonly (readonly GrubPiece[])[], values: Values): readonly string[] {
+  const blank: GrubPiece = { text: ' ', quotes: "'" };
+  return expansions(
+    words.flatMap((word, index) => (index === 0 ? word : [blank, ...word])),
+    values,
+  );
+}
+
+function expansions(pieces: readonly GrubPiece[], values: Values): readonly string[] {
+  let found: readonly string[] = [''];
+  for (const { text, quotes } of pieces) {
+    const parts = quotes === "'" ? [text] : text.split(/(\$\{[A-Za-z0-9_]+\}|\$[A-Za-z_][A-Za-z0-9_]*)/);
+    for (const [index, part] of parts.entries()) {
+      const added = index % 2 === 0 ? [part] : (values.get(part.replace(/[${}]/g, '')) ?? ['']);
+      found = unique(found.flatMap((before) => added.map((value) => before + value)));
+      if (found.length > MAX_WAYS) return [];
+    }
+  }
+  return found;
+}
+
+function assignment(word: readonly GrubPiece[], values: Values): [string | undefined, readonly string[]] {
+  const [name] = /^[A-Za-z0-9_]+(?==)/.exec(word[0]?.text ?? '') ?? [];
+  if (name === undefined) return [undefined, []];
+  const [head, ...rest] = word;
+  const value = { text: (head?.text ?? '').slice(name.length + 1), quotes: head?.quotes ?? '' };
+  return [name, expansions([value, ...rest], values)];
+}
+
+function path(word: string): string {
+  return word.replace(/^\([^)]*\)/, '');
+}
+
+function split(line: string): string[] {
+  return line.split(' ').filter((word) => word !== '');
+}
+
+function unique(texts: readonly string[]): string[] {
+  return [...new Set(texts)];
 }
 
 /** The HTTP port that a configuration has GRUB fetch from; undefined where it names none. */

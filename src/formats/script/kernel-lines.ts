@@ -1,3 +1,4 @@
+import { grubText, grubTokens } from './grub-tokens.ts';
 import { parseIpxeScript } from './ipxe-script.ts';
 
 /**
@@ -59,7 +60,7 @@ function operandsOf(words: readonly string[]): { name?: string; operands: readon
 }
 
 /** Words of GRUB's language after which a command begins. */
-const GRUB_KEYWORDS = new Set(['if', 'then', 'else', 'elif', 'while', 'until', 'do', '!']);
+export const GRUB_KEYWORDS = new Set(['if', 'then', 'else', 'elif', 'while', 'until', 'do', '!']);
 export const GRUB_LOADERS = new Set(['linux', 'linux16', 'linuxefi']);
 
 /**
@@ -82,39 +83,7 @@ export function grubCommand(words: readonly string[]): readonly string[] {
   return start < 0 ? [] : words.slice(start);
 }
 
-/** Splits into commands and their words, quotes taken off (GRUB `grub-core/script/yylex.l`). */
+/** Commands and their words, quotes taken off. */
 export function grubCommands(text: string): string[][] {
-  const commands: string[][] = [];
-  let words: string[] = [];
-  let word: string | undefined;
-  const endWord = (): void => {
-    if (word !== undefined) words.push(word);
-    word = undefined;
-  };
-  const token =
-    /'(?<single>[^']*)'|"(?<double>(?:\\[\s\S]|[^"\\])*)"|\\(?<escaped>[\s\S])|(?<blank>[ \t\r]+)|(?<end>[\n;|&<>{}])|\$\{[^}]*\}|[\s\S]/g;
-  for (let match = token.exec(text); match !== null; match = token.exec(text)) {
-    const [whole] = match;
-    const { single, double, escaped, blank, end } = match.groups ?? {};
-    if (whole === '#' && word === undefined) {
-      const next = text.indexOf('\n', token.lastIndex);
-      token.lastIndex = next < 0 ? text.length : next;
-    } else if (blank !== undefined) {
-      endWord();
-    } else if (end !== undefined) {
-      endWord();
-      commands.push(words);
-      words = [];
-    } else if (escaped !== '\n') {
-      word = (word ?? '') + (single ?? double?.replace(/\\([\s\S])/g, unescaped) ?? escaped ?? whole);
-    }
-  }
-  endWord();
-  return [...commands, words];
-}
-
-/** Within double quotes a backslash stands for itself, but before these. */
-function unescaped(whole: string, next: string): string {
-  if (next === '\n') return '';
-  return ['$', '"', '\\'].includes(next) ? next : whole;
+  return grubTokens(text).statements.map(({ words }) => words.map(grubText));
 }

@@ -22,6 +22,8 @@ describe('what a GRUB configuration boots', () => {
       kernel: '/releases/a/1/kernel',
       initrds: ['/a.img', '/b.img'],
       cmdline: 'BOOT_IMAGE=(http,10.0.0.1,8080)/releases/a/1/kernel one=1 ip=dhcp quiet two=10.0.0.1',
+      cmdlines: ['BOOT_IMAGE=(http,10.0.0.1,8080)/releases/a/1/kernel one=1 ip=dhcp quiet two=10.0.0.1'],
+      switched: false,
     });
   });
 
@@ -42,13 +44,47 @@ describe('what a GRUB configuration boots', () => {
   });
 
   it('is a kernel alone where there is no initrd', () => {
-    assert.deepEqual(read('linux /k a\n'), { kernel: '/k', initrds: [], cmdline: 'BOOT_IMAGE=/k a' });
+    assert.deepEqual(read('linux /k a\n'), {
+      kernel: '/k',
+      initrds: [],
+      cmdline: 'BOOT_IMAGE=/k a',
+      cmdlines: ['BOOT_IMAGE=/k a'],
+      switched: false,
+    });
+  });
+
+  it('gets every command line that some way gives, that of the last branches first', () => {
+    const text = [
+      'set a=1',
+      'if [ x = y ]; then set a=2; else set a=3; fi',
+      'if [ x = y ]; then set b=4; fi',
+      'linux /k $a $b',
+    ].join('\n');
+    const boot = read(text);
+    const all = ['3 4', '3', '2 4', '2', '1 4', '1'].map((words) => `BOOT_IMAGE=/k ${words}`);
+    assert.equal(boot?.cmdline, all[0]);
+    assert.deepEqual(boot?.cmdlines, all);
+  });
+
+  it('keeps a variable in single quotes as it stands', () => {
+    assert.equal(read('set a=1\nlinux /k \'$a\' "$a"\n')?.cmdline, 'BOOT_IMAGE=/k $a 1');
+  });
+
+  it('is opened with the payload keys where the loader was asked for them before', () => {
+    assert.equal(read('bootseal_trust_payload\nlinux /k\n')?.switched, true);
+    assert.equal(read('linux /k\nbootseal_trust_payload\n')?.switched, false);
+    assert.equal(read('# bootseal_trust_payload\nlinux /k\n')?.switched, false);
   });
 
   for (const [what, text] of [
     ['nothing', 'echo linux /k\n'],
     ['two kernels', 'linux /k\nlinux /l\ninitrd /i\n'],
     ['two sets of initrds', 'linux /k\ninitrd /i\ninitrd /j\n'],
+    ['a kernel that depends on the way', 'if [ a = b ]; then set k=/l; else set k=/k; fi\nlinux $k\n'],
+    [
+      'more ways than anybody would look at',
+      `${'if [ a = b ]; then set x="$x$x"; else set x="$x"1; fi\n'.repeat(12)}linux /k $x\n`,
+    ],
     ['a comment', '# linux /k\n# initrd /i\n'],
   ] as const) {
     it(`is not told of ${what}`, () => assert.equal(read(text), undefined));

@@ -1,0 +1,249 @@
+import { GRUB_SWITCH } from '../formats/script/grub-boot.ts';
+import {
+  type GrubPiece,
+  type GrubStatement,
+  grubExpansions,
+  grubText,
+  grubTokens,
+} from '../formats/script/grub-tokens.ts';
+import { GRUB_ADDRESS, GRUB_MAC } from './grub-server.ts';
+import type { Finding, LintRule } from './lint.ts';
+
+/**
+ * What a `grub.cfg` must hold that a script key signs. No finding means: in an image of `bootseal loaders grub`
+ * it opens kernel and initrds with the payload keys alone, runs nothing but the few commands below, touches no
+ * variable that steers GRUB, lets no text from DHCP reach a kernel or the console, and does not come back.
+ */
+
+/** The variable by which the loader says that it struck the script keys off. */
+const SWITCHED = 'bootseal_trusts';
+
+/** Everything else is refused: `configfile`, `source` and `load_env` run or read what another key may have signed. */
+export const GRUB_COMMANDS: readonly string[] = [
+  ...['echo', 'sleep', 'reboot', 'halt', 'true', 'set', '[', 'regexp', 'linux', 'initrd', 'boot'],
+];
+const LOADS = ['linux', 'initrd', 'boot'];
+/** What a text of any content may be given to, within quotes. */
+const COMPARES = ['set', '[', 'regexp'];
+const KEYWORDS = ['if', 'then', 'else', 'elif', 'while', 'until', 'do'];
+const ENDINGS = ['fi', 'done'];
+const MAX_STATEMENTS = 2000;
+
+type Report = (rule: LintRule, line: number, message: string) => void;
+type Word = readonly GrubPiece[];
+
+/** A keyword, or a command with its words. */
+interface Item {
+  readonly line: number;
+  readonly name: string;
+  readonly words: readonly Word[];
+}
+
+/** The findings of a configuration, by line. */
+export function lintGrubConfig(bytes: Uint8Array): Finding[] {
+  const findings: Finding[] = [];
+  const report: Report = (rule, line, message) => findings.push({ rule, line, message });
+  const text = Buffer.from(bytes).toString('latin1');
+  for (const [index, line] of text.split('\n').entries()) {
+    // Terminals obey escape sequences: a script must look like what it is.
+    if (/[^\x20-\x7e\t]/.test(line))
+      report('malformed', index + 1, 'a character that is not printable ASCII');
+  }
+  const { statements, odd } = grubTokens(text);
+  for (const line of odd) report('malformed', line, 'a backslash, a pipe, or a quote without its other');
+  if (statements.length > MAX_STATEMENTS) {
+    report('malformed', 1, `more than ${MAX_STATEMENTS} commands`);
+    return findings;
+  }
+  const { functions, body } = split(statements, report);
+  const stops = new Set([...functions].filter(([, items]) => neverReturns(items)).map(([name]) => name));
+  for (const item of [...[...functions.values()].flat(), ...body])
+    checkCommand(item, new Set(functions.keys()), report);
+  for (const [name, items] of functions) checkFunction(name, items, report);
+  const start = switchEnd(body, stops);
+  for (const { line, name } of body.slice(0, start).filter((item) => LOADS.includes(item.name)))
+    report('trust', line, `${name} before ${GRUB_SWITCH} has struck the script keys off`);
+  if (start === 0) report('trust', 1, `nothing calls ${GRUB_SWITCH} and proves that it did`);
+  followVariables(body, stops, report);
+  const last = body.at(-1);
+  if (!last || !stops.has(last.name)) report('end', last?.line ?? 1, 'it ends and comes back to the loader');
+  return findings.sort((a, b) => a.line - b.line);
+}
+
+/** The functions that a configuration defines, and what stands outside of them. */
+function split(statements: readonly GrubStatement[], report: Report) {
+  const functions = new Map<string, Item[]>();
+  const body: Item[] = [];
+  let inside: Item[] | undefined;
+  for (const { line, words, end } of statements) {
+    const items = itemsOf(line, words);
+    if (items[0]?.name === 'function') {
+      const name = grubText(items[0].words[0] ?? []);
+      if (inside || end !== '{' || items[0].words.length !== 1 || functions.has(name) || !isOwn(name))
+        report('unknown', line, `a function ${name} cannot be defined here`);
+      inside = [];
+      functions.set(name, inside);
+    } else {
+      (inside ?? body).push(...items);
+      if (end === '{') report('unknown', line, 'a block that is no function');
+    }
+    if (end === '}') {
+      if (!inside) report('unknown', line, 'the end of a block that never began');
+      inside = undefined;
+    }
+  }
+  if (inside) report('unknown', statements.at(-1)?.line ?? 1, 'a function without an end');
+  return { functions, body };
+}
+
+/** A name of its own: neither one of GRUB's nor one of the loader's, which ours would replace. */
+function isOwn(name: string): boolean {
+  return /^bootseal_[a-z_]+$/.test(name) && name !== GRUB_SWITCH && !name.startsWith('bootseal_loader');
+}
+
+function itemsOf(line: number, words: readonly Word[]): Item[] {
+  const items: Item[] = [];
+  let rest = words;
+  while (rest[0] && KEYWORDS.includes(bareText(rest[0]))) {
+    items.push({ line, name: bareText(rest[0]), words: [] });
+    rest = rest.slice(1);
+  }
+  const [command, ...operands] = rest;
+  if (command) items.push({ line, name: bareText(command), words: operands });
+  return items;
+}
+
+/** A command's name; `?` where quotes or variables hide which one it is. */
+function bareText(word: Word): string {
+  const [piece] = word;
+  return word.length === 1 && piece?.quotes === '' && !piece.text.includes('$') ? piece.text : '?';
+}
+
+function same(items: readonly Item[], pattern: readonly string[]): boolean {
+  return pattern.every((wanted, index) => {
+    const item = items[index];
+    return item && [item.name, ...item.words.map(grubText)].join(' ') === wanted;
+  });
+}
+
+/** It ends by restarting, by halting where that fails, and by sleeping for ever where that does. */
+function neverReturns(items: readonly Item[]): boolean {
+  const end = ['reboot', 'halt', 'while', 'true', 'do', 'sleep 60', 'done'];
+  const tail = items.slice(-end.length);
+  return tail.length === end.length && same(tail, end) && items.slice(0, -end.length).every(isPlain);
+}
+
+/** It goes on to the next command, whatever it makes of its words. */
+function isPlain({ name }: Item): boolean {
+  return ['echo', 'sleep'].includes(name);
+}
+
+/** It may be called anywhere, so nothing in it depends on what came before: it shows text, and its arguments. */
+function checkFunction(called: string, items: readonly Item[], report: Report): void {
+  for (const { name, words, line } of items) {
+    if ([...LOADS, GRUB_SWITCH, 'set', 'regexp'].includes(name))
+      report('trust', line, `${name} in the function ${called}, which may be called before the switch`);
+    for (const { name: variable, split: splits } of words.flatMap(grubExpansions)) {
+      if (splits || !/^[0-9]+$/.test(variable))
+        report('setting', line, `$${variable} in the function ${called} can be any text`);
+    }
+  }
+}
+
+function checkCommand({ name, words, line }: Item, functions: ReadonlySet<string>, report: Report): void {
+  if (KEYWORDS.includes(name) || ENDINGS.includes(name) || name === GRUB_SWITCH || functions.has(name))
+    return;
+  if (!GRUB_COMMANDS.includes(name)) {
+    report('unknown', line, `${name} is no command that a sealed configuration needs`);
+    return;
+  }
+  for (const variable of assigned({ name, words, line })) {
+    if (/^(bootseal_[a-z]+|timeout|m[1-6])$/.test(variable) && variable !== SWITCHED) continue;
+    report('setting', line, `${variable} is not this script's to set`);
+  }
+}
+
+/** The variables that a command sets; `?` where that is hidden. */
+function assigned({ name, words }: Item): string[] {
+  if (name === 'set') {
+    const [first = [], ...more] = words;
+    const [, variable = '?'] = /^([A-Za-z0-9_]+)=/.exec(first[0]?.quotes === '' ? first[0].text : '') ?? [];
+    return more.length > 0 ? ['?'] : [variable];
+  }
+  if (name !== 'regexp') return [];
+  return words.flatMap((word) => {
+    const text = grubText(word);
+    if (!text.startsWith('-')) return [];
+    return /^--set=[0-9]:([A-Za-z0-9_]+)$/.exec(text)?.[1] ?? '?';
+  });
+}
+
+/** Where the first proof ends that the loader switched; 0 where there is none. */
+function switchEnd(body: readonly Item[], stops: ReadonlySet<string>): number {
+  const pattern = [GRUB_SWITCH, 'if', `[ $${SWITCHED} != payload ]`, 'then'];
+  let depth = 0;
+  for (const [index, { name }] of body.entries()) {
+    if (name === 'if' || name === 'while' || name === 'until') depth += 1;
+    if (ENDINGS.includes(name)) depth -= 1;
+    // Within a condition it might never be called.
+    if (depth > 0 || name !== GRUB_SWITCH) continue;
+    const at = index + pattern.length;
+    const quoted = body[index + 2]?.words[0]?.every(({ quotes }) => quotes === '"');
+    if (
+      same(body.slice(index, at), pattern) &&
+      quoted &&
+      stops.has(body[at]?.name ?? '') &&
+      body[at + 1]?.name === 'fi'
+    )
+      return at + 2;
+  }
+  return 0;
+}
+
+/**
+ * Follows what DHCP says. GRUB splits an unquoted variable into words, and DHCP's may be any text: it may only be
+ * compared, and counts as a fact once `regexp` has held it to one of our two forms.
+ */
+function followVariables(body: readonly Item[], stops: ReadonlySet<string>, report: Report): void {
+  const clean = new Set(['bootseal_protocol', 'check_signatures', SWITCHED]);
+  const own = new Set<string>();
+  const anyText = (word: Word) => grubExpansions(word).filter(({ name }) => !clean.has(name));
+  let depth = 0;
+  for (const [index, item] of body.entries()) {
+    const { name, words, line } = item;
+    const typed = depth === 0 ? typedBy(body, index, stops) : undefined;
+    if (typed !== undefined) clean.add(typed);
+    if (['if', 'while', 'until'].includes(name)) depth += 1;
+    if (ENDINGS.includes(name)) depth -= 1;
+    for (const { name: variable, split: splits } of words.flatMap(anyText)) {
+      if (splits) report('setting', line, `$${variable} can be any text, and stands without quotes`);
+      else if (!COMPARES.includes(name))
+        report('setting', line, `$${variable} can be any text, and nothing has held it to a form`);
+    }
+    const pattern = grubText(words.find((word) => !grubText(word).startsWith('-')) ?? []);
+    const fact = name === 'set' ? words.flatMap(anyText).length === 0 : pattern === GRUB_MAC;
+    for (const variable of assigned(item)) {
+      // Where it may keep what it had before, it is no better than that.
+      if (!fact) clean.delete(variable);
+      else if (!own.has(variable)) clean.add(variable);
+      own.add(variable);
+    }
+  }
+}
+
+/** The variable that these lines let pass only where it is an address. */
+function typedBy(body: readonly Item[], index: number, stops: ReadonlySet<string>): string | undefined {
+  const test = body[index + 1];
+  const [pattern, value, ...more] = test?.words ?? [];
+  const [variable, ...others] = value ? grubExpansions(value) : [];
+  if (body[index]?.name !== 'if' || test?.name !== 'regexp' || !pattern || !value || !variable)
+    return undefined;
+  if (more.length > 0 || others.length > 0 || variable.split || grubText(pattern) !== GRUB_ADDRESS)
+    return undefined;
+  if (grubText(value) !== `$${variable.name}`) return undefined;
+  const rest = body.slice(index + 2, index + 7).map(({ name }) => name);
+  const [then, yes, otherwise, no, end] = rest;
+  const refuses =
+    then === 'then' && yes === 'true' && otherwise === 'else' && stops.has(no ?? '') && end === 'fi';
+  return refuses ? variable.name : undefined;
+}
