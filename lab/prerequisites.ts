@@ -55,6 +55,7 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'opensc', needs: ['pkcs11-tool'] },
   { packageName: 'softhsm2', needs: ['softhsm2-util', '/usr/lib/softhsm/libsofthsm2.so'] },
   { packageName: 'strace', needs: ['strace'] },
+  { packageName: 'perl-base', needs: ['perl'] },
   { packageName: 'binutils', needs: ['objdump'] },
   { packageName: 'e2fsprogs', needs: ['/usr/bin/chattr'] },
   { packageName: 'efitools', needs: ['cert-to-efi-sig-list', 'sign-efi-sig-list', 'sig-list-to-certs'] },

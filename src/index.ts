@@ -17,6 +17,13 @@ export { IoError } from './errors/io.ts';
 export { Refusal, type RefusalCode } from './errors/refusal.ts';
 export { UsageError } from './errors/usage.ts';
 export {
+  KeyholderClient,
+  type KeyholderClientOptions,
+  type MovedByKeyholder,
+  type SignedByKeyholder,
+} from './keyholder/client.ts';
+export { type Keyholder, type KeyholderOptions, startKeyholder } from './keyholder/keyholder.ts';
+export {
   buildKeyring,
   checkKeyring,
   type KeyringBuild,
@@ -67,6 +74,7 @@ export { type WithdrawnRelease, type WithdrawOptions, withdrawRelease } from './
 export {
   type ListedChannel,
   listChannels,
+  moveChannelTo,
   type RollbackOptions,
   renewChannel,
   rollbackChannel,
@@ -74,6 +82,7 @@ export {
   showChannel,
 } from './publish/channel.ts';
 export type { ChannelOptions, MovedChannel } from './publish/channel-move.ts';
+export { type SignedLog, type SignLogOptions, signLog } from './publish/log-sign.ts';
 export { type SetPolicyOptions, setPolicy, showPolicy } from './publish/policy.ts';
 export { type PublishOptions, type PublishResult, publish } from './publish/publish.ts';
 export type { GateRow } from './publish/publish-gate.ts';

@@ -31,6 +31,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   state: async () => (await import('./commands/state.ts')).stateCommand(),
   resign: async () => (await import('./commands/resign.ts')).resignCommand(),
   serve: async () => (await import('./commands/serve.ts')).serveCommand(),
+  keyholder: async () => (await import('./commands/keyholder.ts')).keyholderCommand(),
   uki: async () => (await import('./commands/uki.ts')).ukiCommand(),
   overlay: async () => (await import('./commands/overlay.ts')).overlayCommand(),
   boot: async () => (await import('./commands/boot.ts')).bootCommand(),

@@ -15,6 +15,7 @@ import {
   signSnapshot,
 } from '../signing/keys/snapshot-key.ts';
 import {
+  channelHistory,
   channelNames,
   moveChannel,
   nextCounter,
@@ -43,8 +44,8 @@ export interface ChannelOptions {
   readonly channel: string;
   /** The STATE folder. */
   readonly state: string;
-  /** A folder of the shape that `init` makes; default: the state's own. */
-  readonly snapshotKey?: string;
+  /** A folder of the shape that `init` makes, or the key itself, where a process holds it; default: the state's own. */
+  readonly snapshotKey?: string | SnapshotKey;
   /** Milliseconds since 1970. */
   readonly now: number;
 }
@@ -173,9 +174,10 @@ async function snapshotKeyOf(
   options: ChannelOptions,
   makeKey: Move['makeKey'],
 ): Promise<{ key: SnapshotKey; made: boolean }> {
-  const { snapshotKey: folder, state, now } = options;
+  const { snapshotKey: given, state, now } = options;
+  if (typeof given === 'object') return { key: given, made: false };
   if (await demandSnapshotKey(options, makeKey !== false))
-    return { key: await readSnapshotKey(folder ?? state), made: false };
+    return { key: await readSnapshotKey(given ?? state), made: false };
   const rsaBits = makeKey === false ? undefined : makeKey.rsaBits;
   return { key: await makeSnapshotKey(state, 'state', now, rsaBits), made: true };
 }
@@ -187,10 +189,10 @@ async function snapshotKeyOf(
  * @throws UsageError
  */
 export async function demandSnapshotKey(
-  { snapshotKey: folder, state }: ChannelOptions,
+  { snapshotKey: given, state }: ChannelOptions,
   mayMake: boolean,
 ): Promise<boolean> {
-  if (folder !== undefined || (await isThere(join(state, 'private', 'snapshot.key')))) return true;
+  if (given !== undefined || (await isThere(join(state, 'private', 'snapshot.key')))) return true;
   if (mayMake && (await channelNames(state)).length === 0 && !(await readCheckpoint(state))) return false;
   throw new UsageError(
     `${state} has no snapshot key of its own: name the folder of the one that signs its channels with --snapshot-key.`,
@@ -214,9 +216,21 @@ export async function onRecord<T>(
 }
 
 export async function logRefusal(
-  { state, channel, now, snapshotKey: folder }: ChannelOptions,
+  { state, channel, now, snapshotKey }: ChannelOptions,
   refusal: Refusal | undefined,
   { release, manifest, serial }: RefusedFacts,
 ): Promise<void> {
-  await logAct(state, { time: now, act: 'refuse', channel, release, manifest, serial, refusal }, folder);
+  await logAct(state, { time: now, act: 'refuse', channel, release, manifest, serial, refusal }, snapshotKey);
+}
+
+/** The highest serial that a channel ever named for an architecture; undefined where it never named any. */
+export async function highestOf(
+  { state, channel }: Pick<ChannelOptions, 'state' | 'channel'>,
+  arch: string | undefined,
+): Promise<Pick<ChannelRelease, 'release' | 'serial'> | undefined> {
+  const history = await channelHistory(state, channel);
+  const [highest] = history
+    .flatMap(({ snapshot }) => snapshot.releases.filter((one) => one.arch === arch))
+    .sort((a, b) => b.serial - a.serial);
+  return highest && { release: highest.release, serial: highest.serial };
 }

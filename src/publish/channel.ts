@@ -1,11 +1,7 @@
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { FolderTree } from '../files/folder-tree.ts';
-import { isThere, readIfThere } from '../files/read-if-there.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
-import { RECORD } from '../formats/records/seal-names.ts';
 import { namesRelease, releaseFor, type Snapshot } from '../formats/records/snapshot.ts';
 import { channelHistory, channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
 import { demandState, openExistingState } from '../store/state.ts';
@@ -15,19 +11,20 @@ import { readCertificatesFile } from '../trust/certificates-file.ts';
 import { day, defaultPolicy } from '../trust/policy.ts';
 import type { PolicyFile } from '../trust/policy-file.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
-import { type AnchorFolders, fittingRoots, readTrustRoots, type TrustRoots } from '../trust/trust-roots.ts';
-import type { VerifiedRelease } from '../trust/verified-release.ts';
-import { Verifier } from '../trust/verifier.ts';
+import { type AnchorFolders, readTrustRoots } from '../trust/trust-roots.ts';
 import {
   type ChannelOptions,
   demandChannel,
   demandChannelName,
   demandSnapshotKey,
+  highestOf,
   type MovedChannel,
   move,
   onRecord,
   snapshotFacts,
 } from './channel-move.ts';
+import { demandSerial, runGate } from './publish-gate.ts';
+import { demandUnchanged, type JudgedRelease, judgeStored } from './stored-release.ts';
 
 export interface ListChannelsOptions {
   readonly state: string;
@@ -141,8 +138,20 @@ export interface RollbackOptions extends ChannelOptions {
  * Goes back, on purpose and on record: a snapshot with a higher counter that names an older release. Only its own
  * architecture goes back.
  */
-export async function rollbackChannel(options: RollbackOptions): Promise<MovedChannel> {
-  const { release, channel } = options;
+export function rollbackChannel(options: RollbackOptions): Promise<MovedChannel> {
+  return moveToStored(options, false);
+}
+
+/**
+ * Moves a channel to a release that the state holds already. One that is newer than all that the channel ever named
+ * goes through the gate as if it were published to it; any other is gone back to, as by `rollbackChannel`.
+ */
+export function moveChannelTo(options: RollbackOptions): Promise<MovedChannel> {
+  return moveToStored(options, true);
+}
+
+async function moveToStored(options: RollbackOptions, mayGoForward: boolean): Promise<MovedChannel> {
+  const { release, channel, now } = options;
   demandChannelName(channel);
   if (!isReleaseId(release))
     throw new UsageError(`${JSON.stringify(release)} is no release; write NAME/VERSION.`);
@@ -150,21 +159,32 @@ export async function rollbackChannel(options: RollbackOptions): Promise<MovedCh
   await demandState(options.state);
   await demandSnapshotKey(options, false);
   const policy = await policyFor(options.state, options.policy);
+  await demandElsewhere(options);
   // Before the state is locked, as publish does: a large release keeps nobody else from writing.
-  const judged = await judgeStored(options, roots, policy);
+  const judged = await judgeStored(options.state, release, roots, policy, now);
+  const gated =
+    mayGoForward && !(judged instanceof Refusal) ? await gateOf(options, judged, policy) : undefined;
   const state = await openExistingState(options.state);
   try {
     return await onRecord(options, { release }, async () => {
-      const { snapshot } = await demandChannel(options);
-      if (namesRelease(snapshot, release)) throw new UsageError(`${channel} is at ${release} already.`);
+      await demandElsewhere(options);
       await demandNotWithdrawn(state.folder, release);
       if (judged instanceof Refusal) throw judged;
-      await demandUnchanged(state.folder, judged);
+      const { release: verified } = judged.verdict;
+      await demandUnchanged(state.folder, verified);
       await policyFor(state.folder, options.policy, policy);
-      const { arch } = judged.manifest;
-      const from = await lastRelease(state.folder, channel, arch);
-      const facts = { ...snapshotFacts(judged), rollbackFrom: from };
-      return await move(options, { act: 'rollback', facts, seals: judged.records, makeKey: false });
+      const facts = snapshotFacts(verified);
+      const seals = verified.records;
+      if (!gated) {
+        const from = await lastRelease(state.folder, channel, facts.arch);
+        const back = { ...facts, rollbackFrom: from };
+        return await move(options, { act: 'rollback', facts: back, seals, makeKey: false });
+      }
+      if (gated.refusal) throw gated.refusal;
+      // Another may have moved the channel further meanwhile.
+      demandSerial(verified.manifest, await highestOf(options, facts.arch), policy.publish, now);
+      const { warnings } = gated;
+      return await move(options, { act: 'publish', facts, seals, warnings, makeKey: false });
     });
   } finally {
     await state.release();
@@ -180,34 +200,24 @@ async function lastRelease(state: string, channel: string, arch: string): Promis
   throw new UsageError(`${channel} never named a release for ${arch}: there is nothing to go back from.`);
 }
 
-/** What was found of a stored release: verified, or why not. Only what is wrong with the state itself is thrown. */
-async function judgeStored(
-  { state, channel, release, now }: RollbackOptions,
-  roots: TrustRoots,
-  policy: PolicyFile,
-): Promise<VerifiedRelease | Refusal> {
-  const { snapshot } = await demandChannel({ state, channel });
-  if (namesRelease(snapshot, release)) throw new UsageError(`${channel} is at ${release} already.`);
-  const folder = join(state, 'releases', release);
-  if (!(await isThere(join(folder, RECORD.manifest)))) {
-    throw new UsageError(
-      `${state} does not hold ${release}: it was never published there, or its folder was removed.`,
-    );
-  }
-  const tree = new FolderTree(folder);
-  try {
-    const verdict = await new Verifier(await fittingRoots(tree, roots), policy, () => now).verify(tree);
-    if (verdict.release) return verdict.release;
-    return verdict.refusal ?? new Refusal('no-verdict', `Nothing vouches for ${release}.`, { release });
-  } catch (error) {
-    if (error instanceof Refusal) return error;
-    throw error;
-  }
+/** What the channel names now, which is not what it shall name. @throws UsageError */
+async function demandElsewhere(options: RollbackOptions): Promise<StoredSnapshot> {
+  const current = await demandChannel(options);
+  if (!namesRelease(current.snapshot, options.release)) return current;
+  throw new UsageError(`${options.channel} is at ${options.release} already.`);
 }
 
-/** Under the lock: nobody signed the release anew since it was judged. */
-async function demandUnchanged(state: string, { release, manifestSha256 }: VerifiedRelease): Promise<void> {
-  const manifest = await readIfThere(join(state, 'releases', release, RECORD.manifest));
-  if (manifest && createHash('sha256').update(manifest).digest('hex') === manifestSha256) return;
-  throw new UsageError(`${release} changed meanwhile; try again.`);
+/** What the gate says of a release that is newer than all before it; undefined for one that is not. */
+async function gateOf(
+  options: RollbackOptions,
+  { verdict, verifier }: JudgedRelease,
+  policy: PolicyFile,
+): Promise<{ readonly refusal: Refusal | undefined; readonly warnings: readonly string[] } | undefined> {
+  const highest = await highestOf(options, verdict.release.manifest.arch);
+  if (!highest || verdict.release.manifest.serial <= highest.serial) return undefined;
+  const { rows, refusal } = await runGate({ verdict, verifier, rules: policy.publish, highest });
+  return {
+    refusal,
+    warnings: rows.flatMap(({ gate, warnings }) => warnings.map((text) => `${gate} ${text}`)),
+  };
 }

@@ -20,9 +20,9 @@ export function checkpointSigner(key: SnapshotKey): SignCheckpoint {
  * readers have been told of the key; else the next act that needs the key makes one, and says what is wrong with it.
  * The caller has opened the state (`openState`).
  *
- * @param snapshotKey a folder of the shape that `init` makes; default: the state's own key.
+ * @param snapshotKey a folder of the shape that `init` makes, or the key itself; default: the state's own key.
  */
-export async function logAct(state: string, act: Act, snapshotKey?: string): Promise<LogEntry> {
+export async function logAct(state: string, act: Act, snapshotKey?: string | SnapshotKey): Promise<LogEntry> {
   return recordAct(state, act, await knownSigner(state, snapshotKey));
 }
 
@@ -30,16 +30,19 @@ export async function logAct(state: string, act: Act, snapshotKey?: string): Pro
 export async function logActs(
   state: string,
   acts: readonly Act[],
-  snapshotKey?: string,
+  snapshotKey?: string | SnapshotKey,
 ): Promise<LogEntry[]> {
   return recordActs(state, acts, await knownSigner(state, snapshotKey));
 }
 
-async function knownSigner(state: string, folder = state): Promise<SignCheckpoint | undefined> {
+async function knownSigner(
+  state: string,
+  given: string | SnapshotKey = state,
+): Promise<SignCheckpoint | undefined> {
   const told = join(state, 'anchors', 'snapshot.crt');
   if (!(await isThere(told))) return undefined;
   try {
-    const key = await readSnapshotKey(folder);
+    const key = typeof given === 'string' ? await readSnapshotKey(given) : given;
     const known = (await readCertificatesFile(told)).map(fingerprint);
     return known.includes(fingerprint(key.certificate)) ? checkpointSigner(key) : undefined;
   } catch (error) {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { UsageError } from '../errors/usage.ts';
 import { writeFileAtomically } from '../files/atomic-file.ts';
 import { readIfThere } from '../files/read-if-there.ts';
+import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { openState } from '../store/state.ts';
 import { readStatePolicy, STATE_POLICY } from '../store/state-policy.ts';
 import { parsePolicyFile } from '../trust/policy-file.ts';
@@ -14,7 +15,7 @@ export interface SetPolicyOptions {
   /** Path of a policy file (TOML). */
   readonly policy: string;
   /** Signs the log's checkpoint; default: the state's own key. */
-  readonly snapshotKey?: string;
+  readonly snapshotKey?: string | SnapshotKey;
   /** Milliseconds since 1970. */
   readonly now: number;
 }
@@ -53,7 +54,7 @@ export async function writePolicy(
   state: string,
   text: Uint8Array,
   now: number,
-  snapshotKey?: string,
+  snapshotKey?: string | SnapshotKey,
 ): Promise<void> {
   // Before it counts: a crash may leave an entry whose act never was, and never an act without its entry.
   const file = { sha256: createHash('sha256').update(text).digest('hex'), path: STATE_POLICY };

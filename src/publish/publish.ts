@@ -4,7 +4,6 @@ import { UsageError } from '../errors/usage.ts';
 import { FolderTree } from '../files/folder-tree.ts';
 import { isThere, readIfThere } from '../files/read-if-there.ts';
 import { isOrigin } from '../formats/records/countersignature.ts';
-import { channelHistory } from '../store/channels.ts';
 import { recordIngest } from '../store/provenance.ts';
 import { storeRelease } from '../store/release-store.ts';
 import { openState } from '../store/state.ts';
@@ -19,6 +18,7 @@ import {
   type ChannelOptions,
   demandChannelName,
   demandSnapshotKey,
+  highestOf,
   logRefusal,
   type MovedChannel,
   move,
@@ -26,7 +26,7 @@ import {
   snapshotFacts,
 } from './channel-move.ts';
 import { writePolicy } from './policy.ts';
-import { demandSerial, type GateRow, type HighestSerial, runGate } from './publish-gate.ts';
+import { demandSerial, type GateRow, runGate } from './publish-gate.ts';
 
 export interface PublishOptions extends ChannelOptions {
   readonly tree: string;
@@ -149,16 +149,4 @@ async function recordOrigin(
   if (await isThere(join(state, 'releases', release))) return;
   const signers = signerFingerprints(signersOf(records, roots.own, []));
   await recordIngest(state, release, { time: now, origin, manifest: manifestSha256, signers });
-}
-
-/** The highest serial that a channel ever named for an architecture; undefined where it never named any. */
-async function highestOf(
-  { state, channel }: ChannelOptions,
-  arch: string | undefined,
-): Promise<HighestSerial | undefined> {
-  const history = await channelHistory(state, channel);
-  const [highest] = history
-    .flatMap(({ snapshot }) => snapshot.releases.filter((one) => one.arch === arch))
-    .sort((a, b) => b.serial - a.serial);
-  return highest && { release: highest.release, serial: highest.serial };
 }

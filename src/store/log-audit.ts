@@ -32,8 +32,10 @@ import { namesCheckpoint } from './log-restored.ts';
 
 export interface LogAudit {
   readonly log: string;
-  /** Entries, all of them under the checkpoint. */
+  /** Entries, those that wait among them. */
   readonly size: number;
+  /** Of the last so many no checkpoint says anything yet: they wait for a signature. */
+  readonly waiting: number;
   readonly checkpoint: Checkpoint;
   /** The checkpoint that the auditor had kept, where one was given. */
   readonly since: Checkpoint | undefined;
@@ -48,6 +50,8 @@ export interface LogAudit {
  * @param signers certificates of the log's key.
  * @param since path of a checkpoint file. Its seal is not asked: it counts because the auditor kept it, and a false
  *   one can only raise an alarm.
+ * @param allowWaiting entries that wait for a signature are counted, and no reason to refuse. Nobody vouches for them:
+ *   whoever may write to the state can have put back an older checkpoint, and changed what was signed once.
  * @throws Refusal with the index of the first entry that something is wrong with.
  */
 export async function auditLog(
@@ -55,6 +59,7 @@ export async function auditLog(
   signers: readonly Certificate[],
   policy: Policy,
   since?: string,
+  allowWaiting = false,
 ): Promise<LogAudit> {
   const log = await readLogName(state);
   // 1. The checkpoint before the entries: those that come in meanwhile are then more, not fewer.
@@ -114,15 +119,16 @@ export async function auditLog(
       { index: first, size },
     );
   }
-  // 6. It is over all of them.
-  if (size < tree.size) {
+  // 6. It is over all of them, or the rest is told apart.
+  const waiting = tree.size - size;
+  if (waiting > 0 && !allowWaiting) {
     throw new Refusal(
       'no-verdict',
-      `Entry ${size} and those after it are under no checkpoint, so nothing signed vouches for them; the next act that has the key makes one.`,
-      { index: size, size: tree.size },
+      `Entry ${size} and those after it wait for a signature, so nothing signed vouches for them: "bootseal log sign", or the next act that has the key.`,
+      { index: size, size: tree.size, waiting },
     );
   }
-  return { log, size, checkpoint, since: kept, torn };
+  return { log, size: tree.size, waiting, checkpoint, since: kept, torn };
 }
 
 async function readKept(path: string): Promise<Checkpoint> {

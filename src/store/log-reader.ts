@@ -79,14 +79,17 @@ export interface CheckLogRequest {
   readonly since?: string;
   /** A PEM file, or a folder with a `snapshot.crt`; default: the state's own, which proves nothing against its holder. */
   readonly certificates?: string;
+  /** Entries that wait for a signature are counted, and no reason to refuse. */
+  readonly allowWaiting?: boolean;
   /** Milliseconds since 1970. */
   readonly now: number;
 }
 
 /** Reads and verifies the whole log. Throws a `Refusal` that names the first entry that something is wrong with. */
-export async function checkLog({ state, since, certificates, now }: CheckLogRequest): Promise<LogAudit> {
+export async function checkLog(request: CheckLogRequest): Promise<LogAudit> {
+  const { state, since, certificates, allowWaiting, now } = request;
   const signers = await readLogCertificates(certificates ?? state);
-  return auditLog(state, signers, defaultPolicy(now), since);
+  return auditLog(state, signers, defaultPolicy(now), since, allowWaiting);
 }
 
 export interface CheckLogProofRequest {

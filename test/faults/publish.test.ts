@@ -3,8 +3,11 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../../src/errors/refusal.ts';
 import { renewChannel, rollbackChannel } from '../../src/publish/channel.ts';
+import { signLog } from '../../src/publish/log-sign.ts';
 import { publish } from '../../src/publish/publish.ts';
 import { readChannel } from '../../src/store/channels.ts';
+import { recordAct } from '../../src/store/log.ts';
+import { readWaiting } from '../../src/store/log-waiting.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
@@ -38,6 +41,9 @@ await publishIn(site, '2026.11.01');
 const fresh = copier(folder, site);
 const published = await fresh();
 await publishIn(published, '2026.11.02');
+/** With an entry of somebody who had no key. */
+const waiting = await fresh();
+await recordAct(join(waiting, 'state'), { time: NOW, act: 'policy' });
 
 const demandCurrent = async (at: string, version: string, counter: number) => {
   const state = join(at, 'state');
@@ -76,6 +82,15 @@ await demandFaultless({
     copy: fresh,
     run: async (at) => (await renewChannel({ ...CHANNEL, state: join(at, 'state') })).snapshot,
     demandDone: (at) => demandCurrent(at, '2026.11.01', 2),
+    ignore,
+  },
+
+  'sign the log': {
+    depth: 1,
+    amongOthers: true,
+    copy: copier(folder, waiting),
+    run: async (at) => (await signLog({ state: join(at, 'state') })).size,
+    demandDone: async (at) => assert.equal((await readWaiting(join(at, 'state'))).count, 0),
     ignore,
   },
 

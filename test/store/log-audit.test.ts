@@ -123,7 +123,7 @@ const TAMPERINGS: readonly Tampering[] = [
     },
     code: 'no-verdict',
     index: 9,
-    message: /Entry 9 and those after it are under no checkpoint/,
+    message: /Entry 9 and those after it wait for a signature/,
   },
   {
     what: 'an entry that is not canonical',
@@ -305,6 +305,30 @@ describe('an audit', () => {
     const lie = encodeCheckpoint({ ...checkpoint, root: 'f'.repeat(64) });
     await writeFile(file(lying, 'checkpoint'), encodeCheckpointFile(lie, await key.sign(bytes)));
     await assert.rejects(audit(lying), refused('bad-signature'));
+  });
+
+  it('counts what waits for a signature, where that is allowed, and nothing else', async () => {
+    const allowing = (state: string, since?: string) =>
+      auditLog(state, key.certificates, policy, since, true);
+    const state = await copyOf(good);
+    await record(state, 2, undefined, {}, 9);
+    const { size, waiting, checkpoint } = await allowing(state);
+    assert.deepEqual([size, waiting, checkpoint.size], [11, 2, 9]);
+    assert.equal((await allowing(good)).waiting, 0);
+    // An older checkpoint in its place makes signed entries look like waiting ones; who kept the newer one sees it.
+    await cp(kept, file(state, 'checkpoint'));
+    assert.equal((await allowing(state)).waiting, 6);
+    await rewrite(
+      state,
+      (await parts(state)).map((text, at) => (at === 7 ? text.replace('counter 8', 'counter 7') : text)),
+    );
+    await rederive(state);
+    await cp(kept, file(state, 'checkpoint'));
+    assert.equal((await allowing(state)).waiting, 6);
+    await assert.rejects(allowing(state, file(good, 'checkpoint')), refused('drifted', /entries 0 to 8/i));
+    const none = await newState(folder);
+    await record(none, 2);
+    await assert.rejects(allowing(none), refused('no-verdict', /no checkpoint yet/));
   });
 
   it('an entry that is being written is no tampering', async () => {

@@ -1,25 +1,29 @@
 import type { Command } from 'commander';
+import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import {
   type ListedChannel,
   listChannels,
+  moveChannelTo,
   renewChannel,
   rollbackChannel,
   showChannel,
 } from '../../publish/channel.ts';
-import type { MovedChannel } from '../../publish/channel-move.ts';
 import { act, channelName, folder, folders, newCommand, releaseId } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
+import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
-import { movedJson, showMoved, snapshotJson } from './publish.ts';
+import { type MovedFacts, movedJson, showMoved, snapshotJson } from './publish.ts';
 
 interface Options {
-  readonly policy?: string;
   readonly state: string;
   readonly snapshotCert?: string;
-  readonly snapshotKey?: string;
-  readonly anchors: readonly string[];
+}
+
+interface MovingOptions extends SignedByOptions {
+  readonly policy?: string;
+  readonly anchors?: readonly string[];
 }
 
 const EXAMPLE = 'bootseal channel';
@@ -33,6 +37,7 @@ export function channelCommand(): Command {
     .addCommand(listCommand())
     .addCommand(showCommand())
     .addCommand(renewCommand())
+    .addCommand(moveCommand())
     .addCommand(rollbackCommand());
 }
 
@@ -41,10 +46,14 @@ function ofState(command: Command): Command {
 }
 
 function moving(command: Command): Command {
-  return ofState(command).option(
-    '--snapshot-key <dir>',
-    'a folder as "init" makes it; default: a key of the state’s own',
-    folder,
+  return withKeyholder(
+    command
+      .option('--state <dir>', 'where releases and channels live', folder)
+      .option(
+        '--snapshot-key <dir>',
+        'a folder as "init" makes it; default: a key of the state’s own',
+        folder,
+      ),
   );
 }
 
@@ -163,38 +172,64 @@ function renewCommand(): Command {
   )
     .argument('<channel>', 'its name', channelName)
     .action(
-      act<Options>(async ({ terminal, now }, { state, snapshotKey }, channel = '') => {
+      act<MovingOptions>(async ({ terminal, now }, options, channel = '') => {
+        const keyholder = await keyholderOf(options);
+        if (keyholder) return told(terminal, await keyholder.renew(channel));
+        const { state, snapshotKey } = options;
         const given = snapshotKey === undefined ? {} : { snapshotKey };
-        return told(terminal, await renewChannel({ channel, state, now, ...given }));
+        return told(terminal, await renewChannel({ channel, state: demandState(state), now, ...given }));
       }),
     );
 }
 
+function moveCommand(): Command {
+  return toRelease(
+    newCommand(
+      'move',
+      'to a release that is stored: a newer one goes through the gate, an older one is gone back to',
+      `${EXAMPLE} move stable arch/2026.11.02 --keyholder /run/bootseal-keyholder/socket`,
+    ),
+    moveChannelTo,
+  );
+}
+
 function rollbackCommand(): Command {
-  return moving(
+  return toRelease(
     newCommand(
       'rollback',
       'go back to a release published before, on record',
       `${EXAMPLE} rollback stable arch/2026.10.01 --state /srv/bootseal --anchors keys/anchors`,
     ),
-  )
+    rollbackChannel,
+  );
+}
+
+function toRelease(command: Command, go: typeof moveChannelTo): Command {
+  return moving(command)
     .argument('<channel>', 'its name', channelName)
     .argument('<release>', 'NAME/VERSION, published before', releaseId)
-    .requiredOption('--anchors <dir>', 'what its seals must still lead to; once for each CA', folders)
+    .option('--anchors <dir>', 'what its seals must still lead to; once for each CA', folders)
     .option('--policy <file>', 'must say what the policy of the state says')
     .action(
-      act<Options>(async ({ terminal, now }, options, channel = '', release = '') => {
-        const { state, snapshotKey, anchors, policy } = options;
+      act<MovingOptions>(async ({ terminal, now }, options, channel = '', release = '') => {
+        const { snapshotKey, anchors, policy } = options;
+        const keyholder = await keyholderOf(options, { '--anchors': anchors, '--policy': policy });
+        if (keyholder) return told(terminal, await keyholder.move(channel, release));
+        const state = demandState(options.state);
+        if (anchors === undefined)
+          throw new UsageError(
+            'Name what the seals must lead to with --anchors, or a keyholder with --keyholder.',
+          );
         const given = {
           ...(snapshotKey === undefined ? {} : { snapshotKey }),
           ...(policy === undefined ? {} : { policy }),
         };
-        return told(terminal, await rollbackChannel({ channel, release, state, anchors, now, ...given }));
+        return told(terminal, await go({ channel, release, state, anchors, now, ...given }));
       }),
     );
 }
 
-function told(terminal: Terminal, moved: MovedChannel): number {
+function told(terminal: Terminal, moved: MovedFacts): number {
   terminal.json(movedJson(moved));
   showMoved(terminal, moved);
   return EXIT.ok;

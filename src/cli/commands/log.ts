@@ -2,15 +2,17 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { ACT_KINDS, type ActKind, type LogEntry } from '../../formats/records/log-entry.ts';
+import type { SignedLog } from '../../publish/log-sign.ts';
 import { checkLog, checkLogProof, proveLog, showLog } from '../../store/log-reader.ts';
+import { entryInWords, readWaiting } from '../../store/log-waiting.ts';
 import type { ProvenEntry } from '../../trust/log-proof-check.ts';
 import { act, folder, newCommand, releaseId } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
 
-interface Options {
-  readonly state?: string;
+interface Options extends SignedByOptions {
   readonly release?: string;
   readonly act?: ActKind;
   readonly n?: number;
@@ -18,6 +20,7 @@ interface Options {
   readonly out: string;
   readonly anchors?: string;
   readonly since?: string;
+  readonly allowWaiting?: boolean;
 }
 
 const EXAMPLE = 'bootseal log';
@@ -30,7 +33,8 @@ export function logCommand(): Command {
   )
     .addCommand(showCommand())
     .addCommand(proveCommand())
-    .addCommand(checkCommand());
+    .addCommand(checkCommand())
+    .addCommand(signCommand());
 }
 
 function showCommand(): Command {
@@ -45,13 +49,17 @@ function showCommand(): Command {
     .option('-n <number>', 'only so many, the newest', count)
     .action(
       act<Options>(async ({ terminal }, { state = '', release, act: kind, n }) => {
+        // Before the entries: one that comes meanwhile is then no entry that was signed.
+        const { signed } = await readWaiting(state);
         const entries = await showLog({
           state,
           ...(release === undefined ? {} : { release }),
           ...(kind === undefined ? {} : { act: kind }),
           ...(n === undefined ? {} : { last: n }),
         });
-        terminal.json({ entries: entries.map(entryJson) });
+        terminal.json({
+          entries: entries.map((entry) => ({ ...entryJson(entry), signed: entry.index < signed })),
+        });
         terminal.table(
           ['entry', 'time', 'act', 'release', 'channel', ''],
           entries.map((entry) => [
@@ -60,7 +68,7 @@ function showCommand(): Command {
             actCell(entry),
             { text: entry.release ?? '–' },
             { text: entry.channel ?? '–' },
-            { text: remark(entry), style: 'dim' },
+            { text: remark(entry, entry.index < signed), style: 'dim' },
           ]),
         );
         return EXIT.ok;
@@ -111,15 +119,16 @@ function checkCommand(): Command {
   )
     .argument('[proof]', 'a file that "log prove" wrote')
     .option('--state <dir>', 'where releases and channels live', folder)
+    .option('--allow-waiting', 'entries that wait for a signature are counted, and no reason to refuse')
     .option('--since <file>', 'a checkpoint that you kept: the log must be a continuation of it')
     .option(
       '--anchors <file|dir>',
       'the log’s certificate (snapshot.crt); default with --state: the state’s own',
     )
     .action(
-      act<Options>(async ({ terminal, now }, { state, since, anchors }, proof) => {
+      act<Options>(async ({ terminal, now }, { state, since, anchors, allowWaiting = false }, proof) => {
         if (proof !== undefined) {
-          if (state !== undefined || since !== undefined || anchors === undefined)
+          if (state !== undefined || since !== undefined || allowWaiting || anchors === undefined)
             throw new UsageError('A proof is verified with --anchors alone: the log itself is not asked.');
           return told(terminal, await checkLogProof({ proof, certificates: anchors, now }));
         }
@@ -128,15 +137,17 @@ function checkCommand(): Command {
         const audit = await checkLog({
           state,
           now,
+          allowWaiting,
           ...(since === undefined ? {} : { since }),
           ...(anchors === undefined ? {} : { certificates: anchors }),
         });
-        const { log, size, checkpoint, torn } = audit;
+        const { log, size, waiting, checkpoint, torn } = audit;
         const time = isoSeconds(checkpoint.time);
         terminal.json({
           verified: true,
           log,
           size,
+          waiting,
           root: checkpoint.root,
           time,
           since: audit.since && { size: audit.since.size, time: isoSeconds(audit.since.time) },
@@ -151,10 +162,53 @@ function checkCommand(): Command {
             'Without --since, a log that was replaced by an older one of its own cannot be told from the newest.',
             'dim',
           );
-        terminal.print(`VERIFIED: log ${log}, ${entries(size)}, the last of ${time}`, 'good');
+        if (waiting > 0)
+          terminal.print(
+            `${entries(waiting)} from ${size - waiting} on: waiting for a signature, and nobody vouches for them.`,
+            'bad',
+          );
+        terminal.print(`VERIFIED: log ${log}, ${entries(size - waiting)}, the last of ${time}`, 'good');
         return EXIT.ok;
       }),
     );
+}
+
+function signCommand(): Command {
+  return withKeyholder(
+    newCommand(
+      'sign',
+      'sign its head, where entries wait for a signature',
+      `${EXAMPLE} sign --keyholder /run/bootseal-keyholder/socket`,
+    )
+      .option('--state <dir>', 'where releases and channels live', folder)
+      .option(
+        '--snapshot-key <dir>',
+        'a folder as "init" makes it; default: a key of the state’s own',
+        folder,
+      ),
+  ).action(
+    act<Options>(async ({ terminal }, options) => {
+      const keyholder = await keyholderOf(options);
+      const { state, snapshotKey } = options;
+      const signed = keyholder
+        ? await keyholder.checkpoint()
+        : await signHere(demandState(state), snapshotKey);
+      const lines = signed.entries.map((entry) => (typeof entry === 'string' ? entry : entryInWords(entry)));
+      const { size, signed: count } = signed;
+      terminal.json({ size, signed: count, entries: lines });
+      for (const line of lines) terminal.print(line);
+      if (count > lines.length) terminal.print(`and ${entries(count - lines.length)} more`, 'dim');
+      if (count === 0) terminal.print(`Nothing waits: all of ${entries(size)} are signed.`);
+      else terminal.print(`Signed: ${entries(size)}, ${count} of which had waited.`, 'good');
+      return EXIT.ok;
+    }),
+  );
+}
+
+/** Loaded when it is called: whoever only reads a log waits for no signer. */
+async function signHere(state: string, snapshotKey: string | undefined): Promise<SignedLog> {
+  const { signLog } = await import('../../publish/log-sign.ts');
+  return signLog({ state, ...(snapshotKey === undefined ? {} : { snapshotKey }) });
 }
 
 function told(terminal: Terminal, proven: ProvenEntry): number {
@@ -184,13 +238,14 @@ function actCell({ act: kind, refusal }: LogEntry): Cell {
   return refusal ? { text: kind, style: 'bad' } : { text: kind };
 }
 
-function remark({ refusal, rollbackFrom, counter, clock, origin, file }: LogEntry): string {
+function remark({ refusal, rollbackFrom, counter, clock, origin, file }: LogEntry, signed: boolean): string {
   return [
     refusal && `${refusal.message} [${refusal.code}]`,
     counter === undefined ? undefined : `snapshot ${counter}`,
     rollbackFrom && `back from ${rollbackFrom}`,
     file?.path,
     origin && `from ${origin}`,
+    signed ? undefined : 'waiting for a signature',
     clock === undefined ? undefined : `the clock said ${isoSeconds(clock)}`,
   ]
     .filter((part) => part !== undefined)

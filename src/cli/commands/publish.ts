@@ -1,35 +1,41 @@
+import { realpath } from 'node:fs/promises';
 import type { Command } from 'commander';
+import { readRecord } from '../../conformance/tree-transport.ts';
+import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
+import { decodeManifest } from '../../formats/records/manifest.ts';
+import { RECORD } from '../../formats/records/seal-names.ts';
 import type { Snapshot } from '../../formats/records/snapshot.ts';
 import type { MovedChannel } from '../../publish/channel-move.ts';
 import { demandOrigin, publish } from '../../publish/publish.ts';
 import type { GateRow } from '../../publish/publish-gate.ts';
 import { act, channelName, folder, folders, newCommand, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
+import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
 import { treeProgress } from '../tree-progress.ts';
 
-interface Options {
+interface Options extends SignedByOptions {
   readonly channel: string;
-  readonly state: string;
-  readonly anchors: readonly string[];
+  readonly anchors?: readonly string[];
   readonly policy?: string;
-  readonly snapshotKey?: string;
   readonly origin?: string;
   readonly dryRun?: boolean;
 }
 
 export function publishCommand(): Command {
-  return newCommand(
-    'publish',
-    'let a sealed tree through the gate and move a channel to it',
-    'bootseal publish out/netboot --channel stable --state /srv/bootseal --anchors keys/anchors',
+  return withKeyholder(
+    newCommand(
+      'publish',
+      'let a sealed tree through the gate and move a channel to it',
+      'bootseal publish out/netboot --channel stable --state /srv/bootseal --anchors keys/anchors',
+    ),
   )
     .argument('<tree>', 'a sealed tree', folder)
     .requiredOption('--channel <name>', 'which channel shall point at it', channelName)
-    .requiredOption('--state <dir>', 'where releases and channels live; made where it does not exist')
-    .requiredOption('--anchors <dir>', 'what its seals must lead to; once for each CA', folders)
+    .option('--state <dir>', 'where releases and channels live; made where it does not exist')
+    .option('--anchors <dir>', 'what its seals must lead to; once for each CA', folders)
     .option(
       '--policy <file>',
       'dates, pins, revocations and gate rules (TOML): of the state from its first publishing on; see "bootseal policy"',
@@ -43,7 +49,26 @@ export function publishCommand(): Command {
     .option('--dry-run', 'ask every gate and change nothing')
     .action(
       act<Options>(async ({ terminal, now }, options, tree = '') => {
-        const { channel, state, anchors, policy, snapshotKey, origin, dryRun } = options;
+        const { channel, anchors, policy, snapshotKey, origin, dryRun } = options;
+        const keyholder = await keyholderOf(options, {
+          '--anchors': anchors,
+          '--policy': policy,
+          '--origin': origin,
+          '--dry-run': dryRun,
+        });
+        if (keyholder) {
+          const moved = await keyholder.publish(channel, await realpath(tree));
+          terminal.json({
+            release: decodeManifest(await readRecord(tree, RECORD.manifest)).release,
+            published: true,
+            dryRun: false,
+            ...movedJson(moved),
+          });
+          showMoved(terminal, moved);
+          return EXIT.ok;
+        }
+        const state = demandState(options.state);
+        if (anchors === undefined) throw new UsageError('Name what the seals must lead to with --anchors.');
         const bar = treeProgress(terminal, `judging ${tree}`);
         const { gates, refusal, moved, verdict } = await publish({
           tree,
@@ -105,9 +130,13 @@ function showGates(terminal: Terminal, gates: readonly GateRow[]): void {
   terminal.print();
 }
 
+/** Of a channel that moved, what is told: a keyholder that moved it never makes a key. */
+export type MovedFacts = Pick<MovedChannel, 'snapshot' | 'fingerprint' | 'warnings'> &
+  Partial<Pick<MovedChannel, 'madeKey'>>;
+
 export function showMoved(
   terminal: Terminal,
-  { snapshot, fingerprint, madeKey, warnings }: MovedChannel,
+  { snapshot, fingerprint, madeKey, warnings }: MovedFacts,
 ): void {
   const { channel, counter, expires, releases } = snapshot;
   for (const { arch, release, serial, rollbackFrom } of releases) {
@@ -125,7 +154,7 @@ export function showMoved(
   for (const warning of warnings) terminal.print(`Warning: ${warning}.`, 'bad');
 }
 
-export function movedJson({ snapshot, fingerprint, madeKey, warnings }: MovedChannel): object {
+export function movedJson({ snapshot, fingerprint, madeKey = false, warnings }: MovedFacts): object {
   return {
     snapshot: snapshotJson(snapshot),
     snapshotKey: fingerprint,

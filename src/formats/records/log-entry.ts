@@ -76,6 +76,7 @@ export const ACT_KINDS = [
   'withdraw',
   'restore-state',
   'lost',
+  'ask',
 ] as const;
 export type ActKind = (typeof ACT_KINDS)[number];
 

@@ -13,6 +13,7 @@ import { certifiedSigner } from '../signatories.ts';
 import { issueCertificate } from './certificate.ts';
 import { type CertifiedKey, demandPrivate, fits, ownOf, readPrivateKeyFile } from './key-folder.ts';
 import { type MakeKeyPair, newKeyPair } from './key-pair.ts';
+import type { KeyAccess } from './passphrase.ts';
 import { readProfile } from './profiles.ts';
 
 const DAY = 86_400_000;
@@ -26,9 +27,10 @@ export interface SnapshotKey extends CertifiedKey {
  * Reads a snapshot key: the folder of `init`, or one of the same shape. It can move a channel between sealed
  * releases and sign nothing that boots, so it may live where the release keys may not.
  *
- * @throws Refusal `unsafe-keys`, `absent`, `wrong-purpose`, `malformed`; IoError for a key that cannot be read.
+ * @throws Refusal `unsafe-keys`, `absent`, `wrong-purpose`, `malformed`; IoError for a key that cannot be read; UsageError
+ *   for a passphrase that nobody gives.
  */
-export async function readSnapshotKey(directory: string): Promise<SnapshotKey> {
+export async function readSnapshotKey(directory: string, access: KeyAccess = {}): Promise<SnapshotKey> {
   const path = join(directory, 'private', 'snapshot.key');
   // Of a state that somebody else signs for, this is an answer, and its callers know what to make of it.
   if (!(await lstatIfThere(path))) throw new Refusal('absent', `There is no ${path}.`, { path });
@@ -40,7 +42,7 @@ export async function readSnapshotKey(directory: string): Promise<SnapshotKey> {
       path: certificatePath,
     });
   }
-  const privateKey = await readPrivateKeyFile(keyPath);
+  const privateKey = await readPrivateKeyFile(keyPath, access);
   const certificate = ownOf(accepted, privateKey);
   // Its snapshots would be refused by everybody who holds the certificate.
   if (!fits(certificate, privateKey)) {

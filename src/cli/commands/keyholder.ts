@@ -1,0 +1,91 @@
+import type { Command } from 'commander';
+import { gidOf, uidOf } from '../../keyholder/accounts.ts';
+import { startKeyholder } from '../../keyholder/keyholder.ts';
+import { act, folder, folders, newCommand } from '../context.ts';
+import { EXIT } from '../exit.ts';
+import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
+
+interface Options extends PassphraseWords {
+  readonly socket: string;
+  readonly keys: string;
+  readonly state: string;
+  readonly anchors?: readonly string[];
+  readonly allowUser: readonly string[];
+  readonly group?: string;
+}
+
+export function keyholderCommand(): Command {
+  return addPassphraseOption(
+    newCommand(
+      'keyholder',
+      'hold the snapshot key behind a unix socket, and sign for those who may ask',
+      'bootseal keyholder --socket /run/bootseal-keyholder/socket --keys /etc/bootseal/snapshot --state /srv/bootseal --anchors /etc/bootseal/anchors',
+    ),
+  )
+    .requiredOption('--socket <path>', 'where to listen, in a folder that nobody else may write')
+    .requiredOption(
+      '--keys <dir>',
+      'a folder as "init" makes it; of it only the snapshot key is read',
+      folder,
+    )
+    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .option(
+      '--anchors <dir>',
+      'what a release must lead to that a channel is moved to; once for each CA. Without it channels are renewed and not moved',
+      folders,
+    )
+    .option(
+      '--allow-user <name|uid>',
+      'who may ask beside root and the user that this runs as; may be given several times',
+      several,
+      [],
+    )
+    .option('--group <name|gid>', 'the group of the socket, whose members may connect')
+    .action(
+      act<Options>(async ({ terminal, log }, options) => {
+        const { socket, keys, state, anchors, allowUser, group } = options;
+        const allowUids = await Promise.all(allowUser.map(uidOf));
+        const gid = group === undefined ? {} : { gid: await gidOf(group) };
+        const passphrase = passphrases(options);
+        const given = {
+          ...(anchors === undefined ? {} : { anchors }),
+          ...(passphrase === undefined ? {} : { passphrase }),
+        };
+        // From before there is a socket: whoever sees one may end us, and it is taken away.
+        const { told, forget } = signals();
+        const started = startKeyholder({ socket, keys, state, log, allowUids, ...given, ...gid });
+        const keyholder = await started.catch((error: unknown) => {
+          forget();
+          throw error;
+        });
+        const { fingerprint, unfinished } = keyholder;
+        terminal.json({ socket: keyholder.socket, snapshotKey: fingerprint, unfinished });
+        terminal.print(`The keyholder listens at ${keyholder.socket}, snapshot key sha256 ${fingerprint}.`);
+        for (const fact of unfinished) terminal.print(`Unfinished: ${fact}.`, 'bad');
+        await told;
+        await keyholder.close();
+        return EXIT.ok;
+      }),
+    );
+}
+
+/** `told` ends at SIGINT or SIGTERM; a second signal ends the process as signals do. */
+function signals(): { readonly told: Promise<void>; readonly forget: () => void } {
+  let end = (): void => {};
+  const told = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const heard = (): void => {
+    forget();
+    end();
+  };
+  const forget = (): void => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, heard);
+  };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, heard);
+  return { told, forget };
+}
+
+function several(text: string, before: readonly string[]): readonly string[] {
+  return [...before, text];
+}

@@ -1,0 +1,177 @@
+import { connect, type Socket } from 'node:net';
+import { codeOf, IoError, inWords } from '../errors/io.ts';
+import { Malformed } from '../errors/malformed.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
+import { decodeSnapshot, type Snapshot } from '../formats/records/snapshot.ts';
+import { readLine } from './line.ts';
+import { type Done, decodeAnswer, encodeRequest, type Facts, type KeyholderRequest } from './protocol.ts';
+import { safeSocketPath, socketAt } from './socket-place.ts';
+
+export interface KeyholderClientOptions {
+  /** Path of its socket. */
+  readonly socket: string;
+  /** The uid that it runs as, where that is neither root nor ours. */
+  readonly keyholderUid?: number;
+  /** Milliseconds that an answer may take; moving a channel reads the whole release. */
+  readonly patienceMs?: number;
+}
+
+export interface MovedByKeyholder {
+  readonly snapshot: Snapshot;
+  /** SHA-256 of the snapshot key's certificate, lower-case hex. */
+  readonly fingerprint: string;
+  readonly warnings: readonly string[];
+}
+
+export interface SignedByKeyholder {
+  /** Entries of the log, all of them under its checkpoint. */
+  readonly size: number;
+  /** How many of them had waited. */
+  readonly signed: number;
+  /** The oldest of those, in words. */
+  readonly entries: readonly string[];
+}
+
+const PATIENCE = 30 * 60_000;
+
+/**
+ * Asks a keyholder. What it refuses is thrown as it would be by the act itself: a `Refusal`, a `UsageError`, an
+ * `IoError`; the last also where nobody answers.
+ */
+export class KeyholderClient {
+  readonly #options: KeyholderClientOptions;
+
+  constructor(options: KeyholderClientOptions) {
+    this.#options = options;
+  }
+
+  /** A fresh snapshot of what a channel names. */
+  renew(channel: string): Promise<MovedByKeyholder> {
+    return this.#moved({ ask: 'renew', channel });
+  }
+
+  /** Moves a channel to a release that the keyholder's state holds. */
+  move(channel: string, release: string): Promise<MovedByKeyholder> {
+    return this.#moved({ ask: 'move', channel, release });
+  }
+
+  /** Publishes a sealed tree of this machine, which the keyholder's user can read. @param tree an absolute path. */
+  publish(channel: string, tree: string): Promise<MovedByKeyholder> {
+    return this.#moved({ ask: 'publish', channel, tree });
+  }
+
+  /** Signs the log's head where entries wait for it. */
+  async checkpoint(): Promise<SignedByKeyholder> {
+    const done = await this.#ask({ ask: 'checkpoint' });
+    if (done.did !== 'signed') throw this.#odd('something else was done');
+    const { size, signed, entries } = done;
+    return { size, signed, entries };
+  }
+
+  async #moved(facts: Facts<KeyholderRequest>): Promise<MovedByKeyholder> {
+    const done = await this.#ask(facts);
+    if (done.did !== 'moved') throw this.#odd('something else was done');
+    const { key: fingerprint, warnings } = done;
+    return {
+      snapshot: this.#decoded(() => decodeSnapshot(Buffer.from(done.snapshot))),
+      fingerprint,
+      warnings,
+    };
+  }
+
+  async #ask(facts: Facts<KeyholderRequest>): Promise<Done> {
+    const line = this.#encoded(facts);
+    const answered = await this.#exchange(line);
+    const answer = this.#decoded(() => decodeAnswer(answered));
+    switch (answer.answer) {
+      case 'done':
+        return answer;
+      case 'refused':
+        throw new Refusal(answer.code, answer.message, answer.facts);
+      case 'usage':
+        throw new UsageError(answer.message);
+      case 'io':
+        throw new IoError(answer.message, this.#options.socket, undefined);
+    }
+  }
+
+  #encoded(facts: Facts<KeyholderRequest>): Uint8Array {
+    try {
+      return encodeRequest(facts);
+    } catch (error) {
+      if (error instanceof Malformed) throw new UsageError(`That cannot be asked: ${error.message}.`);
+      throw error;
+    }
+  }
+
+  async #exchange(line: Uint8Array): Promise<Uint8Array> {
+    const { socket, patienceMs = PATIENCE } = this.#options;
+    const connection = await this.#connect();
+    const late = setTimeout(() => {
+      connection.destroy(new Error(`it gave no answer within ${patienceMs / 1000} s`));
+    }, patienceMs);
+    try {
+      connection.end(line);
+      const answer = await readLine('answer of the keyholder', connection);
+      if (answer) return answer;
+    } catch (error) {
+      if (error instanceof Malformed) throw this.#odd(error.message);
+      throw new IoError(`The keyholder at ${socket} was lost: ${inWords(error)}.`, socket, codeOf(error), {
+        cause: error,
+      });
+    } finally {
+      clearTimeout(late);
+      connection.destroy();
+    }
+    throw new IoError(
+      `The keyholder at ${socket} went away without an answer; "bootseal channel show" and "bootseal log show" say what it did.`,
+      socket,
+      undefined,
+    );
+  }
+
+  /** A stranger's socket is not asked: it would learn what is wanted, and could say that it was done. */
+  async #connect(): Promise<Socket> {
+    const { socket, keyholderUid } = this.#options;
+    const path = await safeSocketPath(socket, keyholderUid);
+    const found = await socketAt(path);
+    if (!found)
+      throw new IoError(`No keyholder answers at ${socket}: there is no such socket.`, socket, 'ENOENT');
+    if (![0, process.geteuid?.(), keyholderUid].includes(found.uid)) {
+      throw new Refusal(
+        'unsafe-path',
+        `${socket} is a socket of uid ${found.uid}'s, who is neither root nor you nor the keyholder's user.`,
+        { path: socket, uid: found.uid },
+      );
+    }
+    return new Promise((done, reject) => {
+      const connection = connect({ path, allowHalfOpen: true });
+      connection.once('error', (error) => {
+        const why = codeOf(error) === 'ECONNREFUSED' ? 'it does not run' : inWords(error);
+        reject(
+          new IoError(`No keyholder answers at ${socket}: ${why}.`, socket, codeOf(error), { cause: error }),
+        );
+      });
+      connection.once('connect', () => done(connection.removeAllListeners('error').on('error', () => {})));
+    });
+  }
+
+  #decoded<T>(decode: () => T): T {
+    try {
+      return decode();
+    } catch (error) {
+      if (error instanceof Malformed) throw this.#odd(error.message);
+      throw error;
+    }
+  }
+
+  #odd(why: string): IoError {
+    const { socket } = this.#options;
+    return new IoError(
+      `What answers at ${socket} is no keyholder of this Bootseal: ${why}.`,
+      socket,
+      undefined,
+    );
+  }
+}

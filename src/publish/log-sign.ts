@@ -1,0 +1,86 @@
+import { join } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
+import { isThere } from '../files/read-if-there.ts';
+import type { LogEntry } from '../formats/records/log-entry.ts';
+import { readSnapshotKey, type SnapshotKey } from '../signing/keys/snapshot-key.ts';
+import { TransparencyLog } from '../store/log.ts';
+import { findLogName } from '../store/log-files.ts';
+import { readWaiting } from '../store/log-waiting.ts';
+import { openExistingState } from '../store/state.ts';
+import { readCertificatesFile } from '../trust/certificates-file.ts';
+import { fingerprint } from '../trust/chain.ts';
+import { checkpointSigner } from './log-act.ts';
+
+export interface SignLogOptions {
+  readonly state: string;
+  /** A folder of the shape that `init` makes, or the key itself; default: the state's own. */
+  readonly snapshotKey?: string | SnapshotKey;
+}
+
+export interface SignedLog {
+  /** Entries, all of them under the checkpoint now. */
+  readonly size: number;
+  /** Those that had waited, the oldest first; at most `MOST_TOLD`. */
+  readonly entries: readonly LogEntry[];
+  /** How many had waited. */
+  readonly signed: number;
+}
+
+/** A person reads what was signed; nobody reads a thousand lines. */
+export const MOST_TOLD = 50;
+
+/**
+ * Signs the log's head where entries wait for it: they were written by somebody without the key. What the last
+ * checkpoint covers must still be so.
+ *
+ * @throws UsageError where there is no log, or the key is not the one that the state's readers are told of; a `Refusal`
+ *   of the key or the log; IoError.
+ */
+export async function signLog({ state: folder, snapshotKey }: SignLogOptions): Promise<SignedLog> {
+  const key = typeof snapshotKey === 'object' ? snapshotKey : await keyOf(snapshotKey ?? folder);
+  const state = await openExistingState(folder);
+  try {
+    await demandTold(folder, key);
+    if ((await findLogName(folder)) === undefined)
+      throw new UsageError(`There is no log in ${folder}: nothing happened there yet.`);
+    const log = await TransparencyLog.open(folder);
+    try {
+      // Whoever signs has read it: each entry is decoded, and told.
+      const entries: LogEntry[] = [];
+      const { signed: before, count } = await readWaiting(folder, (entry) => {
+        if (entries.length < MOST_TOLD) entries.push(entry);
+      });
+      if (count > 0) await log.writeCheckpoint(checkpointSigner(key));
+      return { size: before + count, entries, signed: count };
+    } finally {
+      await log.close();
+    }
+  } finally {
+    await state.release();
+  }
+}
+
+async function keyOf(folder: string): Promise<SnapshotKey> {
+  try {
+    return await readSnapshotKey(folder);
+  } catch (error) {
+    if (!(error instanceof Refusal && error.code === 'absent')) throw error;
+    throw new UsageError(
+      `${folder} has no snapshot key: name the folder of the one that signs its log with --snapshot-key, or ask a keyholder with --keyholder.`,
+      { cause: error },
+    );
+  }
+}
+
+/** A checkpoint by a key that nobody was told of would make the whole log unreadable to those who check it. */
+async function demandTold(state: string, key: SnapshotKey): Promise<void> {
+  const told = join(state, 'anchors', 'snapshot.crt');
+  const known = (await isThere(told)) ? (await readCertificatesFile(told)).map(fingerprint) : [];
+  if (known.includes(fingerprint(key.certificate))) return;
+  throw new UsageError(
+    known.length === 0
+      ? `Readers of ${state} know no snapshot key yet: its first publishing tells them.`
+      : `${told} does not hold this snapshot key; what it signs, readers of ${state} would refuse.`,
+  );
+}

@@ -1,0 +1,58 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
+import { FolderTree } from '../files/folder-tree.ts';
+import { isThere, readIfThere } from '../files/read-if-there.ts';
+import { RECORD } from '../formats/records/seal-names.ts';
+import type { PolicyFile } from '../trust/policy-file.ts';
+import { fittingRoots, type TrustRoots } from '../trust/trust-roots.ts';
+import type { VerifiedRelease } from '../trust/verified-release.ts';
+import { type Verdict, Verifier } from '../trust/verifier.ts';
+
+export interface JudgedRelease {
+  readonly verdict: Verdict & { readonly release: VerifiedRelease };
+  /** Whose verdict it is. */
+  readonly verifier: Verifier;
+}
+
+/**
+ * What is found of a stored release: verified, or why not. Only what is wrong with the state itself is thrown.
+ *
+ * @param now milliseconds since 1970.
+ */
+export async function judgeStored(
+  state: string,
+  release: string,
+  roots: TrustRoots,
+  policy: PolicyFile,
+  now: number,
+): Promise<JudgedRelease | Refusal> {
+  const folder = join(state, 'releases', release);
+  if (!(await isThere(join(folder, RECORD.manifest)))) {
+    throw new UsageError(
+      `${state} does not hold ${release}: it was never published there, or its folder was removed.`,
+    );
+  }
+  const tree = new FolderTree(folder);
+  try {
+    const verifier = new Verifier(await fittingRoots(tree, roots), policy, () => now);
+    const verdict = await verifier.verify(tree);
+    const { release: verified, refusal } = verdict;
+    if (verified) return { verdict: { ...verdict, release: verified }, verifier };
+    return refusal ?? new Refusal('no-verdict', `Nothing vouches for ${release}.`, { release });
+  } catch (error) {
+    if (error instanceof Refusal) return error;
+    throw error;
+  }
+}
+
+/** Under the lock: nobody signed the release anew since it was judged. */
+export async function demandUnchanged(
+  state: string,
+  { release, manifestSha256 }: VerifiedRelease,
+): Promise<void> {
+  const manifest = await readIfThere(join(state, 'releases', release, RECORD.manifest));
+  if (manifest && createHash('sha256').update(manifest).digest('hex') === manifestSha256) return;
+  throw new UsageError(`${release} changed meanwhile; try again.`);
+}
