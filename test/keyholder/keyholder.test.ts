@@ -82,7 +82,7 @@ describe('a keyholder', () => {
     assert.equal(on.code, 0, on.err);
     const { snapshot, madeKey } = JSON.parse(on.out);
     assert.deepEqual(
-      [snapshot.release, snapshot.counter, snapshot.rollbackFrom, madeKey],
+      [snapshot.releases[0]?.release, snapshot.counter, snapshot.releases[0]?.rollbackFrom, madeKey],
       [NEW, 2, undefined, false],
     );
     await opensslTakesSnapshot(state, 'stable');
