@@ -177,21 +177,12 @@ async function moveToStored(options: RollbackOptions, mayGoForward: boolean): Pr
       const { arch } = verified.manifest;
       const seals = verified.records;
       if (!gated) {
-<<<<<<< HEAD
         const back = { ...facts, rollbackFrom: await lastRelease(state.folder, channel, arch) };
-=======
-        const from = await lastRelease(state.folder, channel, facts.arch);
-        const back = { ...facts, rollbackFrom: from };
->>>>>>> h-grammar
         return await move(options, { act: 'rollback', facts: back, seals, makeKey: false });
       }
       if (gated.refusal) throw gated.refusal;
       // Another may have moved the channel further meanwhile.
-<<<<<<< HEAD
       demandSerial(verified.manifest, await highestOf(options, arch), policy.publish, now);
-=======
-      demandSerial(verified.manifest, await highestOf(options, facts.arch), policy.publish, now);
->>>>>>> h-grammar
       const { warnings } = gated;
       return await move(options, { act: 'publish', facts, seals, warnings, makeKey: false });
     });
@@ -200,7 +191,6 @@ async function moveToStored(options: RollbackOptions, mayGoForward: boolean): Pr
   }
 }
 
-<<<<<<< HEAD
 /** A channel is moved to what it does not name yet. @throws UsageError */
 async function demandElsewhere(options: RollbackOptions): Promise<void> {
   const { snapshot } = await demandChannel(options);
@@ -208,8 +198,6 @@ async function demandElsewhere(options: RollbackOptions): Promise<void> {
     throw new UsageError(`${options.channel} is at ${options.release} already.`);
 }
 
-=======
->>>>>>> h-grammar
 /** What a channel named last for an architecture; one that was withdrawn may have been left out since. */
 async function lastRelease(state: string, channel: string, arch: string): Promise<string> {
   const history = await channelHistory(state, channel);
@@ -219,16 +207,6 @@ async function lastRelease(state: string, channel: string, arch: string): Promis
   throw new UsageError(`${channel} never named a release for ${arch}: there is nothing to go back from.`);
 }
 
-<<<<<<< HEAD
-=======
-/** What the channel names now, which is not what it shall name. @throws UsageError */
-async function demandElsewhere(options: RollbackOptions): Promise<StoredSnapshot> {
-  const current = await demandChannel(options);
-  if (!namesRelease(current.snapshot, options.release)) return current;
-  throw new UsageError(`${options.channel} is at ${options.release} already.`);
-}
-
->>>>>>> h-grammar
 /** What the gate says of a release that is newer than all before it; undefined for one that is not. */
 async function gateOf(
   options: RollbackOptions,

@@ -1,10 +1,7 @@
 import { realpath } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { readRecord } from '../../conformance/tree-transport.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { decodeManifest } from '../../formats/records/manifest.ts';
-import { RECORD } from '../../formats/records/seal-names.ts';
 import type { Snapshot } from '../../formats/records/snapshot.ts';
 import type { MovedChannel } from '../../publish/channel-move.ts';
 import { demandOrigin, publish } from '../../publish/publish.ts';
@@ -61,11 +58,7 @@ export function publishCommand(): Command {
           // Of several architectures the tree's own manifest says which one it is for, and so does the snapshot.
           const { releases } = moved.snapshot;
           terminal.json({
-<<<<<<< HEAD
             ...(releases.length === 1 ? { release: releases[0]?.release } : {}),
-=======
-            release: decodeManifest(await readRecord(tree, RECORD.manifest)).release,
->>>>>>> h-grammar
             published: true,
             dryRun: false,
             ...movedJson(moved),
