@@ -53,9 +53,11 @@ export class Columns {
     this.#machines = { ...policy, hashCutoff, revoked: [], pins: [] };
   }
 
-  /** The clients that this release starts: a release without a root image starts no archiso. */
+  /**
+   * The clients that this release starts: one without a root image starts no archiso, and an initramfs without keys for
+   * records, such as archiso's own, holds nothing against the manifest.
+   */
   async clients(): Promise<readonly ClientName[]> {
-    if (this.#site.manifest.files.some(({ role }) => role === 'rootfs')) return CLIENTS;
     // As a loader hands over, and not as the matrix starts archiso.
     const { handover: _, ...offer } = this.#offer({});
     const verdicts = await runClients(offer);
