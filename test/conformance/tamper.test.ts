@@ -6,11 +6,12 @@ import { describe, it } from 'node:test';
 import { COLUMNS, misses, must, UNTOUCHED } from '../../src/conformance/tamper/attack.ts';
 import { judge } from '../../src/conformance/tamper/matrix.ts';
 import { type MatrixCell, type MatrixRow, type TamperOptions, tamper } from '../../src/conformance/tamper.ts';
+import { initrd, keyFiles } from '../emulator/early/release.ts';
 import { failed, misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { overlayOf } from '../fixtures/overlay.ts';
-import { KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
+import { INITRD, KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
 
 const folder = await temporaryFolder();
 // What tamper leaves behind would be found here.
@@ -197,6 +198,18 @@ describe('a deviation', () => {
     assert.deepEqual(judge(misses('it has no clock'), verified, false), { outcome: 'verified' });
     assert.deepEqual(judge(UNTOUCHED, verified, false), { outcome: 'verified' });
   });
+});
+
+it('an initramfs without keys for records, as archiso makes it, holds nothing against the manifest: no column', async () => {
+  const tree = await sampleTree(join(folder, 'archiso'), small.keys);
+  const { 'bootseal/manifest.crt': _, 'bootseal/manifest.gpg': __, ...asArchiso } = await keyFiles(small.keys);
+  await writeFile(join(tree, INITRD), initrd(asArchiso));
+  await sealFixture(tree, small.keys);
+  const { rows, deviations } = await tried({ tree, attack: 'first byte flipped' });
+  assert.deepEqual(deviations, []);
+  assert.ok(rows.length > 10);
+  for (const { cells } of rows) assert.equal(cells.manifest, undefined);
+  assert.ok(rows.some(({ cells }) => cells.archiso?.outcome === 'refused'));
 });
 
 describe('nothing is tried', () => {
