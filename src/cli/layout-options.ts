@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../errors/usage.ts';
-import type { Layout } from '../release/layout.ts';
+import type { Artifact, Layout } from '../release/layout.ts';
 import { serverAddress } from '../scripts/server-address.ts';
 import { releaseId, time, understood } from './context.ts';
 import type { Terminal } from './terminal.ts';
@@ -41,6 +41,12 @@ export function noteAdded(terminal: Terminal, { release, added }: Layout): void 
   terminal.note(
     `The overlay of ${release} must be told its server, so "${added.name} ${added.type}" was added to the free words.`,
   );
+}
+
+/** A payload of a shape that nobody expects is sealed, and said: most often it is the wrong file. */
+export function noteUnlike(terminal: Terminal): (artifact: Artifact, what: string) => void {
+  return ({ path, role }, what) =>
+    terminal.note(`Warning: ${path} is sealed as ${role}, and is not ${what}.`);
 }
 
 export function addTermOptions(command: Command): Command {

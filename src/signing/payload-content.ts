@@ -9,6 +9,7 @@ import { decodeDetachedOpenpgp } from '../formats/openpgp/openpgp-signature.ts';
 import { decodeChecksums } from '../formats/records/checksums.ts';
 import type { Role } from '../formats/records/manifest.ts';
 import { grubKernelLines } from '../formats/script/kernel-lines.ts';
+import { unlikeItsRole } from './payload-shape.ts';
 
 /**
  * A seal of payload says nothing of what its content is: over a text of ours it would be the seal of that text, and
@@ -22,13 +23,14 @@ const LOOKED_AT = 64 * 1024;
 /**
  * Looks at a payload of a tree.
  *
- * @returns which file it was, so that what is hashed can be held against it.
+ * @returns which file it was, so that what is hashed can be held against it; and what it is not, where it has no shape
+ *   that such a payload is known to have.
  * @throws Refusal `wrong-purpose`; what reading throws.
  */
 export async function demandPayload(
   tree: string,
   { path, role }: { readonly path: string; readonly role: Role },
-): Promise<FileIdentity> {
+): Promise<{ readonly identity: FileIdentity; readonly unlike: string | undefined }> {
   const { handle, identity } = await openBeneath(tree, path);
   return reading(path, handle, async () => {
     const head = Buffer.alloc(Math.min(Number(identity.size), LOOKED_AT));
@@ -46,7 +48,7 @@ export async function demandPayload(
         { path, role, content: what },
       );
     }
-    return identity;
+    return { identity, unlike: unlikeItsRole(head.subarray(0, length), role) };
   });
 }
 

@@ -44,7 +44,7 @@ export async function remeasure(
       ...(asked ? [{ kind: 'digest', hash: 'sha512', suffix: signatureTrailer(asked.hashed) } as const] : []),
       ...own.flatMap(({ plan }) => plan.questions),
     ];
-    const looked = await demandPayload(tree, { path, role });
+    const { identity: looked } = await demandPayload(tree, { path, role });
     const file = await measureBeneath(tree, path, questions, {
       onProgress: (octets) => onProgress?.(path, octets, size),
     });

@@ -31,6 +31,8 @@ export interface SealTermsRequest extends LayoutOptions {
   readonly makeKeyPair?: MakeKeyPair;
   readonly onLayout?: (layout: Layout) => void;
   readonly onProgress?: (artifact: Artifact, octets: number) => void;
+  /** Hears of a payload that has no shape which its role is known to have, and what it is not. */
+  readonly onUnlike?: (artifact: Artifact, what: string) => void;
 }
 
 /** What a seal says beside the content, from what was asked and what stands in the tree. */
@@ -59,6 +61,7 @@ export async function sealTerms(
     ...(request.rsaBits === undefined ? {} : { rsaBits: request.rsaBits }),
     ...(request.makeKeyPair ? { makeKeyPair: request.makeKeyPair } : {}),
     ...(request.onProgress ? { onProgress: request.onProgress } : {}),
+    ...(request.onUnlike ? { onUnlike: request.onUnlike } : {}),
     compose: (manifest, manifestSha256) => {
       const options = { manifest, manifestSha256, server: server.script };
       const script = (sealSuffix?: string) =>

@@ -41,6 +41,8 @@ export interface DraftOptions {
   /** Renders the boot scripts, which carry the manifest's digest. */
   readonly compose: (manifest: Manifest, manifestSha256: string) => Scripts;
   readonly onProgress?: (artifact: Artifact, octets: number) => void;
+  /** Hears of a payload that has no shape which its role is known to have, and what it is not. */
+  readonly onUnlike?: (artifact: Artifact, what: string) => void;
   /** Overrides the release leaf's RSA modulus length. */
   readonly rsaBits?: number;
   readonly others?: readonly OtherCa[];
@@ -170,7 +172,8 @@ class Drafter {
     ];
     if (role === 'rootfs') digests.push({ kind: 'verity' });
     const questions = [...digests, ...plans.flatMap(({ plan }) => plan.questions)];
-    const looked = await demandPayload(this.#tree, artifact);
+    const { identity: looked, unlike } = await demandPayload(this.#tree, artifact);
+    if (unlike !== undefined) this.#options.onUnlike?.(artifact, unlike);
     const measured = await measureBeneath(this.#tree, path, questions, {
       onProgress: (octets) => this.#options.onProgress?.(artifact, octets),
     });

@@ -16,6 +16,7 @@ import {
   type LayoutWords,
   layoutOf,
   noteAdded,
+  noteUnlike,
   programWords,
   SIGNER_COMMAND_HELP,
   type TermWords,
@@ -76,6 +77,7 @@ export function requestCommand(): Command {
           onLayout: ({ artifacts }) => {
             for (const { path, size } of artifacts) sizes.set(path, size);
           },
+          onUnlike: noteUnlike(terminal),
           onProgress: ({ path }, done) => {
             stop();
             progress.update(path, done, sizes.get(path) ?? done);

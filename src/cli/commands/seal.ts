@@ -10,6 +10,7 @@ import {
   type LayoutWords,
   layoutOf,
   noteAdded,
+  noteUnlike,
   programWords,
   SIGNER_COMMAND_HELP,
   type TermWords,
@@ -65,6 +66,7 @@ export function sealCommand(): Command {
               artifacts.reduce((sum, { size }) => sum + size, 0),
             );
           },
+          onUnlike: noteUnlike(terminal),
           onProgress: ({ path }, octetsRead) => {
             stop();
             done.set(path, octetsRead);
