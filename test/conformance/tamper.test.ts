@@ -202,7 +202,11 @@ describe('a deviation', () => {
 
 it('an initramfs without keys for records, as archiso makes it, holds nothing against the manifest: no column', async () => {
   const tree = await sampleTree(join(folder, 'archiso'), small.keys);
-  const { 'bootseal/manifest.crt': _, 'bootseal/manifest.gpg': __, ...asArchiso } = await keyFiles(small.keys);
+  const {
+    'bootseal/manifest.crt': _,
+    'bootseal/manifest.gpg': __,
+    ...asArchiso
+  } = await keyFiles(small.keys);
   await writeFile(join(tree, INITRD), initrd(asArchiso));
   await sealFixture(tree, small.keys);
   const { rows, deviations } = await tried({ tree, attack: 'first byte flipped' });

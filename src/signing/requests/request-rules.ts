@@ -8,6 +8,7 @@ import { checksumPath, otherBootIpxe, RECORD, VERITY } from '../../formats/recor
 import type { SigningRequest } from '../../formats/records/signing-request.ts';
 import { encodeRootHash } from '../../formats/verity/dm-verity.ts';
 import { isGrubConfigOf } from '../../scripts/grub-config.ts';
+import { lintGrubConfig } from '../../scripts/grub-lint.ts';
 import { lintScript } from '../../scripts/lint.ts';
 import { manifestNamedIn, refusedLine } from '../../trust/script-lines.ts';
 import { leafOrder } from '../keys/release-leaf.ts';
@@ -85,7 +86,8 @@ export function demandScripts(
 ): void {
   for (const { path, bytes } of records) {
     if (!isScript(path)) continue;
-    const [finding] = path === RECORD.grubCfg ? [] : lintScript(bytes, { signers: [manifest.release] });
+    const [finding] =
+      path === RECORD.grubCfg ? lintGrubConfig(bytes) : lintScript(bytes, { signers: [manifest.release] });
     if (finding) {
       throw new Refusal(
         'unsafe-script',

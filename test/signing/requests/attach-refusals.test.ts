@@ -170,8 +170,8 @@ describe('attach refuses, and names', () => {
     [
       'a configuration that boots nothing, with all that names it',
       (b) => b.forge('grub.cfg', 'boot\n'),
-      'mixed-releases',
-      /grub\.cfg to be signed, which does not boot arch\/2026\.11\.01/,
+      'unsafe-script',
+      /grub\.cfg to be signed, and its line 1 is not safe: nothing calls bootseal_trust_payload/,
     ],
     [
       'a record that its index does not name',
