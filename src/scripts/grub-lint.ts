@@ -27,6 +27,7 @@ const LOADS = ['linux', 'initrd', 'boot'];
 const COMPARES = ['set', '[', 'regexp'];
 const KEYWORDS = ['if', 'then', 'else', 'elif', 'while', 'until', 'do'];
 const ENDINGS = ['fi', 'done'];
+const LOOPS = ['while', 'until', 'for'];
 const MAX_STATEMENTS = 2000;
 
 type Report = (rule: LintRule, line: number, message: string) => void;
@@ -64,6 +65,9 @@ export function lintGrubConfig(bytes: Uint8Array): Finding[] {
   for (const { line, name } of body.slice(0, start).filter((item) => LOADS.includes(item.name)))
     report('trust', line, `${name} before ${GRUB_SWITCH} has struck the script keys off`);
   if (start === 0) report('trust', 1, `nothing calls ${GRUB_SWITCH} and proves that it did`);
+  // What follows variables reads straight down: a second pass would start with what the first one left in them.
+  for (const { line, name } of body.filter((item) => LOOPS.includes(item.name)))
+    report('setting', line, `${name} runs lines again, and nothing follows what they left`);
   followVariables(body, stops, report);
   const last = body.at(-1);
   if (!last || !stops.has(last.name)) report('end', last?.line ?? 1, 'it ends and comes back to the loader');

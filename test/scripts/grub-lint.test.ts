@@ -44,6 +44,13 @@ describe('the linter of grub.cfg', () => {
   });
 
   const cases: Readonly<Record<string, readonly [text: string, rule: string]>> = {
+    'a loop whose second pass uses what the first left': [
+      CLEAN.replace(
+        LOAD,
+        'set bootseal_x=\nwhile true; do\n  linux "(http,$bootseal_server)/k" "$bootseal_x"\n  set bootseal_x="$net_default_hostname"\n  boot\ndone\n',
+      ),
+      'setting',
+    ],
     'a second configuration after the switch': [
       CLEAN.replace(LOAD, `configfile "(http,$bootseal_server)/x"\n${LOAD}`),
       'unknown',
