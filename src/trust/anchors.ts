@@ -6,6 +6,7 @@ import { type Certificate, decodeCertificate } from '../formats/asn1/x509.ts';
 import { decodeSignatureLists } from '../formats/efi/efi-signature-list.ts';
 import { unwrapKeyring } from '../formats/openpgp/keyring-file.ts';
 import { decodeOr } from './check.ts';
+import { keyMaterial } from './key-material.ts';
 import { decodeOpenpgpCertificates, type OpenpgpCertificate } from './openpgp-certificate.ts';
 import type { SecureBootAnchors } from './secure-boot-check.ts';
 
@@ -79,9 +80,12 @@ export function decodeAnchors(files: AnchorFiles): Anchors {
     'codesign.crt': anchors.codesign.map(numbers),
     'boot.crt': boot.map(numbers),
     'manifest.crt': anchors.manifest.map(numbers),
-    'pubring.gpg': fingerprints(anchors.openpgp.payload),
-    'script.gpg': fingerprints(anchors.openpgp.script),
-    'manifest.gpg': fingerprints(anchors.openpgp.manifest),
+    'pubring.gpg': signingKeys(anchors.openpgp.payload),
+    'script.gpg': signingKeys(anchors.openpgp.script),
+    'manifest.gpg': signingKeys(anchors.openpgp.manifest),
+    'db.crt': (anchors.secureBoot?.db ?? []).flatMap((entry) =>
+      entry.type === 'x509' ? [numbers(entry.certificate)] : [],
+    ),
   });
   return anchors;
 }
@@ -108,13 +112,15 @@ function demandOnePurpose(keys: Readonly<Record<string, readonly string[]>>): vo
 }
 
 function numbers({ key }: Certificate): string {
-  return key.object.export({ format: 'der', type: 'spki' }).toString('base64');
+  return keyMaterial(key.object);
 }
 
 /** Of the keys that sign: a primary key that only certifies may be the same in several exports. */
-function fingerprints(certificates: readonly OpenpgpCertificate[]): string[] {
+function signingKeys(certificates: readonly OpenpgpCertificate[]): string[] {
   return certificates.flatMap(({ keys }) =>
-    keys.filter(({ maySign }) => maySign).map(({ key }) => key.fingerprint),
+    keys
+      .filter(({ maySign }) => maySign)
+      .map(({ key: { object, fingerprint } }) => (object ? keyMaterial(object) : fingerprint)),
   );
 }
 

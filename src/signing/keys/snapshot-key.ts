@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
 import { writeFileAtomically } from '../../files/atomic-file.ts';
 import { makeFolders } from '../../files/make-folders.ts';
-import { lstatIfThere } from '../../files/read-if-there.ts';
+import { isThere, lstatIfThere } from '../../files/read-if-there.ts';
 import { encodePem } from '../../formats/asn1/armor.ts';
 import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
 import { encodeSnapshot, type Snapshot } from '../../formats/records/snapshot.ts';
 import { readCertificatesFile } from '../../trust/certificates-file.ts';
+import { keyMaterial } from '../../trust/key-material.ts';
 import { sealRecord } from '../seal-record.ts';
 import { certifiedSigner } from '../signatories.ts';
 import { issueCertificate } from './certificate.ts';
@@ -42,6 +43,7 @@ export async function readSnapshotKey(directory: string, access: KeyAccess = {})
       path: certificatePath,
     });
   }
+  await demandNoOther(join(directory, 'anchors'), accepted);
   const privateKey = await readPrivateKeyFile(keyPath, access);
   const certificate = ownOf(accepted, privateKey);
   // Its snapshots would be refused by everybody who holds the certificate.
@@ -49,6 +51,21 @@ export async function readSnapshotKey(directory: string, access: KeyAccess = {})
     throw new Refusal('unsafe-keys', `${keyPath} is not the key of ${certificatePath}.`, { path: keyPath });
   }
   return { certificate, privateKey, accepted };
+}
+
+/** Whoever moves channels would sign what machines start, or be asked for digests that are those of a snapshot. */
+async function demandNoOther(anchors: string, snapshot: readonly Certificate[]): Promise<void> {
+  const own = new Set(snapshot.map(({ key }) => keyMaterial(key.object)));
+  for (const name of ['ca.crt', 'issuing-ca.crt', 'boot.crt', 'codesign.crt', 'manifest.crt', 'db.crt']) {
+    const path = join(anchors, name);
+    if (!(await isThere(path))) continue;
+    if (!(await readCertificatesFile(path)).some(({ key }) => own.has(keyMaterial(key.object)))) continue;
+    throw new Refusal(
+      'wrong-purpose',
+      `snapshot.crt and ${path} hold the same key, and a key has one purpose.`,
+      { path },
+    );
+  }
 }
 
 /**
