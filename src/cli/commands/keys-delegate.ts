@@ -46,7 +46,7 @@ export function delegateCommand(): Command {
       terminal.json({ out, commonName, made, kept });
       const [first] = [...made, ...kept].sort();
       terminal.print(
-        `${out}: ${made.length} boot leaves of ${commonName} made, ${kept.length} were there, the first for ${first}.`,
+        `${out}: boot leaves of ${commonName}: ${made.length} made, ${kept.length} were there, the first for ${first}.`,
         'good',
       );
       terminal.print('Whoever steals them signs scripts on each day that is left: give out few at a time.');

@@ -3,8 +3,12 @@ import { join } from 'node:path';
 import { unreadable } from '../../errors/unreadable.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { makeFolders } from '../../files/make-folders.ts';
+import { demandOwn } from '../../files/own-folder.ts';
 import { isThere, namesIfThere } from '../../files/read-if-there.ts';
 import { encodePem } from '../../formats/asn1/armor.ts';
+import type { Certificate } from '../../formats/asn1/x509.ts';
+import { readCertificatesFile } from '../../trust/certificates-file.ts';
+import { isIssuedBy } from '../seal-plan.ts';
 import { type OnOldDrafts, writeKeyFolder } from './init.ts';
 import { ISSUING_CA } from './key-folder.ts';
 import { type MakeKeyPair, newKeyPair } from './key-pair.ts';
@@ -62,12 +66,18 @@ export async function delegateBootLeaves(options: DelegateOptions): Promise<Dele
   const last = first + days * DAY;
   if (last > ca.certificate.notAfter)
     throw new UsageError(`The CA of ${keys} ends before ${day(last)}; issue fewer days, or replace it.`);
+  if (first < Math.floor(ca.certificate.notBefore / DAY) * DAY)
+    throw new UsageError(`The CA of ${keys} begins after ${day(first)}; begin later.`);
+  if (last <= now)
+    throw new UsageError(`The last day, ${day(last - DAY)}, is over; name a later one to begin with.`);
   await makeFolders(out, 0o700);
+  await demandOwn(out);
   const made: string[] = [];
   const kept: string[] = [];
   for (let at = first; at < last; at += DAY) {
     const folder = join(out, day(at));
     if ((await namesIfThere(folder)).length > 0) {
+      await demandLeafOf(join(folder, 'anchors', 'boot.crt'), commonName, at, ca.certificate);
       kept.push(day(at));
     } else {
       const { publicKey, privateKey } = await makeKeyPair(kind, bits);
@@ -90,6 +100,15 @@ export async function delegateBootLeaves(options: DelegateOptions): Promise<Dele
     options.onDay?.(made.length + kept.length, days);
   }
   return { commonName, made, kept };
+}
+
+/** A day that is there is kept, and said to be: a leaf of another site would be found out by the machines. */
+async function demandLeafOf(path: string, commonName: string, at: number, ca: Certificate): Promise<void> {
+  const [leaf] = await readCertificatesFile(path);
+  if (leaf.commonName === commonName && leaf.notBefore === at && isIssuedBy(leaf, ca)) return;
+  throw new UsageError(
+    `${path} is not a leaf of ${commonName} by the CA of these keys for that day; name another folder.`,
+  );
 }
 
 function day(at: number): string {

@@ -101,4 +101,21 @@ describe('boot leaves for days ahead', () => {
       misused(/The CA of .* ends before/),
     );
   });
+
+  it('of another site in the folder are not taken for ours', async () => {
+    const others = await makeKeys(join(folder, 'others'));
+    await assert.rejects(
+      delegate({ keys: others }),
+      misused(
+        /boot\.crt is not a leaf of boot\.lab by the CA of these keys for that day; name another folder/,
+      ),
+    );
+  });
+
+  it('do not begin before their CA', async () => {
+    await assert.rejects(
+      delegate({ from: Date.UTC(2020, 0, 1), out: join(folder, 'early') }),
+      misused(/begins after 2020-01-01/),
+    );
+  });
 });
