@@ -21,9 +21,11 @@ export function printSignedWords(terminal: Terminal, manifest: Manifest): void {
 }
 
 /** The same for `--json`, spelt as in a manifest. */
-export function signedWords({ layout, cmdline, moduleCmdline, free, shell }: Manifest) {
+export function signedWords({ layout, issued, bestBefore, cmdline, moduleCmdline, free, shell }: Manifest) {
   return {
     layout,
+    issued: isoSeconds(issued),
+    bestBefore: isoSeconds(bestBefore),
     cmdline: cmdline.join(' '),
     ...(moduleCmdline ? { moduleCmdline: moduleCmdline.join(' ') } : {}),
     free: free.map(({ name, type }) => `${name} ${type}`),

@@ -108,7 +108,7 @@ class Answering {
     if (answered.length === 0 && left.length > 0) {
       throw new Refusal(
         'absent',
-        `None of the keys here is asked for: the request is for ${[...wanted].join(', ')} of ${request.release}.`,
+        `None of the keys here is asked for: the request is for ${[...wanted].join(', ')} of ${request.release}, and these are other keys; perhaps those of another site or another day.`,
         { release: request.release },
       );
     }

@@ -12,9 +12,17 @@ export function changesSince(before: Manifest, now: Manifest): string[] {
     ...(before.shell === now.shell ? [] : [now.shell ? 'a shell is allowed' : 'a shell is allowed no more']),
     ...(before.layout === now.layout ? [] : [`a system of ${now.layout}, and not of ${before.layout}`]),
     ...(before.arch === now.arch ? [] : [`for ${now.arch}, and not for ${before.arch}`]),
+    ...(lifeOf(before) === lifeOf(now)
+      ? []
+      : [`good for ${lifeOf(now)} days, and not for ${lifeOf(before)}`]),
     ...(now.serial > before.serial ? [] : [`serial ${now.serial}, which is not above ${before.serial}`]),
     ...files(before.files, now.files),
   ];
+}
+
+/** Days from issue to best-before. */
+function lifeOf({ issued, bestBefore }: Manifest): number {
+  return Math.round((bestBefore - issued) / 86_400_000);
 }
 
 function free({ free: parameters }: Manifest): string[] {

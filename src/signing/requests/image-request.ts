@@ -141,7 +141,11 @@ export function openImageRequest(name: string, bytes: Uint8Array): OpenedImageRe
   const index = file(INDEX);
   const request = decodeOrRefuse(name, () => decodeImageRequest(index));
   const differs = (path: string) =>
-    new Refusal('malformed', `${path} in ${name} is not what its index names.`, { path });
+    new Refusal(
+      'malformed',
+      `${path} in ${name} is not what its index names: it was changed after the request was made.`,
+      { path },
+    );
   const db = request.questions[0]?.key === 'db';
   const keyName = db ? DB_CERTIFICATE : PCR_KEY;
   const signatory: ImageSignatory = db

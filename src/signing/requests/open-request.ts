@@ -86,7 +86,11 @@ export function openBundle(name: string, bundle: ReadonlyMap<string, Uint8Array>
     throw new Refusal('absent', `${name} holds no ${path}, so it is no whole request.`, { path });
   };
   const differs = (path: string) =>
-    new Refusal('malformed', `${path} in ${name} is not what its index names.`, { path });
+    new Refusal(
+      'malformed',
+      `${path} in ${name} is not what its index names: it was changed after the request was made.`,
+      { path },
+    );
   // 1. The index.
   const index = file(INDEX);
   const request = decodeOrRefuse(name, () => decodeSigningRequest(index));

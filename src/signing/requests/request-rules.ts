@@ -10,6 +10,7 @@ import { encodeRootHash } from '../../formats/verity/dm-verity.ts';
 import { isGrubConfigOf } from '../../scripts/grub-config.ts';
 import { lintGrubConfig } from '../../scripts/grub-lint.ts';
 import { lintScript } from '../../scripts/lint.ts';
+import { keyMaterial } from '../../trust/key-material.ts';
 import { manifestNamedIn, refusedLine } from '../../trust/script-lines.ts';
 import { leafOrder } from '../keys/release-leaf.ts';
 import { type KeyName, OPENPGP_KEY_NAMES, OWN_LEAVES, payloadSeals, recordSeals } from '../seal-keys.ts';
@@ -140,7 +141,7 @@ export function demandOnePurpose(name: string, own: Signatories, others: readonl
   ];
   const taken = new Map<string, string>();
   for (const [key, object] of keys) {
-    const bytes = object?.export({ format: 'der', type: 'spki' }).toString('base64');
+    const bytes = object && keyMaterial(object);
     const before = bytes === undefined ? undefined : taken.get(bytes);
     if (before !== undefined && !(before.startsWith('ca') && key.startsWith('ca'))) {
       throw new Refusal('wrong-purpose', `${name} names one key as ${before} and as ${key}.`, { key });
@@ -230,6 +231,8 @@ export function demandKeys(
 /** Bits of an RSA modulus: below, anybody makes such signatures; above, nobody has the time to make the key. */
 const LEAST_RSA = 2048;
 const MOST_RSA = 8192;
+/** Milliseconds between issue and best-before. The leaf's end is all that stops a replay, and a builder writes both. */
+const LONGEST = 366 * 86_400_000;
 
 /**
  * What a CA is asked to issue is a release leaf and nothing more: a longer one would boot this release when it
@@ -257,6 +260,8 @@ export function demandLeaves(
         { key, bits },
       );
     }
+    if (bestBefore - issued > LONGEST)
+      throw fail('for a release that is best before a day more than a year after its issue');
     const longest = leafOrder(ca, { release, issued, bestBefore });
     if (notBefore < longest.notBefore || notBefore > issued)
       throw fail(`that does not begin with ${release}`);
