@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
@@ -54,13 +55,22 @@ function fromLines(lines: readonly string[]): AskPassphrase {
 }
 
 function readLines(fd: number): string[] {
-  let text: string;
+  let bytes: Buffer;
   try {
-    text = readFileSync(fd, 'utf8');
+    bytes = readFileSync(fd);
   } catch (error) {
     if (codeOf(error) === undefined) throw error;
-    throw new UsageError(`The descriptor ${fd} of --passphrase-fd cannot be read: ${inWords(error)}.`);
+    throw new UsageError(
+      `The descriptor ${fd} of --passphrase-fd cannot be read: ${inWords(error)}. A file is given as in ${fd}< FILE.`,
+    );
   }
+  const text = bytes.toString();
+  // Other bytes would all become one replacement character, and different passphrases the same.
+  if (!isUtf8(bytes) || /[\0\r]/.test(text))
+    throw new UsageError(
+      `The descriptor ${fd} of --passphrase-fd gave what is no line of UTF-8: lines end with a line feed alone.`,
+    );
+  if (text === '') throw new UsageError(`The descriptor ${fd} of --passphrase-fd gave nothing.`);
   const lines = text.replace(/\n$/, '').split('\n');
   if (lines.includes(''))
     throw new UsageError(`The descriptor ${fd} of --passphrase-fd gave an empty passphrase.`);

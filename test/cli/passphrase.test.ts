@@ -42,6 +42,17 @@ describe('a key with a passphrase', () => {
     assert.equal(told(undefined, 'verify', tree, '--anchors', join(protectedKeys, 'anchors')).status, 0);
   });
 
+  it('takes no bytes that are no text: all of them would be the same passphrase', () => {
+    const script = `printf 'caf\\351\\n' | "$@" 3<&0`;
+    const { status, stderr } = spawnSync(
+      'sh',
+      ['-c', script, 'sh', process.execPath, MAIN, 'init', join(folder, 'never'), '--passphrase-fd', '3'],
+      { encoding: 'utf8' },
+    );
+    assert.equal(status, 2);
+    assert.match(stderr, /no line of UTF-8/);
+  });
+
   for (const [what, lines, words, says] of [
     [
       'without a terminal',
@@ -51,6 +62,7 @@ describe('a key with a passphrase', () => {
     ],
     ['with another one', 'another', ['--passphrase-fd', '3'], /The passphrase of \S*ca\.key was wrong\./],
     ['with an empty one', '', ['--passphrase-fd', '3'], /gave an empty passphrase/],
+    ['with a carriage return', `${SECRET}\r`, ['--passphrase-fd', '3'], /no line of UTF-8/],
     [
       'from a descriptor that is not open',
       undefined,
