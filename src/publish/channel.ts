@@ -214,7 +214,12 @@ async function gateOf(
   policy: PolicyFile,
 ): Promise<{ readonly refusal: Refusal | undefined; readonly warnings: readonly string[] } | undefined> {
   const highest = await highestOf(options, verdict.release.manifest.arch);
-  if (!highest || verdict.release.manifest.serial <= highest.serial) return undefined;
+  if (!highest) return undefined;
+  const { release } = verdict.release.manifest;
+  const older = verdict.release.manifest.serial <= highest.serial;
+  // Back to where the channel was needs no gate, which let that release pass once; another older one is no way back.
+  const history = older ? await channelHistory(options.state, options.channel) : [];
+  if (history.some(({ snapshot }) => namesRelease(snapshot, release))) return undefined;
   const { rows, refusal } = await runGate({ verdict, verifier, rules: policy.publish, highest });
   return {
     refusal,
