@@ -108,7 +108,7 @@ describe('whoever asks for signatures', () => {
       await cp(join(keys, 'anchors'), part, { recursive: true });
       await rm(join(part, anchors));
       const out = fresh('out');
-      await assert.rejects(makeRequest(tree, keys, out, { anchors: part }), refused('absent', fact));
+      await assert.rejects(makeRequest(tree, keys, out, { anchors: part }), misused(fact));
       await assert.rejects(readFile(out), { code: 'ENOENT' });
     });
   }

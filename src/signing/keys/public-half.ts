@@ -1,4 +1,6 @@
 import { join } from 'node:path';
+import { Refusal } from '../../errors/refusal.ts';
+import { UsageError } from '../../errors/usage.ts';
 import { readWhole } from '../../files/reading.ts';
 import type { OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
 import { KEYRINGS, type OpenpgpPurpose } from '../../trust/anchors.ts';
@@ -6,8 +8,12 @@ import type { LoaderSignatories, Signatories } from '../signatories.ts';
 import { readAuthority, readSignatory } from './key-folder.ts';
 import { choosePublic } from './openpgp-choice.ts';
 
-/** The public halves in an `anchors/` folder: whose seals a tree shall get. Throws a `Refusal`. */
-export async function readSignatories(anchors: string, now: number | undefined): Promise<Signatories> {
+/** The public halves in an `anchors/` folder: whose seals a tree shall get. Throws a `Refusal` or a `UsageError`. */
+export function readSignatories(anchors: string, now: number | undefined): Promise<Signatories> {
+  return configured(() => signatoriesIn(anchors, now));
+}
+
+async function signatoriesIn(anchors: string, now: number | undefined): Promise<Signatories> {
   const loader = await readLoaderSignatories(anchors, now);
   const leaf = (name: string) =>
     readSignatory(join(anchors, `${name}.crt`), now, 'digitalSignature', loader.ca);
@@ -24,12 +30,23 @@ export async function readSignatories(anchors: string, now: number | undefined):
   };
 }
 
-export async function readLoaderSignatories(
-  anchors: string,
-  now: number | undefined,
-): Promise<LoaderSignatories> {
-  const { ca, above } = await readAuthority(anchors, now);
-  return { ca, above, boot: await readSignatory(join(anchors, 'boot.crt'), now, 'digitalSignature', ca) };
+export function readLoaderSignatories(anchors: string, now: number | undefined): Promise<LoaderSignatories> {
+  return configured(async () => {
+    const { ca, above } = await readAuthority(anchors, now);
+    return { ca, above, boot: await readSignatory(join(anchors, 'boot.crt'), now, 'digitalSignature', ca) };
+  });
+}
+
+/** What such a folder lacks is the operator's mistake: no tree was judged. */
+async function configured<Result>(read: () => Promise<Result>): Promise<Result> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!(error instanceof Refusal) || error.code !== 'absent') throw error;
+    throw new UsageError(
+      `${error.message} "bootseal init" makes it; keys of an earlier Bootseal lack those for records.`,
+    );
+  }
 }
 
 /**
