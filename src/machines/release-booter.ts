@@ -39,6 +39,6 @@ function scriptFor({ loader, anchor }: Machine, release: BootableRelease): BootS
 }
 
 function none({ loader, anchor }: Machine, { release }: BootableRelease): Refusal {
-  const what = anchor === undefined ? `a script for ${loader}` : `a script for loaders of the CA ${anchor}`;
+  const what = anchor === undefined ? `script for ${loader}` : `script for loaders of the CA ${anchor}`;
   return new Refusal('absent', `${release} has no ${what}.`, { release, loader });
 }

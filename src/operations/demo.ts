@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rename } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { BootVerdict } from '../emulator/boot.ts';
@@ -45,6 +45,13 @@ export async function demo(options: DemoOptions): Promise<Demo> {
   await mkdir(state, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
     throw explain(error, state);
   });
+  if ((await isThere(keys)) && !(await isThere(join(keys, 'private', 'manifest.key')))) {
+    const aside = `${keys}-earlier-${now}`;
+    step(`Moving keys of an earlier Bootseal to ${aside}`);
+    await rename(keys, aside).catch((error: unknown) => {
+      throw explain(error, keys);
+    });
+  }
   if (!(await isThere(keys))) {
     step(`Making development keys in ${keys}`);
     await createKeyFolder(keys, { site: 'demo', kind: 'rsa', now });

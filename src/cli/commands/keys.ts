@@ -137,12 +137,12 @@ function rotateCommand(): Command {
       );
       terminal.print();
       for (const warning of warnings) terminal.print(warning, 'bad');
-      terminal.print(`${out}/anchors        for the overlap: build it into initramfs and GRUB images first`);
+      terminal.print(`${out}/anchors        for the overlap: build initramfs and GRUB images with it`);
       terminal.print(`${out}/anchors-after  for afterwards: without the keys that were replaced`);
       terminal.print(
         loaders
           ? `Then: bootseal seal TREE --keys ${out} --also-keys ${keys}, until every loader trusts the new CA.`
-          : `Then: bootseal seal TREE --keys ${out}. ${keys} stays good for images that hold only the old keys.`,
+          : `Seal with ${keys} until every machine starts such an image. Then: bootseal seal TREE --keys ${out}`,
       );
       return EXIT.ok;
     }),

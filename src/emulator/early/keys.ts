@@ -127,7 +127,7 @@ export class EarlyKeys {
   /** archiso's `/gpg` is a GnuPG home: the keybox where there is one, as gpg 2.1 and later prefer it. */
   openpgp(): readonly OpenpgpCertificate[] {
     const { keybox = '', keyring } = this.#places;
-    if (!this.hasOpenpgp) return this.#missing(keybox || keyring);
+    if (!this.hasOpenpgp) return this.#missing(keyring);
     const blobs = keybox === '' ? undefined : this.#read(keybox);
     if (blobs) {
       return decodeOr(`/${keybox}`, () =>
