@@ -149,6 +149,20 @@ describe('ipxe-scripts', () => {
     }
   });
 
+  it('each reason is known on BIOS and on UEFI, whose numbers end differently', () => {
+    const reasons = new Map<string, Map<string, string>>();
+    for (const [, number = '', platform = '', words = ''] of readTemplate('reason.ipxe').matchAll(
+      /^iseq \$\{bootseal-errno\} 0x([0-9a-f]{5})([0-9a-f]{2}) && set bootseal-why (.+) \|\|$/gm,
+    ))
+      reasons.set(number, (reasons.get(number) ?? new Map()).set(platform, words));
+    // x509.c: ended or not begun, no usable certificate; rsa.c: another signature; cms.c: not for code, another name.
+    assert.deepEqual([...reasons.keys()].sort(), ['216e4', '216eb', '227e1', '22ae2', '22ae4']);
+    for (const [number, words] of reasons) {
+      assert.deepEqual([...words.keys()].sort(), ['3c', '8f'], number);
+      assert.equal(new Set(words.values()).size, 1, number);
+    }
+  });
+
   it('a missing one is a fault of the package, and no verdict', () => {
     assert.throws(
       () => readTemplate('no-such.ipxe'),
