@@ -149,6 +149,17 @@ describe('a keyholder', () => {
     assert.equal((await run(['log', 'check', '--state', state])).code, 0);
   });
 
+  it('takes an older release that the channel never named through the gate, which refuses it', async (t) => {
+    const { state, socket } = await place();
+    await keyholder(t, { keys, state }, socket, ['--anchors', anchors]);
+    const given = ['--channel', 'testing', '--keyholder', socket];
+    assert.equal((await run(['publish', site.tree, ...given])).code, 0);
+    const { code, err } = await run(['channel', 'move', 'testing', NEW, '--keyholder', socket]);
+    assert.equal(code, 1, err);
+    assert.match(err, /^refused \[rolled-back\] /);
+    assert.equal((await readChannel(state, 'testing'))?.snapshot.releases[0]?.release, NEWEST);
+  });
+
   it('moves nothing without anchors, and no channel to a release that it does not hold', async (t) => {
     const { state, socket } = await place();
     await keyholder(t, { keys, state }, socket);

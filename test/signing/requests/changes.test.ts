@@ -31,6 +31,7 @@ describe('what changed since a release', () => {
   const cases: readonly (readonly [string, Partial<Manifest>, readonly string[]])[] = [
     ['nothing', {}, []],
     ['dates and digests of records alone', { issued: 5000, bestBefore: 9000, release: 'arch/2' }, []],
+    ['a longer life', { bestBefore: 400 * 86_400_000 }, ['good for 400 days, and not for 0']],
     [
       'a word that is new',
       { cmdline: [...BEFORE.cmdline, 'init=/bin/sh'] },

@@ -86,6 +86,13 @@ const cases: Readonly<Record<string, readonly (readonly [string, () => Bundle, R
         ] as const,
     ),
     [
+      'by years, with all that names it',
+      () =>
+        copy(plain).remake((text) => text.replace(/^best-before .*$/m, 'best-before 2036-06-01T00:00:00Z')),
+      'malformed',
+      /orders a leaf for a release that is best before a day more than a year after its issue/,
+    ],
+    [
       'by a payload in the manifest, with all that names it',
       () =>
         copy(plain).remake((text) =>

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, chown, cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { verify } from '../../../src/conformance/verify.ts';
@@ -298,6 +298,33 @@ describe('a journal', () => {
       Buffer.from(plain.file('records/release.manifest')),
     );
   });
+
+  it('is not kept where others write: they could put the next manifest in the place of the last', async () => {
+    const [journal, out] = [fresh('journal'), fresh('out')];
+    await mkdir(journal);
+    await chmod(journal, 0o777);
+    const options = { keys: [keys], out, journal };
+    await assert.rejects(sign(options), refused('unsafe-keys', /Others may write in \S+journal/));
+    await chmod(journal, 0o700);
+    if (process.getuid?.() === 0) {
+      await chown(journal, 65_534, 65_534);
+      await assert.rejects(sign(options), refused('unsafe-keys', /another user's/));
+      await chown(journal, 0, 0);
+    }
+    assert.ok(!existsSync(out));
+  });
+
+  for (const name of ['journal.jsonl', 'arch.manifest']) {
+    it(`is not waited for where ${name} is a FIFO`, async () => {
+      const [journal, out] = [fresh('journal'), fresh('out')];
+      await mkdir(journal, { mode: 0o700 });
+      execFileSync('mkfifo', [join(journal, name)]);
+      await assert.rejects(sign({ keys: [keys], out, journal }), (error: Error) =>
+        error.message.includes(name),
+      );
+      assert.ok(!existsSync(out));
+    });
+  }
 
   it('tells of a signing that failed, and of how many were left for the next; the release is remembered then', async () => {
     const [journal, out] = [fresh('journal'), fresh('out')];
