@@ -6,6 +6,7 @@ import { Refusal, type RefusalFacts } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { explain } from '../files/atomic-file.ts';
 import type { Lock } from '../files/lock.ts';
+import { demandOfState } from '../publish/log-sign.ts';
 import type { Log } from '../serve/event-log.ts';
 import { LineLimiter } from '../serve/line-limiter.ts';
 import { type AskPassphrase, accessOf } from '../signing/keys/passphrase.ts';
@@ -81,6 +82,7 @@ export async function startKeyholder(options: KeyholderOptions): Promise<Keyhold
   // What would end every move is said before the first is asked for.
   if (anchors !== undefined) await readTrustRoots(anchors);
   await demandWritable(state);
+  await demandOfState(state, key);
   const unfinished = await findUnfinished(state);
   for (const fact of unfinished) log.warn({ state }, fact);
   const path = await safeSocketPath(options.socket);

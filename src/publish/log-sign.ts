@@ -73,6 +73,22 @@ async function keyOf(folder: string): Promise<SnapshotKey> {
   }
 }
 
+/**
+ * Whether this is the folder of another site: readers of the state know none of the keys in it. While a key is being
+ * replaced they know one of them.
+ *
+ * @throws UsageError
+ */
+export async function demandOfState(state: string, { accepted }: SnapshotKey): Promise<void> {
+  const told = join(state, 'anchors', 'snapshot.crt');
+  if (!(await isThere(told))) return;
+  const known = (await readCertificatesFile(told)).map(fingerprint);
+  if (accepted.some((certificate) => known.includes(fingerprint(certificate)))) return;
+  throw new UsageError(
+    `${told} holds none of these snapshot keys, so readers of ${state} would refuse what they sign; they may be the keys of another site.`,
+  );
+}
+
 /** A checkpoint by a key that nobody was told of would make the whole log unreadable to those who check it. */
 async function demandTold(state: string, key: SnapshotKey): Promise<void> {
   const told = join(state, 'anchors', 'snapshot.crt');

@@ -8,6 +8,7 @@ import { readChannel } from '../../src/store/channels.ts';
 import { runHere as run } from '../cli/here.ts';
 import { copier } from '../faults/copies.ts';
 import { misused } from '../fixtures/failed.ts';
+import { makeKeys } from '../fixtures/keys.ts';
 import { sampleTree } from '../fixtures/release.ts';
 import { openssl } from '../signing/judges.ts';
 import { keyholder, keyholderSite, NEW, NEWEST, OLD, socketIn } from './sites.ts';
@@ -177,6 +178,16 @@ describe('a keyholder', () => {
     );
     // What came to no signature of its own is signed all the same.
     assert.equal((await run(['log', 'check', '--state', state])).code, 0);
+  });
+
+  it('does not start with the keys of another site', async () => {
+    const { state, socket } = await place();
+    const others = await makeKeys(join(folder, 'others'));
+    await assert.rejects(
+      startKeyholder({ socket, keys: others, state }),
+      misused(/holds none of these snapshot keys.* they may be the keys of another site/),
+    );
+    await assert.rejects(lstat(socket), { code: 'ENOENT' });
   });
 
   it('opens a key that has a passphrase, once', async () => {

@@ -85,7 +85,7 @@ function findSigner(what: string, { name }: AnySigner, pool: readonly Certificat
   if (found) return found;
   throw new Refusal(
     'untrusted-signer',
-    `${what}: its signer's certificate is none that this client holds; are these the anchors of another site?`,
+    `${what}: its signer's certificate is none that this client holds; these may be the anchors of another site.`,
     {},
   );
 }
