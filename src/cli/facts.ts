@@ -71,6 +71,7 @@ const LABELS: Readonly<Record<string, string>> = {
   free: 'free words',
   fsVerityDigest: 'fs-verity digest',
   manifestSha256: 'manifest’s sha256',
+  whoVerifies: 'who verifies what on the machine',
 };
 
 /** `bestBefore` as people write it. */

@@ -14,6 +14,8 @@ export interface LayoutWords {
   readonly rootfs?: string;
   readonly cmdline?: string;
   readonly layout?: string;
+  readonly free?: readonly string[];
+  readonly pack?: readonly string[];
 }
 
 export interface TermWords {
@@ -29,6 +31,11 @@ export function addLayoutOptions(command: Command): Command {
     .option('--initrd <paths...>', 'in load order')
     .option('--rootfs <path>', 'the root image')
     .option('--cmdline <words>', 'fixed words of the kernel command line')
+    .option('--free <name-type...>', 'what loaders may add to them, as "ip dhcp" (quoted); none: --free ""')
+    .option(
+      '--pack <paths...>',
+      'files or folders of the tree for an initrd that the loader verifies: PATH, or PATH=PATH-IN-THE-INITRD',
+    )
     .option(
       '--layout <name>',
       'what kind of system it is: words that open a shell depend on it; docs/trees.md',
@@ -36,11 +43,8 @@ export function addLayoutOptions(command: Command): Command {
 }
 
 /** What was sealed that nobody wrote down. */
-export function noteAdded(terminal: Terminal, { release, added }: Layout): void {
-  if (!added) return;
-  terminal.note(
-    `The overlay of ${release} must be told its server, so "${added.name} ${added.type}" was added to the free words.`,
-  );
+export function noteAdded(terminal: Terminal, { notes }: Layout): void {
+  for (const note of notes) terminal.note(note);
 }
 
 /** A payload of a shape that nobody expects is sealed, and said: most often it is the wrong file. */
@@ -64,7 +68,7 @@ export function addTermOptions(command: Command): Command {
     );
 }
 
-export function layoutOf({ release, kernel, initrd, rootfs, cmdline, layout }: LayoutWords) {
+export function layoutOf({ release, kernel, initrd, rootfs, cmdline, layout, free, pack }: LayoutWords) {
   return {
     ...(release === undefined ? {} : { release }),
     ...(kernel === undefined ? {} : { kernel }),
@@ -72,6 +76,9 @@ export function layoutOf({ release, kernel, initrd, rootfs, cmdline, layout }: L
     ...(rootfs === undefined ? {} : { rootfs }),
     ...(cmdline === undefined ? {} : { cmdline }),
     ...(layout === undefined ? {} : { layout }),
+    // Nothing shall be free: an empty word says so.
+    ...(free === undefined ? {} : { free: free.filter((text) => text !== '') }),
+    ...(pack === undefined ? {} : { pack }),
   };
 }
 

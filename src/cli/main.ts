@@ -18,6 +18,7 @@ const program = new Command('bootseal')
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   init: async () => (await import('./commands/init.ts')).initCommand(),
   seal: async () => (await import('./commands/seal.ts')).sealCommand(),
+  pack: async () => (await import('./commands/pack.ts')).packCommand(),
   request: async () => (await import('./commands/request.ts')).requestCommand(),
   'sign-request': async () => (await import('./commands/request.ts')).signRequestCommand(),
   attach: async () => (await import('./commands/request.ts')).attachCommand(),

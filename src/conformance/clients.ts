@@ -45,7 +45,10 @@ const OVERLAY_INSTEAD: Answer = {
   asked: false,
   warnings: ['judges nothing: this release starts the init of its overlay, which is the client "manifest"'],
 };
-const NO_ROOT: Answer = { asked: false, warnings: ['judges nothing: this release has no root image'] };
+const NO_ARCHISO: Answer = {
+  asked: false,
+  warnings: ['judges nothing: this release is no system of archiso’s'],
+};
 const NO_MANIFEST_KEY: Answer = {
   asked: false,
   warnings: [
@@ -55,7 +58,7 @@ const NO_MANIFEST_KEY: Answer = {
 const NOBODY_BINDS: Answer = {
   asked: false,
   warnings: [
-    'judges nothing: this release has no root image, and nobody on the machine holds its command line against the manifest',
+    'judges nothing: this release starts no early userspace that is known here, so nobody on the machine holds its command line against the manifest',
   ],
 };
 
@@ -215,7 +218,7 @@ async function runArchisoAsItIs(offer: Offer, boot: Boot): Promise<Answer> {
   const { transport, policy, now, handover, arch = 'x86_64' } = offer;
   const cmdline = handover?.cmdline ?? (await boot.verdict()).cmdline ?? '';
   if (startsOverlay(cmdline)) return OVERLAY_INSTEAD;
-  if (!handover && (await boot.verdict()).rootless) return NO_ROOT;
+  if (!handover && (await boot.verdict()).rootless) return NO_ARCHISO;
   const initramfs = handover
     ? await fetchInitramfs(transport, handover.initrds)
     : await bootedInitramfs(await boot.verdict());

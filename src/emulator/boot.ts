@@ -2,6 +2,7 @@ import { Refusal } from '../errors/refusal.ts';
 import { bytesContent } from '../files/measure.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import type { RootMode } from '../formats/records/policy-floor.ts';
+import type { VerifiedThing } from '../release/who-verifies.ts';
 import type { Anchors } from '../trust/anchors.ts';
 import { cmsCheck, imgverifyRules } from '../trust/cms-check.ts';
 import type { Policy } from '../trust/policy.ts';
@@ -58,8 +59,12 @@ export interface MachineVerdict {
   readonly loader: 'verifying' | 'stock' | 'secure-boot';
   readonly mode: RootMode;
   readonly rows: readonly BootRow[];
-  /** The release has no root image, and this machine asks for none: what was loaded is all there is. */
+  /**
+   * No early userspace that is known here asks for a root image: the release has none, or its system gets it by itself.
+   */
   readonly rootless: boolean;
+  /** Where `rootless`: what the system takes that nobody on the machine verifies. */
+  readonly unverified: readonly VerifiedThing[];
   /** Undefined: the root image, where there is one, was verified and would be mounted. */
   readonly refusal: Refusal | undefined;
   /**
@@ -124,6 +129,7 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
       mode,
       rows: loaderRows(ipxe, evidence, loader),
       rootless: false,
+      unverified: [],
       refusal,
       verified: false,
       bound: false,
@@ -133,7 +139,7 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
     };
   }
   const started = await early(outcome, options);
-  const { rootless = false } = started;
+  const { rootless = false, unverified = [] } = started;
   const rows = loaderRows(ipxe, evidence, loader);
   const root: BootRow = {
     artifact: started.path || 'root image',
@@ -146,9 +152,12 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
     mode: started.mode,
     rows: rootless ? rows : [...rows, root],
     rootless,
+    unverified,
     refusal: started.refusal,
     verified:
-      (rootless ? started.refusal === undefined : started.verified !== undefined) &&
+      (rootless
+        ? started.refusal === undefined && unverified.length === 0
+        : started.verified !== undefined) &&
       loader === 'verifying' &&
       loaded.every((image) => image.verified),
     bound: started.findings.some(({ check, verified }) => check === 'manifest' && verified),

@@ -49,6 +49,7 @@ export async function bootUefi(options: UefiOptions): Promise<MachineVerdict> {
       mode: options.mode ?? 'ram',
       rows,
       rootless: false,
+      unverified: [],
       refusal,
       verified: false,
       bound: false,
@@ -106,7 +107,7 @@ export async function bootUefi(options: UefiOptions): Promise<MachineVerdict> {
       ...(options.mode ? { mode: options.mode } : {}),
       onEvent: (event) => onEvent?.({ stage: 'early', ...event }),
     });
-    const { rootless = false } = early;
+    const { rootless = false, unverified = [] } = early;
     return {
       ...base,
       mode: early.mode,
@@ -117,8 +118,11 @@ export async function bootUefi(options: UefiOptions): Promise<MachineVerdict> {
           : [{ artifact: early.path || 'root image', role: 'rootfs' as const, findings: early.findings }]),
       ],
       rootless,
+      unverified,
       refusal: early.refusal,
-      verified: rootless ? early.refusal === undefined : early.verified !== undefined,
+      verified: rootless
+        ? early.refusal === undefined && unverified.length === 0
+        : early.verified !== undefined,
       bound: early.findings.some(({ check, verified }) => check === 'manifest' && verified),
       manifest: early.manifest,
       cmdline,

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { link, open, readdir, rename, rm, unlink } from 'node:fs/promises';
+import { link, open, readdir, rename, rm, unlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { codeOf, IoError, inWords, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
@@ -8,6 +8,9 @@ import { type HeldFolder, holdFolder } from './held-folder.ts';
 
 /** Names of unfinished files: whoever finds one after a crash may delete it. */
 export const TEMPORARY = /^\.bootseal-[0-9a-f]{16}\.tmp$/;
+
+/** A file's content, whole or piece by piece: what is thrown between pieces ends the writing, and nothing is left. */
+export type Written = Uint8Array | AsyncIterable<Uint8Array>;
 
 export interface WriteOptions {
   /** Permission bits; 0644 unless told. */
@@ -23,7 +26,7 @@ export interface WriteOptions {
  */
 export async function writeFileAtomically(
   path: string,
-  bytes: Uint8Array,
+  bytes: Written,
   options: WriteOptions = {},
 ): Promise<void> {
   const folder = await holdFolder(dirname(path)).catch((error: unknown) => {
@@ -44,7 +47,7 @@ export async function writeFileAtomically(
 export async function writeInto(
   folder: HeldFolder,
   name: string,
-  bytes: Uint8Array,
+  bytes: Written,
   options: WriteOptions,
   path: string,
 ): Promise<void> {
@@ -55,7 +58,7 @@ export async function writeInto(
     const handle = await open(temporary, 'wx', options.mode ?? 0o644);
     begun = true;
     try {
-      await handle.writeFile(bytes);
+      await writeFile(handle, bytes);
       // The process's umask may have taken bits away; a private key's mode must be exact.
       await handle.chmod(options.mode ?? 0o644);
       await handle.sync();

@@ -1,9 +1,9 @@
 import type { Dirent, Stats } from 'node:fs';
-import { type FileHandle, lstat, readdir, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, readdir, readlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { explain, TEMPORARY, type WriteOptions, writeInto } from './atomic-file.ts';
+import { explain, TEMPORARY, type WriteOptions, type Written, writeInto } from './atomic-file.ts';
 import { demandSameFile, type FileIdentity, identityOf } from './file-identity.ts';
 import { type HeldFolder, holdBeneath } from './held-folder.ts';
 import { type MeasuredFile, type MeasureOptions, measureOpened, openRegular } from './measure.ts';
@@ -84,6 +84,11 @@ export async function lstatBeneath(tree: string, path: string): Promise<Stats | 
   }
 }
 
+/** What a link of a tree says; nothing is followed. */
+export function readlinkBeneath(tree: string, path: string): Promise<string> {
+  return inFolderOf(tree, path, (folder, name) => readlink(folder.at(name)));
+}
+
 /** Names in a folder of a tree, sorted; none where there is no such folder. @param folder empty: the tree itself. */
 export async function namesBeneath(tree: string, folder: string): Promise<string[]> {
   return (await entriesBeneath(tree, folder)).map(({ name }) => name).sort();
@@ -108,7 +113,7 @@ export async function entriesBeneath(tree: string, folder: string): Promise<Dire
 export async function writeBeneath(
   tree: string,
   path: string,
-  bytes: Uint8Array,
+  bytes: Written,
   options: WriteOptions = {},
 ): Promise<void> {
   const shown = join(tree, path);

@@ -31,6 +31,7 @@ import { type SealedFile, writeSeals } from '../signing/write-seals.ts';
 import { anchorId } from '../trust/anchors.ts';
 import { demandTerms } from './demand-terms.ts';
 import { logSeal } from './log-seal.ts';
+import { packTree } from './pack-tree.ts';
 
 /** Sealing in two passes, with the keys elsewhere: `request` here, `sign-request` there, `attach` here. */
 
@@ -55,7 +56,7 @@ export interface RequestMade {
 export async function requestSignatures(options: SigningRequestOptions): Promise<RequestMade> {
   const { tree, now, out } = options;
   await demandOutside(tree, out);
-  const layout = await recogniseTree(tree, options);
+  const layout = await recogniseTree(tree, { ...options, makePack: packTree });
   const wanted = demandTerms(layout, options);
   const signatories = await readSignatories(await anchorsIn(options.anchors), now);
   const others = await otherCas(signatories, options.alsoAnchors ?? [], now);

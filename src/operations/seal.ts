@@ -8,6 +8,7 @@ import { type SealingKeys, trustedOf } from '../signing/signatories.ts';
 import { anchorId } from '../trust/anchors.ts';
 import { demandTerms } from './demand-terms.ts';
 import { logSeal } from './log-seal.ts';
+import { packTree } from './pack-tree.ts';
 
 export interface SealReleaseOptions extends SealTermsRequest {
   /** An `init` folder. */
@@ -30,7 +31,7 @@ export interface SealResult extends Sealed {
 
 /** Seals a tree: every seal, one pass. Throws a `Refusal`, a `UsageError` or an `IoError`. */
 export async function seal(options: SealReleaseOptions): Promise<SealResult> {
-  const layout = await recogniseTree(options.tree, options);
+  const layout = await recogniseTree(options.tree, { ...options, makePack: packTree });
   const wanted = demandTerms(layout, options);
   const { now, signerCommand } = options;
   const keys = await readSealingKeys(options.keys, now, signerCommand, accessOf(options));

@@ -76,6 +76,7 @@ export async function keysInside(
   const root = manifest.files.find(({ role }) => role === 'rootfs');
   if (!root) return 'no root image, so none is needed';
   const { keys, overlay } = await early();
+  if (!overlay && manifest.layout !== 'archiso') return `${manifest.layout} asks for none, whatever it holds`;
   const where = overlay ? 'overlay' : 'initramfs';
   const payload = demandHolder({ file: 'codesign.crt', held: keys.codesign() }, root.path, records, where);
   // archiso as it is has no key for records, and the next question says what that means.
@@ -158,6 +159,7 @@ export async function whatIsChecked(
 ): Promise<string> {
   if (!manifest.files.some(({ role }) => role === 'rootfs')) return 'no root image to check';
   const early = await userspace();
+  if (!early.overlay && manifest.layout !== 'archiso') return `${manifest.layout} takes no orders of ours`;
   return early.overlay ? checkedByOverlay(rules, early) : askedFor(manifest, rules, early.keys);
 }
 

@@ -7,6 +7,7 @@ import type { Manifest } from '../formats/records/manifest.ts';
 import { RECORD, SEAL, UKI } from '../formats/records/seal-names.ts';
 import { releaseBooter } from '../machines/release-booter.ts';
 import { releaseSite } from '../release/release-site.ts';
+import { whoVerifies } from '../release/who-verifies.ts';
 import { withEntries } from '../serve/entry-site.ts';
 import { type Anchors, anchorId } from '../trust/anchors.ts';
 import { day } from '../trust/policy.ts';
@@ -102,11 +103,13 @@ export async function runGate(options: GateOptions): Promise<GateResult> {
     await ask('keys in initramfs', () => keysInside(manifest, records, anchors, early));
     // 3. A check that nobody asks for does not happen.
     await ask('command line', () => whatIsChecked(manifest, rules, early));
-    // 4. A channel goes forward, and not so far that nothing can follow.
+    // 4. What the loader never sees, somebody else must look at.
+    await ask('on the machine', () => demandVerified(manifest, rules));
+    // 5. A channel goes forward, and not so far that nothing can follow.
     await ask('serial', () => demandSerial(manifest, options.highest, rules, now));
-    // 5. 2026: a certificate ran out inside what was published.
+    // 6. 2026: a certificate ran out inside what was published.
     await ask('certificates', () => outlive(manifest, verdict, roots, rules));
-    // 6. Every client, against the tree as it would be served.
+    // 7. Every client, against the tree as it would be served.
     for (const verdict of await runClients({
       transport,
       base: BASE,
@@ -117,7 +120,7 @@ export async function runGate(options: GateOptions): Promise<GateResult> {
     })) {
       rows.push(clientRow(`client ${verdict.client}`, verdict));
     }
-    // 7. Loaders of the other CAs. GRUB knows no CA.
+    // 8. Loaders of the other CAs. GRUB knows no CA.
     for (const other of others) {
       const offer = { transport, base: BASE, anchors: other, policy, now, arch: manifest.arch };
       for (const verdict of await runClients(offer, OF_A_CA)) {
@@ -128,6 +131,7 @@ export async function runGate(options: GateOptions): Promise<GateResult> {
     for (const gate of [
       'keys in initramfs',
       'command line',
+      'on the machine',
       'serial',
       'certificates',
       ...CLIENTS.map((name) => `client ${name}`),
@@ -147,6 +151,32 @@ const OF_A_CA = ['ipxe', 'ipxe-efi', 'archiso', 'manifest'] as const;
 
 function idsOf(anchors: readonly Anchors[]): string[] {
   return anchors.flatMap(({ ca: [ca] }) => (ca ? [anchorId(ca)] : []));
+}
+
+/**
+ * That somebody verifies whatever a machine will fetch or run, or that the policy lets it go by its name. Throws
+ * `no-verdict`.
+ */
+export function demandVerified(manifest: Manifest, { unverified }: PublishRules): Found {
+  const things = whoVerifies(manifest);
+  const nobody = things.filter(({ by }) => by === 'nobody');
+  const refused = nobody.find(({ name }) => !unverified.includes(name));
+  if (refused) {
+    throw new Refusal(
+      'no-verdict',
+      `Nobody on the machine verifies ${refused.what} (${refused.how}); put it into an initrd (seal --pack), verify the root by an overlay, or let it go by its name in the policy (publish.unverified).`,
+      { name: refused.name },
+    );
+  }
+  const by = (['loader', 'overlay', 'system'] as const).map(
+    (who) => [who, things.filter((thing) => thing.by === who).length] as const,
+  );
+  const fact = by
+    .filter(([, count]) => count > 0)
+    .map(([who, count]) => `${count} by the ${who}`)
+    .join(', ');
+  const warnings = nobody.map(({ what }) => `lets go, by the policy, what NOBODY verifies: ${what}`);
+  return warnings.length === 0 ? fact : { fact: `${fact}, ${warnings.length} by nobody`, warnings };
 }
 
 /** An address that is nobody's (RFC 5737): the gate's network ends at the site. */

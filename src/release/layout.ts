@@ -4,19 +4,18 @@ import { UsageError } from '../errors/usage.ts';
 import { lstatBeneath, openBeneath } from '../files/beneath.ts';
 import { lstatIfThere, namesIfThere } from '../files/read-if-there.ts';
 import { readInto, reading } from '../files/reading.ts';
-import { isLayoutName, PLAIN_LAYOUT } from '../formats/records/manifest.ts';
+import { PLAIN_LAYOUT } from '../formats/records/manifest.ts';
 import { isReleaseId, isSafePath } from '../formats/records/safe-path.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
-import {
-  FREE_TYPES,
-  isCommandLineWord,
-  isFreeType,
-  lastValue,
-  splitCommandLine,
-} from '../formats/script/cmdline.ts';
-import { readArchLayout } from './arch-layout.ts';
-import { type LayoutDraft, NETWORK_PARAMETERS, SERVER_PARAMETER } from './layout-draft.ts';
-import { readPlainLayout } from './plain-layout.ts';
+import { FREE_TYPES, isFreeType, splitCommandLine } from '../formats/script/cmdline.ts';
+import { demandFetchedOnce, demandWords, lackingServer, withOverlayInit } from './layout-words.ts';
+import { demandLayout, layoutOfWords, recogniseLayout } from './layouts/all.ts';
+import { archiso, readArchLayout } from './layouts/archiso.ts';
+import { type LayoutDraft, NETWORK_PARAMETERS } from './layouts/draft.ts';
+import type { LayoutKind } from './layouts/kind.ts';
+import { freeParameter, readPlainLayout } from './layouts/plain.ts';
+import { TreeNames } from './layouts/tree-names.ts';
+import { PACK, type PackedPath, packOf, withPacked } from './packed.ts';
 
 /** A file of a release that a machine loads: what the sealer seals and the manifest lists. */
 export interface Artifact {
@@ -29,19 +28,18 @@ export interface Artifact {
 
 /** What a build tree was recognised as. */
 export interface Layout {
-  readonly family: 'arch' | 'plain';
   /** `NAME/VERSION` */
   readonly release: string;
   readonly arch: string;
-  /** The kind of system, as the manifest names it: what words it may fix depends on it. */
+  /** The kind of system, as the manifest names it: what words it may fix depends on it, and who verifies what. */
   readonly layout: string;
   /** Kernel, initrds in load order, then the overlay, the root image and other files where there are such. */
   readonly artifacts: readonly Artifact[];
   /** The fixed words of the kernel command line. */
   readonly cmdline: readonly string[];
   readonly free: readonly FreeParameter[];
-  /** Of `free`, what the tree left out and its overlay halts without. */
-  readonly added?: FreeParameter;
+  /** What nobody wrote and the release needs, one sentence each. */
+  readonly notes: readonly string[];
 }
 
 /** What the operator says about a tree; each wins over what the tree says itself. */
@@ -57,10 +55,16 @@ export interface LayoutOptions {
   readonly cmdline?: string;
   /** The kind of system, as the manifest names it; default: the tree's word, else what it is recognised by. */
   readonly layout?: string;
+  /** `NAME TYPE` each. */
+  readonly free?: readonly string[];
+  /** Files and folders of the tree that go into an initrd of the site's own: `PATH`, or `PATH=PATH THERE`. */
+  readonly pack?: readonly string[];
+  /** Makes that initrd, at this path of the tree. */
+  readonly makePack?: (tree: string, path: string, entries: readonly PackedPath[]) => Promise<void>;
 }
 
 /**
- * Recognises an Arch netboot tree or a plain one.
+ * Recognises a tree: by its `bootseal.toml`, by what the operator says, or by how its publisher lays out files.
  *
  * @throws UsageError that names what is missing, or said so that it cannot be meant; Refusal for what stands in the tree
  *   and is unfit (a link, a FIFO, an empty file, a damaged overlay); IoError for what cannot be read.
@@ -71,10 +75,7 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   if (!stat.isDirectory()) throw new UsageError(`${tree} is not a folder; name the folder of the tree.`);
   const entries = await namesIfThere(tree);
   if (entries.length === 0) throw new UsageError(`${tree} is empty: there is nothing to seal.`);
-  const draft =
-    entries.includes('bootseal.toml') || options.kernel !== undefined
-      ? await readPlainLayout(tree, entries.includes('bootseal.toml'))
-      : await readArchLayout(tree, entries);
+  const draft = await readDraft(tree, entries, options);
   const overlay = entries.includes(OVERLAY) ? { overlay: OVERLAY } : {};
   const merged = { ...overlay, ...draft, ...defined(options) };
 
@@ -87,11 +88,25 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   }
   if (!merged.kernel)
     throw new UsageError(`Nothing in ${tree} says which file the kernel is; name it with --kernel.`);
+  const said = options.cmdline === undefined ? draft.cmdline : splitCommandLine(options.cmdline);
+  demandWords(said);
+  const kind = layoutOf(merged.layout, said);
+  const pack = packOf(merged.pack ?? [], merged.rootfs, kind);
+  // What rides in an initrd is fetched by nobody.
+  const rootfs = pack?.entries.some(({ from }) => from === merged.rootfs) ? undefined : merged.rootfs;
+  if (merged.overlay && !rootfs) {
+    throw new UsageError(
+      `${merged.overlay} is an overlay, and the release has no root image, without which its init halts every machine; take it out of ${tree}, or name the root image with --rootfs.`,
+    );
+  }
+  if (pack) await options.makePack?.(tree, PACK, pack.entries);
   const wanted = [
     { role: 'kernel' as const, path: merged.kernel },
-    ...(merged.initrds ?? []).map((path) => ({ role: 'initrd' as const, path })),
+    ...(merged.initrds ?? []).filter((path) => !pack || path !== PACK).map(initrd),
+    // Behind the system's own, so that its files win, and before the overlay's, so that they do not.
+    ...(pack ? [initrd(PACK)] : []),
     ...(merged.overlay ? [{ role: 'overlay' as const, path: merged.overlay }] : []),
-    ...(merged.rootfs ? [{ role: 'rootfs' as const, path: merged.rootfs }] : []),
+    ...(rootfs ? [{ role: 'rootfs' as const, path: rootfs }] : []),
     ...(draft.files ?? []).map((path) => ({ role: 'file' as const, path })),
   ];
   const artifacts: Artifact[] = [];
@@ -101,91 +116,65 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
     }
     artifacts.push({ role, path, size: await sizeOf(tree, path, role) });
   }
-  if (merged.overlay && !merged.rootfs) {
-    throw new UsageError(
-      `${merged.overlay} is an overlay, and the release has no root image, without which its init halts every machine; take it out of ${tree}, or name the root image with --rootfs.`,
-    );
-  }
   if (merged.overlay) await demandOverlay(tree, merged.overlay);
-  const cmdline = withOverlayInit(
-    options.cmdline === undefined ? draft.cmdline : splitCommandLine(options.cmdline),
-    merged.overlay,
-  );
-  const bad = cmdline.find((word) => !isCommandLineWord(word));
-  if (bad !== undefined) {
-    throw new UsageError(
-      `The kernel command line holds ${JSON.stringify(bad)}, which is not allowed; letters, digits and ._:,=/@%+[]- are.`,
+  const notes: string[] = [];
+  const packed = pack ? withPacked(said, pack, artifacts, notes) : said;
+  const cmdline = withOverlayInit(packed, merged.overlay);
+  demandWords(cmdline);
+  demandFetchedOnce(cmdline, kind);
+  const halts = merged.overlay && kind.haltsOverlay?.(cmdline, merged.initrds ?? []);
+  if (halts) throw new UsageError(`Every machine would halt: ${halts}`);
+  const free = options.free?.map(freeParameter) ?? draft.free ?? (kind === archiso ? NETWORK_PARAMETERS : []);
+  const badFree = free.find(({ type }) => !isFreeType(type));
+  if (badFree)
+    throw new UsageError(`${JSON.stringify(badFree.type)} is no type of a free word; write ${FREE_TYPES}.`);
+  const added = merged.overlay ? lackingServer(cmdline, free) : undefined;
+  if (added) {
+    notes.push(
+      `The overlay of ${merged.release} must be told its server, so "${added.name} ${added.type}" was added to the free words.`,
     );
   }
-  const said = draft.free ?? (isArchiso(cmdline) ? NETWORK_PARAMETERS : []);
-  const added = merged.overlay ? lackingServer(cmdline, said) : undefined;
-  const badFree = said.find((free) => !isFreeType(free.type));
-  if (badFree) throw new UsageError(`${badFree.type} is no type of a free parameter; write ${FREE_TYPES}.`);
   return {
-    family: draft.family,
     release: merged.release,
     arch: merged.arch ?? 'x86_64',
-    layout: layoutOf({ ...draft, ...defined(options) }, cmdline),
+    layout: kind.name,
     artifacts,
     cmdline,
-    free: added ? [...said, added] : said,
-    ...(added ? { added } : {}),
+    free: added ? [...free, added] : free,
+    notes,
   };
 }
 
-/** What the operator or the tree says, else what it is recognised by. */
-function layoutOf(
-  { family, layout }: Pick<LayoutDraft, 'family' | 'layout'>,
-  cmdline: readonly string[],
-): string {
-  if (layout !== undefined && !isLayoutName(layout)) {
-    throw new UsageError(
-      `${JSON.stringify(layout)} is no name of a layout; write small letters, digits and dashes, as in debian-installer.`,
-    );
-  }
-  return layout ?? (family === 'arch' || isArchiso(cmdline) ? 'archiso' : PLAIN_LAYOUT);
-}
-
-/** Its own word, which no other early userspace reads. */
-function isArchiso(cmdline: readonly string[]): boolean {
-  return lastValue(cmdline, 'archisobasedir') !== undefined;
-}
-
-/** An overlay that is not told its server has nothing to fetch, and halts. */
-function lackingServer(
-  cmdline: readonly string[],
-  free: readonly FreeParameter[],
-): FreeParameter | undefined {
-  const { name, type } = SERVER_PARAMETER;
-  if (lastValue(cmdline, name) !== undefined) return undefined;
-  const named = free.find((parameter) => parameter.name === name);
-  if (!named) return SERVER_PARAMETER;
-  if (named.type === type) return undefined;
+/** What the tree says of itself. */
+async function readDraft(
+  tree: string,
+  entries: readonly string[],
+  { kernel, layout }: LayoutOptions,
+): Promise<LayoutDraft> {
+  const wanted = layout === undefined ? undefined : demandLayout(layout);
+  const described = entries.includes('bootseal.toml');
+  if (described || kernel !== undefined) return readPlainLayout(tree, described);
+  const names = await TreeNames.of(tree);
+  const draft = await recogniseLayout(names, wanted);
+  if (draft) return draft;
+  // It says what is missing of the tree that most people have.
+  if (!wanted || wanted === archiso) return readArchLayout(tree, entries);
   throw new UsageError(
-    `The free word ${name} is of type ${named.type}, and the overlay takes only a ${type}.`,
+    `${tree} is no tree of ${wanted.name} as its publisher lays one out (docs/trees.md); name its files with --kernel, --initrd and --rootfs.`,
   );
+}
+
+/** What the operator or the tree says, else what its words show. */
+function layoutOf(named: string | undefined, cmdline: readonly string[]): LayoutKind {
+  return named === undefined ? (layoutOfWords(cmdline) ?? demandLayout(PLAIN_LAYOUT)) : demandLayout(named);
+}
+
+function initrd(path: string): { readonly role: 'initrd'; readonly path: string } {
+  return { role: 'initrd', path };
 }
 
 /** Beside the release's own files: it goes with any initramfs. */
 const OVERLAY = 'bootseal-overlay.img';
-const OVERLAY_INIT = 'rdinit=/bootseal/init';
-
-/** An overlay that the kernel does not start would check nothing, and its init without the overlay is not there. */
-function withOverlayInit(cmdline: readonly string[], overlay: string | undefined): readonly string[] {
-  if (cmdline.includes(OVERLAY_INIT)) {
-    if (overlay) return cmdline;
-    throw new UsageError(
-      `The command line says ${OVERLAY_INIT}, and the release has no overlay; "bootseal overlay" builds one.`,
-    );
-  }
-  const other = overlay && cmdline.find((word) => word.startsWith('rdinit='));
-  if (other) {
-    throw new UsageError(
-      `The command line says ${other}, so the overlay would check nothing; leave that word out.`,
-    );
-  }
-  return overlay ? [...cmdline, OVERLAY_INIT] : cmdline;
-}
 
 /** The kernel drops an archive that does not begin at a multiple of four bytes, with one line that nobody reads. */
 async function demandOverlay(tree: string, path: string): Promise<void> {
@@ -198,8 +187,12 @@ async function demandOverlay(tree: string, path: string): Promise<void> {
   });
 }
 
-function defined(options: LayoutOptions): Partial<Omit<LayoutOptions, 'cmdline'>> {
-  const { cmdline: _, ...rest } = options;
+function defined({
+  cmdline: _,
+  free: __,
+  makePack: ___,
+  ...rest
+}: LayoutOptions): Omit<LayoutOptions, 'cmdline' | 'free' | 'makePack'> {
   return Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined));
 }
 

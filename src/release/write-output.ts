@@ -1,5 +1,5 @@
 import { dirname, join, relative, resolve } from 'node:path';
-import { writeFileAtomically } from '../files/atomic-file.ts';
+import { type Written, writeFileAtomically } from '../files/atomic-file.ts';
 import { writeBeneath } from '../files/beneath.ts';
 import { lstatIfThere } from '../files/read-if-there.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
@@ -13,7 +13,7 @@ const MARKS = ['bootseal.toml', RECORD.manifest, 'arch/boot'];
  *
  * @throws Refusal `unsafe-path`; IoError.
  */
-export async function writeOutput(out: string, bytes: Uint8Array): Promise<void> {
+export async function writeOutput(out: string, bytes: Written): Promise<void> {
   const path = resolve(out);
   const tree = await treeAround(path);
   if (tree === undefined) return writeFileAtomically(out, bytes);

@@ -63,7 +63,7 @@ export async function rework(
   const { arch, layout, free, serial } = manifest;
   const url = change.url ?? serverOf(records.get(RECORD.bootIpxe));
   const terms = await sealTerms(
-    { family: 'plain', release, arch, layout, artifacts: [], cmdline, free },
+    { release, arch, layout, artifacts: [], cmdline, free, notes: [] },
     {
       tree: standing.folder,
       issued: change.issued,

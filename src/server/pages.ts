@@ -1,5 +1,6 @@
 import { Refusal } from '../errors/refusal.ts';
 import { isoSeconds } from '../formats/records/lines.ts';
+import { whoVerifies } from '../release/who-verifies.ts';
 import { healthPage, jsonAnswer, metricsPage, readyPage } from '../serve/http/http-pages.ts';
 import type { Page, Pages } from '../serve/http/http-types.ts';
 import type { Metrics } from '../serve/metrics.ts';
@@ -59,6 +60,7 @@ function releaseFacts({ entry }: Offering): object {
     ...rest,
     issued: isoSeconds(issued),
     bestBefore: isoSeconds(bestBefore),
+    whoVerifies: whoVerifies(manifest),
   };
 }
 
@@ -76,6 +78,7 @@ function homePage(options: ServerPagesOptions) {
     unverifiedLoadersAllowed: configuration.allow_unverified_loaders,
     base: base(),
     files: release.manifest.files,
+    machine: whoVerifies(release.manifest),
   });
   const headers = {
     'content-type': 'text/html; charset=utf-8',

@@ -49,6 +49,7 @@ const POLICY = z.strictObject({
       require: z.array(z.enum(REQUIRED_CHECKS)).optional(),
       margin_days: z.int().min(0).max(3650).optional(),
       max_serial_days: z.int().min(1).max(3650).optional(),
+      unverified: z.array(z.string().regex(/^[ -~]{1,200}$/, 'write a name as "seal" shows it')).optional(),
     })
     .default({}),
 });
@@ -64,6 +65,8 @@ export interface PublishRules {
   readonly marginDays: number;
   /** Days into the future that a date-like serial may name: a jump further would shut out all that follow. */
   readonly maxSerialDays: number;
+  /** What a machine may take though nobody there verifies it: paths, or words of a command line before their `=`. */
+  readonly unverified: readonly string[];
 }
 
 export interface PolicyFile {
@@ -102,6 +105,7 @@ function policyOf(file: z.infer<typeof POLICY>): PolicyFile {
       ...(file.publish.require ? { require: file.publish.require } : {}),
       marginDays: file.publish.margin_days ?? 90,
       maxSerialDays: file.publish.max_serial_days ?? 400,
+      unverified: file.publish.unverified ?? [],
     },
     at(asOf, clock) {
       const base = defaultPolicy(asOf, clock);

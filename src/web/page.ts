@@ -19,6 +19,12 @@ export interface PageFacts {
     readonly size: number;
     readonly sha256: string;
   }[];
+  /** What a machine fetches or runs, and who verifies it there. */
+  readonly machine: readonly {
+    readonly what: string;
+    readonly by: string;
+    readonly how: string;
+  }[];
 }
 
 const STYLE = `
@@ -42,6 +48,13 @@ export function renderPage(facts: PageFacts): string {
         `<td class="n">${size.toLocaleString('en')}</td><td><code>${sha256.slice(0, 16)}…</code></td></tr>`,
     )
     .join('\n');
+  const machine = facts.machine
+    .map(
+      ({ what, by, how }) =>
+        `<tr><td><code>${escapeHtml(what)}</code></td><td class="${by === 'nobody' ? 'bad' : 'good'}">${escapeHtml(by)}</td><td>${escapeHtml(how)}</td></tr>`,
+    )
+    .join('\n');
+  const nobody = facts.machine.filter(({ by }) => by === 'nobody').length;
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>${escapeHtml(facts.release)} · Bootseal</title><style>${STYLE}</style>
@@ -50,9 +63,13 @@ export function renderPage(facts: PageFacts): string {
 ${facts.ended === undefined ? badge(true, 'machines boot it') : badge(false, `new boots have ended: ${escapeHtml(facts.ended)}`)}
 ${badge(facts.anchored, facts.anchored ? 'verified under the site’s anchors' : 'unanchored: seals agree, nobody vouches for them')}
 ${badge(!facts.unverifiedLoadersAllowed, facts.unverifiedLoadersAllowed ? 'UNVERIFIED loaders are allowed' : 'unverified loaders are refused')}
+${nobody === 0 ? '' : badge(false, `${nobody} of what machines take is verified by nobody`)}
 ${facts.warnings.map((warning) => `<p class="bad">${escapeHtml(warning)}</p>`).join('\n')}
 <table><thead><tr><th>role</th><th>file</th><th>bytes</th><th>sha256</th></tr></thead><tbody>
 ${rows}
+</tbody></table>
+<table><thead><tr><th>on the machine</th><th>verified by</th><th>how</th></tr></thead><tbody>
+${machine}
 </tbody></table>
 <p>A loader built with this site’s anchors boots <a href="/boot.ipxe"><code>${escapeHtml(facts.base)}/boot.ipxe</code></a>;
 GRUB network images read <a href="/grub.cfg"><code>/grub.cfg</code></a>.

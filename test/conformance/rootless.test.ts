@@ -133,8 +133,11 @@ it('a plain release with a root image that nothing on the machine verifies is no
   const server = await offered(tree);
   t.after(() => server.close(0));
   const verdict = await boot({ url: `${server.url}/boot.ipxe`, anchors: keys, now: NOW, anyKernel: true });
-  assert.deepEqual([verdict.verified, verdict.rootless], [false, false]);
-  assert.ok(verdict.refusal);
+  assert.deepEqual([verdict.verified, verdict.rootless, verdict.refusal], [false, true, undefined]);
+  assert.deepEqual(
+    verdict.unverified.map(({ name, by }) => [name, by]),
+    [['root.sfs', 'nobody']],
+  );
 });
 
 it('an Arch tree asks for its root image, whatever the server says of it', async () => {

@@ -69,7 +69,7 @@ describe('seal takes its time', () => {
 describe('seal', () => {
   it('seals a plain tree that flags tell', async () => {
     const { layout, manifest } = await sealFixture(await copy(plain), keys, FLAGS);
-    assert.equal(layout.family, 'plain');
+    assert.equal(layout.layout, 'plain');
     assert.deepEqual(
       manifest.files.map(({ role, path }) => `${role} ${path}`),
       ['kernel vmlinuz', 'initrd initrd.img'],
@@ -99,7 +99,7 @@ describe('seal', () => {
     const { manifest } = await sealFixture(await copy(plain), keys, { ...FLAGS, cmdline, layout: 'nixos' });
     assert.equal(manifest.layout, 'nixos');
     const named = sealFixture(await copy(plain), keys, { ...FLAGS, layout: 'Nix OS' });
-    await assert.rejects(named, failed('usage', /"Nix OS" is no name of a layout/));
+    await assert.rejects(named, failed('usage', /There is no layout "Nix OS"; there are archiso, /));
   });
 
   it('takes a serial where the version bears no date', async () => {

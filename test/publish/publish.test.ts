@@ -57,6 +57,7 @@ it('a sealed tree passes every gate, appears, and the channel points at it', asy
       ['seals', undefined],
       ['keys in initramfs', undefined],
       ['command line', undefined],
+      ['on the machine', undefined],
       ['serial', undefined],
       ['certificates', undefined],
       ['client ipxe', undefined],
@@ -95,7 +96,7 @@ it('openssl verifies the snapshot', async () => {
 it('a dry run asks the same gates and changes nothing', async () => {
   const state = newState();
   const result = await publish({ ...request(state), dryRun: true });
-  assert.deepEqual([result.gates.length, result.refusal, result.moved], [10, undefined, undefined]);
+  assert.deepEqual([result.gates.length, result.refusal, result.moved], [11, undefined, undefined]);
   await assert.rejects(stat(state));
 });
 

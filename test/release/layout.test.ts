@@ -28,7 +28,6 @@ const TOML = 'release = "school/2026.11.01"\nkernel = "vmlinuz"\n';
 describe('an Arch tree', () => {
   it('is recognised with its release, its files in load order, and its command line', async () => {
     assert.deepEqual(await recogniseTree(await newTree(ARCH)), {
-      family: 'arch',
       release: 'arch/2026.11.01',
       arch: 'x86_64',
       layout: 'archiso',
@@ -45,6 +44,7 @@ describe('an Arch tree', () => {
         { name: 'BOOTIF', type: 'mac' },
         { name: 'archiso_http_srv', type: 'url' },
       ],
+      notes: [],
     });
   });
 
@@ -129,7 +129,7 @@ describe('a plain tree', () => {
       cmdline: 'quiet',
     };
     const layout = await recogniseTree(await newTree(PLAIN), options);
-    assert.equal(layout.family, 'plain');
+    assert.equal(layout.layout, 'plain');
     assert.equal(layout.arch, 'aarch64');
     assert.deepEqual(layout.cmdline, ['quiet']);
     assert.deepEqual(
@@ -172,13 +172,14 @@ describe('a plain tree', () => {
     const toml = `${TOML}rootfs = "root.img"\nfree = ["ip dhcp"]\n`;
     const files = { ...PLAIN, 'bootseal-overlay.img': '07070100' };
     const lacking = await recogniseTree(await newTree({ ...files, 'bootseal.toml': toml }));
-    assert.deepEqual([lacking.added, lacking.free], [word, [{ name: 'ip', type: 'dhcp' }, word]]);
+    assert.match(lacking.notes.join(), /"archiso_http_srv url" was added/);
+    assert.deepEqual(lacking.free, [{ name: 'ip', type: 'dhcp' }, word]);
     const named = toml.replace('"ip dhcp"', '"archiso_http_srv url"');
     const whole = await recogniseTree(await newTree({ ...files, 'bootseal.toml': named }));
-    assert.deepEqual([whole.added, whole.free], [undefined, [word]]);
+    assert.deepEqual([whole.notes, whole.free], [[], [word]]);
     const fixed = { cmdline: 'archiso_http_srv=http://10.0.0.1/' };
     const told = await recogniseTree(await newTree({ ...files, 'bootseal.toml': toml }), fixed);
-    assert.deepEqual(told.added, undefined);
+    assert.deepEqual(told.notes, []);
   });
 
   it('takes a flag before its file', async () => {
@@ -209,7 +210,7 @@ const UNFIT: readonly Unfit[] = [
     name: 'a tree of nothing known',
     files: { readme: 'x' },
     code: 'usage',
-    says: /neither an Arch netboot tree .* --kernel/,
+    says: /neither a bootseal.toml nor the files of a system that is known here.* --kernel/,
   },
   { name: 'no kernel', files: without(KERNEL), code: 'usage', says: /holds no kernel \(arch\/boot/ },
   { name: 'no initramfs', files: without(INITRD), code: 'usage', says: /holds no initramfs/ },

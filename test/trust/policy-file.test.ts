@@ -34,7 +34,7 @@ async function policy(text: string): Promise<string> {
 it('an empty file is the policy that nobody wrote', async () => {
   const file = await readPolicyFile(await policy(''));
   // Which checks is left to the kind of early userspace.
-  assert.deepEqual(file.publish, { marginDays: 90, maxSerialDays: 400 });
+  assert.deepEqual(file.publish, { marginDays: 90, maxSerialDays: 400, unverified: [] });
   assert.throws(() => demandStrong(file.at(NOW, NOW), 'x', 'sha1', RSA), refused('weak-algorithm'));
 });
 

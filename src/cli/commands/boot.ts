@@ -110,9 +110,16 @@ export function showOutcome(terminal: Terminal, verdict: MachineVerdict): number
 
 const ONE_IMAGE = 'one image with kernel, initrds and command line';
 
-/** Where there is no root image, the loader's word is all. */
-function showRootless(terminal: Terminal, { loader, verified, bound }: MachineVerdict): number {
-  const none = 'this release has no root image';
+/** Where the system gets its root by itself, or has none, the loader's word is all that is known here. */
+function showRootless(terminal: Terminal, { loader, verified, bound, unverified }: MachineVerdict): number {
+  if (unverified.length > 0) {
+    const what = unverified.map((thing) => thing.what).join(', ');
+    terminal.refused(
+      `UNVERIFIED: what was loaded is all that anybody looks at, and nobody on the machine verifies ${what}.`,
+    );
+    return EXIT.refused;
+  }
+  const none = 'its system is asked for no root image here';
   if (!verified) {
     terminal.refused(`UNVERIFIED LOADER: ${none}, and nothing that was loaded was verified.`);
     return EXIT.refused;
@@ -132,6 +139,7 @@ function verdictJson(verdict: MachineVerdict): unknown {
     cmdline: verdict.cmdline,
     mode: verdict.mode,
     rootless: verdict.rootless,
+    unverified: verdict.unverified,
     verity: verdict.verity,
     artifacts: verdict.rows.map(({ artifact, role, findings, note }) => ({
       artifact,

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { seal } from '../../operations/seal.ts';
+import { whoVerifies } from '../../release/who-verifies.ts';
 import { act, folder, folders, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
@@ -19,6 +20,7 @@ import {
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
 import { printSignedWords, signedWords } from '../signed-words.ts';
 import { octets } from '../terminal.ts';
+import { printWhoVerifies } from '../who-verifies.ts';
 
 interface Options extends LayoutWords, TermWords, PassphraseWords {
   readonly keys: string;
@@ -80,6 +82,8 @@ export function sealCommand(): Command {
         serial: manifest.serial,
         manifestSha256,
         ...signedWords(manifest),
+        whoVerifies: whoVerifies(manifest),
+        notes: layout.notes,
         files,
       });
       printSignedWords(terminal, manifest);
@@ -92,6 +96,7 @@ export function sealCommand(): Command {
           { text: octets(size) },
         ]),
       );
+      printWhoVerifies(terminal, manifest);
       const written = files.filter(({ outcome }) => outcome === 'written').length;
       terminal.print();
       terminal.print(

@@ -6,11 +6,13 @@ import { verifyUefi } from '../../conformance/verify-uefi.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
+import { whoVerifies } from '../../release/who-verifies.ts';
 import { act, files, folders, found, newCommand, time, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';
 import { SOON_READ, treeProgress } from '../tree-progress.ts';
 import { findingJson, showTreeVerdict } from '../verdict.ts';
+import { printWhoVerifies } from '../who-verifies.ts';
 
 interface Options {
   readonly anchors?: readonly string[];
@@ -109,6 +111,7 @@ export function verifyCommand(): Command {
           })),
           lint: verdict.lint,
           unjudged: verdict.unjudged,
+          whoVerifies: verdict.refusal || !verdict.manifest ? undefined : whoVerifies(verdict.manifest),
         });
         showTreeVerdict(terminal, verdict);
         if (logged && asOf && 'proof' in asOf)
@@ -119,6 +122,8 @@ export function verifyCommand(): Command {
           terminal.refused(`REFUSED: ${verdict.refusal.message} [${verdict.refusal.code}]`);
           return EXIT.refused;
         }
+        if (verdict.manifest) printWhoVerifies(terminal, verdict.manifest);
+        terminal.print();
         terminal.print(`VERIFIED: ${verdict.manifest?.release}`, 'good');
         return EXIT.ok;
       }),

@@ -52,13 +52,13 @@ export async function makeRelease(site: ReleaseMaker, name: string, wish: Releas
   );
   await wish.change?.(folder);
   const layout: Layout = {
-    family: 'arch',
     release: wish.release ?? release,
     arch: wish.arch ?? arch,
     layout: kind,
     artifacts: files.filter((file): file is typeof file & Artifact => file.role in BROUGHT),
     cmdline,
     free,
+    notes: [],
   };
   const server = serverAddress(undefined);
   const { manifest } = await sealTree(folder, layout, signersOf(site.keys), {

@@ -1,6 +1,7 @@
 import type { Refusal } from '../../errors/refusal.ts';
 import type { Manifest } from '../../formats/records/manifest.ts';
 import type { RootMode } from '../../formats/records/policy-floor.ts';
+import type { VerifiedThing } from '../../release/who-verifies.ts';
 import type { Policy } from '../../trust/policy.ts';
 import type { Finding, Verified } from '../../trust/verify.ts';
 import type { InitramfsTree } from '../initramfs-tree.ts';
@@ -71,8 +72,10 @@ export interface EarlyVerdict {
   readonly verified: Verified | undefined;
   /** Mode `verity`: what was needed. */
   readonly verity?: VerityReport;
-  /** The release has no root image, and this machine asks for none. */
+  /** No early userspace that is known here asks for a root image: there is none, or the system gets it by itself. */
   readonly rootless?: true;
+  /** Where the system gets things by itself: those that nobody there verifies. */
+  readonly unverified?: readonly VerifiedThing[];
   /** Why it stopped. */
   readonly refusal: Refusal | undefined;
 }

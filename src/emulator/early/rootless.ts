@@ -3,13 +3,18 @@ import { Refusal } from '../../errors/refusal.ts';
 import { decodeManifest, MAX_MANIFEST, type Manifest } from '../../formats/records/manifest.ts';
 import { RECORD } from '../../formats/records/seal-names.ts';
 import { lastValue, splitCommandLine } from '../../formats/script/cmdline.ts';
+import { unverifiedThings, type VerifiedThing } from '../../release/who-verifies.ts';
 import { decodeOr } from '../../trust/check.ts';
 import type { EarlyOptions, EarlyVerdict } from './contract.ts';
 import { EarlyKeys } from './keys.ts';
 import { namedManifest, readPolicyFloor } from './manifest.ts';
 import { refused, Userspace } from './userspace.ts';
 
-/** Releases without a root image: an installer, a tool. What the loader verified is all that there is of them. */
+/**
+ * Releases whose root image, if they have one, is the system's own to get: an installer, a tool, another system than
+ * archiso. What the loader verified is all that is known of them here, and what the system gets later is told apart by
+ * who verifies it there.
+ */
 
 /** What tells which release a kernel was started for. */
 export type StartedFor = Pick<EarlyOptions, 'cmdline' | 'transport' | 'files'>;
@@ -19,15 +24,21 @@ export type StartedFor = Pick<EarlyOptions, 'cmdline' | 'transport' | 'files'>;
  * manifest tells, whose digest stands on the command line. `archisobasedir` is archiso's own word, and archiso always
  * asks for one.
  *
- * @returns a `Refusal` where the manifest that the command line names cannot be had.
+ * @returns what nobody verifies where it does not ask; a `Refusal` where the manifest that the command line names cannot
+ *   be had.
  */
-export async function asksForRoot({ cmdline, transport, files }: StartedFor): Promise<boolean | Refusal> {
+export async function asksForRoot({
+  cmdline,
+  transport,
+  files,
+}: StartedFor): Promise<true | readonly VerifiedThing[] | Refusal> {
   const named = namedManifest(cmdline);
   if (named === undefined || files === undefined) return true;
   if (lastValue(splitCommandLine(cmdline), 'archisobasedir') !== undefined) return true;
   try {
-    const { files: listed } = await manifestAt(files, named, transport);
-    return listed.some(({ role }) => role === 'rootfs');
+    const manifest = await manifestAt(files, named, transport);
+    const asks = manifest.layout === 'archiso' && manifest.files.some(({ role }) => role === 'rootfs');
+    return asks ? true : unverifiedThings(manifest);
   } catch (error) {
     if (error instanceof Refusal) return error;
     throw error;
@@ -57,9 +68,13 @@ async function manifestAt(
 }
 
 /** Early userspace that wants no root image. It holds itself against its manifest only where its policy floor says so. */
-export async function runRootless(options: EarlyOptions): Promise<EarlyVerdict> {
+export async function runRootless(
+  options: EarlyOptions,
+  unverified: readonly VerifiedThing[],
+): Promise<EarlyVerdict> {
   const mode = options.mode ?? 'ram';
-  const none = { mode, path: '', verified: undefined, refusal: undefined, rootless: true } as const;
+  const nothing = { mode, path: '', verified: undefined, refusal: undefined } as const;
+  const none = { ...nothing, rootless: true as const, unverified };
   try {
     const floor = readPolicyFloor(options.initramfs);
     if (!floor.require.includes('manifest')) return { ...none, findings: [] };

@@ -15,7 +15,7 @@ export async function runEarly(options: EarlyOptions): Promise<EarlyVerdict> {
   const init = lastValue(splitCommandLine(options.cmdline), 'rdinit');
   if (init === undefined || init === '/init') {
     const asks = await asksForRoot(options);
-    if (asks === false) return runRootless(options);
+    if (Array.isArray(asks)) return runRootless(options, asks);
     // Without the word there is nothing that archiso could fetch, and no better reason than this one.
     const words = splitCommandLine(options.cmdline);
     if (asks instanceof Refusal && lastValue(words, 'archiso_http_srv') === undefined)

@@ -248,8 +248,26 @@ export function cpioPathTrick(name: string): 'absolute' | 'dot-dot' | undefined 
 const NOTHING = new Uint8Array(0);
 const NO_DEVICE: DeviceNumber = { major: 0, minor: 0 };
 
+/**
+ * Header and name of an entry whose data, `size` bytes of them, the caller writes behind it, and zeros up to a multiple
+ * of four. For archives that are larger than memory. @throws as `encodeCpio` does.
+ */
+export function encodeCpioHead(entry: CpioEntry, size: number): Uint8Array {
+  return head(entry, KIND_BITS[entry.kind], false, size);
+}
+
+/** What ends an archive. */
+export function encodeCpioTrailer(): Uint8Array {
+  return encodeCpio([]);
+}
+
 /** Header and name of one record, padded. */
-function head(entry: CpioEntry, typeBits: number, checksummed: boolean): Uint8Array {
+function head(
+  entry: CpioEntry,
+  typeBits: number,
+  checksummed: boolean,
+  size = entry.data.length,
+): Uint8Array {
   const name = Buffer.concat([pathBytes(entry.name), Buffer.alloc(1)]);
   if (entry.mode > 0o7777) throw new RangeError(`${entry.name}: mode beyond twelve bits`);
   const fields = [
@@ -259,7 +277,7 @@ function head(entry: CpioEntry, typeBits: number, checksummed: boolean): Uint8Ar
     entry.gid,
     entry.nlink,
     entry.mtime,
-    entry.data.length,
+    size,
     entry.dev.major,
     entry.dev.minor,
     entry.rdev.major,

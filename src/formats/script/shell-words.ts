@@ -29,7 +29,7 @@ dracut-live forbid live.updates
 ltsp forbid ltsp.debug_shell
 nixos forbid boot.shell_on_fail boot.debug1*
 nixos allow init=/nix/store/*/init
-systemd-pull forbid rd.systemd.pull=*verify=no*
+systemd forbid rd.systemd.pull=*verify=no*
 `;
 
 type Act = 'forbid' | 'allow';

@@ -14,6 +14,7 @@ import { decodeSnapshot, type Snapshot } from '../../formats/records/snapshot.ts
 import { decodeSuccessors } from '../../formats/records/successors.ts';
 import { decodeSuperblock, hashDeviceSize } from '../../formats/verity/dm-verity.ts';
 import { BLOCK_SIZE } from '../../formats/verity/verity-tree.ts';
+import { whoVerifies } from '../../release/who-verifies.ts';
 import { inspectCms } from './cms.ts';
 import type { Facts, InspectedKind, Recognised, SealFacts } from './facts.ts';
 import { requestFacts } from './requests.ts';
@@ -51,6 +52,7 @@ export function manifestFacts(manifest: Manifest, bytes: Uint8Array): Facts {
     free: manifest.free.map(({ name, type }) => `${name} ${type}`),
     verity: manifest.verity.map((verity) => ({ ...verity })),
     files: manifest.files.map((file) => ({ ...file })),
+    whoVerifies: whoVerifies(manifest).map(({ what, by, how }) => ({ what, by, how })),
     fsverity: manifest.fsverity.map(({ digest, path }) => ({ fsVerityDigest: digest, path })),
   });
 }

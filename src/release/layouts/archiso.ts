@@ -1,13 +1,36 @@
-import { codeOf } from '../errors/io.ts';
-import { Refusal } from '../errors/refusal.ts';
-import { UsageError } from '../errors/usage.ts';
-import { namesBeneath, readBeneathIfThere } from '../files/beneath.ts';
-import { isReservedPath } from '../formats/records/manifest.ts';
-import { isSafePath } from '../formats/records/safe-path.ts';
-import { type LayoutDraft, NETWORK_PARAMETERS } from './layout-draft.ts';
+import { codeOf } from '../../errors/io.ts';
+import { Refusal } from '../../errors/refusal.ts';
+import { UsageError } from '../../errors/usage.ts';
+import { namesBeneath, readBeneathIfThere } from '../../files/beneath.ts';
+import { isReservedPath } from '../../formats/records/manifest.ts';
+import { isSafePath } from '../../formats/records/safe-path.ts';
+import { lastValue } from '../../formats/script/cmdline.ts';
+import { type LayoutDraft, NETWORK_PARAMETERS } from './draft.ts';
+import type { LayoutKind } from './kind.ts';
 
 /** Bytes of `version`; a release id has fewer. */
 const LONGEST_VERSION = 4096;
+
+/**
+ * archiso. Its hooks check the root image as the command line asks, with the keys in its initramfs: SHA-512 by a list
+ * from the same server (`checksum=y`), OpenPGP (`verify=y`), CMS (`cms_verify=y`).
+ */
+export const archiso: LayoutKind = {
+  name: 'archiso',
+  marks: [/^archisobasedir=/],
+  fetches: [
+    { key: 'archiso_nfs_srv', when: /./, what: 'the root image', root: true },
+    { key: 'archiso_nbd_srv', when: /./, what: 'the root image', root: true },
+    { key: 'script', when: /./, what: 'a script' },
+  ],
+  checksRoot(words) {
+    const asked = [
+      ...(lastValue(words, 'verify') === 'y' ? ['OpenPGP'] : []),
+      ...(lastValue(words, 'cms_verify') === 'y' ? ['CMS'] : []),
+    ];
+    return asked.length === 0 ? undefined : `archiso: ${asked.join(' and ')}, with the keys in its initramfs`;
+  },
+};
 
 /** Arch's netboot tree (archiso's `netboot` build mode): `INSTALL_DIR/boot/ARCH/…`, `INSTALL_DIR/ARCH/airootfs.*`. */
 export async function readArchLayout(tree: string, entries: readonly string[]): Promise<LayoutDraft> {
@@ -27,7 +50,7 @@ export async function readArchLayout(tree: string, entries: readonly string[]): 
   if (base === undefined && unread !== undefined) throw unread;
   if (base === undefined) {
     throw new UsageError(
-      `${tree} is neither an Arch netboot tree (NAME/boot/ARCH/vmlinuz-…) nor has it a bootseal.toml; ` +
+      `${tree} has neither a bootseal.toml nor the files of a system that is known here (docs/trees.md); ` +
         'name its files with --kernel, --initrd and --rootfs.',
     );
   }
@@ -68,7 +91,7 @@ export async function readArchLayout(tree: string, entries: readonly string[]): 
     .toString()
     .trim();
   return {
-    family: 'arch',
+    layout: archiso.name,
     ...(version ? { release: `${base}/${version}` } : {}),
     arch,
     kernel: `${base}/boot/${arch}/${kernel.name}`,

@@ -1,4 +1,4 @@
-import type { FreeParameter } from '../formats/script/cmdline.ts';
+import type { FreeParameter } from '../../formats/script/cmdline.ts';
 
 /** Where early userspace of archiso and of an overlay fetches from. */
 export const SERVER_PARAMETER: FreeParameter = { name: 'archiso_http_srv', type: 'url' };
@@ -10,17 +10,18 @@ export const NETWORK_PARAMETERS: readonly FreeParameter[] = [
   SERVER_PARAMETER,
 ];
 
-/** What a family's reader found, before the operator's word and the checks. */
+/** What a layout's reader found, before the operator's word and the checks. */
 export interface LayoutDraft {
-  readonly family: 'arch' | 'plain';
   readonly release?: string;
   readonly arch?: string;
-  /** What the tree's own file names. */
+  /** What the tree's own file names, or its files show. */
   readonly layout?: string;
   readonly kernel?: string;
   readonly initrds?: readonly string[];
   readonly rootfs?: string;
   readonly overlay?: string;
+  /** What goes into an initrd of the site's own: paths in the tree, each perhaps with `=` and its path there. */
+  readonly pack?: readonly string[];
   /** What the system fetches later. */
   readonly files?: readonly string[];
   readonly cmdline: readonly string[];

@@ -1,16 +1,16 @@
 import { join } from 'node:path';
 import { z } from 'zod';
-import { readBeneath } from '../files/beneath.ts';
-import { parseOperatorFile } from '../files/operator-file.ts';
-import { isLayoutName } from '../formats/records/manifest.ts';
+import { readBeneath } from '../../files/beneath.ts';
+import { parseOperatorFile } from '../../files/operator-file.ts';
+import { isLayoutName } from '../../formats/records/manifest.ts';
 import {
   FREE_TYPES,
   type FreeParameter,
   type FreeType,
   isFreeType,
   splitCommandLine,
-} from '../formats/script/cmdline.ts';
-import type { LayoutDraft } from './layout-draft.ts';
+} from '../../formats/script/cmdline.ts';
+import type { LayoutDraft } from './draft.ts';
 
 const NAME = 'bootseal.toml';
 /** Bytes. */
@@ -31,10 +31,12 @@ const PLAIN = z.strictObject({
   overlay: z.string().optional(),
   /** What the system fetches by itself: a preseed, an Ignition configuration, a device tree. */
   files: z.array(z.string()).optional(),
+  /** What goes into an initrd of the site's own. */
+  pack: z.array(z.string()).optional(),
   cmdline: z.string().default(''),
   /** `NAME TYPE` pairs that a boot script may fill in. */
   free: z
-    .array(z.string().refine((text) => isFreeType(parameter(text).type), `is not NAME and ${FREE_TYPES}`))
+    .array(z.string().refine((text) => isFreeType(freeParameter(text).type), `is not NAME and ${FREE_TYPES}`))
     .optional(),
 });
 
@@ -44,12 +46,11 @@ const PLAIN = z.strictObject({
  * @throws UsageError for a file that cannot be meant; IoError for one that cannot be read.
  */
 export async function readPlainLayout(tree: string, hasFile: boolean): Promise<LayoutDraft> {
-  if (!hasFile) return { family: 'plain', cmdline: [], free: undefined };
+  if (!hasFile) return { cmdline: [], free: undefined };
   const { bytes } = await readBeneath(tree, NAME, LONGEST);
   const file = parseOperatorFile(join(tree, NAME), Buffer.from(bytes).toString(), PLAIN);
   const { initrd, cmdline, free, ...rest } = file;
   return {
-    family: 'plain',
     kernel: rest.kernel,
     ...(rest.release === undefined ? {} : { release: rest.release }),
     ...(rest.arch === undefined ? {} : { arch: rest.arch }),
@@ -57,13 +58,15 @@ export async function readPlainLayout(tree: string, hasFile: boolean): Promise<L
     ...(rest.rootfs === undefined ? {} : { rootfs: rest.rootfs }),
     ...(rest.overlay === undefined ? {} : { overlay: rest.overlay }),
     ...(rest.files === undefined ? {} : { files: rest.files }),
+    ...(rest.pack === undefined ? {} : { pack: rest.pack }),
     initrds: initrd,
     cmdline: splitCommandLine(cmdline),
-    free: free?.map(parameter),
+    free: free?.map(freeParameter),
   };
 }
 
-function parameter(text: string): FreeParameter {
+/** `NAME TYPE`, as `bootseal.toml` and `--free` write it. Whether there is such a type is not asked. */
+export function freeParameter(text: string): FreeParameter {
   const [name = '', ...type] = text.split(' ');
   return { name, type: type.join(' ') as FreeType };
 }

@@ -1,0 +1,36 @@
+import { type Archive, planArchive } from '../build/pack.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { openBeneath, writeBeneath } from '../files/beneath.ts';
+import { readInto, reading } from '../files/reading.ts';
+import type { PackedPath } from '../release/packed.ts';
+
+/**
+ * Makes the site's initrd of a tree. One that holds the same already is left alone, so that its seals hold on, and
+ * nothing is written where nothing changed.
+ *
+ * @throws what `planArchive` and writing throw.
+ */
+export async function packTree(tree: string, path: string, entries: readonly PackedPath[]): Promise<void> {
+  const archive = await planArchive(entries.map((entry) => ({ ...entry, tree })));
+  if (await standsAlready(tree, path, archive)) return;
+  await writeBeneath(tree, path, archive.content());
+}
+
+async function standsAlready(tree: string, path: string, archive: Archive): Promise<boolean> {
+  const opened = await openBeneath(tree, path).catch((error: unknown) => {
+    if (error instanceof Refusal && error.code === 'absent') return undefined;
+    throw error;
+  });
+  if (!opened) return false;
+  const { handle, identity } = opened;
+  return reading(path, handle, async () => {
+    if (identity.size !== BigInt(archive.size)) return false;
+    let at = 0;
+    for await (const piece of archive.content()) {
+      const there = Buffer.alloc(piece.length);
+      if ((await readInto(handle, there, at)) < there.length || !there.equals(piece)) return false;
+      at += piece.length;
+    }
+    return true;
+  });
+}

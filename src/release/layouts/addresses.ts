@@ -1,0 +1,3 @@
+/** A value that holds an address on the network: a URL, or what NFS, NBD and iSCSI are named by. */
+export const NETWORK_ADDRESS =
+  /:\/\/|^(nfs4?|nbd|iscsi|cifs|fcoe|http|https|ftp|tftp|live:nfs4?|overlay:nbd):/;

@@ -1,0 +1,302 @@
+import assert from 'node:assert/strict';
+import { symlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { type LayoutOptions, recogniseTree } from '../../src/release/layout.ts';
+import { layoutOfWords } from '../../src/release/layouts/all.ts';
+import { failed, misused } from '../fixtures/failed.ts';
+import { temporaryFolder } from '../fixtures/folder.ts';
+import { writeTree } from '../fixtures/release.ts';
+
+/** Each kind of tree as its publisher lays it out: only the names count, and what a script beside them says. */
+
+const folder = await temporaryFolder();
+let trees = 0;
+const newTree = (files: Record<string, string>) => writeTree(join(folder, String(trees++)), files);
+const named = (...paths: string[]) => Object.fromEntries(paths.map((path) => [path, `content of ${path}`]));
+const RELEASE = { release: 'site/2026.11.01' };
+const recognise = async (files: Record<string, string>, options: LayoutOptions = {}) =>
+  recogniseTree(await newTree(files), { ...RELEASE, ...options });
+
+const LIVE = named('live/vmlinuz', 'live/initrd.img', 'live/filesystem.squashfs');
+const KINDS: readonly {
+  readonly layout: string;
+  readonly files: Record<string, string>;
+  readonly arch?: string;
+  readonly loads: readonly string[];
+  readonly cmdline: string;
+}[] = [
+  {
+    layout: 'debian-installer',
+    files: named(
+      'debian-installer/arm64/linux',
+      'debian-installer/arm64/initrd.gz',
+      'debian-installer/arm64/grubaa64.efi',
+      'version.info',
+    ),
+    arch: 'aarch64',
+    loads: ['kernel debian-installer/arm64/linux', 'initrd debian-installer/arm64/initrd.gz'],
+    cmdline: '',
+  },
+  {
+    layout: 'live-boot',
+    files: { ...LIVE, ...named('live/filesystem.packages', 'md5sum.txt') },
+    loads: ['kernel live/vmlinuz', 'initrd live/initrd.img', 'rootfs live/filesystem.squashfs'],
+    cmdline: 'boot=live',
+  },
+  {
+    layout: 'casper',
+    files: named(
+      'casper/vmlinuz',
+      'casper/initrd',
+      'ubuntu-24.04.iso',
+      'casper/a.squashfs',
+      'casper/b.squashfs',
+    ),
+    loads: ['kernel casper/vmlinuz', 'initrd casper/initrd', 'rootfs ubuntu-24.04.iso'],
+    cmdline: 'boot=casper',
+  },
+  {
+    layout: 'ltsp',
+    files: named('ltsp.img', 'x86_64/vmlinuz', 'x86_64/initrd.img', 'images/x86_64.img'),
+    loads: [
+      'kernel x86_64/vmlinuz',
+      'initrd ltsp.img',
+      'initrd x86_64/initrd.img',
+      'rootfs images/x86_64.img',
+    ],
+    cmdline: '',
+  },
+  {
+    layout: 'dracut-live',
+    files: named('vmlinuz-6.6', 'initramfs-6.6.img', 'LiveOS/squashfs.img'),
+    loads: ['kernel vmlinuz-6.6', 'initrd initramfs-6.6.img', 'rootfs LiveOS/squashfs.img'],
+    cmdline: 'rd.live.image',
+  },
+  {
+    layout: 'anaconda',
+    files: named('images/pxeboot/vmlinuz', 'images/pxeboot/initrd.img', 'images/install.img', '.treeinfo'),
+    loads: ['kernel images/pxeboot/vmlinuz', 'initrd images/pxeboot/initrd.img', 'rootfs images/install.img'],
+    cmdline: '',
+  },
+  {
+    layout: 'coreos',
+    files: named(
+      'fedora-coreos-43.1-live-kernel.x86_64',
+      'fedora-coreos-43.1-live-initramfs.x86_64.img',
+      'fedora-coreos-43.1-live-rootfs.x86_64.img',
+    ),
+    loads: [
+      'kernel fedora-coreos-43.1-live-kernel.x86_64',
+      'initrd fedora-coreos-43.1-live-initramfs.x86_64.img',
+      'initrd fedora-coreos-43.1-live-rootfs.x86_64.img',
+    ],
+    cmdline: 'ignition.firstboot ignition.platform.id=metal',
+  },
+  {
+    layout: 'nixos',
+    files: {
+      ...named('bzImage', 'initrd'),
+      'netboot.ipxe': `#!ipxe\nkernel bzImage init=/nix/store/0abc-nixos/init initrd=initrd nohibernate loglevel=4 \${cmdline}\ninitrd initrd\nboot\n`,
+    },
+    loads: ['kernel bzImage', 'initrd initrd'],
+    cmdline: 'init=/nix/store/0abc-nixos/init nohibernate loglevel=4',
+  },
+  {
+    layout: 'alpine',
+    files: named('boot/vmlinuz-lts', 'boot/initramfs-lts', 'boot/modloop-lts', 'boot/config-lts'),
+    loads: ['kernel boot/vmlinuz-lts', 'initrd boot/initramfs-lts', 'file boot/modloop-lts'],
+    cmdline: 'modules=loop,squashfs',
+  },
+  { layout: 'memtest', files: named('memtest86+x64.bin'), loads: ['kernel memtest86+x64.bin'], cmdline: '' },
+];
+
+describe('a tree is recognised by its files:', () => {
+  for (const { layout, files, arch = 'x86_64', loads, cmdline } of KINDS) {
+    it(layout, async () => {
+      const seen = await recognise(files);
+      assert.equal(seen.layout, layout);
+      assert.equal(seen.arch, arch);
+      assert.deepEqual(
+        seen.artifacts.map(({ role, path }) => `${role} ${path}`),
+        loads,
+      );
+      assert.equal(seen.cmdline.join(' '), cmdline);
+    });
+
+    it(`${layout}, sealed already`, async () => {
+      const seals = loads
+        .map((text) => text.replace(/^\w+ /, ''))
+        .flatMap((path) => [`${path}.sig`, `${path}.cms.sig`]);
+      const seen = await recognise({ ...files, ...named(...seals, 'boot.ipxe', 'release.manifest') });
+      assert.equal(seen.layout, layout);
+      assert.equal(seen.artifacts.length, loads.length);
+    });
+  }
+
+  it('archisos’s words do not go into it, and nothing is free that nobody named', async () => {
+    assert.deepEqual((await recognise(LIVE)).free, []);
+    const { free } = await recognise(LIVE, { free: ['ip dhcp'] });
+    assert.deepEqual(free, [{ name: 'ip', type: 'dhcp' }]);
+  });
+
+  it('links are none of its files', async () => {
+    const tree = await newTree(named('debian-installer/amd64/linux', 'debian-installer/amd64/initrd.gz'));
+    await symlink('debian-installer/amd64/initrd.gz', join(tree, 'initrd.gz'));
+    assert.equal((await recogniseTree(tree, RELEASE)).layout, 'debian-installer');
+  });
+
+  it('two layouts that both fit are refused, and one that is named wins', async () => {
+    const both = { ...LIVE, ...named('casper/vmlinuz', 'casper/initrd') };
+    await assert.rejects(recognise(both), misused(/fits two layouts, live-boot and casper; .*--layout/));
+    assert.equal((await recognise(both, { layout: 'casper' })).layout, 'casper');
+  });
+
+  it('two kernels of one layout are refused by name', async () => {
+    const two = { ...LIVE, ...named('live/vmlinuz-6.1') };
+    await assert.rejects(
+      recognise(two),
+      misused(/two of what could be the kernel, live\/vmlinuz and live\/vmlinuz-6\.1/),
+    );
+  });
+
+  it('a layout that was named and does not fit', async () => {
+    await assert.rejects(
+      recognise(LIVE, { layout: 'casper' }),
+      misused(/is no tree of casper as its publisher lays one out/),
+    );
+    await assert.rejects(
+      recognise(LIVE, { layout: 'gentoo' }),
+      misused(/There is no layout "gentoo"; there are archiso, /),
+    );
+  });
+});
+
+describe('a command line shows its layout:', () => {
+  for (const [words, layout] of [
+    ['archisobasedir=arch', 'archiso'],
+    ['boot=live fetch=http://10.0.0.1/x.squashfs', 'live-boot'],
+    ['boot=casper', 'casper'],
+    ['auto=true preseed/url=http://10.0.0.1/p', 'debian-installer'],
+    ['ltsp.image=a', 'ltsp'],
+    ['root=live:http://10.0.0.1/x', 'dracut-live'],
+    ['root=live:/install.img rd.live.image inst.ks=file:/ks.cfg', 'anaconda'],
+    ['coreos.live.rootfs_url=http://10.0.0.1/x', 'coreos'],
+    ['alpine_repo=http://10.0.0.1/', 'alpine'],
+    ['rd.systemd.pull=raw,machine:x:http://10.0.0.1/x', 'systemd'],
+    ['root=/dev/sda1 quiet', undefined],
+  ] as const) {
+    it(words, () => assert.equal(layoutOfWords(words.split(' '))?.name, layout));
+  }
+
+  it('of two it is neither', () => {
+    assert.throws(
+      () => layoutOfWords(['boot=live', 'rd.live.image']),
+      /fits two layouts, live-boot and dracut-live; name the one that it is with --layout\.$/,
+    );
+  });
+});
+
+describe('words that cannot be meant:', () => {
+  const PLAIN = named('vmlinuz', 'initrd.img', 'ltsp.img', 'root.img');
+  const flags = { kernel: 'vmlinuz', initrds: ['initrd.img'] };
+  const OVERLAY = { ...PLAIN, 'bootseal-overlay.img': '07070100' };
+
+  it('one that a layout fetches by, twice', async () => {
+    const cmdline = 'boot=live fetch=http://10.0.0.1/a fetch=http://10.0.0.1/b';
+    await assert.rejects(
+      recognise(PLAIN, { ...flags, cmdline }),
+      misused(/fetch stands twice .* the root image both times/),
+    );
+    const several = 'rd.systemd.pull=raw:a:http://10.0.0.1/a rd.systemd.pull=raw:b:http://10.0.0.1/b';
+    assert.equal((await recognise(PLAIN, { ...flags, cmdline: several })).cmdline.length, 2);
+  });
+
+  for (const [character, word, way] of [
+    ['a semicolon', 'ds=nocloud-net;s=http://10.0.0.1/', /can ride in an initrd instead: .*--pack/],
+    ['quotes', 'dyndbg="file', /can ride in an initrd instead/],
+    ['a question mark', 'ignition.config.url=http://10.0.0.1/x?uuid=1', /give each a path of its own/],
+    ['a setting', `inst.ks=http://10.0.0.1/\${mac}`, /give each a path of its own/],
+    ['an exclamation mark', 'acpi_osi=!Linux', /letters, digits and \._:,=\/@%\+\[\]- are\.$/],
+  ] as const) {
+    it(`${character}, with the way out where there is one`, async () => {
+      await assert.rejects(recognise(PLAIN, { ...flags, cmdline: word }), misused(way));
+    });
+  }
+
+  for (const [what, initrds, cmdline, says] of [
+    ['LTSP that mounts its image', ['ltsp.img', 'initrd.img'], 'ltsp.image=images/a', /leave that word out/],
+    ['LTSP with an overlayfs of its own', ['ltsp.img', 'initrd.img'], 'ltsp.x=1', /add ltsp\.overlay=0/],
+    ['LTSP whose code comes last', ['initrd.img', 'ltsp.img'], 'ltsp.overlay=0', /must be the first initrd/],
+  ] as const) {
+    it(`an overlay under ${what} would halt every machine`, async () => {
+      const options = { kernel: 'vmlinuz', initrds, rootfs: 'root.img', cmdline };
+      await assert.rejects(recognise(OVERLAY, options), misused(says));
+    });
+  }
+
+  it('an overlay under NixOS would halt every machine', async () => {
+    const options = { ...flags, rootfs: 'root.img', layout: 'nixos' };
+    await assert.rejects(recognise(OVERLAY, options), misused(/no overlay can hand over to it/));
+  });
+});
+
+describe('a root image that is packed', () => {
+  it('goes where its system looks for one, and says so', async () => {
+    const made: unknown[] = [];
+    const options = {
+      pack: ['live/filesystem.squashfs', 'live/initrd.img=extra/initrd.img'],
+      makePack: async (tree: string, path: string, entries: unknown) => {
+        made.push(entries);
+        await writeTree(tree, { [path]: 'x'.repeat(17 * 2 ** 20) });
+      },
+    };
+    const { artifacts, cmdline, notes } = await recognise(LIVE, options);
+    assert.deepEqual(made, [
+      [
+        { from: 'live/filesystem.squashfs', at: 'bootseal-medium/live/filesystem.squashfs' },
+        { from: 'live/initrd.img', at: 'extra/initrd.img' },
+      ],
+    ]);
+    assert.deepEqual(
+      artifacts.map(({ role, path }) => `${role} ${path}`),
+      ['kernel live/vmlinuz', 'initrd live/initrd.img', 'initrd bootseal-pack.img'],
+    );
+    assert.deepEqual(cmdline, ['boot=live', 'live-media=/bootseal-medium', 'rootfstype=ramfs']);
+    assert.match(notes.join('\n'), /were added: live-media=\/bootseal-medium rootfstype=ramfs\./);
+    assert.match(notes.join('\n'), /needs about 131 MiB of memory/);
+  });
+
+  it('is not packed where nobody knows how its system would find it', async () => {
+    const options = {
+      kernel: 'live/vmlinuz',
+      rootfs: 'live/filesystem.squashfs',
+      pack: ['live/filesystem.squashfs'],
+    };
+    await assert.rejects(
+      recognise(LIVE, options),
+      misused(/plain is not known to take a root image out of an initrd/),
+    );
+  });
+
+  it('is not packed beside a word that leads elsewhere', async () => {
+    const makePack = (tree: string, path: string) => writeTree(tree, { [path]: 'x' }).then(() => {});
+    const options = {
+      cmdline: 'boot=live live-media=/dev/sr0',
+      pack: ['live/filesystem.squashfs'],
+      makePack,
+    };
+    await assert.rejects(
+      recognise(LIVE, options),
+      misused(/says live-media=\/dev\/sr0, and the root image that was packed needs/),
+    );
+  });
+
+  it('or anything else, out of the tree, is refused', async () => {
+    await assert.rejects(recognise(LIVE, { pack: ['../up'] }), misused(/nothing to pack/));
+    await assert.rejects(
+      recognise(LIVE, { pack: ['live/vmlinuz=a/../b'] }),
+      failed('usage', /nothing to pack/),
+    );
+  });
+});

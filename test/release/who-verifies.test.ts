@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Manifest, Role } from '../../src/formats/records/manifest.ts';
+import { unverifiedThings, whoVerifies } from '../../src/release/who-verifies.ts';
+
+/** Who verifies what: a word more or less on a line, and somebody no longer looks. */
+
+const file = (role: Role, path: string) => ({ role, path, size: 1, sha256: '', sha512: '' });
+const KERNEL = file('kernel', 'vmlinuz');
+const INITRD = file('initrd', 'initrd.img');
+const ROOT = file('rootfs', 'live/root.squashfs');
+const OVERLAY = file('overlay', 'bootseal-overlay.img');
+
+function manifest(layout: string, cmdline: string, files = [KERNEL, INITRD]): Manifest {
+  return {
+    ...{ release: 'a/1', serial: 1, issued: 0, bestBefore: 1, arch: 'x86_64', layout, shell: false },
+    ...{ cmdline: cmdline.split(' ').filter(Boolean), free: [], files, verity: [], fsverity: [] },
+  };
+}
+
+const said = (of: Manifest) => whoVerifies(of).map(({ name, by }) => `${name} ${by}`);
+const LOADED = ['vmlinuz loader', 'initrd.img loader'];
+const URL = 'http://10.0.0.1/x';
+
+describe('who verifies what:', () => {
+  for (const [layout, cmdline, files, wanted] of [
+    ['memtest', '', [KERNEL], ['vmlinuz loader']],
+    ['nixos', 'init=/nix/store/x/init', undefined, LOADED],
+    // The root image: archiso's checks are what the line asks for.
+    [
+      'archiso',
+      'archisobasedir=arch verify=y',
+      [KERNEL, ROOT],
+      ['vmlinuz loader', 'live/root.squashfs system'],
+    ],
+    ['archiso', 'archisobasedir=arch cms_verify=y', [ROOT], ['live/root.squashfs system']],
+    ['archiso', 'archisobasedir=arch checksum=y', [ROOT], ['live/root.squashfs nobody']],
+    ['archiso', 'archisobasedir=arch verify=y verify=n', [ROOT], ['live/root.squashfs nobody']],
+    [
+      'archiso',
+      `archisobasedir=arch verify=y archiso_http_srv=${URL}/`,
+      [ROOT],
+      ['live/root.squashfs system'],
+    ],
+    ['plain', 'root=/dev/sda', [ROOT], ['live/root.squashfs nobody']],
+    ['live-boot', 'boot=live', [ROOT], ['live/root.squashfs nobody']],
+    ['live-boot', `boot=live fetch=${URL}`, undefined, [...LOADED, 'fetch nobody']],
+    ['live-boot', 'boot=live fetch=http://h/live/root.squashfs', [ROOT], ['live/root.squashfs nobody']],
+    ['live-boot', 'boot=live live-media=/bootseal-medium', undefined, LOADED],
+    ['live-boot', 'boot=live persistence', undefined, [...LOADED, 'persistence nobody']],
+    ['casper', 'boot=casper nfsroot=10.0.0.1:/x', undefined, [...LOADED, 'nfsroot nobody']],
+    ['ltsp', 'root=/dev/nfs nfsroot=10.0.0.1:/x', undefined, [...LOADED, 'root nobody', 'nfsroot nobody']],
+    ['dracut-live', `root=live:${URL}`, undefined, [...LOADED, 'root nobody']],
+    ['dracut-live', 'root=live:/bootseal-root.img', undefined, LOADED],
+    ['dracut-live', `live.updates=${URL}`, undefined, [...LOADED, 'live.updates nobody']],
+    ['anaconda', 'root=live:/install.img inst.ks=file:/ks.cfg', undefined, LOADED],
+    [
+      'anaconda',
+      `inst.stage2=${URL} inst.ks=${URL}`,
+      undefined,
+      [...LOADED, 'inst.stage2 nobody', 'inst.ks nobody'],
+    ],
+    ['anaconda', `root=live:${URL}`, undefined, [...LOADED, 'root nobody']],
+    ['coreos', `coreos.live.rootfs_url=${URL}`, undefined, [...LOADED, 'coreos.live.rootfs_url system']],
+    ['coreos', `ignition.config.url=${URL}`, undefined, [...LOADED, 'ignition.config.url nobody']],
+    [
+      'alpine',
+      `alpine_repo=${URL} apkovl=${URL}`,
+      undefined,
+      [...LOADED, 'alpine_repo system', 'apkovl nobody'],
+    ],
+    ['alpine', 'apkovl=/site.apkovl.tar.gz', undefined, LOADED],
+    ['systemd', `rd.systemd.pull=raw,machine:x:${URL}`, undefined, [...LOADED, 'rd.systemd.pull system']],
+    ['systemd', `rd.systemd.pull=raw,verify=no:x:${URL}`, undefined, [...LOADED, 'rd.systemd.pull nobody']],
+    [
+      'systemd',
+      `rd.systemd.pull=raw,verify=checksum:x:${URL}`,
+      undefined,
+      [...LOADED, 'rd.systemd.pull nobody'],
+    ],
+    // What nobody knows here is still seen to hold an address.
+    ['plain', `whatever=${URL}`, undefined, [...LOADED, 'whatever nobody']],
+    ['plain', 'nfsroot=10.0.0.1:/x', undefined, [...LOADED, 'nfsroot nobody']],
+    ['plain', 'root=nbd:10.0.0.1:x', undefined, [...LOADED, 'root nobody']],
+    ['plain', `http_proxy=${URL} console=ttyS0`, undefined, LOADED],
+    // What the loader never sees.
+    ['plain', '', [KERNEL, file('file', 'board.dtb')], ['vmlinuz loader', 'board.dtb nobody']],
+  ] as const) {
+    it(`${layout}: ${cmdline || 'no words'}`, () => {
+      assert.deepEqual(said(manifest(layout, cmdline, files && [...files])), wanted);
+    });
+  }
+
+  it('an installer’s packages are checked by it, and its preseed by nobody', () => {
+    const line = `auto=true url=${URL}`;
+    assert.deepEqual(said(manifest('debian-installer', line)), [
+      ...LOADED,
+      'url nobody',
+      'installer components and packages system',
+    ]);
+    assert.deepEqual(unverifiedThings(manifest('debian-installer', 'preseed/file=/preseed.cfg')), []);
+  });
+
+  it('an overlay verifies the root image, where the kernel starts it', () => {
+    const files = [KERNEL, OVERLAY, ROOT];
+    const started = manifest('live-boot', 'boot=live rdinit=/bootseal/init', files);
+    assert.deepEqual(unverifiedThings(started), []);
+    assert.deepEqual(said(started).at(-1), 'live/root.squashfs overlay');
+    assert.equal(unverifiedThings(manifest('live-boot', 'boot=live', files)).length, 1);
+    // And nothing that its own system still fetches.
+    const fetching = manifest('live-boot', `boot=live hooks=${URL} rdinit=/bootseal/init`, files);
+    assert.deepEqual(
+      unverifiedThings(fetching).map(({ name }) => name),
+      ['hooks'],
+    );
+  });
+
+  it('a word that a loader may fill in with an address is one that fetches', () => {
+    const free = { ...manifest('live-boot', 'boot=live'), free: [{ name: 'fetch', type: 'url' as const }] };
+    assert.deepEqual(
+      unverifiedThings(free).map(({ what }) => what),
+      ['fetch=(url): the root image'],
+    );
+  });
+
+  it('of a multiboot kernel and its module, the module’s words count', () => {
+    const two = { ...manifest('plain', 'dom0_mem=1G'), moduleCmdline: [`whatever=${URL}`] };
+    assert.deepEqual(
+      unverifiedThings(two).map(({ name }) => name),
+      ['whatever'],
+    );
+  });
+});
