@@ -186,19 +186,6 @@ function releaseValues(options: ReleaseScriptOptions): Record<string, Value> {
       release: manifest.release,
     });
   }
-  const names = [imageName(kernel.path), ...initrdsOf(manifest).map(({ name }) => name), SEAL_IMAGE];
-  const twice = names.find((name, index) => names.indexOf(name) !== index);
-  if (twice !== undefined) {
-    // iPXE finds the first image of a name: a second one would boot on the seal of the first.
-    throw new Refusal(
-      'unsafe-script',
-      `Two images of ${manifest.release} are called ${twice}; iPXE tells images apart by name.`,
-      {
-        release: manifest.release,
-        name: twice,
-      },
-    );
-  }
   return {
     'server-settings': serverSettings(options.server),
     kernel: value('image', imageName(kernel.path)),
@@ -236,10 +223,20 @@ function kernelPath({ files }: Manifest): string {
   return files.find(({ role }) => role === 'kernel')?.path ?? '';
 }
 
-/** Overlays come last, since a later archive overrides files of an earlier one. */
+/**
+ * Overlays come last, since a later archive overrides files of an earlier one. iPXE finds the first image of a name, so
+ * that a second one of the same would boot on the seal of the first: it gets a name of its own.
+ */
 function initrdsOf(manifest: Manifest): { name: string; path: string }[] {
   const of = (role: string) => manifest.files.filter((file) => file.role === role);
-  return [...of('initrd'), ...of('overlay')].map(({ path }) => ({ name: imageName(path), path }));
+  const taken = new Set([SEAL_IMAGE, ...of('kernel').map(({ path }) => imageName(path))]);
+  return [...of('initrd'), ...of('overlay')].map(({ path }) => {
+    const own = imageName(path);
+    let name = own;
+    for (let count = 2; taken.has(name); count += 1) name = `${count}-${own}`;
+    taken.add(name);
+    return { name: imageName(name), path };
+  });
 }
 
 function imageName(path: string): string {

@@ -3,6 +3,7 @@ import { SEAL } from '../formats/records/seal-names.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
 import { releaseSite } from '../release/release-site.ts';
 import type { Resource, Site } from '../release/site.ts';
+import { unverifiedThings } from '../release/who-verifies.ts';
 import { SNAPSHOT, type StoredSnapshot } from '../store/channels.ts';
 import { day } from '../trust/policy.ts';
 import type { HeldRelease } from './held-release.ts';
@@ -33,7 +34,14 @@ export function warningsOf(offering: Offering, now: number): readonly string[] {
   const ended = offering.releases.flatMap(({ release, refusal }) =>
     refusal ? [`no machine starts ${release.release} any more: ${refusal.message}`] : [],
   );
-  return [...ended, ...channelWarnings(offering, now)];
+  const unverified = offering.releases.flatMap(({ release, refusal }) =>
+    refusal
+      ? []
+      : unverifiedThings(release.manifest).map(
+          ({ what }) => `on a machine that boots ${release.release}, NOBODY verifies ${what}`,
+        ),
+  );
+  return [...ended, ...unverified, ...channelWarnings(offering, now)];
 }
 
 /** The same of channels alone. An old snapshot tells mirrors and auditors; machines do not look at snapshots. */

@@ -54,7 +54,6 @@ export function renderPage(facts: PageFacts): string {
         `<tr><td><code>${escapeHtml(what)}</code></td><td class="${by === 'nobody' ? 'bad' : 'good'}">${escapeHtml(by)}</td><td>${escapeHtml(how)}</td></tr>`,
     )
     .join('\n');
-  const nobody = facts.machine.filter(({ by }) => by === 'nobody').length;
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>${escapeHtml(facts.release)} · Bootseal</title><style>${STYLE}</style>
@@ -63,7 +62,6 @@ export function renderPage(facts: PageFacts): string {
 ${facts.ended === undefined ? badge(true, 'machines boot it') : badge(false, `new boots have ended: ${escapeHtml(facts.ended)}`)}
 ${badge(facts.anchored, facts.anchored ? 'verified under the site’s anchors' : 'unanchored: seals agree, nobody vouches for them')}
 ${badge(!facts.unverifiedLoadersAllowed, facts.unverifiedLoadersAllowed ? 'UNVERIFIED loaders are allowed' : 'unverified loaders are refused')}
-${nobody === 0 ? '' : badge(false, `${nobody} of what machines take is verified by nobody`)}
 ${facts.warnings.map((warning) => `<p class="bad">${escapeHtml(warning)}</p>`).join('\n')}
 <table><thead><tr><th>role</th><th>file</th><th>bytes</th><th>sha256</th></tr></thead><tbody>
 ${rows}

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { tamper } from '../../src/conformance/tamper.ts';
 import { verifyAs } from '../../src/conformance/verify-as.ts';
 import { cpioEntries, encodeCpio } from '../../src/formats/archive/cpio.ts';
 import { encodePolicyFloor, POLICY_FLOOR_PATH } from '../../src/formats/records/policy-floor.ts';
@@ -98,16 +97,6 @@ for (const [what, tree] of [
           ['manifest', false, undefined],
         ],
       );
-    });
-
-    it('has a matrix of attacks, without the columns of who is not asked', async () => {
-      const { rows, deviations } = await tamper({ tree, keys, now: NOW });
-      assert.deepEqual(
-        deviations.map(({ attack, column, deviation }) => `${attack}: ${column} ${deviation}`),
-        [],
-      );
-      assert.ok(rows.length > 50);
-      assert.ok(rows.every(({ cells }) => !cells.archiso && !cells.manifest));
     });
   });
 }

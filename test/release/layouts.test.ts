@@ -6,6 +6,7 @@ import { type LayoutOptions, recogniseTree } from '../../src/release/layout.ts';
 import { layoutOfWords } from '../../src/release/layouts/all.ts';
 import { failed, misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
+import { LAYOUT_TREES, LIVE, named } from '../fixtures/layout-trees.ts';
 import { writeTree } from '../fixtures/release.ts';
 
 /** Each kind of tree as its publisher lays it out: only the names count, and what a script beside them says. */
@@ -13,106 +14,12 @@ import { writeTree } from '../fixtures/release.ts';
 const folder = await temporaryFolder();
 let trees = 0;
 const newTree = (files: Record<string, string>) => writeTree(join(folder, String(trees++)), files);
-const named = (...paths: string[]) => Object.fromEntries(paths.map((path) => [path, `content of ${path}`]));
 const RELEASE = { release: 'site/2026.11.01' };
 const recognise = async (files: Record<string, string>, options: LayoutOptions = {}) =>
   recogniseTree(await newTree(files), { ...RELEASE, ...options });
 
-const LIVE = named('live/vmlinuz', 'live/initrd.img', 'live/filesystem.squashfs');
-const KINDS: readonly {
-  readonly layout: string;
-  readonly files: Record<string, string>;
-  readonly arch?: string;
-  readonly loads: readonly string[];
-  readonly cmdline: string;
-}[] = [
-  {
-    layout: 'debian-installer',
-    files: named(
-      'debian-installer/arm64/linux',
-      'debian-installer/arm64/initrd.gz',
-      'debian-installer/arm64/grubaa64.efi',
-      'version.info',
-    ),
-    arch: 'aarch64',
-    loads: ['kernel debian-installer/arm64/linux', 'initrd debian-installer/arm64/initrd.gz'],
-    cmdline: '',
-  },
-  {
-    layout: 'live-boot',
-    files: { ...LIVE, ...named('live/filesystem.packages', 'md5sum.txt') },
-    loads: ['kernel live/vmlinuz', 'initrd live/initrd.img', 'rootfs live/filesystem.squashfs'],
-    cmdline: 'boot=live',
-  },
-  {
-    layout: 'casper',
-    files: named(
-      'casper/vmlinuz',
-      'casper/initrd',
-      'ubuntu-24.04.iso',
-      'casper/a.squashfs',
-      'casper/b.squashfs',
-    ),
-    loads: ['kernel casper/vmlinuz', 'initrd casper/initrd', 'rootfs ubuntu-24.04.iso'],
-    cmdline: 'boot=casper',
-  },
-  {
-    layout: 'ltsp',
-    files: named('ltsp.img', 'x86_64/vmlinuz', 'x86_64/initrd.img', 'images/x86_64.img'),
-    loads: [
-      'kernel x86_64/vmlinuz',
-      'initrd ltsp.img',
-      'initrd x86_64/initrd.img',
-      'rootfs images/x86_64.img',
-    ],
-    cmdline: '',
-  },
-  {
-    layout: 'dracut-live',
-    files: named('vmlinuz-6.6', 'initramfs-6.6.img', 'LiveOS/squashfs.img'),
-    loads: ['kernel vmlinuz-6.6', 'initrd initramfs-6.6.img', 'rootfs LiveOS/squashfs.img'],
-    cmdline: 'rd.live.image',
-  },
-  {
-    layout: 'anaconda',
-    files: named('images/pxeboot/vmlinuz', 'images/pxeboot/initrd.img', 'images/install.img', '.treeinfo'),
-    loads: ['kernel images/pxeboot/vmlinuz', 'initrd images/pxeboot/initrd.img', 'rootfs images/install.img'],
-    cmdline: '',
-  },
-  {
-    layout: 'coreos',
-    files: named(
-      'fedora-coreos-43.1-live-kernel.x86_64',
-      'fedora-coreos-43.1-live-initramfs.x86_64.img',
-      'fedora-coreos-43.1-live-rootfs.x86_64.img',
-    ),
-    loads: [
-      'kernel fedora-coreos-43.1-live-kernel.x86_64',
-      'initrd fedora-coreos-43.1-live-initramfs.x86_64.img',
-      'initrd fedora-coreos-43.1-live-rootfs.x86_64.img',
-    ],
-    cmdline: 'ignition.firstboot ignition.platform.id=metal',
-  },
-  {
-    layout: 'nixos',
-    files: {
-      ...named('bzImage', 'initrd'),
-      'netboot.ipxe': `#!ipxe\nkernel bzImage init=/nix/store/0abc-nixos/init initrd=initrd nohibernate loglevel=4 \${cmdline}\ninitrd initrd\nboot\n`,
-    },
-    loads: ['kernel bzImage', 'initrd initrd'],
-    cmdline: 'init=/nix/store/0abc-nixos/init nohibernate loglevel=4',
-  },
-  {
-    layout: 'alpine',
-    files: named('boot/vmlinuz-lts', 'boot/initramfs-lts', 'boot/modloop-lts', 'boot/config-lts'),
-    loads: ['kernel boot/vmlinuz-lts', 'initrd boot/initramfs-lts', 'file boot/modloop-lts'],
-    cmdline: 'modules=loop,squashfs',
-  },
-  { layout: 'memtest', files: named('memtest86+x64.bin'), loads: ['kernel memtest86+x64.bin'], cmdline: '' },
-];
-
 describe('a tree is recognised by its files:', () => {
-  for (const { layout, files, arch = 'x86_64', loads, cmdline } of KINDS) {
+  for (const { layout, files, arch = 'x86_64', loads, cmdline } of LAYOUT_TREES) {
     it(layout, async () => {
       const seen = await recognise(files);
       assert.equal(seen.layout, layout);

@@ -109,15 +109,27 @@ describe('boot.ipxe', () => {
     }
   });
 
-  it('refuses two images of one name: iPXE would verify the first and boot both', () => {
-    const files = [...MANIFEST.files, file('initrd', 'other/initramfs-linux.img')];
-    refuses(
-      () => compileBootScript(withManifest({ files })),
-      'unsafe-script',
-      /Two images .* initramfs-linux\.img/,
-    );
-    const seal = [...MANIFEST.files, file('initrd', 'other/bootseal.seal')];
-    refuses(() => compileBootScript(withManifest({ files: seal })), 'unsafe-script', /bootseal\.seal/);
+  it('gives images of one name names of their own: iPXE would verify the first and boot both', () => {
+    const more = [
+      'other/initramfs-linux.img',
+      'third/initramfs-linux.img',
+      'a/vmlinuz-linux',
+      'a/bootseal.seal',
+    ];
+    const files = [...MANIFEST.files, ...more.map((path) => file('initrd', path))];
+    const script = compileBootScript(withManifest({ files }));
+    const named = [...script.matchAll(/^initrd --name (\S+) \S+\/(\S+\/\S+) /gm)].map(([, name]) => name);
+    assert.deepEqual(named.slice(-5, -1), [
+      '2-initramfs-linux.img',
+      '3-initramfs-linux.img',
+      '2-vmlinuz-linux',
+      '2-bootseal.seal',
+    ]);
+    for (const name of named) {
+      assert.ok(script.includes(`imgverify --signer ${MANIFEST.release} ${name} bootseal.seal`), name);
+      assert.ok(script.includes(` initrd=${name}`), name);
+    }
+    assert.equal(new Set(named).size, named.length);
   });
 
   it('refuses a manifest without a kernel, a digest that is none, an unfit name', () => {

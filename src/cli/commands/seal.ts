@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { seal } from '../../operations/seal.ts';
-import { whoVerifies } from '../../release/who-verifies.ts';
+import { unverifiedThings, whoVerifies } from '../../release/who-verifies.ts';
 import { act, folder, folders, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
@@ -20,7 +20,7 @@ import {
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
 import { printSignedWords, signedWords } from '../signed-words.ts';
 import { octets } from '../terminal.ts';
-import { printWhoVerifies } from '../who-verifies.ts';
+import { namesOf, printWhoVerifies } from '../who-verifies.ts';
 
 interface Options extends LayoutWords, TermWords, PassphraseWords {
   readonly keys: string;
@@ -103,6 +103,12 @@ export function sealCommand(): Command {
         `${manifest.release}, serial ${manifest.serial}: ${written} files written, ${files.length - written} kept; best before ${isoSeconds(manifest.bestBefore)}.`,
         'good',
       );
+      const nobody = unverifiedThings(manifest);
+      if (nobody.length > 0)
+        terminal.print(
+          `On the machine NOBODY verifies ${namesOf(nobody)}: "publish" will refuse that; docs/trees.md has the ways out.`,
+          'bad',
+        );
       noteAdded(terminal, layout);
       for (const { path } of manifest.files.filter(({ role }) => role === 'rootfs')) {
         if (manifest.verity.some((line) => line.path === path)) continue;

@@ -6,13 +6,13 @@ import { verifyUefi } from '../../conformance/verify-uefi.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { whoVerifies } from '../../release/who-verifies.ts';
+import { unverifiedThings, whoVerifies } from '../../release/who-verifies.ts';
 import { act, files, folders, found, newCommand, time, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';
 import { SOON_READ, treeProgress } from '../tree-progress.ts';
 import { findingJson, showTreeVerdict } from '../verdict.ts';
-import { printWhoVerifies } from '../who-verifies.ts';
+import { namesOf, printWhoVerifies } from '../who-verifies.ts';
 
 interface Options {
   readonly anchors?: readonly string[];
@@ -122,9 +122,16 @@ export function verifyCommand(): Command {
           terminal.refused(`REFUSED: ${verdict.refusal.message} [${verdict.refusal.code}]`);
           return EXIT.refused;
         }
-        if (verdict.manifest) printWhoVerifies(terminal, verdict.manifest);
+        const { manifest } = verdict;
+        if (manifest) printWhoVerifies(terminal, manifest);
         terminal.print();
-        terminal.print(`VERIFIED: ${verdict.manifest?.release}`, 'good');
+        const nobody = manifest ? unverifiedThings(manifest) : [];
+        if (nobody.length === 0) terminal.print(`VERIFIED: ${manifest?.release}`, 'good');
+        else
+          terminal.print(
+            `VERIFIED: ${manifest?.release}, as it stands here; on the machine NOBODY verifies ${namesOf(nobody)}.`,
+            'bad',
+          );
         return EXIT.ok;
       }),
     );
