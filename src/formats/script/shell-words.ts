@@ -21,15 +21,16 @@ export const SHELL_WORDS = `
 * allow systemd.debug-shell=0 systemd.debug_shell=0 systemd.crash-shell=0 systemd.crash_shell=0
 alpine forbid modloop_verify
 alpine allow modloop_verify=yes
-anaconda forbid inst.rescue inst.sshd inst.updates
+anaconda forbid inst.rescue inst.sshd inst.updates inst.noverifyssl live.updates
 archiso forbid script
-debian-installer forbid *rescue/enable *allow_unauthenticated* BOOT_DEBUG
+coreos forbid coreos.inst.insecure
+debian-installer forbid *rescue/enable *allow_unauthenticated* *network-console* BOOT_DEBUG
 debian-installer allow *rescue/enable=false *allow_unauthenticated=false BOOT_DEBUG=0 BOOT_DEBUG=1
 dracut-live forbid live.updates
 ltsp forbid ltsp.debug_shell
 nixos forbid boot.shell_on_fail boot.debug1*
 nixos allow init=/nix/store/*/init
-systemd forbid rd.systemd.pull=*verify=no*
+systemd forbid rd.systemd.pull=*verify=no* rd.systemd.pull=*verify=checksum*
 `;
 
 type Act = 'forbid' | 'allow';

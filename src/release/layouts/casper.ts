@@ -24,9 +24,4 @@ export const casper: LayoutKind = {
     { key: 'ds', what: 'the configuration (cloud-init)' },
     { key: 'persistent', when: /^/, what: 'volumes of its own disks, over the root' },
   ],
-  // The initramfs is emptied when the root is entered: `toram` copies the medium out of it before.
-  packed: {
-    at: (name) => `bootseal-medium/casper/${name}`,
-    words: () => ['boot=casper', 'live-media=/bootseal-medium', 'toram'],
-  },
 };
