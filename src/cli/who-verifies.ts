@@ -5,7 +5,6 @@ import type { Terminal } from './terminal.ts';
 /** Who verifies what of a release, once a machine has it: a seal that nobody looks at protects nobody. */
 export function printWhoVerifies(terminal: Terminal, manifest: Manifest): void {
   const things = whoVerifies(manifest);
-  terminal.print();
   terminal.table(
     ['on the machine', 'verified by', 'how'],
     things.map(({ what, by, how }) => [

@@ -9,6 +9,7 @@ import type { InitramfsTree } from '../emulator/initramfs-tree.ts';
 import type { Offer } from '../emulator/offer.ts';
 import { Refusal, type RefusalFacts } from '../errors/refusal.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
+import type { VerifiedThing } from '../release/who-verifies.ts';
 import { compileEmbedded } from '../scripts/compile.ts';
 import { anchorId } from '../trust/anchors.ts';
 
@@ -32,6 +33,8 @@ export interface ClientVerdict {
   readonly refusal: Refusal | undefined;
   /** What this client lets pass by its nature, and a person should know. */
   readonly warnings: readonly string[];
+  /** What the system that it starts takes, and nobody on the machine verifies. */
+  readonly unverified?: readonly VerifiedThing[];
 }
 
 const ARCHISO_WARNINGS = [
@@ -62,10 +65,7 @@ const NOBODY_BINDS: Answer = {
   ],
 };
 
-interface Answer {
-  readonly asked: boolean;
-  readonly warnings: readonly string[];
-}
+type Answer = Pick<ClientVerdict, 'asked' | 'warnings' | 'unverified'>;
 
 function yes(warnings: readonly string[] = []): Answer {
   return { asked: true, warnings };
@@ -88,11 +88,9 @@ export async function runClients(
 async function run(client: ClientName, offer: Offer, bios: Boot, efi: Boot): Promise<Answer> {
   switch (client) {
     case 'ipxe':
-      demandLoader(await bios.verdict());
-      return yes();
+      return demandLoader(await bios.verdict());
     case 'ipxe-efi':
-      demandLoader(await efi.verdict());
-      return yes();
+      return demandLoader(await efi.verdict());
     case 'manifest':
       return demandManifest(offer, [bios, efi]);
     case 'archiso':
@@ -158,11 +156,16 @@ async function emulatedBoot(offer: Offer, platform: 'pcbios' | 'efi'): Promise<B
   });
 }
 
-function demandLoader(verdict: BootVerdict): void {
+function demandLoader(verdict: BootVerdict): Answer {
   for (const { findings } of verdict.rows.filter(({ role }) => role !== 'rootfs')) {
     for (const finding of findings) if (!finding.verified) throw finding.refusal;
   }
   demandAllVerified(verdict);
+  const { unverified } = verdict;
+  const warnings = unverified.map(
+    ({ what }) => `starts a system that takes what NOBODY on the machine verifies: ${what}`,
+  );
+  return { asked: true, warnings, unverified };
 }
 
 /** Throws unless the loader started something, and had verified all of it. */

@@ -37,9 +37,14 @@ describe('verify', () => {
   it('shows a table that lines up, and says "verified" with status 0', async () => {
     const { code, out, err } = await run(['verify', site.tree, '--anchors', site.anchors]);
     assert.deepEqual([code, err], [0, '']);
-    const [table = '', rest] = out.split('\n\n');
+    const [table = '', machine = '', rest] = out.split('\n\n');
     assertAligned(table.split('\n'));
     assert.equal(table.split('\n').length, 8);
+    assertAligned(machine.split('\n'));
+    assert.deepEqual(
+      machine.split('\n').map((line) => line.split(/ {2,}/)[1]),
+      ['verified by', ...Array(2).fill('loader'), 'system'],
+    );
     assert.equal(rest, 'VERIFIED: arch/2026.11.01\n');
     assert.doesNotMatch(out, /\u001b/);
   });

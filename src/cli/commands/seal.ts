@@ -96,6 +96,7 @@ export function sealCommand(): Command {
           { text: octets(size) },
         ]),
       );
+      terminal.print();
       printWhoVerifies(terminal, manifest);
       const written = files.filter(({ outcome }) => outcome === 'written').length;
       terminal.print();

@@ -114,6 +114,11 @@ export function verifyCommand(): Command {
           whoVerifies: verdict.refusal || !verdict.manifest ? undefined : whoVerifies(verdict.manifest),
         });
         showTreeVerdict(terminal, verdict);
+        const { manifest } = verdict;
+        if (manifest && !verdict.refusal) {
+          printWhoVerifies(terminal, manifest);
+          terminal.print();
+        }
         if (logged && asOf && 'proof' in asOf)
           terminal.print(
             `Judged as of ${isoSeconds(logged.time)}, by ${asOf.proof}: entry ${logged.index} of ${logged.size} of log ${logged.log}.`,
@@ -122,9 +127,6 @@ export function verifyCommand(): Command {
           terminal.refused(`REFUSED: ${verdict.refusal.message} [${verdict.refusal.code}]`);
           return EXIT.refused;
         }
-        const { manifest } = verdict;
-        if (manifest) printWhoVerifies(terminal, manifest);
-        terminal.print();
         const nobody = manifest ? unverifiedThings(manifest) : [];
         if (nobody.length === 0) terminal.print(`VERIFIED: ${manifest?.release}`, 'good');
         else
@@ -199,12 +201,7 @@ function showClients(terminal: Terminal, verdicts: readonly ClientVerdict[]): nu
       : new Refusal('no-verdict', 'This release starts none of these clients, so nobody judged it.', {});
   terminal.json({
     verified: refusal === undefined,
-    clients: verdicts.map(({ client, asked, refusal, warnings }) => ({
-      client,
-      asked,
-      refusal: refusal?.toJSON(),
-      warnings,
-    })),
+    clients: verdicts.map(({ refusal: no, ...verdict }) => ({ ...verdict, refusal: no?.toJSON() })),
   });
   terminal.table(
     ['client', 'verdict', 'why'],
@@ -223,7 +220,10 @@ function showClients(terminal: Terminal, verdicts: readonly ClientVerdict[]): nu
     for (const warning of warnings) terminal.print(`${client} ${warning}.`, 'dim');
   }
   if (!refusal) {
-    terminal.print(`VERIFIED by ${asked.map(({ client }) => client).join(', ')}.`, 'good');
+    const by = `VERIFIED by ${asked.map(({ client }) => client).join(', ')}`;
+    const nobody = verdicts.find(({ unverified = [] }) => unverified.length > 0)?.unverified ?? [];
+    if (nobody.length === 0) terminal.print(`${by}.`, 'good');
+    else terminal.print(`${by}; on the machine NOBODY verifies ${namesOf(nobody)}.`, 'bad');
     return EXIT.ok;
   }
   terminal.refused(`REFUSED: ${refusal.message} [${refusal.code}]`);
