@@ -45,6 +45,7 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'kmod', needs: ['depmod', 'modprobe'] },
   { packageName: 'bzip2', needs: ['bzip2'] },
   { packageName: 'lz4', needs: ['lz4'] },
+  { packageName: 'lzop', needs: ['lzop'] },
   { packageName: 'shellcheck', needs: ['shellcheck'] },
   { packageName: 'zstd', needs: ['zstd'] },
   { packageName: 'xz-utils', needs: ['xz'] },

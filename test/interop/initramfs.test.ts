@@ -126,6 +126,9 @@ describe('initramfs and the tools that make it', () => {
     ['lzma', '-9', '-c'],
     ['bzip2', '-c'],
     ['bzip2', '-1', '-c'],
+    ['lzop', '-c'],
+    ['lzop', '-9', '-c'],
+    ['lzop', '--crc32', '-c'],
   ] as const) {
     it(`unpacks what ${command} ${args.join(' ')} makes, and finds where it ends`, async () => {
       const stream = run(command, [...args], pack());
@@ -208,6 +211,7 @@ describe('initramfs and the tools that make it', () => {
     ['xz', '--check=crc32'],
     ['zstd', '-q'],
     ['bzip2', '-c'],
+    ['lzop', '-c'],
   ] as const) {
     it(`takes ${command} ${args.join(' ')} neither cut short nor with changed content`, async () => {
       const content = 'abcdefgh'.repeat(9);
@@ -312,6 +316,7 @@ const BOMBS: Readonly<Record<Compression, () => Promise<Buffer>>> = {
   // One stream each, which somebody must make: as much as shows the cap.
   bzip2: () => Promise.resolve(run('sh', ['-c', '{ cat; head -c 400M /dev/zero; } | bzip2 -c'], SEED)),
   lzma: () => Promise.resolve(run('sh', ['-c', '{ cat; head -c 400M /dev/zero; } | lzma -0 -c'], SEED)),
+  lzo: () => Promise.resolve(run('sh', ['-c', '{ cat; head -c 400M /dev/zero; } | lzop -c'], SEED)),
 };
 
 describe('decompression bombs', () => {

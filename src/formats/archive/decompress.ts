@@ -4,6 +4,7 @@ import { Malformed } from '../../errors/malformed.ts';
 import { decodeBzip2 } from './bzip2.ts';
 import { decodeLz4Legacy, LZ4_LEGACY_MAGIC } from './lz4.ts';
 import { decodeLzma } from './lzma.ts';
+import { decodeLzo, LZOP_MAGIC } from './lzo.ts';
 import { decodeZstdFrame } from './zstd.ts';
 
 /**
@@ -12,7 +13,7 @@ import { decodeZstdFrame } from './zstd.ts';
  * content comes in pieces of at most 128 KiB, so that whoever reads can stop a bomb at any of them.
  */
 
-export type Compression = 'gzip' | 'xz' | 'zstd' | 'lz4' | 'lzma' | 'bzip2';
+export type Compression = 'gzip' | 'xz' | 'zstd' | 'lz4' | 'lzma' | 'lzo' | 'bzip2';
 
 /** First bytes, and whether it is decoded here. The kernel knows all but the last. */
 const MAGIC: readonly (readonly [
@@ -26,7 +27,7 @@ const MAGIC: readonly (readonly [
   ['lz4', LZ4_LEGACY_MAGIC, 'lz4'],
   ['lzma', [0x5d, 0x00], 'lzma'],
   ['bzip2', [0x42, 0x5a, 0x68], 'bzip2'],
-  ['lzo', [0x89, 0x4c, 0x5a, 0x4f], undefined],
+  ['lzo', LZOP_MAGIC.slice(0, 4), 'lzo'],
   ['lz4 frames, which the kernel does not take either', [0x04, 0x22, 0x4d, 0x18], undefined],
 ];
 
@@ -61,6 +62,7 @@ export function openStream(compression: Compression, bytes: Uint8Array, start: n
     zstd: zstdFrame,
     lz4: lz4Stream,
     lzma: lzmaStream,
+    lzo: lzoStream,
     bzip2: bzip2Stream,
   };
   const pieces = decoders[compression](bytes, start);
@@ -87,6 +89,10 @@ async function* lz4Stream(bytes: Uint8Array, start: number): Pieces {
 
 async function* lzmaStream(bytes: Uint8Array, start: number): Pieces {
   return yield* decodeLzma(bytes, start);
+}
+
+async function* lzoStream(bytes: Uint8Array, start: number): Pieces {
+  return yield* decodeLzo(bytes, start);
 }
 
 async function* bzip2Stream(bytes: Uint8Array, start: number): Pieces {
