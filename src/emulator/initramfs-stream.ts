@@ -40,6 +40,7 @@ export class EntryStream {
   /** Bytes from the beginning of the archive, for its alignment. */
   #offset = 0;
   #octets = 0;
+  #begun = false;
   #entries = 0;
   /** What is being collected; undefined between entries. */
   #missing = 0;
@@ -52,15 +53,24 @@ export class EntryStream {
     this.#limits = limits;
   }
 
+  /** Whether the next byte stands at a multiple of four. */
+  get aligned(): boolean {
+    return (this.#offset & 3) === 0;
+  }
+
   /** True between entries: here an archive may end. */
   get idle(): boolean {
     return this.#then === undefined;
   }
 
-  /** A new archive: the next byte is the first of a header, and stands at a multiple of four. */
+  /**
+   * A new archive: the next byte stands at a multiple of four. It is the first of a header; behind other archives a
+   * compressed one may be empty, too, or begin with zeros.
+   */
   start(): void {
     this.#offset = 0;
-    this.#expectHeader();
+    if (!this.#begun) this.#expectHeader();
+    this.#begun = true;
   }
 
   /**

@@ -1,5 +1,5 @@
 import { Refusal } from '../errors/refusal.ts';
-import { type CpioAttributes, type CpioHeader, type CpioKind, pathBytes } from '../formats/archive/cpio.ts';
+import { type CpioAttributes, type CpioKind, type DeviceNumber, pathBytes } from '../formats/archive/cpio.ts';
 import type { Compression } from '../formats/archive/decompress.ts';
 
 /**
@@ -66,36 +66,46 @@ export interface InitramfsTree {
   readonly remarks: readonly string[];
 }
 
-interface Place {
+/** Where a path leads. */
+export interface Place {
   /** Where the last component stands. Undefined for `/`, `.` and `..`, which name a directory itself. */
   readonly parent: Inode | undefined;
   readonly name: string;
   readonly node: Inode | undefined;
+  /** A slash stands behind the last component: it asks for a directory. */
+  readonly slash: boolean;
   /** Without symlinks and dots. */
   readonly path: string;
 }
 
-export function newInode(kind: CpioKind, attributes: Attributes, target = ''): Inode {
+export function newInode(kind: CpioKind, rdev: DeviceNumber = NO_DEVICE, target = ''): Inode {
+  const attributes = { mode: 0, uid: 0, gid: 0, mtime: 0, rdev };
   return { kind, attributes, size: 0, data: new Uint8Array(0), target, children: new Map(), origin: 0 };
 }
 
-/** The part of a header that an inode keeps. */
-export function inodeAttributes(header: CpioHeader): Attributes {
-  const { mode, uid, gid, mtime, rdev } = header;
-  return { mode, uid, gid, mtime, rdev };
+const NO_DEVICE: DeviceNumber = { major: 0, minor: 0 };
+
+function folder(mode: number, children: readonly (readonly [string, Inode])[] = []): Inode {
+  const inode = newInode('directory');
+  inode.attributes = { ...inode.attributes, mode };
+  for (const [name, child] of children) inode.children.set(name, child);
+  return inode;
+}
+
+/** What a kernel has inside itself before it unpacks anything, unless it was built with more (usr/default_cpio_list). */
+function builtIn(): Inode {
+  const console = newInode('char', { major: 5, minor: 1 });
+  console.attributes = { ...console.attributes, mode: 0o600 };
+  return folder(0o755, [
+    ['dev', folder(0o755, [['console', console]])],
+    ['root', folder(0o700)],
+  ]);
 }
 
 export class RootFileSystem implements InitramfsTree {
   readonly archives: InitramfsArchive[] = [];
   readonly remarks: string[] = [];
-  readonly #root = newInode('directory', {
-    mode: 0o755,
-    uid: 0,
-    gid: 0,
-    mtime: 0,
-    rdev: { major: 0, minor: 0 },
-  });
-
+  readonly #root = builtIn();
   #resolvable = RESOLVE_LIMIT;
 
   /** Ends the unpacking: what its readers ask for does not depend on what it holds. */
@@ -115,8 +125,7 @@ export class RootFileSystem implements InitramfsTree {
    */
   locate(path: string, follow: boolean): Place | undefined {
     const pending = this.#split(path);
-    // A slash at the end asks for a directory.
-    let directory = path.endsWith('/');
+    let slash = path.endsWith('/');
     let trail: { node: Inode; name: string }[] = [];
     let hops = 0;
     const pathTo = (...more: string[]): string => [...trail.map(({ name }) => name), ...more].join('/');
@@ -134,19 +143,23 @@ export class RootFileSystem implements InitramfsTree {
       if (node?.kind === 'symlink' && (follow || !isLast)) {
         if (++hops > HOP_LIMIT) return undefined;
         if (node.target.startsWith('/')) trail = [];
-        directory ||= isLast && node.target.endsWith('/');
+        slash ||= isLast && node.target.endsWith('/');
+        // One without a target leads to where it stands.
         pending.push(...this.#split(node.target));
         continue;
       }
-      if (isLast && (node === undefined || node.kind !== 'directory')) {
-        if (node !== undefined && directory) return undefined;
-        return { parent, name, node, path: pathTo(name) };
-      }
+      if (isLast) return { parent, name, node, slash, path: pathTo(name) };
       if (node?.kind !== 'directory') return undefined;
-      if (isLast) return { parent, name, node, path: pathTo(name) };
       trail.push({ node, name });
     }
-    return { parent: undefined, name: '', node: trail[trail.length - 1]?.node ?? this.#root, path: pathTo() };
+    const node = trail[trail.length - 1]?.node ?? this.#root;
+    return { parent: undefined, name: '', node, slash, path: pathTo() };
+  }
+
+  /** What a path leads to, and nothing where a slash at its end asks for a directory that it is not. */
+  find(path: string, follow: boolean): Inode | undefined {
+    const place = this.locate(path, follow || path.endsWith('/'));
+    return place?.slash && place.node?.kind !== 'directory' ? undefined : place?.node;
   }
 
   /** Components, the last one first. Several slashes are as good as one, however many there are. */
@@ -167,7 +180,7 @@ export class RootFileSystem implements InitramfsTree {
   }
 
   #find(path: string): Inode | undefined {
-    return this.locate(path, true)?.node;
+    return this.find(path, true);
   }
 
   read(path: string): Uint8Array {
@@ -203,7 +216,7 @@ export class RootFileSystem implements InitramfsTree {
   }
 
   readlink(path: string): string | undefined {
-    const node = this.locate(path, false)?.node;
+    const node = this.find(path, false);
     return node?.kind === 'symlink' ? node.target : undefined;
   }
 }

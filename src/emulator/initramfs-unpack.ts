@@ -1,12 +1,7 @@
-import {
-  type CpioHeader,
-  type CpioKind,
-  cpioPathTrick,
-  decodeCpioTarget,
-  pathBytes,
-} from '../formats/archive/cpio.ts';
+import { type CpioHeader, type CpioKind, cpioPathTrick, decodeCpioTarget } from '../formats/archive/cpio.ts';
+import { clear, give, link, makeDevice, makeDirectory, makeSymlink, openFile } from './initramfs-calls.ts';
 import type { EntrySink } from './initramfs-stream.ts';
-import { type Inode, inodeAttributes, newInode, type RootFileSystem } from './initramfs-tree.ts';
+import type { Inode, RootFileSystem } from './initramfs-tree.ts';
 
 /** Whether a file's content is wanted: `path` without leading slash, `size` in bytes. */
 export type Keep = (path: string, size: number) => boolean;
@@ -60,6 +55,7 @@ export class Unpacker implements EntrySink {
     const trick = cpioPathTrick(name);
     if (trick !== undefined) this.#tree.remark(`${printable(name)}: ${trick} name`);
     if (kind === 'symlink') return true;
+    clear(this.#tree, name, kind);
     if (kind === 'directory') this.#directory(header, name);
     else if (kind === 'file') this.#file(header, name);
     else this.#special(header, kind, name);
@@ -79,105 +75,65 @@ export class Unpacker implements EntrySink {
     this.#tree.remark(`${printable(name)}: dropped, ${why}`);
   }
 
-  /**
-   * Where an entry goes, after what stood there has been cleared away if its type differs (or in any case,
-   * with `kind` undefined). Undefined: the entry is dropped.
-   */
-  #clear(
-    name: string,
-    kind: CpioKind | undefined,
-  ): { parent: Inode; name: string; node?: Inode } | undefined {
-    const place = this.#tree.locate(name, false);
-    if (place?.parent === undefined) {
-      this.#drop(name, place === undefined ? 'no directory to put it in' : 'it names a directory itself');
-      return undefined;
-    }
-    const { parent, node } = place;
-    // rmdir, unlike unlink, leaves what is not empty; what is to be made then fails.
-    if (node !== undefined && node.kind !== kind) {
-      if (node.children.size > 0) {
-        this.#drop(name, 'a directory that is not empty stands there');
-        return undefined;
-      }
-      parent.children.delete(place.name);
-      return { parent, name: place.name };
-    }
-    return node === undefined ? { parent, name: place.name } : { parent, name: place.name, node };
-  }
-
   #directory(header: CpioHeader, name: string): void {
-    const existing = this.#tree.locate(name, false);
-    if (existing?.node?.kind === 'directory') {
-      existing.node.attributes = inodeAttributes(header);
-      return;
-    }
-    const place = this.#clear(name, 'directory');
-    place?.parent.children.set(place.name, newInode('directory', inodeAttributes(header)));
+    const fault = makeDirectory(this.#tree, name);
+    const node = this.#tree.find(name, true);
+    // One that is there gets the new attributes.
+    if (node) give(node, header, 'all');
+    if (fault !== undefined && node?.kind !== 'directory') this.#drop(name, fault);
   }
 
   #symlink(header: CpioHeader, name: string, target: string): void {
-    const place = this.#clear(name, undefined);
-    if (place === undefined) return;
-    if (target === '') {
-      this.#drop(name, 'a symlink to nothing');
-      return;
-    }
-    const inode = newInode('symlink', inodeAttributes(header), target);
-    inode.size = pathBytes(target).length;
-    place.parent.children.set(place.name, inode);
+    clear(this.#tree, name, undefined);
+    const fault = makeSymlink(this.#tree, name, target);
+    // Where another thing was in the way, that one has a new owner now.
+    const node = this.#tree.find(name, false);
+    if (node) give(node, header, 'owner');
+    if (fault !== undefined) this.#drop(name, fault);
   }
 
-  /** The file that `name` is a further name of, when an earlier entry was its first. */
-  #linked(header: CpioHeader, kind: CpioKind, name: string): Inode | 'first' | 'dropped' {
+  /** Whether this is the first name of its file, or a further one that was made or dropped. */
+  #link(header: CpioHeader, kind: CpioKind, name: string): 'first' | 'linked' | 'dropped' {
     if (header.nlink < 2) return 'first';
     const key = [header.dev.major, header.dev.minor, header.ino, kind].join(':');
     const old = this.#links.get(key);
     if (old === undefined) {
+      // Also where no file can be made under it: the others are lost then.
       this.#links.set(key, name);
       return 'first';
     }
-    const inode = this.#tree.locate(old, false)?.node;
-    // The same name twice: the kernel unlinks it first and then finds nothing to link to.
-    const place = this.#clear(name, undefined);
-    if (place === undefined) return 'dropped';
-    if (inode === undefined || this.#tree.locate(old, false)?.node === undefined) {
-      this.#drop(name, `${printable(old)}, which it links to, is gone`);
-      return 'dropped';
-    }
-    place.parent.children.set(place.name, inode);
-    return inode;
+    // The same name twice: it is unlinked, and then there is nothing to link to.
+    clear(this.#tree, name, undefined);
+    const fault = link(this.#tree, old, name);
+    if (fault === undefined) return 'linked';
+    this.#drop(name, fault === 'gone' ? `${printable(old)}, which it links to, is gone` : fault);
+    return 'dropped';
   }
 
   #file(header: CpioHeader, name: string): void {
-    const place = this.#clear(name, 'file');
-    if (place === undefined) return;
-    const linked = this.#linked(header, 'file', name);
+    const linked = this.#link(header, 'file', name);
     if (linked === 'dropped') return;
-    let inode: Inode;
-    if (linked === 'first') {
-      // An existing file is overwritten where it is: its other names show the new content too.
-      inode = place.node ?? newInode('file', inodeAttributes(header));
-      place.parent.children.set(place.name, inode);
-    } else {
-      inode = linked;
+    const opened = openFile(this.#tree, name);
+    if (typeof opened === 'string') {
+      this.#drop(name, opened);
+      return;
     }
-    inode.attributes = inodeAttributes(header);
-    const path = this.#tree.locate(name, false)?.path ?? name;
+    const { inode, path } = opened;
+    give(inode, header, 'all');
     if (header.nlink > 1) this.#names.push({ path, inode });
     // A further name without data leaves the content alone.
-    if (linked !== 'first' && header.size === 0) return;
+    if (linked === 'linked' && header.size === 0) return;
     this.#open = inode;
     this.#wanted = this.#keep(path, header.size) || this.#origins.has(this.#count);
   }
 
   #special(header: CpioHeader, kind: CpioKind, name: string): void {
-    const place = this.#clear(name, kind);
-    if (place === undefined || this.#linked(header, kind, name) !== 'first') return;
-    const { node } = place;
-    // mknod does not replace: an existing device keeps its number.
-    const attributes = inodeAttributes(header);
-    if (node !== undefined) node.attributes = { ...attributes, rdev: node.attributes.rdev };
-    else place.parent.children.set(place.name, newInode(kind, attributes));
+    if (this.#link(header, kind, name) !== 'first') return;
+    const fault = makeDevice(this.#tree, name, kind, header.rdev);
+    const node = this.#tree.find(name, true);
+    if (node) give(node, header, 'all');
+    // An existing device keeps its number, and what else is there gets the new attributes.
+    if (fault !== undefined && node?.kind !== kind) this.#drop(name, fault);
   }
 }
 

@@ -1,7 +1,8 @@
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { CPIO_MAX_BYTES, CPIO_MAX_ENTRIES } from '../formats/archive/cpio.ts';
+import { CPIO_MAX_BYTES, CPIO_MAX_ENTRIES, cpioPadding } from '../formats/archive/cpio.ts';
 import { detectCompression, openStream, xzCheckName } from '../formats/archive/decompress.ts';
+import { LZ4_LEGACY_MAGIC } from '../formats/archive/lz4.ts';
 import { EntryStream } from './initramfs-stream.ts';
 import { type InitramfsTree, RootFileSystem } from './initramfs-tree.ts';
 import { type Keep, Unpacker } from './initramfs-unpack.ts';
@@ -59,18 +60,22 @@ async function unpack(
     maxBytes: limits.maxBytes ?? CPIO_MAX_BYTES,
   });
   for (const [index, bytes] of parts.entries()) {
-    await readPart(bytes, limits.names?.[index] ?? `initrd ${index + 1}`, stream, tree);
+    const initrd = limits.names?.[index] ?? `initrd ${index + 1}`;
+    await readPart({ bytes, initrd, behind: parts.slice(index + 1) }, stream, tree);
   }
   tree.finish();
   return { tree, unpacker };
 }
 
-async function readPart(
-  bytes: Uint8Array,
-  initrd: string,
-  stream: EntryStream,
-  tree: RootFileSystem,
-): Promise<void> {
+interface Part {
+  readonly bytes: Uint8Array;
+  readonly initrd: string;
+  /** The parts behind it. */
+  readonly behind: readonly Uint8Array[];
+}
+
+async function readPart(part: Part, stream: EntryStream, tree: RootFileSystem): Promise<void> {
+  const { bytes, initrd } = part;
   const before = tree.archives.length;
   let at = 0;
   while (at < bytes.length) {
@@ -80,7 +85,7 @@ async function readPart(
     }
     const offset = at;
     try {
-      at = await readArchive(bytes, offset, initrd, stream, tree);
+      at = await readArchive(part, offset, stream, tree);
     } catch (error) {
       if (!(error instanceof Malformed)) throw error;
       const message = `The archive at byte ${offset} of ${initrd} cannot be unpacked: ${error.message}.`;
@@ -94,12 +99,12 @@ async function readPart(
 
 /** Unpacks the archive at `offset`; returns the offset behind it. */
 async function readArchive(
-  bytes: Uint8Array,
+  part: Part,
   offset: number,
-  initrd: string,
   stream: EntryStream,
   tree: RootFileSystem,
 ): Promise<number> {
+  const { bytes, initrd } = part;
   if (bytes[offset] === 0x30) {
     // The kernel looks for a plain archive at multiples of four only; elsewhere it is junk to it.
     if (offset & 3) throw new Malformed('newc cpio', 'begins unaligned, so a kernel drops it');
@@ -127,5 +132,25 @@ async function readArchive(
     if (stream.feed(piece) < piece.length) throw new Malformed('newc cpio', 'junk in a compressed archive');
   }
   if (!stream.idle) throw new Malformed('newc cpio', 'the compressed archive ends in mid-entry');
-  return opened.end();
+  const end = opened.end();
+  if (compression === 'lz4') demandEnd(part, end, stream.aligned);
+  return end;
+}
+
+/**
+ * lz4 has no end of its own: where a part ends with it, the kernel takes the next four bytes, of whatever part, for the
+ * size of one more chunk, unless they are zero or a magic.
+ */
+function demandEnd({ bytes, behind }: Part, end: number, aligned: boolean): void {
+  const window: number[] = [];
+  for (const [index, piece] of [bytes, ...behind].entries()) {
+    const from = index === 0 ? end : 0;
+    window.push(...piece.subarray(from, from + 4));
+    if (window.length >= 4 || index === behind.length) break;
+    window.push(...Array<number>(cpioPadding(piece.length)).fill(0));
+  }
+  const next = window.slice(0, 4);
+  if (next.length < 4 || next.every((octet) => octet === 0)) return;
+  if (aligned && LZ4_LEGACY_MAGIC.every((octet, index) => next[index] === octet)) return;
+  throw new Malformed('lz4', 'no end before the next initrd, which begins without four zeros', end);
 }

@@ -36,6 +36,9 @@ async function text(parts: Uint8Array[], path: string): Promise<string> {
   return Buffer.from((await readInitramfs(parts)).read(path)).toString();
 }
 
+/** What a kernel has before it unpacks anything. */
+const BUILT_IN = ['dev', 'root'];
+
 describe('initramfs', () => {
   it('reads files, directories and facts', async () => {
     const tree = await readInitramfs([
@@ -44,7 +47,7 @@ describe('initramfs', () => {
     assert.equal(Buffer.from(tree.read('/etc/a')).toString(), 'one');
     assert.equal(Buffer.from(tree.read('./etc//a')).toString(), 'one');
     assert.deepEqual(tree.list('etc'), ['B', 'a', 'c']);
-    assert.deepEqual(tree.list('/'), ['etc']);
+    assert.deepEqual(tree.list('/'), ['dev', 'etc', 'root']);
     assert.equal(tree.exists('etc/x'), false);
     assert.equal(tree.stat('etc/a')?.mode, 0o644);
     assert.equal(tree.stat('etc')?.kind, 'directory');
@@ -74,7 +77,7 @@ describe('initramfs', () => {
     const tree = await readInitramfs([image, archive(file('overlay', 'fourth'))], {
       names: ['main', 'overlay'],
     });
-    assert.deepEqual(tree.list('/'), ['init', 'kernel', 'late', 'overlay']);
+    assert.deepEqual(tree.list('/'), ['dev', 'init', 'kernel', 'late', 'overlay', 'root']);
     assert.deepEqual(
       tree.archives.map(({ initrd, compression }) => [initrd, compression]),
       [
@@ -93,8 +96,8 @@ describe('initramfs', () => {
       archive(file('b', '2')),
       headless(file('c', '3')),
     ]);
-    assert.deepEqual((await readInitramfs([plain])).list('/'), ['a', 'b', 'c']);
-    assert.deepEqual((await readInitramfs([gzipSync(plain)])).list('/'), ['a', 'b', 'c']);
+    assert.deepEqual((await readInitramfs([plain])).list('/'), ['a', 'b', 'c', ...BUILT_IN]);
+    assert.deepEqual((await readInitramfs([gzipSync(plain)])).list('/'), ['a', 'b', 'c', ...BUILT_IN]);
   });
 
   it('lets later entries override earlier ones', async () => {
@@ -118,7 +121,7 @@ describe('initramfs', () => {
 
   it('drops what has no directory to go to, and says so', async () => {
     const tree = await readInitramfs([archive(file('etc/passwd', 'x'), file('a', '1'), file('a/b', '2'))]);
-    assert.deepEqual(tree.list('/'), ['a']);
+    assert.deepEqual(tree.list('/'), ['a', ...BUILT_IN]);
     assert.match(tree.remarks.join('\n'), /"etc\/passwd": dropped, no directory.*\n"a\/b": dropped/);
   });
 

@@ -43,7 +43,7 @@ function pack(format = 'newc'): Buffer {
 
 function demandTree(unpacked: InitramfsTree): void {
   for (const name of NAMES) assert.ok(readFileSync(join(tree, name)).equals(unpacked.read(name)), name);
-  assert.deepEqual(unpacked.list('/'), ['bin', 'empty', 'etc', 'large', 'sbin']);
+  assert.deepEqual(unpacked.list('/'), ['bin', 'dev', 'empty', 'etc', 'large', 'root', 'sbin']);
   assert.equal(unpacked.readlink('sbin'), 'bin');
   assert.equal(unpacked.stat('sbin/tool')?.mode, 0o755);
 }
@@ -137,7 +137,7 @@ describe('initramfs and the tools that make it', () => {
       const padding = Buffer.alloc(8 - (stream.length % 4));
       const image = Buffer.concat([microcode, stream, padding, overlay]);
       const unpacked = await readInitramfs([image], { keep });
-      assert.deepEqual(unpacked.list('/'), ['bin', 'empty', 'etc', 'kernel', 'large', 'sbin']);
+      assert.deepEqual(unpacked.list('/'), ['bin', 'dev', 'empty', 'etc', 'kernel', 'large', 'root', 'sbin']);
       assert.equal(Buffer.from(unpacked.read('empty')).toString(), '!');
       assert.equal(unpacked.archives[2]?.offset, microcode.length + stream.length + padding.length);
       demandTree(await readInitramfs([stream], { keep }));

@@ -103,7 +103,7 @@ export function decodeCpioHeader(bytes: Uint8Array, offset = 0): CpioHeader {
   if (size > 0 && kind !== 'file' && kind !== 'symlink') {
     throw new Malformed(FORMAT, `${kind ?? 'trailer'} with data`, offset);
   }
-  if (kind === 'symlink' && (size === 0 || size >= NAME_LIMIT)) {
+  if (kind === 'symlink' && size > NAME_LIMIT) {
     throw new Malformed(FORMAT, `symlink target of ${size} bytes`, offset);
   }
   const nameSize = field(11);
@@ -309,6 +309,9 @@ export function encodeCpio(
   const parts: Uint8Array[] = [];
   for (const entry of entries) {
     if (entry.name === CPIO_TRAILER) throw new Malformed(FORMAT, 'an entry named as the trailer');
+    if (entry.kind === 'symlink' && (entry.data.length === 0 || entry.data.length >= NAME_LIMIT)) {
+      throw new Malformed(FORMAT, `${entry.name}: symlink target of ${entry.data.length} bytes`);
+    }
     if (entry.kind === 'symlink' && entry.data.includes(0)) {
       throw new Malformed(FORMAT, `${entry.name}: NUL inside symlink target`);
     }

@@ -113,7 +113,7 @@ function gzipHeader(bytes: Uint8Array, start: number): number {
   if (flags & ~0x09) throw new Malformed('gzip', 'header fields that the kernel does not know', start);
   let end = start + 10;
   if (flags & 0x08) end = bytes.indexOf(0, end) + 1;
-  if (end <= start || end - start > 4096) throw new Malformed('gzip', 'file name without end', start);
+  if (end <= start) throw new Malformed('gzip', 'file name without end', start);
   return end;
 }
 
