@@ -5,13 +5,23 @@ import { listingInitrd, type Unpacked, type UnpackedEntry, unpackByKernel } from
 import { readInitramfs } from '../src/emulator/initramfs.ts';
 import type { InitramfsTree } from '../src/emulator/initramfs-tree.ts';
 import { pathBytes } from '../src/formats/archive/cpio.ts';
-import { foldersFor, initrdsOf, ODD_ARCHIVES } from '../test/fixtures/odd-initramfs.ts';
+import { randomArchives } from '../test/fixtures/odd-initramfs/random.ts';
+import {
+  foldersFor,
+  initrdsOf,
+  ODD_ARCHIVES,
+  type PlacedArchive,
+  placed,
+} from '../test/fixtures/odd-initramfs.ts';
 
 /**
  * The reader of initramfs images and a real kernel, asked about the same odd archives. Many go into one boot. One that
  * ends the unpacking needs a boot of its own: a few of those always, all with `npm test -- long`.
  */
 const LONG = process.env.BOOTSEAL_LONG_TESTS !== undefined;
+/** `BOOTSEAL_SEED` gives others. */
+const SEED = Number(process.env.BOOTSEAL_SEED ?? 1);
+const RANDOM = LONG ? 900 : 150;
 const ALWAYS = [
   'a name without NUL',
   'a checksum that is wrong',
@@ -20,8 +30,6 @@ const ALWAYS = [
   'lz4, and a plain initrd right behind it',
   'a plain archive that ends in the middle of an entry',
 ];
-
-type Odd = (typeof ODD_ARCHIVES)[number];
 
 const TYPES = {
   fifo: 0o010000,
@@ -33,13 +41,12 @@ const TYPES = {
   socket: 0o140000,
 } as const;
 
-/** What both say of one path, as a line. Sizes and times of folders are the file system's own. */
-function line(entry: Omit<UnpackedEntry, 'mode'> & { readonly mode: number }): string {
-  const { mode, uid, gid, size, rdev, mtime, target, sha256 } = entry;
+/** What both say of one path, as a line. Sizes of folders are the file system's own. */
+function line({ mode, uid, gid, size, rdev, target, sha256 }: UnpackedEntry): string {
   const type = mode & 0o170000;
   if (type === TYPES.symlink) return `symlink to ${target ?? ''}`;
   const owned = `${mode.toString(8)} ${uid}:${gid}`;
-  if (type === TYPES.file) return `${owned} ${size} bytes ${sha256} at ${mtime}`;
+  if (type === TYPES.file) return `${owned} ${size} bytes ${sha256}`;
   return type === TYPES.char || type === TYPES.block ? `${owned} device ${rdev}` : owned;
 }
 
@@ -73,7 +80,11 @@ function readerLines(tree: InitramfsTree): Map<string, string> {
   return lines;
 }
 
-function demandSame(odds: readonly Odd[], kernel: Map<string, string>, reader: Map<string, string>): void {
+function demandSame(
+  odds: readonly PlacedArchive[],
+  kernel: Map<string, string>,
+  reader: Map<string, string>,
+): void {
   const differences = new Map<string, string[]>();
   for (const path of [...new Set([...kernel.keys(), ...reader.keys()])].sort()) {
     const [there, here] = [kernel.get(path), reader.get(path)];
@@ -87,57 +98,64 @@ function demandSame(odds: readonly Odd[], kernel: Map<string, string>, reader: M
   assert.equal(differences.size, 0, `${differences.size} archives differ:\n${text.join('\n')}`);
 }
 
+/** With zeros behind it: lz4 has no end of its own. */
+function spaced(odd: PlacedArchive): Uint8Array[] {
+  const initrds = [...initrdsOf(odd)];
+  const last = initrds.pop();
+  return last === undefined ? [] : [...initrds, Buffer.concat([last, Buffer.alloc(4 + (-last.length & 3))])];
+}
+
+/** Asks a kernel in one boot about archives that it says nothing about, and the reader about those that both take. */
+async function demandSameOfAll(odds: readonly PlacedArchive[], lister: Uint8Array): Promise<void> {
+  const before = [lister, foldersFor(odds)];
+  const kernel = await unpackByKernel([...before, ...odds.flatMap(spaced)], true);
+  assert.equal(kernel.complaint, undefined);
+  const taken = odds.filter(({ verdict }) => verdict === 'same');
+  const tree = await readInitramfs([...before, ...taken.flatMap(spaced)], { keep: () => true });
+  const stricter = odds.filter((odd) => !taken.includes(odd)).map(({ at }) => at);
+  const lines = kernelLines(kernel);
+  for (const path of lines.keys()) {
+    if (path === 'TRAILER!!!' || stricter.some((at) => path.startsWith(`${at}/`))) lines.delete(path);
+  }
+  demandSame(taken, lines, readerLines(tree));
+}
+
 describe('a kernel and the reader', () => {
   const together = ODD_ARCHIVES.filter(({ verdict, place }) => verdict !== 'refused' && place === undefined);
-  const taken = together.filter(({ verdict }) => verdict === 'same');
+  const same = together.filter(({ verdict }) => verdict === 'same').length;
   const alone = ODD_ARCHIVES.filter((odd) => !together.includes(odd) && (LONG || ALWAYS.includes(odd.what)));
   let lister: Uint8Array;
   before(async () => {
     lister = await listingInitrd();
   });
 
-  it(`make the same of ${taken.length} odd archives, and the kernel says nothing of ${together.length - taken.length} more`, async () => {
-    const folders = foldersFor(together);
-    // Zeros behind each: lz4 has no end of its own.
-    const spaced = (odd: Odd): Uint8Array[] => {
-      const initrds = [...initrdsOf(odd)];
-      const last = initrds.pop();
-      return last === undefined
-        ? []
-        : [...initrds, Buffer.concat([last, Buffer.alloc(4 + (-last.length & 3))])];
-    };
-    const kernel = await unpackByKernel([lister, folders, ...together.flatMap(spaced)], true);
-    assert.equal(kernel.complaint, undefined);
-    const tree = await readInitramfs([lister, folders, ...taken.flatMap(spaced)], { keep: () => true });
-    const stricter = together.filter((odd) => !taken.includes(odd)).map(({ at }) => at);
-    const lines = kernelLines(kernel);
-    for (const path of lines.keys()) {
-      if (path === 'TRAILER!!!' || stricter.some((at) => path.startsWith(`${at}/`))) lines.delete(path);
-    }
-    demandSame(taken, lines, readerLines(tree));
-  });
+  it(`make the same of ${same} odd archives, and the kernel says nothing of ${together.length - same} more`, () =>
+    demandSameOfAll(together, lister));
+
+  it(`make the same of ${RANDOM} archives of random entries, seed ${SEED}`, () =>
+    demandSameOfAll(placed('r', randomArchives(SEED, RANDOM)), lister));
 
   for (const odd of alone) {
     const initrds = initrdsOf(odd);
-    const placed = () =>
+    const laid = () =>
       odd.place === 'first' ? [...initrds, lister] : [lister, foldersFor([odd]), ...initrds];
     if (odd.verdict === 'same') {
       it(`make the same of ${odd.what}`, async () => {
-        const kernel = await unpackByKernel(placed(), true);
+        const kernel = await unpackByKernel(laid(), true);
         assert.equal(kernel.complaint, undefined);
         demandSame(
           [odd],
           kernelLines(kernel),
-          readerLines(await readInitramfs(placed(), { keep: () => true })),
+          readerLines(await readInitramfs(laid(), { keep: () => true })),
         );
       });
       continue;
     }
     const said = odd.verdict === 'refused' ? 'says that it failed' : 'says nothing';
     it(`differ in what they say of ${odd.what}: the reader refuses, and the kernel ${said}`, async () => {
-      const { complaint } = await unpackByKernel(placed(), false);
+      const { complaint } = await unpackByKernel(laid(), false);
       assert.equal(complaint !== undefined, odd.verdict === 'refused', complaint);
-      await assert.rejects(readInitramfs(placed()), { code: 'malformed' });
+      await assert.rejects(readInitramfs(laid()), { code: 'malformed' });
     });
   }
 });

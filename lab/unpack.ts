@@ -25,8 +25,6 @@ export interface UnpackedEntry {
   readonly gid: number;
   readonly size: number;
   readonly rdev: string;
-  /** Seconds since 1970. */
-  readonly mtime: number;
   readonly target: string | undefined;
   readonly sha256: string | undefined;
 }
@@ -102,13 +100,13 @@ function decodeListing(text: string): ReadonlyMap<string, UnpackedEntry> {
     if (!text.startsWith(begin, at)) throw new Error(`no facts of ${JSON.stringify(name)}`);
     at += begin.length;
     const target = begin === linked ? field(/([\s\S]*?)'(?=\|a1ff\|)/y)[1] : undefined;
-    const [, mode, uid, gid, size, major, minor, mtime] = field(
-      /\|([0-9a-f]+)\|(\d+)\|(\d+)\|(\d+)\|([0-9a-f]+)\|([0-9a-f]+)\|(\d+)\n/y,
+    const [, mode, uid, gid, size, major, minor] = field(
+      /\|([0-9a-f]+)\|(\d+)\|(\d+)\|(\d+)\|([0-9a-f]+)\|([0-9a-f]+)\n/y,
     );
     const rdev = `${Number.parseInt(major ?? '', 16)}:${Number.parseInt(minor ?? '', 16)}`;
     return {
       ...{ name, target, rdev, mode: Number.parseInt(mode ?? '', 16) },
-      ...{ uid: Number(uid), gid: Number(gid), size: Number(size), mtime: Number(mtime) },
+      ...{ uid: Number(uid), gid: Number(gid), size: Number(size) },
     };
   });
   const tree = new Map<string, UnpackedEntry>();

@@ -100,11 +100,11 @@ export function openFile(
 /** chown, and chmod with it; a symlink has only an owner. */
 export function give(inode: Inode, header: CpioHeader, what: 'all' | 'owner'): void {
   const old = inode.attributes;
-  const { uid, gid, mode, mtime } = header;
+  const { uid, gid, mode } = header;
   inode.attributes = {
     ...old,
     uid: uid === NOBODY ? old.uid : uid,
     gid: gid === NOBODY ? old.gid : gid,
-    ...(what === 'all' ? { mode, mtime } : {}),
+    ...(what === 'all' ? { mode } : {}),
   };
 }

@@ -17,7 +17,8 @@ const REMARK_LIMIT = 1000;
  */
 const RESOLVE_LIMIT = 2 ** 25;
 
-type Attributes = Pick<CpioAttributes, 'mode' | 'uid' | 'gid' | 'mtime' | 'rdev'>;
+/** Without times: the kernel sets those of folders in an order of its own, and nobody asks. */
+type Attributes = Pick<CpioAttributes, 'mode' | 'uid' | 'gid' | 'rdev'>;
 
 /** A file under all its names. */
 export interface Inode {
@@ -79,7 +80,7 @@ export interface Place {
 }
 
 export function newInode(kind: CpioKind, rdev: DeviceNumber = NO_DEVICE, target = ''): Inode {
-  const attributes = { mode: 0, uid: 0, gid: 0, mtime: 0, rdev };
+  const attributes = { mode: 0, uid: 0, gid: 0, rdev };
   return { kind, attributes, size: 0, data: new Uint8Array(0), target, children: new Map(), origin: 0 };
 }
 
@@ -92,11 +93,14 @@ function folder(mode: number, children: readonly (readonly [string, Inode])[] = 
   return inode;
 }
 
-/** What a kernel has inside itself before it unpacks anything, unless it was built with more (usr/default_cpio_list). */
+/**
+ * What a kernel has before it unpacks anything: a tmpfs (without `root=`; else a ramfs, whose root is 0755), and what
+ * is built into it, unless it was built with more (usr/default_cpio_list).
+ */
 function builtIn(): Inode {
   const console = newInode('char', { major: 5, minor: 1 });
   console.attributes = { ...console.attributes, mode: 0o600 };
-  return folder(0o755, [
+  return folder(0o1777, [
     ['dev', folder(0o755, [['console', console]])],
     ['root', folder(0o700)],
   ]);

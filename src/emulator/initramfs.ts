@@ -128,12 +128,18 @@ async function readArchive(
   tree.archives.push({ initrd, offset, compression });
   const opened = openStream(compression, bytes, offset);
   stream.start();
+  let octets = 0;
   for await (const piece of opened.content) {
+    octets += piece.length;
     if (stream.feed(piece) < piece.length) throw new Malformed('newc cpio', 'junk in a compressed archive');
   }
   if (!stream.idle) throw new Malformed('newc cpio', 'the compressed archive ends in mid-entry');
   const end = opened.end();
-  if (compression === 'lz4') demandEnd(part, end, stream.aligned);
+  if (compression === 'lz4') {
+    // A kernel would take it for an empty one, but nobody means that: it is cut.
+    if (octets === 0) throw new Malformed('lz4', 'no chunk', offset);
+    demandEnd(part, end, stream.aligned);
+  }
   return end;
 }
 
@@ -152,5 +158,5 @@ function demandEnd({ bytes, behind }: Part, end: number, aligned: boolean): void
   const next = window.slice(0, 4);
   if (next.length < 4 || next.every((octet) => octet === 0)) return;
   if (aligned && LZ4_LEGACY_MAGIC.every((octet, index) => next[index] === octet)) return;
-  throw new Malformed('lz4', 'no end before the next initrd, which begins without four zeros', end);
+  throw new Malformed('lz4', 'no end before the next initrd; put four zeros behind it', end);
 }

@@ -29,7 +29,10 @@ describe('a kernel’s initramfs', () => {
   it('has /dev, its console and /root from the beginning', async () => {
     const tree = await read(archive(file('dev/a', 'a'), file('root/b', 'b'), file('etc/c', 'c')));
     assert.deepEqual([content(tree, 'dev/a'), content(tree, 'root/b')], ['a', 'b']);
-    assert.deepEqual([owner(tree, 'dev'), owner(tree, 'root')], ['755 0:0', '700 0:0']);
+    assert.deepEqual(
+      ['', 'dev', 'root'].map((path) => owner(tree, path)),
+      ['1777 0:0', '755 0:0', '700 0:0'],
+    );
     assert.deepEqual(tree.stat('dev/console')?.rdev, { major: 5, minor: 1 });
     assert.equal(tree.exists('etc'), false);
   });
