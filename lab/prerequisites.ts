@@ -44,6 +44,7 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'cpio', needs: ['cpio'] },
   { packageName: 'kmod', needs: ['depmod', 'modprobe'] },
   { packageName: 'bzip2', needs: ['bzip2'] },
+  { packageName: 'libarchive-tools', needs: ['bsdtar', 'bsdcpio'] },
   { packageName: 'lz4', needs: ['lz4'] },
   { packageName: 'lzop', needs: ['lzop'] },
   { packageName: 'shellcheck', needs: ['shellcheck'] },

@@ -10,7 +10,7 @@ import { labKernel } from './kernel.ts';
 
 /** What a kernel has made of its initrds. */
 export interface Unpacked {
-  /** What it prints where it goes on with half an initramfs. */
+  /** What it prints where it goes on with half an initramfs, or dies of it. */
   readonly complaint: string | undefined;
   /**
    * By path, without a leading slash, each byte as one character; '' is the root. Undefined where nothing was listed.
@@ -31,9 +31,10 @@ export interface UnpackedEntry {
 
 /** Seconds. Nothing is measured by it: a machine that takes longer hangs. */
 const HUNG_AFTER = '300';
-const COMPLAINT = /Initramfs unpacking failed: (.*)/;
-/** Unpacking has its own console line; a panic ends the machine. */
-const COMMAND_LINE = 'console=ttyS0 loglevel=1 panic=-1';
+/** The second: it read behind the end of its initrds, as with lz4 that is cut. */
+const COMPLAINT = /Initramfs unpacking failed: .*|BUG: unable to handle .*/;
+/** Alerts and worse are shown; whatever stops the kernel ends the machine. */
+const COMMAND_LINE = 'console=ttyS0 loglevel=2 oops=panic panic=-1';
 
 /** The initrd that lists what was unpacked, or without `list` only ends the machine. */
 export async function listingInitrd(): Promise<Uint8Array> {
@@ -72,7 +73,7 @@ export async function unpackByKernel(initrds: readonly Uint8Array[], list: boole
       ...['-append', list ? `${COMMAND_LINE} list` : COMMAND_LINE],
     ]);
     if (status !== 0) throw new Error(`QEMU ended with ${status}: ${stderr}${tail(stdout)}`);
-    const complaint = COMPLAINT.exec(stdout)?.[1]?.trim();
+    const complaint = COMPLAINT.exec(stdout)?.[0]?.trim();
     if (!list || complaint !== undefined) return { complaint, tree: undefined };
     if (!stdout.includes('LISTED')) throw new Error(`nothing was listed${tail(stdout)}`);
     return { complaint, tree: decodeListing(gunzipSync(await readFile(listing)).toString('latin1')) };

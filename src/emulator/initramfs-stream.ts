@@ -4,9 +4,7 @@ import {
   CPIO_HEADER_OCTETS,
   CPIO_TRAILER,
   type CpioHeader,
-  type CpioKind,
   cpioChecksum,
-  cpioKind,
   cpioPadding,
   decodeCpioHeader,
   decodeCpioName,
@@ -14,10 +12,10 @@ import {
 
 /** Who takes the entries of a stream. */
 export interface EntrySink {
-  /** Before an entry's data. The answer: whether they are wanted. */
-  begin(header: CpioHeader, kind: CpioKind, name: string): boolean;
+  /** Before an entry's data, by the kind of its header. The answer: whether they are wanted. */
+  begin(header: CpioHeader, name: string): boolean;
   /** Behind them. `data` is undefined where they were not wanted. */
-  end(header: CpioHeader, kind: CpioKind, name: string, data: Uint8Array | undefined): void;
+  end(header: CpioHeader, name: string, data: Uint8Array | undefined): void;
   trailer(): void;
 }
 
@@ -152,14 +150,13 @@ export class EntryStream {
       const message = `The initramfs holds more than ${maxEntries} entries.`;
       throw new Refusal('too-large', message, { maxEntries });
     }
-    const kind = cpioKind(header, name, start);
-    const wanted = this.#sink.begin(header, kind, name);
+    const wanted = this.#sink.begin(header, name);
     let sum = 0;
     const finish = (bytes: Uint8Array): void => {
       if (header.checksum !== undefined && header.checksum !== sum) {
         throw new Malformed('newc cpio', `${name}: checksum does not match`, start);
       }
-      this.#sink.end(header, kind, name, wanted ? bytes : undefined);
+      this.#sink.end(header, name, wanted ? bytes : undefined);
       const padding = cpioPadding(header.size);
       if (padding > 0) this.#expect(padding, (zeros) => demandZeros(zeros, start));
     };

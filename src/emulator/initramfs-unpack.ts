@@ -48,7 +48,8 @@ export class Unpacker implements EntrySink {
     this.#links.clear();
   }
 
-  begin(header: CpioHeader, kind: CpioKind, name: string): boolean {
+  begin(header: CpioHeader, name: string): boolean {
+    const { kind } = header;
     this.#open = undefined;
     this.#wanted = false;
     this.#count++;
@@ -56,14 +57,16 @@ export class Unpacker implements EntrySink {
     if (trick !== undefined) this.#tree.remark(`${printable(name)}: ${trick} name`);
     if (kind === 'symlink') return true;
     clear(this.#tree, name, kind);
-    if (kind === 'directory') this.#directory(header, name);
+    // bsdtar makes such entries of the hard links in a tar, so mkinitcpio does: a kernel makes nothing of them.
+    if (kind === undefined) this.#drop(name, 'it has no file type');
+    else if (kind === 'directory') this.#directory(header, name);
     else if (kind === 'file') this.#file(header, name);
     else this.#special(header, kind, name);
     return this.#wanted;
   }
 
-  end(header: CpioHeader, kind: CpioKind, name: string, data: Uint8Array | undefined): void {
-    if (kind === 'symlink' && data !== undefined) this.#symlink(header, name, decodeCpioTarget(data));
+  end(header: CpioHeader, name: string, data: Uint8Array | undefined): void {
+    if (header.kind === 'symlink' && data !== undefined) this.#symlink(header, name, decodeCpioTarget(data));
     const inode = this.#open;
     if (inode === undefined) return;
     inode.size = header.size;

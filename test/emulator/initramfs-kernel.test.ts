@@ -2,7 +2,17 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { readInitramfs } from '../../src/emulator/initramfs.ts';
 import type { InitramfsTree } from '../../src/emulator/initramfs-tree.ts';
-import { archive, COMPRESS, dir, file, node, symlink, TYPE, zeros } from '../fixtures/odd-initramfs/parts.ts';
+import {
+  archive,
+  COMPRESS,
+  dir,
+  entry,
+  file,
+  node,
+  symlink,
+  TYPE,
+  zeros,
+} from '../fixtures/odd-initramfs/parts.ts';
 
 /** Where the reader once differed from a kernel (e2e/initramfs.test.ts), each as the kernel has it. */
 const { gzip, lz4 } = COMPRESS;
@@ -113,6 +123,22 @@ describe('a kernel’s initramfs', () => {
       { keep: (path) => path === 'key', asked: ['key'] },
     );
     assert.equal(content(tree, 'key'), 'secret');
+  });
+
+  it('has nothing where an entry without type stands', async () => {
+    const tree = await read(
+      archive(
+        file('a', 'a'),
+        file('b', 'b'),
+        entry('b', '', { mode: 0o644 }),
+        entry('c', '', { mode: 0o644 }),
+      ),
+    );
+    assert.deepEqual(names(tree), ['a']);
+    assert.deepEqual(tree.remarks, [
+      '"b": dropped, it has no file type',
+      '"c": dropped, it has no file type',
+    ]);
   });
 
   it('has symlinks to nothing, which lead to where they stand', async () => {

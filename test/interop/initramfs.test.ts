@@ -81,6 +81,23 @@ describe('initramfs and the tools that make it', () => {
     }
   });
 
+  it('reads what bsdtar and bsdcpio write, and loses the hard links that mkinitcpio’s pipeline loses', async () => {
+    demandTree(await readInitramfs([run('bsdcpio', ['-o', '-H', 'newc'], run('find', ['.'], ''))], { keep }));
+    const pipeline = [
+      "find . -mindepth 1 -printf '%P\\0' | sort -z",
+      'bsdtar --null -cnf - -T -',
+      'bsdtar --null -cf - --format=newc @-',
+    ].join(' | ');
+    const unpacked = await readInitramfs([run('sh', ['-c', `export LC_ALL=C.UTF-8; ${pipeline}`], '')], {
+      keep,
+    });
+    for (const name of ['./etc/passwd', './bin/other', './etc/große.txt']) {
+      assert.ok(readFileSync(join(tree, name)).equals(unpacked.read(name)), name);
+    }
+    assert.equal(unpacked.exists('bin/tool'), false);
+    assert.deepEqual(unpacked.remarks, ['"bin/tool": dropped, it has no file type']);
+  });
+
   const SMALL = 'for the wire';
   for (const [unpacker, args] of [
     ['cpio', ['-i', '-d']],

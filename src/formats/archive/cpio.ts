@@ -56,7 +56,7 @@ export interface CpioEntry extends CpioAttributes {
 }
 
 export interface CpioHeader extends Omit<CpioAttributes, 'kind'> {
-  /** Undefined where the type bits are zero, as they are in a trailer and nowhere else: see `cpioKind`. */
+  /** Undefined where the type bits are zero, as they are in a trailer, and where no writer meant it: see `cpioKind`. */
   readonly kind: CpioKind | undefined;
   /** Bytes of data. */
   readonly size: number;
