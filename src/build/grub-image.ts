@@ -6,8 +6,9 @@ import { promisify } from 'node:util';
 import { codeOf, IoError, inWords } from '../errors/io.ts';
 import { UsageError } from '../errors/usage.ts';
 import { explain } from '../files/atomic-file.ts';
-import { isThere } from '../files/read-if-there.ts';
+import { isThere, readIfThere } from '../files/read-if-there.ts';
 import { readWhole } from '../files/reading.ts';
+import { entryFolder } from '../formats/records/entry-folder.ts';
 import { writeOutput } from '../release/write-output.ts';
 import {
   GRUB_PAUSE,
@@ -20,7 +21,7 @@ import {
 import { type Fragment, joinFragments, readTemplate, renderTemplate } from '../scripts/template.ts';
 import { demandApart, grubKeyring } from './grub-keyring.ts';
 
-export type GrubPlatform = 'i386-pc-pxe' | 'x86_64-efi';
+export type GrubPlatform = 'i386-pc-pxe' | 'x86_64-efi' | 'arm64-efi';
 export type GrubProtocol = 'http' | 'tftp';
 
 export interface GrubImageOptions {
@@ -37,7 +38,13 @@ export interface GrubImageOptions {
   readonly protocols?: readonly GrubProtocol[];
   /** Seconds between a refusal and the restart; 30 by default. */
   readonly pause?: number;
+  /** Default: those of x86. */
   readonly platforms?: readonly GrubPlatform[];
+  /**
+   * Where GRUB's modules are, if not installed: a root that their package was unpacked into, its `usr/lib/grub`, or the
+   * folder of one platform.
+   */
+  readonly modules?: string;
 }
 
 export interface GrubImage {
@@ -53,6 +60,8 @@ interface PlatformFacts {
   readonly packageName: string;
   readonly fileName: string;
   readonly modules: readonly string[];
+  /** Whose machines look at an entry of their own; the others' is the one at the top. */
+  readonly arch?: string;
 }
 
 const PLATFORMS: Readonly<Record<GrubPlatform, PlatformFacts>> = {
@@ -69,7 +78,23 @@ const PLATFORMS: Readonly<Record<GrubPlatform, PlatformFacts>> = {
     // Without a video driver GRUB starts the kernel blind: no console on a screen.
     modules: ['efinet', 'efi_gop', 'efi_uga'],
   },
+  'arm64-efi': {
+    folder: 'arm64-efi',
+    packageName: 'grub-efi-arm64-bin',
+    fileName: 'bootseal-grub-arm64.efi',
+    modules: ['efinet', 'efi_gop'],
+    arch: 'aarch64',
+  },
 };
+
+/** The platforms of machines of an architecture (`uname -m`). Throws a `UsageError` where GRUB is not built for it. */
+export function grubPlatformsOf(arch: string): readonly GrubPlatform[] {
+  if (arch === 'x86_64') return X86;
+  if (arch === 'aarch64') return ['arm64-efi'];
+  throw new UsageError(`No GRUB image is built for machines of ${arch}; say x86_64 or aarch64.`);
+}
+
+const X86: readonly GrubPlatform[] = ['i386-pc-pxe', 'x86_64-efi'];
 
 /**
  * Nothing that reads disks, writes memory, sets variables from a file (`loadenv`: one that the payload key signed
@@ -110,31 +135,37 @@ export async function buildGrubImages(options: GrubImageOptions): Promise<readon
   const script = grubKeyring('script.gpg', options.scriptKeyring, options.now);
   const payload = grubKeyring('pubring.gpg', options.payloadKeyring, options.now);
   demandApart(script, payload);
-  const platforms = options.platforms ?? (['i386-pc-pxe', 'x86_64-efi'] as const);
+  const platforms = options.platforms ?? X86;
   const protocols = options.protocols ?? (['http', 'tftp'] as const);
   const version = await grubVersion();
-  await demandModules(platforms);
+  const folders = new Map<GrubPlatform, string>();
+  for (const platform of platforms)
+    folders.set(platform, await modulesFolder(platform, version, options.modules));
   demandPort(options.server, protocols, version);
 
   const work = await mkdtemp(join(tmpdir(), 'bootseal-grub-'));
   try {
     const scriptKeyIds = script.map(({ keyId }) => keyId);
-    const loader = compileLoaderScript({ ...options, protocols, scriptKeyIds });
     // `distrust` strikes off a whole file, so each key has one of its own.
     const trusted = script.map((_, index) => join(work, `script-${index}.gpg`));
     for (const [index, { packet }] of script.entries()) await writeFile(trusted[index] as string, packet);
     await writeFile(join(work, 'first.cfg'), FIRST_LINES);
-    // GRUB takes what lies in the image itself for verified: the pgp module leaves memory disks alone.
-    const memdisk = tarOfFiles([
-      ['grub.cfg', Buffer.from(loader, 'latin1')],
-      ['payload.gpg', Buffer.concat(payload.map(({ packet }) => packet))],
-    ]);
-    await writeFile(join(work, 'memdisk.tar'), memdisk);
     await mkdir(options.outDir, { recursive: true }).catch((error: unknown) => {
       throw explain(error, options.outDir);
     });
     const images: GrubImage[] = [];
-    for (const platform of platforms) images.push(await makeImage(platform, work, trusted, options.outDir));
+    for (const platform of platforms) {
+      const { arch } = PLATFORMS[platform];
+      const loader = compileLoaderScript({ ...options, protocols, scriptKeyIds, ...(arch ? { arch } : {}) });
+      // GRUB takes what lies in the image itself for verified: the pgp module leaves memory disks alone.
+      const memdisk = tarOfFiles([
+        ['grub.cfg', Buffer.from(loader, 'latin1')],
+        ['payload.gpg', Buffer.concat(payload.map(({ packet }) => packet))],
+      ]);
+      await writeFile(join(work, 'memdisk.tar'), memdisk);
+      const folder = folders.get(platform) ?? '';
+      images.push(await makeImage(platform, folder, work, trusted, options.outDir));
+    }
     return images;
   } finally {
     await rm(work, { recursive: true, force: true });
@@ -148,12 +179,14 @@ export function compileLoaderScript(options: {
   /** 16 hex digits each. */
   readonly scriptKeyIds: readonly string[];
   readonly pause?: number;
+  /** Whose machines look at an entry of their own. */
+  readonly arch?: string;
 }): string {
   return renderTemplate('grub-loader.cfg', readTemplate('grub-loader.cfg'), {
     pause: { kind: 'hex', text: String(options.pause ?? GRUB_PAUSE) },
     distrust: joinFragments(options.scriptKeyIds.map(distrustLines)),
     server: serverLines(options.server, 'bootseal_loader_refuse'),
-    attempts: joinFragments(options.protocols.map((protocol) => attempt(protocol, options.server))),
+    attempts: joinFragments(options.protocols.map((protocol) => attempt(protocol, options))),
   });
 }
 
@@ -180,24 +213,31 @@ function distrustLines(keyId: string): Fragment {
  * by itself. Whatever comes back, by then the payload key may be the trusted one: another source would then have
  * GRUB run what that key signed.
  */
-function attempt(protocol: GrubProtocol, server: GrubServer): Fragment {
+function attempt(
+  protocol: GrubProtocol,
+  { server, arch }: { readonly server: GrubServer; readonly arch?: string },
+): Fragment {
   const device = protocol === 'http' ? httpDevice(server) : lines('tftp,$bootseal_server\n', {});
   return lines(
     `set bootseal_protocol=${protocol}
 export bootseal_protocol
-set bootseal_config="({{device}})/grub.cfg"
+set bootseal_config="({{device}})/{{config}}"
 echo "Fetching and verifying $bootseal_config"
 if verify_detached "$bootseal_config" "$bootseal_config.sig"; then
   configfile "$bootseal_config"
   bootseal_loader_refuse "grub.cfg came back, and nothing else is tried."
 fi
 `,
-    { device },
+    {
+      device,
+      config: { kind: 'path', text: `${arch === undefined ? '' : `${entryFolder(arch)}/`}grub.cfg` },
+    },
   );
 }
 
 async function makeImage(
   platform: GrubPlatform,
+  folder: string,
   work: string,
   trusted: readonly string[],
   outDir: string,
@@ -206,7 +246,7 @@ async function makeImage(
   const made = join(work, facts.fileName);
   const modules = [...facts.modules, ...MODULES];
   await tool('grub-mkimage', [
-    ...['-O', platform, '-d', join('/usr/lib/grub', facts.folder), '-o', made],
+    ...['-O', platform, '-d', folder, '-o', made],
     ...trusted.flatMap((file) => ['-k', file]),
     ...['-c', join(work, 'first.cfg')],
     // The prefix comes after the memory disk, which sets one of its own.
@@ -243,17 +283,58 @@ function tarEntry([name, content]: readonly [string, Uint8Array]): readonly Uint
   return [header, content, Buffer.alloc((BLOCK - (content.length % BLOCK)) % BLOCK)];
 }
 
-async function demandModules(platforms: readonly GrubPlatform[]): Promise<void> {
-  for (const platform of platforms) {
-    const { folder, packageName } = PLATFORMS[platform];
-    const path = join('/usr/lib/grub', folder, 'pgp.mod');
-    if (await isThere(path)) continue;
-    throw new IoError(
-      `GRUB's modules for ${folder} are missing, so no ${platform} image can be built; install the package ${packageName}.`,
-      path,
-      'ENOENT',
+/**
+ * The folder of a platform's modules, which must be of the very GRUB that makes the image: its header says how they are
+ * laid out.
+ */
+async function modulesFolder(
+  platform: GrubPlatform,
+  version: string,
+  given: string | undefined,
+): Promise<string> {
+  const { folder, packageName } = PLATFORMS[platform];
+  const places =
+    given === undefined
+      ? [join('/usr/lib/grub', folder)]
+      : [join(given, 'usr/lib/grub', folder), join(given, folder), given];
+  for (const place of places) {
+    const facts = (await readIfThere(join(place, 'modinfo.sh')))?.toString();
+    // Without the pgp module an image could be built and would verify nothing.
+    if (!facts || !(await isThere(join(place, 'pgp.mod')))) continue;
+    const told = (name: string) => new RegExp(`^${name}="?([^"\\n]*)"?$`, 'm').exec(facts)?.[1] ?? '';
+    const found = `${told('grub_modinfo_target_cpu')}-${told('grub_modinfo_platform')}`;
+    if (found !== folder) {
+      // The last place is whatever was named; it may be another platform's own folder.
+      throw new UsageError(`${place} holds GRUB's modules for ${found}, not for ${folder}.`);
+    }
+    const theirs = told('grub_version');
+    if (theirs !== version) {
+      throw new UsageError(
+        `The modules in ${place} are of GRUB ${theirs}, and grub-mkimage here is of ${version}; take both from one release of the distribution.`,
+      );
+    }
+    return place;
+  }
+  if (given !== undefined) {
+    throw new UsageError(
+      `There are no modules of GRUB for ${folder} in ${given}; unpack the package ${packageName} there ("dpkg-deb -x").`,
     );
   }
+  const path = join('/usr/lib/grub', folder, 'pgp.mod');
+  const how =
+    PLATFORMS[platform].arch === undefined || isOwnMachine(PLATFORMS[platform].arch)
+      ? `install the package ${packageName}`
+      : `they are a package of another architecture, ${packageName}: unpack it ("dpkg-deb -x") and name the folder with --modules, or install it as docs/arm64.md says`;
+  throw new IoError(
+    `GRUB's modules for ${folder} are missing, so no ${platform} image can be built; ${how}.`,
+    path,
+    'ENOENT',
+  );
+}
+
+/** Whether this machine's own packages are of that architecture. */
+function isOwnMachine(arch: string): boolean {
+  return process.arch === 'arm64' ? arch === 'aarch64' : false;
 }
 
 function demandPort(server: GrubServer, protocols: readonly GrubProtocol[], version: string): void {

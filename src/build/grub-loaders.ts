@@ -32,15 +32,20 @@ const KNOWN: readonly Known[] = [
   ipxe('iPXE with drivers (ipxe.pxe)', 'BIOS', 'ipxe.pxe'),
   ipxe('iPXE with the firmware’s network (snponly.efi)', 'UEFI x64', 'snponly.efi'),
   ipxe('iPXE with drivers (ipxe.efi)', 'UEFI x64', 'ipxe.efi'),
-  {
+  stub('UEFI x64', 'linuxx64.efi.stub'),
+  stub('UEFI arm64', 'linuxaa64.efi.stub'),
+];
+
+function stub(firmware: InstalledLoader['firmware'], file: string): Known {
+  return {
     name: 'systemd-stub',
-    firmware: 'UEFI x64',
-    paths: ['/usr/lib/systemd/boot/efi/linuxx64.efi.stub'],
+    firmware,
+    paths: [`/usr/lib/systemd/boot/efi/${file}`],
     packageName: 'systemd-boot-efi',
     verifies: false,
     verification: SECURE_BOOT_STUB,
-  },
-];
+  };
+}
 
 function grub(firmware: InstalledLoader['firmware'], platform: string, packageName: string): Known {
   // Without the pgp module an image could be built and would verify nothing.

@@ -7,7 +7,7 @@ import { serverAddress } from '../scripts/server-address.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
 import { anchorId } from '../trust/anchors.ts';
 import { decodeOr } from '../trust/check.ts';
-import { buildGrubImages, type GrubImage } from './grub-image.ts';
+import { buildGrubImages, type GrubImage, grubPlatformsOf } from './grub-image.ts';
 
 export { installedLoaders } from './grub-loaders.ts';
 
@@ -17,12 +17,17 @@ export interface GrubLoaderOptions {
   readonly out: string;
   /** `http://HOST[:PORT]`; default: the host that DHCP names. */
   readonly url?: string;
+  /** Whose machines they are for, as `uname -m` says it there; default x86_64. */
+  readonly arch?: string;
+  /** Where GRUB's modules were unpacked; default: where they are installed. */
+  readonly modules?: string;
   /** What the key is judged at, milliseconds since 1970. */
   readonly now: number;
 }
 
 /** Builds GRUB network images that hold the site's OpenPGP keys of scripts and of payload, and enforce signatures. */
 export async function buildGrubLoaders(options: GrubLoaderOptions): Promise<readonly GrubImage[]> {
+  const platforms = grubPlatformsOf(options.arch ?? 'x86_64');
   const script = await anchorKeyring(options.anchors, 'script.gpg');
   const payload = await anchorKeyring(options.anchors, 'pubring.gpg');
   const { grub } = serverAddress(options.url);
@@ -33,6 +38,8 @@ export async function buildGrubLoaders(options: GrubLoaderOptions): Promise<read
     now: options.now,
     outDir: options.out,
     server: grub,
+    platforms,
+    ...(options.modules === undefined ? {} : { modules: options.modules }),
     // GRUB before 2.12 reaches HTTP on port 80 only; TFTP has one port everywhere.
     protocols: port === 80 ? ['http', 'tftp'] : ['tftp'],
   });
@@ -44,6 +51,8 @@ export interface EmbeddedScriptOptions {
   readonly url?: string;
   /** A time server, for machines whose clock is lost. */
   readonly ntp?: string;
+  /** Whose machines the loader is for, as `uname -m` says it there; undefined: it asks at the top, as those of x86. */
+  readonly arch?: string;
 }
 
 /** `embedded.ipxe`, for a site to build into its own iPXE. */
@@ -60,6 +69,7 @@ export async function embeddedScript(options: EmbeddedScriptOptions): Promise<st
     anchorId: anchorId(ca),
     bootSigner: anchors.bootSigner,
     ...(options.ntp === undefined ? {} : { ntp: options.ntp }),
+    ...(options.arch === undefined ? {} : { arch: options.arch }),
   });
 }
 

@@ -1,6 +1,7 @@
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
+import { kernelFacts } from '../formats/efi/kernel-shape.ts';
 import { decodePe, PE_MACHINE, peMachine } from '../formats/efi/pe.ts';
 import { addPeSections, MAX_PE, type NewSection } from '../formats/efi/pe-write.ts';
 import { stubVersion } from '../formats/efi/uki.ts';
@@ -82,6 +83,9 @@ export function demandRoom(octets: number): void {
   );
 }
 
+/** The first systemd whose stub for arm64 is laid out as a unified kernel image needs it. */
+export const ARM64_SINCE = 254;
+
 /** A stub of systemd: for which machine, and of which version. Throws a `Refusal` (`malformed`). */
 export function demandStub(stub: Uint8Array): { readonly machine: number; readonly version: number } {
   const { image, version } = decodeStub(() => {
@@ -89,7 +93,16 @@ export function demandStub(stub: Uint8Array): { readonly machine: number; readon
     return { image: decoded, version: stubVersion(stub, decoded) };
   });
   if (version === undefined) {
-    throw new Refusal('malformed', 'The stub is not systemd-stub: it has no section .sdmagic.', {});
+    const names = image.sections.map(({ name }) => name).join(' and ');
+    // What gnu-efi's linker script for that machine made: one blob, without the sections that tell a stub.
+    const old = image.machine === PE_MACHINE.aarch64 && names === '.text and .data';
+    throw new Refusal(
+      'malformed',
+      old
+        ? `The stub has the sections ${names} and no .sdmagic, as those of systemd before ${ARM64_SINCE} for arm64 (Debian 12 has 252); take one of systemd ${ARM64_SINCE} or later (Debian 13).`
+        : 'The stub is not systemd-stub: it has no section .sdmagic.',
+      {},
+    );
   }
   return { machine: image.machine, version };
 }
@@ -107,12 +120,29 @@ function decodeStub<T>(decode: () => T): T {
   }
 }
 
-/** `6.1.0-18-amd64`, out of a bzImage's header (Linux, Documentation/arch/x86/boot.rst); undefined for others. */
+/**
+ * `6.1.0-18-amd64`, out of a bzImage's header (Linux, Documentation/arch/x86/boot.rst), or of the banner of an arm64
+ * Image, which is not packed; undefined for others.
+ */
 export function kernelVersion(kernel: Uint8Array): string | undefined {
   const bytes = Buffer.from(kernel.buffer, kernel.byteOffset, kernel.length);
+  if (kernelFacts(bytes.subarray(0, 1024))?.shape === 'arm64 Image') return bannerVersion(bytes);
   if (bytes.length < 0x250 || bytes.toString('latin1', 0x202, 0x206) !== 'HdrS') return undefined;
   const at = bytes.readUInt16LE(0x20e) + 0x200;
   return /^[A-Za-z0-9._+~-]{1,128}(?=[ \0])/.exec(bytes.toString('latin1', at, at + 129))?.[0];
+}
+
+const BANNER = 'Linux version ';
+
+/** Of `linux_banner` (Linux, init/version.c). The same words with `%s` in them are `linux_proc_banner`. */
+function bannerVersion(bytes: Buffer): string | undefined {
+  for (let at = bytes.indexOf(BANNER); at !== -1; at = bytes.indexOf(BANNER, at + 1)) {
+    const start = at + BANNER.length;
+    const text = bytes.toString('latin1', start, start + 129);
+    const found = /^[A-Za-z0-9._+~-]{1,128}(?= )/.exec(text)?.[0];
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
 function machineName(machine: number): string {

@@ -16,6 +16,7 @@ export interface LayoutWords {
   readonly layout?: string;
   readonly free?: readonly string[];
   readonly pack?: readonly string[];
+  readonly arch?: string;
 }
 
 export interface TermWords {
@@ -27,6 +28,10 @@ export interface TermWords {
 export function addLayoutOptions(command: Command): Command {
   return command
     .option('--release <name/version>', 'which release this is, where the tree does not say', releaseId)
+    .option(
+      '--arch <name>',
+      'whose machines it is for, as "uname -m" says it there; default: the tree’s, x86_64',
+    )
     .option('--kernel <path>', 'in the tree, where it is no Arch tree')
     .option('--initrd <paths...>', 'in load order')
     .option('--rootfs <path>', 'the root image')
@@ -68,7 +73,17 @@ export function addTermOptions(command: Command): Command {
     );
 }
 
-export function layoutOf({ release, kernel, initrd, rootfs, cmdline, layout, free, pack }: LayoutWords) {
+export function layoutOf({
+  release,
+  kernel,
+  initrd,
+  rootfs,
+  cmdline,
+  layout,
+  free,
+  pack,
+  arch,
+}: LayoutWords) {
   return {
     ...(release === undefined ? {} : { release }),
     ...(kernel === undefined ? {} : { kernel }),
@@ -79,6 +94,7 @@ export function layoutOf({ release, kernel, initrd, rootfs, cmdline, layout, fre
     // Nothing shall be free: an empty word says so.
     ...(free === undefined ? {} : { free: free.filter((text) => text !== '') }),
     ...(pack === undefined ? {} : { pack }),
+    ...(arch === undefined ? {} : { arch }),
   };
 }
 

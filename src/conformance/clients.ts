@@ -1,4 +1,4 @@
-import { type BootVerdict, bootMachine } from '../emulator/boot.ts';
+import { type BootVerdict, bootMachine, buildarchOf, hasBios } from '../emulator/boot.ts';
 import { runArchiso } from '../emulator/early/archiso.ts';
 import type { EarlyVerdict } from '../emulator/early/contract.ts';
 import { EarlyKeys } from '../emulator/early/keys.ts';
@@ -52,6 +52,10 @@ const NO_ARCHISO: Answer = {
   asked: false,
   warnings: ['judges nothing: this release is no system of archiso’s'],
 };
+const NO_BIOS: Answer = {
+  asked: false,
+  warnings: ['judges nothing: this release is for machines that have no BIOS, and "ipxe-efi" is asked'],
+};
 const NO_MANIFEST_KEY: Answer = {
   asked: false,
   warnings: [
@@ -65,6 +69,9 @@ const NOBODY_BINDS: Answer = {
   ],
 };
 
+/** Of whoever does not say for which machines a release is. */
+const DEFAULT_ARCH = 'x86_64';
+
 type Answer = Pick<ClientVerdict, 'asked' | 'warnings' | 'unverified'>;
 
 function yes(warnings: readonly string[] = []): Answer {
@@ -76,8 +83,8 @@ export async function runClients(
   offer: Offer,
   names: readonly ClientName[] = CLIENTS,
 ): Promise<ClientVerdict[]> {
-  const bios = new Boot(offer, 'pcbios');
   const efi = new Boot(offer, 'efi');
+  const bios = hasBios(offer.arch ?? DEFAULT_ARCH) ? new Boot(offer, 'pcbios') : efi;
   const verdicts: ClientVerdict[] = [];
   for (const client of names) {
     verdicts.push({ client, ...(await judged(() => run(client, offer, bios, efi))) });
@@ -88,6 +95,7 @@ export async function runClients(
 async function run(client: ClientName, offer: Offer, bios: Boot, efi: Boot): Promise<Answer> {
   switch (client) {
     case 'ipxe':
+      if (bios === efi) return NO_BIOS;
       return demandLoader(await bios.verdict());
     case 'ipxe-efi':
       return demandLoader(await efi.verdict());
@@ -128,7 +136,7 @@ class Boot {
 }
 
 async function emulatedBoot(offer: Offer, platform: 'pcbios' | 'efi'): Promise<BootVerdict> {
-  const { anchors, transport, base, policy, now, arch = 'x86_64' } = offer;
+  const { anchors, transport, base, policy, now, arch = DEFAULT_ARCH } = offer;
   const [ca] = anchors.ca;
   if (!ca || !anchors.bootSigner) {
     throw new Refusal(
@@ -144,7 +152,7 @@ async function emulatedBoot(offer: Offer, platform: 'pcbios' | 'efi'): Promise<B
     embedded: Buffer.from(script, 'latin1'),
     machine: {
       mac: '52:54:00:12:34:56',
-      buildarch: arch === 'aarch64' ? 'arm64' : arch,
+      buildarch: buildarchOf(arch),
       platform,
       dhcp: { ip: '192.0.2.15', 'next-server': new URL(base).hostname },
     },
@@ -182,7 +190,7 @@ function demandAllVerified(verdict: BootVerdict): void {
 }
 
 async function demandManifest(offer: Offer, boots: readonly Boot[]): Promise<Answer> {
-  for (const boot of boots) {
+  for (const boot of new Set(boots)) {
     const verdict = await boot.verdict();
     if (verdict.rootless && !verdict.bound && !verdict.refusal) return NOBODY_BINDS;
     if (!verdict.bound && !verdict.refusal && !(await couldBind(verdict))) return NO_MANIFEST_KEY;
@@ -218,7 +226,7 @@ export async function bootedInitramfs(verdict: BootVerdict): Promise<InitramfsTr
 }
 
 async function runArchisoAsItIs(offer: Offer, boot: Boot): Promise<Answer> {
-  const { transport, policy, now, handover, arch = 'x86_64' } = offer;
+  const { transport, policy, now, handover, arch = DEFAULT_ARCH } = offer;
   const cmdline = handover?.cmdline ?? (await boot.verdict()).cmdline ?? '';
   if (startsOverlay(cmdline)) return OVERLAY_INSTEAD;
   if (!handover && (await boot.verdict()).rootless) return NO_ARCHISO;

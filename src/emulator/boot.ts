@@ -168,6 +168,16 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
   };
 }
 
+/** What an iPXE for these machines (`uname -m`) calls itself, as `${buildarch}`. */
+export function buildarchOf(arch: string): string {
+  return arch === 'aarch64' ? 'arm64' : arch;
+}
+
+/** Whether there are machines of this architecture (`uname -m`) that begin with a BIOS: elsewhere it is all UEFI. */
+export function hasBios(arch: string): boolean {
+  return /^(x86_64|i[3-6]86)$/.test(arch);
+}
+
 /** Linux and iPXE have different names for one architecture. */
 function unameOf(buildarch: string): string {
   return buildarch === 'arm64' ? 'aarch64' : buildarch;

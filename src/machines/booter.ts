@@ -15,6 +15,8 @@ export interface Machine {
   readonly loader: 'ipxe' | 'grub';
   /** The CA that its loader trusts, where it asks for that one: first 16 hex digits of its SHA-256. */
   readonly anchor?: string;
+  /** `uname -m` of it, where its loader asks at an entry of its own; undefined: at the one for all. */
+  readonly arch?: string;
   /** `52:54:00:12:34:56` */
   readonly mac?: string;
   /** Lower-case hex with dashes, as SMBIOS 2.6 prints it. */

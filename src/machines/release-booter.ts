@@ -12,20 +12,31 @@ export interface BootableRelease {
   readonly anchorId: string;
 }
 
+/** What machines boot, and why none starts it any more, where that is so. */
+export interface CurrentRelease {
+  readonly release: BootableRelease;
+  readonly refusal: Refusal | undefined;
+}
+
 /**
- * Every machine boots the same release.
+ * Every machine of an architecture boots the same release.
  *
- * @param current what is booted at the moment, and why no machine starts it any more, where that is so.
+ * @param current what is booted at the moment by machines of this architecture (`uname -m`), or, where that is
+ *   undefined, by whoever does not say; undefined where there is nothing for such machines.
  */
-export function releaseBooter(
-  current: () => { readonly release: BootableRelease; readonly refusal: Refusal | undefined },
-): Booter {
+export function releaseBooter(current: (arch: string | undefined) => CurrentRelease | undefined): Booter {
   return {
     async boot(machine) {
-      const { release, refusal } = current();
+      const found = current(machine.arch);
+      if (!found) return nothingFor(machine);
+      const { release, refusal } = found;
       return refusal ?? scriptFor(machine, release) ?? none(machine, release);
     },
   };
+}
+
+function nothingFor({ loader, arch }: Machine): Refusal {
+  return new Refusal('absent', `No release is offered for machines of ${arch}.`, { arch, loader });
 }
 
 function scriptFor({ loader, anchor }: Machine, release: BootableRelease): BootScript | undefined {

@@ -1,4 +1,11 @@
-import { type BootEvent, type BootVerdict, bootMachine, type MachineVerdict } from '../emulator/boot.ts';
+import {
+  type BootEvent,
+  type BootVerdict,
+  bootMachine,
+  buildarchOf,
+  hasBios,
+  type MachineVerdict,
+} from '../emulator/boot.ts';
 import type { AskTime } from '../emulator/early/contract.ts';
 import type { IpxeAnswers, IpxeMachine } from '../emulator/ipxe/contract.ts';
 import type { Transport } from '../emulator/transport.ts';
@@ -6,6 +13,7 @@ import { httpTransport } from '../emulator/transports/http.ts';
 import { tftpTransport } from '../emulator/transports/tftp.ts';
 import { bootUefi } from '../emulator/uefi.ts';
 import { UsageError } from '../errors/usage.ts';
+import { entryOf } from '../formats/records/entry-folder.ts';
 import type { RootMode } from '../formats/records/policy-floor.ts';
 import { compileEmbedded } from '../scripts/compile.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
@@ -20,6 +28,8 @@ export interface BootOptions {
   /** Default `52:54:00:12:34:56`. */
   readonly mac?: string;
   readonly platform?: 'pcbios' | 'efi';
+  /** What the machine runs on, as `uname -m` says it; default: whose entry the address is, else x86_64. */
+  readonly arch?: string;
   /** `ram`, the default: the root image is downloaded. `verity`: only the blocks that are read, each verified. */
   readonly mode?: RootMode;
   /** The machine's clock, milliseconds since 1970. */
@@ -32,15 +42,22 @@ export interface BootOptions {
   readonly onEvent?: (event: BootEvent) => void;
 }
 
+const DEFAULT_ARCH = 'x86_64';
+
 /** Boots one emulated machine and resolves with its verdict; a refusal is a verdict too. */
 export async function boot(options: BootOptions): Promise<BootVerdict> {
   const url = bootUrl(options.url);
   const anchors = options.anchors === undefined ? undefined : await readAnchorFolder(options.anchors);
-  const embedded = anchors && embeddedScript(url, anchors);
+  const entry = entryOf(url.pathname)?.arch;
+  const arch = options.arch ?? entry ?? DEFAULT_ARCH;
+  const embedded = anchors && embeddedScript(url, anchors, entry);
+  const platform = options.platform ?? (hasBios(arch) ? 'pcbios' : 'efi');
+  if (platform === 'pcbios' && !hasBios(arch))
+    throw new UsageError(`There is no BIOS for machines of ${arch}; leave the platform out, or say efi.`);
   const machine: IpxeMachine = {
     mac: checkedMac(options.mac ?? '52:54:00:12:34:56'),
-    buildarch: 'x86_64',
-    platform: options.platform ?? 'pcbios',
+    buildarch: buildarchOf(arch),
+    platform,
     manufacturer: 'Bootseal',
     product: 'emulated machine',
     dhcp: { ip: '10.0.2.15', 'next-server': url.hostname, filename: options.url },
@@ -66,6 +83,8 @@ export interface BootImageOptions {
   readonly url: string;
   /** An `anchors/` folder: its `db.crt` and `dbx.esl` are what is enrolled in the firmware. */
   readonly anchors: string;
+  /** What the machine runs on, as `uname -m` says it; default: whose entry the address is, else x86_64. */
+  readonly arch?: string;
   /** `ram`, the default, or `verity`, where no overlay decides it. */
   readonly mode?: RootMode;
   /** Early userspace's clock, milliseconds since 1970. */
@@ -79,7 +98,7 @@ export interface BootImageOptions {
  * verdict. Throws a `Refusal` (`absent`) where the anchors hold no `db.crt`.
  */
 export async function bootImage(options: BootImageOptions): Promise<MachineVerdict> {
-  const { href } = bootUrl(options.url);
+  const { href, pathname } = bootUrl(options.url);
   const { secureBoot } = await readAnchorFolder(options.anchors);
   if (!secureBoot) {
     throw new UsageError(
@@ -90,7 +109,7 @@ export async function bootImage(options: BootImageOptions): Promise<MachineVerdi
     ...options,
     url: href,
     anchors: secureBoot,
-    arch: 'x86_64',
+    arch: options.arch ?? entryOf(pathname)?.arch ?? DEFAULT_ARCH,
     transport: byScheme(),
     policy: defaultPolicy(options.now),
   });
@@ -101,8 +120,12 @@ export function isImageUrl(url: string): boolean {
   return URL.canParse(url) && new URL(url).pathname.endsWith('.efi');
 }
 
-/** A loader built with anchors holds `embedded.ipxe`, as rendered for this server. */
-function embeddedScript(url: URL, anchors: Awaited<ReturnType<typeof readAnchorFolder>>): Uint8Array {
+/** A loader built with anchors holds `embedded.ipxe`, as rendered for this server and its entry of that architecture. */
+function embeddedScript(
+  url: URL,
+  anchors: Awaited<ReturnType<typeof readAnchorFolder>>,
+  arch: string | undefined,
+): Uint8Array {
   const [ca] = anchors.ca;
   if (!ca || !anchors.bootSigner) {
     throw new UsageError(
@@ -110,7 +133,12 @@ function embeddedScript(url: URL, anchors: Awaited<ReturnType<typeof readAnchorF
     );
   }
   const base = `${url.protocol}//${url.host}`;
-  const script = compileEmbedded({ base, anchorId: anchorId(ca), bootSigner: anchors.bootSigner });
+  const script = compileEmbedded({
+    base,
+    anchorId: anchorId(ca),
+    bootSigner: anchors.bootSigner,
+    ...(arch === undefined ? {} : { arch }),
+  });
   return Buffer.from(script, 'latin1');
 }
 

@@ -1,9 +1,12 @@
 /**
  * Lines that send UEFI machines to one image, by PXE and by HTTP Boot. Whether a machine enforces Secure Boot it does
  * not say over DHCP: one that does refuses every other loader by itself.
+ *
+ * @param image its path at the server.
+ * @param arch `uname -m` of the machines.
  */
-export function ukiDnsmasqLines(server: string, image: string, port: number): string[] {
-  const [pxe, http] = ARCHITECTURES;
+export function ukiDnsmasqLines(server: string, image: string, port: number, arch = 'x86_64'): string[] {
+  const [pxe, http] = arch === 'aarch64' ? AARCH64 : X86_64;
   return [
     ...pxe.map((type) => `dhcp-match=set:bootseal-uki,option:client-arch,${type}`),
     `dhcp-boot=tag:bootseal-uki,${image},,${server}`,
@@ -14,24 +17,34 @@ export function ukiDnsmasqLines(server: string, image: string, port: number): st
   ];
 }
 
-/** UEFI x64 over PXE and over HTTP (IANA's processor architecture types). */
-const ARCHITECTURES = [[7, 9], [16]] as const;
+/** UEFI over PXE and over HTTP (IANA's processor architecture types). */
+const X86_64 = [[7, 9], [16]] as const;
+const AARCH64 = [[11], [19]] as const;
 
 /**
  * Lines for a dnsmasq that serves DHCP on the LAN: they send each kind of machine to the loader that can
- * verify there. Architectures are RFC 4578's, as corrected by its erratum (x64 is 7, and 9 in the field).
+ * verify there. Architectures are RFC 4578's, as corrected by its erratum (x64 is 7, and 9 in the field), and IANA's.
  *
  * @param server the address that machines fetch from.
+ * @param loaders names of files; a kind without one gets no line.
  */
 export function dnsmasqLines(
   server: string,
-  loaders: { readonly bios: string; readonly efi: string },
+  loaders: { readonly bios?: string; readonly efi?: string; readonly arm64?: string },
 ): string[] {
-  return [
-    'dhcp-match=set:bootseal-bios,option:client-arch,0',
-    `dhcp-boot=tag:bootseal-bios,${loaders.bios},,${server}`,
-    'dhcp-match=set:bootseal-efi,option:client-arch,7',
-    'dhcp-match=set:bootseal-efi,option:client-arch,9',
-    `dhcp-boot=tag:bootseal-efi,${loaders.efi},,${server}`,
-  ];
+  return LOADER_ARCHITECTURES.flatMap(([kind, types]) => {
+    const file = loaders[kind];
+    if (file === undefined) return [];
+    const tag = `bootseal-${kind}`;
+    return [
+      ...types.map((type) => `dhcp-match=set:${tag},option:client-arch,${type}`),
+      `dhcp-boot=tag:${tag},${file},,${server}`,
+    ];
+  });
 }
+
+const LOADER_ARCHITECTURES = [
+  ['bios', [0]],
+  ['efi', X86_64[0]],
+  ['arm64', AARCH64[0]],
+] as const;

@@ -1,6 +1,13 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { composeUki, demandRoom, kernelVersion, ukiCommandLine, ukiOsRelease } from '../build/uki.ts';
+import {
+  ARM64_SINCE,
+  composeUki,
+  demandRoom,
+  kernelVersion,
+  ukiCommandLine,
+  ukiOsRelease,
+} from '../build/uki.ts';
 import { readRecord } from '../conformance/tree-transport.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
@@ -51,6 +58,8 @@ export interface UkiResult {
   /** Bytes. */
   readonly size: number;
   readonly release: string;
+  /** `uname -m` of the machines that it is for. */
+  readonly arch: string;
   readonly stub: string;
   readonly cmdline: string;
   readonly kernelVersion: string | undefined;
@@ -99,6 +108,7 @@ export async function uki(options: UkiOptions): Promise<UkiResult> {
     out,
     size: image.length,
     release: manifest.release,
+    arch: manifest.arch,
     stub: stubPath,
     cmdline,
     kernelVersion: kernelVersion(kernel),
@@ -111,9 +121,11 @@ export async function uki(options: UkiOptions): Promise<UkiResult> {
 async function installedStub(arch: string): Promise<string> {
   const path = join(STUB_FOLDER, STUBS[arch] ?? `linux${arch}.efi.stub`);
   if (await isThere(path)) return path;
-  throw new UsageError(
-    `There is no ${path} (Debian: systemd-boot-efi); install it, or name a stub with --stub.`,
-  );
+  const hint =
+    arch === 'aarch64' && process.arch !== 'arm64'
+      ? `it is in a package of that architecture, so unpack systemd-boot-efi:arm64 of systemd ${ARM64_SINCE} or later ("dpkg-deb -x", docs/arm64.md) and name its ${STUBS[arch]} with --stub`
+      : 'install it, or name a stub with --stub';
+  throw new UsageError(`There is no ${path} (Debian: systemd-boot-efi); ${hint}.`);
 }
 
 /** Kernel and initrds, each the one that the manifest lists. Sizes are looked at before anything is read. */

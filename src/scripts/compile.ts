@@ -1,4 +1,5 @@
 import { Refusal } from '../errors/refusal.ts';
+import { entryFolder } from '../formats/records/entry-folder.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import { SEAL } from '../formats/records/seal-names.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
@@ -86,11 +87,13 @@ export interface AutoexecOptions {
   /** CN of the leaf that signs `boot.ipxe`: `boot.SITE`. */
   readonly bootSigner: string;
   readonly server: ScriptServer;
+  /** Whose machines it is for; undefined: those that ask at the top. */
+  readonly arch?: string;
 }
 
 /** `autoexec.ipxe`, advice for a stock iPXE. Throws a `Refusal` (`unsafe-script`) for an unfit value. */
 export function compileAutoexec(options: AutoexecOptions): string {
-  const base = value('base', baseOf(options.server));
+  const base = value('base', entryBase(baseOf(options.server), options.arch));
   const stock = options.allowUnverified
     ? fragment('autoexec-allow.ipxe', { 'server-settings': serverSettings(options.server), base })
     : fragment('autoexec-refuse.ipxe', {});
@@ -113,6 +116,8 @@ export interface EmbeddedOptions {
   readonly bootSigner: string;
   /** Host name or address of a time server. */
   readonly ntp?: string;
+  /** Whose machines the loader is for, as `uname -m` says it there; undefined: it asks at the top. */
+  readonly arch?: string;
 }
 
 /** The address that `embedded.ipxe` is rendered for unless the site names another. */
@@ -133,7 +138,7 @@ export function compileEmbedded(options: EmbeddedOptions): string {
   const text = renderTemplate('embedded.ipxe', readTemplate('embedded.ipxe'), {
     'server-settings': embeddedSettings(options.base),
     clock,
-    base: value('base', options.base),
+    base: value('base', entryBase(options.base, options.arch)),
     anchor: value('hex', options.anchorId),
     reason: fragment('reason.ipxe', {}),
     signer: value('signer', options.bootSigner),
@@ -266,6 +271,11 @@ function freeWord({ name, type }: FreeParameter, files: string): string[] {
 
 function baseOf(server: ScriptServer): string {
   return server.kind === 'typed' ? `http://${SCRIPT_SETTINGS.server}:${SCRIPT_SETTINGS.port}` : server.url;
+}
+
+/** Where the scripts of an entry stand, `http://10.0.0.1:8080/entries/aarch64`. */
+function entryBase(base: string, arch: string | undefined): string {
+  return arch === undefined ? base : `${base}/${entryFolder(arch)}`;
 }
 
 function filesOf({ server, manifest }: ReleaseScriptOptions): string {

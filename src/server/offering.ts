@@ -1,5 +1,6 @@
 import { Refusal } from '../errors/refusal.ts';
-import { SEAL } from '../formats/records/seal-names.ts';
+import { entryOf } from '../formats/records/entry-folder.ts';
+import { SEAL, UKI } from '../formats/records/seal-names.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
 import { releaseSite } from '../release/release-site.ts';
 import type { Resource, Site } from '../release/site.ts';
@@ -12,6 +13,8 @@ import type { HeldRelease } from './held-release.ts';
 export interface Offering {
   /** The release behind `/boot.ipxe` and `/grub.cfg`. */
   readonly entry: HeldRelease;
+  /** The releases behind `/entries/ARCH`, by that architecture; the entry is one of them. */
+  readonly byArch: ReadonlyMap<string, HeldRelease>;
   /** All of them, the entry first. */
   readonly releases: readonly HeldRelease[];
   /**
@@ -68,7 +71,7 @@ export interface OfferingSource {
 
 /** Whose paths are the table's and the releases'. @param extra rendered scripts and loaders, by path. */
 export function offeredSite(offering: Offering, extra: ReadonlyMap<string, Resource>): Site {
-  const { entry, releases, former, channels } = offering;
+  const { entry, byArch, releases, former, channels } = offering;
   const table = new Map(extra);
   for (const [name, { bytes, seal }] of channels) {
     table.set(`channels/${name}`, bytesResource(SNAPSHOT, bytes, false));
@@ -77,11 +80,16 @@ export function offeredSite(offering: Offering, extra: ReadonlyMap<string, Resou
   const siteOf = (held: HeldRelease, more: ReadonlyMap<string, Resource>) =>
     releaseSite(held.release, more, { ended: () => held.refusal, cut: () => held.cut });
   const first = siteOf(entry, table);
+  const images = new Map([...byArch].map(([arch, held]) => [arch, siteOf(held, new Map())]));
   const others = [...releases, ...former]
     .filter((held) => held !== entry)
     .map((held) => siteOf(held, new Map()));
   return {
     async find(path) {
+      // Firmware keeps the name that DHCP told it over releases, as it does at the top.
+      const wanted = entryOf(path);
+      const image = wanted?.rest === `/${UKI}` ? images.get(wanted.arch) : undefined;
+      if (image) return image.find(`/${UKI}`);
       let answer: Resource | Refusal = await first.find(path);
       // Entry scripts are the first site's; of the others only what stands below /releases/.
       for (const site of path.startsWith('/releases/') ? others : []) {

@@ -1,5 +1,6 @@
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
+import { entryFolder } from '../formats/records/entry-folder.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import { grubBoot, grubHttpPort, grubVariables } from '../formats/script/grub-boot.ts';
 import { releaseBooter } from '../machines/release-booter.ts';
@@ -15,6 +16,7 @@ import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { Announcer } from './announcer.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
 import { Follower } from './follower.ts';
+import type { HeldRelease } from './held-release.ts';
 import { startListeners } from './listeners.ts';
 import { readLoaders } from './loader-files.ts';
 import { ReleaseExports } from './nbd-exports.ts';
@@ -101,16 +103,21 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let base = '';
   let httpPort = 0;
   let fault = (): string | undefined => undefined;
-  const booter = releaseBooter(() => offering.entry);
+  const booter = releaseBooter((arch) => (arch === undefined ? offering.entry : offering.byArch.get(arch)));
   const exports = new ReleaseExports((name, refusal) =>
     log.error({ export: name, ...refusal.toJSON() }, 'not served any more'),
   );
   /** Makes what was loaded last the answer to every request from now on. */
   const put = (): void => {
     const extra = new Map(loaders);
-    for (const [name, text] of renderedScripts(offering.entry.release, configuration, httpPort)) {
-      extra.set(name, bytesResource(name, Buffer.from(text, 'latin1'), false));
-    }
+    const render = (held: HeldRelease, arch?: string): void => {
+      for (const [name, text] of renderedScripts(held.release, configuration, httpPort, arch)) {
+        const path = arch === undefined ? name : `${entryFolder(arch)}/${name}`;
+        extra.set(path, bytesResource(name, Buffer.from(text, 'latin1'), false));
+      }
+    };
+    render(offering.entry);
+    for (const [arch, held] of offering.byArch) render(held, arch);
     site = withEntries(booter, offeredSite(offering, extra));
     exports.put([...offering.releases, ...offering.former].map(({ release, cut }) => ({ release, cut })));
   };
@@ -225,11 +232,20 @@ function renderedScripts(
   release: VerifiedRelease,
   configuration: Configuration,
   port: number,
+  arch: string | undefined,
 ): [string, string][] {
   const server = { kind: 'typed', port } as const;
   const allowUnverified = configuration.allow_unverified_loaders;
   const scripts: [string, string][] = [
-    ['autoexec.ipxe', compileAutoexec({ allowUnverified, bootSigner: release.bootSigner, server })],
+    [
+      'autoexec.ipxe',
+      compileAutoexec({
+        allowUnverified,
+        bootSigner: release.bootSigner,
+        server,
+        ...(arch === undefined ? {} : { arch }),
+      }),
+    ],
   ];
   if (allowUnverified) scripts.push(['unverified.ipxe', compileUnverifiedScript({ ...release, server })]);
   return scripts;

@@ -113,13 +113,19 @@ class StateSource implements OfferingSource {
     const ofEntry = channels.get(entryName);
     const entry = ofEntry && offered.get(offeredKey(entryName, defaultRelease(ofEntry.snapshot)));
     if (!entry) throw new Refusal('no-verdict', `Nothing vouches for what ${entryName} names.`, {});
+    const byArch = new Map(
+      ofEntry.snapshot.releases.flatMap((named) => {
+        const held = offered.get(offeredKey(entryName, named));
+        return held ? [[named.arch, held] as const] : [];
+      }),
+    );
     this.#channels = channels;
     this.#offered = offered;
     this.#entry = entryName;
     const wanted = new Set(offered.values());
     const former = [...this.#known.values()].filter((one) => !wanted.has(one));
     const releases = [entry, ...[...wanted].filter((one) => one !== entry)];
-    return { entry, releases, former, channels, warnings };
+    return { entry, byArch, releases, former, channels, warnings };
   }
 
   async #withdrawIfTold(one: HeldRelease): Promise<void> {

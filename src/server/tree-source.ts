@@ -29,7 +29,8 @@ export function treeSource(options: TreeSourceOptions): OfferingSource {
       const { release, refusal } = await verifier.verify(tree);
       if (!release) throw refusal;
       const entry = await HeldRelease.of(release, verifier);
-      return { entry, releases: [entry], former: [], channels: new Map(), warnings: [] };
+      const byArch = new Map([[release.manifest.arch, entry]]);
+      return { entry, byArch, releases: [entry], former: [], channels: new Map(), warnings: [] };
     },
     changed: async () => false,
     judge: async (held) => (verifier ? held.judge(verifier) : false),

@@ -5,6 +5,7 @@ import type { FileIdentity } from '../files/file-identity.ts';
 import { reading } from '../files/reading.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import { decodeCertificate } from '../formats/asn1/x509.ts';
+import { type KernelFacts, kernelFacts } from '../formats/efi/kernel-shape.ts';
 import { decodeDetachedOpenpgp } from '../formats/openpgp/openpgp-signature.ts';
 import { decodeChecksums } from '../formats/records/checksums.ts';
 import type { Role } from '../formats/records/manifest.ts';
@@ -20,17 +21,24 @@ import { unlikeItsRole } from './payload-shape.ts';
 /** Bytes that are looked at. Records and the scripts that anybody signs are shorter. */
 const LOOKED_AT = 64 * 1024;
 
+export interface LookedAt {
+  /** Which file it was, so that what is hashed can be held against it. */
+  readonly identity: FileIdentity;
+  /** What it is not, where it has no shape that such a payload is known to have. */
+  readonly unlike: string | undefined;
+  /** Of a kernel, where its kind is known. */
+  readonly kernel: KernelFacts | undefined;
+}
+
 /**
  * Looks at a payload of a tree.
  *
- * @returns which file it was, so that what is hashed can be held against it; and what it is not, where it has no shape
- *   that such a payload is known to have.
  * @throws Refusal `wrong-purpose`; what reading throws.
  */
 export async function demandPayload(
   tree: string,
   { path, role }: { readonly path: string; readonly role: Role },
-): Promise<{ readonly identity: FileIdentity; readonly unlike: string | undefined }> {
+): Promise<LookedAt> {
   const { handle, identity } = await openBeneath(tree, path);
   return reading(path, handle, async () => {
     const head = Buffer.alloc(Math.min(Number(identity.size), LOOKED_AT));
@@ -48,7 +56,8 @@ export async function demandPayload(
         { path, role, content: what },
       );
     }
-    return { identity, unlike: unlikeItsRole(head.subarray(0, length), role) };
+    const known = role === 'kernel' ? kernelFacts(head.subarray(0, length)) : undefined;
+    return { identity, unlike: unlikeItsRole(head.subarray(0, length), role), kernel: known };
   });
 }
 

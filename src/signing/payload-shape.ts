@@ -1,4 +1,5 @@
 import { detectCompression } from '../formats/archive/decompress.ts';
+import { kernelFacts } from '../formats/efi/kernel-shape.ts';
 import type { Role } from '../formats/records/manifest.ts';
 
 /**
@@ -10,18 +11,6 @@ interface Shape {
   readonly at: number;
   readonly magic: string;
 }
-
-/** Kernels: what loaders look for at a place of its own. */
-const KERNELS: readonly Shape[] = [
-  // Linux x86 boot protocol: header.S.
-  { at: 0x202, magic: 'HdrS' },
-  // Linux arm64: booting.rst; RISC-V: boot-image-header.rst.
-  { at: 56, magic: 'ARM\x64' },
-  { at: 56, magic: 'RSC\x05' },
-  // EFI applications, zboot kernels among them.
-  { at: 0, magic: 'MZ' },
-  { at: 0, magic: '\x7fELF' },
-];
 
 const ROOTS: readonly Shape[] = [
   // squashfs, EROFS, ext2 to ext4, ISO 9660, XFS.
@@ -38,9 +27,6 @@ const ARCHIVE: readonly Shape[] = [
   { at: 0, magic: '070702' },
 ];
 
-/** Bytes of a kernel in which a Multiboot header stands (Multiboot 0.6.96 §3.1, Multiboot2 §3.1.1). */
-const MULTIBOOT = 32 * 1024;
-
 /**
  * What a payload of this role is expected to be, where it is nothing of the kind; undefined where it is, and for roles
  * that may be anything.
@@ -53,7 +39,7 @@ export function unlikeItsRole(head: Uint8Array, role: Role): string | undefined 
   const compressed = detectCompression(head)?.decoded !== undefined;
   switch (role) {
     case 'kernel':
-      return has(KERNELS) || compressed || isMultiboot(head) ? undefined : 'a kernel that is known here';
+      return kernelFacts(head) || compressed ? undefined : 'a kernel that is known here';
     case 'initrd':
     case 'overlay':
       return has(ARCHIVE) || compressed ? undefined : 'an archive that a kernel unpacks';
@@ -62,13 +48,4 @@ export function unlikeItsRole(head: Uint8Array, role: Role): string | undefined 
     default:
       return undefined;
   }
-}
-
-function isMultiboot(head: Uint8Array): boolean {
-  const bytes = Buffer.from(head.buffer, head.byteOffset, Math.min(head.length, MULTIBOOT));
-  return [0x1badb002, 0xe85250d6].some((magic) => {
-    const wanted = Buffer.alloc(4);
-    wanted.writeUInt32LE(magic);
-    return bytes.includes(wanted);
-  });
 }

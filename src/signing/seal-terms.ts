@@ -1,5 +1,6 @@
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
+import type { KernelFacts } from '../formats/efi/kernel-shape.ts';
 import { decodeManifest } from '../formats/records/manifest.ts';
 import { otherIpxeSeal, RECORD } from '../formats/records/seal-names.ts';
 import type { Artifact, Layout, LayoutOptions } from '../release/layout.ts';
@@ -8,6 +9,7 @@ import { compileBootScript } from '../scripts/compile.ts';
 import { compileGrubConfig } from '../scripts/grub-config.ts';
 import { serverAddress } from '../scripts/server-address.ts';
 import type { MakeKeyPair } from './keys/key-pair.ts';
+import { demandMachine } from './payload-machine.ts';
 import type { SealOptions } from './sealer.ts';
 import { readExisting } from './tree-draft.ts';
 
@@ -33,6 +35,8 @@ export interface SealTermsRequest extends LayoutOptions {
   readonly onProgress?: (artifact: Artifact, octets: number) => void;
   /** Hears of a payload that has no shape which its role is known to have, and what it is not. */
   readonly onUnlike?: (artifact: Artifact, what: string) => void;
+  /** Hears what kind of kernel is sealed, where that is known. */
+  readonly onKernel?: (artifact: Artifact, kernel: KernelFacts) => void;
 }
 
 /** What a seal says beside the content, from what was asked and what stands in the tree. */
@@ -62,6 +66,10 @@ export async function sealTerms(
     ...(request.makeKeyPair ? { makeKeyPair: request.makeKeyPair } : {}),
     ...(request.onProgress ? { onProgress: request.onProgress } : {}),
     ...(request.onUnlike ? { onUnlike: request.onUnlike } : {}),
+    onKernel: (artifact, kernel) => {
+      demandMachine(layout, artifact, kernel);
+      request.onKernel?.(artifact, kernel);
+    },
     compose: (manifest, manifestSha256) => {
       const options = { manifest, manifestSha256, server: server.script };
       const script = (sealSuffix?: string) =>

@@ -6,6 +6,7 @@ import { measureBeneath, readBeneathIfThere } from '../files/beneath.ts';
 import { demandSameFile } from '../files/file-identity.ts';
 import { bytesContent, type MeasuredFile } from '../files/measure.ts';
 import type { Answer, Question } from '../files/measurer.ts';
+import type { KernelFacts } from '../formats/efi/kernel-shape.ts';
 import { encodeChecksums } from '../formats/records/checksums.ts';
 import {
   encodeManifest,
@@ -43,6 +44,8 @@ export interface DraftOptions {
   readonly onProgress?: (artifact: Artifact, octets: number) => void;
   /** Hears of a payload that has no shape which its role is known to have, and what it is not. */
   readonly onUnlike?: (artifact: Artifact, what: string) => void;
+  /** Hears what kind of kernel it is, before any of it is hashed; what this throws ends the act. */
+  readonly onKernel?: (artifact: Artifact, kernel: KernelFacts) => void;
   /** Overrides the release leaf's RSA modulus length. */
   readonly rsaBits?: number;
   readonly others?: readonly OtherCa[];
@@ -172,7 +175,8 @@ class Drafter {
     ];
     if (role === 'rootfs') digests.push({ kind: 'verity' });
     const questions = [...digests, ...plans.flatMap(({ plan }) => plan.questions)];
-    const { identity: looked, unlike } = await demandPayload(this.#tree, artifact);
+    const { identity: looked, unlike, kernel } = await demandPayload(this.#tree, artifact);
+    if (kernel) this.#options.onKernel?.(artifact, kernel);
     if (unlike !== undefined) this.#options.onUnlike?.(artifact, unlike);
     const measured = await measureBeneath(this.#tree, path, questions, {
       onProgress: (octets) => this.#options.onProgress?.(artifact, octets),

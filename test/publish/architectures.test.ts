@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
+import { embeddedScript } from '../../src/build/loaders.ts';
+import { verifyAs } from '../../src/conformance/verify-as.ts';
 import { decodeManifest } from '../../src/formats/records/manifest.ts';
+import { boot } from '../../src/operations/boot.ts';
 import { withdrawRelease } from '../../src/operations/withdraw.ts';
 import { listChannels, renewChannel, rollbackChannel, showChannel } from '../../src/publish/channel.ts';
 import { publish } from '../../src/publish/publish.ts';
@@ -12,6 +15,7 @@ import { readSnapshotKey } from '../../src/signing/keys/snapshot-key.ts';
 import { readChannel } from '../../src/store/channels.ts';
 import { misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
+import { arm64Image } from '../fixtures/kernels.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
 import { refused } from '../trust/judge.ts';
@@ -36,6 +40,7 @@ async function release(version: string, arch = 'x86_64'): Promise<string> {
   await writeFile(join(tree, ROOTFS), Buffer.alloc(100_000, version));
   if (arch !== 'x86_64') {
     for (const at of ['arch/boot', 'arch']) await rename(join(tree, at, 'x86_64'), join(tree, at, arch));
+    await writeFile(join(tree, KERNEL.replace('x86_64', arch)), arm64Image());
   }
   await sealFixture(tree, keys);
   return tree;
@@ -109,6 +114,86 @@ it('a server holds all, and its entry is that of x86_64', async (t) => {
   assert.equal(await status(`2026.11.01/${KERNEL}`), 200);
   assert.equal(await status('2026.11.04/arch/boot/aarch64/vmlinuz-linux'), 200);
   assert.equal(await status(`2026.11.03/${KERNEL}`), 404);
+});
+
+it('machines of each architecture begin at an entry of their own, with their own release', async (t) => {
+  const server = await serve({ ...given, clock: () => NOW, httpPort: 0, tftpPort: 0, nbdPort: false });
+  t.after(() => server.close(0));
+  const text = async (path: string) => {
+    const response = await fetch(server.url + path);
+    return response.ok ? response.text() : response.status;
+  };
+  for (const [name, tree] of [
+    ['aarch64', trees.arm[1]],
+    ['x86_64', trees.x86[0]],
+  ] as const) {
+    for (const file of ['boot.ipxe', 'grub.cfg', 'grub.cfg.sig', 'boot.ipxe.sig']) {
+      const sealed = await readFile(join(tree, file));
+      const answer = await fetch(`${server.url}/entries/${name}/${file}`);
+      assert.deepEqual(Buffer.from(await answer.arrayBuffer()), sealed, `${name} ${file}`);
+      // It is another one when the channel moves.
+      assert.doesNotMatch(answer.headers.get('cache-control') ?? '', /immutable/);
+    }
+    assert.match(
+      String(await text(`/entries/${name}/autoexec.ipxe`)),
+      new RegExp(`/entries/${name}/boot\\.ipxe`),
+    );
+  }
+  const anchor = /\/anchors\/([0-9a-f]{16})\//.exec(await embeddedScript({ anchors: given.anchors }))?.[1];
+  assert.equal(
+    await text(`/entries/aarch64/anchors/${anchor}/boot.ipxe`),
+    await text('/entries/aarch64/boot.ipxe'),
+  );
+  for (const absent of ['/entries/riscv64/boot.ipxe', '/entries/aarch64/version', '/entries//boot.ipxe'])
+    assert.equal(await text(absent), 404, absent);
+});
+
+it('an emulated machine of each is told, and boots, its own release; the entry of another refuses it', async (t) => {
+  const server = await serve({ ...given, clock: () => NOW, httpPort: 0, tftpPort: false, nbdPort: false });
+  t.after(() => server.close(0));
+  const booted = async (entry: string, arch?: string) =>
+    boot({
+      url: `${server.url}/${entry}`,
+      anchors: given.anchors,
+      now: NOW,
+      ...(arch === undefined ? {} : { arch }),
+    });
+  const arm = await booted('entries/aarch64/boot.ipxe');
+  assert.deepEqual([arm.verified, arm.manifest?.release], [true, 'arch/2026.11.04'], arm.refusal?.message);
+  const x86 = await booted('boot.ipxe');
+  assert.deepEqual([x86.verified, x86.manifest?.release], [true, 'arch/2026.11.01'], x86.refusal?.message);
+  const lost = await booted('boot.ipxe', 'aarch64');
+  assert.deepEqual([lost.verified, lost.refusal?.code], [false, 'wrong-machine'], lost.refusal?.message);
+  const named = await boot({
+    url: `${server.url}/boot.ipxe`,
+    now: NOW,
+    arch: 'aarch64',
+    platform: 'pcbios',
+  }).catch((error: unknown) => error);
+  assert.match(String(named), /There is no BIOS for machines of aarch64/);
+});
+
+it('every client judges the entry of its own machines', async (t) => {
+  const server = await serve({ ...given, clock: () => NOW, httpPort: 0, tftpPort: false, nbdPort: false });
+  t.after(() => server.close(0));
+  // The sealed grub.cfg names a port, which is not this server's: its command line is judged at the mirror alone.
+  const atServer = ['ipxe', 'ipxe-efi', 'grub', 'archiso'] as const;
+  for (const [place, as] of [
+    ['entries/aarch64/', atServer],
+    ['releases/arch/2026.11.04/', [...atServer, 'manifest']],
+  ] as const) {
+    const verdicts = await verifyAs({
+      target: `${server.url}/${place}`,
+      anchors: given.anchors,
+      now: NOW,
+      as,
+    });
+    assert.deepEqual(
+      verdicts.map(({ client, asked, refusal }) => [client, asked, refusal?.message]),
+      as.map((name) => [name, name !== 'ipxe', undefined]),
+      place,
+    );
+  }
 });
 
 it('what one loses to a damaged release, the others keep', async (t) => {

@@ -7,6 +7,7 @@ import { describe, it } from 'node:test';
 import { unlikeItsRole } from '../../src/signing/payload-shape.ts';
 import { run } from '../cli/command.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
+import { multiboot } from '../fixtures/kernels.ts';
 import { makeKeys } from '../fixtures/keys.ts';
 
 const folder = await temporaryFolder();
@@ -40,7 +41,7 @@ describe('a payload of a known shape', () => {
     ['a bzImage', 'kernel', kernel(0x202, 'HdrS')],
     ['an arm64 Image', 'kernel', kernel(56, 'ARM\x64')],
     ['an EFI application', 'kernel', kernel(0, 'MZ')],
-    ['a Multiboot image', 'kernel', kernel(4096, '\x02\xb0\xad\x1b')],
+    ['a Multiboot image', 'kernel', multiboot(4096)],
     ['anything as a file', 'file', noise],
   ] as const) {
     it(`is like its role: ${what}`, () => assert.equal(unlikeItsRole(bytes, role), undefined));

@@ -19,6 +19,7 @@ interface Options {
   readonly anchors?: string;
   readonly mac?: string;
   readonly efi?: boolean;
+  readonly arch?: string;
   readonly choose?: string;
   readonly at?: number;
   readonly mode: RootMode;
@@ -42,6 +43,10 @@ export function bootCommand(): Command {
     )
     .option('--mac <address>', 'the machine’s MAC address', understood(checkedMac))
     .option('--efi', 'UEFI firmware instead of a BIOS')
+    .option(
+      '--arch <name>',
+      'what the machine runs on, as "uname -m" says it there; default: whose entry the URL is, else x86_64',
+    )
     .option('--choose <item>', 'the item to choose from every menu')
     .addOption(
       new Option(
@@ -59,13 +64,19 @@ export function bootCommand(): Command {
           const line = traceLine(event);
           if (line !== undefined) terminal.note(line);
         };
-        const machine = { url, now: options.at ?? now, mode: options.mode, onEvent };
+        const machine = {
+          url,
+          now: options.at ?? now,
+          mode: options.mode,
+          onEvent,
+          ...(options.arch === undefined ? {} : { arch: options.arch }),
+        };
         if (isImageUrl(url)) return showImage(terminal, options, machine);
         const verdict = await boot({
           ...machine,
           ...(options.anchors === undefined ? {} : { anchors: options.anchors }),
           ...(options.mac === undefined ? {} : { mac: options.mac }),
-          platform: options.efi ? 'efi' : 'pcbios',
+          ...(options.efi ? { platform: 'efi' as const } : {}),
           ...(choose === undefined ? {} : { answers: { choose: () => ({ name: choose }) } }),
         });
         terminal.json(verdictJson(verdict));

@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { buildGrubLoaders, embeddedScript, installedLoaders } from '../../build/loaders.ts';
 import { dnsmasqLines } from '../../operations/dnsmasq.ts';
@@ -6,6 +7,8 @@ import { act, folder, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 
 interface GrubOptions {
+  readonly arch?: string;
+  readonly modules?: string;
   readonly anchors: string;
   readonly out: string;
   readonly url?: string;
@@ -15,7 +18,11 @@ interface EmbeddedOptions {
   readonly anchors: string;
   readonly url?: string;
   readonly ntp?: string;
+  readonly arch?: string;
 }
+
+/** What DHCP asks about, for each image. */
+const KIND = { 'i386-pc-pxe': 'bios', 'x86_64-efi': 'efi', 'arm64-efi': 'arm64' } as const;
 
 export function loadersCommand(): Command {
   const loaders = newCommand(
@@ -48,17 +55,30 @@ export function loadersCommand(): Command {
       .requiredOption('--anchors <dir>', 'whose keys go inside: script.gpg and pubring.gpg', folder)
       .option('--out <dir>', 'where the images go', 'loaders')
       .option('--url <url>', 'a literal server; default: the one DHCP names', understood(serverAddress))
+      .option('--arch <name>', 'whose machines they are for: x86_64, the default, or aarch64')
+      .option(
+        '--modules <dir>',
+        'where GRUB’s modules were unpacked; default: where they are installed',
+        folder,
+      )
       .action(
-        act<GrubOptions>(async ({ terminal, now }, { anchors, out, url }) => {
-          const images = await buildGrubLoaders({ anchors, out, now, ...(url === undefined ? {} : { url }) });
+        act<GrubOptions>(async ({ terminal, now }, { anchors, out, url, arch, modules }) => {
+          const images = await buildGrubLoaders({
+            anchors,
+            out,
+            now,
+            ...(url === undefined ? {} : { url }),
+            ...(arch === undefined ? {} : { arch }),
+            ...(modules === undefined ? {} : { modules }),
+          });
           terminal.json({ images });
           for (const { platform, file, size } of images)
             terminal.print(`${file}  ${platform}, ${size} bytes`);
           const server = url === undefined ? 'SERVER' : new URL(url).hostname;
           terminal.print();
           terminal.print('For dnsmasq:');
-          for (const line of dnsmasqLines(server, { bios: 'bootseal-grub.0', efi: 'bootseal-grub.efi' }))
-            terminal.print(line);
+          const kinds = images.map(({ platform, file }) => [KIND[platform], basename(file)] as const);
+          for (const line of dnsmasqLines(server, Object.fromEntries(kinds))) terminal.print(line);
           return EXIT.ok;
         }),
       ),
@@ -73,12 +93,17 @@ export function loadersCommand(): Command {
       // biome-ignore lint/suspicious/noTemplateCurlyInString: a setting, spelled as iPXE spells it
       .option('--url <url>', 'where the loader fetches; default: http://${next-server}:8080')
       .option('--ntp <host>', 'a time server, for machines that lost their clock')
+      .option(
+        '--arch <name>',
+        'whose machines it is for, where a channel has releases for several: aarch64; default: it asks at the top',
+      )
       .action(
-        act<EmbeddedOptions>(async ({ terminal }, { anchors, url, ntp }) => {
+        act<EmbeddedOptions>(async ({ terminal }, { anchors, url, ntp, arch }) => {
           const script = await embeddedScript({
             anchors,
             ...(url === undefined ? {} : { url }),
             ...(ntp === undefined ? {} : { ntp }),
+            ...(arch === undefined ? {} : { arch }),
           });
           terminal.json({ script });
           for (const line of script.trimEnd().split('\n')) terminal.print(line);

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { type KernelFacts, kernelText } from '../../formats/efi/kernel-shape.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { seal } from '../../operations/seal.ts';
 import { unverifiedThings, whoVerifies } from '../../release/who-verifies.ts';
@@ -50,6 +51,7 @@ export function sealCommand(): Command {
       const passphrase = passphrases(options);
       let bar: { update(done: number): void; stop(): void } | undefined;
       const done = new Map<string, number>();
+      const kernels = new Map<string, KernelFacts>();
       const sealed = await interruptible((stop, ended) =>
         seal({
           ended,
@@ -69,6 +71,7 @@ export function sealCommand(): Command {
             );
           },
           onUnlike: noteUnlike(terminal),
+          onKernel: ({ path }, kernel) => kernels.set(path, kernel),
           onProgress: ({ path }, octetsRead) => {
             stop();
             done.set(path, octetsRead);
@@ -84,17 +87,22 @@ export function sealCommand(): Command {
         ...signedWords(manifest),
         whoVerifies: whoVerifies(manifest),
         notes: layout.notes,
+        kernels: [...kernels].map(([path, facts]) => ({ path, ...facts })),
         files,
       });
       printSignedWords(terminal, manifest);
       terminal.print();
       terminal.table(
-        ['role', 'file', 'size'],
-        manifest.files.map(({ role, path, size }) => [
-          { text: role, style: 'dim' },
-          { text: path },
-          { text: octets(size) },
-        ]),
+        ['role', 'file', 'size', ''],
+        manifest.files.map(({ role, path, size }) => {
+          const kernel = kernels.get(path);
+          return [
+            { text: role, style: 'dim' },
+            { text: path },
+            { text: octets(size) },
+            { text: kernel ? kernelText(kernel) : '', style: 'dim' },
+          ];
+        }),
       );
       terminal.print();
       printWhoVerifies(terminal, manifest);

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
+import { entryFolder } from '../../formats/records/entry-folder.ts';
 import { UKI } from '../../formats/records/seal-names.ts';
 import { ukiDnsmasqLines } from '../../operations/dnsmasq.ts';
 import { uki } from '../../operations/uki.ts';
@@ -95,7 +96,13 @@ export function ukiCommand(): Command {
         const { hostname, port } = new URL(url);
         terminal.print();
         terminal.print('For dnsmasq:');
-        for (const line of ukiDnsmasqLines(hostname, UKI, Number(port || 80))) terminal.print(line);
+        for (const line of ukiDnsmasqLines(
+          hostname,
+          made.arch === 'x86_64' ? UKI : `${entryFolder(made.arch)}/${UKI}`,
+          Number(port || 80),
+          made.arch,
+        ))
+          terminal.print(line);
       }
       return EXIT.ok;
     }),

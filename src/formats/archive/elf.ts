@@ -49,6 +49,22 @@ export function isElf(bytes: Uint8Array): boolean {
   return [0x7f, 0x45, 0x4c, 0x46].every((octet, at) => bytes[at] === octet);
 }
 
+/** Machines of programs that are told apart, and that no overlay is built for. */
+const OTHER_MACHINES = new Map<number, 'i386' | 'arm'>([
+  [3, 'i386'],
+  [40, 'arm'],
+]);
+
+/**
+ * Which machine an ELF file is for, of any class and type: a program, a kernel, a kernel's module. Undefined for one
+ * that is big-endian, cut before it says so, or for a machine that is not known.
+ */
+export function machineOfElf(bytes: Uint8Array): Elf['machine'] | 'i386' | 'arm' | undefined {
+  if (!isElf(bytes) || bytes.length < 20 || bytes[5] !== 1) return undefined;
+  const machine = (bytes[18] ?? 0) | ((bytes[19] ?? 0) << 8);
+  return MACHINES.get(machine) ?? OTHER_MACHINES.get(machine);
+}
+
 /** Reads the program headers and the dynamic section. Throws `Malformed`. */
 export function decodeElf(bytes: Uint8Array): Elf {
   if (!isElf(bytes)) throw new Malformed(FORMAT, 'no ELF magic', 0);
