@@ -4,6 +4,8 @@ export interface DhcpOptions {
   readonly bios?: string;
   /** Boot file for UEFI x64 firmware. */
   readonly efi?: string;
+  /** Boot file for UEFI firmware of arm64. */
+  readonly arm64?: string;
   /** Boot file for iPXE, whatever the firmware. QEMU's own network ROMs are iPXE too and take this one. */
   readonly ipxe?: string;
   /** Where the boot file is; the lab's own address by default. */
@@ -27,6 +29,7 @@ export interface DnsmasqPlace {
 
 /** Client system architectures (RFC 4578 §2.1 as corrected by its erratum: x64 is 7, and 9 in the field). */
 const EFI_X64 = [7, 9];
+const EFI_ARM64 = 11;
 const BIOS = 0;
 
 /** dnsmasq for a lab LAN: DHCP, no DNS, and boot files that match the asking firmware. */
@@ -54,6 +57,7 @@ export function dnsmasqArguments(options: DhcpOptions, place: DnsmasqPlace): rea
     `--dhcp-leasefile=${place.leaseFile}`,
     `--pid-file=${place.pidFile}`,
     ...EFI_X64.map((type) => `--dhcp-match=set:efi,option:client-arch,${type}`),
+    `--dhcp-match=set:arm64,option:client-arch,${EFI_ARM64}`,
     `--dhcp-match=set:bios,option:client-arch,${BIOS}`,
     // iPXE says who it is with its encapsulated options; the first rule that matches wins, so it comes first.
     '--dhcp-match=set:ipxe,175',
@@ -61,6 +65,7 @@ export function dnsmasqArguments(options: DhcpOptions, place: DnsmasqPlace): rea
     ...(options.proxyDhcp === true ? [] : ['--dhcp-option=encap:175,176,1b']),
     ...boot('ipxe', options.ipxe),
     ...boot('efi', options.efi),
+    ...boot('arm64', options.arm64),
     ...boot('bios', options.bios),
     ...(options.tftpRoot === undefined ? [] : ['--enable-tftp', `--tftp-root=${options.tftpRoot}`]),
     ...(options.extra ?? []),

@@ -15,6 +15,11 @@ const PREREQUISITES: readonly Prerequisite[] = [
     packageName: 'ovmf',
     needs: ['/usr/share/OVMF/OVMF_CODE_4M.secboot.fd', '/usr/share/OVMF/OVMF_VARS_4M.fd'],
   },
+  { packageName: 'qemu-system-arm', needs: ['qemu-system-aarch64'] },
+  {
+    packageName: 'qemu-efi-aarch64',
+    needs: ['/usr/share/AAVMF/AAVMF_CODE.fd', '/usr/share/AAVMF/AAVMF_VARS.fd'],
+  },
   { packageName: 'seabios', needs: ['/usr/share/seabios/bios-256k.bin'] },
   {
     packageName: 'ipxe-qemu',

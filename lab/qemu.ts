@@ -6,7 +6,8 @@ import type { Lan } from './lan.ts';
 
 export interface QemuOptions {
   readonly lan: Lan;
-  readonly firmware: 'bios' | 'efi';
+  /** `arm64`: a machine of that architecture, with UEFI. */
+  readonly firmware: 'bios' | 'efi' | 'arm64';
   /**
    * With `efi`: firmware that knows Secure Boot, whose variables are in this file and are written to it. It enforces
    * once a PK is among them.
@@ -52,15 +53,19 @@ const OVMF = '/usr/share/OVMF/OVMF_CODE_4M.fd';
 const OVMF_VARIABLES = '/usr/share/OVMF/OVMF_VARS_4M.fd';
 /** Built with SMM, which alone keeps the variables from whoever runs on the machine. */
 const OVMF_SECURE = '/usr/share/OVMF/OVMF_CODE_4M.secboot.fd';
+const AAVMF = '/usr/share/AAVMF/AAVMF_CODE.fd';
+const AAVMF_VARIABLES = '/usr/share/AAVMF/AAVMF_VARS.fd';
 const HUNG_AFTER = 5 * 60_000;
 
 let machines = 0;
 
-/** Powers on a PC on the LAN that boots from the network. Emulated without KVM, so that it runs anywhere. */
+/** Powers on a machine on the LAN that boots from the network. Emulated without KVM, so that it runs anywhere. */
 export async function bootQemu(options: QemuOptions): Promise<QemuMachine> {
   const number = ++machines;
   const mac = options.mac ?? `52:54:00:77:${hex(number >> 8)}:${hex(number)}`;
   const tap = await options.lan.addTap();
+  // Firmware has a driver for the card: QEMU's ROM is not signed, and it is for x86.
+  const ownDrivers = options.secureBoot !== undefined || options.firmware === 'arm64';
   const args = [
     ...['-accel', 'tcg', '-m', String(options.memoryMiB ?? 1024), '-no-reboot'],
     ...['-nographic', '-monitor', 'none', '-serial', 'stdio'],
@@ -68,7 +73,7 @@ export async function bootQemu(options: QemuOptions): Promise<QemuMachine> {
     ...['-netdev', `tap,id=n0,ifname=${tap},script=no,downscript=no`],
     ...[
       '-device',
-      `${options.nic ?? 'virtio-net-pci'},netdev=n0,mac=${mac},bootindex=1${options.secureBoot === undefined ? '' : ',romfile='}`,
+      `${options.nic ?? 'virtio-net-pci'},netdev=n0,mac=${mac},bootindex=1${ownDrivers ? ',romfile=' : ''}`,
     ],
     // An emulated CPU has no randomness of its own: gpg and curl would wait for the kernel to gather some.
     ...['-device', 'virtio-rng-pci'],
@@ -77,7 +82,10 @@ export async function bootQemu(options: QemuOptions): Promise<QemuMachine> {
     ...(options.extra ?? []),
   ];
 
-  const child = options.lan.spawn('qemu-system-x86_64', args);
+  const child = options.lan.spawn(
+    options.firmware === 'arm64' ? 'qemu-system-aarch64' : 'qemu-system-x86_64',
+    args,
+  );
   const console = new ConsoleText();
   const changes = new EventEmitter().setMaxListeners(0);
   let complaints = '';
@@ -178,10 +186,13 @@ async function firmwareArguments(options: QemuOptions, number: number): Promise<
       ...['-drive', `if=pflash,format=raw,unit=1,file=${options.secureBoot}`],
     ];
   }
+  const arm64 = options.firmware === 'arm64';
   const variables = join(options.lan.workFolder, `variables-${number}.fd`);
-  await copyFile(OVMF_VARIABLES, variables);
+  await copyFile(arm64 ? AAVMF_VARIABLES : OVMF_VARIABLES, variables);
   return [
-    ...['-drive', `if=pflash,format=raw,unit=0,readonly=on,file=${OVMF}`],
+    // The largest model without features that take an emulator long, as signed pointers do.
+    ...(arm64 ? ['-machine', 'virt', '-cpu', 'cortex-a72'] : []),
+    ...['-drive', `if=pflash,format=raw,unit=0,readonly=on,file=${arm64 ? AAVMF : OVMF}`],
     ...['-drive', `if=pflash,format=raw,unit=1,file=${variables}`],
   ];
 }

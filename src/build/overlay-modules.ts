@@ -4,6 +4,7 @@ import { cannotRead } from '../errors/io.ts';
 import { UsageError } from '../errors/usage.ts';
 import { namesIfThere, readIfThere } from '../files/read-if-there.ts';
 import type { CpioSource } from '../formats/archive/cpio.ts';
+import { machineOfElf } from '../formats/archive/elf.ts';
 
 /** Kernel modules for an overlay, plain and in the order in which they must be loaded. */
 export interface ModuleSet {
@@ -11,6 +12,8 @@ export interface ModuleSet {
   readonly version: string;
   /** Below `bootseal/modules/VERSION`. */
   readonly entries: readonly CpioSource[];
+  /** What the first of them is for; undefined where there is none, or it does not say. */
+  readonly machine: ReturnType<typeof machineOfElf>;
   /** Names, with `_` for `-`: in the archive. */
   readonly names: readonly string[];
   /** Whether the kernel has it: as a module of this set or built in. */
@@ -22,7 +25,7 @@ const ALWAYS = [
   ...['af_packet', 'loop', 'squashfs', 'erofs', 'overlay', 'nbd', 'dm_mod', 'dm_verity'],
   // Holds what is asked of an NBD server while that is away.
   ...['dm_multipath', 'dm_round_robin'],
-  ...['sha256_generic', 'sha256_ssse3', 'sha256_ce', 'crc32c_generic'],
+  ...['sha256_generic', 'sha256_ssse3', 'sha2_ce', 'sha256_arm64', 'crc32c_generic'],
 ];
 
 /** Loaded where a device of the machine asks for them: what virtual machines and most PCs have. */
@@ -77,13 +80,12 @@ export async function collectModules(
   const all = [...new Set([...order, ...index.loadOrder(drivers)])];
   const base = `bootseal/modules/${release}`;
   const entries: CpioSource[] = [];
+  let machine: ModuleSet['machine'];
   for (const name of all) {
     const path = join(folder, index.files.get(name) ?? '');
-    entries.push({
-      kind: 'file',
-      name: `${base}/${name}.ko`,
-      data: await options.decompress(path, await readModule(path)),
-    });
+    const data = await options.decompress(path, await readModule(path));
+    machine ??= machineOfElf(data);
+    entries.push({ kind: 'file', name: `${base}/${name}.ko`, data });
   }
   const lines = drivers
     .flatMap((name) => {
@@ -104,7 +106,7 @@ export async function collectModules(
     text('drivers', lines),
   );
   entries.sort((a, b) => (a.name < b.name ? -1 : 1));
-  return { version: release, entries, names: all.sort(), has: (name) => index.known(name) };
+  return { version: release, machine, entries, names: all.sort(), has: (name) => index.known(name) };
 }
 
 async function moduleFolder(root: string, version: string | undefined): Promise<string> {

@@ -7,7 +7,7 @@ import { UsageError } from '../errors/usage.ts';
 import { lstatIfThere } from '../files/read-if-there.ts';
 import { reading } from '../files/reading.ts';
 import type { CpioSource } from '../formats/archive/cpio.ts';
-import { decodeElf, type Elf, isElf } from '../formats/archive/elf.ts';
+import { decodeElf, ELF_MACHINES, type Elf, isElf } from '../formats/archive/elf.ts';
 
 /** Programs that an overlay may carry. Only busybox runs by itself; the others bring loader and libraries. */
 export const TOOLS = ['busybox', 'openssl', 'nbd-client', 'dmsetup', 'curl', 'gpg', 'rdate'] as const;
@@ -38,12 +38,22 @@ function libraryFolders(machine: Elf['machine']): string[] {
  * Finds programs below a folder that is laid out like a root (`/` is the machine itself), and every library that
  * they need, by reading them: nothing foreign is run.
  *
- * @throws UsageError for a program or library that is not there, and where they are for several machines; Refusal
- *   (`malformed`) for one that is damaged; IoError for one that cannot be read.
+ * @param arch `uname -m` of the machines that they must be for; undefined: whatever the first of them is for.
+ * @throws UsageError for a program or library that is not there; Refusal (`wrong-machine`) for one that is for other
+ *   machines, (`malformed`) for one that is damaged; IoError for one that cannot be read.
  */
-export async function collectTools(root: string, wanted: readonly Tool[]): Promise<ToolSet> {
+export async function collectTools(
+  root: string,
+  wanted: readonly Tool[],
+  { arch }: { readonly arch?: string | undefined } = {},
+): Promise<ToolSet> {
   const found = new Map<string, CpioSource>();
   let machine: Elf['machine'] | undefined;
+  if (arch !== undefined) {
+    machine = ELF_MACHINES.find((name) => name === arch);
+    if (!machine)
+      throw new UsageError(`No overlay is built for ${arch}; ${ELF_MACHINES.join(', ')} are known.`);
+  }
   let applets: readonly string[] = [];
   for (const name of wanted) {
     const program = await findProgram(root, name);
@@ -53,7 +63,9 @@ export async function collectTools(root: string, wanted: readonly Tool[]): Promi
       applets = ASKED_APPLETS.filter((applet) => Buffer.from(program.bytes).includes(`\0${applet}\0`));
     machine ??= elf.machine;
     if (elf.machine !== machine) {
-      throw new UsageError(`${program.path} is for ${elf.machine}, another tool for ${machine}.`);
+      const other = arch === undefined ? `another tool is for ${machine}` : `the overlay is for ${machine}`;
+      const facts = { path: program.path, tool: elf.machine, arch: machine };
+      throw new Refusal('wrong-machine', `${program.path} is for ${elf.machine}, and ${other}.`, facts);
     }
     if (elf.interpreter === undefined) {
       add(found, `bootseal/bin/${name}`, 0o755, program.bytes);

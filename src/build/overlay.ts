@@ -26,6 +26,8 @@ export interface OverlayOptions {
   readonly out: string;
   /** Below which the tools lie; `/`, the default, is the machine itself. */
   readonly tools?: string;
+  /** Whose machines it is for, as `uname -m` says it there; default: what the tools are for. */
+  readonly arch?: string;
   /** Tools beyond those that the mode needs: curl, for servers with a name or with https. */
   readonly with?: readonly Tool[];
   /** A root with `lib/modules`, such a folder, or a squashfs or EROFS image of a root. */
@@ -58,7 +60,8 @@ export interface OverlayResult {
 /**
  * Builds the overlay, one more initrd.
  *
- * @throws UsageError for what would not work; Refusal for a tool, module or anchor that is malformed; IoError.
+ * @throws UsageError for what would not work; Refusal for a tool, module or anchor that is malformed, or for other
+ *   machines (`wrong-machine`); IoError.
  */
 export async function overlay(options: OverlayOptions): Promise<OverlayResult> {
   const anchors = await overlayAnchors(options.anchors);
@@ -68,6 +71,7 @@ export async function overlay(options: OverlayOptions): Promise<OverlayResult> {
     throw new UsageError(`${options.anchors} holds no manifest.gpg, and the policy requires OpenPGP.`);
   }
   const tools = await toolsOf(options, floor);
+  demandSameMachine(tools, modules);
   const { archive, issued } = await issue(options, floor, (whole) =>
     composeOverlay({ tools, modules, anchors, floor: whole }),
   );
@@ -87,9 +91,20 @@ export async function overlay(options: OverlayOptions): Promise<OverlayResult> {
 /** With a program that asks a time server, where the policy names one and busybox cannot. */
 async function toolsOf(options: OverlayOptions, floor: PolicyFloor): Promise<ToolSet> {
   const wanted = [...new Set([...toolsFor(floor), ...(options.with ?? [])])];
-  const tools = await collectTools(options.tools ?? '/', wanted);
+  const of = { arch: options.arch };
+  const tools = await collectTools(options.tools ?? '/', wanted, of);
   if (floor.ntp === undefined || tools.applets.has('ntpd') || wanted.includes('rdate')) return tools;
-  return collectTools(options.tools ?? '/', [...wanted, 'rdate']);
+  return collectTools(options.tools ?? '/', [...wanted, 'rdate'], of);
+}
+
+/** Modules that no kernel of these machines loads would be found out by each machine, one by one. */
+function demandSameMachine({ machine }: ToolSet, modules: ModuleSet | undefined): void {
+  if (modules?.machine === undefined || modules.machine === machine) return;
+  throw new Refusal(
+    'wrong-machine',
+    `The modules of ${modules.version} are for ${modules.machine}, and the tools are for ${machine}; name a folder with tools for ${modules.machine} with --tools.`,
+    { kernel: modules.version, modules: modules.machine, tools: machine },
+  );
 }
 
 /**

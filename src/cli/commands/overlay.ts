@@ -21,6 +21,7 @@ interface Options {
   readonly anchors: string;
   readonly out: string;
   readonly tools?: string;
+  readonly arch?: string;
   readonly with?: readonly string[];
   readonly modules?: string;
   readonly kernel?: string;
@@ -46,6 +47,10 @@ export function overlayCommand(): Command {
     .requiredOption('--anchors <dir>', 'what the machine shall trust', folder)
     .requiredOption('--out <file>', 'where the archive goes')
     .option('--tools <dir|host>', 'a root below which the tools lie; default: host, this machine', toolsRoot)
+    .option(
+      '--arch <name>',
+      'whose machines it is for, as "uname -m" says it there; default: whose tools they are',
+    )
     .option(
       '--with <tools...>',
       `further tools: ${TOOLS.join(', ')}; curl where the server has a name or https`,
@@ -75,7 +80,7 @@ export function overlayCommand(): Command {
     .option('--hand-over', 'go on to the initramfs’ own /init, which enters the verified root')
     .action(
       act<Options>(async ({ terminal, now }, options) => {
-        const { anchors, out, modules, kernel, drivers, policy, tools } = options;
+        const { anchors, out, modules, kernel, drivers, policy, tools, arch } = options;
         const floorWords = floorOf(options);
         demandIssued(floorWords.issued, now);
         const built = await overlay({
@@ -83,6 +88,7 @@ export function overlayCommand(): Command {
           anchors,
           out,
           ...(tools === undefined ? {} : { tools }),
+          ...(arch === undefined ? {} : { arch }),
           ...(options.with ? { with: options.with.map((word) => oneOf('--with', TOOLS, word)) } : {}),
           ...(modules === undefined ? {} : { modules }),
           ...(kernel === undefined ? {} : { kernel }),

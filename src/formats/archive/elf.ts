@@ -23,6 +23,9 @@ const MACHINES = new Map<number, Elf['machine']>([
   [258, 'loongarch64'],
 ]);
 
+/** Those whose programs are read, by the name that `uname -m` has for them. */
+export const ELF_MACHINES: readonly Elf['machine'][] = [...MACHINES.values()];
+
 const FORMAT = 'ELF';
 const PT_LOAD = 1;
 const PT_DYNAMIC = 2;
