@@ -1,7 +1,9 @@
 import type { ChildProcess } from 'node:child_process';
-import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { entryFolder } from '../src/formats/records/entry-folder.ts';
+import { decodeManifest } from '../src/formats/records/manifest.ts';
 import type { ServeOptions } from '../src/index.ts';
 import { LAN_ADDRESS, type Lan } from './lan.ts';
 import { waitForOutput } from './output.ts';
@@ -55,8 +57,11 @@ export async function copySite(release: LabRelease, folder: string): Promise<voi
   const inside = join(folder, 'releases', release.release);
   await mkdir(inside, { recursive: true });
   await cp(release.tree, inside, { recursive: true });
+  const { arch } = decodeManifest(await readFile(join(release.tree, 'release.manifest')));
+  const entry = join(folder, entryFolder(arch));
+  await mkdir(entry, { recursive: true });
   for (const name of ['boot.ipxe', 'boot.ipxe.sig', 'grub.cfg', 'grub.cfg.sig']) {
-    await writeFile(join(folder, name), await readFile(join(release.tree, name)));
+    for (const place of [folder, entry]) await cp(join(release.tree, name), join(place, name));
   }
 }
 
