@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cp, mkdtemp, readdir } from 'node:fs/promises';
+import { mkdtemp, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { ARM64, ARM64_ROOT_LINE, arm64Grub, arm64Kernel, arm64Release, arm64Stub } from '../lab/arm64.ts';

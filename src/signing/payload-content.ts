@@ -10,6 +10,7 @@ import { decodeDetachedOpenpgp } from '../formats/openpgp/openpgp-signature.ts';
 import { decodeChecksums } from '../formats/records/checksums.ts';
 import type { Role } from '../formats/records/manifest.ts';
 import { grubKernelLines } from '../formats/script/kernel-lines.ts';
+import { machineOfOverlay } from './payload-machine.ts';
 import { unlikeItsRole } from './payload-shape.ts';
 
 /**
@@ -28,6 +29,8 @@ export interface LookedAt {
   readonly unlike: string | undefined;
   /** Of a kernel, where its kind is known. */
   readonly kernel: KernelFacts | undefined;
+  /** Of an overlay: which machine its programs are for, as `uname -m` says it there. */
+  readonly programs: string | undefined;
 }
 
 /**
@@ -56,8 +59,13 @@ export async function demandPayload(
         { path, role, content: what },
       );
     }
-    const known = role === 'kernel' ? kernelFacts(head.subarray(0, length)) : undefined;
-    return { identity, unlike: unlikeItsRole(head.subarray(0, length), role), kernel: known };
+    const seen = head.subarray(0, length);
+    return {
+      identity,
+      unlike: unlikeItsRole(seen, role),
+      kernel: role === 'kernel' ? kernelFacts(seen) : undefined,
+      programs: role === 'overlay' ? machineOfOverlay(seen) : undefined,
+    };
   });
 }
 

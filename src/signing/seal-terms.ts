@@ -66,9 +66,9 @@ export async function sealTerms(
     ...(request.makeKeyPair ? { makeKeyPair: request.makeKeyPair } : {}),
     ...(request.onProgress ? { onProgress: request.onProgress } : {}),
     ...(request.onUnlike ? { onUnlike: request.onUnlike } : {}),
-    onKernel: (artifact, kernel) => {
-      demandMachine(layout, artifact, kernel);
-      request.onKernel?.(artifact, kernel);
+    onLook: (artifact, seen) => {
+      demandMachine(layout, artifact, seen);
+      if (seen.kernel) request.onKernel?.(artifact, seen.kernel);
     },
     compose: (manifest, manifestSha256) => {
       const options = { manifest, manifestSha256, server: server.script };

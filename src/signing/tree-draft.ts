@@ -6,7 +6,6 @@ import { measureBeneath, readBeneathIfThere } from '../files/beneath.ts';
 import { demandSameFile } from '../files/file-identity.ts';
 import { bytesContent, type MeasuredFile } from '../files/measure.ts';
 import type { Answer, Question } from '../files/measurer.ts';
-import type { KernelFacts } from '../formats/efi/kernel-shape.ts';
 import { encodeChecksums } from '../formats/records/checksums.ts';
 import {
   encodeManifest,
@@ -28,7 +27,7 @@ import type { VerityTrees } from '../formats/verity/verity-sink.ts';
 import { BLOCK_SIZE } from '../formats/verity/verity-tree.ts';
 import type { Artifact, Layout } from '../release/layout.ts';
 import { type LeafOrder, type LeafTerms, leafOrder } from './keys/release-leaf.ts';
-import { demandPayload } from './payload-content.ts';
+import { demandPayload, type LookedAt } from './payload-content.ts';
 import { isLeaf, type KeyName, payloadSeals, recordSeals, type SealKeys } from './seal-keys.ts';
 import type { SealPlan, UnsignedSeal } from './seal-plan.ts';
 import type { Signatories } from './signatories.ts';
@@ -44,8 +43,8 @@ export interface DraftOptions {
   readonly onProgress?: (artifact: Artifact, octets: number) => void;
   /** Hears of a payload that has no shape which its role is known to have, and what it is not. */
   readonly onUnlike?: (artifact: Artifact, what: string) => void;
-  /** Hears what kind of kernel it is, before any of it is hashed; what this throws ends the act. */
-  readonly onKernel?: (artifact: Artifact, kernel: KernelFacts) => void;
+  /** Hears what a payload's first bytes say, before any of it is hashed; what this throws ends the act. */
+  readonly onLook?: (artifact: Artifact, seen: LookedAt) => void;
   /** Overrides the release leaf's RSA modulus length. */
   readonly rsaBits?: number;
   readonly others?: readonly OtherCa[];
@@ -175,8 +174,9 @@ class Drafter {
     ];
     if (role === 'rootfs') digests.push({ kind: 'verity' });
     const questions = [...digests, ...plans.flatMap(({ plan }) => plan.questions)];
-    const { identity: looked, unlike, kernel } = await demandPayload(this.#tree, artifact);
-    if (kernel) this.#options.onKernel?.(artifact, kernel);
+    const seen = await demandPayload(this.#tree, artifact);
+    const { identity: looked, unlike } = seen;
+    this.#options.onLook?.(artifact, seen);
     if (unlike !== undefined) this.#options.onUnlike?.(artifact, unlike);
     const measured = await measureBeneath(this.#tree, path, questions, {
       onProgress: (octets) => this.#options.onProgress?.(artifact, octets),

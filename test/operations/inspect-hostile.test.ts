@@ -38,6 +38,8 @@ const CUTTABLE = new Map<InspectedKind, (kept: string) => boolean>([
   ['openpgp-keys', () => true],
   // Without content it takes a variable away.
   ['efi-variable', () => true],
+  // Its beginning says all; nobody here looks for its end.
+  ['kernel', () => true],
   ['grub-configuration', () => true],
   ['ipxe-script', () => true],
 ]);

@@ -9,6 +9,7 @@ import { encodeSuccessors } from '../../src/formats/records/successors.ts';
 import type { InspectedKind } from '../../src/operations/inspect.ts';
 import { publish } from '../../src/publish/publish.ts';
 import { proveLog } from '../../src/store/log-reader.ts';
+import { elf } from '../fixtures/kernels.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { smallPe } from '../fixtures/pe.ts';
 import { KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
@@ -80,6 +81,7 @@ export async function samples(folder: string): Promise<Samples> {
     ['ipxe-script', await of('boot.ipxe')],
     ['grub-configuration', await of('grub.cfg')],
     ['efi-image', smallPe()],
+    ['kernel', elf(62)],
     ['efi-signatures', await readFile(join(keys, 'secure-boot', 'db.esl'))],
     ['efi-variable', await readFile(join(keys, 'secure-boot', 'db.auth'))],
   ]);

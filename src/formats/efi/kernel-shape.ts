@@ -41,6 +41,9 @@ export interface KernelFacts {
 const MULTIBOOT = 8192;
 const MULTIBOOT2 = 32_768;
 
+/** Bytes of the shorter of both ELF headers. */
+const ELF_HEADER = 52;
+
 /** Bytes of a packed kernel that are looked at, packed: whatever is made of them, it is not much. */
 const MOST_PACKED = 32 * 1024;
 
@@ -89,7 +92,7 @@ function plainFacts(bytes: Buffer): KernelFacts | undefined {
   const multiboot = multibootShape(bytes);
   if (multiboot) return is(multiboot, 'x86');
   if (has(0, 'MZ')) return is('EFI program', machineOfPe(bytes));
-  if (has(0, '\x7fELF')) return is('ELF', elfMachine(bytes));
+  if (has(0, '\x7fELF') && bytes.length >= ELF_HEADER) return is('ELF', elfMachine(bytes));
   return undefined;
 }
 

@@ -35,6 +35,7 @@ export const KINDS = {
   'ipxe-script': 'iPXE script',
   'grub-configuration': 'GRUB configuration',
   'efi-image': 'EFI image',
+  kernel: 'kernel',
   'efi-signatures': 'list of EFI signatures',
   'efi-variable': 'authenticated EFI variable',
 } as const;

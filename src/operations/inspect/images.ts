@@ -5,6 +5,7 @@ import type { Certificate } from '../../formats/asn1/x509.ts';
 import { authenticodeDigest, decodeAuthenticode } from '../../formats/efi/authenticode.ts';
 import { decodeSignatureLists, type EfiSignature } from '../../formats/efi/efi-signature-list.ts';
 import { decodeAuthenticatedVariable } from '../../formats/efi/efi-variable.ts';
+import { type KernelFacts, kernelFacts, kernelText } from '../../formats/efi/kernel-shape.ts';
 import { decodePe, PE_MACHINE, peChecksum, peSection } from '../../formats/efi/pe.ts';
 import { peSignatures } from '../../formats/efi/pe-write.ts';
 import { stubVersion } from '../../formats/efi/uki.ts';
@@ -26,12 +27,15 @@ export function inspectImage(bytes: Uint8Array): Recognised {
   const signatures = peSignatures(bytes, image).map(decodeAuthenticode);
   const digest = authenticodeDigest(bytes, image, 'sha256');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const kernel = kernelFacts(bytes.subarray(0, 4096));
   return {
     kind: 'efi-image',
     certificates: signatures.flatMap(({ certificates }) => certificates),
     facts: {
       machine:
         Object.entries(PE_MACHINE).find(([, value]) => value === machine)?.[0] ?? `0x${machine.toString(16)}`,
+      // Every image is an EFI program; that says nothing.
+      kernel: kernel && kernel.shape !== 'EFI program' ? kernelText(kernel) : undefined,
       stub: stubVersion(bytes, image),
       imageDigest: hex(digest),
       checksum: view.getUint32(at.checksum, true) === peChecksum(bytes, image) ? 'holds' : 'does not hold',
@@ -56,6 +60,20 @@ export function inspectImage(bytes: Uint8Array): Recognised {
         })),
       ),
       certificates: signatures.flatMap(({ certificates }) => certificates.map(certificateFacts)),
+    },
+  };
+}
+
+/** A kernel that is no EFI program: what loaders of other kinds take it for. */
+export function inspectKernel(kernel: KernelFacts, bytes: Uint8Array): Recognised {
+  return {
+    kind: 'kernel',
+    facts: {
+      shape: kernel.shape,
+      machine: kernel.machine,
+      packed: kernel.packed,
+      size: bytes.length,
+      sha256: createHash('sha256').update(bytes).digest('hex'),
     },
   };
 }

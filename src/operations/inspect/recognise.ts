@@ -4,6 +4,7 @@ import { decodeArmor, decodePem } from '../../formats/asn1/armor.ts';
 import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
 import { isSignatureLists } from '../../formats/efi/efi-signature-list.ts';
 import { isAuthenticatedVariable } from '../../formats/efi/efi-variable.ts';
+import { kernelFacts } from '../../formats/efi/kernel-shape.ts';
 import { isPe } from '../../formats/efi/pe.ts';
 import { PACKET } from '../../formats/openpgp/openpgp-packet.ts';
 import { isImageRequest } from '../../formats/records/image-request.ts';
@@ -12,7 +13,13 @@ import { decodeOr } from '../../trust/check.ts';
 import { certificateFacts } from './certificates.ts';
 import { inspectCms } from './cms.ts';
 import type { Recognised } from './facts.ts';
-import { imageRequestFacts, inspectImage, inspectSignatureLists, inspectVariable } from './images.ts';
+import {
+  imageRequestFacts,
+  inspectImage,
+  inspectKernel,
+  inspectSignatureLists,
+  inspectVariable,
+} from './images.ts';
 import { inspectKeys, inspectSignatures } from './openpgp.ts';
 import { holdsPrivateKey } from './private-keys.ts';
 import { inspectChecksums, inspectRecord, inspectRootHash, inspectSuperblock } from './records.ts';
@@ -27,6 +34,8 @@ export interface Read {
 }
 
 const VERITY = 'verity\0\0';
+/** Bytes that tell what kind of kernel a file is. */
+const KERNEL_HEAD = 64 * 1024;
 const [SEQUENCE, OID] = [0x30, 0x06];
 
 /**
@@ -61,6 +70,8 @@ function known(
   const start = Buffer.from(bytes.subarray(0, 32)).toString('latin1');
   const first = bytes[0] ?? 0;
   if (isPe(bytes)) return inspectImage(bytes);
+  const kernel = kernelFacts(bytes.subarray(0, KERNEL_HEAD));
+  if (kernel) return inspectKernel(kernel, bytes);
   if (isAuthenticatedVariable(bytes)) return inspectVariable(bytes);
   if (isSignatureLists(bytes)) return inspectSignatureLists(bytes);
   if (start.startsWith(VERITY)) return inspectSuperblock(bytes, size);
