@@ -1,7 +1,7 @@
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { kernelFacts } from '../formats/efi/kernel-shape.ts';
+import { kernelFacts, kernelText } from '../formats/efi/kernel-shape.ts';
 import { decodePe, PE_MACHINE, peMachine } from '../formats/efi/pe.ts';
 import { addPeSections, MAX_PE, type NewSection } from '../formats/efi/pe-write.ts';
 import { stubVersion } from '../formats/efi/uki.ts';
@@ -41,6 +41,14 @@ export function composeUki(parts: UkiParts): Uint8Array {
   const { machine } = demandStub(stub);
   const kernelMachine = peMachine(kernel);
   if (kernelMachine === undefined) {
+    const known = kernelFacts(kernel.subarray(0, 64 * 1024));
+    if (known?.packed !== undefined) {
+      throw new Refusal(
+        'malformed',
+        `The kernel is packed (${kernelText(known)}), and no stub starts that; unpack it before it is sealed.`,
+        { shape: known.shape, packed: known.packed },
+      );
+    }
     throw new Refusal('malformed', 'The kernel is no EFI program, so no stub can start it.', {});
   }
   if (kernelMachine !== machine) {

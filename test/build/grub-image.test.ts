@@ -1,22 +1,26 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { arm64Grub } from '../../lab/arm64.ts';
 import {
   buildGrubImages,
   compileLoaderScript,
   grubPlatforms,
+  grubPlatformsOf,
   tarOfFiles,
 } from '../../src/build/grub-image.ts';
 import { installedLoaders } from '../../src/build/grub-loaders.ts';
 import { Refusal } from '../../src/errors/refusal.ts';
+import { decodePe, PE_MACHINE } from '../../src/formats/efi/pe.ts';
 import { decodeOpenpgpKey } from '../../src/formats/openpgp/openpgp-key.ts';
 import { decodePackets, encodePacket } from '../../src/formats/openpgp/openpgp-packet.ts';
 import { grubCommand, grubCommands } from '../../src/formats/script/kernel-lines.ts';
 import { GRUB_COMMANDS } from '../../src/scripts/grub-lint.ts';
+import { misused } from '../fixtures/failed.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'bootseal-test-grub-'));
 const home = join(folder, 'gnupg');
@@ -231,9 +235,12 @@ test('the switch to the payload keys is made before it is said, and each step of
 
 /** Commands that GRUB's core brings, whatever the modules. */
 const CORE = ['set', 'unset', 'ls', 'insmod'];
+/** Of the machine's own packages, but for what is no package of it. */
+const ARM64 = await arm64Grub();
 for (const { folder: platform, modules } of grubPlatforms()) {
+  const place = join(platform === 'arm64-efi' ? ARM64 : '/', 'usr/lib/grub', platform);
   const lines = (name: string) =>
-    readFileSync(join('/usr/lib/grub', platform, name), 'utf8')
+    readFileSync(join(place, name), 'utf8')
       .trim()
       .split('\n')
       .map((line) => line.split(': '));
@@ -313,4 +320,57 @@ test('installed loaders are those whose files are there, and only GRUB verifies'
       ['/usr/lib/ipxe/undionly.kpxe', false],
     ],
   );
+});
+
+test('an image for arm64 is made of modules that were unpacked, and looks at its own entry', async () => {
+  const made = (modules: string | undefined, name = 'arm64') =>
+    buildGrubImages({
+      ...KEYRINGS,
+      now: NOW,
+      outDir: join(folder, name),
+      server: SERVER,
+      platforms: ['arm64-efi'],
+      ...(modules === undefined ? {} : { modules }),
+    });
+  // The root, the folder of all platforms, that of one: the same image.
+  const digests = new Set<string>();
+  for (const place of ['', 'usr/lib/grub', 'usr/lib/grub/arm64-efi']) {
+    const [image, ...others] = await made(join(ARM64, place));
+    assert.deepEqual([image?.platform, others.length], ['arm64-efi', 0]);
+    const bytes = readFileSync(image?.file ?? '');
+    assert.equal(decodePe(bytes).machine, PE_MACHINE.aarch64);
+    digests.add(createHash('sha256').update(bytes).digest('hex'));
+  }
+  assert.equal(digests.size, 1);
+  const text = compileLoaderScript({ ...LOADER, arch: 'aarch64' });
+  assert.match(text, /"\(http,\$bootseal_server\)\/entries\/aarch64\/grub\.cfg"/);
+  assert.doesNotMatch(text, /\)\/grub\.cfg/);
+
+  await assert.rejects(made(undefined), {
+    name: 'IoError',
+    message:
+      /modules for arm64-efi are missing, .* grub-efi-arm64-bin: unpack it \("dpkg-deb -x"\) and name the folder with --modules/,
+  });
+  const empty = join(folder, 'empty');
+  mkdirSync(empty);
+  await assert.rejects(
+    made(empty),
+    misused(/no modules of GRUB for arm64-efi in .*; unpack the package grub-efi-arm64-bin/),
+  );
+  await assert.rejects(
+    made('/usr/lib/grub/x86_64-efi'),
+    misused(/x86_64-efi holds GRUB's modules for x86_64-efi, not for arm64-efi/),
+  );
+  const newer = join(folder, 'newer');
+  cpSync(join(ARM64, 'usr/lib/grub/arm64-efi'), newer, { recursive: true });
+  const info = join(newer, 'modinfo.sh');
+  writeFileSync(info, readFileSync(info, 'utf8').replace(/^grub_version=.*$/m, 'grub_version="9.99"'));
+  await assert.rejects(made(newer), misused(/are of GRUB 9\.99, and grub-mkimage here is of 2\./));
+});
+
+test('which images there are follows from the machines', () => {
+  assert.deepEqual(grubPlatformsOf('x86_64'), ['i386-pc-pxe', 'x86_64-efi']);
+  assert.deepEqual(grubPlatformsOf('aarch64'), ['arm64-efi']);
+  for (const arch of ['arm64', 'riscv64', ''])
+    assert.throws(() => grubPlatformsOf(arch), misused(/No GRUB image/));
 });

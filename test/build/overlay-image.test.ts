@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -12,6 +12,7 @@ import { decodeCpio } from '../../src/formats/archive/cpio.ts';
 import type { PolicyFloor } from '../../src/formats/records/policy-floor.ts';
 import { misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
+import { refused } from '../trust/judge.ts';
 
 const folder = await temporaryFolder();
 const FLOOR: PolicyFloor = {
@@ -160,6 +161,30 @@ describe('tools for an overlay', () => {
     const root = await mkdtemp(join(folder, 'root-'));
     await cp('/usr/bin/openssl', join(root, 'busybox'));
     await assert.rejects(collectTools(root, ['busybox']), misused(/needs a static busybox/));
+  });
+
+  it('are refused by name where one is for other machines than the rest, or than was said', async () => {
+    const root = await mkdtemp(join(folder, 'root-'));
+    const busybox = await readFile('/bin/busybox');
+    await writeFile(join(root, 'busybox'), busybox);
+    const curl = Buffer.from(busybox);
+    const AARCH64 = 183;
+    curl.writeUInt16LE(AARCH64, 18);
+    await writeFile(join(root, 'curl'), curl);
+    const says = new RegExp(`^${root}/curl is for aarch64, and another tool is for x86_64\\.$`);
+    await assert.rejects(collectTools(root, ['busybox', 'curl']), refused('wrong-machine', says));
+    await assert.rejects(
+      collectTools(root, ['curl', 'busybox'], { arch: 'aarch64' }),
+      refused('wrong-machine', /busybox is for x86_64, and the overlay is for aarch64\.$/),
+    );
+    const { machine } = await collectTools(root, ['curl'], { arch: 'aarch64' });
+    assert.equal(machine, 'aarch64');
+    // The one that runs here is not taken for it, whatever the release is for.
+    await assert.rejects(collectTools('/', ['busybox'], { arch: 'aarch64' }), refused('wrong-machine'));
+    await assert.rejects(
+      collectTools('/', ['busybox'], { arch: 'arm64' }),
+      misused(/No overlay is built for arm64; x86_64, aarch64/),
+    );
   });
 
   it('are missed when a library of theirs is', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { cp, mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { type OverlayOptions, overlay } from '../../src/build/overlay.ts';
@@ -8,7 +9,9 @@ import { decodeCpio } from '../../src/formats/archive/cpio.ts';
 import { decodePolicyFloor } from '../../src/formats/records/policy-floor.ts';
 import { misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
+import { elf } from '../fixtures/kernels.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { refused } from '../trust/judge.ts';
 
 const folder = await temporaryFolder();
 const keys = await makeKeys(join(folder, 'keys'));
@@ -73,6 +76,24 @@ describe('the date of issue of an overlay', () => {
       assert.equal((await built(out, { now: NOW + DAY })).floor.issued, NOW + DAY);
     });
   }
+});
+
+it('an overlay whose modules are for other machines than its tools is refused, naming both', async () => {
+  const root = await mkdtemp(join(folder, 'root-'));
+  const modules = join(root, 'lib/modules/6.1.0-50-arm64');
+  await mkdir(modules, { recursive: true });
+  await writeFile(join(modules, 'modules.dep'), 'loop.ko:\n');
+  const AARCH64 = 183;
+  await writeFile(join(modules, 'loop.ko'), elf(AARCH64));
+  const out = fresh();
+  await assert.rejects(
+    built(out, { modules: root }),
+    refused(
+      'wrong-machine',
+      /modules of 6\.1\.0-50-arm64 are for aarch64, and the tools are for x86_64; .* --tools\.$/,
+    ),
+  );
+  assert.equal(existsSync(out), false);
 });
 
 describe('an overlay that asks a time server', () => {

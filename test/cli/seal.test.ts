@@ -83,8 +83,9 @@ describe('seal', () => {
     const column = head.indexOf('file');
     const paths = rows.slice(0, 3).map((row) => row.slice(column).split(' ')[0]);
     assert.deepEqual(paths, [KERNEL, INITRD, ROOTFS]);
-    const sizes = [head, ...rows.slice(0, 3)].map((row) => row.search(/\S+( [kM]?B)?$/));
+    const sizes = [head, ...rows.slice(0, 3)].map((row) => row.search(/size|[\d.]+ [kM]?B( |$)/));
     assert.equal(new Set(sizes).size, 1);
+    assert.match(rows[0] ?? '', /B {2}bzImage$/);
     assert.match(
       first.out,
       /\narch\/2026\.11\.01, serial 2026110100: 20 files written, 0 kept; best before /,
