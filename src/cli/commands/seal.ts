@@ -119,6 +119,12 @@ export function sealCommand(): Command {
           'bad',
         );
       noteAdded(terminal, layout);
+      for (const [path, { shape, packed }] of kernels) {
+        if (shape !== 'arm64 Image' || packed === undefined) continue;
+        terminal.note(
+          `${path} is packed by ${packed}: GRUB’s image and a unified kernel image do not start that, and iPXE only where it was built with IMAGE_GZIP; unpack it for the others.`,
+        );
+      }
       for (const { path } of manifest.files.filter(({ role }) => role === 'rootfs')) {
         if (manifest.verity.some((line) => line.path === path)) continue;
         terminal.note(
