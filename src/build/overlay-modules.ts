@@ -171,7 +171,8 @@ async function readIndex(folder: string): Promise<ModuleIndex> {
   const aliases = new Map<string, string[]>();
   for (const line of (await lines(join(folder, 'modules.alias'))) ?? []) {
     const [, pattern = '', module = ''] = /^alias (\S+) (\S+)$/.exec(line) ?? [];
-    if (!/^[\w.:*?[\]+-]+:[\w.:*?[\]+-]+$/.test(pattern)) continue;
+    // Device trees have a comma between vendor and device: of:N*T*Cbrcm,genet-v5
+    if (!/^[\w.,:*?[\]+-]+:[\w.,:*?[\]+-]+$/.test(pattern)) continue;
     const name = plain(module);
     aliases.set(name, [...(aliases.get(name) ?? []), pattern]);
   }

@@ -79,7 +79,8 @@ describe('modules for an overlay', () => {
       await moduleRoot(
         { 'r8169.ko': 'libphy.ko', 'libphy.ko': '', 'realtek.ko': 'libphy.ko' },
         {
-          alias: 'alias pci:v000010ECd00008168sv*sd*bc*sc*i* r8169\nalias fs-nothing odd\n',
+          alias:
+            'alias pci:v000010ECd00008168sv*sd*bc*sc*i* r8169\nalias fs-nothing odd\nalias of:N*T*Crealtek,r8169 r8169\n',
           softdep: 'softdep r8169 pre: realtek\n',
         },
       ),
@@ -88,7 +89,8 @@ describe('modules for an overlay', () => {
     );
     assert.equal(
       names(set, 'drivers'),
-      'pci:v000010ECd00008168sv*sd*bc*sc*i* libphy.ko realtek.ko r8169.ko\n',
+      'of:N*T*Crealtek,r8169 libphy.ko realtek.ko r8169.ko\n' +
+        'pci:v000010ECd00008168sv*sd*bc*sc*i* libphy.ko realtek.ko r8169.ko\n',
     );
     assert.equal(names(set, 'order'), '');
   });

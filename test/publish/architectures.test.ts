@@ -3,6 +3,7 @@ import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { embeddedScript } from '../../src/build/loaders.ts';
+import { tamper } from '../../src/conformance/tamper.ts';
 import { verifyAs } from '../../src/conformance/verify-as.ts';
 import { decodeManifest } from '../../src/formats/records/manifest.ts';
 import { boot } from '../../src/operations/boot.ts';
@@ -194,6 +195,21 @@ it('every client judges the entry of its own machines', async (t) => {
       place,
     );
   }
+});
+
+it('attacks are tried on machines of the release', async () => {
+  const { rows, deviations } = await tamper({
+    tree: trees.arm[1],
+    keys,
+    now: NOW,
+    attack: 'release for another architecture',
+  });
+  assert.deepEqual(deviations, []);
+  assert.equal(rows.length, 1);
+  const cells = rows[0]?.cells ?? {};
+  assert.equal(cells.manifest?.code, 'wrong-machine');
+  // There is no BIOS to be attacked.
+  assert.deepEqual(['ipxe' in cells, 'ipxe-efi' in cells], [false, true]);
 });
 
 it('what one loses to a damaged release, the others keep', async (t) => {

@@ -124,6 +124,7 @@ export class Columns {
       anchors,
       policy: this.#machines,
       now: staged.now ?? now,
+      arch: manifest.arch,
       handover: handover(manifest, releases[0] ?? '', staged),
     };
   }
