@@ -6,7 +6,6 @@ import { promisify } from 'node:util';
 import { codeOf, IoError, inWords } from '../errors/io.ts';
 import { UsageError } from '../errors/usage.ts';
 import { explain } from '../files/atomic-file.ts';
-import { isThere, readIfThere } from '../files/read-if-there.ts';
 import { readWhole } from '../files/reading.ts';
 import { entryFolder } from '../formats/records/entry-folder.ts';
 import { writeOutput } from '../release/write-output.ts';
@@ -20,8 +19,14 @@ import {
 } from '../scripts/grub-server.ts';
 import { type Fragment, joinFragments, readTemplate, renderTemplate } from '../scripts/template.ts';
 import { demandApart, grubKeyring } from './grub-keyring.ts';
+import {
+  GRUB_MODULES,
+  GRUB_PLATFORMS,
+  type GrubPlatform,
+  grubModules,
+  grubPlatformsOf,
+} from './grub-platforms.ts';
 
-export type GrubPlatform = 'i386-pc-pxe' | 'x86_64-efi' | 'arm64-efi';
 export type GrubProtocol = 'http' | 'tftp';
 
 export interface GrubImageOptions {
@@ -54,66 +59,6 @@ export interface GrubImage {
   readonly size: number;
 }
 
-interface PlatformFacts {
-  /** Folder of `/usr/lib/grub`. */
-  readonly folder: string;
-  readonly packageName: string;
-  readonly fileName: string;
-  readonly modules: readonly string[];
-  /** Whose machines look at an entry of their own; the others' is the one at the top. */
-  readonly arch?: string;
-}
-
-const PLATFORMS: Readonly<Record<GrubPlatform, PlatformFacts>> = {
-  'i386-pc-pxe': {
-    folder: 'i386-pc',
-    packageName: 'grub-pc-bin',
-    fileName: 'bootseal-grub.0',
-    modules: ['pxe'],
-  },
-  'x86_64-efi': {
-    folder: 'x86_64-efi',
-    packageName: 'grub-efi-amd64-bin',
-    fileName: 'bootseal-grub.efi',
-    // Without a video driver GRUB starts the kernel blind: no console on a screen.
-    modules: ['efinet', 'efi_gop', 'efi_uga'],
-  },
-  'arm64-efi': {
-    folder: 'arm64-efi',
-    packageName: 'grub-efi-arm64-bin',
-    fileName: 'bootseal-grub-arm64.efi',
-    modules: ['efinet', 'efi_gop'],
-    arch: 'aarch64',
-  },
-};
-
-/** The platforms of machines of an architecture (`uname -m`). Throws a `UsageError` where GRUB is not built for it. */
-export function grubPlatformsOf(arch: string): readonly GrubPlatform[] {
-  if (arch === 'x86_64') return X86;
-  if (arch === 'aarch64') return ['arm64-efi'];
-  throw new UsageError(`No GRUB image is built for machines of ${arch}; say x86_64 or aarch64.`);
-}
-
-const X86: readonly GrubPlatform[] = ['i386-pc-pxe', 'x86_64-efi'];
-
-/**
- * Nothing that reads disks, writes memory, sets variables from a file (`loadenv`: one that the payload key signed
- * switched signatures off) or starts anything but Linux: what is absent cannot be misused.
- */
-const MODULES = [
-  ...['normal', 'configfile', 'echo', 'test', 'true', 'sleep', 'reboot', 'halt', 'regexp'],
-  ...['memdisk', 'tar', 'net', 'http', 'tftp', 'linux', 'boot'],
-  ...['pgp', 'gcry_sha256', 'gcry_sha512', 'gcry_rsa'],
-];
-
-/** What goes into the image of each platform: its folder of `/usr/lib/grub`, and the modules named from there. */
-export function grubPlatforms(): { readonly folder: string; readonly modules: readonly string[] }[] {
-  return Object.values(PLATFORMS).map(({ folder, modules }) => ({
-    folder,
-    modules: [...modules, ...MODULES],
-  }));
-}
-
 /**
  * Run by GRUB's simplest parser before anything else. A user list without a password for any of its users
  * turns every way to a prompt or an editor into a login that cannot succeed; without the list, GRUB lets
@@ -135,12 +80,12 @@ export async function buildGrubImages(options: GrubImageOptions): Promise<readon
   const script = grubKeyring('script.gpg', options.scriptKeyring, options.now);
   const payload = grubKeyring('pubring.gpg', options.payloadKeyring, options.now);
   demandApart(script, payload);
-  const platforms = options.platforms ?? X86;
+  const platforms = options.platforms ?? grubPlatformsOf('x86_64');
   const protocols = options.protocols ?? (['http', 'tftp'] as const);
   const version = await grubVersion();
   const folders = new Map<GrubPlatform, string>();
   for (const platform of platforms)
-    folders.set(platform, await modulesFolder(platform, version, options.modules));
+    folders.set(platform, await grubModules(platform, version, options.modules));
   demandPort(options.server, protocols, version);
 
   const work = await mkdtemp(join(tmpdir(), 'bootseal-grub-'));
@@ -155,7 +100,7 @@ export async function buildGrubImages(options: GrubImageOptions): Promise<readon
     });
     const images: GrubImage[] = [];
     for (const platform of platforms) {
-      const { arch } = PLATFORMS[platform];
+      const { arch } = GRUB_PLATFORMS[platform];
       const loader = compileLoaderScript({ ...options, protocols, scriptKeyIds, ...(arch ? { arch } : {}) });
       // GRUB takes what lies in the image itself for verified: the pgp module leaves memory disks alone.
       const memdisk = tarOfFiles([
@@ -242,9 +187,9 @@ async function makeImage(
   trusted: readonly string[],
   outDir: string,
 ): Promise<GrubImage> {
-  const facts = PLATFORMS[platform];
+  const facts = GRUB_PLATFORMS[platform];
   const made = join(work, facts.fileName);
-  const modules = [...facts.modules, ...MODULES];
+  const modules = [...facts.modules, ...GRUB_MODULES];
   await tool('grub-mkimage', [
     ...['-O', platform, '-d', folder, '-o', made],
     ...trusted.flatMap((file) => ['-k', file]),
@@ -281,60 +226,6 @@ function tarEntry([name, content]: readonly [string, Uint8Array]): readonly Uint
   const sum = header.reduce((total, byte) => total + byte, 0);
   header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'ascii');
   return [header, content, Buffer.alloc((BLOCK - (content.length % BLOCK)) % BLOCK)];
-}
-
-/**
- * The folder of a platform's modules, which must be of the very GRUB that makes the image: its header says how they are
- * laid out.
- */
-async function modulesFolder(
-  platform: GrubPlatform,
-  version: string,
-  given: string | undefined,
-): Promise<string> {
-  const { folder, packageName } = PLATFORMS[platform];
-  const places =
-    given === undefined
-      ? [join('/usr/lib/grub', folder)]
-      : [join(given, 'usr/lib/grub', folder), join(given, folder), given];
-  for (const place of places) {
-    const facts = (await readIfThere(join(place, 'modinfo.sh')))?.toString();
-    // Without the pgp module an image could be built and would verify nothing.
-    if (!facts || !(await isThere(join(place, 'pgp.mod')))) continue;
-    const told = (name: string) => new RegExp(`^${name}="?([^"\\n]*)"?$`, 'm').exec(facts)?.[1] ?? '';
-    const found = `${told('grub_modinfo_target_cpu')}-${told('grub_modinfo_platform')}`;
-    if (found !== folder) {
-      // The last place is whatever was named; it may be another platform's own folder.
-      throw new UsageError(`${place} holds GRUB's modules for ${found}, not for ${folder}.`);
-    }
-    const theirs = told('grub_version');
-    if (theirs !== version) {
-      throw new UsageError(
-        `The modules in ${place} are of GRUB ${theirs}, and grub-mkimage here is of ${version}; take both from one release of the distribution.`,
-      );
-    }
-    return place;
-  }
-  if (given !== undefined) {
-    throw new UsageError(
-      `There are no modules of GRUB for ${folder} in ${given}; unpack the package ${packageName} there ("dpkg-deb -x").`,
-    );
-  }
-  const path = join('/usr/lib/grub', folder, 'pgp.mod');
-  const how =
-    PLATFORMS[platform].arch === undefined || isOwnMachine(PLATFORMS[platform].arch)
-      ? `install the package ${packageName}`
-      : `they are a package of another architecture, ${packageName}: unpack it ("dpkg-deb -x") and name the folder with --modules, or install it as docs/arm64.md says`;
-  throw new IoError(
-    `GRUB's modules for ${folder} are missing, so no ${platform} image can be built; ${how}.`,
-    path,
-    'ENOENT',
-  );
-}
-
-/** Whether this machine's own packages are of that architecture. */
-function isOwnMachine(arch: string): boolean {
-  return process.arch === 'arm64' ? arch === 'aarch64' : false;
 }
 
 function demandPort(server: GrubServer, protocols: readonly GrubProtocol[], version: string): void {

@@ -7,7 +7,8 @@ import { serverAddress } from '../scripts/server-address.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
 import { anchorId } from '../trust/anchors.ts';
 import { decodeOr } from '../trust/check.ts';
-import { buildGrubImages, type GrubImage, grubPlatformsOf } from './grub-image.ts';
+import { buildGrubImages, type GrubImage } from './grub-image.ts';
+import { grubPlatformsOf } from './grub-platforms.ts';
 
 export { installedLoaders } from './grub-loaders.ts';
 

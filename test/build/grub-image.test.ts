@@ -6,14 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { arm64Grub } from '../../lab/arm64.ts';
-import {
-  buildGrubImages,
-  compileLoaderScript,
-  grubPlatforms,
-  grubPlatformsOf,
-  tarOfFiles,
-} from '../../src/build/grub-image.ts';
+import { buildGrubImages, compileLoaderScript, tarOfFiles } from '../../src/build/grub-image.ts';
 import { installedLoaders } from '../../src/build/grub-loaders.ts';
+import { grubPlatforms, grubPlatformsOf } from '../../src/build/grub-platforms.ts';
 import { Refusal } from '../../src/errors/refusal.ts';
 import { decodePe, PE_MACHINE } from '../../src/formats/efi/pe.ts';
 import { decodeOpenpgpKey } from '../../src/formats/openpgp/openpgp-key.ts';

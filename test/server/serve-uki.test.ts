@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { cp, mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Refusal } from '../../src/errors/refusal.ts';
 import { publish } from '../../src/publish/publish.ts';
@@ -55,10 +56,24 @@ async function anchorsWithoutDb(): Promise<string> {
 describe('an image for Secure Boot', () => {
   it('is served over HTTP and TFTP, under a name that stays and under its release', async (t) => {
     const { url, tftp } = await started(t, { tree, anchors });
-    for (const path of ['uki.efi', 'releases/arch/2026.11.01/uki.efi']) {
+    for (const path of ['uki.efi', 'releases/arch/2026.11.01/uki.efi', 'entries/x86_64/uki.efi']) {
       assert.deepEqual(await fetched(`${url}/${path}`), image);
       assert.deepEqual(await fetched(`tftp://127.0.0.1:${tftp?.port}/${path}`), image);
     }
+  });
+
+  it('is at the entry of no other machines, and of none once its release has ended', async (t) => {
+    let now = NOW;
+    const { url } = await started(t, { tree, anchors, clock: () => now });
+    const head = async (path: string) => {
+      const answer = await fetch(`${url}/${path}`, { method: 'HEAD' });
+      return [answer.status, answer.headers.get('cache-control')?.includes('immutable') ?? false];
+    };
+    assert.deepEqual(await head('entries/x86_64/uki.efi'), [200, false]);
+    assert.deepEqual(await head('entries/aarch64/uki.efi'), [404, false]);
+    now += 200 * 86_400_000;
+    while ((await head('entries/x86_64/uki.efi'))[0] === 200) await setImmediate();
+    assert.deepEqual(await head('entries/x86_64/uki.efi'), [410, false]);
   });
 
   it('is published with its release, and served from there', async (t) => {
