@@ -9,7 +9,7 @@ import { GrubSite } from './grub-site.ts';
 import { createLan, type Lan } from './lan.ts';
 import { bootQemu, type QemuMachine, refusedLog } from './qemu.ts';
 import { pressKeys, qmpArguments } from './qmp.ts';
-import { flip, type LabRelease, labRelease } from './release.ts';
+import { flip, type LabRelease, type LabReleaseOptions, labRelease } from './release.ts';
 import { REAL_ROOT_LINE } from './rootfs.ts';
 import { startProduct, startStatic } from './servers.ts';
 
@@ -24,7 +24,7 @@ export const VERIFIED_BOOT = [
   'bootseal-early: root mounted',
   REAL_ROOT_LINE,
 ];
-export const KERNEL_BANNER = ['Linux version', 'bootseal-early:'];
+export const KERNEL_BANNER = ['Linux version', 'bootseal-early:', '(XEN)'];
 const LOADERS = { bios: 'bootseal-grub.0', efi: 'bootseal-grub.efi' } as const;
 
 export type Firmware = keyof typeof LOADERS;
@@ -59,8 +59,10 @@ export function describeGrub(
   firmware: Firmware,
   flips: readonly string[],
   more: (lab: GrubLab) => void,
+  kind: Pick<LabReleaseOptions, 'hypervisor'> & { readonly what?: string } = {},
 ): void {
-  describe(`GRUB enforcing OpenPGP signatures, ${firmware}`, () => {
+  const { what = 'GRUB', ...made } = kind;
+  describe(`${what} enforcing OpenPGP signatures, ${firmware}`, () => {
     let release: LabRelease;
     let loaders: string;
     let network: Lan | undefined;
@@ -76,7 +78,7 @@ export function describeGrub(
       },
       async goodBoot(url) {
         const options = url === undefined ? {} : { url };
-        const sealed = url === URL ? release : await labRelease(options);
+        const sealed = url === URL ? release : await labRelease({ ...made, ...options });
         const images = join(sealed.folder, 'loaders');
         await buildGrubLoaders({ anchors: sealed.keys, out: images, now: Date.now(), ...options });
         const dhcp = await lan().startDhcp({ [firmware]: loader, ipxe: loader });
@@ -131,7 +133,7 @@ export function describeGrub(
     }
 
     before(async () => {
-      release = await labRelease({ url: URL });
+      release = await labRelease({ ...made, url: URL });
       loaders = join(release.folder, 'tampered-loaders');
       await buildGrubLoaders({ anchors: await overlap(release), out: loaders, url: URL, now: Date.now() });
       network = await createLan();

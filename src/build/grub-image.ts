@@ -73,11 +73,12 @@ const PLATFORMS: Readonly<Record<GrubPlatform, PlatformFacts>> = {
 
 /**
  * Nothing that reads disks, writes memory, sets variables from a file (`loadenv`: one that the payload key signed
- * switched signatures off) or starts anything but Linux: what is absent cannot be misused.
+ * switched signatures off) or starts anything but Linux, by itself or as a multiboot kernel's module: what is absent
+ * cannot be misused. `gzio` unpacks a hypervisor, and GRUB verifies what it was packed in.
  */
 const MODULES = [
   ...['normal', 'configfile', 'echo', 'test', 'true', 'sleep', 'reboot', 'halt', 'regexp'],
-  ...['memdisk', 'tar', 'net', 'http', 'tftp', 'linux', 'boot'],
+  ...['memdisk', 'tar', 'net', 'http', 'tftp', 'linux', 'multiboot2', 'gzio', 'boot'],
   ...['pgp', 'gcry_sha256', 'gcry_sha512', 'gcry_rsa'],
 ];
 

@@ -23,6 +23,7 @@ const LOOKED_AT = 64 * 1024;
 /**
  * Looks at a payload of a tree.
  *
+ * @param startsModule the release has a module, which its kernel starts.
  * @returns which file it was, so that what is hashed can be held against it; and what it is not, where it has no shape
  *   that such a payload is known to have.
  * @throws Refusal `wrong-purpose`; what reading throws.
@@ -30,6 +31,7 @@ const LOOKED_AT = 64 * 1024;
 export async function demandPayload(
   tree: string,
   { path, role }: { readonly path: string; readonly role: Role },
+  startsModule = false,
 ): Promise<{ readonly identity: FileIdentity; readonly unlike: string | undefined }> {
   const { handle, identity } = await openBeneath(tree, path);
   return reading(path, handle, async () => {
@@ -48,7 +50,7 @@ export async function demandPayload(
         { path, role, content: what },
       );
     }
-    return { identity, unlike: unlikeItsRole(head.subarray(0, length), role) };
+    return { identity, unlike: unlikeItsRole(head.subarray(0, length), role, startsModule) };
   });
 }
 

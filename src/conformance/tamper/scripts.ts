@@ -1,3 +1,4 @@
+import { linuxOf } from '../../formats/records/manifest.ts';
 import { RECORD } from '../../formats/records/seal-names.ts';
 import { type Attack, type Expectation, expects, misses, must, type Staged } from './attack.ts';
 import { appendFile, type TamperSite } from './site.ts';
@@ -15,26 +16,10 @@ const OBEYS = 'archiso does what its command line says, and nothing holds that t
 
 export function scriptAttacks(site: TamperSite): Attack[] {
   const edits = wordEdits(site);
+  // The boot.ipxe of a release that GRUB starts has no words, and starts nothing.
   return [
+    ...(site.startsByGrub ? [] : [...edits.flatMap(ipxeEdits), ...signedScripts(site)]),
     ...edits.flatMap(({ name, edit }): Attack[] => [
-      {
-        name: `boot.ipxe: ${name}, not signed anew`,
-        tuf: 'arbitrary software',
-        expect: edited('ipxe', must('bad-signature')),
-        async stage({ copy }) {
-          await copy.write(RECORD.bootIpxe, Buffer.from(editBoot(await bootText(copy), edit), 'latin1'));
-          return { words: edit };
-        },
-      },
-      {
-        name: `boot.ipxe: ${name}, signed by the boot key`,
-        tuf: 'key compromise',
-        expect: resigned('ipxe', must('wrong-command-line')),
-        async stage(at) {
-          await at.signBoot(editBoot(await bootText(at.copy), edit));
-          return { words: edit };
-        },
-      },
       {
         name: `grub.cfg: ${name}, not signed anew`,
         tuf: 'arbitrary software',
@@ -54,7 +39,29 @@ export function scriptAttacks(site: TamperSite): Attack[] {
         },
       },
     ]),
-    ...signedScripts(site),
+  ];
+}
+
+function ipxeEdits({ name, edit }: WordEdit): Attack[] {
+  return [
+    {
+      name: `boot.ipxe: ${name}, not signed anew`,
+      tuf: 'arbitrary software',
+      expect: edited('ipxe', must('bad-signature')),
+      async stage({ copy }) {
+        await copy.write(RECORD.bootIpxe, Buffer.from(editBoot(await bootText(copy), edit), 'latin1'));
+        return { words: edit };
+      },
+    },
+    {
+      name: `boot.ipxe: ${name}, signed by the boot key`,
+      tuf: 'key compromise',
+      expect: resigned('ipxe', must('wrong-command-line')),
+      async stage(at) {
+        await at.signBoot(editBoot(await bootText(at.copy), edit));
+        return { words: edit };
+      },
+    },
   ];
 }
 
@@ -63,7 +70,7 @@ function wordEdits({ manifest, asked }: TamperSite): WordEdit[] {
     ...(asked.checksum ? ['checksum=y'] : []),
     ...(asked.verify ? ['verify=y'] : []),
     ...(asked.cmsVerify ? ['cms_verify=y'] : []),
-  ].filter((flag) => manifest.cmdline.includes(flag));
+  ].filter((flag) => linuxOf(manifest).cmdline.includes(flag));
   const [first] = flags;
   const last = flags.at(-1);
   return [
@@ -202,9 +209,12 @@ function editBoot(text: string, edit: WordEdit['edit']): string {
 
 /** GRUB's words stand in quotes of their own. */
 function editGrub(text: string, edit: WordEdit['edit']): string {
-  return text.replace(/^(if linux "[^"]*")((?: \S+)*?)(; then)$/m, (_, head, words, tail) => {
-    const quoted: string[] = words.trim().split(' ');
-    const plain = quoted.map((word) => word.replace(/^'(.*)'$/, '$1'));
-    return [head, ...edit(plain).map((word) => (word.includes('$') ? word : `'${word}'`))].join(' ') + tail;
-  });
+  return text.replace(
+    /^(if linux "[^"]*"| *if module2 --nounzip "[^"]*")((?: \S+)*?)(; then)$/m,
+    (_, head, words, tail) => {
+      const quoted: string[] = words.trim().split(' ');
+      const plain = quoted.map((word) => word.replace(/^'(.*)'$/, '$1'));
+      return [head, ...edit(plain).map((word) => (word.includes('$') ? word : `'${word}'`))].join(' ') + tail;
+    },
+  );
 }
