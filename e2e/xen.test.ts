@@ -1,6 +1,7 @@
 import { it } from 'node:test';
 import { expectAbsent, expectMilestones } from '../lab/console.ts';
 import { describeGrub, type GrubKind, INSIDE, VERIFIED_BOOT } from '../lab/grub.ts';
+import { addOverlay } from '../lab/overlay.ts';
 import { HYPERVISOR, INITRD, KERNEL } from '../lab/release.ts';
 import { REAL_ROOT_LINE } from '../lab/rootfs.ts';
 import { labXen } from '../lab/xen.ts';
@@ -39,3 +40,18 @@ describeGrub(
 );
 
 describeGrub('efi', [`${INSIDE}/${KERNEL}`], () => {}, xen);
+
+describeGrub('bios', [], () => {}, {
+  ...xen,
+  what: 'Xen by GRUB, with an overlay,',
+  prepare: (tree, keys) => addOverlay(tree, keys, 'verity'),
+  boot: [
+    VERIFIED,
+    XEN_BANNER,
+    'bootseal: started',
+    'bootseal: manifest verified, arch/2026.11.01',
+    'bootseal: dm-verity over NBD, root hash',
+    'bootseal: root mounted',
+    REAL_ROOT_LINE,
+  ],
+});

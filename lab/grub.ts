@@ -53,7 +53,7 @@ export interface GrubAttackEnd {
 }
 
 /** What is started, where that is more than a kernel. */
-export interface GrubKind extends Pick<LabReleaseOptions, 'hypervisor'> {
+export interface GrubKind extends Pick<LabReleaseOptions, 'hypervisor' | 'prepare'> {
   /** In the name of the tests. */
   readonly what?: string;
   /** What a good boot shows; `VERIFIED_BOOT` by default. */

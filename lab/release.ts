@@ -1,6 +1,7 @@
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readIfThere } from '../src/files/read-if-there.ts';
 import { init, seal } from '../src/index.ts';
 import { buildInitramfs } from './initramfs.ts';
 import { labKernel } from './kernel.ts';
@@ -76,6 +77,7 @@ export async function labRelease(options: LabReleaseOptions = {}): Promise<LabRe
   const { hypervisor, words = [] } = options;
   const line = [CMDLINE, hypervisor ? DOMAIN_CONSOLE : CONSOLE, ...words].join(' ');
   if (hypervisor) await cp(hypervisor.file, join(tree, HYPERVISOR));
+  const joined = hypervisor !== undefined && (await joinOverlay(tree));
   const { manifest } = await seal({
     tree,
     keys,
@@ -84,7 +86,7 @@ export async function labRelease(options: LabReleaseOptions = {}): Promise<LabRe
           release: `arch/${options.version ?? '2026.11.01'}`,
           kernel: HYPERVISOR,
           module: KERNEL,
-          initrds: [INITRD],
+          initrds: joined ? [] : [INITRD],
           rootfs: ROOTFS,
           cmdline: hypervisor.words,
           moduleCmdline: line,
@@ -100,6 +102,16 @@ export async function labRelease(options: LabReleaseOptions = {}): Promise<LabRe
     release: manifest.release,
     remove: () => rm(folder, { recursive: true, force: true }),
   };
+}
+
+/** Puts the initramfs before the overlay, in one file, as `cat` would: a hypervisor hands over one. */
+async function joinOverlay(tree: string): Promise<boolean> {
+  const path = join(tree, 'bootseal-overlay.img');
+  const overlay = await readIfThere(path);
+  if (overlay === undefined) return false;
+  const initramfs = await readFile(join(tree, INITRD));
+  await writeFile(path, Buffer.concat([initramfs, Buffer.alloc(-initramfs.length & 3), overlay]));
+  return true;
 }
 
 /** Flips one bit in the middle of a file, or of the byte at `offset`, which counts from the end where negative. */

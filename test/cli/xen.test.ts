@@ -46,6 +46,8 @@ it('is shown by inspect: the module, its words, and what its scripts name', asyn
   for (const text of [XEN_WORDS, MODULE_WORDS, KERNEL]) assert.ok(out.includes(text), out);
   const script = await good('inspect', join(tree, 'grub.cfg'));
   assert.ok(script.includes('console=hvc0'), script);
+  const [named = ''] = /[0-9a-f]{64}/.exec(await good('inspect', join(tree, 'boot.ipxe'))) ?? [];
+  assert.ok(script.includes(named) && named !== '', script);
 });
 
 it('is signed anew with other words for either, and keeps its server', async () => {
@@ -73,7 +75,16 @@ it('is published and withdrawn', async () => {
 });
 
 it('has no UKI', async () => {
-  const { code, err } = await run(['uki', tree, '--keys', keys, '--out', place('uki.efi'), '--stub', XEN]);
+  const { code, err } = await run([
+    'uki',
+    tree,
+    '--keys',
+    keys,
+    '--out',
+    place('uki.efi'),
+    '--stub',
+    join(tree, XEN),
+  ]);
   assert.equal(code, 1, err);
   assert.match(err, /as the module of another kernel, which no UKI can hold; it starts by GRUB\./);
 });

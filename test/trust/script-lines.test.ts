@@ -17,6 +17,11 @@ const { manifest, manifestSha256 } = await sealFixture(tree, keys);
 const scripts = new Map<string, string>();
 for (const name of ['boot.ipxe', 'grub.cfg']) scripts.set(name, await readFile(join(tree, name), 'latin1'));
 
+const xen = await sealFixture(await xenTree(join(folder, 'xen'), keys), keys);
+const xenScripts = new Map<string, string>();
+for (const name of ['boot.ipxe', 'grub.cfg'])
+  xenScripts.set(name, await readFile(join(folder, 'xen', name), 'latin1'));
+
 /** The code for a script with one change, or undefined where it is the manifest's line. */
 function judged(name: string, from: string | RegExp, to: string): string | undefined {
   const text = scripts.get(name) ?? '';
@@ -59,11 +64,6 @@ it('a setting fills in what the manifest frees, and nothing else', () => {
   // biome-ignore lint/suspicious/noTemplateCurlyInString: a setting, spelled as iPXE spells it
   assert.equal(fill('console=${netX/mac:hexhyp}'), 'wrong-command-line');
 });
-
-const xen = await sealFixture(await xenTree(join(folder, 'xen'), keys), keys);
-const xenScripts = new Map<string, string>();
-for (const name of ['boot.ipxe', 'grub.cfg'])
-  xenScripts.set(name, await readFile(join(folder, 'xen', name), 'latin1'));
 
 /** The same of a release with a module: a script of its own with one change, or another's. */
 function judgedXen(name: string, from: string | RegExp, to: string, text = xenScripts.get(name) ?? '') {
