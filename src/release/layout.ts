@@ -167,7 +167,9 @@ function commandLines(
   const words = said(options.moduleCmdline, draft.moduleCmdline);
   if (module !== undefined) return { kernel, module: words ?? [] };
   if (words === undefined) return { kernel };
-  throw new UsageError('There are words for a module, and no module; name the file with module, or --module.');
+  throw new UsageError(
+    'There are words for a module, and no module; name the file with module, or --module.',
+  );
 }
 
 /** What the tree says of itself. */
