@@ -189,10 +189,11 @@ function demandLoader(verdict: BootVerdict): Answer {
   }
   demandAllVerified(verdict);
   const { unverified } = verdict;
-  const warnings = unverified.map(
-    ({ what }) => `starts a system that takes what NOBODY on the machine verifies: ${what}`,
-  );
-  return { asked: true, warnings, unverified };
+  return { asked: true, warnings: unverified.map(byNobody), unverified };
+}
+
+function byNobody({ what }: VerifiedThing): string {
+  return `starts a system that takes what NOBODY on the machine verifies: ${what}`;
 }
 
 /** Throws unless the loader started something, and had verified all of it. */
@@ -225,7 +226,10 @@ async function demandManifestByGrub(offer: Offer): Promise<Answer> {
   const start = await startByGrub(offer);
   const verdict = await runGrubEarly(offer, start);
   const bound = verdict.findings.some(({ check, verified }) => check === 'manifest' && verified);
-  if (verdict.rootless && !bound && !verdict.refusal) return NOBODY_BINDS;
+  if (verdict.rootless && !bound && !verdict.refusal) {
+    const { unverified = [] } = verdict;
+    return { ...NOBODY_BINDS, warnings: [...NOBODY_BINDS.warnings, ...unverified.map(byNobody)], unverified };
+  }
   const { canVerifyManifest } = EarlyKeys.of(start.initramfs, start.boot.cmdline);
   if (!bound && !verdict.refusal && !canVerifyManifest) return NO_MANIFEST_KEY;
   await demandGrubBound(offer, start);
