@@ -15,30 +15,34 @@ const PASSES_ON = 'a loader hands over whatever command line a well-signed scrip
 const OBEYS = 'archiso does what its command line says, and nothing holds that to anything';
 
 export function scriptAttacks(site: TamperSite): Attack[] {
-  const edits = wordEdits(site);
   // The boot.ipxe of a release that GRUB starts has no words, and starts nothing.
+  const ipxe = (attacks: readonly Attack[]) => (site.startsByGrub ? [] : attacks);
   return [
-    ...(site.startsByGrub ? [] : [...edits.flatMap(ipxeEdits), ...signedScripts(site)]),
-    ...edits.flatMap(({ name, edit }): Attack[] => [
-      {
-        name: `grub.cfg: ${name}, not signed anew`,
-        tuf: 'arbitrary software',
-        expect: edited('grub', must('bad-signature')),
-        async stage({ copy }) {
-          await copy.write(RECORD.grubCfg, Buffer.from(editGrub(await grubText(copy), edit), 'latin1'));
-          return { words: edit };
-        },
+    ...wordEdits(site).flatMap((edit) => [...ipxe(ipxeEdits(edit)), ...grubEdits(edit)]),
+    ...ipxe(signedScripts(site)),
+  ];
+}
+
+function grubEdits({ name, edit }: WordEdit): Attack[] {
+  return [
+    {
+      name: `grub.cfg: ${name}, not signed anew`,
+      tuf: 'arbitrary software',
+      expect: edited('grub', must('bad-signature')),
+      async stage({ copy }) {
+        await copy.write(RECORD.grubCfg, Buffer.from(editGrub(await grubText(copy), edit), 'latin1'));
+        return { words: edit };
       },
-      {
-        name: `grub.cfg: ${name}, signed by the script key`,
-        tuf: 'key compromise',
-        expect: resigned('grub', must('wrong-command-line')),
-        async stage(at) {
-          await at.signGrub(editGrub(await grubText(at.copy), edit));
-          return { words: edit };
-        },
+    },
+    {
+      name: `grub.cfg: ${name}, signed by the script key`,
+      tuf: 'key compromise',
+      expect: resigned('grub', must('wrong-command-line')),
+      async stage(at) {
+        await at.signGrub(editGrub(await grubText(at.copy), edit));
+        return { words: edit };
       },
-    ]),
+    },
   ];
 }
 
