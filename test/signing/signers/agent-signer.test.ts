@@ -1,19 +1,24 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { RefusalCode } from '../../../src/errors/refusal.ts';
-import { keygripOf } from '../../../src/formats/openpgp/keygrip.ts';
 import { decodeOpenpgpKey } from '../../../src/formats/openpgp/openpgp-key.ts';
 import { decodePackets } from '../../../src/formats/openpgp/openpgp-packet.ts';
 import { type AgentSignerOptions, agentSigner } from '../../../src/signing/signers/agent-signer.ts';
 import { demandSignature, keySigner } from '../../../src/signing/signers/digest-signer.ts';
 import { misused } from '../../fixtures/failed.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
-import { dataAndOk, type FakeAgentOptions, fakeAgent } from '../../fixtures/gpg-agent.ts';
+import {
+  dataAndOk,
+  type FakeAgentOptions,
+  fakeAgent,
+  importForGpgsm,
+  presetPassphrase,
+} from '../../fixtures/gpg-agent.ts';
 import { GnupgHome } from '../../fixtures/openpgp.ts';
 import { digestOf, opensslVerifies, writeKey } from '../../fixtures/signing-keys.ts';
 import { refused } from '../../trust/judge.ts';
@@ -62,16 +67,6 @@ async function judged(publicKey: KeyObject, options: Partial<AgentSignerOptions>
     signatures.push(signature);
   }
   return signatures;
-}
-
-/** What gpgsm 2.2 reads of PKCS #12. */
-const OLDER = ['-keypbe', 'PBE-SHA1-3DES', '-certpbe', 'PBE-SHA1-3DES', '-macalg', 'sha1'];
-
-function preset(home: GnupgHome, keygrip: string): void {
-  execFileSync('/usr/lib/gnupg/gpg-preset-passphrase', ['--preset', keygrip], {
-    input: 'secret',
-    env: { ...process.env, GNUPGHOME: home.path },
-  });
 }
 
 describe("GnuPG's agent signs", () => {
@@ -126,47 +121,17 @@ describe("GnuPG's agent signs", () => {
       signer.sign('sha256', DIGEST),
       refused('unreachable', /\(key openpgp, .* refuses: .+\.$/),
     );
-    preset(home, keygrip);
+    presetPassphrase(home.path, keygrip, 'secret');
     await judged(object, { home: home.path });
   });
 
   it("with a key of gpgsm's, the same as with its file", async () => {
     const home = newHome();
-    const [p12, crt] = [join(folder, 'codesign.p12'), join(folder, 'codesign.crt')];
-    const openssl = (...args: readonly string[]) => execFileSync('openssl', args, { stdio: 'pipe' });
-    openssl('req', '-x509', '-key', rsa.path, '-subj', '/CN=codesign.lab', '-days', '9', '-out', crt);
-    openssl(
-      'pkcs12',
-      '-export',
-      '-inkey',
-      rsa.path,
-      '-in',
-      crt,
-      ...OLDER,
-      '-passout',
-      'pass:secret',
-      '-out',
-      p12,
-    );
-    writeFileSync(join(home.path, 'gpg-agent.conf'), 'allow-loopback-pinentry\nallow-preset-passphrase\n');
-    const imported = spawnSync(
-      'gpgsm',
-      [
-        '--homedir',
-        home.path,
-        '--batch',
-        '--pinentry-mode',
-        'loopback',
-        '--passphrase-fd',
-        '0',
-        '--import',
-        p12,
-      ],
-      { input: 'secret\n' },
-    );
-    assert.ok(existsSync(join(home.path, 'private-keys-v1.d')), imported.stderr.toString());
+    const crt = join(folder, 'codesign.crt');
+    const make = ['req', '-x509', '-key', rsa.path, '-subj', '/CN=codesign.lab', '-days', '9', '-out', crt];
+    execFileSync('openssl', make, { stdio: 'pipe' });
+    importForGpgsm(home.path, { key: rsa.path, certificate: crt });
     const { publicKey } = new X509Certificate(readFileSync(crt));
-    preset(home, keygripOf(publicKey) ?? '');
     const signatures = await judged(publicKey, { key: 'codesign', home: home.path });
     const own = keySigner(rsa.privateKey, 'x');
     assert.deepEqual(
