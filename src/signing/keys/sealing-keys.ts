@@ -35,18 +35,18 @@ import {
   authorityKey,
   certifiedKey,
   demandPrivate,
-  demandSuitable,
   fits,
   ISSUING_CA,
   readKeyFolder,
   readLoaderKeys,
   readOpenpgpFile,
   readOpenpgpOf,
-  readPrivateKeyFile,
 } from './key-folder.ts';
 import { findPublic } from './openpgp-choice.ts';
 import type { KeyAccess } from './passphrase.ts';
+import { readPrivateKeyFile } from './private-key-file.ts';
 import { readLoaderSignatories, readSignatories } from './public-half.ts';
+import { demandSuitable } from './suitable-certificate.ts';
 
 /**
  * Who signs for an `init` folder: its key files, and whoever its `signers.toml` names instead. Throws a
