@@ -2,6 +2,7 @@ import { createPublicKey, type KeyObject } from 'node:crypto';
 import { basename, join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
 import { UsageError } from '../../errors/usage.ts';
+import { isGnupgHome } from '../../files/gnupg-home.ts';
 import { isThere, lstatIfThere, readIfThere } from '../../files/read-if-there.ts';
 import { readWhole } from '../../files/reading.ts';
 import type { Certificate, KeyUsage } from '../../formats/asn1/x509.ts';
@@ -332,6 +333,11 @@ export async function readCertificateFile(path: string): Promise<Certificate> {
 export async function demandPrivate(directory: string, name: string, wanted: number): Promise<string> {
   const path = join(directory, name);
   const stat = await lstatIfThere(path);
+  if (!stat && name === 'private' && (await isGnupgHome(directory))) {
+    throw new UsageError(
+      `${directory} is a GnuPG home, and no key folder; in one made by "bootseal init" a signers.toml says "gpg_agent = true" of the keys that GnuPG has.`,
+    );
+  }
   // New keys are advised only where there are none: on a real site they would mean a new CA.
   if (!stat && name === 'private')
     throw new UsageError(
