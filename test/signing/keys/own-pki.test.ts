@@ -1,17 +1,20 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { createPrivateKey } from 'node:crypto';
 import { chmodSync, cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { RefusalCode } from '../../../src/errors/refusal.ts';
+import { decodePem } from '../../../src/formats/asn1/armor.ts';
 import { readKeyFolder } from '../../../src/signing/keys/key-folder.ts';
 import { readSignatories } from '../../../src/signing/keys/public-half.ts';
 import { sealRecord } from '../../../src/signing/seal-record.ts';
 import { certifiedSigner } from '../../../src/signing/signatories.ts';
 import { cmsCheck, imgverifyRules, leafRules } from '../../../src/trust/cms-check.ts';
 import { defaultPolicy } from '../../../src/trust/policy.ts';
+import { respelled } from '../../fixtures/certificates.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
-import { makeKeys, NOW } from '../../fixtures/keys.ts';
+import { makeKeys } from '../../fixtures/keys.ts';
 import { judge, refused } from '../../trust/judge.ts';
 
 /**
@@ -20,7 +23,9 @@ import { judge, refused } from '../../trust/judge.ts';
  */
 
 const folder = await temporaryFolder();
-const ours = await makeKeys(join(folder, 'ours'));
+/** openssl dates what it makes by the clock alone. */
+const now = () => Math.floor(Date.now() / 1000) * 1000;
+const ours = await makeKeys(join(folder, 'ours'), { now: now() });
 const CONTENT = Buffer.from('content\n');
 const LEAVES = ['codesign', 'boot', 'manifest'] as const;
 const CA = ['basicConstraints=critical,CA:TRUE', 'keyUsage=critical,keyCertSign,cRLSign'];
@@ -98,10 +103,7 @@ class Site {
       '-out',
       `${at}.crt`,
     ];
-    // It is judged at the fixtures' time.
-    const clock = new Date(NOW - 86_400_000).toISOString().slice(0, 19).replace('T', ' ');
-    const line = ['-f', clock, 'openssl', ...made, ...by, ...serial, ...words];
-    execFileSync('faketime', line, { stdio: 'pipe', env: { ...process.env, TZ: 'UTC' } });
+    openssl(...made, ...by, ...serial, ...words);
   }
 
   of(name: string): Buffer {
@@ -120,25 +122,34 @@ class Site {
 
   /** Every key of it seals, and everybody takes the seals. */
   async seals(): Promise<void> {
-    const { ca, above, codesign, boot } = await readKeyFolder(this.path, NOW);
-    const { ca: named } = await readSignatories(join(this.path, 'anchors'), NOW);
+    const { ca, above, codesign, boot } = await readKeyFolder(this.path, now());
+    const { ca: named } = await readSignatories(join(this.path, 'anchors'), now());
     assert.deepEqual(named.raw, ca.certificate.raw);
     const root = above.at(-1) ?? ca.certificate;
     const chain = [ca.certificate, ...above].map(({ raw }) => raw);
-    const policy = defaultPolicy(NOW);
+    const policy = defaultPolicy(now());
     for (const [name, key] of [['codesign', codesign] as const, ['boot', boot] as const]) {
       const inside = [key.certificate.raw, ...chain];
       const seal = await sealRecord(CONTENT, certifiedSigner(name, key), inside);
-      const check = cmsCheck('x', seal, leafRules([key.certificate], [root]), policy, NOW);
+      const check = cmsCheck('x', seal, leafRules([key.certificate], [root]), policy, now());
       assert.equal(await judge(check, CONTENT), 'verified');
-      const loader = cmsCheck('x', seal, imgverifyRules([root], key.certificate.commonName), policy, NOW);
+      const loader = cmsCheck('x', seal, imgverifyRules([root], key.certificate.commonName), policy, now());
       assert.equal(await judge(loader, CONTENT), 'verified');
       const [at, content] = [`${this.#at}.sig`, `${this.#at}.content`];
       writeFileSync(at, seal);
       writeFileSync(content, CONTENT);
       const top = `${this.#at}.${above.length > 0 ? 'root' : 'ca'}.crt`;
       const files = ['-in', at, '-content', content, '-certfile', `${this.#at}.${name}.crt`, '-CAfile', top];
-      const flags = ['-binary', '-inform', 'DER', '-purpose', 'any', '-nointern', '-attime', `${NOW / 1000}`];
+      const flags = [
+        '-binary',
+        '-inform',
+        'DER',
+        '-purpose',
+        'any',
+        '-nointern',
+        '-attime',
+        `${now() / 1000}`,
+      ];
       openssl('cms', '-verify', ...flags, ...files, '-out', '/dev/null');
     }
   }
@@ -342,6 +353,20 @@ const REFUSED: readonly [what: string, make: () => Site, code: RefusalCode, says
     /issuing-ca\.crt lacks/,
   ],
   [
+    'a CA whose name is written in another kind of string',
+    () => {
+      const site = new Site();
+      const [block] = decodePem(site.of('ca.crt').toString('latin1'));
+      site.put(
+        'anchors/ca.crt',
+        respelled(block?.bytes ?? assert.fail(), createPrivateKey(site.of('ca.key'))),
+      );
+      return site;
+    },
+    'untrusted-signer',
+    /not by own CA; the names read alike and are encoded in another way, and iPXE compares them byte by byte\.$/,
+  ],
+  [
     'a chain for a root',
     () => {
       const site = new Site({ root: CA });
@@ -379,7 +404,7 @@ const REFUSED: readonly [what: string, make: () => Site, code: RefusalCode, says
 describe('a PKI that was made elsewhere is refused with', () => {
   for (const [what, make, code, says] of REFUSED) {
     it(what, async () => {
-      await assert.rejects(readKeyFolder(make().path, NOW), refused(code, says));
+      await assert.rejects(readKeyFolder(make().path, now()), refused(code, says));
     });
   }
 });
@@ -391,9 +416,9 @@ it('a key in DER may have a passphrase', async () => {
     site.turned('ca.key', 'pkcs8', '-topk8', '-outform', 'DER', '-passout', 'pass:right'),
   );
   const said = ['wrong', 'right'];
-  await readKeyFolder(site.path, NOW, undefined, { passphrase: async () => said.shift() });
+  await readKeyFolder(site.path, now(), undefined, { passphrase: async () => said.shift() });
   await assert.rejects(
-    readKeyFolder(site.path, NOW, undefined, { passphrase: async () => 'wrong' }),
+    readKeyFolder(site.path, now(), undefined, { passphrase: async () => 'wrong' }),
     /The passphrase of \S+ca\.key was wrong\./,
   );
 });
