@@ -126,6 +126,11 @@ describe('a kernel and the reader', () => {
   const alone = ODD_ARCHIVES.filter((odd) => !together.includes(odd) && (LONG || ALWAYS.includes(odd.what)));
   let lister: Uint8Array;
   before(async () => {
+    for (const what of ALWAYS)
+      assert.ok(
+        ODD_ARCHIVES.some((odd) => odd.what === what),
+        what,
+      );
     lister = await listingInitrd();
   });
 

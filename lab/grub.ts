@@ -4,12 +4,12 @@ import { after, before, describe, it } from 'node:test';
 import { buildGrubLoaders } from '../src/index.ts';
 import { newKeyPair } from '../src/signing/keys/key-pair.ts';
 import { newOpenpgpKey } from '../src/signing/keys/openpgp-keys.ts';
-import { expectAbsent, expectMilestones } from './console.ts';
+import { expectAbsent, expectMilestones, type Milestone } from './console.ts';
 import { GrubSite } from './grub-site.ts';
 import { createLan, type Lan } from './lan.ts';
 import { bootQemu, type QemuMachine, refusedLog } from './qemu.ts';
 import { pressKeys, qmpArguments } from './qmp.ts';
-import { flip, type LabRelease, labRelease } from './release.ts';
+import { flip, type LabRelease, type LabReleaseOptions, labRelease } from './release.ts';
 import { REAL_ROOT_LINE } from './rootfs.ts';
 import { startProduct, startStatic } from './servers.ts';
 
@@ -24,7 +24,7 @@ export const VERIFIED_BOOT = [
   'bootseal-early: root mounted',
   REAL_ROOT_LINE,
 ];
-export const KERNEL_BANNER = ['Linux version', 'bootseal-early:'];
+export const KERNEL_BANNER = ['Linux version', 'bootseal-early:', '(XEN)'];
 const LOADERS = { bios: 'bootseal-grub.0', efi: 'bootseal-grub.efi' } as const;
 
 export type Firmware = keyof typeof LOADERS;
@@ -52,6 +52,14 @@ export interface GrubAttackEnd {
   readonly requests: readonly string[];
 }
 
+/** What is started, where that is more than a kernel. */
+export interface GrubKind extends Pick<LabReleaseOptions, 'hypervisor' | 'prepare'> {
+  /** In the name of the tests. */
+  readonly what?: string;
+  /** What a good boot shows; `VERIFIED_BOOT` by default. */
+  readonly boot?: readonly Milestone[];
+}
+
 const URL = 'http://10.77.0.1';
 
 /** (b) GRUB with the site's OpenPGP key inside: every file it opens is verified by GRUB itself. */
@@ -59,8 +67,10 @@ export function describeGrub(
   firmware: Firmware,
   flips: readonly string[],
   more: (lab: GrubLab) => void,
+  kind: GrubKind = {},
 ): void {
-  describe(`GRUB enforcing OpenPGP signatures, ${firmware}`, () => {
+  const { what = 'GRUB', boot: goodBoot = VERIFIED_BOOT, ...made } = kind;
+  describe(`${what} enforcing OpenPGP signatures, ${firmware}`, () => {
     let release: LabRelease;
     let loaders: string;
     let network: Lan | undefined;
@@ -76,7 +86,7 @@ export function describeGrub(
       },
       async goodBoot(url) {
         const options = url === undefined ? {} : { url };
-        const sealed = url === URL ? release : await labRelease(options);
+        const sealed = url === URL ? release : await labRelease({ ...made, ...options });
         const images = join(sealed.folder, 'loaders');
         await buildGrubLoaders({ anchors: sealed.keys, out: images, now: Date.now(), ...options });
         const dhcp = await lan().startDhcp({ [firmware]: loader, ipxe: loader });
@@ -131,7 +141,7 @@ export function describeGrub(
     }
 
     before(async () => {
-      release = await labRelease({ url: URL });
+      release = await labRelease({ ...made, url: URL });
       loaders = join(release.folder, 'tampered-loaders');
       await buildGrubLoaders({ anchors: await overlap(release), out: loaders, url: URL, now: Date.now() });
       network = await createLan();
@@ -142,7 +152,7 @@ export function describeGrub(
     });
 
     it('boots over our TFTP and HTTP into the real root', async () => {
-      expectMilestones(await lab.goodBoot(URL), VERIFIED_BOOT);
+      expectMilestones(await lab.goodBoot(URL), goodBoot);
     });
 
     for (const [index, path] of flips.entries()) {

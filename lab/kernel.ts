@@ -1,7 +1,8 @@
-import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { cacheEntry } from './cache.ts';
-import { execute, run } from './command.ts';
+import { run } from './command.ts';
+import { unpackedPackage } from './package.ts';
 
 /** Debian's kernel, taken out of its package. */
 export interface LabKernel {
@@ -42,17 +43,7 @@ export async function labKernel(): Promise<LabKernel> {
 /** Debian's kernel package, unpacked in `work/root` and indexed by depmod. */
 export async function downloadKernel(work: string): Promise<{ root: string; version: string }> {
   const packageName = await kernelPackage();
-  const first = await execute('apt-get', ['download', packageName], { cwd: work });
-  if (first.status !== 0) {
-    // Package lists older than the mirror name files that are gone.
-    await run('apt-get', ['update']);
-    await run('apt-get', ['download', packageName], { cwd: work });
-  }
-  const archive = (await readdir(work)).find((name) => name.endsWith('.deb'));
-  if (archive === undefined) throw new Error(`apt-get download ${packageName} left no .deb`);
-  const root = join(work, 'root');
-  await run('dpkg-deb', ['-x', join(work, archive), root]);
-
+  const root = await unpackedPackage(work, packageName);
   const version = packageName.replace('linux-image-', '');
   await run('depmod', ['-b', root, version]);
   return { root, version };

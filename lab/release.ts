@@ -1,6 +1,7 @@
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readIfThere } from '../src/files/read-if-there.ts';
 import { init, seal } from '../src/index.ts';
 import { buildInitramfs } from './initramfs.ts';
 import { labKernel } from './kernel.ts';
@@ -25,17 +26,25 @@ export interface LabReleaseOptions {
   readonly version?: string;
   /** Further words of the sealed command line. */
   readonly words?: readonly string[];
+  /** A hypervisor that starts the kernel, and its words: the tree is sealed as one for Xen. */
+  readonly hypervisor?: { readonly file: string; readonly words: string };
   /** Changes the tree before it is sealed. */
   readonly prepare?: (tree: string, keys: string) => Promise<void>;
 }
 
 export const KERNEL = 'arch/boot/x86_64/vmlinuz-linux';
 export const INITRD = 'arch/boot/x86_64/initramfs-linux.img';
+/** Where a hypervisor stands, where there is one. */
+export const HYPERVISOR = 'arch/boot/x86_64/xen.gz';
 export const ROOTFS = 'arch/x86_64/airootfs.sfs';
 export const CHECKSUM = 'arch/x86_64/airootfs.sha512';
 
 /** Arch's words, and a console that the tests can read. */
-const CMDLINE = 'archisobasedir=arch checksum=y verify=y cms_verify=y console=ttyS0 panic=-1';
+const CMDLINE = 'archisobasedir=arch checksum=y verify=y cms_verify=y';
+/** On a busy host an emulated timer may look broken, and a kernel would panic over it (kernel-parameters). */
+const CONSOLE = 'console=ttyS0 panic=-1 no_timer_check';
+/** The console that a hypervisor gives its first domain. */
+const DOMAIN_CONSOLE = 'console=hvc0 panic=-1';
 
 export async function labRelease(options: LabReleaseOptions = {}): Promise<LabRelease> {
   const folder = await mkdtemp(join(tmpdir(), 'bootseal-e2e-'));
@@ -66,10 +75,24 @@ export async function labRelease(options: LabReleaseOptions = {}): Promise<LabRe
     }),
   );
   await options.prepare?.(tree, keys);
+  const { hypervisor, words = [] } = options;
+  const line = [CMDLINE, hypervisor ? DOMAIN_CONSOLE : CONSOLE, ...words].join(' ');
+  if (hypervisor) await cp(hypervisor.file, join(tree, HYPERVISOR));
+  const joined = hypervisor !== undefined && (await joinOverlay(tree));
   const { manifest } = await seal({
     tree,
     keys,
-    cmdline: [CMDLINE, ...(options.words ?? [])].join(' '),
+    ...(hypervisor
+      ? {
+          release: `arch/${options.version ?? '2026.11.01'}`,
+          kernel: HYPERVISOR,
+          module: KERNEL,
+          initrds: joined ? [] : [INITRD],
+          rootfs: ROOTFS,
+          cmdline: hypervisor.words,
+          moduleCmdline: line,
+        }
+      : { cmdline: line }),
     now,
     ...(options.url === undefined ? {} : { url: options.url }),
   });
@@ -80,6 +103,16 @@ export async function labRelease(options: LabReleaseOptions = {}): Promise<LabRe
     release: manifest.release,
     remove: () => rm(folder, { recursive: true, force: true }),
   };
+}
+
+/** Puts the initramfs before the overlay, in one file, as `cat` would: a hypervisor hands over one. */
+async function joinOverlay(tree: string): Promise<boolean> {
+  const path = join(tree, 'bootseal-overlay.img');
+  const overlay = await readIfThere(path);
+  if (overlay === undefined) return false;
+  const initramfs = await readFile(join(tree, INITRD));
+  await writeFile(path, Buffer.concat([initramfs, Buffer.alloc(-initramfs.length & 3), overlay]));
+  return true;
 }
 
 /** Flips one bit in the middle of a file, or of the byte at `offset`, which counts from the end where negative. */

@@ -22,14 +22,14 @@ export const GRUB_PLATFORMS: Readonly<Record<GrubPlatform, PlatformFacts>> = {
     folder: 'i386-pc',
     packageName: 'grub-pc-bin',
     fileName: 'bootseal-grub.0',
-    modules: ['pxe'],
+    modules: ['pxe', 'multiboot2'],
   },
   'x86_64-efi': {
     folder: 'x86_64-efi',
     packageName: 'grub-efi-amd64-bin',
     fileName: 'bootseal-grub.efi',
     // Without a video driver GRUB starts the kernel blind: no console on a screen.
-    modules: ['efinet', 'efi_gop', 'efi_uga'],
+    modules: ['efinet', 'efi_gop', 'efi_uga', 'multiboot2'],
   },
   'arm64-efi': {
     folder: 'arm64-efi',
@@ -50,12 +50,13 @@ export function grubPlatformsOf(arch: string): readonly GrubPlatform[] {
 const X86: readonly GrubPlatform[] = ['i386-pc-pxe', 'x86_64-efi'];
 
 /**
- * In every image. Nothing that reads disks, writes memory, sets variables from a file (`loadenv`: one that the payload key signed
- * switched signatures off) or starts anything but Linux: what is absent cannot be misused.
+ * In every image. Nothing that reads disks, writes memory, sets variables from a file (`loadenv`: one that the payload
+ * key signed switched signatures off) or starts anything but Linux, by itself or, on x86, as a multiboot kernel's
+ * module: what is absent cannot be misused. `gzio` unpacks a hypervisor, and GRUB verifies what it was packed in.
  */
 export const GRUB_MODULES: readonly string[] = [
   ...['normal', 'configfile', 'echo', 'test', 'true', 'sleep', 'reboot', 'halt', 'regexp'],
-  ...['memdisk', 'tar', 'net', 'http', 'tftp', 'linux', 'boot'],
+  ...['memdisk', 'tar', 'net', 'http', 'tftp', 'linux', 'gzio', 'boot'],
   ...['pgp', 'gcry_sha256', 'gcry_sha512', 'gcry_rsa'],
 ];
 

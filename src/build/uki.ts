@@ -5,9 +5,8 @@ import { kernelFacts, kernelText } from '../formats/efi/kernel-shape.ts';
 import { decodePe, PE_MACHINE, peMachine } from '../formats/efi/pe.ts';
 import { addPeSections, MAX_PE, type NewSection } from '../formats/efi/pe-write.ts';
 import { stubVersion } from '../formats/efi/uki.ts';
-import type { Manifest } from '../formats/records/manifest.ts';
+import { linuxOf, type Manifest } from '../formats/records/manifest.ts';
 import { isOfType, MAX_COMMAND_LINE, withAdded } from '../formats/script/cmdline.ts';
-import { demandOneCommandLine } from '../scripts/multiboot.ts';
 import { demandCommandLine, MANIFEST_WORD } from '../trust/command-line.ts';
 import { initrdPadding } from '../trust/uki-check.ts';
 
@@ -170,7 +169,14 @@ export function ukiCommandLine(
   manifestSha256: string,
   server: string | undefined,
 ): string {
-  demandOneCommandLine(manifest);
+  if (manifest.moduleCmdline !== undefined) {
+    const { path } = linuxOf(manifest);
+    throw new Refusal(
+      'unsafe-script',
+      `${manifest.release} starts ${path} as the module of another kernel, which no UKI can hold; it starts by GRUB.`,
+      { release: manifest.release, path },
+    );
+  }
   const added = manifest.free.flatMap(({ name, type }): string[] => {
     if (name === 'ip' && type === 'dhcp') return ['ip=dhcp'];
     if (name !== 'archiso_http_srv' || type !== 'url') return [];

@@ -10,9 +10,11 @@ import type { Terminal } from './terminal.ts';
 export interface LayoutWords {
   readonly release?: string;
   readonly kernel?: string;
+  readonly module?: string;
   readonly initrd?: readonly string[];
   readonly rootfs?: string;
   readonly cmdline?: string;
+  readonly moduleCmdline?: string;
   readonly layout?: string;
   readonly free?: readonly string[];
   readonly pack?: readonly string[];
@@ -33,9 +35,11 @@ export function addLayoutOptions(command: Command): Command {
       'whose machines it is for, as "uname -m" says it there; default: the tree’s, x86_64',
     )
     .option('--kernel <path>', 'in the tree, where it is no Arch tree')
+    .option('--module <path>', 'the Linux that the kernel starts, where that is Xen; docs/xen.md')
     .option('--initrd <paths...>', 'in load order')
     .option('--rootfs <path>', 'the root image')
     .option('--cmdline <words>', 'fixed words of the kernel command line')
+    .option('--module-cmdline <words>', 'those of the module')
     .option('--free <name-type...>', 'what loaders may add to them, as "ip dhcp" (quoted); none: --free ""')
     .option(
       '--pack <paths...>',
@@ -73,23 +77,16 @@ export function addTermOptions(command: Command): Command {
     );
 }
 
-export function layoutOf({
-  release,
-  kernel,
-  initrd,
-  rootfs,
-  cmdline,
-  layout,
-  free,
-  pack,
-  arch,
-}: LayoutWords) {
+export function layoutOf(words: LayoutWords) {
+  const { release, kernel, module, initrd, rootfs, cmdline, moduleCmdline, layout, free, pack, arch } = words;
   return {
     ...(release === undefined ? {} : { release }),
     ...(kernel === undefined ? {} : { kernel }),
+    ...(module === undefined ? {} : { module }),
     ...(initrd ? { initrds: initrd } : {}),
     ...(rootfs === undefined ? {} : { rootfs }),
     ...(cmdline === undefined ? {} : { cmdline }),
+    ...(moduleCmdline === undefined ? {} : { moduleCmdline }),
     ...(layout === undefined ? {} : { layout }),
     // Nothing shall be free: an empty word says so.
     ...(free === undefined ? {} : { free: free.filter((text) => text !== '') }),

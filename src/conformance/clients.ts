@@ -3,12 +3,20 @@ import { runArchiso } from '../emulator/early/archiso.ts';
 import type { EarlyVerdict } from '../emulator/early/contract.ts';
 import { EarlyKeys } from '../emulator/early/keys.ts';
 import { startsOverlay } from '../emulator/early/parameters.ts';
-import { demandGrubBound, fetchInitramfs, GRUB_WARNINGS, runGrub } from '../emulator/grub.ts';
+import {
+  demandGrubBound,
+  fetchInitramfs,
+  GRUB_WARNINGS,
+  runGrub,
+  runGrubEarly,
+  startByGrub,
+} from '../emulator/grub.ts';
 import { readInitramfs } from '../emulator/initramfs.ts';
 import type { InitramfsTree } from '../emulator/initramfs-tree.ts';
 import type { Offer } from '../emulator/offer.ts';
 import { Refusal, type RefusalFacts } from '../errors/refusal.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
+import { manifestOfRefusal } from '../formats/script/ipxe-refusal.ts';
 import type { VerifiedThing } from '../release/who-verifies.ts';
 import { compileEmbedded } from '../scripts/compile.ts';
 import { anchorId } from '../trust/anchors.ts';
@@ -72,6 +80,13 @@ const NOBODY_BINDS: Answer = {
 /** Of whoever does not say for which machines a release is. */
 const DEFAULT_ARCH = 'x86_64';
 
+const BY_GRUB: Answer = {
+  asked: false,
+  warnings: [
+    'judges nothing: this release starts by GRUB, which alone gives a hypervisor and its Linux a sealed command line each',
+  ],
+};
+
 type Answer = Pick<ClientVerdict, 'asked' | 'warnings' | 'unverified'>;
 
 function yes(warnings: readonly string[] = []): Answer {
@@ -96,9 +111,9 @@ async function run(client: ClientName, offer: Offer, bios: Boot, efi: Boot): Pro
   switch (client) {
     case 'ipxe':
       if (bios === efi) return NO_BIOS;
-      return demandLoader(await bios.verdict());
+      return (await bios.leavesItToGrub()) ? BY_GRUB : demandLoader(await bios.verdict());
     case 'ipxe-efi':
-      return demandLoader(await efi.verdict());
+      return (await efi.leavesItToGrub()) ? BY_GRUB : demandLoader(await efi.verdict());
     case 'manifest':
       return demandManifest(offer, [bios, efi]);
     case 'archiso':
@@ -132,6 +147,18 @@ class Boot {
   verdict(): Promise<BootVerdict> {
     this.#verdict ??= emulatedBoot(this.#offer, this.#platform);
     return this.#verdict;
+  }
+
+  /** Whether the loader ran a script that it verified, and which says that iPXE cannot start this release. */
+  async leavesItToGrub(): Promise<boolean> {
+    const { ipxe, rows } = await this.verdict();
+    const script = rows.find(({ role }) => role === 'script')?.findings ?? [];
+    if (ipxe.outcome.kind === 'boot' || script.length === 0 || !script.every(({ verified }) => verified))
+      return false;
+    const pieces: Uint8Array[] = [];
+    const { body } = await this.#offer.transport.fetch(`${this.#offer.base}/${RECORD.bootIpxe}`);
+    for await (const piece of body) pieces.push(piece);
+    return manifestOfRefusal(Buffer.concat(pieces)) !== undefined;
   }
 }
 
@@ -170,10 +197,11 @@ function demandLoader(verdict: BootVerdict): Answer {
   }
   demandAllVerified(verdict);
   const { unverified } = verdict;
-  const warnings = unverified.map(
-    ({ what }) => `starts a system that takes what NOBODY on the machine verifies: ${what}`,
-  );
-  return { asked: true, warnings, unverified };
+  return { asked: true, warnings: unverified.map(byNobody), unverified };
+}
+
+function byNobody({ what }: VerifiedThing): string {
+  return `starts a system that takes what NOBODY on the machine verifies: ${what}`;
 }
 
 /** Throws unless the loader started something, and had verified all of it. */
@@ -191,12 +219,31 @@ function demandAllVerified(verdict: BootVerdict): void {
 
 async function demandManifest(offer: Offer, boots: readonly Boot[]): Promise<Answer> {
   for (const boot of new Set(boots)) {
+    if (await boot.leavesItToGrub()) return demandManifestByGrub(offer);
     const verdict = await boot.verdict();
     if (verdict.rootless && !verdict.bound && !verdict.refusal) return NOBODY_BINDS;
     if (!verdict.bound && !verdict.refusal && !(await couldBind(verdict))) return NO_MANIFEST_KEY;
     demandBound(verdict);
   }
   await demandGrubBound(offer);
+  return yes();
+}
+
+/** The same of a release that no iPXE starts. */
+async function demandManifestByGrub(offer: Offer): Promise<Answer> {
+  const start = await startByGrub(offer);
+  const verdict = await runGrubEarly(offer, start);
+  const bound = verdict.findings.some(({ check, verified }) => check === 'manifest' && verified);
+  if (verdict.rootless && !bound && !verdict.refusal) {
+    const { unverified = [] } = verdict;
+    return { ...NOBODY_BINDS, warnings: [...NOBODY_BINDS.warnings, ...unverified.map(byNobody)], unverified };
+  }
+  const { canVerifyManifest } = EarlyKeys.of(start.initramfs, start.boot.cmdline);
+  if (!bound && !verdict.refusal && !canVerifyManifest) return NO_MANIFEST_KEY;
+  await demandGrubBound(offer, start);
+  if (verdict.refusal) throw verdict.refusal;
+  if (!bound || (!verdict.rootless && !verdict.verified))
+    throw noVerdict('No manifest binds what was booted to one release.');
   return yes();
 }
 
@@ -227,6 +274,7 @@ export async function bootedInitramfs(verdict: BootVerdict): Promise<InitramfsTr
 
 async function runArchisoAsItIs(offer: Offer, boot: Boot): Promise<Answer> {
   const { transport, policy, now, handover, arch = DEFAULT_ARCH } = offer;
+  if (!handover && (await boot.leavesItToGrub())) return BY_GRUB;
   const cmdline = handover?.cmdline ?? (await boot.verdict()).cmdline ?? '';
   if (startsOverlay(cmdline)) return OVERLAY_INSTEAD;
   if (!handover && (await boot.verdict()).rootless) return NO_ARCHISO;

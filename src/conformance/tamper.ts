@@ -18,6 +18,7 @@ import { grubRoleAttacks } from './tamper/grub-roles.ts';
 import { manifestAttacks } from './tamper/manifests.ts';
 import { Matrix, type MatrixCell, type MatrixRow } from './tamper/matrix.ts';
 import { mixAttacks } from './tamper/mixes.ts';
+import { multibootAttacks, withoutIpxe } from './tamper/multiboot.ts';
 import { roleAttacks } from './tamper/roles.ts';
 import { scriptAttacks } from './tamper/scripts.ts';
 import { formAttacks } from './tamper/seal-forms.ts';
@@ -60,17 +61,22 @@ export interface TamperResult {
 
 /** Every attack that there is for this release. */
 export function attacksOn(site: TamperSite): Attack[] {
+  const seenByLoaders = (attacks: readonly Attack[]) =>
+    site.startsByGrub ? attacks.map(withoutIpxe) : attacks;
   return [
-    ...byteAttacks(site),
-    ...signerAttacks(site),
-    ...roleAttacks(site),
-    ...formAttacks(site),
+    ...seenByLoaders([
+      ...byteAttacks(site),
+      ...signerAttacks(site),
+      ...roleAttacks(site),
+      ...formAttacks(site),
+    ]),
     ...scriptAttacks(site),
-    ...grubRoleAttacks(site),
+    ...seenByLoaders(grubRoleAttacks(site)),
+    ...multibootAttacks(site),
     ...manifestAttacks(site),
-    ...mixAttacks(site),
+    ...seenByLoaders(mixAttacks(site)),
     ...clockAttacks(site),
-    ...sizeAttacks(site),
+    ...seenByLoaders(sizeAttacks(site)),
     ...channelAttacks(),
   ];
 }

@@ -5,9 +5,12 @@ import { RECORD, SEAL } from '../formats/records/seal-names.ts';
 import { type GrubBoot, grubBoot, grubVariables } from '../formats/script/grub-boot.ts';
 import { openpgpCheck } from '../trust/openpgp-check.ts';
 import { verify } from '../trust/verify.ts';
+import type { EarlyVerdict } from './early/contract.ts';
 import { EarlyKeys } from './early/keys.ts';
 import { enforceManifest, readPolicyFloor } from './early/manifest.ts';
 import { archisoParameters } from './early/parameters.ts';
+import { releaseFolder } from './early/rootless.ts';
+import { runEarly } from './early/run.ts';
 import { readInitramfs } from './initramfs.ts';
 import type { InitramfsTree } from './initramfs-tree.ts';
 import type { Offer } from './offer.ts';
@@ -25,8 +28,8 @@ const MAX_INITRD = 1024 ** 3;
 const MAX_FILE = 4 * 1024 ** 3;
 
 /**
- * GRUB verifies every file it opens: its configuration by the script keys, then the kernel and initrds that this one
- * names, by the payload keys where it had the loader switch to them.
+ * GRUB verifies every file it opens: its configuration by the script keys, then the kernel, module and initrds that this
+ * one names, by the payload keys where it had the loader switch to them.
  */
 export async function runGrub(offer: Offer): Promise<GrubBoot> {
   const url = `${offer.base}/${RECORD.grubCfg}`;
@@ -36,7 +39,7 @@ export async function runGrub(offer: Offer): Promise<GrubBoot> {
   const boot = grubBoot(config, grubVariables(offer.base));
   if (!boot)
     throw new Refusal('no-verdict', `${RECORD.grubCfg} boots nothing that can be told beforehand.`, {});
-  for (const path of [boot.kernel, ...boot.initrds]) {
+  for (const path of [boot.kernel, ...(boot.module ? [boot.module.path] : []), ...boot.initrds]) {
     const name = path.replace(/^\/(releases\/[^/]+\/[^/]+\/)?/, '');
     const file = offer.base + path;
     const check = await grubCheck(offer, boot.switched ? 'payload' : 'script', file, name);
@@ -46,14 +49,37 @@ export async function runGrub(offer: Offer): Promise<GrubBoot> {
   return boot;
 }
 
-/** Throws unless early userspace, started by GRUB, would hold GRUB's own command line against its manifest. */
-export async function demandGrubBound(offer: Offer): Promise<void> {
-  const { transport, base, policy, now, arch = 'x86_64' } = offer;
+/** What GRUB starts, and what is in its initrds. */
+export interface GrubStart {
+  readonly boot: GrubBoot;
+  readonly initramfs: InitramfsTree;
+}
+
+export async function startByGrub(offer: Offer): Promise<GrubStart> {
   const boot = await runGrub(offer);
-  const initramfs = await fetchInitramfs(
+  const urls = boot.initrds.map((path) => offer.base + path);
+  return { boot, initramfs: await fetchInitramfs(offer.transport, urls) };
+}
+
+/** What early userspace makes of what GRUB started, the root image included. */
+export async function runGrubEarly(offer: Offer, { boot, initramfs }: GrubStart): Promise<EarlyVerdict> {
+  const { transport, base, policy, now, arch = 'x86_64', onEvent } = offer;
+  return runEarly({
+    initramfs,
+    cmdline: boot.cmdline,
+    arch,
     transport,
-    boot.initrds.map((path) => base + path),
-  );
+    files: releaseFolder(base + boot.kernel),
+    policy,
+    now,
+    onEvent: (event) => onEvent?.({ stage: 'early', ...event }),
+  });
+}
+
+/** Throws unless early userspace, started by GRUB, would hold GRUB's own command line against its manifest. */
+export async function demandGrubBound(offer: Offer, start?: GrubStart): Promise<void> {
+  const { transport, base, policy, now, arch = 'x86_64' } = offer;
+  const { boot, initramfs } = start ?? (await startByGrub(offer));
   const server = archisoParameters(boot.cmdline, arch).httpServer ?? `${base}/`;
   const enforced = await enforceManifest({
     cmdline: boot.cmdline,

@@ -4,7 +4,7 @@ import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
 import { UsageError } from '../errors/usage.ts';
 import { entriesIfThere, isThere, statIfThere } from '../files/read-if-there.ts';
-import { unwrapKeyring } from '../formats/openpgp/keyring-file.ts';
+import { unwrapKeyring, whyEmpty } from '../formats/openpgp/keyring-file.ts';
 import { splitTransferableKeys, type TransferableKey } from '../formats/openpgp/openpgp-transferable.ts';
 import { decodeRevokedList, decodeTrustedList, type TrustEntry } from '../formats/openpgp/trust-list.ts';
 import { decodeOr } from '../trust/check.ts';
@@ -57,9 +57,30 @@ export async function readKeyringSource(path: string): Promise<SourceFiles> {
     } else trusted = (trusted ?? []).concat(decodeOr(file, () => decodeTrustedList(bytes)));
   }
   if (certificates.length === 0) {
-    throw new Refusal('absent', `${path} holds no OpenPGP certificate.`, { path });
+    throw new Refusal(
+      'absent',
+      `${path} holds no OpenPGP certificate${await whyNone(keyrings, passedOver)}.`,
+      {
+        path,
+      },
+    );
   }
   return { source: { name: path, certificates, trusted, revoked }, passedOver };
+}
+
+/** What stands in the place of certificates, where that can be told. */
+async function whyNone(keyrings: readonly string[], passedOver: readonly string[]): Promise<string> {
+  for (const file of keyrings) {
+    const found = whyEmpty(await read(file));
+    if (found !== undefined) return `: ${keyrings.length > 1 ? `${file} is ` : 'it is '}${found}`;
+  }
+  if (passedOver.some((file) => file.endsWith('.key') || basename(file) === 'secring.gpg')) {
+    return ', but private keys of GnuPG; "gpg --export > FILE" writes their public halves';
+  }
+  if (passedOver.some((file) => file.endsWith('.rev'))) {
+    return ', but revocation certificates of GnuPG, which hold no key; "gpg --export > FILE" writes a keyring';
+  }
+  return '';
 }
 
 /** `archlinux-trusted` and `archlinux-revoked` beside `archlinux.gpg`. */

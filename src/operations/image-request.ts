@@ -10,10 +10,11 @@ import type { ImageRequest } from '../formats/records/image-request.ts';
 import { MAX_BUNDLE } from '../formats/records/request-bundle.ts';
 import { writeOutput } from '../release/write-output.ts';
 import { imageDigest } from '../signing/authenticode.ts';
-import { demandSuitable, readCertificateFile } from '../signing/keys/key-folder.ts';
+import { readCertificateFile } from '../signing/keys/key-folder.ts';
 import { type AskPassphrase, accessOf } from '../signing/keys/passphrase.ts';
 import { asked } from '../signing/keys/sealing-keys.ts';
 import { readDbSigner, readPcrPublicKey, readPcrSigner } from '../signing/keys/secure-boot-signers.ts';
+import { demandSuitable } from '../signing/keys/suitable-certificate.ts';
 import {
   answerImageRequest,
   attachImageAnswers,

@@ -19,7 +19,7 @@ import { PACK, type PackedPath, packOf, withPacked } from './packed.ts';
 
 /** A file of a release that a machine loads: what the sealer seals and the manifest lists. */
 export interface Artifact {
-  readonly role: 'kernel' | 'initrd' | 'overlay' | 'rootfs' | 'file';
+  readonly role: 'kernel' | 'module' | 'initrd' | 'overlay' | 'rootfs' | 'file';
   /** Relative to the tree, `/`-separated. */
   readonly path: string;
   /** Bytes. */
@@ -37,6 +37,8 @@ export interface Layout {
   readonly artifacts: readonly Artifact[];
   /** The fixed words of the kernel command line. */
   readonly cmdline: readonly string[];
+  /** The same of the module, there exactly where the release has one. */
+  readonly moduleCmdline?: readonly string[];
   readonly free: readonly FreeParameter[];
   /** What nobody wrote and the release needs, one sentence each. */
   readonly notes: readonly string[];
@@ -47,12 +49,16 @@ export interface LayoutOptions {
   readonly release?: string;
   readonly arch?: string;
   readonly kernel?: string;
+  /** The Linux that a multiboot kernel (Xen) starts. */
+  readonly module?: string;
   readonly initrds?: readonly string[];
   readonly rootfs?: string;
   /** What `bootseal overlay` built; default: `bootseal-overlay.img` at the top, where there is one. */
   readonly overlay?: string;
   /** Words, separated by blanks. */
   readonly cmdline?: string;
+  /** The words of the module, separated by blanks. */
+  readonly moduleCmdline?: string;
   /** The kind of system, as the manifest names it; default: the tree's word, else what it is recognised by. */
   readonly layout?: string;
   /** `NAME TYPE` each. */
@@ -88,8 +94,10 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   }
   if (!merged.kernel)
     throw new UsageError(`Nothing in ${tree} says which file the kernel is; name it with --kernel.`);
-  const said = options.cmdline === undefined ? draft.cmdline : splitCommandLine(options.cmdline);
-  demandWords(said);
+  const lines = commandLines(draft, options, merged.module);
+  // Early userspace sees the module's words, where there is a module.
+  const said = lines.module ?? lines.kernel;
+  demandWords([...lines.kernel, ...said]);
   const kind = layoutOf(merged.layout, said);
   const pack = packOf(merged.pack ?? [], merged.rootfs, kind);
   // What rides in an initrd is fetched by nobody.
@@ -102,6 +110,7 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   if (pack) await options.makePack?.(tree, PACK, pack.entries);
   const wanted = [
     { role: 'kernel' as const, path: merged.kernel },
+    ...(merged.module === undefined ? [] : [{ role: 'module' as const, path: merged.module }]),
     ...(merged.initrds ?? []).filter((path) => !pack || path !== PACK).map(initrd),
     // Behind the system's own, so that its files win, and before the overlay's, so that they do not.
     ...(pack ? [initrd(PACK)] : []),
@@ -116,7 +125,8 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
     }
     artifacts.push({ role, path, size: await sizeOf(tree, path, role) });
   }
-  if (merged.overlay) await demandOverlay(tree, merged.overlay);
+  // Beside a hypervisor it is joined with the initrd, which stands before it.
+  if (merged.overlay && merged.module === undefined) await demandOverlay(tree, merged.overlay);
   const notes: string[] = [];
   const packed = pack ? withPacked(said, pack, artifacts, notes) : said;
   const cmdline = withOverlayInit(packed, merged.overlay);
@@ -139,10 +149,27 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
     arch: merged.arch ?? 'x86_64',
     layout: kind.name,
     artifacts,
-    cmdline,
+    ...(lines.module ? { cmdline: lines.kernel, moduleCmdline: cmdline } : { cmdline }),
     free: added ? [...free, added] : free,
     notes,
   };
+}
+
+/** The words of the kernel, and those of the module where there is one. */
+function commandLines(
+  draft: LayoutDraft,
+  options: LayoutOptions,
+  module: string | undefined,
+): { readonly kernel: readonly string[]; readonly module?: readonly string[] } {
+  const said = (text: string | undefined, otherwise: readonly string[] | undefined) =>
+    text === undefined ? otherwise : splitCommandLine(text);
+  const kernel = said(options.cmdline, draft.cmdline) ?? [];
+  const words = said(options.moduleCmdline, draft.moduleCmdline);
+  if (module !== undefined) return { kernel, module: words ?? [] };
+  if (words === undefined) return { kernel };
+  throw new UsageError(
+    'There are words for a module, and no module; name the file with module, or --module.',
+  );
 }
 
 /** What the tree says of itself. */
@@ -189,10 +216,11 @@ async function demandOverlay(tree: string, path: string): Promise<void> {
 
 function defined({
   cmdline: _,
-  free: __,
-  makePack: ___,
+  moduleCmdline: __,
+  free: ___,
+  makePack: ____,
   ...rest
-}: LayoutOptions): Omit<LayoutOptions, 'cmdline' | 'free' | 'makePack'> {
+}: LayoutOptions): Omit<LayoutOptions, 'cmdline' | 'moduleCmdline' | 'free' | 'makePack'> {
   return Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined));
 }
 

@@ -18,7 +18,9 @@ export async function countersign(batch: Batch, stored: Stored, standing: Standi
   const { manifest, openpgp, ca } = resignKeys.keys;
   const { key } = openpgp.manifest;
   demandFit({ ca, manifest, openpgp }, trusted);
-  const asked = change.release !== undefined || change.cmdline !== undefined || change.url !== undefined;
+  const asked = [change.release, change.cmdline, change.moduleCmdline, change.url].some(
+    (one) => one !== undefined,
+  );
   const note = asked ? 'it was fetched, so its records stay as they came' : undefined;
   const original = { release, manifestSha256: standing.manifestSha256 };
   for (const one of await readCountersignatures(state, release)) {

@@ -48,11 +48,12 @@ function wantedKey({ facts: { kind, from } }: Refusal): string {
   return typeof kind === 'string' && typeof from === 'string' ? `${kind}-${from.slice(0, 16)}` : 'ITS-KEYS';
 }
 
-function layoutWords(release: string, { files, cmdline, layout, serial }: Manifest): string[] {
+function layoutWords(release: string, { files, cmdline, moduleCmdline, layout, serial }: Manifest): string[] {
   const paths = (role: string) => files.filter((file) => file.role === role).map(({ path }) => path);
   const arch = /^[^/]+\/boot\/[^/]+\/vmlinuz-[^/]+$/.test(paths('kernel')[0] ?? '');
   const named = [
     ...paths('kernel').flatMap((path) => ['--kernel', path]),
+    ...paths('module').flatMap((path) => ['--module', path]),
     ...(paths('initrd').length > 0 ? ['--initrd', ...paths('initrd')] : []),
     ...paths('rootfs').flatMap((path) => ['--rootfs', path]),
   ];
@@ -62,6 +63,7 @@ function layoutWords(release: string, { files, cmdline, layout, serial }: Manife
     ...(arch ? [] : named),
     '--cmdline',
     cmdline.join(' '),
+    ...(moduleCmdline ? ['--module-cmdline', moduleCmdline.join(' ')] : []),
     ...(layout === (arch ? 'archiso' : PLAIN_LAYOUT) ? [] : ['--layout', layout]),
     ...(serialOf(release) === serial ? [] : ['--serial', String(serial)]),
   ];

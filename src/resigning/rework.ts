@@ -1,10 +1,13 @@
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { listedContent } from '../files/listed-content.ts';
 import { MemoryTree } from '../files/memory-tree.ts';
 import { isThere } from '../files/read-if-there.ts';
 import { otherIpxeSeal, RECORD, SEAL, UKI } from '../formats/records/seal-names.ts';
 import { splitCommandLine } from '../formats/script/cmdline.ts';
+import { manifestOfRefusal } from '../formats/script/ipxe-refusal.ts';
+import { grubServerOf } from '../scripts/grub-config.ts';
 import { isAsItStands, redraftRelease } from '../signing/redraft.ts';
 import { sealTerms } from '../signing/seal-terms.ts';
 import { otherCasOf, type Signing } from '../signing/sealer.ts';
@@ -26,6 +29,8 @@ export interface WantedChange {
   readonly release?: string | undefined;
   /** Other fixed words of the kernel command line. */
   readonly cmdline?: string | undefined;
+  /** Those of the module. */
+  readonly moduleCmdline?: string | undefined;
   /** A literal server for the scripts; default: the one that they name already. */
   readonly url?: string | undefined;
   /** Overrides the release leaf's RSA modulus length. */
@@ -60,8 +65,13 @@ export async function rework(
   const { manifest, records } = standing;
   const release = change.release ?? manifest.release;
   const cmdline = change.cmdline === undefined ? manifest.cmdline : splitCommandLine(change.cmdline);
+  const moduleCmdline =
+    change.moduleCmdline === undefined ? manifest.moduleCmdline : splitCommandLine(change.moduleCmdline);
+  if (moduleCmdline !== undefined && manifest.moduleCmdline === undefined) {
+    throw new UsageError(`${manifest.release} has no module that could be given other words.`);
+  }
   const { arch, layout, free, serial } = manifest;
-  const url = change.url ?? serverOf(records.get(RECORD.bootIpxe));
+  const url = change.url ?? serverOf(records);
   const terms = await sealTerms(
     { release, arch, layout, artifacts: [], cmdline, free, notes: [] },
     {
@@ -78,6 +88,7 @@ export async function rework(
     ...terms,
     release,
     cmdline,
+    moduleCmdline,
     others: otherCasOf(others),
   });
   // It names the manifest, and nobody here has the stub that it was made of.
@@ -161,8 +172,13 @@ async function demandGood(
   }
 }
 
-/** The literal server that a script names; undefined where it asks DHCP. */
-function serverOf(script: Uint8Array | undefined): string | undefined {
-  const text = Buffer.from(script ?? []).toString('latin1');
-  return /(http:\/\/[A-Za-z0-9.:[\]-]+)\/releases\//.exec(text)?.[1];
+/** The literal server that scripts name; undefined where they ask DHCP. One of a release that GRUB starts names none. */
+function serverOf(records: ReadonlyMap<string, Uint8Array>): string | undefined {
+  const text = (name: string) => Buffer.from(records.get(name) ?? []).toString('latin1');
+  const ipxe = /(http:\/\/[A-Za-z0-9.:[\]-]+)\/releases\//.exec(text(RECORD.bootIpxe))?.[1];
+  if (ipxe !== undefined || manifestOfRefusal(records.get(RECORD.bootIpxe) ?? new Uint8Array()) === undefined)
+    return ipxe;
+  const server = grubServerOf(text(RECORD.grubCfg));
+  if (server.kind !== 'literal') return undefined;
+  return `http://${server.host}${server.port === 80 ? '' : `:${server.port}`}`;
 }

@@ -94,7 +94,7 @@ async function run(request: ResignStoreRequest, dryRun: boolean): Promise<Resign
 
 /** The batch that is unfinished, where there is one: its dates are what was signed already. */
 async function jobOf(request: ResignStoreRequest, issued: number | undefined): Promise<ResignJob> {
-  const { state, now, release, cmdline, url, only } = request;
+  const { state, now, release, cmdline, moduleCmdline, url, only } = request;
   if (release !== undefined && !isReleaseId(release))
     throw new UsageError(`${JSON.stringify(release)} is no release id; write NAME/VERSION.`);
   if (release !== undefined && only?.length !== 1) {
@@ -102,6 +102,7 @@ async function jobOf(request: ResignStoreRequest, issued: number | undefined): P
   }
   const wanted: Omit<ResignJob, 'issued'> = {
     ...(cmdline === undefined ? {} : { cmdline }),
+    ...(moduleCmdline === undefined ? {} : { moduleCmdline }),
     ...(release === undefined ? {} : { release }),
     ...(url === undefined ? {} : { url }),
     ...(only === undefined ? {} : { only: [...only] }),
@@ -119,9 +120,10 @@ async function jobOf(request: ResignStoreRequest, issued: number | undefined): P
   );
 }
 
-function describe({ cmdline, release, url, only }: Omit<ResignJob, 'issued'>): string {
+function describe({ cmdline, moduleCmdline, release, url, only }: Omit<ResignJob, 'issued'>): string {
   const words = [
     ...(cmdline === undefined ? [] : [`--cmdline '${cmdline}'`]),
+    ...(moduleCmdline === undefined ? [] : [`--module-cmdline '${moduleCmdline}'`]),
     ...(release === undefined ? [] : [`--release ${release}`]),
     ...(url === undefined ? [] : [`--url ${url}`]),
     ...(only ?? []).map((id) => `--only ${id}`),

@@ -12,7 +12,6 @@ import {
 } from '../formats/script/cmdline.ts';
 import { lintScript } from './lint.ts';
 import { longestCommandLine } from './lint-command.ts';
-import { demandOneCommandLine } from './multiboot.ts';
 import {
   type Fragment,
   isImageName,
@@ -62,6 +61,7 @@ const SEAL_IMAGE = 'bootseal.seal';
  */
 export function compileBootScript(options: ReleaseScriptOptions): string {
   const { manifest } = options;
+  if (manifest.moduleCmdline !== undefined) return compileGrubOnly(options);
   const text = renderTemplate('boot.ipxe', readTemplate('boot.ipxe'), {
     ...releaseValues(options),
     'kernel-seal': value('path', kernelPath(manifest) + sealSuffix(options)),
@@ -74,11 +74,22 @@ export function compileBootScript(options: ReleaseScriptOptions): string {
 
 /** The same release for a loader that cannot verify: `unverified.ipxe`. Throws as `compileBootScript` does. */
 export function compileUnverifiedScript(options: ReleaseScriptOptions): string {
+  if (options.manifest.moduleCmdline !== undefined) return compileGrubOnly(options);
   return renderTemplate('unverified.ipxe', readTemplate('unverified.ipxe'), {
     ...releaseValues(options),
     release: value('release', options.manifest.release),
     initrds: initrdLines(options, 'initrd-unverified.ipxe', false),
   });
+}
+
+/** In the place of both, of a release with a module: iPXE has no command that gives one a line which a script holds. */
+function compileGrubOnly({ manifest, manifestSha256 }: ReleaseScriptOptions): string {
+  const text = renderTemplate('grub-only.ipxe', readTemplate('grub-only.ipxe'), {
+    manifest: value('hex', digestOf(manifest, manifestSha256)),
+    release: value('release', manifest.release),
+    kernel: value('image', imageName(kernelPath(manifest))),
+  });
+  return linted('boot.ipxe', text, manifest.release);
 }
 
 export interface AutoexecOptions {
@@ -179,12 +190,7 @@ export function commandLine(options: ReleaseScriptOptions): string {
 
 function releaseValues(options: ReleaseScriptOptions): Record<string, Value> {
   const { manifest } = options;
-  demandOneCommandLine(manifest);
-  if (!/^[0-9a-f]{64}$/.test(options.manifestSha256)) {
-    throw new Refusal('unsafe-script', 'A manifest is named by 64 hex digits.', {
-      release: manifest.release,
-    });
-  }
+  digestOf(manifest, options.manifestSha256);
   const kernel = manifest.files.find(({ role }) => role === 'kernel');
   if (kernel === undefined) {
     throw new Refusal('absent', `The manifest of ${manifest.release} lists no kernel.`, {
@@ -198,6 +204,11 @@ function releaseValues(options: ReleaseScriptOptions): Record<string, Value> {
     files: value('base', filesOf(options)),
     'command-line': value('command-line', commandLine(options)),
   };
+}
+
+function digestOf({ release }: Manifest, sha256: string): string {
+  if (/^[0-9a-f]{64}$/.test(sha256)) return sha256;
+  throw new Refusal('unsafe-script', 'A manifest is named by 64 hex digits.', { release });
 }
 
 function initrdLines(options: ReleaseScriptOptions, template: string, sealed: boolean): Fragment {

@@ -1,5 +1,5 @@
 import { Refusal } from '../errors/refusal.ts';
-import type { Manifest } from '../formats/records/manifest.ts';
+import { linuxOf, type Manifest } from '../formats/records/manifest.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
 import { isCommandLineWord, isOfType, MAX_COMMAND_LINE, withAdded } from '../formats/script/cmdline.ts';
 import { lintGrubConfig } from './grub-lint.ts';
@@ -12,8 +12,15 @@ import {
   lines,
   serverLines,
 } from './grub-server.ts';
-import { demandOneCommandLine } from './multiboot.ts';
-import { type Fragment, joinFragments, readTemplate, renderTemplate, type Value } from './template.ts';
+import { demandMultiboot } from './multiboot.ts';
+import {
+  type Fragment,
+  joinFragments,
+  readTemplate,
+  renderFragment,
+  renderTemplate,
+  type Value,
+} from './template.ts';
 
 export interface GrubConfigOptions {
   readonly manifest: Manifest;
@@ -31,16 +38,19 @@ export interface GrubConfigOptions {
 export function isGrubConfigOf(bytes: Uint8Array, manifest: Manifest, manifestSha256: string): boolean {
   const text = Buffer.from(bytes).toString('latin1');
   const pause = Number(/^ {2}sleep ([0-9]{1,6})$/m.exec(text)?.[1]);
-  const port = Number(/\(http,\$bootseal_server(?:,([0-9]{1,5}))?\)/.exec(text)?.[1] ?? 80);
-  const host = /^set bootseal_server='([^']+)'$/m.exec(text)?.[1];
-  const server: GrubServer =
-    host === undefined ? { kind: 'dhcp', httpPort: port } : { kind: 'literal', host, port };
   try {
-    return compileGrubConfig({ manifest, manifestSha256, server, pause }) === text;
+    return compileGrubConfig({ manifest, manifestSha256, server: grubServerOf(text), pause }) === text;
   } catch (error) {
     if (error instanceof Refusal) return false;
     throw error;
   }
+}
+
+/** Where a configuration of ours fetches from. */
+export function grubServerOf(text: string): GrubServer {
+  const port = Number(/\(http,\$bootseal_server(?:,([0-9]{1,5}))?\)/.exec(text)?.[1] ?? 80);
+  const host = /^set bootseal_server='([^']+)'$/m.exec(text)?.[1];
+  return host === undefined ? { kind: 'dhcp', httpPort: port } : { kind: 'literal', host, port };
 }
 
 /** The card GRUB booted from, as archiso wants it: GRUB writes colons, BOOTIF has dashes. */
@@ -58,7 +68,6 @@ fi
  */
 export function compileGrubConfig(options: GrubConfigOptions): string {
   const { manifest, server } = options;
-  demandOneCommandLine(manifest);
   const kernel = manifest.files.find(({ role }) => role === 'kernel');
   // An overlay overrides files of the initrds before it, so it comes last.
   const initrds = ['initrd', 'overlay'].flatMap((role) =>
@@ -74,23 +83,35 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
       release: manifest.release,
     });
   }
+  const module = manifest.files.find(({ role }) => role === 'module');
   demandRoom(options, kernel.path);
 
   const release: Value = { kind: 'release', text: manifest.release };
+  const paths = initrds.map(({ path }) => path);
+  const started: Record<string, Value> = {
+    release,
+    kernel: { kind: 'path', text: kernel.path },
+    'command-line': commandLineWords(options),
+  };
+  const own = quotedWords(manifest.cmdline);
+  const start = module
+    ? renderFragment('grub-multiboot.cfg', readTemplate('grub-multiboot.cfg'), {
+        ...started,
+        module: { kind: 'path', text: module.path },
+        'kernel-words': lines(`${own.quoted.join(' ')}\n`, own.values),
+        initrd: initrdCommand('module2 --nounzip', manifest.release, paths),
+      })
+    : renderFragment('grub-linux.cfg', readTemplate('grub-linux.cfg'), {
+        ...started,
+        initrd: initrdCommand('initrd', manifest.release, paths),
+      });
   const text = renderTemplate('grub.cfg', readTemplate('grub.cfg'), {
     release,
     pause: { kind: 'hex', text: String(options.pause ?? GRUB_PAUSE) },
     server: serverLines(server, 'bootseal_refuse'),
     http: httpDevice(server),
     free: joinFragments(manifest.free.map((free) => freeLines(free, options))),
-    kernel: { kind: 'path', text: kernel.path },
-    'command-line': commandLineWords(options),
-    initrd: joinFragments([
-      initrdCommand(
-        manifest.release,
-        initrds.map(({ path }) => path),
-      ),
-    ]),
+    start,
   });
   // A manifest must not be able to spell a way around what a configuration holds.
   const [finding] = lintGrubConfig(Buffer.from(text, 'latin1'));
@@ -102,11 +123,21 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
   );
 }
 
-/** Each fixed word in quotes of its own: unquoted, GRUB takes `[` for a pattern of file names. */
+/** The words of the Linux: fixed ones, those that are free, and the manifest. */
 function commandLineWords({ manifest, manifestSha256 }: GrubConfigOptions): Fragment {
-  const values: Record<string, Value> = { manifest: { kind: 'hex', text: manifestSha256 } };
+  const { cmdline } = linuxOf(manifest);
+  const { quoted, values } = quotedWords(cmdline);
   const added = [...manifest.free.flatMap(freeVariable), 'bootseal.manifest={{manifest}}'];
-  const quoted = manifest.cmdline.map((word, index) => {
+  return lines(`${withAdded(cmdline, added, quoted).join(' ')}\n`, {
+    ...values,
+    manifest: { kind: 'hex', text: manifestSha256 },
+  });
+}
+
+/** Each fixed word in quotes of its own: unquoted, GRUB takes `[` for a pattern of file names. */
+function quotedWords(words: readonly string[]) {
+  const values: Record<string, Value> = {};
+  const quoted = words.map((word, index) => {
     if (!isCommandLineWord(word)) {
       throw new Refusal(
         'unsafe-script',
@@ -116,18 +147,18 @@ function commandLineWords({ manifest, manifestSha256 }: GrubConfigOptions): Frag
     values[`word-${index}`] = { kind: 'command-line', text: word };
     return `'{{word-${index}}}'`;
   });
-  return lines(`${withAdded(manifest.cmdline, added, quoted).join(' ')}\n`, values);
+  return { quoted, values };
 }
 
 /** `true` where there is none: a tool, or a kernel with its initramfs built in. */
-function initrdCommand(release: string, paths: readonly string[]): Fragment {
+function initrdCommand(command: string, release: string, paths: readonly string[]): Fragment {
   if (paths.length === 0) return lines('true\n', {});
   const values: Record<string, Value> = { release: { kind: 'release', text: release } };
   const files = paths.map((path, index) => {
     values[`path-${index}`] = { kind: 'path', text: path };
     return `"$bootseal_device/releases/{{release}}/{{path-${index}}}"`;
   });
-  return lines(`initrd ${files.join(' ')}\n`, values);
+  return lines(`${command} ${files.join(' ')}\n`, values);
 }
 
 /** The variable that `freeLines` sets, empty where there is nothing to say. */
@@ -165,11 +196,15 @@ function demandRoom({ manifest, manifestSha256, server }: GrubConfigOptions, ker
       release: manifest.release,
     });
   }
-  const line = [
-    `BOOT_IMAGE=(http,${host},65535)/releases/${manifest.release}/${kernel}`,
-    ...manifest.cmdline,
+  const own = [
+    ...linuxOf(manifest).cmdline,
     `ip=dhcp BOOTIF=01-ff-ff-ff-ff-ff-ff archiso_http_srv=${files} bootseal.manifest=${manifestSha256}`,
   ].join(' ');
+  if (manifest.moduleCmdline !== undefined) {
+    demandMultiboot(manifest, own.length);
+    return;
+  }
+  const line = `BOOT_IMAGE=(http,${host},65535)/releases/${manifest.release}/${kernel} ${own}`;
   if (line.length > MAX_COMMAND_LINE) {
     throw new Refusal(
       'unsafe-script',

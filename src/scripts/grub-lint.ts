@@ -6,8 +6,10 @@ import {
   grubText,
   grubTokens,
 } from '../formats/script/grub-tokens.ts';
+import { GRUB_NOUNZIP } from '../formats/script/kernel-lines.ts';
 import { GRUB_ADDRESS, GRUB_MAC } from './grub-server.ts';
 import type { Finding, LintRule } from './lint.ts';
+import { MULTIBOOT_MARK } from './multiboot.ts';
 
 /**
  * What a `grub.cfg` must hold that a script key signs. No finding means: in an image of `bootseal loaders grub`
@@ -21,8 +23,9 @@ const SWITCHED = 'bootseal_trusts';
 /** Everything else is refused: `configfile`, `source` and `load_env` run or read what another key may have signed. */
 export const GRUB_COMMANDS: readonly string[] = [
   ...['echo', 'sleep', 'reboot', 'halt', 'true', 'set', '[', 'regexp', 'linux', 'initrd', 'boot'],
+  ...['multiboot2', 'module2'],
 ];
-const LOADS = ['linux', 'initrd', 'boot'];
+const LOADS = ['linux', 'initrd', 'boot', 'multiboot2', 'module2'];
 /** What a text of any content may be given to, within quotes. */
 const COMPARES = ['set', '[', 'regexp'];
 const KEYWORDS = ['if', 'then', 'else', 'elif', 'while', 'until', 'do'];
@@ -65,6 +68,7 @@ export function lintGrubConfig(bytes: Uint8Array): Finding[] {
   for (const { line, name } of body.slice(0, start).filter((item) => LOADS.includes(item.name)))
     report('trust', line, `${name} before ${GRUB_SWITCH} has struck the script keys off`);
   if (start === 0) report('trust', 1, `nothing calls ${GRUB_SWITCH} and proves that it did`);
+  checkMultiboot(body, stops, report);
   // What follows variables reads straight down: a second pass would start with what the first one left in them.
   for (const { line, name } of body.filter((item) => LOOPS.includes(item.name)))
     report('setting', line, `${name} runs lines again, and nothing follows what they left`);
@@ -165,6 +169,54 @@ function checkCommand({ name, words, line }: Item, functions: ReadonlySet<string
     if (/^(bootseal_[a-z]+|timeout|m[1-6])$/.test(variable) && variable !== SWITCHED) continue;
     report('setting', line, `${variable} is not this script's to set`);
   }
+}
+
+/**
+ * A multiboot kernel and its modules stand in one place and one form: each is loaded as the condition of an `if`, within
+ * the one before it, and `boot` within them all. GRUB would start a hypervisor without the module that it refused, and
+ * with one that came from elsewhere in the text.
+ */
+function checkMultiboot(body: readonly Item[], stops: ReadonlySet<string>, report: Report): void {
+  const first = body.findIndex(({ name }) => name === 'multiboot2');
+  const chain = new Set(first < 0 ? [] : multibootChain(body, first, stops));
+  for (const [index, { name, line }] of body.entries()) {
+    if (['multiboot2', 'module2'].includes(name) && !chain.has(index))
+      report('fatal', line, `${name} is not asked whether it failed, within an if for each one before it`);
+    if (first < 0) continue;
+    if (name === 'boot' && !chain.has(index))
+      report('fatal', line, 'boot does not stand within the ifs of the hypervisor and its modules');
+    if (['linux', 'initrd'].includes(name))
+      report('name', line, `${name} beside a hypervisor: it cannot be told what boots`);
+  }
+  const loaded = body.filter(({ name }, index) => name === 'module2' && chain.has(index));
+  if (first >= 0 && loaded.length === 0)
+    report('name', body[first]?.line ?? 1, 'a hypervisor without its Linux');
+  for (const { name, words, line } of [...loaded, ...body.slice(first, first + 1)]) {
+    const texts = words.map(grubText);
+    const isModule = name === 'module2';
+    const [file = '', ...own] = isModule ? texts.slice(1) : texts;
+    if ((isModule && texts[0] !== GRUB_NOUNZIP) || !file.startsWith('$bootseal_device/'))
+      report(
+        'name',
+        line,
+        `${name} takes ${isModule ? `${GRUB_NOUNZIP} and ` : ''}a file of $bootseal_device`,
+      );
+    if (!isModule && own.includes(MULTIBOOT_MARK))
+      report('command-line', line, `what stands behind ${MULTIBOOT_MARK} is added to the line of the Linux`);
+  }
+}
+
+/** Where a hypervisor, its modules and their `boot` stand, if they stand as they must; of `true` there is nothing to load. */
+function multibootChain(body: readonly Item[], first: number, stops: ReadonlySet<string>): number[] {
+  const chain: number[] = [];
+  let at = first - 1;
+  for (; body[at]?.name === 'if' && body[at + 2]?.name === 'then'; at += 3) {
+    const { name = '' } = body[at + 1] ?? {};
+    if (name !== (chain.length === 0 ? 'multiboot2' : 'module2') && name !== 'true') break;
+    chain.push(at + 1);
+  }
+  while (body[at]?.name === 'echo') at += 1;
+  return body[at]?.name === 'boot' && stops.has(body[at + 1]?.name ?? '') ? [...chain, at] : [];
 }
 
 /** The variables that a command sets; `?` where that is hidden. */

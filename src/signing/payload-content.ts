@@ -36,11 +36,13 @@ export interface LookedAt {
 /**
  * Looks at a payload of a tree.
  *
+ * @param startsModule the release has a module, which its kernel starts.
  * @throws Refusal `wrong-purpose`; what reading throws.
  */
 export async function demandPayload(
   tree: string,
   { path, role }: { readonly path: string; readonly role: Role },
+  startsModule = false,
 ): Promise<LookedAt> {
   const { handle, identity } = await openBeneath(tree, path);
   return reading(path, handle, async () => {
@@ -62,8 +64,8 @@ export async function demandPayload(
     const seen = head.subarray(0, length);
     return {
       identity,
-      unlike: unlikeItsRole(seen, role),
-      kernel: role === 'kernel' ? kernelFacts(seen) : undefined,
+      unlike: unlikeItsRole(seen, role, startsModule),
+      kernel: role === 'kernel' || role === 'module' ? kernelFacts(seen) : undefined,
       programs: role === 'overlay' ? machineOfOverlay(seen) : undefined,
     };
   });

@@ -23,6 +23,8 @@ export interface RedraftOptions extends Omit<DraftOptions, 'onProgress' | 'seria
   readonly release?: string | undefined;
   /** Other fixed words of the kernel command line. */
   readonly cmdline?: readonly string[] | undefined;
+  /** Other words of the module, where there is one. */
+  readonly moduleCmdline?: readonly string[] | undefined;
   readonly free?: readonly FreeParameter[] | undefined;
 }
 
@@ -43,6 +45,7 @@ export async function redraftRelease(
     ...old,
     release: options.release ?? old.release,
     cmdline: options.cmdline ?? old.cmdline,
+    ...(old.moduleCmdline ? { moduleCmdline: options.moduleCmdline ?? old.moduleCmdline } : {}),
     free: options.free ?? old.free,
     issued: options.issued,
     bestBefore: options.bestBefore,

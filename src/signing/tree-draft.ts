@@ -110,7 +110,8 @@ export async function draftTree(
   demandDistinct(layout.artifacts, others);
   const draft = new Drafter(tree, layout.release, signatories, options);
   const files: ManifestFile[] = [];
-  for (const artifact of layout.artifacts) files.push(...(await draft.artifact(artifact)));
+  const startsModule = layout.moduleCmdline !== undefined;
+  for (const artifact of layout.artifacts) files.push(...(await draft.artifact(artifact, startsModule)));
   const manifest: Manifest = {
     release: layout.release,
     serial: options.serial,
@@ -119,6 +120,7 @@ export async function draftTree(
     arch: layout.arch,
     layout: layout.layout,
     cmdline: layout.cmdline,
+    ...(layout.moduleCmdline === undefined ? {} : { moduleCmdline: layout.moduleCmdline }),
     free: layout.free,
     shell: false,
     files,
@@ -164,7 +166,7 @@ class Drafter {
   }
 
   /** An artifact, and what was made of it that the manifest lists, too. */
-  async artifact(artifact: Artifact): Promise<ManifestFile[]> {
+  async artifact(artifact: Artifact, startsModule: boolean): Promise<ManifestFile[]> {
     const { path, role } = artifact;
     const ids = (this.#options.others ?? []).map(({ id }) => id);
     const plans = await this.#plans(path, payloadSeals(ids));
@@ -174,7 +176,7 @@ class Drafter {
     ];
     if (role === 'rootfs') digests.push({ kind: 'verity' });
     const questions = [...digests, ...plans.flatMap(({ plan }) => plan.questions)];
-    const seen = await demandPayload(this.#tree, artifact);
+    const seen = await demandPayload(this.#tree, artifact, startsModule);
     const { identity: looked, unlike } = seen;
     this.#options.onLook?.(artifact, seen);
     if (unlike !== undefined) this.#options.onUnlike?.(artifact, unlike);

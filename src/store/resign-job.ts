@@ -11,6 +11,8 @@ const JOB = z.strictObject({
   issued: z.string().refine(isStateTime),
   /** Other fixed words of every command line. */
   cmdline: z.string().optional(),
+  /** Other fixed words of every module's command line. */
+  moduleCmdline: z.string().optional(),
   /** Another name, of the one release that is meant. */
   release: z.string().optional(),
   /** A literal server for the scripts. */
@@ -32,8 +34,16 @@ export async function readResignJob(state: string): Promise<ResignJob | undefine
 }
 
 export async function writeResignJob(state: string, { issued, ...rest }: ResignJob): Promise<void> {
-  const { cmdline, release, url, only } = rest;
-  const bytes = encodeStateJson({ 'bootseal-resign': 1, issued, cmdline, release, url, only });
+  const { cmdline, moduleCmdline, release, url, only } = rest;
+  const bytes = encodeStateJson({
+    'bootseal-resign': 1,
+    issued,
+    cmdline,
+    moduleCmdline,
+    release,
+    url,
+    only,
+  });
   await recordsOf(state).put(KEY, bytes);
 }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
 import { UsageError } from '../errors/usage.ts';
-import { isThere } from '../files/read-if-there.ts';
+import { isGnupgHome } from '../files/gnupg-home.ts';
 import { unwrapKeyring } from '../formats/openpgp/keyring-file.ts';
 import { type Anchors, decodeAnchors, KEYRINGS, type OpenpgpPurpose } from './anchors.ts';
 import { decodeOr } from './check.ts';
@@ -34,12 +34,10 @@ export async function readAnchorFolder(directory: string): Promise<Anchors> {
 
 /** Whoever names one means the keys in it. Throws a `UsageError`. */
 async function demandNoGnupgHome(directory: string): Promise<void> {
-  for (const name of ['pubring.kbx', 'trustdb.gpg', 'public-keys.d']) {
-    if (!(await isThere(join(directory, name)))) continue;
-    throw new UsageError(
-      `${directory} is a GnuPG home, and anchors are a folder with ca.crt; "gpg --export > pubring.gpg" writes its keys for one.`,
-    );
-  }
+  if (!(await isGnupgHome(directory))) return;
+  throw new UsageError(
+    `${directory} is a GnuPG home, and anchors are a folder with ca.crt; "gpg --export > pubring.gpg" writes its keys for one.`,
+  );
 }
 
 /** One file of an `anchors/` folder, or of the folder of `init` that holds one; undefined where there is none. */

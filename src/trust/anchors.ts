@@ -4,7 +4,7 @@ import { Refusal } from '../errors/refusal.ts';
 import { certificateBlocks } from '../formats/asn1/certificate-file.ts';
 import { type Certificate, decodeCertificate } from '../formats/asn1/x509.ts';
 import { decodeSignatureLists } from '../formats/efi/efi-signature-list.ts';
-import { unwrapKeyring } from '../formats/openpgp/keyring-file.ts';
+import { unwrapKeyring, whyEmpty } from '../formats/openpgp/keyring-file.ts';
 import { decodeOr } from './check.ts';
 import { keyMaterial } from './key-material.ts';
 import { decodeOpenpgpCertificates, type OpenpgpCertificate } from './openpgp-certificate.ts';
@@ -141,7 +141,9 @@ function decodeSecureBoot(db: Uint8Array, dbx: Uint8Array | undefined): SecureBo
 export function decodeKeyring(name: string, bytes: Uint8Array): OpenpgpCertificate[] {
   return decodeOr(name, () => {
     const certificates = decodeOpenpgpCertificates(Buffer.concat(unwrapKeyring(bytes)));
-    if (certificates.length === 0) throw new Malformed('OpenPGP', 'no key in it that can be read');
+    if (certificates.length === 0) {
+      throw new Malformed('OpenPGP', whyEmpty(bytes) ?? 'no key in it that can be read');
+    }
     return certificates;
   });
 }

@@ -1,6 +1,6 @@
 import { Refusal } from '../errors/refusal.ts';
 import type { Answer, Question } from '../files/measurer.ts';
-import { calledOf } from '../formats/asn1/certificate-name.ts';
+import { calledOf, serialText } from '../formats/asn1/certificate-name.ts';
 import { decodeDetachedCms, type SignedData, type SignerInfo } from '../formats/asn1/cms.ts';
 import { isRsaSignature } from '../formats/asn1/pkcs1.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
@@ -150,7 +150,7 @@ function findSigner(what: string, info: SignerInfo, data: SignedData, rules: Cms
   if (found) return found;
   const where = rules.signers === 'inside the CMS' ? 'not inside it' : 'not the one this client holds';
   throw new Refusal('untrusted-signer', `${what}: the signer's certificate is ${where}.`, {
-    serial: Buffer.from(info.serialNumber).toString('hex'),
+    serial: serialText(info.serialNumber),
   });
 }
 

@@ -42,8 +42,10 @@ export interface SigningKey {
   readonly key: OpenpgpKey;
   /** The newest self-signature is one that counts, whatever it lets the key do. */
   readonly bound: boolean;
-  /** False: the self-signature gives it no signing flag, or there is no valid self-signature at all. */
+  /** False: the self-signature keeps it from signing, or there is no valid self-signature at all. */
   readonly maySign: boolean;
+  /** What binds it is hashed with SHA-1 or MD5, and counts for nothing. */
+  readonly weaklyBound: boolean;
   /** Milliseconds since 1970; undefined: never. */
   readonly expires: number | undefined;
   readonly revoked: boolean;
@@ -103,14 +105,18 @@ function decodeCertificate(parts: TransferableKey, effort: Effort): OpenpgpCerti
     endByGnupg(primary, direct, certifications.filter(isSound)),
     endOfWord(primary, last),
   );
-  // GnuPG hears what the key says of its own use before what it says beside its names.
-  const saysItself = direct?.signature && { signature: direct.signature };
-  const isKeptFrom = saysItself && flagsOf(saysItself) !== undefined && !maySign(saysItself);
+  // GnuPG hears what the key says of its own use before what it says beside its names, and of these the newest that
+  // says anything of it.
+  const use = [direct, ...certifications.toSorted((a, b) => b.created - a.created)].find(
+    (word) => word?.signature && flagsOf({ signature: word.signature }) !== undefined,
+  );
+  const isKeptFrom = use?.signature && !maySign({ signature: use.signature });
   const keys: SigningKey[] = [
     {
       key: primary,
       bound: isSound(last),
       maySign: allowsSigning(last) && !isKeptFrom,
+      weaklyBound: isWeak(last),
       expires: ends,
       revoked,
     },
@@ -127,6 +133,7 @@ function decodeCertificate(parts: TransferableKey, effort: Effort): OpenpgpCerti
       key,
       bound: isBound,
       maySign: isBound && allowsSigning(bound) && agrees(key, context, bound, rules),
+      weaklyBound: isWeak(last) || isWeak(bound),
       expires: earliest(ends, endOfWord(key, bound)),
       revoked: revoked || withdrawals(0x28, part, primary, context, rules).length > 0,
     });
@@ -177,6 +184,10 @@ function newest(words: readonly Word[]): Word | undefined {
 /** SHA-1 and MD5 bindings are as good as none. */
 function isSound(word: Word | undefined): word is Word & { signature: OpenpgpSignature } {
   return word?.signature !== undefined && !isYesterdays(word.signature) && !unknownCritical(word.signature);
+}
+
+function isWeak(word: Word | undefined): boolean {
+  return word?.signature !== undefined && isYesterdays(word.signature);
 }
 
 function allowsSigning(word: Word | undefined): boolean {

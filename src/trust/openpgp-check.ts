@@ -122,13 +122,15 @@ export function openpgpCheck(
  * @param now milliseconds since 1970; undefined: whether it is in its time is not asked.
  */
 export function demandUsable(said: string, signer: SigningKey, now: number | undefined): void {
-  const { key, expires, revoked, maySign } = signer;
+  const { key, expires, revoked, maySign, weaklyBound } = signer;
   const facts = { signer: key.fingerprint };
   if (revoked) throw new Refusal('revoked', `${said}, which is revoked.`, facts);
   if (!maySign) {
     throw new Refusal(
       'wrong-purpose',
-      `${said}, which has no valid self-signature that lets it sign.`,
+      weaklyBound
+        ? `${said}, whose self-signature is hashed with SHA-1 or MD5 and counts for nothing; its owner makes a new one with "gpg --quick-set-expire".`
+        : `${said}, which has no valid self-signature that lets it sign.`,
       facts,
     );
   }

@@ -197,12 +197,15 @@ export function isRevokedByAnother(
   );
 }
 
+/** What a statement lets its key do; undefined: it does not say. Flags without an octet let it do nothing. */
 export function flagsOf({ signature }: Pick<Statement, 'signature'>): number | undefined {
-  return signature.subpackets.find(({ type, hashed }) => type === SUBPACKET.keyFlags && hashed)?.body[0];
+  const flags = signature.subpackets.find(({ type, hashed }) => type === SUBPACKET.keyFlags && hashed);
+  return flags && (flags.body[0] ?? 0);
 }
 
+/** A key of which nothing is said may do what its algorithm can: so gpg, openpgp.js and GRUB have it. */
 export function maySign(statement: Pick<Statement, 'signature'>): boolean {
-  return ((flagsOf(statement) ?? 0) & MAY_SIGN) !== 0;
+  return ((flagsOf(statement) ?? MAY_SIGN) & MAY_SIGN) !== 0;
 }
 
 /** When a key ends by a word of its owner's, in milliseconds since 1970; undefined: never. */

@@ -1,9 +1,10 @@
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
-import type { Manifest } from '../formats/records/manifest.ts';
+import { linuxOf, type Manifest } from '../formats/records/manifest.ts';
 import { otherCaOf, RECORD } from '../formats/records/seal-names.ts';
 import { choicesOf, type FreeType } from '../formats/script/cmdline.ts';
-import { grubBoot, grubVariables } from '../formats/script/grub-boot.ts';
+import { type GrubModule, grubBoot, grubVariables } from '../formats/script/grub-boot.ts';
+import { manifestOfRefusal } from '../formats/script/ipxe-refusal.ts';
 import { grubKernelLines, ipxeKernelLines, type KernelLine } from '../formats/script/kernel-lines.ts';
 import { demandCommandLine, MANIFEST_WORD } from './command-line.ts';
 
@@ -49,11 +50,14 @@ const MANIFEST_PREFIX = `${MANIFEST_WORD}=`;
 
 /**
  * The manifest that a script names: once on every command line of a kernel, and everywhere the same. Undefined where
- * that is not so, and where the script gives a kernel no command line at all.
+ * that is not so, and where the script gives a kernel no command line at all: but for an iPXE script that starts nothing
+ * and names one, as a release has which starts by GRUB.
  *
  * @returns lower-case hex.
  */
 export function manifestNamedIn(script: string, bytes: Uint8Array): string | undefined {
+  const refusal = script === RECORD.grubCfg ? undefined : manifestOfRefusal(bytes);
+  if (refusal !== undefined) return refusal;
   const lines = readableLines(script, bytes);
   const named = lines.map((words) => words.filter((word) => word.startsWith(MANIFEST_PREFIX)));
   const [value, ...others] = new Set(named.flat());
@@ -73,7 +77,10 @@ function readableLines(script: string, bytes: Uint8Array): readonly KernelLine[]
 function linesOf(script: string, bytes: Uint8Array, manifest: Manifest): readonly string[] {
   if (script === RECORD.grubCfg) {
     const boot = grubBoot(bytes, grubVariables('http://192.0.2.1:8080'));
-    if (boot) return boot.cmdlines;
+    if (boot) {
+      demandKernels(boot.kernel, boot.module, manifest);
+      return boot.cmdlines;
+    }
     throw new Refusal(
       'unsafe-script',
       'it starts no kernel, several, or one of several by what DHCP says.',
@@ -82,7 +89,47 @@ function linesOf(script: string, bytes: Uint8Array, manifest: Manifest): readonl
   }
   if (script !== RECORD.bootIpxe && otherCaOf(script) === undefined) return [];
   const lines = ipxeKernelLines(bytes) ?? [];
+  const startsNothing = manifestOfRefusal(bytes) !== undefined;
+  if (startsNothing !== (manifest.moduleCmdline !== undefined)) {
+    const why = startsNothing
+      ? 'it starts nothing, and iPXE could start this release.'
+      : 'it is for iPXE, which cannot give a module its own command line.';
+    throw new Refusal('unsafe-script', why, {});
+  }
   return lines.map((words) => words.map((word) => filled(word, manifest)).join(' '));
+}
+
+/** The hypervisor's own words reach no early userspace: nobody on the machine would hold them to anything. */
+function demandKernels(kernel: string, module: GrubModule | undefined, manifest: Manifest): void {
+  const { release, cmdline, files, moduleCmdline } = manifest;
+  if ((module === undefined) !== (moduleCmdline === undefined)) {
+    const why =
+      module === undefined
+        ? 'it starts no module, and the manifest lists one.'
+        : 'it starts a module, and the manifest lists none.';
+    throw new Refusal('unsafe-script', why, {});
+  }
+  if (module === undefined) return;
+  const wanted = files.find(({ role }) => role === 'kernel')?.path;
+  const paths = [wanted, linuxOf(manifest).path].map((path) => `/releases/${release}/${path}`);
+  if (kernel !== paths[0] || module.path !== paths[1]) {
+    throw new Refusal(
+      'unsafe-script',
+      'it loads other files as hypervisor and module than the manifest does.',
+      {
+        kernel,
+        module: module.path,
+      },
+    );
+  }
+  const signed = cmdline.join(' ');
+  const other = module.kernelCmdlines.find((line) => line !== signed);
+  if (other === undefined) return;
+  throw new Refusal(
+    'wrong-command-line',
+    `it gives the hypervisor ${JSON.stringify(other.slice(0, 80))}, and ${JSON.stringify(signed.slice(0, 80))} was signed.`,
+    { line: other.slice(0, 80) },
+  );
 }
 
 /** A word whose value iPXE fills in stands for one of its type; where the manifest frees no such word, for itself. */

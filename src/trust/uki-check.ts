@@ -42,6 +42,13 @@ export function ukiCheck(what: string, bytes: Uint8Array, anchors: SecureBootAnc
  * @throws Refusal `mixed-releases`, `wrong-command-line`, `malformed`.
  */
 export function demandUkiOf(what: string, bytes: Uint8Array, { manifest, manifestSha256 }: UkiOf): void {
+  if (manifest.moduleCmdline !== undefined) {
+    throw new Refusal(
+      'mixed-releases',
+      `${what} holds one kernel and one command line, and ${manifest.release} starts a module with one of its own.`,
+      { release: manifest.release },
+    );
+  }
   const image = decodeOr(what, () => decodePe(bytes));
   const section = (name: string): Uint8Array => {
     const found = decodeOr(what, () => peSection(bytes, image, name));

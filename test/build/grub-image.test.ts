@@ -261,6 +261,8 @@ for (const { folder: platform, modules } of grubPlatforms()) {
     for (const command of [...GRUB_COMMANDS, ...used]) {
       if (command === undefined || ['fi', 'done', 'function'].includes(command)) continue;
       if (CORE.includes(command) || own.includes(command)) continue;
+      // There is no multiboot but on x86, and seal refuses such a kernel for other machines.
+      if (platform === 'arm64-efi' && /^(multiboot|module)2$/.test(command)) continue;
       assert.ok(inside.has(brings.get(command) ?? ''), `${command} is not in the image`);
     }
   });

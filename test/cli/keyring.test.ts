@@ -218,7 +218,7 @@ describe('a keyring that cannot be judged', () => {
       encodeArmor('SIGNATURE', VOUCHED),
       /\[malformed\] a\.gpg .*a SIGNATURE where/,
     ],
-    ['is a signature', certify(SUBJECT), /\[malformed\] .*before any public key/],
+    ['is a signature', certify(SUBJECT), /\[malformed\] .*a signature, and no key/],
   ];
   for (const [what, bytes, says] of cases) {
     it(`is refused by name where it ${what}`, async () => {

@@ -4,12 +4,15 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { archisoCmsCheck, archisoOpenpgpCheck } from '../../src/emulator/early/archiso-seals.ts';
+import { encodePem } from '../../src/formats/asn1/armor.ts';
 import { derSequence } from '../../src/formats/asn1/der.ts';
+import { canonicalName } from '../../src/formats/asn1/distinguished-name.ts';
+import { decodeCertificate } from '../../src/formats/asn1/x509.ts';
 import { cmsCheck, leafRules } from '../../src/trust/cms-check.ts';
 import { decodeOpenpgpCertificates } from '../../src/trust/openpgp-certificate.ts';
 import { openpgpCheck } from '../../src/trust/openpgp-check.ts';
 import { defaultPolicy } from '../../src/trust/policy.ts';
-import { CA_EXTENSIONS, CertificateMaker, LEAF_EXTENSIONS } from '../fixtures/certificates.ts';
+import { CA_EXTENSIONS, CertificateMaker, LEAF_EXTENSIONS, respelled } from '../fixtures/certificates.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { NOW } from '../fixtures/keys.ts';
 import { GnupgHome } from '../fixtures/openpgp.ts';
@@ -36,11 +39,11 @@ describe('archiso’s openssl and the emulated one', () => {
   writeFileSync(certfile, Buffer.concat(held.map(({ path }) => readFileSync(path))));
   const keys = { signers: held.map(({ certificate }) => certificate), roots: [ca.certificate] };
 
-  function openssl(seal: Uint8Array): boolean {
+  function openssl(seal: Uint8Array, root = ca.path): boolean {
     const path = join(folder, 'airootfs.sfs.cms.sig');
     writeFileSync(path, seal);
     const flags = ['-binary', '-noattr', '-nointern', '-purpose', 'any', '-in', path, '-content', image];
-    const more = ['-inform', 'DER', '-out', '/dev/null', '-certfile', certfile, '-CAfile', ca.path];
+    const more = ['-inform', 'DER', '-out', '/dev/null', '-certfile', certfile, '-CAfile', root];
     const at = ['-attime', String(NOW / 1000)];
     return spawnSync('openssl', ['cms', '-verify', ...flags, ...more, ...at]).status === 0;
   }
@@ -79,6 +82,23 @@ describe('archiso’s openssl and the emulated one', () => {
       assert.deepEqual([openssl(seal), (await ours(seal)) === 'verified'], [taken, taken]);
     });
   }
+
+  it('agree on a root whose name is written in another kind of string, which iPXE takes for another', async () => {
+    const raw = respelled(ca.certificate.raw, ca.privateKey);
+    const roots = [decodeCertificate(raw)];
+    const seal = maker.cms(CONTENT, [leaf], ['-noattr', '-nocerts']);
+    assert.notDeepEqual(roots[0]?.subject, leaf.certificate.issuer);
+    assert.equal(canonicalName(roots[0]?.subject ?? raw), canonicalName(leaf.certificate.issuer));
+    const path = join(folder, 'respelled.crt');
+    writeFileSync(path, encodePem('CERTIFICATE', raw));
+    assert.ok(openssl(seal, path));
+    assert.equal(
+      await judge(archisoCmsCheck('x', seal, { ...keys, roots }, policy, NOW), CONTENT),
+      'verified',
+    );
+    const rules = leafRules(keys.signers, roots);
+    assert.equal(await judge(cmsCheck('x', seal, rules, policy, NOW), CONTENT), 'untrusted-signer');
+  });
 
   it('our own rules take none of the forms that iPXE cannot verify', async () => {
     const rules = leafRules(keys.signers, keys.roots);

@@ -1,20 +1,22 @@
 import assert from 'node:assert/strict';
 import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
 import { verify } from '../../src/conformance/verify.ts';
 import { attach } from '../../src/operations/request.ts';
 import { readOpenpgpSecrets } from '../../src/signing/keys/openpgp-keys.ts';
 import { isOpenpgpKey } from '../../src/signing/seal-keys.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
+import { importForGpgsm } from '../fixtures/gpg-agent.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { GnupgHome } from '../fixtures/openpgp.ts';
 import { sealFixture } from '../fixtures/release.ts';
 import { signdServer } from '../fixtures/signd-server.ts';
 import { answer, Bundle, makeRequest, WHOLE_TREE_SEALS, wholeTree } from '../fixtures/signing-request.ts';
 import { makeToken, PIN, SOFTHSM } from '../fixtures/softhsm.ts';
 import { changed, look, stockToolTakes } from '../signing/judges.ts';
 
-/** The keys of a site in a token, and at a signing server: what comes of it is what files make. */
+/** The keys of a site in a token, at a signing server, and in GnuPG's agent: what comes of it is what files make. */
 const OPENPGP = ['openpgp', 'openpgp-script', 'openpgp-manifest'] as const;
 const SIGNING_KEYS = ['ca', 'codesign', 'manifest', 'boot', ...OPENPGP] as const;
 
@@ -58,10 +60,19 @@ const token = (key: string) =>
 const signd = (framing: string) => (key: string) =>
   `signd = "127.0.0.1:${server.port}"\nuser = "${key}@site"\nframing = "${framing}"`;
 
+const home = new GnupgHome(folder);
+after(() => home.close());
+for (const { name, path } of files) {
+  if (isOpenpgpKey(name)) home.run(['--import'], NOW, await readFile(secretOf(name)));
+  else importForGpgsm(home.path, { key: path, certificate: join(keys, 'anchors', `${name}.crt`) });
+}
+const agent = () => `gpg_agent = true\ngnupghome = "${home.path}"`;
+
 const places = [
   { what: 'a SoftHSM token', site: await elsewhere('token', token) },
   { what: 'a signing server', site: await elsewhere('signd', signd('new')) },
   { what: 'a signing server of the old protocol', site: await elsewhere('old', signd('old')) },
+  { what: "GnuPG's agent", site: await elsewhere('agent', agent) },
 ];
 // One request for all: the same bytes are asked of everybody.
 const requested = await fresh();

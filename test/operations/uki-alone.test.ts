@@ -43,4 +43,10 @@ it('a kernel alone is an image without initrds, which verifies, and boots wherev
   await uki({ tree, out: bare, now: NOW });
   const more = addPeSections(await readFile(bare), [{ name: '.initrd', data: Buffer.from('070701') }]);
   assert.throws(() => demandUkiOf('uki.efi', more, { manifest, manifestSha256 }), /another initrd/);
+  // Xen with its Linux: an image has one command line, and would start the one without the other.
+  const xen = { ...manifest, moduleCmdline: ['quiet'] };
+  assert.throws(
+    () => demandUkiOf('uki.efi', more, { manifest: xen, manifestSha256 }),
+    /one kernel and one command line, and \S+ starts a module/,
+  );
 });

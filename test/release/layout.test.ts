@@ -151,6 +151,34 @@ describe('a plain tree', () => {
     );
   });
 
+  it('may be one that a hypervisor starts, by the small file or by flags', async () => {
+    const files = { ...PLAIN, 'xen.gz': 'xen' };
+    const toml =
+      'release = "school/2026.11.01"\nkernel = "xen.gz"\nmodule = "vmlinuz"\ninitrd = ["initrd.img"]\n' +
+      'rootfs = "root.img"\ncmdline = "com1=115200"\nmodule-cmdline = "archisobasedir=arch  quiet"\n';
+    const layout = await recogniseTree(await newTree({ ...files, 'bootseal.toml': toml }));
+    assert.deepEqual(
+      layout.artifacts.map(({ role, path }) => `${role} ${path}`),
+      ['kernel xen.gz', 'module vmlinuz', 'initrd initrd.img', 'rootfs root.img'],
+    );
+    assert.deepEqual(layout.cmdline, ['com1=115200']);
+    assert.deepEqual(layout.moduleCmdline, ['archisobasedir=arch', 'quiet']);
+    // What early userspace sees says what kind of system it is, and what loaders fill in.
+    assert.equal(layout.layout, 'archiso');
+    assert.equal(layout.free.length, 3);
+    const flags = { release: 'school/2026.11.01', kernel: 'xen.gz', module: 'vmlinuz' };
+    const told = await recogniseTree(await newTree(files), { ...flags, moduleCmdline: 'quiet' });
+    assert.deepEqual([told.cmdline, told.moduleCmdline], [[], ['quiet']]);
+    assert.deepEqual((await recogniseTree(await newTree(files), flags)).moduleCmdline, []);
+  });
+
+  it('has its overlay started on the line of the module, and joined with whatever stands before it', async () => {
+    const files = { ...PLAIN, 'xen.gz': 'xen', 'bootseal-overlay.img': 'a packed initrd, and an overlay' };
+    const options = { ...FLAGS, kernel: 'xen.gz', module: 'vmlinuz', rootfs: 'root.img', cmdline: 'com1' };
+    const { cmdline, moduleCmdline } = await recogniseTree(await newTree(files), options);
+    assert.deepEqual([cmdline, moduleCmdline], [['com1'], ['rdinit=/bootseal/init']]);
+  });
+
   it('needs no more than a kernel', async () => {
     const layout = await recogniseTree(await newTree({ ...PLAIN, 'bootseal.toml': TOML }));
     assert.deepEqual(layout.artifacts, [{ role: 'kernel', path: 'vmlinuz', size: 6 }]);
@@ -356,6 +384,20 @@ const UNFIT: readonly Unfit[] = [
     },
     code: 'usage',
     says: /of type ipv4, and the overlay takes only a url/,
+  },
+  {
+    name: 'words for a module that is not there',
+    files: PLAIN,
+    options: { ...FLAGS, moduleCmdline: 'quiet' },
+    code: 'usage',
+    says: /There are words for a module, and no module/,
+  },
+  {
+    name: 'a word of a module that a shell would run',
+    files: { ...PLAIN, xen: 'xen' },
+    options: { ...FLAGS, kernel: 'xen', module: 'vmlinuz', moduleCmdline: 'x=$(id)' },
+    code: 'usage',
+    says: /"x=\$\(id\)", which is not allowed/,
   },
   {
     name: 'one file in two roles',

@@ -7,7 +7,7 @@ import { after, test } from 'node:test';
 import { Refusal } from '../../src/errors/refusal.ts';
 import type { Manifest, ManifestFile, Role } from '../../src/formats/records/manifest.ts';
 import type { FreeParameter } from '../../src/formats/script/cmdline.ts';
-import { compileGrubConfig, isGrubConfigOf } from '../../src/scripts/grub-config.ts';
+import { compileGrubConfig, grubServerOf, isGrubConfigOf } from '../../src/scripts/grub-config.ts';
 import type { GrubServer } from '../../src/scripts/grub-server.ts';
 
 const DHCP: GrubServer = { kind: 'dhcp', httpPort: 80 };
@@ -143,6 +143,61 @@ test('what is added stands before ---, and only what the manifest frees is', () 
   const text = compile({ cmdline: ['priority=low', '---', 'quiet'], free: [{ name: 'ip', type: 'dhcp' }] });
   assert.match(text, / 'priority=low' \$bootseal_ip bootseal\.manifest=[0-9a-f]{64} '---' 'quiet'; then$/m);
   assert.doesNotMatch(compile({ free: [] }), /bootseal_(ip|bootif|files)/);
+});
+
+/** A hypervisor, its Linux with an initrd, and words for both. */
+const XEN: Partial<Manifest> = {
+  files: [file('kernel', 'xen.gz'), file('module', 'vmlinuz'), file('initrd', 'initrd.img')],
+  cmdline: ['console=com1', 'com1=115200,8n1'],
+  moduleCmdline: ['console=hvc0', '---', 'quiet'],
+};
+
+test('a hypervisor gets its own words, its Linux the others and the manifest, and each is asked whether it failed', () => {
+  const text = compile(XEN);
+  grubParses(text);
+  const base = '$bootseal_device/releases/arch/2026.11.01';
+  const loads = text
+    .split('\n')
+    .filter((line) => /^ *(if )?(multiboot2|module2|initrd|linux|boot)\b/.test(line));
+  assert.deepEqual(loads, [
+    `if multiboot2 "${base}/xen.gz" 'console=com1' 'com1=115200,8n1'; then`,
+    `  if module2 --nounzip "${base}/vmlinuz" 'console=hvc0' $bootseal_ip $bootseal_bootif $bootseal_files ` +
+      `bootseal.manifest=${SHA256} '---' 'quiet'; then`,
+    `    if module2 --nounzip "${base}/initrd.img"; then`,
+    '      boot',
+  ]);
+  grubParses(compile({ ...XEN, files: XEN.files?.slice(0, 2) ?? [], cmdline: [], moduleCmdline: [] }));
+});
+
+test('the configuration of a hypervisor is known as what is made of its manifest', () => {
+  const isOwn = (text: string, changes = XEN) =>
+    isGrubConfigOf(Buffer.from(text, 'latin1'), manifest(changes), SHA256);
+  const text = compile(XEN);
+  assert.ok(isOwn(text));
+  assert.ok(!isOwn(text, { ...XEN, cmdline: ['console=com2', 'com1=115200,8n1'] }));
+  assert.ok(!isOwn(text, { ...XEN, moduleCmdline: ['console=hvc0'] }));
+  assert.ok(!isOwn(text.replace('if module2', 'if true module2')));
+});
+
+test('what a hypervisor would drop, cut or add is refused', () => {
+  const [kernel, module, initrd] = XEN.files as ManifestFile[];
+  const two = [kernel, module, initrd, file('overlay', 'bootseal-overlay.img')] as ManifestFile[];
+  const refused = (changes: Partial<Manifest>, says: RegExp) =>
+    assert.throws(
+      () => compile({ ...XEN, ...changes }),
+      (error) => error instanceof Refusal && error.code === 'unsafe-script' && says.test(error.message),
+    );
+  refused({ files: two }, /hands vmlinuz one initrd and drops the others.*bootseal-overlay\.img; join them/);
+  refused({ cmdline: ['--', 'quiet'] }, /give vmlinuz its words as module-cmdline/);
+  refused({ moduleCmdline: ['a'.repeat(1000)] }, /exceed 1023 bytes/);
+  refused({ cmdline: ['a'.repeat(1024)] }, /exceed 1023 bytes/);
+  assert.ok(compile({ ...XEN, cmdline: ['a'.repeat(1023)] }));
+  refused({ cmdline: ["a' b"] }, /cannot be a word/);
+});
+
+test('the server that a configuration names can be read from it', () => {
+  for (const server of [DHCP, { kind: 'literal', host: '192.0.2.1', port: 8080 }] as const)
+    assert.deepEqual(grubServerOf(compile(XEN, server)), server);
 });
 
 test('a configuration is known as what is made of its manifest, whatever server and pause it names', () => {

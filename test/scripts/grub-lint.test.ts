@@ -34,6 +34,21 @@ const LOAD = `if linux "(http,$bootseal_server)/k" 'quiet' a=$bootseal_server; t
 const END = 'bootseal_refuse "no kernel"\n';
 const CLEAN = REFUSE + SWITCH + GUARD + LOAD + END;
 
+const HYPERVISOR = `set bootseal_device="(http,$bootseal_server)"
+if multiboot2 "$bootseal_device/xen" 'console=com1'; then
+  if module2 --nounzip "$bootseal_device/k" 'quiet' a=$bootseal_server; then
+    if module2 --nounzip "$bootseal_device/i"; then
+      echo "go"
+      boot
+      bootseal_refuse "not started"
+    fi
+    bootseal_refuse "no initrd"
+  fi
+  bootseal_refuse "no linux"
+fi
+`;
+const XEN = REFUSE + SWITCH + GUARD + HYPERVISOR + END;
+
 const found = (text: string) => [
   ...new Set(lintGrubConfig(Buffer.from(text, 'latin1')).map(({ rule }) => rule)),
 ];
@@ -41,6 +56,11 @@ const found = (text: string) => [
 describe('the linter of grub.cfg', () => {
   it('finds nothing in a clean one', () => {
     assert.deepEqual(lintGrubConfig(Buffer.from(CLEAN)), []);
+    assert.deepEqual(lintGrubConfig(Buffer.from(XEN)), []);
+    assert.deepEqual(
+      lintGrubConfig(Buffer.from(XEN.replace('if module2 --nounzip "$bootseal_device/i"', 'if true'))),
+      [],
+    );
   });
 
   const cases: Readonly<Record<string, readonly [text: string, rule: string]>> = {
@@ -146,6 +166,58 @@ describe('the linter of grub.cfg', () => {
       ).replace('a=$bootseal_server', 'a=$m1'),
       'setting',
     ],
+    'a hypervisor before the switch': [REFUSE + GUARD + HYPERVISOR + SWITCH + END, 'trust'],
+    'a hypervisor that nobody asked': [
+      XEN.replace('if multiboot2', 'multiboot2').replace(
+        "'console=com1'; then",
+        "'console=com1'\nif true; then",
+      ),
+      'fatal',
+    ],
+    'a hypervisor that starts although it failed': [XEN.replace('if multiboot2', 'if ! multiboot2'), 'fatal'],
+    'a module that nobody asked': [
+      XEN.replace(
+        'if module2 --nounzip "$bootseal_device/i"; then',
+        'module2 --nounzip "$bootseal_device/i"\nif true; then',
+      ),
+      'fatal',
+    ],
+    'a module that is asked behind the boot': [
+      XEN.replace('      echo "go"\n', '').replace(
+        'boot\n',
+        'boot\n      if module2 --nounzip "$bootseal_device/j"; then true; fi\n',
+      ),
+      'fatal',
+    ],
+    'a module without a hypervisor': [CLEAN.replace('if linux', 'if module2 --nounzip'), 'fatal'],
+    'a boot where the module failed': [XEN.replace('bootseal_refuse "no linux"', 'boot'), 'fatal'],
+    'a boot behind it all': [XEN.replace(END, `boot\n${END}`), 'fatal'],
+    'a boot in the other branch': [
+      XEN.replace(
+        '    bootseal_refuse "no initrd"',
+        '    if true; then boot; fi\n    bootseal_refuse "no initrd"',
+      ),
+      'fatal',
+    ],
+    'two hypervisors': [XEN.replace(END, `${HYPERVISOR}${END}`), 'fatal'],
+    'a kernel beside a hypervisor': [XEN.replace(END, `${LOAD}${END}`), 'name'],
+    'a hypervisor without a module': [XEN.replace(/if module2 .*; then/g, 'if true; then'), 'name'],
+    'an initrd of a hypervisor by another command': [
+      XEN.replace('if module2 --nounzip "$bootseal_device/i"', 'if initrd "$bootseal_device/i"'),
+      'fatal',
+    ],
+    'a module that GRUB unpacks': [XEN.replace('module2 --nounzip', 'module2'), 'name'],
+    'an option for a hypervisor': [XEN.replace('multiboot2', 'multiboot2 --quirk-bad-kludge'), 'name'],
+    'a hypervisor from elsewhere': [XEN.replace('"$bootseal_device/xen"', '"(hd0)/xen"'), 'name'],
+    'words for the module among those of the hypervisor': [
+      XEN.replace("'console=com1'", "'console=com1' '--' 'break'"),
+      'command-line',
+    ],
+    'a hypervisor in a function': [
+      XEN.replace(SWITCH, `function bootseal_go {\n  multiboot2 /x\n}\n${SWITCH}`),
+      'trust',
+    ],
+    'a hypervisor of another name': [XEN.replaceAll('multiboot2', 'xen_hypervisor'), 'unknown'],
     'a menu': [CLEAN.replace(END, `menuentry x {\n  boot\n}\n${END}`), 'unknown'],
     'an end that comes back': [CLEAN.replace(END, ''), 'end'],
     'a pipe': [CLEAN.replace(LOAD, `echo a | echo b\n${LOAD}`), 'malformed'],
@@ -155,7 +227,7 @@ describe('the linter of grub.cfg', () => {
   };
   for (const [what, [text, rule]] of Object.entries(cases)) {
     it(`finds ${what}`, () => {
-      assert.notEqual(text, CLEAN);
+      assert.ok(text !== CLEAN && text !== XEN);
       assert.ok(
         found(text).includes(rule as never),
         JSON.stringify(lintGrubConfig(Buffer.from(text, 'latin1'))),

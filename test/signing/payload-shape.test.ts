@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { unlikeItsRole } from '../../src/signing/payload-shape.ts';
 import { run } from '../cli/command.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
@@ -29,6 +30,23 @@ function kernel(at: number, magic: string): Uint8Array {
   bytes.write(magic, at, 'latin1');
   return bytes;
 }
+
+describe('what starts a module', () => {
+  const header = kernel(4096, '\xd6\x50\x52\xe8');
+  it('has a Multiboot header near its beginning, packed or not', () => {
+    for (const bytes of [header, gzipSync(header), kernel(4096, '\x02\xb0\xad\x1b')])
+      assert.equal(unlikeItsRole(bytes, 'kernel', true), undefined);
+  });
+  it('is no Linux, packed or not, and nothing with a header further on', () => {
+    const late = Buffer.concat([Buffer.alloc(32 * 1024), header]);
+    for (const bytes of [kernel(0x202, 'HdrS'), gzipSync(kernel(0x202, 'HdrS')), late, noise])
+      assert.equal(unlikeItsRole(bytes, 'kernel', true), 'a multiboot kernel, which would start the module');
+  });
+  it('is a Linux as the module', () => {
+    assert.equal(unlikeItsRole(kernel(0x202, 'HdrS'), 'module', true), undefined);
+    assert.equal(unlikeItsRole(header, 'module', true), 'a kernel that is known here');
+  });
+});
 
 describe('a payload of a known shape', () => {
   for (const [what, role, bytes] of [

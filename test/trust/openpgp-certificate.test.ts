@@ -13,6 +13,7 @@ import {
   publicKeyPacket,
   signTest,
   subkey,
+  subpacket,
   userId,
 } from '../fixtures/openpgp.ts';
 import { demandFlipsHandled, malformed } from '../formats/strict.ts';
@@ -82,8 +83,22 @@ describe('an OpenPGP certificate', () => {
   it('takes no life from a number of zero, nor from bytes that no signature covers', () => {
     const [never] = keys(packet, userId(primary, { hashed: [MAY_SIGN, lives(0)] }));
     assert.deepEqual([never?.maySign, never?.expires], [true, undefined]);
-    const [bare] = keys(packet, userId(primary, { hashed: [], unhashed: [MAY_SIGN, lives(1)] }));
+    const [bare] = keys(packet, userId(primary, { hashed: [MAY_CERTIFY], unhashed: [MAY_SIGN, lives(1)] }));
     assert.deepEqual([bare?.maySign, bare?.expires], [false, undefined]);
+  });
+
+  it('lets a key of whose use nothing is said do what it can, and one of empty flags nothing', () => {
+    for (const [flags, may] of [
+      [[], true],
+      [[subpacket(27, new Uint8Array(0))], false],
+      [[subpacket(27, Uint8Array.of(0))], false],
+    ] as const) {
+      assert.equal(keys(packet, userId(primary, { hashed: flags }))[0]?.maySign, may);
+    }
+    // What it said before on another name it still keeps to.
+    const older = userId(primary, { hashed: [MAY_CERTIFY] }, 'Older');
+    const newer = userId(primary, { created: KEY_CREATED + 1000, hashed: [] }, 'Newer');
+    assert.equal(keys(packet, older, newer)[0]?.maySign, false);
   });
 
   it('is not bound by a signature over another user id, or by another key', () => {

@@ -36,6 +36,7 @@ interface Options extends PassphraseWords {
   readonly policy?: string;
   readonly issued?: number;
   readonly cmdline?: string;
+  readonly moduleCmdline?: string;
   readonly release?: string;
   readonly url?: string;
   readonly only?: readonly string[];
@@ -72,6 +73,7 @@ export function resignCommand(): Command {
     )
     .option('--issued <time>', 'the date of the new records; default: SOURCE_DATE_EPOCH, now', time)
     .option('--cmdline <words>', 'other fixed words of the kernel command line')
+    .option('--module-cmdline <words>', 'those of the module, where the release has one')
     .option('--release <name/version>', 'another name for the same payload', releaseId)
     .option(
       '--url <url>',
@@ -183,7 +185,7 @@ async function restored({ terminal, now }: Context, options: Options, release: s
 }
 
 function wishes(options: Options) {
-  const { alsoKeys, anchors, successors, policy, cmdline, release, url, dryRun } = options;
+  const { alsoKeys, anchors, successors, policy, cmdline, moduleCmdline, release, url, dryRun } = options;
   const issued = options.issued ?? sourceDateEpoch();
   return {
     ...(alsoKeys ? { alsoKeys } : {}),
@@ -192,6 +194,7 @@ function wishes(options: Options) {
     ...(policy === undefined ? {} : { policy }),
     ...(issued === undefined ? {} : { issued }),
     ...(cmdline === undefined ? {} : { cmdline }),
+    ...(moduleCmdline === undefined ? {} : { moduleCmdline }),
     ...(release === undefined ? {} : { release }),
     ...(url === undefined ? {} : { url }),
     ...(dryRun ? { dryRun } : {}),

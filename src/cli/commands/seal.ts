@@ -122,7 +122,7 @@ export function sealCommand(): Command {
       for (const [path, { shape, packed }] of kernels) {
         if (shape !== 'arm64 Image' || packed === undefined) continue;
         terminal.note(
-          `${path} is packed by ${packed}: GRUB’s image and a unified kernel image do not start that, and iPXE only where it was built with IMAGE_GZIP; unpack it for the others.`,
+          `${path} is packed by ${packed}: a unified kernel image does not start that, and iPXE only where it was built with IMAGE_GZIP; unpack it for those.`,
         );
       }
       for (const { path } of manifest.files.filter(({ role }) => role === 'rootfs')) {

@@ -65,7 +65,9 @@ export function byteAttacks(site: TamperSite): Attack[] {
 
 function targets(site: TamperSite): Target[] {
   const root = site.manifest.files.find(({ role }) => role === 'rootfs');
-  const loaded = site.manifest.files.filter(({ role }) => ['kernel', 'initrd', 'overlay'].includes(role));
+  const loaded = site.manifest.files.filter(({ role }) =>
+    ['kernel', 'module', 'initrd', 'overlay'].includes(role),
+  );
 
   return [
     { path: RECORD.bootIpxe, expect: (way) => readBy(['ipxe', 'manifest', 'tree'], content(way)) },
@@ -102,7 +104,7 @@ const BENEATH = 'the initrd is archiso itself: whoever changes it changes what c
 function loadedTargets({ path, role }: ManifestFile): Target[] {
   // What cannot be unpacked does not start; what can be is the attacker's own early userspace.
   const archiso = (way: Way): Partial<Record<'archiso', Expectation>> =>
-    role === 'kernel'
+    role === 'kernel' || role === 'module'
       ? {}
       : { archiso: way === 'missing' ? must('absent') : misses(BENEATH, 'malformed', 'absent') };
   return [

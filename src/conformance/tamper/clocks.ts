@@ -9,7 +9,7 @@ const NO_CLOCK = 'GRUB has no clock to judge by';
 const NO_BEST_BEFORE = 'only the manifest says how long a release is good; certificates live longer';
 const OWN_CERTIFICATE = 'archiso asks for the codesign certificate, which outlives many releases';
 
-export function clockAttacks({ manifest, asked, anchors }: TamperSite): Attack[] {
+export function clockAttacks({ manifest, asked, anchors, startsByGrub }: TamperSite): Attack[] {
   const clock = (name: string, tuf: Attack['tuf'], now: number, expectations: Attack['expect']): Attack => ({
     name: `clock: ${name}`,
     tuf,
@@ -68,7 +68,8 @@ export function clockAttacks({ manifest, asked, anchors }: TamperSite): Attack[]
         ipxe: late,
         grub: misses(NO_CLOCK),
         archiso: ended ? late : misses(OWN_CERTIFICATE),
-        manifest: late,
+        // No release leaf is asked where GRUB starts.
+        manifest: startsByGrub ? must(ended ? 'expired' : 'stale') : late,
         tree: must(ended ? 'expired' : 'stale'),
       }),
     ),

@@ -4,7 +4,7 @@ import type { Transport } from '../../emulator/transport.ts';
 import { codeOf, IoError } from '../../errors/io.ts';
 import { Refusal, type RefusalCode } from '../../errors/refusal.ts';
 import { FolderTree } from '../../files/folder-tree.ts';
-import type { Manifest } from '../../formats/records/manifest.ts';
+import { linuxOf, type Manifest } from '../../formats/records/manifest.ts';
 import type { Policy } from '../../trust/policy.ts';
 import { DEFAULT_POLICY_FILE } from '../../trust/policy-file.ts';
 import { verifySnapshot } from '../../trust/snapshot-check.ts';
@@ -182,7 +182,7 @@ function handover(
     .flatMap((role) => manifest.files.filter((file) => file.role === role))
     .map(({ path }) => path);
   return {
-    cmdline: words([...manifest.cmdline, `archiso_http_srv=${files}`]).join(' '),
+    cmdline: words([...linuxOf(manifest).cmdline, `archiso_http_srv=${files}`]).join(' '),
     initrds: [...initrds, ...added].map((path) => files + path),
   };
 }

@@ -8,7 +8,6 @@ import {
   derOid,
   derSequence,
   derSetOf,
-  derUnsigned,
   openDer,
   TAG,
 } from '../../formats/asn1/der.ts';
@@ -76,7 +75,7 @@ export function encodeAnyCms(
   const infos = signers.map(({ issuer, serialNumber, hash, key, signature }) =>
     derSequence(
       one,
-      derSequence(issuer, derUnsigned(serialNumber)),
+      derSequence(issuer, der(TAG.integer, serialNumber)),
       digest(hash),
       key === 'rsa'
         ? derSequence(derOid(OID.rsaEncryption), derNull())

@@ -52,12 +52,12 @@ export function grubRoleAttacks({ manifest, kernel }: TamperSite): Attack[] {
     script(
       'a DHCP text on the command line',
       expects({ grub: misses(OBEYS), manifest: must('wrong-command-line'), tree: unsafe }),
-      (text) => text.replace(/^(if linux .*)(; then)$/m, '$1 "host=$net_default_hostname"$2'),
+      (text) => text.replace(/^(if linux .*| *if module2 .*)(; then)$/m, '$1 "host=$net_default_hostname"$2'),
     ),
     script(
       'a second script from the network',
       expects({ grub: misses(OBEYS), manifest: misses(OBEYS), tree: unsafe }),
-      (text) => text.replace(/^if linux /m, 'configfile "$bootseal_device/more.cfg"\n$&'),
+      (text) => text.replace(/^if (linux|multiboot2) /m, 'configfile "$bootseal_device/more.cfg"\n$&'),
     ),
   ];
 }

@@ -42,7 +42,18 @@ export interface ReleaseWish {
 /** Seals the copy's artifacts anew, below `name` in the site's working folder. */
 export async function makeRelease(site: ReleaseMaker, name: string, wish: ReleaseWish): Promise<MadeRelease> {
   const folder = join(site.work, name);
-  const { release, serial, issued, bestBefore, arch, layout: kind, cmdline, free, files } = site.manifest;
+  const {
+    release,
+    serial,
+    issued,
+    bestBefore,
+    arch,
+    layout: kind,
+    cmdline,
+    moduleCmdline,
+    free,
+    files,
+  } = site.manifest;
   await rm(folder, { recursive: true, force: true });
   const brought = files.filter(({ role }) => role in BROUGHT);
   await copyFiles(
@@ -57,6 +68,7 @@ export async function makeRelease(site: ReleaseMaker, name: string, wish: Releas
     layout: kind,
     artifacts: files.filter((file): file is typeof file & Artifact => file.role in BROUGHT),
     cmdline,
+    ...(moduleCmdline === undefined ? {} : { moduleCmdline }),
     free,
     notes: [],
   };
@@ -85,6 +97,7 @@ export async function makeRelease(site: ReleaseMaker, name: string, wish: Releas
 /** Roles of what a publisher brings; the rest of a manifest is made while sealing. */
 const BROUGHT: Readonly<Record<Artifact['role'], true>> = {
   kernel: true,
+  module: true,
   initrd: true,
   overlay: true,
   rootfs: true,

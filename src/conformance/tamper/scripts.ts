@@ -1,3 +1,4 @@
+import { linuxOf } from '../../formats/records/manifest.ts';
 import { RECORD } from '../../formats/records/seal-names.ts';
 import { type Attack, type Expectation, expects, misses, must, type Staged } from './attack.ts';
 import { appendFile, type TamperSite } from './site.ts';
@@ -14,47 +15,57 @@ const PASSES_ON = 'a loader hands over whatever command line a well-signed scrip
 const OBEYS = 'archiso does what its command line says, and nothing holds that to anything';
 
 export function scriptAttacks(site: TamperSite): Attack[] {
-  const edits = wordEdits(site);
+  // The boot.ipxe of a release that GRUB starts has no words, and starts nothing.
+  const ipxe = (attacks: readonly Attack[]) => (site.startsByGrub ? [] : attacks);
   return [
-    ...edits.flatMap(({ name, edit }): Attack[] => [
-      {
-        name: `boot.ipxe: ${name}, not signed anew`,
-        tuf: 'arbitrary software',
-        expect: edited('ipxe', must('bad-signature')),
-        async stage({ copy }) {
-          await copy.write(RECORD.bootIpxe, Buffer.from(editBoot(await bootText(copy), edit), 'latin1'));
-          return { words: edit };
-        },
+    ...wordEdits(site).flatMap((edit) => [...ipxe(ipxeEdits(edit)), ...grubEdits(edit)]),
+    ...ipxe(signedScripts(site)),
+  ];
+}
+
+function grubEdits({ name, edit }: WordEdit): Attack[] {
+  return [
+    {
+      name: `grub.cfg: ${name}, not signed anew`,
+      tuf: 'arbitrary software',
+      expect: edited('grub', must('bad-signature')),
+      async stage({ copy }) {
+        await copy.write(RECORD.grubCfg, Buffer.from(editGrub(await grubText(copy), edit), 'latin1'));
+        return { words: edit };
       },
-      {
-        name: `boot.ipxe: ${name}, signed by the boot key`,
-        tuf: 'key compromise',
-        expect: resigned('ipxe', must('wrong-command-line')),
-        async stage(at) {
-          await at.signBoot(editBoot(await bootText(at.copy), edit));
-          return { words: edit };
-        },
+    },
+    {
+      name: `grub.cfg: ${name}, signed by the script key`,
+      tuf: 'key compromise',
+      expect: resigned('grub', must('wrong-command-line')),
+      async stage(at) {
+        await at.signGrub(editGrub(await grubText(at.copy), edit));
+        return { words: edit };
       },
-      {
-        name: `grub.cfg: ${name}, not signed anew`,
-        tuf: 'arbitrary software',
-        expect: edited('grub', must('bad-signature')),
-        async stage({ copy }) {
-          await copy.write(RECORD.grubCfg, Buffer.from(editGrub(await grubText(copy), edit), 'latin1'));
-          return { words: edit };
-        },
+    },
+  ];
+}
+
+function ipxeEdits({ name, edit }: WordEdit): Attack[] {
+  return [
+    {
+      name: `boot.ipxe: ${name}, not signed anew`,
+      tuf: 'arbitrary software',
+      expect: edited('ipxe', must('bad-signature')),
+      async stage({ copy }) {
+        await copy.write(RECORD.bootIpxe, Buffer.from(editBoot(await bootText(copy), edit), 'latin1'));
+        return { words: edit };
       },
-      {
-        name: `grub.cfg: ${name}, signed by the script key`,
-        tuf: 'key compromise',
-        expect: resigned('grub', must('wrong-command-line')),
-        async stage(at) {
-          await at.signGrub(editGrub(await grubText(at.copy), edit));
-          return { words: edit };
-        },
+    },
+    {
+      name: `boot.ipxe: ${name}, signed by the boot key`,
+      tuf: 'key compromise',
+      expect: resigned('ipxe', must('wrong-command-line')),
+      async stage(at) {
+        await at.signBoot(editBoot(await bootText(at.copy), edit));
+        return { words: edit };
       },
-    ]),
-    ...signedScripts(site),
+    },
   ];
 }
 
@@ -63,7 +74,7 @@ function wordEdits({ manifest, asked }: TamperSite): WordEdit[] {
     ...(asked.checksum ? ['checksum=y'] : []),
     ...(asked.verify ? ['verify=y'] : []),
     ...(asked.cmsVerify ? ['cms_verify=y'] : []),
-  ].filter((flag) => manifest.cmdline.includes(flag));
+  ].filter((flag) => linuxOf(manifest).cmdline.includes(flag));
   const [first] = flags;
   const last = flags.at(-1);
   return [
@@ -202,9 +213,12 @@ function editBoot(text: string, edit: WordEdit['edit']): string {
 
 /** GRUB's words stand in quotes of their own. */
 function editGrub(text: string, edit: WordEdit['edit']): string {
-  return text.replace(/^(if linux "[^"]*")((?: \S+)*?)(; then)$/m, (_, head, words, tail) => {
-    const quoted: string[] = words.trim().split(' ');
-    const plain = quoted.map((word) => word.replace(/^'(.*)'$/, '$1'));
-    return [head, ...edit(plain).map((word) => (word.includes('$') ? word : `'${word}'`))].join(' ') + tail;
-  });
+  return text.replace(
+    /^(if linux "[^"]*"| *if module2 --nounzip "[^"]*")((?: \S+)*?)(; then)$/m,
+    (_, head, words, tail) => {
+      const quoted: string[] = words.trim().split(' ');
+      const plain = quoted.map((word) => word.replace(/^'(.*)'$/, '$1'));
+      return [head, ...edit(plain).map((word) => (word.includes('$') ? word : `'${word}'`))].join(' ') + tail;
+    },
+  );
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { archisoParameters } from '../../emulator/early/parameters.ts';
 import { bytesContent, type Content, fileContent } from '../../files/measure.ts';
 import { cpioEntries, cpioPadding, encodeCpio } from '../../formats/archive/cpio.ts';
-import type { Manifest, ManifestFile } from '../../formats/records/manifest.ts';
+import { linuxOf, type Manifest, type ManifestFile } from '../../formats/records/manifest.ts';
 import { RECORD, SCRIPT_SEAL, SEAL } from '../../formats/records/seal-names.ts';
 import { createKeyFolder } from '../../signing/keys/init.ts';
 import { type CertifiedKey, type Keys, readKeyFolder } from '../../signing/keys/key-folder.ts';
@@ -78,6 +78,11 @@ export class TamperSite {
     return this.#one(({ role }) => role === 'rootfs');
   }
 
+  /** Whether it is of those that no iPXE starts. */
+  get startsByGrub(): boolean {
+    return this.manifest.moduleCmdline !== undefined;
+  }
+
   /** Whether the root image has a hash tree: its length is a whole number of blocks. */
   get hasHashTree(): boolean {
     return this.manifest.files.some(({ role }) => role === 'hashtree');
@@ -85,7 +90,7 @@ export class TamperSite {
 
   /** Which checks of the root image archiso is asked for. */
   get asked() {
-    return archisoParameters(this.manifest.cmdline.join(' '), this.manifest.arch);
+    return archisoParameters(linuxOf(this.manifest).cmdline.join(' '), this.manifest.arch);
   }
 
   content(path: string): Content {

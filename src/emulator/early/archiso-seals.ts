@@ -2,6 +2,7 @@ import { createHash, verify as verifySignature } from 'node:crypto';
 import { Refusal } from '../../errors/refusal.ts';
 import type { Answer, Question } from '../../files/measurer.ts';
 import { isArmored, readArmored } from '../../formats/asn1/armor-in-text.ts';
+import { canonicalName } from '../../formats/asn1/distinguished-name.ts';
 import { isRsaSignature } from '../../formats/asn1/pkcs1.ts';
 import { type AnySigner, decodeAnySignedData } from '../../formats/asn1/signed-data.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
@@ -62,6 +63,7 @@ export function archisoCmsCheck(
           verifyChain(certificate, {
             roots,
             intermediates: [...certificates, ...keys.signers],
+            isNamed: isOneToOpenssl,
             margin: 0,
             now,
             policy,
@@ -87,6 +89,14 @@ function findSigner(what: string, { name }: AnySigner, pool: readonly Certificat
     'untrusted-signer',
     `${what}: its signer's certificate is none that this client holds; these may be the anchors of another site.`,
     {},
+  );
+}
+
+/** OpenSSL finds an issuer whose name is written in another kind of string. */
+function isOneToOpenssl(subject: Uint8Array, issuer: Uint8Array): boolean {
+  return (
+    Buffer.compare(subject, issuer) === 0 ||
+    decodeOr('A name in a certificate', () => canonicalName(subject) === canonicalName(issuer))
   );
 }
 

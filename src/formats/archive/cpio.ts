@@ -270,6 +270,10 @@ function head(
 ): Uint8Array {
   const name = Buffer.concat([pathBytes(entry.name), Buffer.alloc(1)]);
   if (entry.mode > 0o7777) throw new RangeError(`${entry.name}: mode beyond twelve bits`);
+  // A kernel takes an empty one, and drops what does not fit a page.
+  if (entry.kind === 'symlink' && (size === 0 || size >= NAME_LIMIT)) {
+    throw new Malformed(FORMAT, `${entry.name}: symlink target of ${size} bytes`);
+  }
   const fields = [
     entry.ino,
     typeBits | entry.mode,
@@ -309,9 +313,6 @@ export function encodeCpio(
   const parts: Uint8Array[] = [];
   for (const entry of entries) {
     if (entry.name === CPIO_TRAILER) throw new Malformed(FORMAT, 'an entry named as the trailer');
-    if (entry.kind === 'symlink' && (entry.data.length === 0 || entry.data.length >= NAME_LIMIT)) {
-      throw new Malformed(FORMAT, `${entry.name}: symlink target of ${entry.data.length} bytes`);
-    }
     if (entry.kind === 'symlink' && entry.data.includes(0)) {
       throw new Malformed(FORMAT, `${entry.name}: NUL inside symlink target`);
     }

@@ -20,6 +20,14 @@ export function isArmored(bytes: Uint8Array): boolean {
   return ((bytes[0] ?? 0x80) & 0x80) === 0;
 }
 
+/** What the boundaries in a text say is in it: `CERTIFICATE`, `PGP PUBLIC KEY BLOCK`. Never throws. */
+export function pemLabels(bytes: Uint8Array): string[] {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
+  return [...text.matchAll(/^(?:\u00ef\u00bb\u00bf)?-----BEGIN ([A-Z0-9]+(?: [A-Z0-9]+)*)-----\s*$/gm)].map(
+    ([, label = '']) => label,
+  );
+}
+
 /** Every OpenPGP block of a text, in order, at least one; headers are left out. Throws `Malformed`. */
 export function readArmored(bytes: Uint8Array): Armored[] {
   const found = blocks('OpenPGP armor', bytes).filter(({ label }) => label.startsWith('PGP '));

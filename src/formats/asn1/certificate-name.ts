@@ -17,6 +17,14 @@ export function calledOf({
   return textOf(subject) || `SHA-256 ${createHash('sha256').update(raw).digest('hex')}`;
 }
 
+/** A serial number as OpenSSL prints it: hexadecimal, in lower case here, a negative one with a minus. */
+export function serialText(serialNumber: Uint8Array): string {
+  const number = BigInt(`0x${Buffer.from(serialNumber).toString('hex')}`);
+  const signed = BigInt.asIntN(serialNumber.length * 8, number);
+  const hex = (signed < 0n ? -signed : signed).toString(16);
+  return `${signed < 0n ? '-' : ''}${hex.length % 2 ? '0' : ''}${hex}`;
+}
+
 /** A UTF-16 or Latin-1 name, read as UTF-8, has NULs or marks of replacement in it. */
 function isShown(name: string): boolean {
   return name.trim() !== '' && !/[\0\ufffd]/.test(name);

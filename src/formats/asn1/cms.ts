@@ -8,12 +8,11 @@ import {
   derOid,
   derSequence,
   derSetOf,
-  derUnsigned,
+  integerContent,
   oidText,
   openDer,
   smallInteger,
   TAG,
-  unsignedInteger,
 } from './der.ts';
 import { type HashName, hashByOid, hashOid, OID, signatureByOid } from './oids.ts';
 import { type Certificate, decodeCertificate } from './x509.ts';
@@ -111,7 +110,7 @@ function decodeSignerInfo(info: DerCursor, announced: ReadonlySet<HashName>): Si
   if (version !== 1) throw new Malformed('CMS', 'signer not named by issuer and serial number');
   const sid = info.enter(TAG.sequence, 'IssuerAndSerialNumber');
   const issuer = sid.next(TAG.sequence).raw;
-  const serialNumber = unsignedInteger(sid.next(TAG.integer), 'serialNumber');
+  const serialNumber = integerContent(sid.next(TAG.integer), 'serialNumber');
   sid.end();
   const hash = digestAlgorithm(info.next(TAG.sequence));
   if (!announced.has(hash)) throw new Malformed('CMS', `digest algorithm ${hash} not announced`);
@@ -140,7 +139,7 @@ export function encodeDetachedCms(signer: SignerInfo, certificates: readonly Uin
   const one = Uint8Array.of(TAG.integer, 1, 1);
   const info = derSequence(
     one,
-    derSequence(signer.issuer, derUnsigned(signer.serialNumber)),
+    derSequence(signer.issuer, der(TAG.integer, signer.serialNumber)),
     digest,
     algorithm,
     der(TAG.octetString, signer.signature),

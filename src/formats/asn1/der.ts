@@ -136,6 +136,15 @@ export function unsignedInteger(element: DerElement, what: string): Uint8Array {
   return content;
 }
 
+/** Content bytes of any INTEGER in its shortest form, as they are: two's complement. */
+export function integerContent({ content }: DerElement, what: string): Uint8Array {
+  const [first, second] = content;
+  if (first === undefined) throw new Malformed('DER', `${what}: empty INTEGER`);
+  const filling = second !== undefined && (first === 0 ? !(second & 0x80) : first === 0xff && second & 0x80);
+  if (filling) throw new Malformed('DER', `${what}: INTEGER not in its shortest form`);
+  return content;
+}
+
 /** A small non-negative INTEGER, below 2³². */
 export function smallInteger(element: DerElement, what: string): number {
   const octets = unsignedInteger(element, what);

@@ -43,6 +43,57 @@ export function nameText(name: Uint8Array): string {
   return texts.join(',');
 }
 
+/** Strings whose kind OpenSSL does not look at when it compares names (`x_name.c`, ASN1_MASK_CANON), and their text. */
+const ALIKE: Readonly<Record<number, (octets: Buffer) => string>> = {
+  [TAG.utf8String]: (octets) => utf8.decode(octets),
+  [TAG.printableString]: (octets) => octets.toString('latin1'),
+  [TAG.ia5String]: (octets) => octets.toString('latin1'),
+  // T61String, which everybody reads as Latin-1, and VisibleString.
+  20: (octets) => octets.toString('latin1'),
+  26: (octets) => octets.toString('latin1'),
+  // BMPString: UTF-16, big-endian.
+  30: (octets) => Buffer.from(octets).swap16().toString('utf16le'),
+};
+
+/**
+ * A Name in a form in which two are equal where OpenSSL takes them for one: whatever kind of string it is written in,
+ * in capitals or not, and with how many blanks (RFC 5280 §7.1, as `x509_name_canon` does it). iPXE compares bytes.
+ *
+ * @throws Malformed
+ */
+export function canonicalName(name: Uint8Array): string {
+  const parts = openDer(name, TAG.sequence, 'Name');
+  const sets: string[][] = [];
+  while (!parts.done) {
+    const set = parts.enter(TAG.set, 'RelativeDistinguishedName');
+    const attributes: string[] = [];
+    while (!set.done) {
+      const attribute = set.enter(TAG.sequence, 'AttributeTypeAndValue');
+      const oid = oidText(attribute.next(TAG.oid));
+      const value = attribute.next();
+      attribute.end();
+      attributes.push(`${oid} ${canonicalValue(value)}`);
+    }
+    sets.push(attributes.sort());
+  }
+  return JSON.stringify(sets);
+}
+
+function canonicalValue({ tag, content, raw }: DerElement): string {
+  try {
+    const text = ALIKE[tag]?.(Buffer.from(content));
+    if (text === undefined) return `#${hex(raw)}`;
+    const blanks = /[\t\n\v\f\r ]+/g;
+    return `=${text
+      .replace(blanks, ' ')
+      .replace(/^ | $/g, '')
+      .replace(/[A-Z]/g, (letter) => letter.toLowerCase())}`;
+  } catch {
+    // What is no string of its kind is like nothing but itself.
+    return `#${hex(raw)}`;
+  }
+}
+
 function stringOf({ tag, content }: DerElement): string | undefined {
   if (tag !== TAG.utf8String && tag !== TAG.printableString && tag !== TAG.ia5String) return undefined;
   try {

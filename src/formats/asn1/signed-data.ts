@@ -1,7 +1,7 @@
 import { Malformed } from '../../errors/malformed.ts';
 import { definiteForm } from './ber.ts';
 import { decodeCertificates, digestAlgorithm } from './cms.ts';
-import { contextTag, type DerCursor, der, oidText, openDer, TAG, unsignedInteger } from './der.ts';
+import { contextTag, type DerCursor, der, integerContent, oidText, openDer, TAG } from './der.ts';
 import { type HashName, OID, signatureByOid } from './oids.ts';
 import type { Certificate } from './x509.ts';
 
@@ -95,7 +95,7 @@ function signerName(info: DerCursor): SignerName {
   const name = info.enter(TAG.sequence, 'IssuerAndSerialNumber');
   return {
     issuer: name.next(TAG.sequence).raw,
-    serialNumber: unsignedInteger(name.next(TAG.integer), 'serialNumber'),
+    serialNumber: integerContent(name.next(TAG.integer), 'serialNumber'),
   };
 }
 

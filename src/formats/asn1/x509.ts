@@ -6,11 +6,11 @@ import {
   DerCursor,
   type DerElement,
   derTime,
+  integerContent,
   oidText,
   openDer,
   smallInteger,
   TAG,
-  unsignedInteger,
 } from './der.ts';
 import { OID } from './oids.ts';
 
@@ -20,7 +20,10 @@ export interface Certificate {
   readonly raw: Uint8Array;
   /** What the issuer signed. */
   readonly tbs: Uint8Array;
-  /** Content bytes, without the sign byte. */
+  /**
+   * Content bytes of its INTEGER. CAs gave some that are longer than they ought to be, zero or negative, which
+   * everybody takes (RFC 5280 §4.1.2.2).
+   */
   readonly serialNumber: Uint8Array;
   /** DER of the names: compared byte by byte, as iPXE and OpenSSL find certificates. */
   readonly issuer: Uint8Array;
@@ -90,7 +93,7 @@ export function decodeCertificate(bytes: Uint8Array): Certificate {
   const versionNumber = version ? smallInteger(only(version.content, TAG.integer, 'version'), 'version') : 0;
   // Extensions, and with them every purpose we judge by, exist in version 3 only.
   if (versionNumber !== 2) throw new Malformed('X.509', `certificate version ${versionNumber + 1}, not 3`);
-  const serialNumber = unsignedInteger(tbs.next(TAG.integer), 'serialNumber');
+  const serialNumber = integerContent(tbs.next(TAG.integer), 'serialNumber');
   const inner = tbs.next(TAG.sequence);
   // RFC 5280 §4.1.1.2: both copies must agree; only the inner one is signed.
   if (Buffer.compare(inner.raw, algorithm.raw) !== 0)
@@ -136,6 +139,12 @@ export function decodeCertificate(bytes: Uint8Array): Certificate {
 function algorithmOid(element: DerElement): string {
   const cursor = openDer(element.raw, TAG.sequence, 'AlgorithmIdentifier');
   const oid = oidText(cursor.next(TAG.oid));
+  if (oid === OID.rsassaPss) {
+    throw new Malformed(
+      'X.509',
+      'signed with RSASSA-PSS, which iPXE does not know; have it signed with PKCS #1 v1.5',
+    );
+  }
   if (!cursor.done && cursor.next(TAG.null).content.length !== 0) throw cursor.fail('NULL with content');
   cursor.end();
   return oid;
@@ -246,8 +255,13 @@ function only(bytes: Uint8Array, tag: number, what: string): DerElement {
 function decodeKey(spki: Uint8Array): CertificateKey {
   let object: KeyObject;
   try {
+    // RFC 5480 §2.1.1: a curve has a name. OpenSSL takes no certificate that spells its numbers out.
+    const algorithm = openDer(spki, TAG.sequence, 'SubjectPublicKeyInfo').enter(TAG.sequence, 'algorithm');
+    const isCurve = oidText(algorithm.next(TAG.oid)) === OID.ecPublicKey;
+    if (isCurve && algorithm.next().tag !== TAG.oid) throw new Malformed('X.509', 'a curve without a name');
     object = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
   } catch (error) {
+    if (error instanceof Malformed) throw error;
     throw new Malformed('X.509', `public key: ${(error as Error).message}`);
   }
   const details = object.asymmetricKeyDetails;

@@ -9,12 +9,11 @@ import {
   derOid,
   derSequence,
   derSetOf,
-  derUnsigned,
+  integerContent,
   oidText,
   openDer,
   smallInteger,
   TAG,
-  unsignedInteger,
 } from '../asn1/der.ts';
 import { type HashName, hashOid, OID, signatureByOid } from '../asn1/oids.ts';
 import type { Certificate } from '../asn1/x509.ts';
@@ -121,7 +120,7 @@ export function encodeAuthenticode(parts: AuthenticodeParts): Uint8Array {
   const one = Uint8Array.of(TAG.integer, 1, 1);
   const info = derSequence(
     one,
-    derSequence(parts.signer.issuer, derUnsigned(parts.signer.serialNumber)),
+    derSequence(parts.signer.issuer, der(TAG.integer, parts.signer.serialNumber)),
     algorithm,
     der(EXPLICIT_0, openElement(parts.attributes).content),
     derSequence(derOid(OID.rsaEncryption), derNull()),
@@ -199,7 +198,7 @@ function decodeSigner(info: DerCursor, announced: HashName): AuthenticodeSigner 
     throw new Malformed(FORMAT, 'signer not named by issuer and serial number');
   const sid = info.enter(TAG.sequence, 'IssuerAndSerialNumber');
   const issuer = sid.next(TAG.sequence).raw;
-  const serialNumber = unsignedInteger(sid.next(TAG.integer), 'serialNumber');
+  const serialNumber = integerContent(sid.next(TAG.integer), 'serialNumber');
   sid.end();
   const hash = digestAlgorithm(info.next(TAG.sequence));
   if (hash !== announced) throw new Malformed(FORMAT, 'two digest algorithms');

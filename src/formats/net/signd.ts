@@ -100,7 +100,7 @@ export function decodeAnswer(framing: SigndFraming, out: Uint8Array): Uint8Array
 }
 
 /** The numbers of a signature, big-endian, without leading zeros. */
-export type SigndSignature =
+export type SignatureNumbers =
   | { readonly kind: 'rsa'; readonly s: Uint8Array }
   | { readonly kind: 'ecdsa'; readonly r: Uint8Array; readonly s: Uint8Array };
 
@@ -113,7 +113,7 @@ export function decodeSigndSignature(
   packet: Uint8Array,
   hash: SigndHash,
   digest: Uint8Array,
-): SigndSignature {
+): SignatureNumbers {
   const [first, ...more] = decodePackets(packet, 2);
   if (first === undefined || more.length > 0 || first.tag !== PACKET.signature) {
     throw new Malformed(FORMAT, 'not one OpenPGP signature');

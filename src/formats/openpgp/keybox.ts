@@ -62,6 +62,15 @@ function demandHeader(blob: Blob | undefined): void {
   if (blob.version !== 1 || blob.bytes.length !== HEADER_OCTETS) throw blob.fail('unknown header version');
 }
 
+export function isKeybox(bytes: Uint8Array): boolean {
+  return Buffer.from(bytes.subarray(8, 12)).toString('latin1') === 'KBXf';
+}
+
+/** Whether there are certificates of gpgsm's in it. Throws `Malformed`. */
+export function holdsX509(bytes: Uint8Array): boolean {
+  return splitBlobs(bytes).some(({ type }) => type === BLOB.x509);
+}
+
 /** The keyblock of an OpenPGP blob, as gpg stores it. */
 function keyblock(blob: Blob): Uint8Array {
   const { bytes } = blob;

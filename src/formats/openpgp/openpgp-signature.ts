@@ -1,4 +1,5 @@
 import { Malformed } from '../../errors/malformed.ts';
+import { isArmored, pemLabels } from '../asn1/armor-in-text.ts';
 import type { HashName } from '../asn1/oids.ts';
 import {
   decodePackets,
@@ -75,6 +76,9 @@ const MAX_SIGNATURES = 16;
  */
 export function decodeDetachedOpenpgp(bytes: Uint8Array): OpenpgpSignature[] {
   if (bytes.length === 0) throw new Malformed('OpenPGP', 'empty signature file');
+  if (isArmored(bytes) && pemLabels(bytes).some((label) => label.startsWith('PGP '))) {
+    throw new Malformed('OpenPGP', 'armored; "gpg --dearmor" writes it in the binary form that GRUB reads');
+  }
   if (bytes.length > MAX_SIGNATURE_FILE)
     throw new Malformed('OpenPGP', `signature file of ${bytes.length} bytes`);
   return decodePackets(bytes, MAX_SIGNATURES).map((packet) => {

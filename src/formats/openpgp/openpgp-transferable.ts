@@ -1,4 +1,5 @@
 import { Malformed } from '../../errors/malformed.ts';
+import { keylessPackets } from './gnupg-file.ts';
 import { decodePackets, encodePacket, PACKET, type Packet, PacketCursor } from './openpgp-packet.ts';
 import { decodeSignature, SUBPACKET } from './openpgp-signature.ts';
 
@@ -26,12 +27,15 @@ export function splitTransferableKeys(bytes: Uint8Array, limit: number): Transfe
   const keys: [Part & { signatures: Packet[] }, ...(Part & { signatures: Packet[] })[]][] = [];
   for (const packet of decodePackets(bytes, limit)) {
     if (packet.tag === PACKET.secretKey || packet.tag === PACKET.secretSubkey) {
-      throw new Malformed('OpenPGP', 'a secret key among public ones');
+      throw new Malformed(
+        'OpenPGP',
+        'a secret key among public ones; "gpg --export > FILE" writes these alone',
+      );
     }
     if (PASSED_OVER.has(packet.tag)) continue;
     const key = keys.at(-1);
     if (packet.tag === PACKET.publicKey) keys.push([{ packet, signatures: [] }]);
-    else if (!key) throw new Malformed('OpenPGP', `packet type ${packet.tag} before any public key`);
+    else if (!key) throw new Malformed('OpenPGP', keylessPackets(packet));
     else if (packet.tag === PACKET.signature) key.at(-1)?.signatures.push(packet);
     else key.push({ packet, signatures: [] });
   }

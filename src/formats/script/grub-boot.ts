@@ -1,17 +1,31 @@
 import { type GrubPiece, grubText, grubTokens } from './grub-tokens.ts';
-import { GRUB_KEYWORDS, GRUB_LOADERS } from './kernel-lines.ts';
+import { GRUB_KEYWORDS, GRUB_LOADERS, GRUB_MODULE, GRUB_MULTIBOOT, GRUB_NOUNZIP } from './kernel-lines.ts';
 
-/** What a GRUB configuration boots: one `linux` command and the `initrd` command, where there is one, that belongs to it. */
+/**
+ * What a GRUB configuration boots: one `linux` command and the `initrd` command, where there is one, that belongs to it;
+ * or one `multiboot2` command and its `module2` commands, of which the first loads the Linux and the others its initrds.
+ */
 export interface GrubBoot {
+  /** What GRUB fetches from: `(http,10.0.0.1,8080)`. */
+  readonly device: string;
   /** Paths on the server, each beginning with a slash. */
   readonly kernel: string;
+  /** The Linux that a multiboot kernel starts. */
+  readonly module?: GrubModule;
   readonly initrds: readonly string[];
-  /** By the last branch of each condition. */
+  /** What early userspace sees, by the last branch of each condition: `/proc/cmdline` of the Linux. */
   readonly cmdline: string;
-  /** By whichever branches: all that the kernel may get. `cmdline` is the first of them. */
+  /** By whichever branches: all that Linux may get. `cmdline` is the first of them. */
   readonly cmdlines: readonly string[];
   /** Whether it has the loader trust the payload keys, and the script keys no more, before it opens the kernel. */
   readonly switched: boolean;
+}
+
+export interface GrubModule {
+  /** On the server, beginning with a slash. */
+  readonly path: string;
+  /** What the multiboot kernel itself gets, by whichever branches. */
+  readonly kernelCmdlines: readonly string[];
 }
 
 /** The function of the loader's that does so. */
@@ -29,8 +43,7 @@ const MAX_WAYS = 256;
  */
 export function grubBoot(bytes: Uint8Array, known: ReadonlyMap<string, string>): GrubBoot | undefined {
   const values = new Map<string, readonly string[]>([...known].map(([name, value]) => [name, [value]]));
-  const linux: (readonly string[])[] = [];
-  const initrd: (readonly string[])[] = [];
+  const loads: Loads = { linux: [], initrd: [], multiboot: [], module: [] };
   let switched = false;
   let depth = 0;
   for (const { words } of grubTokens(Buffer.from(bytes).toString('latin1')).statements) {
@@ -49,20 +62,73 @@ export function grubBoot(bytes: Uint8Array, known: ReadonlyMap<string, string>):
         values.set(name, unique([...set, ...before]));
       }
     }
-    if (command === GRUB_SWITCH && linux.length === 0) switched = true;
-    if (GRUB_LOADERS.has(command)) linux.push(ways(rest, values));
-    if (/^initrd/.test(command)) initrd.push(ways(rest, values));
+    if (command === GRUB_SWITCH && loads.linux.length + loads.multiboot.length === 0) switched = true;
+    if (GRUB_LOADERS.has(command)) loads.linux.push(ways(rest, values));
+    if (GRUB_MULTIBOOT.has(command)) loads.multiboot.push(ways(rest, values));
+    if (GRUB_MODULE.has(command)) loads.module.push(ways(withoutNounzip(rest), values));
+    if (/^initrd/.test(command)) loads.initrd.push(ways(rest, values));
   }
+  const boot = linuxBoot(loads) ?? multibootBoot(loads);
+  return boot && { ...boot, switched };
+}
+
+/** What each kind of command was given, on every way. */
+interface Loads {
+  readonly linux: (readonly string[])[];
+  readonly initrd: (readonly string[])[];
+  readonly multiboot: (readonly string[])[];
+  readonly module: (readonly string[])[];
+}
+
+type Loaded = Omit<GrubBoot, 'switched'> | undefined;
+
+function linuxBoot({ linux, initrd, multiboot, module }: Loads): Loaded {
   const [lines = []] = linux;
   const [images = ['']] = initrd;
-  if (linux.length !== 1 || initrd.length > 1) return undefined;
-  const kernels = unique(lines.map((line) => path(line.split(' ')[0] ?? '')));
+  if (linux.length !== 1 || initrd.length > 1 || multiboot.length + module.length > 0) return undefined;
+  const kernel = sameFile(lines);
   const initrds = unique(images.map((line) => split(line).map(path).join(' ')));
-  const [kernel, ...others] = kernels;
   const cmdlines = unique(lines.map((line) => `BOOT_IMAGE=${split(line).join(' ')}`));
   const [cmdline] = cmdlines;
-  if (!kernel || cmdline === undefined || others.length > 0 || initrds.length !== 1) return undefined;
-  return { kernel, initrds: split(initrds[0] ?? ''), cmdline, cmdlines, switched };
+  if (!kernel || cmdline === undefined || initrds.length !== 1) return undefined;
+  return { ...kernel, initrds: split(initrds[0] ?? ''), cmdline, cmdlines };
+}
+
+/** GRUB hands a multiboot kernel and its modules their words without the file's name before them. */
+function multibootBoot({ linux, initrd, multiboot, module }: Loads): Loaded {
+  const [lines = []] = multiboot;
+  const [linuxLines = [], ...images] = module;
+  if (multiboot.length !== 1 || module.length === 0 || linux.length + initrd.length > 0) return undefined;
+  const kernel = sameFile(lines);
+  const started = sameFile(linuxLines);
+  const initrds = images.map(sameFile);
+  const cmdlines = unique(linuxLines.map(wordsAfterFile));
+  const [cmdline] = cmdlines;
+  if (!kernel || !started || cmdline === undefined || initrds.includes(undefined)) return undefined;
+  return {
+    ...kernel,
+    module: { path: started.kernel, kernelCmdlines: unique(lines.map(wordsAfterFile)) },
+    initrds: initrds.flatMap((image) => image?.kernel ?? []),
+    cmdline,
+    cmdlines,
+  };
+}
+
+/** The file that a command opens on every way, and the device; undefined where that depends on the way. */
+function sameFile(
+  lines: readonly string[],
+): { readonly device: string; readonly kernel: string } | undefined {
+  const [kernel, ...others] = unique(lines.map((line) => path(line.split(' ')[0] ?? '')));
+  if (!kernel || others.length > 0) return undefined;
+  return { device: /^\([^)]*\)/.exec(lines[0] ?? '')?.[0] ?? '', kernel };
+}
+
+function wordsAfterFile(line: string): string {
+  return split(line).slice(1).join(' ');
+}
+
+function withoutNounzip(words: readonly (readonly GrubPiece[])[]): readonly (readonly GrubPiece[])[] {
+  return grubText(words[0] ?? []) === GRUB_NOUNZIP ? words.slice(1) : words;
 }
 
 type Values = ReadonlyMap<string, readonly string[]>;
@@ -110,8 +176,8 @@ function unique(texts: readonly string[]): string[] {
 }
 
 /** The HTTP port that a configuration has GRUB fetch from; undefined where it names none. */
-export function grubHttpPort({ cmdline }: GrubBoot): number | undefined {
-  const [whole, port = '80'] = /^BOOT_IMAGE=\(http,[^,)]*(?:,([0-9]{1,5}))?\)/.exec(cmdline) ?? [];
+export function grubHttpPort({ device }: GrubBoot): number | undefined {
+  const [whole, port = '80'] = /^\(http,[^,)]*(?:,([0-9]{1,5}))?\)/.exec(device) ?? [];
   return whole === undefined ? undefined : Number(port);
 }
 

@@ -62,19 +62,33 @@ function operandsOf(words: readonly string[]): { name?: string; operands: readon
 /** Words of GRUB's language after which a command begins. */
 export const GRUB_KEYWORDS = new Set(['if', 'then', 'else', 'elif', 'while', 'until', 'do', '!']);
 export const GRUB_LOADERS = new Set(['linux', 'linux16', 'linuxefi']);
+/** Commands that load a multiboot kernel, such as Xen, and what it is given (GRUB manual, "multiboot2", "module2"). */
+export const GRUB_MULTIBOOT = new Set(['multiboot2', 'multiboot', 'xen_hypervisor']);
+export const GRUB_MODULE = new Set(['module2', 'module', 'xen_module']);
+/** The option of `module2` by which a file reaches the kernel as it was signed. */
+export const GRUB_NOUNZIP = '--nounzip';
 
 /**
- * The command lines that a GRUB configuration gives to `linux`. Undefined where a variable decides what is a
- * command.
+ * The command lines that a GRUB configuration gives a Linux: by `linux`, or by the first module of a multiboot kernel. A
+ * multiboot kernel without a module gets an empty one. Undefined where a variable decides what is a command.
  */
 export function grubKernelLines(bytes: Uint8Array): readonly KernelLine[] | undefined {
   const found: KernelLine[] = [];
+  let lacksModule = false;
   for (const words of grubCommands(Buffer.from(bytes).toString('latin1'))) {
-    const [command = '', , ...line] = grubCommand(words);
+    const [command = '', file, ...line] = grubCommand(words);
     if (command.includes('$') || command === 'eval') return undefined;
     if (GRUB_LOADERS.has(command)) found.push(line);
+    if (GRUB_MODULE.has(command) && lacksModule) {
+      found.push(file === GRUB_NOUNZIP ? line.slice(1) : line);
+      lacksModule = false;
+    }
+    if (GRUB_MULTIBOOT.has(command)) {
+      if (lacksModule) found.push([]);
+      lacksModule = true;
+    }
   }
-  return found;
+  return lacksModule ? [...found, []] : found;
 }
 
 /** Words of a command, without those of GRUB's language before it. */

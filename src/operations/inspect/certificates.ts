@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { serialText } from '../../formats/asn1/certificate-name.ts';
 import { nameText } from '../../formats/asn1/distinguished-name.ts';
 import { OID, signatureByOid } from '../../formats/asn1/oids.ts';
 import type { Certificate, CertificateKey } from '../../formats/asn1/x509.ts';
@@ -23,7 +24,7 @@ export function certificateFacts(certificate: Certificate): Facts {
   return {
     subject: nameText(certificate.subject),
     issuer: nameText(certificate.issuer),
-    serialNumber: hex(certificate.serialNumber),
+    serialNumber: serialText(certificate.serialNumber),
     notBefore: isoSeconds(certificate.notBefore),
     notAfter: isoSeconds(certificate.notAfter),
     key: keyText(certificate.key),

@@ -1,9 +1,9 @@
-import { calledOf } from '../../formats/asn1/certificate-name.ts';
+import { calledOf, serialText } from '../../formats/asn1/certificate-name.ts';
 import { decodeDetachedCms, type SignerInfo } from '../../formats/asn1/cms.ts';
 import { nameText } from '../../formats/asn1/distinguished-name.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { certificateFacts, hex, keyText } from './certificates.ts';
+import { certificateFacts, keyText } from './certificates.ts';
 import type { Recognised, SealFacts } from './facts.ts';
 
 /**
@@ -22,7 +22,7 @@ export function inspectCms(bytes: Uint8Array, others: readonly Certificate[]): R
       signers: signers.map((signer, index) => ({
         signer: seals[index]?.signer,
         issuer: nameText(signer.issuer),
-        serialNumber: hex(signer.serialNumber),
+        serialNumber: serialText(signer.serialNumber),
         hash: signer.hash,
         key: seals[index]?.key,
         notBefore: seals[index]?.notBefore,
@@ -40,7 +40,7 @@ function sealFacts(signer: SignerInfo, certificates: readonly Certificate[]): Se
   );
   return {
     kind: 'CMS',
-    signer: found ? calledOf(found) : `${hex(signer.serialNumber)} of ${nameText(signer.issuer)}`,
+    signer: found ? calledOf(found) : `${serialText(signer.serialNumber)} of ${nameText(signer.issuer)}`,
     hash: signer.hash,
     key: found ? keyText(found.key) : signer.key.toUpperCase(),
     time: undefined,

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { calledOf } from '../../formats/asn1/certificate-name.ts';
+import { calledOf, serialText } from '../../formats/asn1/certificate-name.ts';
 import { nameText } from '../../formats/asn1/distinguished-name.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import { authenticodeDigest, decodeAuthenticode } from '../../formats/efi/authenticode.ts';
@@ -86,7 +86,7 @@ function signerOf(
   const found = certificates.find(
     (one) => Buffer.compare(one.issuer, issuer) === 0 && Buffer.compare(one.serialNumber, serialNumber) === 0,
   );
-  return found ? calledOf(found) : `${hex(serialNumber)} of ${nameText(issuer)}`;
+  return found ? calledOf(found) : `${serialText(serialNumber)} of ${nameText(issuer)}`;
 }
 
 /** What firmware holds in PK, KEK, db or dbx. Throws `Malformed`. */

@@ -1,11 +1,14 @@
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { decodeArmor, decodePem } from '../../formats/asn1/armor.ts';
+import { readArmored } from '../../formats/asn1/armor-in-text.ts';
 import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
 import { isSignatureLists } from '../../formats/efi/efi-signature-list.ts';
 import { isAuthenticatedVariable } from '../../formats/efi/efi-variable.ts';
 import { kernelFacts } from '../../formats/efi/kernel-shape.ts';
 import { isPe } from '../../formats/efi/pe.ts';
+import { otherGnupgFile } from '../../formats/openpgp/gnupg-file.ts';
+import { whyEmpty } from '../../formats/openpgp/keyring-file.ts';
 import { PACKET } from '../../formats/openpgp/openpgp-packet.ts';
 import { isImageRequest } from '../../formats/records/image-request.ts';
 import { decodeKeyringFile } from '../../keyrings/keyring-files.ts';
@@ -56,6 +59,8 @@ export function recognise(
   if (!isPe(bytes) && holdsPrivateKey(bytes)) throw privateKey(name);
   const found = decodeOr(name, () => known(name, bytes, size, others));
   if (found) return found;
+  const other = otherGnupgFile(bytes);
+  if (other) throw new Refusal('malformed', `${name} is ${other}.`, { path: name });
   throw new Refusal('malformed', `${name} is not a seal, key, certificate, script or record of a release.`, {
     path: name,
   });
@@ -130,8 +135,11 @@ function inspectArmor(
   const label = /^-----BEGIN ([A-Z0-9 ]+)-----/m.exec(text)?.[1] ?? '';
   if (label === 'PGP PUBLIC KEY BLOCK') return inspectKeys(keysOf(name, bytes));
   if (label.startsWith('PGP ')) {
-    const armored = decodeArmor(text);
-    if (armored.label === 'SIGNATURE') return inspectSignatures(armored.bytes);
+    // With text around it, as in a mail; what stands alone is held to its form, which shows where it was cut.
+    const found = text.startsWith('-----BEGIN ') ? [decodeArmor(text)] : readArmored(bytes);
+    const signatures = found.filter((block) => block.label === 'SIGNATURE');
+    if (signatures.length > 0)
+      return inspectSignatures(Buffer.concat(signatures.map((block) => block.bytes)));
     throw new Malformed('OpenPGP armor', `a ${label} is neither a signature nor a public key`);
   }
   const blocks = decodePem(text, { explanatoryText: true });
@@ -150,7 +158,7 @@ function inspectArmor(
 function keysOf(name: string, bytes: Uint8Array) {
   try {
     const keys = decodeKeyringFile(name, bytes);
-    if (keys.length === 0) throw new Malformed('OpenPGP', 'no key in it');
+    if (keys.length === 0) throw new Malformed('OpenPGP', whyEmpty(bytes) ?? 'no key in it');
     return keys;
   } catch (error) {
     if (error instanceof Refusal && / secret key /.test(error.message)) throw privateKey(name);

@@ -1,4 +1,5 @@
 import { MAX_MANIFEST } from '../../formats/records/manifest.ts';
+import { manifestOfRefusal } from '../../formats/script/ipxe-refusal.ts';
 import { isIpxeScript, parseIpxeScript } from '../../formats/script/ipxe-script.ts';
 import { grubKernelLines, ipxeKernelLines, type KernelLine } from '../../formats/script/kernel-lines.ts';
 import type { Recognised } from './facts.ts';
@@ -8,11 +9,11 @@ const MANIFEST = /^bootseal\.manifest=(.+)$/;
 /** A boot script: which manifests and which signers it names; undefined where it is none. Throws `Malformed`. */
 export function inspectScript(bytes: Uint8Array): Recognised | undefined {
   if (isIpxeScript(bytes)) {
-    const lines = ipxeKernelLines(bytes);
-    return {
-      kind: 'ipxe-script',
-      facts: { ...lineFacts(lines), signers: demandedSigners(bytes) },
-    };
+    const facts = lineFacts(ipxeKernelLines(bytes));
+    // One that starts nothing names its manifest all the same.
+    const named = manifestOfRefusal(bytes);
+    const manifests = named === undefined ? facts.manifests : [named];
+    return { kind: 'ipxe-script', facts: { ...facts, manifests, signers: demandedSigners(bytes) } };
   }
   const lines = isText(bytes) ? grubKernelLines(bytes) : undefined;
   // Of a text without a kernel nobody can tell what it is.

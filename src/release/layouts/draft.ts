@@ -17,6 +17,8 @@ export interface LayoutDraft {
   /** What the tree's own file names, or its files show. */
   readonly layout?: string;
   readonly kernel?: string;
+  /** The Linux that a multiboot kernel (Xen) starts. */
+  readonly module?: string;
   readonly initrds?: readonly string[];
   readonly rootfs?: string;
   readonly overlay?: string;
@@ -25,6 +27,8 @@ export interface LayoutDraft {
   /** What the system fetches later. */
   readonly files?: readonly string[];
   readonly cmdline: readonly string[];
+  /** The words of the module. */
+  readonly moduleCmdline?: readonly string[];
   /** Undefined: nothing was said. */
   readonly free: readonly FreeParameter[] | undefined;
 }

@@ -26,6 +26,9 @@ const PLAIN = z.strictObject({
     .refine(isLayoutName, 'is no name of a layout: small letters, digits and dashes')
     .optional(),
   kernel: z.string(),
+  /** The Linux that the kernel starts where that is a hypervisor, and its words. */
+  module: z.string().optional(),
+  'module-cmdline': z.string().optional(),
   initrd: z.array(z.string()).default([]),
   rootfs: z.string().optional(),
   overlay: z.string().optional(),
@@ -49,9 +52,11 @@ export async function readPlainLayout(tree: string, hasFile: boolean): Promise<L
   if (!hasFile) return { cmdline: [], free: undefined };
   const { bytes } = await readBeneath(tree, NAME, LONGEST);
   const file = parseOperatorFile(join(tree, NAME), Buffer.from(bytes).toString(), PLAIN);
-  const { initrd, cmdline, free, ...rest } = file;
+  const { initrd, cmdline, free, 'module-cmdline': moduleCmdline, ...rest } = file;
   return {
     kernel: rest.kernel,
+    ...(rest.module === undefined ? {} : { module: rest.module }),
+    ...(moduleCmdline === undefined ? {} : { moduleCmdline: splitCommandLine(moduleCmdline) }),
     ...(rest.release === undefined ? {} : { release: rest.release }),
     ...(rest.arch === undefined ? {} : { arch: rest.arch }),
     ...(rest.layout === undefined ? {} : { layout: rest.layout }),

@@ -1,10 +1,10 @@
-import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
-import { join } from 'node:path';
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { basename, join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
 import { UsageError } from '../../errors/usage.ts';
+import { isGnupgHome } from '../../files/gnupg-home.ts';
 import { isThere, lstatIfThere, readIfThere } from '../../files/read-if-there.ts';
 import { readWhole } from '../../files/reading.ts';
-import { OID } from '../../formats/asn1/oids.ts';
 import type { Certificate, KeyUsage } from '../../formats/asn1/x509.ts';
 import { KEYRINGS, type OpenpgpPurpose } from '../../trust/anchors.ts';
 import { readCertificatesFile } from '../../trust/certificates-file.ts';
@@ -12,7 +12,9 @@ import { OPENPGP_KEYS, type OpenpgpKeyName } from '../seal-keys.ts';
 import { isIssuedBy } from '../seal-plan.ts';
 import { chooseSecret, withNumbers } from './openpgp-choice.ts';
 import { isLocked, type OpenpgpSecret, readOpenpgpSecrets, unlockOpenpgp } from './openpgp-keys.ts';
-import { isEncryptedPem, type KeyAccess, openEncryptedPem, unlocked } from './passphrase.ts';
+import { type KeyAccess, unlocked } from './passphrase.ts';
+import { readPrivateKeyFile } from './private-key-file.ts';
+import { demandCommonName, demandLength, demandSigningKind, demandSuitable } from './suitable-certificate.ts';
 
 /** A private key and the certificate that goes with it. */
 export interface CertifiedKey {
@@ -188,15 +190,35 @@ export async function readAuthority(
     const ca = await readSignatory(rootPath, now, 'keyCertSign');
     return { path: rootPath, ca, above: [] };
   }
-  const [ca, ...between] = await readCertificatesFile(path);
   const root = await readSignatory(rootPath, now, 'keyCertSign');
-  const above = [...between, root];
+  const [ca, ...above] = inOrder(await readCertificatesFile(path), root);
   let below = ca;
-  for (const issuer of above) {
+  for (const [index, issuer] of above.entries()) {
     demandSuitable(path, below, now, 'keyCertSign', issuer);
+    demandLength(issuer === root ? rootPath : path, issuer, index + 1);
     below = issuer;
   }
   return { path, ca, above };
+}
+
+/**
+ * The way from the CA that issues leaves to the root, in whatever order its certificates stand in the file, and whether
+ * the root is among them. What does not belong together stays as it stands, and is refused for what it is.
+ */
+function inOrder(
+  found: readonly [Certificate, ...Certificate[]],
+  root: Certificate,
+): [Certificate, ...Certificate[]] {
+  const between = found.filter(({ raw }) => Buffer.compare(raw, root.raw) !== 0);
+  const isAbove = (one: Certificate) => between.some((other) => other !== one && isIssuedBy(other, one));
+  const way: Certificate[] = between.filter((one) => !isAbove(one)).slice(0, 1);
+  for (let last = way[0]; last; ) {
+    const below: Certificate = last;
+    last = between.find((one) => !way.includes(one) && isIssuedBy(below, one));
+    if (last) way.push(last);
+  }
+  const [ca, ...rest] = way.length === between.length ? way : between;
+  return ca ? [ca, ...rest, root] : [root];
 }
 
 /** The key that issues leaves, with its certificate and those above. */
@@ -208,6 +230,7 @@ export async function authorityKey(
   const { path, ca, above } = await readAuthority(join(directory, 'anchors'), now);
   const keyPath = await demandPrivate(directory, 'private/ca.key', 0o600);
   const privateKey = await readPrivateKeyFile(keyPath, access);
+  demandSigningKind(path, ca);
   if (!fits(ca, privateKey)) {
     throw new Refusal('unsafe-keys', `${keyPath} is not the key of ${path}.`, { path: keyPath });
   }
@@ -232,6 +255,7 @@ export async function certifiedKey(
     ? ownOf(await readLeavesFile(path), privateKey)
     : await readCertificateFile(path);
   demandSuitable(path, certificate, now, usage, issuer);
+  if (name === 'boot') demandCommonName(path, certificate);
   if (!fits(certificate, privateKey)) {
     throw new Refusal('unsafe-keys', `${keyPath} is not the key of ${path}.`, { path: keyPath });
   }
@@ -256,36 +280,17 @@ export async function readSignatory(
   return certificate;
 }
 
-/** Refuses a certificate that may not sign this, or not now, or was not issued by this CA. */
-export function demandSuitable(
-  path: string,
-  certificate: Certificate,
-  now: number | undefined,
-  usage: KeyUsage,
-  issuer?: Certificate,
-): void {
-  demandPurpose(path, certificate, now, usage);
-  if (issuer && Buffer.compare(certificate.issuer, issuer.subject) !== 0) {
-    throw new Refusal(
-      'untrusted-signer',
-      `${path} was issued by ${certificate.issuerName}, not by ${issuer.commonName}.`,
-      { path },
-    );
-  }
-  // Two runs of init give two CAs of one name.
-  if (issuer && !isIssuedBy(certificate, issuer)) {
-    throw new Refusal(
-      'untrusted-signer',
-      `${path} was not signed by the ca.crt beside it, but by another CA of the same name.`,
-      { path },
-    );
-  }
-}
-
 /** Early userspace takes the word of every certificate in this file. */
 async function readLeavesFile(path: string): Promise<[Certificate, ...Certificate[]]> {
   const leaves = await readCertificatesFile(path);
   const other = leaves.length > 1 && leaves.find(({ basicConstraints }) => basicConstraints?.ca);
+  if (other && basename(path) === 'ca.crt') {
+    throw new Refusal(
+      'malformed',
+      `${path} holds several certificates, and the root alone belongs there; the CA that issues leaves goes into ${ISSUING_CA}.`,
+      { path },
+    );
+  }
   if (other) {
     throw new Refusal(
       'malformed',
@@ -298,22 +303,6 @@ async function readLeavesFile(path: string): Promise<[Certificate, ...Certificat
   return leaves;
 }
 
-/**
- * Reads a private key.
- *
- * @throws Refusal `absent`, `malformed`; UsageError for a passphrase that nobody gives; IoError.
- */
-export async function readPrivateKeyFile(path: string, { passphrase }: KeyAccess = {}): Promise<KeyObject> {
-  const bytes = await readWhole(path);
-  if (isEncryptedPem(bytes)) return unlocked(path, passphrase, async (text) => openEncryptedPem(bytes, text));
-  try {
-    return createPrivateKey(bytes);
-  } catch {
-    // OpenSSL's own message may quote the input; a key must not end in a log.
-    throw new Refusal('malformed', `${path} is not a private key in PEM (PKCS#8).`, { path });
-  }
-}
-
 /** The certificate of a key, among those that stand with it; the first where none is. */
 export function ownOf(certificates: readonly [Certificate, ...Certificate[]], key: KeyObject): Certificate {
   return certificates.find((certificate) => fits(certificate, key)) ?? certificates[0];
@@ -323,62 +312,15 @@ export function fits(certificate: Certificate, key: KeyObject): boolean {
   return createPublicKey(key).equals(certificate.key.object);
 }
 
-function demandPurpose(
-  path: string,
-  certificate: Certificate,
-  now: number | undefined,
-  usage: KeyUsage,
-): void {
-  if (now !== undefined) demandInTime(path, certificate, now);
-  const lacks = usage === 'keyCertSign' ? issuerLacks(certificate) : signerLacks(certificate, usage);
-  if (lacks === undefined) return;
-  throw new Refusal('wrong-purpose', `${path} lacks ${lacks.said}.`, { path, lacks: lacks.name });
-}
-
-/** What iPXE asks of whoever signs; an extension that is absent grants nothing. */
-function signerLacks({ keyUsage, extKeyUsage }: Certificate, usage: KeyUsage) {
-  if (!keyUsage?.has(usage)) return { name: usage, said: `the key usage ${usage}` };
-  return extKeyUsage?.includes(OID.codeSigning) ? undefined : NOT_FOR_CODE;
-}
-
-/** Of a CA, an extension that is absent restricts nothing (RFC 5280 §4.2.1.3, §4.2.1.12), for iPXE too. */
-function issuerLacks({ basicConstraints, keyUsage, extKeyUsage }: Certificate) {
-  if (keyUsage && !keyUsage.has('keyCertSign')) {
-    return { name: 'keyCertSign', said: 'the key usage keyCertSign' };
-  }
-  if (!basicConstraints?.ca) return { name: 'CA:TRUE', said: 'the basic constraint CA:TRUE' };
-  const forCode = [OID.codeSigning, OID.anyExtendedKeyUsage].some((oid) => extKeyUsage?.includes(oid));
-  return extKeyUsage && !forCode ? NOT_FOR_CODE : undefined;
-}
-
-const NOT_FOR_CODE = { name: 'codeSigning', said: 'the extended key usage codeSigning' };
-
-function demandInTime(path: string, certificate: Certificate, now: number): void {
-  const day = (time: number) => new Date(time).toISOString().slice(0, 10);
-  if (now > certificate.notAfter) {
-    throw new Refusal(
-      'expired',
-      `${path} ended on ${day(certificate.notAfter)}; nothing is sealed with it.`,
-      {
-        path,
-        notAfter: day(certificate.notAfter),
-      },
-    );
-  }
-  if (now < certificate.notBefore) {
-    throw new Refusal(
-      'not-yet-valid',
-      `${path} begins on ${day(certificate.notBefore)}, and this machine's clock says ${day(now)}.`,
-      { path, notBefore: day(certificate.notBefore) },
-    );
-  }
-}
-
 /** Reads a file of one PEM certificate. Throws a `Refusal`. */
 export async function readCertificateFile(path: string): Promise<Certificate> {
   const [certificate, more] = await readCertificatesFile(path);
   if (more) {
-    throw new Refusal('malformed', `${path} is no certificate: PEM: not one CERTIFICATE.`, { path });
+    throw new Refusal(
+      'malformed',
+      `${path} holds several certificates, and one alone belongs there; those of CAs go into ca.crt and ${ISSUING_CA}.`,
+      { path },
+    );
   }
   return certificate;
 }
@@ -391,6 +333,11 @@ export async function readCertificateFile(path: string): Promise<Certificate> {
 export async function demandPrivate(directory: string, name: string, wanted: number): Promise<string> {
   const path = join(directory, name);
   const stat = await lstatIfThere(path);
+  if (!stat && name === 'private' && (await isGnupgHome(directory))) {
+    throw new UsageError(
+      `${directory} is a GnuPG home, and no key folder; in one made by "bootseal init" a signers.toml says "gpg_agent = true" of the keys that GnuPG has.`,
+    );
+  }
   // New keys are advised only where there are none: on a real site they would mean a new CA.
   if (!stat && name === 'private')
     throw new UsageError(

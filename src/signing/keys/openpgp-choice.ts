@@ -2,6 +2,7 @@ import { Refusal } from '../../errors/refusal.ts';
 import type { OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
 import { decodeKeyring } from '../../trust/anchors.ts';
 import { demandUsable } from '../../trust/openpgp-check.ts';
+import { defaultPolicy, demandStrong } from '../../trust/policy.ts';
 import type { OpenpgpSecret, OpenpgpSecretPart } from './openpgp-keys.ts';
 
 /**
@@ -47,6 +48,22 @@ export function chooseSecret(
   return withNumbers(atHand, path, chosen.fingerprint);
 }
 
+/**
+ * That key of a keyring, or undefined where the keyring has not heard of it.
+ *
+ * @throws Refusal with the reason where it may not sign.
+ */
+export function findPublic(
+  keyring: Keyring,
+  fingerprint: string,
+  now: number | undefined,
+): OpenpgpKey | undefined {
+  const isHere = decodeKeyring(keyring.path, keyring.bytes).some(({ keys }) =>
+    keys.some(({ key }) => key.fingerprint === fingerprint),
+  );
+  return isHere ? newestUsable(keyring, (key) => key.fingerprint === fingerprint, now) : undefined;
+}
+
 /** The secret half of one key. Throws a `Refusal` where it is not at hand as it stands. */
 export function withNumbers(
   parts: readonly OpenpgpSecretPart[],
@@ -73,7 +90,7 @@ function newestUsable(
   unknown = `${path} holds no RSA key, and GRUB needs one.`,
 ): OpenpgpKey {
   const found = decodeKeyring(path, bytes)
-    .flatMap(({ keys }) => keys)
+    .flatMap(({ primary, keys }) => keys.map((signing) => ({ ...signing, primary })))
     .filter(({ key }) => key.type === 'rsa' && isWanted(key))
     .sort((a, b) => b.key.created - a.key.created);
   let reason: Refusal | undefined;
@@ -82,6 +99,16 @@ function newestUsable(
       // A certificate may be there twice, and one copy know of a revocation that the other has not heard of.
       for (const copy of found.filter((other) => other.key.fingerprint === key.fingerprint)) {
         demandUsable(`${path} holds the key ${key.fingerprint.slice(-16)}`, copy, now);
+        if (now === undefined) continue;
+        // The key that vouches for it counts, too.
+        for (const strength of new Set([key, copy.primary])) {
+          demandStrong(
+            defaultPolicy(now),
+            `A seal by the key ${key.fingerprint.slice(-16)}`,
+            'sha512',
+            strength,
+          );
+        }
       }
       return key;
     } catch (error) {

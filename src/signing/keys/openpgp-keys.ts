@@ -1,7 +1,9 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
-import { isArmored, readArmored } from '../../formats/asn1/armor-in-text.ts';
+import { isArmored, pemLabels, readArmored } from '../../formats/asn1/armor-in-text.ts';
+import { otherGnupgFile } from '../../formats/openpgp/gnupg-file.ts';
+import { isKeybox } from '../../formats/openpgp/keybox.ts';
 import { decodeOpenpgpKey, type OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
 import { decodePackets, encodePacket, mpiNumber, PACKET } from '../../formats/openpgp/openpgp-packet.ts';
 import {
@@ -121,17 +123,21 @@ function secretKeys(bytes: Uint8Array, path: string): OpenpgpSecretKey[] {
       .flatMap(({ body }) => decodeOpenpgpSecretKey(body) ?? []);
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
-    const message = `${path} is no OpenPGP secret key: ${error.message}.`;
+    const message = `${path} is no OpenPGP secret key: ${error.message}; "gpg --export-secret-keys KEY > FILE" writes one, and a signers.toml may name GnuPG's agent instead.`;
     throw new Refusal('malformed', message, { path });
   }
 }
 
 function secretPackets(bytes: Uint8Array): Uint8Array {
+  if (isKeybox(bytes)) throw new Malformed('OpenPGP', 'a keybox of GnuPG, whose keys are public');
   if (!isArmored(bytes)) return bytes;
+  const other = otherGnupgFile(bytes);
+  if (other !== undefined && pemLabels(bytes).length === 0)
+    throw new Malformed('OpenPGP', other.split(';')[0] ?? '');
   return Buffer.concat(
     readArmored(bytes).map(({ label, bytes: packets }) => {
       if (label === 'PRIVATE KEY BLOCK') return packets;
-      throw new Malformed('OpenPGP', 'it does not begin with a secret key');
+      throw new Malformed('OpenPGP armor', `a ${label} where a PRIVATE KEY BLOCK belongs`);
     }),
   );
 }

@@ -1,4 +1,3 @@
-import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { UsageError } from '../../errors/usage.ts';
 import type { Waiting } from '../signers/time-limit.ts';
 
@@ -47,21 +46,4 @@ export async function unlocked<T>(
     if (opened !== undefined) return opened;
   }
   throw new UsageError(`The passphrase of ${path} was wrong.`);
-}
-
-/** Whether a PEM file holds a key that a passphrase protects (RFC 5958 §3, and OpenSSL's older form). */
-export function isEncryptedPem(pem: Uint8Array): boolean {
-  return /-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED$/m.test(
-    Buffer.from(pem).toString('latin1'),
-  );
-}
-
-/** @returns undefined where the passphrase is not that of the key. */
-export function openEncryptedPem(pem: Uint8Array, passphrase: string): KeyObject | undefined {
-  try {
-    return createPrivateKey({ key: Buffer.from(pem), passphrase });
-  } catch {
-    // OpenSSL's own message may quote the input; a key must not end in a log.
-    return undefined;
-  }
 }

@@ -7,6 +7,7 @@ import { KEYRINGS, type OpenpgpPurpose } from '../../trust/anchors.ts';
 import type { LoaderSignatories, Signatories } from '../signatories.ts';
 import { readAuthority, readSignatory } from './key-folder.ts';
 import { choosePublic } from './openpgp-choice.ts';
+import { demandCommonName, demandSigningKind } from './suitable-certificate.ts';
 
 /** The public halves in an `anchors/` folder: whose seals a tree shall get. Throws a `Refusal` or a `UsageError`. */
 export function readSignatories(anchors: string, now: number | undefined): Promise<Signatories> {
@@ -32,8 +33,12 @@ async function signatoriesIn(anchors: string, now: number | undefined): Promise<
 
 export function readLoaderSignatories(anchors: string, now: number | undefined): Promise<LoaderSignatories> {
   return configured(async () => {
-    const { ca, above } = await readAuthority(anchors, now);
-    return { ca, above, boot: await readSignatory(join(anchors, 'boot.crt'), now, 'digitalSignature', ca) };
+    const { path, ca, above } = await readAuthority(anchors, now);
+    demandSigningKind(path, ca);
+    const bootPath = join(anchors, 'boot.crt');
+    const boot = await readSignatory(bootPath, now, 'digitalSignature', ca);
+    demandCommonName(bootPath, boot);
+    return { ca, above, boot };
   });
 }
 

@@ -31,12 +31,12 @@ import {
   ISSUING_CA,
   type Keys,
   readKeyFolder,
-  readPrivateKeyFile,
 } from './key-folder.ts';
 import { ENROLMENT, type KeyFolderDraft, LATER_ANCHORS } from './key-folder-draft.ts';
 import { type MakeKeyPair, newKeyPair } from './key-pair.ts';
 import { newOpenpgpKey, OPENPGP_BITS, oldFormat } from './openpgp-keys.ts';
 import { type AskPassphrase, accessOf } from './passphrase.ts';
+import { readPrivateKeyFile } from './private-key-file.ts';
 import { type ProfileName, readProfile } from './profiles.ts';
 import { readSnapshotKey } from './snapshot-key.ts';
 

@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
 import { UsageError } from '../../errors/usage.ts';
-import { isThere, lstatIfThere } from '../../files/read-if-there.ts';
+import { isThere, lstatIfThere, readIfThere } from '../../files/read-if-there.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import type { OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
 import { KEYRINGS } from '../../trust/anchors.ts';
@@ -35,17 +35,18 @@ import {
   authorityKey,
   certifiedKey,
   demandPrivate,
-  demandSuitable,
   fits,
   ISSUING_CA,
   readKeyFolder,
   readLoaderKeys,
   readOpenpgpFile,
   readOpenpgpOf,
-  readPrivateKeyFile,
 } from './key-folder.ts';
+import { findPublic } from './openpgp-choice.ts';
 import type { KeyAccess } from './passphrase.ts';
-import { readLoaderSignatories, readOpenpgpPublic, readSignatories } from './public-half.ts';
+import { readPrivateKeyFile } from './private-key-file.ts';
+import { readLoaderSignatories, readSignatories } from './public-half.ts';
+import { demandSuitable } from './suitable-certificate.ts';
 
 /**
  * Who signs for an `init` folder: its key files, and whoever its `signers.toml` names instead. Throws a
@@ -257,7 +258,7 @@ async function openpgpSignerOf(
   access: KeyAccess,
 ): Promise<DigestSigner | undefined> {
   const elsewhere =
-    key.object && (await holdsOpenpgp(directory, name, key))
+    key.object && (await holdsOpenpgp(directory, name, key, now))
       ? (await readSigners(directory, { [name]: key.object }, access))[name]
       : undefined;
   if (elsewhere) return elsewhere;
@@ -318,7 +319,9 @@ async function holdsOpenpgp(
   directory: string,
   name: OpenpgpKeyName,
   { fingerprint }: OpenpgpKey,
+  now: number,
 ): Promise<boolean> {
   const path = join(directory, 'anchors', KEYRINGS[OPENPGP_KEYS[name]]);
-  return (await isThere(path)) && (await readOpenpgpPublic(path, undefined)).fingerprint === fingerprint;
+  const bytes = await readIfThere(path);
+  return bytes !== undefined && findPublic({ path, bytes }, fingerprint, now) !== undefined;
 }

@@ -8,15 +8,11 @@ import type { CertifiedSigner } from '../signatories.ts';
 import { type DigestSigner, keySigner } from '../signers/digest-signer.ts';
 
 import { hasSigners, readSigners } from '../signers/signers-file.ts';
-import {
-  demandPrivate,
-  demandSuitable,
-  fits,
-  readCertificateFile,
-  readPrivateKeyFile,
-} from './key-folder.ts';
+import { demandPrivate, fits, readCertificateFile } from './key-folder.ts';
 import type { KeyAccess } from './passphrase.ts';
+import { readPrivateKeyFile } from './private-key-file.ts';
 import { asked } from './sealing-keys.ts';
+import { demandSuitable } from './suitable-certificate.ts';
 
 /** Whose key signs for firmware. */
 export type SecureBootKey =

@@ -12,9 +12,10 @@ import { keyMaterial } from '../../trust/key-material.ts';
 import { sealRecord } from '../seal-record.ts';
 import { certifiedSigner } from '../signatories.ts';
 import { issueCertificate } from './certificate.ts';
-import { type CertifiedKey, demandPrivate, fits, ownOf, readPrivateKeyFile } from './key-folder.ts';
+import { type CertifiedKey, demandPrivate, fits, ownOf } from './key-folder.ts';
 import { type MakeKeyPair, newKeyPair } from './key-pair.ts';
 import type { KeyAccess } from './passphrase.ts';
+import { readPrivateKeyFile } from './private-key-file.ts';
 import { readProfile } from './profiles.ts';
 
 const DAY = 86_400_000;

@@ -1,8 +1,9 @@
 import type { KeyObject } from 'node:crypto';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
-import { openDer, TAG, unsignedInteger } from '../../formats/asn1/der.ts';
+import { derSequence, derUnsigned, openDer, TAG, unsignedInteger } from '../../formats/asn1/der.ts';
 import type { HashName } from '../../formats/asn1/oids.ts';
+import type { SignatureNumbers } from '../../formats/net/signd.ts';
 
 /** What can be asked for a signature over a finished digest, and whether an answer has the form of one. */
 
@@ -31,8 +32,24 @@ export function demandHash(name: string, hash: HashName): 'sha256' | 'sha512' {
 }
 
 /** Bytes of an RSA signature by this key. */
-export function modulusOctets(publicKey: KeyObject): number {
+function modulusOctets(publicKey: KeyObject): number {
   return Math.ceil((publicKey.asymmetricKeyDetails?.modulusLength ?? 0) / 8);
+}
+
+/**
+ * The signature whose numbers somebody gives without their leading zeros, which belong to an RSA signature (RFC 8017
+ * §4.1).
+ *
+ * @throws Malformed for the numbers of another kind of key.
+ */
+export function encodeNumbers(publicKey: KeyObject, signature: SignatureNumbers): Uint8Array {
+  const rsa = publicKey.asymmetricKeyType === 'rsa';
+  if (rsa !== (signature.kind === 'rsa')) {
+    throw new Malformed('signature', 'a signature by another kind of key');
+  }
+  if (signature.kind === 'ecdsa') return derSequence(derUnsigned(signature.r), derUnsigned(signature.s));
+  const missing = Math.max(0, modulusOctets(publicKey) - signature.s.length);
+  return Buffer.concat([Buffer.alloc(missing), signature.s]);
 }
 
 /**

@@ -3,7 +3,6 @@ import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
-import { derSequence, derUnsigned } from '../../formats/asn1/der.ts';
 import {
   decodeAnswer,
   decodeReply,
@@ -11,11 +10,10 @@ import {
   encodeSignRequest,
   replyLength,
   type SigndFraming,
-  type SigndSignature,
 } from '../../formats/net/signd.ts';
 import { printableText } from '../../formats/records/printable-text.ts';
 import type { DigestSigner } from './digest-signer.ts';
-import { demandForm, demandHash, demandKeyKind, modulusOctets } from './signature-form.ts';
+import { demandForm, demandHash, demandKeyKind, encodeNumbers } from './signature-form.ts';
 import { DEFAULT_TIME_LIMIT, onAbort, startTimeLimit, type TimeLimit } from './time-limit.ts';
 
 export interface SigndSignerOptions {
@@ -65,7 +63,10 @@ export function signdSigner(publicKey: KeyObject, options: SigndSignerOptions): 
             status,
           });
         }
-        const answer = unwrap(publicKey, decodeSigndSignature(decodeAnswer(framing, out), known, digest));
+        const answer = encodeNumbers(
+          publicKey,
+          decodeSigndSignature(decodeAnswer(framing, out), known, digest),
+        );
         demandForm(name, publicKey, answer);
         return answer;
       } catch (error) {
@@ -76,15 +77,6 @@ export function signdSigner(publicKey: KeyObject, options: SigndSignerOptions): 
       }
     },
   };
-}
-
-/** OpenPGP leaves out leading zeros, which belong to an RSA signature (RFC 8017 §4.1). */
-function unwrap(publicKey: KeyObject, signature: SigndSignature): Uint8Array {
-  const rsa = publicKey.asymmetricKeyType === 'rsa';
-  if (rsa !== (signature.kind === 'rsa')) throw new Malformed('signd', `a signature by another kind of key`);
-  if (signature.kind === 'ecdsa') return derSequence(derUnsigned(signature.r), derUnsigned(signature.s));
-  const missing = Math.max(0, modulusOctets(publicKey) - signature.s.length);
-  return Buffer.concat([Buffer.alloc(missing), signature.s]);
 }
 
 /** Sends a request and reads until the server closes, which signd does after each reply. */

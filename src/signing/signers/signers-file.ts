@@ -27,16 +27,20 @@ export const SIGNING_KEYS = [
 ] as const;
 export type SigningKey = (typeof SIGNING_KEYS)[number];
 
-const KINDS = ['pkcs11', 'signd', 'command'] as const;
+const KINDS = ['pkcs11', 'signd', 'gpg_agent', 'command'] as const;
 /** What goes with each of them. */
 const COMPANIONS: Readonly<Record<(typeof KINDS)[number], readonly string[]>> = {
   pkcs11: ['pin_file', 'module'],
   signd: ['user', 'tls_ca', 'tls_cert', 'tls_key', 'framing'],
+  gpg_agent: ['gnupghome', 'keygrip'],
   command: [],
 };
 
 const PATH = z.string().regex(/^[^\x00-\x1f\x7f]{1,2048}$/, 'write a path');
 const ARGUMENT = z.string().regex(/^[^\0]*$/, 'an argument holds no NUL');
+
+/** Shells know what it means; files do not. */
+const NO_TILDE = PATH.refine((path) => !path.startsWith('~'), 'write the path without "~"');
 
 /** `HOST`, `HOST:PORT`, `[IPv6]`, `[IPv6]:PORT`. */
 const ADDRESS = z.string().transform((text, context) => {
@@ -59,6 +63,12 @@ const TABLE = z
     tls_cert: PATH.optional(),
     tls_key: PATH.optional(),
     framing: z.enum(['old', 'new']).optional(),
+    gpg_agent: z.union([z.literal(true), NO_TILDE], 'write true, or the path of a socket').optional(),
+    gnupghome: NO_TILDE.optional(),
+    keygrip: z
+      .string()
+      .regex(/^[0-9A-Fa-f]{40}$/, 'write 40 hex digits')
+      .optional(),
     command: z
       .tuple(
         [
@@ -89,10 +99,11 @@ const FILE = z.strictObject(
 function misfit(table: Readonly<Record<string, unknown>>): string | undefined {
   const has = (key: string) => table[key] !== undefined;
   const [kind, ...more] = KINDS.filter(has);
-  if (kind === undefined || more.length > 0) return 'write one of pkcs11, signd and command';
+  if (kind === undefined || more.length > 0) return 'write one of pkcs11, signd, gpg_agent and command';
   const other = Object.keys(table).find((key) => ![kind, 'timeout', ...COMPANIONS[kind]].includes(key));
   if (other !== undefined) return `${other} does not go with ${kind}`;
   if (kind === 'pkcs11' && !has('pin_file')) return 'pkcs11 needs a pin_file';
+  if (has('gnupghome') && table.gpg_agent !== true) return 'gnupghome goes with gpg_agent = true';
   if (kind === 'signd' && !has('user')) return 'signd needs a user';
   if (has('tls_cert') !== has('tls_key')) return 'tls_cert and tls_key go together';
   // Without it the connection is plain, and a certificate given would protect nothing.
@@ -135,6 +146,7 @@ export async function readSigners(
 async function kindOf(folder: string, key: SigningKey, table: Table, waiting: Waiting): Promise<SignerKind> {
   const timeLimit: TimeLimit = { seconds: table.timeout ?? 60, ...waiting };
   const { command, pkcs11: uri, pin_file: pin, module, signd: server, user, framing = 'new' } = table;
+  const { gpg_agent: agent, gnupghome: home, keygrip } = table;
   if (command !== undefined) return { kind: 'command', key, argv: command, timeLimit };
   if (uri !== undefined && pin !== undefined) {
     const pinFile = resolve(folder, pin);
@@ -143,6 +155,16 @@ async function kindOf(folder: string, key: SigningKey, table: Table, waiting: Wa
   if (server !== undefined && user !== undefined) {
     const tls = await readTls(folder, table);
     return { kind: 'signd', ...server, user, framing, ...(tls && { tls }), timeLimit };
+  }
+  if (agent !== undefined) {
+    return {
+      kind: 'agent',
+      key,
+      ...(agent !== true && { socket: resolve(folder, agent) }),
+      ...(home !== undefined && { home: resolve(folder, home) }),
+      ...(keygrip !== undefined && { keygrip }),
+      timeLimit,
+    };
   }
   throw new Error('the schema lets no other table through');
 }

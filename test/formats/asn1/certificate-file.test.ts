@@ -29,6 +29,28 @@ describe('a file of certificates', () => {
     });
   }
 
+  for (const [what, make, hint] of [
+    [
+      'a private key',
+      () => readFileSync(made.keyPath),
+      /a PRIVATE KEY where .*: certificates are for all to read/,
+    ],
+    ['a request', () => request(), /a CERTIFICATE REQUEST where .*: a CA has yet to sign it/],
+    ['a certificate with trust beside it', () => openssl('-trustout'), /"openssl x509 -in FILE" writes it/],
+    ['PKCS #7', () => pkcs7('PEM'), /a PKCS7 where .*: "openssl pkcs7 -print_certs/],
+    ['PKCS #7 in DER', () => pkcs7('DER'), /PKCS #7; "openssl pkcs7 -inform DER -print_certs/],
+    ['a key in DER', () => keyDer(), /a key or a PKCS #12 file; "openssl pkcs12 -nokeys/],
+  ] as const) {
+    it(`is told from ${what}`, () => {
+      assert.throws(() => certificateBlocks(make()), hint);
+    });
+  }
+  const request = () =>
+    execFileSync('openssl', ['req', '-new', '-key', made.keyPath, '-subj', '/CN=x'], { stdio: 'pipe' });
+  const pkcs7 = (form: string) =>
+    execFileSync('openssl', ['crl2pkcs7', '-nocrl', '-certfile', made.path, '-outform', form]);
+  const keyDer = () => execFileSync('openssl', ['pkey', '-in', made.keyPath, '-outform', 'DER']);
+
   it('is refused with a key in it, cut, or without any', () => {
     const key = readFileSync(made.keyPath, 'latin1');
     for (const text of [pem + key, pem.slice(0, 200), 'hello\n', '']) {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import { der, derOid, derSequence, derSetOf, TAG } from '../../../src/formats/asn1/der.ts';
-import { nameText } from '../../../src/formats/asn1/distinguished-name.ts';
+import { canonicalName, nameText } from '../../../src/formats/asn1/distinguished-name.ts';
 import { CertificateMaker } from '../../fixtures/certificates.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import { demandCutsRefused, demandFlipsHandled, demandNothingAfter, malformed } from '../strict.ts';
@@ -27,6 +27,36 @@ describe('the name of a certificate', async () => {
       assert.equal(`subject=${nameText(certificate.subject)}\n`, said);
     });
   }
+
+  it('is one with another where OpenSSL says so', () => {
+    const of = (text: string | Uint8Array, tag?: number) => canonicalName(name([attribute(CN, text, tag)]));
+    const one = of('Own CA');
+    const utf16 = Buffer.from('own CA', 'utf16le').swap16();
+    for (const other of [
+      of('Own CA', 0x13),
+      of('own ca', 0x16),
+      of('  OWN \t CA '),
+      of('Own CA', 20),
+      of(utf16, 30),
+    ]) {
+      assert.equal(other, one);
+    }
+    for (const other of [
+      of('OwnCA'),
+      of('Own CB'),
+      of('Own CA', 4),
+      of('Own CA', 30),
+      of(Uint8Array.of(0xff)),
+    ]) {
+      assert.notEqual(other, one);
+    }
+    assert.notEqual(of('ä'), of('Ä'));
+    assert.notEqual(
+      canonicalName(name([attribute(CN, 'a')], [attribute(O, 'b')])),
+      canonicalName(name([attribute(O, 'b')], [attribute(CN, 'a')])),
+    );
+    demandFlipsHandled(canonicalName, name([attribute(CN, 'a')]));
+  });
 
   it('shows the last part first, and several attributes of one part together', () => {
     const both = name([attribute(O, 'A')], [attribute(CN, 'B'), attribute('2.5.4.11', 'C')]);

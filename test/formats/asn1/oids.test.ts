@@ -21,6 +21,7 @@ const NAMES: Readonly<Record<keyof typeof OID, string>> = {
   sha256WithRsa: 'sha256WithRSAEncryption',
   sha384WithRsa: 'sha384WithRSAEncryption',
   sha512WithRsa: 'sha512WithRSAEncryption',
+  rsassaPss: 'rsassaPss',
   ecPublicKey: 'id-ecPublicKey',
   prime256v1: 'prime256v1',
   secp384r1: 'secp384r1',

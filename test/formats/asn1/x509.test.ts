@@ -3,6 +3,7 @@ import { generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { serialText } from '../../../src/formats/asn1/certificate-name.ts';
 import {
   contextTag,
   DerCursor,
@@ -76,7 +77,7 @@ describe('a certificate by openssl', () => {
   it('says to us what it says to node:crypto', () => {
     for (const { certificate, path } of [ca, leaf]) {
       const judge = new X509Certificate(readFileSync(path));
-      assert.equal(Buffer.from(certificate.serialNumber).toString('hex').toUpperCase(), judge.serialNumber);
+      assert.equal(serialText(certificate.serialNumber).toUpperCase(), judge.serialNumber);
       assert.equal(certificate.notBefore, Date.parse(judge.validFrom));
       assert.equal(certificate.notAfter, Date.parse(judge.validTo));
       assert.equal(certificate.basicConstraints?.ca, judge.ca);
@@ -204,7 +205,18 @@ describe('a certificate is refused', () => {
       () => withField('version', Buffer.from('a0050201020500', 'hex')),
       /version: trailing bytes/,
     ],
-    'with a negative serial number': [() => withField('serial', Buffer.from('020180', 'hex')), /negative/],
+    'with a serial number that is longer than it need be': [
+      () => withField('serial', Buffer.from('02020001', 'hex')),
+      /serialNumber: INTEGER not in its shortest form/,
+    ],
+    'with a negative one that is': [
+      () => withField('serial', Buffer.from('0202ff80', 'hex')),
+      /serialNumber: INTEGER not in its shortest form/,
+    ],
+    'with an empty one': [
+      () => withField('serial', Buffer.from('0200', 'hex')),
+      /serialNumber: empty INTEGER/,
+    ],
     'with two signature algorithms': [
       () => withField('algorithm', derSequence(derOid(OID.sha1WithRsa), der(TAG.null))),
       /two signature algorithms/,

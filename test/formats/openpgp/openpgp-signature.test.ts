@@ -195,7 +195,7 @@ describe('a detached OpenPGP signature file', () => {
       Buffer.concat([encodePacket(PACKET.publicKey, KEY.body), SAMPLE]),
       /packet type 6 in a detached signature/,
     ],
-    'is armored': [Buffer.from('-----BEGIN PGP SIGNATURE-----\n'), /no packet header/],
+    'is armored': [Buffer.from('-----BEGIN PGP SIGNATURE-----\n'), /armored; "gpg --dearmor"/],
   };
   for (const [name, [file, fact]] of Object.entries(files)) {
     it(`is refused where it ${name}`, () =>

@@ -19,6 +19,7 @@ describe('what a GRUB configuration boots', () => {
       'fi',
     ].join('\n');
     assert.deepEqual(read(text), {
+      device: '(http,10.0.0.1,8080)',
       kernel: '/releases/a/1/kernel',
       initrds: ['/a.img', '/b.img'],
       cmdline: 'BOOT_IMAGE=(http,10.0.0.1,8080)/releases/a/1/kernel one=1 ip=dhcp quiet two=10.0.0.1',
@@ -45,11 +46,36 @@ describe('what a GRUB configuration boots', () => {
 
   it('is a kernel alone where there is no initrd', () => {
     assert.deepEqual(read('linux /k a\n'), {
+      device: '',
       kernel: '/k',
       initrds: [],
       cmdline: 'BOOT_IMAGE=/k a',
       cmdlines: ['BOOT_IMAGE=/k a'],
       switched: false,
+    });
+  });
+
+  it('is a hypervisor with its own words, the Linux that it starts with others, and initrds', () => {
+    const text = [
+      'bootseal_trust_payload',
+      'set device="(http,$net_default_server,8080)"',
+      'set mac=',
+      'if [ x = y ]; then set mac="BOOTIF=01"; fi',
+      `if multiboot2 "$device/xen.gz" 'console=com1' $mac; then`,
+      `  if module2 --nounzip "$device/vmlinuz" 'quiet' $mac bootseal.manifest=aa; then`,
+      '    if module2 --nounzip "$device/a.img"; then boot; fi',
+      '  fi',
+      'fi',
+    ].join('\n');
+    assert.deepEqual(read(text), {
+      device: '(http,10.0.0.1,8080)',
+      kernel: '/xen.gz',
+      module: { path: '/vmlinuz', kernelCmdlines: ['console=com1 BOOTIF=01', 'console=com1'] },
+      initrds: ['/a.img'],
+      // No BOOT_IMAGE: GRUB leaves a module's words as they are.
+      cmdline: 'quiet BOOTIF=01 bootseal.manifest=aa',
+      cmdlines: ['quiet BOOTIF=01 bootseal.manifest=aa', 'quiet bootseal.manifest=aa'],
+      switched: true,
     });
   });
 
@@ -84,6 +110,15 @@ describe('what a GRUB configuration boots', () => {
     [
       'more ways than anybody would look at',
       `${'if [ a = b ]; then set x="$x$x"; else set x="$x"1; fi\n'.repeat(12)}linux /k $x\n`,
+    ],
+    ['a hypervisor without a module', 'multiboot2 /x a\n'],
+    ['two hypervisors', 'multiboot2 /x\nmodule2 /k\nmultiboot2 /y\n'],
+    ['a kernel beside a hypervisor', 'multiboot2 /x\nmodule2 /k\nlinux /k\n'],
+    ['a kernel with a module', 'linux /k\nmodule2 /i\n'],
+    ['a hypervisor with an initrd of a kernel', 'multiboot2 /x\nmodule2 /k\ninitrd /i\n'],
+    [
+      'a module that depends on the way',
+      'if [ a = b ]; then set k=/l; else set k=/k; fi\nmultiboot2 /x\nmodule2 $k\n',
     ],
     ['a comment', '# linux /k\n# initrd /i\n'],
   ] as const) {

@@ -45,6 +45,17 @@ describe('the command lines of an iPXE script', () => {
 describe('the command lines of a GRUB configuration', () => {
   const vectors: readonly [string, string[], string[][] | undefined][] = [
     ['are the words of linux', ['linux /k a $b "${c}"'], [['a', '$b', '${c}']]],
+    [
+      'are those of the first module of a hypervisor',
+      ['multiboot2 /x com1', 'module2 --nounzip /k a b', 'module2 /i c', 'module2 /j'],
+      [['a', 'b']],
+    ],
+    [
+      'are empty for a hypervisor without a module',
+      ['multiboot2 /x a', 'multiboot2 /y', 'module2 /k b'],
+      [[], ['b']],
+    ],
+    ['are none of a module without a hypervisor', ['module2 /k a'], []],
     ['lose their quotes', [`linux "(http,h)/k" 'a'"b" c\\ d "e\\$\\"\\x" ''`], [['ab', 'c d', 'e$"\\x', '']]],
     [
       'end with the command',

@@ -102,10 +102,27 @@ for (const [address, name] of addresses) {
   });
 }
 
+it('an agent is named by its home or its socket, both below the folder unless absolute', async () => {
+  const folder = folderWith(
+    '[ca]\ngpg_agent = true\n[codesign]\ngpg_agent = true\ngnupghome = "g"\n' +
+      '[boot]\ngpg_agent = "S.a"\n[openpgp]\ngpg_agent = "/run/S.a"\n',
+  );
+  const names = Object.values(await readSigners(folder, publicKeys)).map(({ name }) => name);
+  const grip = '[0-9A-F]{40}';
+  for (const [index, wanted] of [
+    `^The gpg-agent \\(key ca, keygrip ${grip}\\)$`,
+    `^The gpg-agent at ${folder}/g \\(key codesign, keygrip ${grip}\\)$`,
+    `^The gpg-agent at ${folder}/S\\.a \\(key boot, keygrip ${grip}\\)$`,
+    `^The gpg-agent at /run/S\\.a \\(key openpgp, keygrip ${grip}\\)$`,
+  ].entries()) {
+    assert.match(names[index] ?? '', new RegExp(wanted));
+  }
+});
+
 const bad: readonly [string, RegExp][] = [
   ['[codesing]\ncommand = ["a"]', /Unrecognized key: "codesing"/],
   ['[release]\ncommand = ["a"]', /Unrecognized key/],
-  ['[boot]', /boot: write one of pkcs11, signd and command/],
+  ['[boot]', /boot: write one of pkcs11, signd, gpg_agent and command/],
   ['[boot]\nfile = "a"', /boot: Unrecognized key/],
   ['[boot]\ntimeout = 5', /write one of/],
   ['[boot]\ncommand = ["a"]\nsignd = "a"\nuser = "k"', /write one of/],
@@ -133,6 +150,18 @@ const bad: readonly [string, RegExp][] = [
   ['[boot]\nsignd = "a"\nuser = "k"\nframing = "other"', /boot\.framing/],
   ['[boot]\nsignd = "a"\nuser = "k"\ntls_ca = "c"\ntls_cert = "c"', /go together/],
   ['[boot]\nsignd = "a"\nuser = "k"\ntls_cert = "c"\ntls_key = "c"', /tls_cert needs a tls_ca/],
+  ['[boot]\ngpg_agent = false', /boot\.gpg_agent: write true, or the path of a socket/],
+  ['[boot]\ngpg_agent = ""', /boot\.gpg_agent: write a path/],
+  ['[boot]\ngpg_agent = "~/.gnupg/S.gpg-agent"', /boot\.gpg_agent: write the path without "~"/],
+  ['[boot]\ngpg_agent = true\ngnupghome = "~/.gnupg"', /boot\.gnupghome: write the path without "~"/],
+  ['[boot]\ngpg_agent = "S.gpg-agent"\ngnupghome = "g"', /gnupghome goes with gpg_agent = true/],
+  ['[boot]\ngpg_agent = true\nkeygrip = "0x12"', /boot\.keygrip: write 40 hex digits/],
+  ['[boot]\ngpg_agent = true\nuser = "k"', /user does not go with gpg_agent/],
+  ['[boot]\nkeygrip = "0123456789012345678901234567890123456789"', /write one of/],
+  [
+    '[boot]\ngpg_agent = true\nkeygrip = "0123456789012345678901234567890123456789"',
+    /The keygrip 0123\S+ in signers\.toml is not that of the key boot/,
+  ],
   ['[boot', /signers\.toml is not TOML: /],
 ];
 for (const [text, fact] of bad) {
