@@ -1,5 +1,4 @@
 import { detectCompression } from '../formats/archive/decompress.ts';
-import { gzipBeginning } from '../formats/archive/gzip-beginning.ts';
 import { kernelFacts } from '../formats/efi/kernel-shape.ts';
 import type { Role } from '../formats/records/manifest.ts';
 
@@ -38,14 +37,18 @@ const ARCHIVE: readonly Shape[] = [
 export function unlikeItsRole(head: Uint8Array, role: Role, startsModule = false): string | undefined {
   const has = (shapes: readonly Shape[]) =>
     shapes.some(({ at, magic }) => Buffer.from(magic, 'latin1').equals(head.subarray(at, at + magic.length)));
+  const facts = kernelFacts(head);
+  const multiboot = facts?.shape.startsWith('Multiboot') === true;
   const compressed = detectCompression(head)?.decoded !== undefined;
   switch (role) {
     case 'kernel':
       if (startsModule)
-        return isMultiboot(head) ? undefined : 'a multiboot kernel, which would start the module';
-      return kernelFacts(head) || compressed || isMultiboot(head) ? undefined : KERNEL;
+        return facts?.shape.startsWith('Multiboot')
+          ? undefined
+          : 'a multiboot kernel, which would start the module';
+      return facts || compressed ? undefined : KERNEL;
     case 'module':
-      return kernelFacts(head) || compressed ? undefined : KERNEL;
+      return (facts || compressed) && !multiboot ? undefined : KERNEL;
     case 'initrd':
     case 'overlay':
       return has(ARCHIVE) || compressed ? undefined : 'an archive that a kernel unpacks';
@@ -57,17 +60,3 @@ export function unlikeItsRole(head: Uint8Array, role: Role, startsModule = false
 }
 
 const KERNEL = 'a kernel that is known here';
-
-/** Bytes of a kernel in which a Multiboot header stands (Multiboot 0.6.96 §3.1, Multiboot2 §3.1.1). */
-const MULTIBOOT = 32 * 1024;
-
-/** GRUB unpacks it first: Debian's Xen is `xen-4.17-amd64.gz`. */
-function isMultiboot(head: Uint8Array): boolean {
-  const content = detectCompression(head)?.decoded === 'gzip' ? gzipBeginning(head) : head;
-  const bytes = Buffer.from(content.buffer, content.byteOffset, Math.min(content.length, MULTIBOOT));
-  return [0x1badb002, 0xe85250d6].some((magic) => {
-    const wanted = Buffer.alloc(4);
-    wanted.writeUInt32LE(magic);
-    return bytes.includes(wanted);
-  });
-}

@@ -8,7 +8,7 @@ import { gzipSync } from 'node:zlib';
 import { unlikeItsRole } from '../../src/signing/payload-shape.ts';
 import { run } from '../cli/command.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
-import { multiboot } from '../fixtures/kernels.ts';
+import { multiboot, multiboot2 } from '../fixtures/kernels.ts';
 import { makeKeys } from '../fixtures/keys.ts';
 
 const folder = await temporaryFolder();
@@ -32,9 +32,9 @@ function kernel(at: number, magic: string): Uint8Array {
 }
 
 describe('what starts a module', () => {
-  const header = kernel(4096, '\xd6\x50\x52\xe8');
+  const header = multiboot2(4096);
   it('has a Multiboot header near its beginning, packed or not', () => {
-    for (const bytes of [header, gzipSync(header), kernel(4096, '\x02\xb0\xad\x1b')])
+    for (const bytes of [header, gzipSync(header), multiboot(4096)])
       assert.equal(unlikeItsRole(bytes, 'kernel', true), undefined);
   });
   it('is no Linux, packed or not, and nothing with a header further on', () => {

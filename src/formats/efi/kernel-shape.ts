@@ -1,5 +1,5 @@
-import { constants, gunzipSync } from 'node:zlib';
 import { machineOfElf } from '../archive/elf.ts';
+import { gzipBeginning } from '../archive/gzip-beginning.ts';
 import { PE_MACHINE } from './pe.ts';
 
 /**
@@ -44,9 +44,6 @@ const MULTIBOOT2 = 32_768;
 /** Bytes of the shorter of both ELF headers. */
 const ELF_HEADER = 52;
 
-/** Bytes of a packed kernel that are looked at, packed: whatever is made of them, it is not much. */
-const MOST_PACKED = 32 * 1024;
-
 /**
  * What kind of kernel this is; undefined where it is none that is known here.
  *
@@ -55,7 +52,7 @@ const MOST_PACKED = 32 * 1024;
 export function kernelFacts(head: Uint8Array): KernelFacts | undefined {
   const bytes = Buffer.from(head.buffer, head.byteOffset, head.length);
   if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return plainFacts(bytes);
-  const inner = plainFacts(unpackedHead(bytes));
+  const inner = plainFacts(Buffer.from(gzipBeginning(bytes)));
   return inner && { ...inner, packed: 'gzip' };
 }
 
@@ -129,14 +126,4 @@ function multibootShape(bytes: Buffer): 'Multiboot' | 'Multiboot2' | undefined {
 
 function sum(...words: readonly number[]): number {
   return words.reduce((total, word) => (total + word) >>> 0, 0);
-}
-
-/** The beginning of what was packed; empty where that is not gzip after all. */
-function unpackedHead(bytes: Buffer): Buffer {
-  try {
-    return gunzipSync(bytes.subarray(0, MOST_PACKED), { finishFlush: constants.Z_SYNC_FLUSH });
-  } catch {
-    // Whoever unpacks all of it says what is wrong; here it is no kernel that is known.
-    return Buffer.alloc(0);
-  }
 }
