@@ -27,7 +27,8 @@ export function whoVerifies(manifest: Manifest): readonly VerifiedThing[] {
   const { cmdline: words } = linuxOf(manifest);
   const overlay = words.includes(OVERLAY_INIT) && manifest.files.some(({ role }) => role === 'overlay');
   const free = manifest.free.map(({ name, type }) => `${name}=${type === 'url' ? '://' : ''}`);
-  const fetched = wordsThatFetch([...words, ...free], kind, overlay);
+  const said = [...words, ...free];
+  const fetched = wordsThatFetch(said, kind, overlay);
   const files = manifest.files.flatMap((file) => ofFile(file, kind, words, overlay, fetched));
   const own = fetched
     .filter(({ value }) => !manifest.files.some(({ path }) => value.endsWith(path)))
@@ -36,12 +37,9 @@ export function whoVerifies(manifest: Manifest): readonly VerifiedThing[] {
       what: `${value === '' ? key : `${key}=${brief(value)}`}: ${what}`,
       ...verdict(checked, `${kind.name} takes it as it comes`),
     }));
-  const always = (kind.always ?? []).map(({ what, how }) => ({
-    name: what,
-    what,
-    by: 'system' as const,
-    how,
-  }));
+  const always = (kind.always ?? [])
+    .filter(({ unless }) => !unless?.(said))
+    .map(({ what, by, how }) => ({ name: what, what, by, how }));
   return [...files, ...own, ...always];
 }
 
@@ -76,10 +74,11 @@ function wordsThatFetch(words: readonly string[], kind: LayoutKind, overlay: boo
   return words.flatMap((text) => {
     const at = text.indexOf('=');
     const key = at < 0 ? text : text.slice(0, at);
+    const read = kind.keyOf?.(key) ?? key;
     const value = at < 0 ? '' : text.slice(at + 1);
     if (key === own || NO_FETCH.test(key)) return [];
     const of = (word: FetchWord) => (word.when ?? NETWORK_ADDRESS).test(value);
-    const mine = known.filter((word) => word.key === key);
+    const mine = known.filter((word) => word.key === read);
     const others = mine.length > 0 ? [] : [...COMMON.filter((word) => word.key === key), ANY];
     const word = [...mine, ...others].find(of);
     return word ? [{ key, value, word, checked: word.checked?.(value) }] : [];

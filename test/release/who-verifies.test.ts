@@ -91,14 +91,53 @@ describe('who verifies what:', () => {
     });
   }
 
+  const STATIC = 'netcfg/disable_autoconfig=true';
+  const DHCP = 'a preseed that DHCP names';
+
   it('an installer’s packages are checked by it, and its preseed by nobody', () => {
-    const line = `auto=true url=${URL}`;
+    const line = `auto=true url=${URL} ${STATIC}`;
     assert.deepEqual(said(manifest('debian-installer', line)), [
       ...LOADED,
       'url nobody',
       'installer components and packages system',
     ]);
-    assert.deepEqual(unverifiedThings(manifest('debian-installer', 'preseed/file=/preseed.cfg')), []);
+    assert.deepEqual(
+      unverifiedThings(manifest('debian-installer', `preseed/file=/preseed.cfg ${STATIC}`)),
+      [],
+    );
+  });
+
+  for (const [line, nobody] of [
+    ['', [DHCP]],
+    ['auto=true priority=critical preseed/file=/preseed.cfg', [DHCP]],
+    [STATIC, []],
+    ['netcfg/disable_dhcp=true', []],
+    ['netcfg/enable=false', []],
+    [`${STATIC} d-i:${STATIC}`, []],
+    [`--- ${STATIC}`, []],
+    // What only looks like it.
+    ['netcfg/disable_autoconfig=false', [DHCP]],
+    ['netcfg/disable_autoconfig', [DHCP]],
+    ['netcfg/enable=true', [DHCP]],
+    [`${STATIC} netcfg/disable_autoconfig=false`, [DHCP]],
+    [`${STATIC} d-i:netcfg/disable_autoconfig=false`, [DHCP]],
+    [`a.b:${STATIC}`, [DHCP]],
+    [`-- ${STATIC}`, [DHCP]],
+    // A question’s owner changes nothing.
+    [`${STATIC} d-i:preseed/url=seed`, ['d-i:preseed/url']],
+    [`${STATIC} x:preseed/run=${URL}`, ['x:preseed/run']],
+  ] as const) {
+    it(`debian-installer asks DHCP for a preseed: ${line || 'no words'}`, () => {
+      const names = unverifiedThings(manifest('debian-installer', line)).map(({ name }) => name);
+      assert.deepEqual(names, nobody);
+    });
+  }
+
+  it('a word that a loader may fill in does not keep it from that', () => {
+    const free = [{ name: 'netcfg/disable_autoconfig', type: 'choice true|false' as const }];
+    const of = (line: string) => unverifiedThings({ ...manifest('debian-installer', line), free }).length;
+    assert.equal(of(''), 1);
+    assert.equal(of(STATIC), 1);
   });
 
   it('an overlay verifies the root image, where the kernel starts it', () => {

@@ -20,6 +20,18 @@ export interface FetchWord {
   readonly several?: true;
 }
 
+/** What a system takes without any word, by its nature. */
+export interface Unasked {
+  /** For people, and for a policy, which allows it by this: printable ASCII. */
+  readonly what: string;
+  /** Nobody: whoever answers it is believed. */
+  readonly by: 'system' | 'nobody';
+  /** By which check; why not, where nobody does, and what keeps it from that. */
+  readonly how: string;
+  /** Whether a command line keeps it from that. Of a free word the value is empty. */
+  readonly unless?: (words: readonly string[]) => boolean;
+}
+
 /** What is known of one kind of system. Each is a file of its own; `docs/trees.md` has a recipe for each. */
 export interface LayoutKind {
   /** As `layout` in a manifest names it. */
@@ -31,8 +43,9 @@ export interface LayoutKind {
   /** Other kinds whose programs this one consists of: their marks stand on its lines, and their words mean the same. */
   readonly includes?: readonly LayoutKind[];
   readonly fetches: readonly FetchWord[];
-  /** What it fetches without any word, and how it checks that. */
-  readonly always?: readonly { readonly what: string; readonly how: string }[];
+  /** The key as it reads one that may be written in other ways, too. */
+  readonly keyOf?: (key: string) => string;
+  readonly always?: readonly Unasked[];
   /** How it checks a root image that the release lists, by the words; undefined: it does not. */
   readonly checksRoot?: (words: readonly string[]) => string | undefined;
   /** How a root image rides in an initrd: its path there, and the words by which the system finds it. */
