@@ -16,15 +16,18 @@ export interface RunningServer {
   stop(): Promise<void>;
 }
 
+/** What is served: a sealed tree, or what the channels of a STATE folder name. */
+export type Served = { readonly keys: string } & ({ readonly tree: string } | { readonly state: string });
+
 /** Bootseal, verifying and serving a release inside the LAN. */
 export async function startProduct(
   lan: Lan,
-  release: LabRelease,
+  { keys, ...served }: Served,
   options: Pick<ServeOptions, 'httpPort' | 'tftpPort' | 'loaders' | 'configuration'>,
 ): Promise<RunningServer> {
   const request = {
-    tree: release.tree,
-    anchors: join(release.keys, 'anchors'),
+    ...('state' in served ? { state: served.state } : { tree: served.tree }),
+    anchors: join(keys, 'anchors'),
     bind: LAN_ADDRESS,
     ...options,
   };
@@ -53,7 +56,7 @@ export async function startSntp(lan: Lan, seconds: number | 'silent'): Promise<R
 }
 
 /** Copies what Bootseal serves of a release into a folder for `startStatic`; further names are fetched. */
-export async function copySite(release: LabRelease, folder: string): Promise<void> {
+export async function copySite(release: Pick<LabRelease, 'tree' | 'release'>, folder: string): Promise<void> {
   const inside = join(folder, 'releases', release.release);
   await mkdir(inside, { recursive: true });
   await cp(release.tree, inside, { recursive: true });
