@@ -12,7 +12,9 @@ import { bootQemu, type QemuMachine, refusedLog } from '../lab/qemu.ts';
 import { flip } from '../lab/release.ts';
 import { copySite, startProduct, startStatic } from '../lab/servers.ts';
 import { buildGrubLoaders, init } from '../src/index.ts';
+import { demandVerified } from '../src/publish/publish-gate.ts';
 import { unverifiedThings } from '../src/release/who-verifies.ts';
+import { DEFAULT_POLICY_FILE } from '../src/trust/policy-file.ts';
 
 /**
  * Systems without a root image, as their publishers lay them out: Debian's installer with the site's preseed in an
@@ -194,6 +196,10 @@ describe('systems without a root image, by a GRUB that enforces signatures', () 
       assert.deepEqual(
         unverifiedThings(manifest).map(({ name }) => name),
         [BY_DHCP],
+      );
+      assert.throws(
+        () => demandVerified(manifest, DEFAULT_POLICY_FILE.publish),
+        /^Refusal: Nobody on the machine verifies a preseed that DHCP names/,
       );
       const { asked } = await boot('efi', release, (machine) =>
         machine.waitFor(['Verified: debian/2026.11.02', SITE_RAN, HOSTILE_RAN]),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { appendFileSync } from 'node:fs';
-import { chmod, cp, mkdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { SealReleaseOptions } from '../../src/operations/seal.ts';
@@ -100,6 +100,29 @@ describe('seal', () => {
     assert.equal(manifest.layout, 'nixos');
     const named = sealFixture(await copy(plain), keys, { ...FLAGS, layout: 'Nix OS' });
     await assert.rejects(named, failed('usage', /There is no layout "Nix OS"; there are archiso, /));
+  });
+
+  it('seals an installer with its preseed packed, and no word that would undo what it checks', async () => {
+    const tree = await writeTree(await copy(plain), { 'preseed.cfg': '#_preseed_V1\n' });
+    await rename(join(tree, 'vmlinuz'), join(tree, 'linux'));
+    await rename(join(tree, 'initrd.img'), join(tree, 'initrd.gz'));
+    const options = { release: 'debian/2026.11.01', pack: ['preseed.cfg'] };
+    const { manifest } = await sealFixture(tree, keys, options);
+    assert.equal(manifest.layout, 'debian-installer');
+    assert.deepEqual(
+      manifest.files.map(({ role, path }) => `${role} ${path}`),
+      ['kernel linux', 'initrd initrd.gz', 'initrd bootseal-pack.img'],
+    );
+    for (const word of [
+      'debian-installer/allow_unauthenticated=true',
+      'rescue/enable=true',
+      'network-console/password=x',
+    ]) {
+      const refuses = sealFixture(tree, keys, { ...options, cmdline: `priority=critical ${word}` });
+      await assert.rejects(refuses, (error: Error) =>
+        error.message.includes(`${word} in cmdline without "shell yes"`),
+      );
+    }
   });
 
   it('takes a serial where the version bears no date', async () => {
