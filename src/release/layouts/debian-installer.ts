@@ -34,7 +34,7 @@ export const debianInstaller: LayoutKind = {
     {
       what: 'a preseed that DHCP names',
       by: 'nobody',
-      how: 'debian-installer runs what the lease’s boot file name leads to, if it is a URL; it asks for no lease where netcfg/disable_autoconfig=true is on the line',
+      how: 'debian-installer runs what the boot file name of its DHCP lease leads to; with netcfg/disable_autoconfig=true it asks for none',
       unless: asksNoDhcp,
     },
     {
