@@ -4,6 +4,7 @@ import { cpioEntries, encodeCpio } from '../src/formats/archive/cpio.ts';
 import { cacheEntry, repositoryRoot } from './cache.ts';
 import { run } from './command.ts';
 import { labModules } from './modules.ts';
+import { runWith } from './packages.ts';
 
 /**
  * Initramfs of each family that an overlay hands over to: Debian's own where Debian has the tool, made as its
@@ -17,7 +18,7 @@ export async function labInitramfs(family: Family): Promise<Buffer> {
     case 'initramfs-tools':
       return readFile(await initramfsTools());
     case 'dracut':
-      return readFile(await dracut(['--omit', 'systemd systemd-initrd dracut-systemd']));
+      return readFile(await dracut(WITHOUT_SYSTEMD));
     case 'dracut with systemd':
       return readFile(await dracut([]));
     case 'mkinitcpio':
@@ -52,30 +53,44 @@ async function moduleFolder(): Promise<{ folder: string; version: string }> {
   return { folder: join(base, version), version };
 }
 
-async function dracut(options: readonly string[]): Promise<string> {
+/** For dracut's own init. */
+export const WITHOUT_SYSTEMD = ['--omit', 'systemd systemd-initrd dracut-systemd'];
+
+/** @param over folders whose files lie over those of /usr. */
+export async function dracut(options: readonly string[], over: readonly string[] = []): Promise<string> {
   const { folder: modules, version } = await moduleFolder();
-  const recipe = { dracut: await versionOf('dracut-core'), modules, options, layout: 1 };
+  const recipe = { dracut: await versionOf('dracut-core'), modules, options, over, layout: 2 };
   const entry = await cacheEntry('dracut', recipe, async (folder) => {
     const fixed = ['--force', '--quiet', '--no-hostonly', '--no-hostonly-cmdline', '--no-early-microcode'];
     const source = ['--kver', version, '--kmoddir', modules, '--tmpdir', folder];
-    await run('dracut', [...fixed, ...source, ...options, '--gzip', join(folder, 'initramfs.img')]);
+    const words = [...fixed, ...source, ...options, '--gzip', join(folder, 'initramfs.img')];
+    await runWith(over, 'exec dracut "$@"', words);
   });
   return join(entry, 'initramfs.img');
 }
 
-/** Without modules: the overlay brings its own. mkinitramfs wants to see the kernel's configuration in /boot. */
-async function initramfsTools(): Promise<string> {
+/**
+ * As mkinitramfs makes it, which wants to see the kernel's configuration in /boot.
+ *
+ * @param modules that it shall load, with those that they need; none where an overlay brings its own.
+ * @param over folders whose files lie over those of /usr.
+ */
+export async function initramfsTools(
+  modules: readonly string[] = [],
+  over: readonly string[] = [],
+): Promise<string> {
   const { version } = await moduleFolder();
-  const recipe = { tools: await versionOf('initramfs-tools-core'), version, layout: 1 };
+  const recipe = { tools: await versionOf('initramfs-tools-core'), version, modules, over, layout: 2 };
   const entry = await cacheEntry('initramfs-tools', recipe, async (folder) => {
     const conf = join(folder, 'conf');
     await cp('/etc/initramfs-tools', conf, { recursive: true });
     const lines = ['MODULES=list', 'BUSYBOX=auto', 'COMPRESS=gzip', 'KEYMAP=n', 'RUNSIZE=10%'];
     await writeFile(join(conf, 'initramfs.conf'), `${lines.join('\n')}\n`);
+    await writeFile(join(conf, 'modules'), modules.map((name) => `${name}\n`).join(''));
     await mkdir(join(folder, 'boot'));
     await writeFile(join(folder, 'boot', `config-${version}`), 'CONFIG_RD_GZIP=y\n');
-    const script = 'mount --bind "$1/boot" /boot && exec mkinitramfs -d "$1/conf" -o "$1/initramfs.img" "$2"';
-    await run('unshare', ['-m', 'sh', '-c', script, 'sh', folder, version]);
+    const script = 'mount --bind "$1/boot" /boot\nexec mkinitramfs -d "$1/conf" -o "$1/initramfs.img" "$2"';
+    await runWith([...over, ...(modules.length > 0 ? [await labModules()] : [])], script, [folder, version]);
   });
   return join(entry, 'initramfs.img');
 }

@@ -1,14 +1,12 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { decodeManifest } from '../src/formats/records/manifest.ts';
+import { decodeManifest, type Role } from '../src/formats/records/manifest.ts';
 import type { PolicyFloor, RootMode } from '../src/formats/records/policy-floor.ts';
 import { overlay } from '../src/index.ts';
 import { LAN_ADDRESS, type Lan } from './lan.ts';
 import { labModules } from './modules.ts';
 import { bootQemu, type QemuMachine, type QemuOptions } from './qemu.ts';
-import { INITRD, KERNEL } from './release.ts';
 
 export const OVERLAY = 'bootseal-overlay.img';
 
@@ -36,7 +34,7 @@ export interface DirectBoot {
   readonly release: string;
   /** Changes what the loader would pass. */
   readonly commandLine?: (line: string) => string;
-  /** In the place of the release's initramfs. */
+  /** In the place of the release's initrds. */
   readonly initramfs?: Uint8Array;
   /** One more archive, behind the overlay. */
   readonly behind?: Uint8Array;
@@ -52,17 +50,25 @@ export interface DirectBoot {
  */
 export async function bootDirect(options: DirectBoot): Promise<QemuMachine> {
   const { lan, tree, release } = options;
-  const manifest = await readFile(join(tree, 'release.manifest'));
+  const text = await readFile(join(tree, 'release.manifest'));
+  const manifest = decodeManifest(text);
+  const filled: Readonly<Record<string, string>> = {
+    ip: 'dhcp',
+    archiso_http_srv: `http://${LAN_ADDRESS}:8080/releases/${release}/`,
+  };
   const words = [
-    ...decodeManifest(manifest).cmdline,
-    'ip=dhcp',
-    `archiso_http_srv=http://${LAN_ADDRESS}:8080/releases/${release}/`,
-    `bootseal.manifest=${createHash('sha256').update(manifest).digest('hex')}`,
+    ...manifest.cmdline,
+    ...manifest.free.flatMap(({ name }) => (filled[name] === undefined ? [] : [`${name}=${filled[name]}`])),
+    `bootseal.manifest=${createHash('sha256').update(text).digest('hex')}`,
   ];
   const line = (options.commandLine ?? ((text) => text))(words.join(' '));
+  const read = (role: Role) =>
+    Promise.all(
+      manifest.files.filter((file) => file.role === role).map((file) => readFile(join(tree, file.path))),
+    );
   const initrds = [
-    options.initramfs ?? (await readFile(join(tree, INITRD))),
-    ...(existsSync(join(tree, OVERLAY)) ? [await readFile(join(tree, OVERLAY))] : []),
+    ...(options.initramfs ? [options.initramfs] : await read('initrd')),
+    ...(await read('overlay')),
     ...(options.behind ? [options.behind] : []),
   ];
   const path = join(lan.workFolder, `initrd-${createHash('sha256').update(line).digest('hex').slice(0, 8)}`);
@@ -70,7 +76,14 @@ export async function bootDirect(options: DirectBoot): Promise<QemuMachine> {
   const qemu: QemuOptions = {
     lan,
     firmware: 'bios',
-    extra: ['-kernel', join(tree, KERNEL), '-initrd', path, '-append', line],
+    extra: [
+      '-kernel',
+      join(tree, manifest.files.find(({ role }) => role === 'kernel')?.path ?? ''),
+      '-initrd',
+      path,
+      '-append',
+      line,
+    ],
     ...(options.clock === undefined ? {} : { clock: options.clock }),
     ...(options.memoryMiB === undefined ? {} : { memoryMiB: options.memoryMiB }),
     ...(options.hungAfter === undefined ? {} : { hungAfter: options.hungAfter }),
