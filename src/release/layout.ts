@@ -132,7 +132,7 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   const cmdline = withOverlayInit(packed, merged.overlay);
   demandWords(cmdline);
   demandFetchedOnce(cmdline, kind);
-  const halts = merged.overlay && kind.haltsOverlay?.(cmdline, merged.initrds ?? []);
+  const halts = merged.overlay && kind.haltsOverlay?.(cmdline);
   if (halts) throw new UsageError(`Every machine would halt: ${halts}`);
   const free = options.free?.map(freeParameter) ?? draft.free ?? (kind === archiso ? NETWORK_PARAMETERS : []);
   const badFree = free.find(({ type }) => !isFreeType(type));

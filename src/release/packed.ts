@@ -66,10 +66,12 @@ const SYSTEM = 96 * 2 ** 20;
 /**
  * The command line with what a packed root needs. Without `root=` the initramfs is a tmpfs of half of the memory that is
  * free at the time: what does not fit is cut off with one line, and the kernel goes on with an image of full length
- * and wrong content. A ramfs has no limit (Documentation/filesystems/ramfs-rootfs-initramfs.rst).
+ * and wrong content. A ramfs has no limit (Documentation/filesystems/ramfs-rootfs-initramfs.rst), and where memory itself
+ * is too small for it the kernel panics. `rootfstype=tmpfs` asks for the limit again, from Linux 6.8 on beside `root=`, too.
  *
  * @param artifacts of the release, the pack among them.
  * @param notes gets one sentence a thing that was added, and one on memory.
+ * @throws UsageError for words that lead elsewhere, or bring the limit back.
  */
 export function withPacked(
   cmdline: readonly string[],
@@ -90,7 +92,13 @@ export function withPacked(
   }
   const lacking = pack.words.filter((word) => !cmdline.includes(word));
   const words = [...cmdline, ...lacking];
-  if (size > SMALL && !words.some((word) => /^(root|rootfstype)=/.test(word))) {
+  const limit = words.find((word) => /^rootfstype=.*tmpfs/.test(word));
+  if (size > SMALL && limit !== undefined) {
+    throw new UsageError(
+      `The command line says ${limit}, by which machines would cut off what was packed at half of their memory; leave that word out.`,
+    );
+  }
+  if (size > SMALL && !words.some((word) => /^(root=.|rootfstype=)/.test(word))) {
     words.push('rootfstype=ramfs');
     lacking.push('rootfstype=ramfs');
   }

@@ -81,6 +81,8 @@ function wordsThatFetch(words: readonly string[], kind: LayoutKind, overlay: boo
     const mine = known.filter((word) => word.key === read);
     const others = mine.length > 0 ? [] : [...COMMON.filter((word) => word.key === key), ANY];
     const word = [...mine, ...others].find(of);
+    // Under an overlay no other root than the verified one is entered, whatever names one.
+    if (word?.root && overlay) return [];
     return word ? [{ key, value, word, checked: word.checked?.(value) }] : [];
   });
 }

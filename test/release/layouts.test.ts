@@ -134,13 +134,30 @@ describe('words that cannot be meant:', () => {
   for (const [what, initrds, cmdline, says] of [
     ['LTSP that mounts its image', ['ltsp.img', 'initrd.img'], 'ltsp.image=images/a', /leave that word out/],
     ['LTSP with an overlayfs of its own', ['ltsp.img', 'initrd.img'], 'ltsp.x=1', /add ltsp\.overlay=0/],
-    ['LTSP whose code comes last', ['initrd.img', 'ltsp.img'], 'ltsp.overlay=0', /must be the first initrd/],
+    [
+      'LTSP that takes it back',
+      ['initrd.img', 'ltsp.img'],
+      'ltsp.overlay=0 ltsp.overlay=1',
+      /add ltsp\.overlay=0/,
+    ],
   ] as const) {
     it(`an overlay under ${what} would halt every machine`, async () => {
       const options = { kernel: 'vmlinuz', initrds, rootfs: 'root.img', cmdline };
       await assert.rejects(recognise(OVERLAY, options), misused(says));
     });
   }
+
+  it('LTSP’s own initrd may be loaded before the other or behind it', async () => {
+    for (const initrds of [
+      ['ltsp.img', 'initrd.img'],
+      ['initrd.img', 'ltsp.img'],
+    ]) {
+      const options = { kernel: 'vmlinuz', initrds, rootfs: 'root.img', cmdline: 'ltsp.overlay=0' };
+      const { artifacts } = await recognise(OVERLAY, options);
+      const loaded = artifacts.map(({ path }) => path);
+      assert.deepEqual(loaded, ['vmlinuz', ...initrds, 'bootseal-overlay.img', 'root.img']);
+    }
+  });
 
   it('an overlay under NixOS would halt every machine', async () => {
     const options = { ...flags, rootfs: 'root.img', layout: 'nixos' };
@@ -172,6 +189,20 @@ describe('a root image that is packed', () => {
     assert.deepEqual(cmdline, ['boot=live', 'live-media=/bootseal-medium', 'rootfstype=ramfs']);
     assert.match(notes.join('\n'), /were added: live-media=\/bootseal-medium rootfstype=ramfs\./);
     assert.match(notes.join('\n'), /needs about 131 MiB of memory/);
+  });
+
+  it('is not packed where a word brings the limit back', async () => {
+    const makePack = (tree: string, path: string) =>
+      writeTree(tree, { [path]: 'x'.repeat(17 * 2 ** 20) }).then(() => {});
+    const pack = ['live/filesystem.squashfs'];
+    for (const cmdline of ['boot=live rootfstype=tmpfs', 'boot=live root=x rootfstype=ramfs,tmpfs']) {
+      await assert.rejects(
+        recognise(LIVE, { cmdline, pack, makePack }),
+        misused(/says rootfstype=.*tmpfs, by which machines would cut off what was packed at half of their/),
+      );
+    }
+    const { cmdline } = await recognise(LIVE, { cmdline: 'boot=live root=', pack, makePack });
+    assert.equal(cmdline.at(-1), 'rootfstype=ramfs', 'a root= that names nothing lifts no limit');
   });
 
   it('is not packed where nobody knows how its system would find it', async () => {

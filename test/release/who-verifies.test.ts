@@ -48,11 +48,43 @@ describe('who verifies what:', () => {
     ['live-boot', 'boot=live fetch=http://h/live/root.squashfs', [ROOT], ['live/root.squashfs nobody']],
     ['live-boot', 'boot=live live-media=/bootseal-medium', undefined, LOADED],
     ['live-boot', 'boot=live persistence', undefined, [...LOADED, 'persistence nobody']],
+    ['live-boot', 'boot=live netboot=nfs', undefined, [...LOADED, 'netboot nobody']],
+    ['live-boot', 'boot=live root=/dev/nfs', undefined, [...LOADED, 'root nobody']],
+    ['live-boot', 'boot=live plainroot', undefined, [...LOADED, 'plainroot nobody']],
+    ['live-boot', 'boot=live live-media=/dev/sr0', undefined, [...LOADED, 'live-media nobody']],
+    ['live-boot', 'boot=live bootfrom=removable-usb', undefined, [...LOADED, 'bootfrom nobody']],
+    ['live-boot', 'boot=live findiso=/x.iso', undefined, [...LOADED, 'findiso nobody']],
+    ['live-boot', 'boot=live nfsoverlay=10.0.0.1:/x', undefined, [...LOADED, 'nfsoverlay nobody']],
+    ['live-boot', 'boot=live hooks=10.0.0.1/x', undefined, [...LOADED, 'hooks nobody']],
+    ['live-boot', 'boot=live hooks=filesystem', undefined, LOADED],
+    [
+      'live-boot',
+      `boot=live live-config.debconf-preseed=${URL}`,
+      undefined,
+      [...LOADED, 'live-config.debconf-preseed nobody'],
+    ],
+    ['casper', 'boot=casper netboot=nfs', undefined, [...LOADED, 'netboot nobody']],
+    ['casper', 'boot=casper iso-scan/filename=/x.iso', undefined, [...LOADED, 'iso-scan/filename nobody']],
     ['casper', 'boot=casper nfsroot=10.0.0.1:/x', undefined, [...LOADED, 'nfsroot nobody']],
     ['ltsp', 'root=/dev/nfs nfsroot=10.0.0.1:/x', undefined, [...LOADED, 'root nobody', 'nfsroot nobody']],
     ['dracut-live', `root=live:${URL}`, undefined, [...LOADED, 'root nobody']],
     ['dracut-live', 'root=live:/bootseal-root.img', undefined, LOADED],
     ['dracut-live', `live.updates=${URL}`, undefined, [...LOADED, 'live.updates nobody']],
+    ['dracut-live', 'root=live:CDLABEL=Fedora', undefined, [...LOADED, 'root nobody']],
+    ['dracut-live', 'root=live:/dev/sr0', undefined, [...LOADED, 'root nobody']],
+    ['dracut-live', 'iso-scan/filename=/x.iso', undefined, [...LOADED, 'iso-scan/filename nobody']],
+    [
+      'dracut-live',
+      'root=live:/bootseal-root.img overlay=LABEL=x:/y',
+      undefined,
+      [...LOADED, 'overlay nobody'],
+    ],
+    ['dracut-live', 'root=live:/bootseal-root.img rd.live.overlay=NONE', undefined, LOADED],
+    ['anaconda', 'ks', undefined, [...LOADED, 'ks nobody']],
+    ['anaconda', 'inst.ks=hd:sda1:/ks.cfg', undefined, [...LOADED, 'inst.ks nobody']],
+    ['anaconda', 'inst.ks=file:/ks.cfg inst.ks.sendmac', undefined, LOADED],
+    ['anaconda', 'inst.repo=cdrom', undefined, [...LOADED, 'inst.repo nobody']],
+    ['anaconda', 'inst.dd', undefined, [...LOADED, 'inst.dd nobody']],
     ['anaconda', 'root=live:/install.img inst.ks=file:/ks.cfg', undefined, LOADED],
     [
       'anaconda',
@@ -146,6 +178,13 @@ describe('who verifies what:', () => {
     assert.deepEqual(unverifiedThings(started), []);
     assert.deepEqual(said(started).at(-1), 'live/root.squashfs overlay');
     assert.equal(unverifiedThings(manifest('live-boot', 'boot=live', files)).length, 1);
+    // No other root is entered.
+    for (const word of [`fetch=${URL}`, 'netboot=nfs', 'live-media=/dev/sr0']) {
+      assert.deepEqual(
+        unverifiedThings(manifest('live-boot', `boot=live ${word} rdinit=/bootseal/init`, files)),
+        [],
+      );
+    }
     // And nothing that its own system still fetches.
     const fetching = manifest('live-boot', `boot=live hooks=${URL} rdinit=/bootseal/init`, files);
     assert.deepEqual(

@@ -7,6 +7,9 @@
  * never with `..` in it, which would lead out of a folder. A layout that no line names (`plain` among them) may be any
  * system: all that is forbidden anywhere is forbidden there, and it is allowed only what every layout is.
  *
+ * LTSP sets a variable of its shell by each word of `ltsp.`, in letters of any case and with any sign for the dot: some
+ * are code (`ltsp.post_initrd_bottom_x=ls` runs ls), so all are forbidden but for those that are known.
+ *
  * `early-userspace/verify-manifest` holds the same lines, and a test holds the two together.
  */
 export const SHELL_WORDS = `
@@ -21,13 +24,18 @@ export const SHELL_WORDS = `
 * allow systemd.debug-shell=0 systemd.debug_shell=0 systemd.crash-shell=0 systemd.crash_shell=0
 alpine forbid modloop_verify
 alpine allow modloop_verify=yes
-anaconda forbid inst.rescue inst.sshd inst.updates inst.noverifyssl live.updates
+anaconda forbid inst.rescue inst.sshd sshd inst.updates updates live.updates
+anaconda forbid inst.noverifyssl noverifyssl rd.noverifyssl
 archiso forbid script
 coreos forbid coreos.inst.insecure
 debian-installer forbid *rescue/enable *allow_unauthenticated* *network-console* BOOT_DEBUG
 debian-installer allow *rescue/enable=false *allow_unauthenticated=false BOOT_DEBUG=0 BOOT_DEBUG=1
-dracut-live forbid live.updates
-ltsp forbid ltsp.debug_shell
+dracut-live forbid live.updates rd.noverifyssl
+live-boot forbid hooks live-config.hooks
+live-boot allow hooks=filesystem hooks=medium live-config.hooks=filesystem live-config.hooks=medium
+ltsp forbid ltsp* ltsP* ltSp* ltSP* lTsp* lTsP* lTSp* lTSP*
+ltsp forbid Ltsp* LtsP* LtSp* LtSP* LTsp* LTsP* LTSp* LTSP*
+ltsp allow ltsp.image=* ltsp.image_to_ram=* ltsp.overlay=* ltsp.read_ahead_kb=* ltsp.ltsp_debug=*
 nixos forbid boot.shell_on_fail boot.debug1*
 nixos allow init=/nix/store/*/init
 systemd forbid rd.systemd.pull=*verify=no* rd.systemd.pull=*verify=checksum*

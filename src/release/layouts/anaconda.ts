@@ -1,5 +1,9 @@
 import { dracutLive } from './dracut-live.ts';
-import type { LayoutKind } from './kind.ts';
+import type { FetchWord, LayoutKind } from './kind.ts';
+
+function named(name: string, word: Omit<FetchWord, 'key'>): readonly FetchWord[] {
+  return [`inst.${name}`, name].map((key) => ({ key, ...word }));
+}
 
 /** Anaconda, the installer of Fedora and RHEL. curl fetches its root image and the kickstart, and nothing is verified. */
 export const anaconda: LayoutKind = {
@@ -14,19 +18,22 @@ export const anaconda: LayoutKind = {
   },
   marks: [/^inst\./],
   includes: [dracutLive],
+  // As dracut/parse-anaconda-*.sh of anaconda read them; each also without `inst.`, as older releases had it.
   fetches: [
-    { key: 'inst.stage2', when: /^(?!hd:|cdrom)./, what: 'the installer’s root image', root: true },
-    {
-      key: 'inst.repo',
-      when: /^(?!hd:|cdrom)./,
+    ...named('stage2', { when: /./, what: 'the installer’s root image', root: true }),
+    ...named('repo', {
+      when: /./,
       what: 'the installer’s root image and packages',
       root: true,
       several: true,
-    },
+    }),
+    { key: 'method', when: /./, what: 'the installer’s root image and packages', root: true },
     { key: 'inst.addrepo', when: /./, what: 'packages', several: true },
-    { key: 'inst.ks', when: /^(?!file:|hd:|cdrom)./, what: 'the kickstart' },
-    { key: 'inst.ks.sendmac', when: /^/, what: 'the kickstart' },
-    { key: 'inst.dd', when: /^(?!hd:|cdrom|path:)./, what: 'drivers', several: true },
+    // Bare it is nfs:auto, which is where DHCP says.
+    ...named('ks', { when: /^(?!file:)/, what: 'the kickstart' }),
+    // Bare it asks, and finds them on disks of its own.
+    ...named('dd', { when: /^(?!path:)/, what: 'drivers', several: true }),
+    ...named('updates', { when: /./, what: 'files that replace those of the root' }),
   ],
   // With root= on the line Anaconda looks for no stage2.
   packed: { at: () => 'install.img', words: () => ['root=live:/install.img', 'rd.live.image'] },

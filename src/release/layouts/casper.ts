@@ -20,6 +20,11 @@ export const casper: LayoutKind = {
     { key: 'url', when: /./, what: 'the ISO image', root: true },
     { key: 'iso-url', when: /./, what: 'the ISO image', root: true },
     { key: 'nfsroot', when: /./, what: 'the root image', root: true },
+    // Without nfsroot= it comes from where DHCP says.
+    { key: 'netboot', when: /./, what: 'the root image', root: true },
+    { key: 'live-media', when: /^(\/dev\/|removable)/, what: 'the root image', root: true },
+    { key: 'iso-scan/filename', when: /./, what: 'the root image, from disks of its own', root: true },
+    { key: 'todisk', when: /./, what: 'its copy of the root on a disk of its own' },
     { key: 'cloud-config-url', when: /./, what: 'the configuration (cloud-init)' },
     { key: 'ds', what: 'the configuration (cloud-init)' },
     { key: 'persistent', when: /^/, what: 'volumes of its own disks, over the root' },

@@ -26,10 +26,21 @@ export const dracutLive: LayoutKind = {
       what: 'the root image, where DHCP says',
       root: true,
     },
+    {
+      key: 'root',
+      when: /^(live:)?(\/dev\/(?!nfs$)|(CD)?LABEL=|UUID=|PARTLABEL=|PARTUUID=)/,
+      what: 'the root image, from disks of its own',
+      root: true,
+    },
+    { key: 'iso-scan/filename', when: /./, what: 'the root image, from disks of its own', root: true },
     { key: 'netroot', when: /./, what: 'the root image', root: true },
     { key: 'nfsroot', when: /./, what: 'the root image', root: true },
     { key: 'live.updates', when: /./, what: 'files that replace those of the root' },
-    { key: 'rd.live.overlay', when: /^(?!none$)./, what: 'a volume of its own disks, over the root' },
+    ...['rd.live.overlay', 'overlay'].map((key) => ({
+      key,
+      when: /^(?!(none|None|NONE)$)./,
+      what: 'a volume of its own disks, over the root',
+    })),
   ],
   // dracut tells an image from a URL by the ending of its name.
   packed: {

@@ -53,6 +53,6 @@ export interface LayoutKind {
     readonly at: (name: string) => string;
     readonly words: (at: string) => readonly string[];
   };
-  /** Of words and initrds, what makes every machine halt under an overlay that hands over; one sentence. */
-  readonly haltsOverlay?: (words: readonly string[], initrds: readonly string[]) => string | undefined;
+  /** Of the words, what makes every machine halt under an overlay that hands over; one sentence. */
+  readonly haltsOverlay?: (words: readonly string[]) => string | undefined;
 }

@@ -1,3 +1,4 @@
+import { lastValue } from '../../formats/script/cmdline.ts';
 import type { LayoutKind } from './kind.ts';
 import { archOf, folderOf } from './tree-names.ts';
 
@@ -31,14 +32,12 @@ export const ltsp: LayoutKind = {
     { key: 'nfsroot', when: /./, what: 'the root image', root: true },
     { key: 'root', when: /^\/dev\/nfs$/, what: 'the root image', root: true },
   ],
-  haltsOverlay(words, initrds) {
-    const image = words.find((word) => word.startsWith('ltsp.image='));
+  haltsOverlay(words) {
+    const image = lastValue(words, 'ltsp.image');
     if (image !== undefined) {
-      return `The command line says ${image}, by which LTSP mounts another root over the verified one; leave that word out.`;
+      return `The command line says ltsp.image=${image}, and LTSP would look inside the verified root for another root image; leave that word out.`;
     }
-    if (!/(^|\/)ltsp\.img$/.test(initrds[0] ?? ''))
-      return 'Under an overlay ltsp.img must be the first initrd, since LTSP’s own files must not replace those of the overlay.';
-    return words.includes('ltsp.overlay=0')
+    return lastValue(words, 'ltsp.overlay') === '0'
       ? undefined
       : 'Under an overlay LTSP must not mount an overlayfs of its own over the verified root; add ltsp.overlay=0 to the command line.';
   },
