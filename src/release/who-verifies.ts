@@ -18,6 +18,9 @@ export interface VerifiedThing {
 /** The init of an overlay, as the kernel's last `rdinit=` starts it. */
 const OVERLAY_INIT = 'rdinit=/bootseal/init';
 
+/** The name of what a system looks for by itself. */
+const OWN_DISKS = 'own-disks';
+
 /**
  * Who verifies what of a release, out of its layout, its command line and its overlay. A manifest says what was signed;
  * this says which of it anybody will look at again on the machine, and what else the machine will take from a network.
@@ -37,10 +40,26 @@ export function whoVerifies(manifest: Manifest): readonly VerifiedThing[] {
       what: `${value === '' ? key : `${key}=${brief(value)}`}: ${what}`,
       ...verdict(checked, `${kind.name} takes it as it comes`),
     }));
+  const searched =
+    !overlay &&
+    !fetched.some(({ word }) => word.root) &&
+    !words.some((word) => kind.searches?.unless.test(word)) &&
+    kind.searches?.what;
+  const found = searched
+    ? [
+        {
+          name: OWN_DISKS,
+          what: searched,
+          by: 'nobody' as const,
+          how: `${kind.name} takes the first that fits`,
+        },
+      ]
+    : [];
   const always = (kind.always ?? [])
     .filter(({ unless }) => !unless?.(said))
     .map(({ what, by, how }) => ({ name: what, what, by, how }));
-  return [...files, ...own, ...always];
+  return [...files, ...own, ...found, ...always];
+}
 }
 
 /** What nobody verifies. */

@@ -43,23 +43,33 @@ describe('who verifies what:', () => {
       ['live/root.squashfs system'],
     ],
     ['plain', 'root=/dev/sda', [ROOT], ['live/root.squashfs nobody']],
-    ['live-boot', 'boot=live', [ROOT], ['live/root.squashfs nobody']],
+    ['live-boot', 'boot=live', [ROOT], ['live/root.squashfs nobody', 'own-disks nobody']],
     ['live-boot', `boot=live fetch=${URL}`, undefined, [...LOADED, 'fetch nobody']],
     ['live-boot', 'boot=live fetch=http://h/live/root.squashfs', [ROOT], ['live/root.squashfs nobody']],
     ['live-boot', 'boot=live live-media=/bootseal-medium', undefined, LOADED],
-    ['live-boot', 'boot=live persistence', undefined, [...LOADED, 'persistence nobody']],
+    ['live-boot', 'boot=live live-media=/m persistence', undefined, [...LOADED, 'persistence nobody']],
+    // Where nothing names a root, it is the first disk that has one.
+    ['live-boot', 'boot=live', undefined, [...LOADED, 'own-disks nobody']],
+    ['casper', 'boot=casper', undefined, [...LOADED, 'own-disks nobody']],
+    ['casper', 'boot=casper live-media=/bootseal-medium toram', undefined, LOADED],
+    ['anaconda', 'inst.ks=file:/ks.cfg', undefined, [...LOADED, 'own-disks nobody']],
     ['live-boot', 'boot=live netboot=nfs', undefined, [...LOADED, 'netboot nobody']],
     ['live-boot', 'boot=live root=/dev/nfs', undefined, [...LOADED, 'root nobody']],
     ['live-boot', 'boot=live plainroot', undefined, [...LOADED, 'plainroot nobody']],
     ['live-boot', 'boot=live live-media=/dev/sr0', undefined, [...LOADED, 'live-media nobody']],
     ['live-boot', 'boot=live bootfrom=removable-usb', undefined, [...LOADED, 'bootfrom nobody']],
     ['live-boot', 'boot=live findiso=/x.iso', undefined, [...LOADED, 'findiso nobody']],
-    ['live-boot', 'boot=live nfsoverlay=10.0.0.1:/x', undefined, [...LOADED, 'nfsoverlay nobody']],
-    ['live-boot', 'boot=live hooks=10.0.0.1/x', undefined, [...LOADED, 'hooks nobody']],
-    ['live-boot', 'boot=live hooks=filesystem', undefined, LOADED],
     [
       'live-boot',
-      `boot=live live-config.debconf-preseed=${URL}`,
+      'boot=live live-media=/m nfsoverlay=10.0.0.1:/x',
+      undefined,
+      [...LOADED, 'nfsoverlay nobody'],
+    ],
+    ['live-boot', 'boot=live live-media=/m hooks=10.0.0.1/x', undefined, [...LOADED, 'hooks nobody']],
+    ['live-boot', 'boot=live live-media=/m hooks=filesystem', undefined, LOADED],
+    [
+      'live-boot',
+      `boot=live live-media=/m live-config.debconf-preseed=${URL}`,
       undefined,
       [...LOADED, 'live-config.debconf-preseed nobody'],
     ],
@@ -80,11 +90,11 @@ describe('who verifies what:', () => {
       [...LOADED, 'overlay nobody'],
     ],
     ['dracut-live', 'root=live:/bootseal-root.img rd.live.overlay=NONE', undefined, LOADED],
-    ['anaconda', 'ks', undefined, [...LOADED, 'ks nobody']],
-    ['anaconda', 'inst.ks=hd:sda1:/ks.cfg', undefined, [...LOADED, 'inst.ks nobody']],
-    ['anaconda', 'inst.ks=file:/ks.cfg inst.ks.sendmac', undefined, LOADED],
+    ['anaconda', 'root=live:/i.img ks', undefined, [...LOADED, 'ks nobody']],
+    ['anaconda', 'root=live:/i.img inst.ks=hd:sda1:/ks.cfg', undefined, [...LOADED, 'inst.ks nobody']],
+    ['anaconda', 'root=live:/i.img inst.ks=file:/ks.cfg inst.ks.sendmac', undefined, LOADED],
     ['anaconda', 'inst.repo=cdrom', undefined, [...LOADED, 'inst.repo nobody']],
-    ['anaconda', 'inst.dd', undefined, [...LOADED, 'inst.dd nobody']],
+    ['anaconda', 'root=live:/i.img inst.dd', undefined, [...LOADED, 'inst.dd nobody']],
     ['anaconda', 'root=live:/install.img inst.ks=file:/ks.cfg', undefined, LOADED],
     [
       'anaconda',
@@ -177,7 +187,10 @@ describe('who verifies what:', () => {
     const started = manifest('live-boot', 'boot=live rdinit=/bootseal/init', files);
     assert.deepEqual(unverifiedThings(started), []);
     assert.deepEqual(said(started).at(-1), 'live/root.squashfs overlay');
-    assert.equal(unverifiedThings(manifest('live-boot', 'boot=live', files)).length, 1);
+    assert.deepEqual(
+      unverifiedThings(manifest('live-boot', 'boot=live', files)).map(({ name }) => name),
+      ['live/root.squashfs', 'own-disks'],
+    );
     // No other root is entered.
     for (const word of [`fetch=${URL}`, 'netboot=nfs', 'live-media=/dev/sr0']) {
       assert.deepEqual(

@@ -35,6 +35,10 @@ export const anaconda: LayoutKind = {
     ...named('dd', { when: /^(?!path:)/, what: 'drivers', several: true }),
     ...named('updates', { when: /./, what: 'files that replace those of the root' }),
   ],
+  searches: {
+    what: 'the installer’s root image, on disks of its own or where the kickstart says',
+    unless: /^root=./,
+  },
   // With root= on the line Anaconda looks for no stage2.
   packed: { at: () => 'install.img', words: () => ['root=live:/install.img', 'rd.live.image'] },
 };

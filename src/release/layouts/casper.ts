@@ -29,4 +29,5 @@ export const casper: LayoutKind = {
     { key: 'ds', what: 'the configuration (cloud-init)' },
     { key: 'persistent', when: /^/, what: 'volumes of its own disks, over the root' },
   ],
+  searches: { what: 'a live medium, on disks of its own', unless: /^live-media=\/(?!dev\/)/ },
 };

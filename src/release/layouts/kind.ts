@@ -45,6 +45,8 @@ export interface LayoutKind {
   readonly fetches: readonly FetchWord[];
   /** The key as it reads one that may be written in other ways, too. */
   readonly keyOf?: (key: string) => string;
+  /** What it looks for on disks of its own where no word names a root image, nor one of these does. */
+  readonly searches?: { readonly what: string; readonly unless: RegExp };
   readonly always?: readonly Unasked[];
   /** How it checks a root image that the release lists, by the words; undefined: it does not. */
   readonly checksRoot?: (words: readonly string[]) => string | undefined;

@@ -50,6 +50,7 @@ export const liveBoot: LayoutKind = {
     ...ofLiveConfig('hooks', 'scripts'),
     ...ofLiveConfig('debconf-preseed', 'a preseed'),
   ],
+  searches: { what: 'a live medium, on disks of its own', unless: /^(live-media|bootfrom)=\/(?!dev\/)/ },
   packed: {
     at: (name) => `bootseal-medium/live/${name}`,
     words: () => ['boot=live', 'live-media=/bootseal-medium'],
