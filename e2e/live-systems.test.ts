@@ -7,7 +7,13 @@ import { expectAbsent, expectMilestones, type Milestone } from '../lab/console.t
 import { labInitramfs } from '../lab/families.ts';
 import { labKernel } from '../lab/kernel.ts';
 import { createLan, type Lan } from '../lab/lan.ts';
-import { dracutLiveInitramfs, LTSP_LINE, liveBootInitramfs, ltspImage } from '../lab/live.ts';
+import {
+  casperInitramfs,
+  dracutLiveInitramfs,
+  LTSP_LINE,
+  liveBootInitramfs,
+  ltspImage,
+} from '../lab/live.ts';
 import { startNbd } from '../lab/nbd.ts';
 import { addOverlay, bootDirect, consoleOf } from '../lab/overlay.ts';
 import { flip } from '../lab/release.ts';
@@ -152,6 +158,7 @@ describe('a root under dm-verity, handed over to', () => {
     readonly initrds: readonly string[];
     readonly says: readonly Milestone[];
   }
+  // casper is a stand-in, since Debian lacks it.
   const KNOWN: readonly Known[] = [
     {
       name: 'live-boot',
@@ -160,6 +167,15 @@ describe('a root under dm-verity, handed over to', () => {
       words: 'boot=live',
       files: async () => ({ 'live/initrd.img': await liveBootInitramfs() }),
       initrds: ['live/initrd.img'],
+      says: ['Begin: Mounting root file system'],
+    },
+    {
+      name: 'casper',
+      kernel: 'casper/vmlinuz',
+      image: 'casper/filesystem.squashfs',
+      words: 'boot=casper',
+      files: async () => ({ 'casper/initrd': await casperInitramfs() }),
+      initrds: ['casper/initrd'],
       says: ['Begin: Mounting root file system'],
     },
     {

@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { cacheEntry } from './cache.ts';
-import { dracut, initramfsTools, WITHOUT_SYSTEMD } from './families.ts';
+import { cacheEntry, repositoryRoot } from './cache.ts';
+import { addFiles, dracut, initramfsTools, labInitramfs, WITHOUT_SYSTEMD } from './families.ts';
 import { runWith, unpackedPackages } from './packages.ts';
 
 /** Initramfs of live systems, as their administrators make them out of Debian's packages. */
@@ -19,6 +19,16 @@ export async function dracutLiveInitramfs(): Promise<Buffer> {
   const packages = await unpackedPackages(['dracut-live']);
   const modules = ['--add', 'dmsquash-live', '--force-drivers', MODULES.join(' ')];
   return readFile(await dracut([...WITHOUT_SYSTEMD, ...modules], [packages]));
+}
+
+/** initramfs-tools with a stand-in for casper: see lab/initramfs/casper. */
+export async function casperInitramfs(): Promise<Buffer> {
+  const from = join(repositoryRoot(), 'lab', 'initramfs', 'casper');
+  const files: Record<string, string> = {};
+  for (const name of ['scripts/casper', 'conf/conf.d/default-boot-to-casper.conf']) {
+    files[name] = await readFile(join(from, name), 'utf8');
+  }
+  return addFiles(await labInitramfs('initramfs-tools'), files);
 }
 
 /** What LTSP's own init says by the site's ltsp.conf, when it has done its work and starts the root's. */

@@ -60,7 +60,6 @@ export function whoVerifies(manifest: Manifest): readonly VerifiedThing[] {
     .map(({ what, by, how }) => ({ name: what, what, by, how }));
   return [...files, ...own, ...found, ...always];
 }
-}
 
 /** What nobody verifies. */
 export function unverifiedThings(manifest: Manifest): readonly VerifiedThing[] {
