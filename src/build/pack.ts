@@ -5,6 +5,7 @@ import { entriesBeneath, lstatBeneath, openBeneath, readlinkBeneath } from '../f
 import { demandSameFile, identityOf } from '../files/file-identity.ts';
 import { readInto, reading } from '../files/reading.ts';
 import {
+  CPIO_TRAILER,
   type CpioEntry,
   cpioEntries,
   cpioPadding,
@@ -22,6 +23,8 @@ import type { PackedPath } from '../release/packed.ts';
 /** What is packed, and out of which folder. */
 export interface PackSource extends PackedPath {
   readonly tree: string;
+  /** Which paths of a folder stay out. */
+  readonly leaveOut?: (path: string) => boolean;
 }
 
 export interface Archive {
@@ -83,6 +86,11 @@ export async function planArchive(sources: readonly PackSource[]): Promise<Archi
   const trailer = encodeCpioTrailer();
   const end = Buffer.concat([trailer, Buffer.alloc(cpioPadding(trailer.length))]);
   const size = records.reduce((sum, { head, size }) => sum + head.length + size + cpioPadding(size), 0);
+  if (size > LARGEST) {
+    throw new Refusal('too-large', `An initrd of ${size} bytes is more than any loader takes: 4 GiB.`, {
+      size,
+    });
+  }
   return {
     size: size + end.length,
     async *content(onProgress) {
@@ -113,6 +121,7 @@ async function collect(
   if (at !== '') add({ ...DIRECTORY, name: at, source }, items);
   for (const entry of await entriesBeneath(source.tree, source.from)) {
     const inner = { ...source, from: `${source.from}/${entry.name}` };
+    if (source.leaveOut?.(inner.from)) continue;
     const name = at === '' ? entry.name : `${at}/${entry.name}`;
     await collect(inner, name, entry.isDirectory(), items, depth + 1);
   }
@@ -150,7 +159,15 @@ function leadsOut(name: string, target: string): boolean {
   return false;
 }
 
+/** Of an overlay, which comes behind: what its verifier would load. */
+const NOT_OURS = /^(bootseal(\/|$)|etc\/ld\.so\.)/;
+
 function add(item: Item, items: Map<string, Item>): void {
+  const { name, source } = item;
+  if (source && NOT_OURS.test(name)) throw refuse(source, `would lie at ${name}, which is the overlay's`);
+  // The kernel ends an archive at the one, and terminals obey the others.
+  if (source && (name === CPIO_TRAILER || /[\x00-\x1f\x7f]/.test(name)))
+    throw refuse(source, `has a name that no archive should hold (${JSON.stringify(name)})`);
   const other = items.get(item.name);
   if (other && !(other.kind === 'directory' && item.kind === 'directory')) {
     throw new UsageError(`Two things would be packed as ${item.name}; give one of them another place.`);

@@ -18,6 +18,7 @@ export interface LayoutWords {
   readonly layout?: string;
   readonly free?: readonly string[];
   readonly pack?: readonly string[];
+  readonly addInitrd?: readonly string[];
   readonly arch?: string;
 }
 
@@ -34,9 +35,10 @@ export function addLayoutOptions(command: Command): Command {
       '--arch <name>',
       'whose machines it is for, as "uname -m" says it there; default: the tree’s, x86_64',
     )
-    .option('--kernel <path>', 'in the tree, where it is no Arch tree')
+    .option('--kernel <path>', 'in the tree, where its layout does not say')
     .option('--module <path>', 'the Linux that the kernel starts, where that is Xen; docs/xen.md')
     .option('--initrd <paths...>', 'in load order')
+    .option('--add-initrd <paths...>', 'behind those that the tree has, as one that "bootseal pack" made')
     .option('--rootfs <path>', 'the root image')
     .option('--cmdline <words>', 'fixed words of the kernel command line')
     .option('--module-cmdline <words>', 'those of the module')
@@ -91,6 +93,7 @@ export function layoutOf(words: LayoutWords) {
     // Nothing shall be free: an empty word says so.
     ...(free === undefined ? {} : { free: free.filter((text) => text !== '') }),
     ...(pack === undefined ? {} : { pack }),
+    ...(words.addInitrd === undefined ? {} : { addInitrds: words.addInitrd }),
     ...(arch === undefined ? {} : { arch }),
   };
 }

@@ -1,5 +1,6 @@
 import { isoSeconds } from '../formats/records/lines.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
+import { whoVerifies } from '../release/who-verifies.ts';
 import type { Terminal } from './terminal.ts';
 
 /**
@@ -10,7 +11,7 @@ export function printSignedWords(terminal: Terminal, manifest: Manifest): void {
   terminal.print(
     `${manifest.release} (${manifest.layout}), serial ${manifest.serial}, issued ${isoSeconds(manifest.issued)}, best before ${isoSeconds(manifest.bestBefore)}`,
   );
-  terminal.print(`command line: ${manifest.cmdline.join(' ')}`);
+  terminal.print(`command line: ${manifest.cmdline.join(' ') || 'no words'}`);
   if (manifest.moduleCmdline) terminal.print(`of its module: ${manifest.moduleCmdline.join(' ')}`);
   if (manifest.free.length > 0) {
     terminal.print(
@@ -20,8 +21,9 @@ export function printSignedWords(terminal: Terminal, manifest: Manifest): void {
   if (manifest.shell) terminal.print('early userspace may offer a SHELL');
 }
 
-/** The same for `--json`, spelt as in a manifest. */
-export function signedWords({ layout, issued, bestBefore, cmdline, moduleCmdline, free, shell }: Manifest) {
+/** The same for `--json`, spelt as in a manifest, and who verifies what of it. */
+export function signedWords(manifest: Manifest) {
+  const { layout, issued, bestBefore, cmdline, moduleCmdline, free, shell } = manifest;
   return {
     layout,
     issued: isoSeconds(issued),
@@ -30,5 +32,6 @@ export function signedWords({ layout, issued, bestBefore, cmdline, moduleCmdline
     ...(moduleCmdline ? { moduleCmdline: moduleCmdline.join(' ') } : {}),
     free: free.map(({ name, type }) => `${name} ${type}`),
     shell,
+    whoVerifies: whoVerifies(manifest),
   };
 }

@@ -18,5 +18,5 @@ export function printWhoVerifies(terminal: Terminal, manifest: Manifest): void {
 }
 
 export function namesOf(things: readonly VerifiedThing[]): string {
-  return things.map(({ name }) => name).join(', ');
+  return things.map(({ what }) => what).join(', ');
 }

@@ -2,6 +2,7 @@ import { type Archive, planArchive } from '../build/pack.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { openBeneath, writeBeneath } from '../files/beneath.ts';
 import { readInto, reading } from '../files/reading.ts';
+import { isReservedPath } from '../formats/records/manifest.ts';
 import type { PackedPath } from '../release/packed.ts';
 
 /**
@@ -11,7 +12,9 @@ import type { PackedPath } from '../release/packed.ts';
  * @throws what `planArchive` and writing throw.
  */
 export async function packTree(tree: string, path: string, entries: readonly PackedPath[]): Promise<void> {
-  const archive = await planArchive(entries.map((entry) => ({ ...entry, tree })));
+  // What sealing writes beside a file of a folder would make another archive each time.
+  const leaveOut = (from: string) => isReservedPath(from) || from.endsWith('.verity');
+  const archive = await planArchive(entries.map((entry) => ({ ...entry, tree, leaveOut })));
   if (await standsAlready(tree, path, archive)) return;
   await writeBeneath(tree, path, archive.content());
 }

@@ -3,9 +3,10 @@ import { Refusal } from '../errors/refusal.ts';
 import { calledOf } from '../formats/asn1/certificate-name.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
-import type { Manifest } from '../formats/records/manifest.ts';
+import { linuxOf, type Manifest } from '../formats/records/manifest.ts';
 import { RECORD, SEAL, UKI } from '../formats/records/seal-names.ts';
 import { releaseBooter } from '../machines/release-booter.ts';
+import { demandOwnWords } from '../release/own-words.ts';
 import { releaseSite } from '../release/release-site.ts';
 import { whoVerifies } from '../release/who-verifies.ts';
 import { withEntries } from '../serve/entry-site.ts';
@@ -158,14 +159,17 @@ function idsOf(anchors: readonly Anchors[]): string[] {
  * `no-verdict`.
  */
 export function demandVerified(manifest: Manifest, { unverified }: PublishRules): Found {
+  demandOwnWords(manifest.release, manifest.layout, linuxOf(manifest).cmdline);
   const things = whoVerifies(manifest);
   const nobody = things.filter(({ by }) => by === 'nobody');
-  const refused = nobody.find(({ name }) => !unverified.includes(name));
-  if (refused) {
+  const refused = nobody.filter(({ name }) => !unverified.includes(name));
+  const [first] = refused;
+  if (first) {
+    const names = refused.map(({ name }) => JSON.stringify(name)).join(', ');
     throw new Refusal(
       'no-verdict',
-      `Nobody on the machine verifies ${refused.what} (${refused.how}); put it into an initrd (seal --pack), verify the root by an overlay, or let it go by its name in the policy (publish.unverified).`,
-      { name: refused.name },
+      `Nobody on the machine verifies ${refused.map(({ what, how }) => `${what} (${how})`).join(', nor ')}; docs/trees.md has the ways out, and a policy lets it go with unverified = [${names}] under [publish].`,
+      { name: first.name },
     );
   }
   const by = (['loader', 'overlay', 'system'] as const).map(

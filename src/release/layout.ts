@@ -15,7 +15,8 @@ import { type LayoutDraft, NETWORK_PARAMETERS } from './layouts/draft.ts';
 import type { LayoutKind } from './layouts/kind.ts';
 import { freeParameter, readPlainLayout } from './layouts/plain.ts';
 import { TreeNames } from './layouts/tree-names.ts';
-import { PACK, type PackedPath, packOf, withPacked } from './packed.ts';
+import { demandOwnWords } from './own-words.ts';
+import { notePacks, PACK, type PackedPath, packOf, withPacked } from './packed.ts';
 
 /** A file of a release that a machine loads: what the sealer seals and the manifest lists. */
 export interface Artifact {
@@ -52,6 +53,8 @@ export interface LayoutOptions {
   /** The Linux that a multiboot kernel (Xen) starts. */
   readonly module?: string;
   readonly initrds?: readonly string[];
+  /** Behind those, whoever names them. */
+  readonly addInitrds?: readonly string[];
   readonly rootfs?: string;
   /** What `bootseal overlay` built; default: `bootseal-overlay.img` at the top, where there is one. */
   readonly overlay?: string;
@@ -99,6 +102,7 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   const said = lines.module ?? lines.kernel;
   demandWords([...lines.kernel, ...said]);
   const kind = layoutOf(merged.layout, said);
+  demandOwnWords(merged.release, kind.name, said);
   const pack = packOf(merged.pack ?? [], merged.rootfs, kind);
   // What rides in an initrd is fetched by nobody.
   const rootfs = pack?.entries.some(({ from }) => from === merged.rootfs) ? undefined : merged.rootfs;
@@ -111,7 +115,9 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   const wanted = [
     { role: 'kernel' as const, path: merged.kernel },
     ...(merged.module === undefined ? [] : [{ role: 'module' as const, path: merged.module }]),
-    ...(merged.initrds ?? []).filter((path) => !pack || path !== PACK).map(initrd),
+    ...[...(merged.initrds ?? []), ...(options.addInitrds ?? [])]
+      .filter((path) => !pack || path !== PACK)
+      .map(initrd),
     // Behind the system's own, so that its files win, and before the overlay's, so that they do not.
     ...(pack ? [initrd(PACK)] : []),
     ...(merged.overlay ? [{ role: 'overlay' as const, path: merged.overlay }] : []),
@@ -128,6 +134,7 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   // Beside a hypervisor it is joined with the initrd, which stands before it.
   if (merged.overlay && merged.module === undefined) await demandOverlay(tree, merged.overlay);
   const notes: string[] = [];
+  notePacks(pack, entries, artifacts, notes);
   const packed = pack ? withPacked(said, pack, artifacts, notes) : said;
   const cmdline = withOverlayInit(packed, merged.overlay);
   demandWords(cmdline);
@@ -186,6 +193,10 @@ async function readDraft(
   if (draft) return draft;
   // It says what is missing of the tree that most people have.
   if (!wanted || wanted === archiso) return readArchLayout(tree, entries);
+  if (wanted.name === PLAIN_LAYOUT)
+    throw new UsageError(
+      `Of a plain tree nothing is known: name its files with --kernel, --initrd and --rootfs.`,
+    );
   throw new UsageError(
     `${tree} is no tree of ${wanted.name} as its publisher lays one out (docs/trees.md); name its files with --kernel, --initrd and --rootfs.`,
   );

@@ -1,4 +1,5 @@
 import { UsageError } from '../errors/usage.ts';
+import { isReservedPath } from '../formats/records/manifest.ts';
 import { isSafePath } from '../formats/records/safe-path.ts';
 import type { LayoutKind } from './layouts/kind.ts';
 
@@ -39,9 +40,11 @@ export function packOf(
     const at = named?.replace(/^\//, '');
     if (!isSafePath(from) || (at !== undefined && !isSafePath(at))) {
       throw new UsageError(
-        `${JSON.stringify(text)} is nothing to pack; write a path below the tree, or PATH=PATH-IN-THE-INITRD.`,
+        `${JSON.stringify(text)} is nothing to pack; write a path as it is inside the tree, or PATH=PATH-IN-THE-INITRD ("bootseal pack" takes files from elsewhere).`,
       );
     }
+    if (from === PACK || isReservedPath(from))
+      throw new UsageError(`${from} is made by sealing, and is not packed.`);
     if (from !== rootfs || at !== undefined) {
       entries.push({ from, ...(at === undefined ? {} : { at }) });
       continue;
@@ -56,6 +59,34 @@ export function packOf(
     words.push(...packed.words(place));
   }
   return { entries, words };
+}
+
+/** What a folder of a tree may hold that its author meant for the machine, and no machine gets so. */
+const CONFIGURATIONS = ['preseed.cfg', 'ks.cfg', 'config.ign', 'autoinstall.yaml', 'user-data'];
+
+/**
+ * Says what the site's initrd holds, since its seal does not, and what lies beside it without being part of the release.
+ *
+ * @param entries names at the top of the tree.
+ * @param notes gets one sentence a thing.
+ */
+export function notePacks(
+  pack: Pack | undefined,
+  entries: readonly string[],
+  artifacts: readonly { readonly path: string }[],
+  notes: string[],
+): void {
+  for (const { from, at } of pack?.entries ?? [])
+    notes.push(`${PACK} holds ${from}${at === undefined ? '' : ` as /${at}`}.`);
+  const used = (name: string) =>
+    artifacts.some(({ path }) => path === name) || pack?.entries.some(({ from }) => from === name);
+  if (entries.includes(PACK) && !pack && !used(PACK))
+    notes.push(
+      `${PACK} of an earlier sealing lies in the tree and is no part of this release; it may be removed.`,
+    );
+  for (const name of CONFIGURATIONS)
+    if (entries.includes(name) && !used(name))
+      notes.push(`${name} lies in the tree and is no part of this release; --pack ${name} makes it one.`);
 }
 
 /** Bytes: below that, no half of a machine's memory is in danger. */

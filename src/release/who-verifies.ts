@@ -6,7 +6,8 @@ import type { FetchWord, LayoutKind, Verifying } from './layouts/kind.ts';
 
 /** One thing that a machine of a release fetches or runs, and who checks it before it counts. */
 export interface VerifiedThing {
-  /** A path of the release, the key of a word, or what a system fetches by its nature. A policy allows it by this. */
+  /** `file PATH`, `word KEY`, or what a system takes by its nature: no file can be called as the others. By this a policy
+   * lets it go. */
   readonly name: string;
   /** For people: `live/filesystem.squashfs`, `fetch=http://…: the root image`. */
   readonly what: string;
@@ -31,15 +32,14 @@ export function whoVerifies(manifest: Manifest): readonly VerifiedThing[] {
   const overlay = words.includes(OVERLAY_INIT) && manifest.files.some(({ role }) => role === 'overlay');
   const free = manifest.free.map(({ name, type }) => `${name}=${type === 'url' ? '://' : ''}`);
   const said = [...words, ...free];
-  const fetched = wordsThatFetch(said, kind, overlay);
+  const fetched = wordsThatFetch(said, kind, overlay, manifest.files);
   const files = manifest.files.flatMap((file) => ofFile(file, kind, words, overlay, fetched));
-  const own = fetched
-    .filter(({ value }) => !manifest.files.some(({ path }) => value.endsWith(path)))
-    .map(({ key, value, word: { what }, checked }) => ({
-      name: key,
-      what: `${value === '' ? key : `${key}=${brief(value)}`}: ${what}`,
-      ...verdict(checked, `${kind.name} takes it as it comes`),
-    }));
+  // Each word has a line of its own, whatever its value ends with: where bytes come from says nothing of what they are.
+  const own = fetched.map(({ key, value, word: { what }, checked }) => ({
+    name: `word ${key}`,
+    what: `${value === '' ? key : `${key}=${brief(value)}`}: ${what}`,
+    ...verdict(checked, `${kind.name} takes it as it comes`),
+  }));
   const searched =
     !overlay &&
     !fetched.some(({ word }) => word.root) &&
@@ -73,35 +73,64 @@ interface Fetched {
   readonly checked: string | undefined;
 }
 
+const ROOT: Pick<FetchWord, 'what' | 'root'> = { what: 'the root image', root: true };
+const DISK = { when: /./, what: 'a disk of the network' };
 /** Words of Linux itself, and of early userspace of several systems. */
 const COMMON: readonly FetchWord[] = [
-  { key: 'nfsroot', when: /./, what: 'the root image', root: true },
-  { key: 'netroot', when: /./, what: 'the root image', root: true },
-  { key: 'root', when: /^\/dev\/nfs$/, what: 'the root image', root: true },
-  { key: 'root', what: 'the root image', root: true },
+  ...['nfsroot', 'netroot', 'nbdroot', 'cifsroot'].map((key) => ({ ...ROOT, key, when: /^/ })),
+  { ...ROOT, key: 'root', when: /^(\/dev\/(nfs|cifs|nbd|etherd\/)|dhcp6?$|netroot$)/ },
+  { ...ROOT, key: 'root' },
+  { ...ROOT, key: 'boot', when: /^nfs$/ },
+  ...['fcoe', 'aoe', 'rd.iscsi.firmware', 'iscsi_firmware', 'rd.nvmf.discover', 'rd.nvmf.hostnqn'].map(
+    (key) => ({
+      ...DISK,
+      key,
+    }),
+  ),
+  ...['ISCSI_TARGET_IP', 'ISCSI_TARGET_NAME', 'iscsi_target_ip', 'netroot_iscsi'].map((key) => ({
+    ...DISK,
+    key,
+  })),
+  ...['systemd.mount-extra', 'rd.systemd.mount-extra'].map((key) => ({
+    key,
+    when: /./,
+    what: 'a file system over the root',
+  })),
+  ...['cloud-config-url', 'ci.ds', 'ci.datasource.dslist'].map((key) => ({
+    key,
+    when: /./,
+    what: 'the configuration (cloud-init)',
+  })),
 ];
 /** Any other word with an address in it is fetched by somebody, and nothing is known of a check. */
 const ANY: FetchWord = { key: '', when: NETWORK_ADDRESS, what: 'what it names' };
-/** Words that name a way to the network, or where to write. */
-const NO_FETCH = /(^|[/._-])(proxy|console|syslog|ntp|nameserver|rd\.znet|vconsole)$/;
+/** Words that name a way to the network, or where to write, and fetch nothing. */
+const NO_FETCH = /^((https?|ftp|no|inst\.|mirror\/https?\/)_?proxy|inst\.proxy|proxy|console|nameserver)$/i;
 
-function wordsThatFetch(words: readonly string[], kind: LayoutKind, overlay: boolean): readonly Fetched[] {
+function wordsThatFetch(
+  words: readonly string[],
+  kind: LayoutKind,
+  overlay: boolean,
+  files: readonly ManifestFile[],
+): readonly Fetched[] {
   const known = [kind, ...(kind.includes ?? [])].flatMap(({ fetches }) => fetches);
   // What our overlay and archiso fetch from there are the files of the release, which have lines of their own.
-  const own = overlay || kind.name === 'archiso' ? SERVER_PARAMETER.name : undefined;
+  const rooted = files.some(({ role }) => role === 'rootfs');
+  const own = rooted && (overlay || kind.name === 'archiso') ? SERVER_PARAMETER.name : undefined;
   return words.flatMap((text) => {
     const at = text.indexOf('=');
     const key = at < 0 ? text : text.slice(0, at);
     const read = kind.keyOf?.(key) ?? key;
     const value = at < 0 ? '' : text.slice(at + 1);
-    if (key === own || NO_FETCH.test(key)) return [];
+    if (key === own) return [];
     const of = (word: FetchWord) => (word.when ?? NETWORK_ADDRESS).test(value);
     const mine = known.filter((word) => word.key === read);
-    const others = mine.length > 0 ? [] : [...COMMON.filter((word) => word.key === key), ANY];
+    const others =
+      mine.length > 0 || NO_FETCH.test(key) ? [] : [...COMMON.filter((word) => word.key === key), ANY];
     const word = [...mine, ...others].find(of);
     // Under an overlay no other root than the verified one is entered, whatever names one.
     if (word?.root && overlay) return [];
-    return word ? [{ key, value, word, checked: word.checked?.(value) }] : [];
+    return word ? [{ key, value, word, checked: word.checked?.(value, files) }] : [];
   });
 }
 
@@ -112,7 +141,7 @@ function ofFile(
   overlay: boolean,
   fetched: readonly Fetched[],
 ): readonly VerifiedThing[] {
-  const thing = { name: path, what: path };
+  const thing = { name: `file ${path}`, what: path };
   switch (role) {
     case 'hashtree':
       return [];
@@ -122,7 +151,7 @@ function ofFile(
         { ...thing, ...verdict(rootCheck(kind, words, fetched), `${called(kind)} takes it as it comes`) },
       ];
     case 'file': {
-      const by = fetched.find(({ value }) => value.endsWith(path));
+      const by = fetched.find(({ value }) => value.endsWith(`/${path}`));
       return [{ ...thing, ...verdict(by?.checked, `${called(kind)} takes it as it comes`) }];
     }
     default:

@@ -125,7 +125,10 @@ it('a plain release with a root image that nothing on the machine verifies is no
   assert.deepEqual([verdict.verified, verdict.rootless, verdict.refusal], [false, true, undefined]);
   assert.deepEqual(
     verdict.unverified.map(({ name, by }) => [name, by]),
-    [['root.sfs', 'nobody']],
+    [
+      ['file root.sfs', 'nobody'],
+      ['word root', 'nobody'],
+    ],
   );
 });
 
@@ -164,4 +167,31 @@ it('an initramfs whose policy floor demands the manifest is asked as what it is'
   });
   // It holds no key, so it cannot, and a machine with it halts.
   assert.deepEqual([verdict?.asked, verdict?.refusal?.code], [true, 'absent']);
+});
+
+it('a release of archiso’s without a root image fetches one all the same, and is called verified by nobody', async (t) => {
+  const tree = await sealed('headless', {
+    'bootseal.toml':
+      'release = "headless/2026.11.01"\nlayout = "archiso"\nkernel = "linux"\ninitrd = ["initrd.img"]\ncmdline = "quiet"\nfree = ["archiso_http_srv url"]\n',
+    linux: 'a kernel\0',
+    'initrd.img': archive('init', Buffer.from('#!/bin/sh\n')),
+  });
+  const { refusal, gates } = await publish({
+    tree,
+    channel: 'stable',
+    state: join(folder, 'headless-state'),
+    anchors: join(keys, 'anchors'),
+    now: NOW,
+    rsaBits: 2048,
+  });
+  assert.equal(refusal?.code, 'no-verdict');
+  const row = gates.find(({ gate }) => gate === 'on the machine');
+  assert.match(
+    row?.refusal?.message ?? '',
+    /archiso_http_srv=\(url\).*unverified = \["word archiso_http_srv"\]/,
+  );
+  const server = await offered(tree);
+  t.after(() => server.close(0));
+  const verdict = await boot({ url: `${server.url}/boot.ipxe`, anchors: keys, now: NOW, anyKernel: true });
+  assert.deepEqual([verdict.verified, verdict.rootless], [false, false]);
 });

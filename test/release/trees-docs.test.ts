@@ -54,7 +54,8 @@ describe('a row of docs/trees.md is true:', () => {
         ...new Set(
           whoVerifies(manifest)
             .filter((thing) => thing.by === by)
-            .map(({ name }) => {
+            .map(({ name: whole }) => {
+              const name = whole.replace(/^(word|file) /, '');
               const role = manifest.files.find(({ path }) => path === name)?.role;
               return { kernel: 'kernel', initrd: 'initrds', rootfs: 'root image' }[role as string] ?? name;
             }),

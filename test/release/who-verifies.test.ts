@@ -18,7 +18,8 @@ function manifest(layout: string, cmdline: string, files = [KERNEL, INITRD]): Ma
   };
 }
 
-const said = (of: Manifest) => whoVerifies(of).map(({ name, by }) => `${name} ${by}`);
+const said = (of: Manifest) =>
+  whoVerifies(of).map(({ name, by }) => `${name.replace(/^(word|file) /, '')} ${by}`);
 const LOADED = ['vmlinuz loader', 'initrd.img loader'];
 const URL = 'http://10.0.0.1/x';
 
@@ -45,7 +46,39 @@ describe('who verifies what:', () => {
     ['plain', 'root=/dev/sda', [ROOT], ['live/root.squashfs nobody']],
     ['live-boot', 'boot=live', [ROOT], ['live/root.squashfs nobody', 'own-disks nobody']],
     ['live-boot', `boot=live fetch=${URL}`, undefined, [...LOADED, 'fetch nobody']],
-    ['live-boot', 'boot=live fetch=http://h/live/root.squashfs', [ROOT], ['live/root.squashfs nobody']],
+    [
+      'live-boot',
+      'boot=live fetch=http://h/live/root.squashfs',
+      [ROOT],
+      ['live/root.squashfs nobody', 'fetch nobody'],
+    ],
+    // Where an address ends with the path of a file of the release, it is no less somebody else's.
+    ['plain', 'whatever=http://h/vmlinuz', [KERNEL], ['vmlinuz loader', 'whatever nobody']],
+    ['plain', 'whatever=http://h/bigvmlinuz', [KERNEL], ['vmlinuz loader', 'whatever nobody']],
+    // archiso without a root image in the release fetches one all the same.
+    [
+      'archiso',
+      `archisobasedir=arch archiso_http_srv=${URL}/`,
+      undefined,
+      [...LOADED, 'archiso_http_srv nobody'],
+    ],
+    [
+      'archiso',
+      'archisobasedir=arch verify=y cow_label=x',
+      [ROOT],
+      ['live/root.squashfs system', 'cow_label nobody'],
+    ],
+    ['alpine', 'modloop=http://h/boot/modloop-evil', undefined, [...LOADED, 'modloop nobody']],
+    ['coreos', 'ignition.platform.id=openstack', undefined, [...LOADED, 'ignition.platform.id nobody']],
+    ['plain', 'root=dhcp', undefined, [...LOADED, 'root nobody']],
+    ['plain', 'boot=nfs ip=dhcp', undefined, [...LOADED, 'boot nobody']],
+    ['plain', 'root=/dev/nbd0 nbdroot=10.0.0.1,x', undefined, [...LOADED, 'root nobody', 'nbdroot nobody']],
+    ['plain', 'root=/dev/cifs cifsroot=//h/s', undefined, [...LOADED, 'root nobody', 'cifsroot nobody']],
+    ['plain', 'rd.iscsi.firmware=1', undefined, [...LOADED, 'rd.iscsi.firmware nobody']],
+    ['plain', 'systemd.mount-extra=//h/s:/etc:cifs', undefined, [...LOADED, 'systemd.mount-extra nobody']],
+    ['plain', 'whatever=10.0.0.1:/x', undefined, [...LOADED, 'whatever nobody']],
+    ['plain', `netroot.proxy=${URL}`, undefined, [...LOADED, 'netroot.proxy nobody']],
+    ['dracut-live', `root=live:/bootseal-root.img netroot=${URL}`, undefined, [...LOADED, 'netroot nobody']],
     ['live-boot', 'boot=live live-media=/bootseal-medium', undefined, LOADED],
     ['live-boot', 'boot=live live-media=/m persistence', undefined, [...LOADED, 'persistence nobody']],
     // Where nothing names a root, it is the first disk that has one.
@@ -171,7 +204,10 @@ describe('who verifies what:', () => {
   ] as const) {
     it(`debian-installer asks DHCP for a preseed: ${line || 'no words'}`, () => {
       const names = unverifiedThings(manifest('debian-installer', line)).map(({ name }) => name);
-      assert.deepEqual(names, nobody);
+      assert.deepEqual(
+        names.map((name) => name.replace(/^word /, '')),
+        nobody,
+      );
     });
   }
 
@@ -189,7 +225,7 @@ describe('who verifies what:', () => {
     assert.deepEqual(said(started).at(-1), 'live/root.squashfs overlay');
     assert.deepEqual(
       unverifiedThings(manifest('live-boot', 'boot=live', files)).map(({ name }) => name),
-      ['live/root.squashfs', 'own-disks'],
+      ['file live/root.squashfs', 'own-disks'],
     );
     // No other root is entered.
     for (const word of [`fetch=${URL}`, 'netboot=nfs', 'live-media=/dev/sr0']) {
@@ -202,7 +238,7 @@ describe('who verifies what:', () => {
     const fetching = manifest('live-boot', `boot=live hooks=${URL} rdinit=/bootseal/init`, files);
     assert.deepEqual(
       unverifiedThings(fetching).map(({ name }) => name),
-      ['hooks'],
+      ['word hooks'],
     );
   });
 
@@ -218,7 +254,7 @@ describe('who verifies what:', () => {
     const two = { ...manifest('plain', 'dom0_mem=1G'), moduleCmdline: [`whatever=${URL}`] };
     assert.deepEqual(
       unverifiedThings(two).map(({ name }) => name),
-      ['whatever'],
+      ['word whatever'],
     );
   });
 });

@@ -1,4 +1,4 @@
-import { basename, dirname, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { type PackSource, planArchive } from '../../build/pack.ts';
 import { UsageError } from '../../errors/usage.ts';
@@ -25,14 +25,20 @@ export function packCommand(): Command {
     .action(
       act<Options>(async ({ terminal }, { out }, ...words) => {
         const [paths] = words as unknown as [readonly string[]];
-        const archive = await planArchive(paths.map(sourceOf));
+        const sources = paths.map(sourceOf);
+        const own = sources.find(({ tree, from }) => `${resolve(out)}/`.startsWith(`${join(tree, from)}/`));
+        if (own) throw new UsageError(`${out} is part of what is packed; write the archive elsewhere.`);
+        const archive = await planArchive(sources);
         const bar = terminal.progress(`packing ${out}`, archive.size);
         await writeOutput(
           out,
           archive.content((done) => bar.update(done)),
         ).finally(() => bar.stop());
         terminal.json({ out, size: archive.size });
-        terminal.print(`Wrote ${out}, ${octets(archive.size)}: list it as the last initrd.`, 'good');
+        terminal.print(
+          `Wrote ${out}, ${octets(archive.size)}: name it with --add-initrd where its tree is sealed.`,
+          'good',
+        );
         terminal.note(
           'While a machine unpacks it, archive and copy take memory at once: twice that. A large one needs rootfstype=ramfs on the command line.',
         );

@@ -6,6 +6,8 @@ import { RECORD } from '../../formats/records/seal-names.ts';
 import type { SigningRequest } from '../../formats/records/signing-request.ts';
 import { isImageRequestFile } from '../../operations/image-request.ts';
 import { attach, type RequestSeen, requestSignatures, signRequest } from '../../operations/request.ts';
+import { PACK } from '../../release/packed.ts';
+import { unverifiedThings } from '../../release/who-verifies.ts';
 import { isScript } from '../../signing/requests/request-files.ts';
 import { act, file, files, folder, folders, found, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
@@ -26,6 +28,7 @@ import { addPassphraseOption, type PassphraseWords, passphrases } from '../passp
 import { printSignedWords, signedWords } from '../signed-words.ts';
 import { octets, type Terminal } from '../terminal.ts';
 import { treeProgress } from '../tree-progress.ts';
+import { namesOf, printWhoVerifies } from '../who-verifies.ts';
 import { attachImageWords, requestImage, signImageWords } from './image-request.ts';
 
 interface RequestWords extends LayoutWords, TermWords {
@@ -257,6 +260,12 @@ function showRequest(terminal: Terminal, request: SigningRequest, manifest: Mani
       { text: sha256 },
     ]),
   );
+  terminal.print();
+  printWhoVerifies(terminal, manifest);
+  const nobody = unverifiedThings(manifest);
+  if (nobody.length > 0) terminal.print(`On the machine NOBODY verifies ${namesOf(nobody)}.`, 'bad');
+  if (manifest.files.some(({ path }) => path === PACK))
+    terminal.print(`${PACK} replaces files of the system before it: see what it holds with "cpio -itv".`);
   if (request.texts.length > 0) {
     terminal.print();
     terminal.table(

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { type KernelFacts, kernelText } from '../../formats/efi/kernel-shape.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { seal } from '../../operations/seal.ts';
-import { unverifiedThings, whoVerifies } from '../../release/who-verifies.ts';
+import { unverifiedThings } from '../../release/who-verifies.ts';
 import { act, folder, folders, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
@@ -36,7 +36,11 @@ export function sealCommand(): Command {
     'seal a tree of boot files: every signature, in one pass',
     'bootseal seal out/netboot --keys keys',
   )
-    .argument('<tree>', 'an Arch netboot tree, or one with a bootseal.toml', folder)
+    .argument(
+      '<tree>',
+      'a tree as its publisher lays it out, or one with a bootseal.toml; docs/trees.md',
+      folder,
+    )
     .requiredOption('--keys <dir>', 'the folder that "bootseal init" made', folder)
     .option(
       '--also-keys <dir>',
@@ -85,7 +89,6 @@ export function sealCommand(): Command {
         serial: manifest.serial,
         manifestSha256,
         ...signedWords(manifest),
-        whoVerifies: whoVerifies(manifest),
         notes: layout.notes,
         kernels: [...kernels].map(([path, facts]) => ({ path, ...facts })),
         files,

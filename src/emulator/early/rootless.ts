@@ -34,11 +34,12 @@ export async function asksForRoot({
 }: StartedFor): Promise<true | readonly VerifiedThing[] | Refusal> {
   const named = namedManifest(cmdline);
   if (named === undefined || files === undefined) return true;
-  if (lastValue(splitCommandLine(cmdline), 'archisobasedir') !== undefined) return true;
+  // archiso's hooks have a default for the first, and run wherever the second leads.
+  const words = splitCommandLine(cmdline);
+  if (['archisobasedir', 'archiso_http_srv'].some((key) => lastValue(words, key) !== undefined)) return true;
   try {
     const manifest = await manifestAt(files, named, transport);
-    const asks = manifest.layout === 'archiso' && manifest.files.some(({ role }) => role === 'rootfs');
-    return asks ? true : unverifiedThings(manifest);
+    return manifest.layout === 'archiso' ? true : unverifiedThings(manifest);
   } catch (error) {
     if (error instanceof Refusal) return error;
     throw error;

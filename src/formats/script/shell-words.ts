@@ -18,17 +18,19 @@ export const SHELL_WORDS = `
 * forbid systemd.run systemd.unit systemd.wants
 * forbid rd.systemd.debug-shell rd.systemd.debug_shell rd.systemd.crash-shell rd.systemd.crash_shell
 * forbid rd.systemd.run rd.systemd.unit rd.systemd.wants
-* forbid rd.break rd.cmdline rd.shell rd.emergency rd.rescue
+* forbid rd.break rd.cmdline rd.shell rd.emergency rd.rescue rdbreak rdshell kgdboc kgdbwait
+* forbid systemd.set_credential systemd.set_credential_binary systemd.setenv rd.systemd.setenv
+* forbid LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT
 * allow rdinit=/bootseal/init systemd.unit=multi-user.target systemd.unit=graphical.target
 * allow rd.shell=0 rd.shell=no rd.emergency=halt rd.emergency=poweroff rd.emergency=reboot
 * allow systemd.debug-shell=0 systemd.debug_shell=0 systemd.crash-shell=0 systemd.crash_shell=0
 alpine forbid modloop_verify
 alpine allow modloop_verify=yes
 anaconda forbid inst.rescue inst.sshd sshd inst.updates updates live.updates
-anaconda forbid inst.noverifyssl noverifyssl rd.noverifyssl
+anaconda forbid inst.noverifyssl noverifyssl rd.noverifyssl inst.vnc vnc inst.rdp
 archiso forbid script
 coreos forbid coreos.inst.insecure
-debian-installer forbid *rescue/enable *allow_unauthenticated* *network-console* BOOT_DEBUG
+debian-installer forbid *rescue/enable *allow_unauthenticated* *network-console* *early_command *late_command BOOT_DEBUG MENU
 debian-installer allow *rescue/enable=false *allow_unauthenticated=false BOOT_DEBUG=0 BOOT_DEBUG=1
 dracut-live forbid live.updates rd.noverifyssl
 live-boot forbid hooks live-config.hooks

@@ -21,7 +21,7 @@ export const alpine: LayoutKind = {
       free: [{ name: 'ip', type: 'dhcp' }],
     };
   },
-  marks: [/^(alpine_repo|apkovl|modloop)=/],
+  marks: [/^(alpine_repo|apkovl|modloop|modloop_verify)=/],
   fetches: [
     {
       key: 'alpine_repo',
@@ -33,7 +33,11 @@ export const alpine: LayoutKind = {
       key: 'modloop',
       when: /./,
       what: 'kernel modules',
-      checked: () => 'its init: a signature inside the initramfs’s keys, where modloop_verify is on',
+      // By its name: the initramfs holds a signature of the modloop of its own flavour alone.
+      checked: (value, files) =>
+        files.some(({ path }) => /(^|\/)modloop-[a-z0-9]+$/.test(path) && value.endsWith(`/${path}`))
+          ? 'its init: a signature by a key in the initramfs, where modloop_verify is on'
+          : undefined,
     },
     { key: 'apkovl', when: /:\/\//, what: 'the configuration (apkovl)' },
   ],

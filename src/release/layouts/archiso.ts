@@ -22,6 +22,8 @@ export const archiso: LayoutKind = {
     { key: 'archiso_nfs_srv', when: /./, what: 'the root image', root: true },
     { key: 'archiso_nbd_srv', when: /./, what: 'the root image', root: true },
     { key: 'script', when: /./, what: 'a script' },
+    { key: 'cow_label', when: /./, what: 'a volume of its own disks, over the root' },
+    { key: 'cow_device', when: /./, what: 'a volume of its own disks, over the root' },
   ],
   checksRoot(words) {
     const asked = [

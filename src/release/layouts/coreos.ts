@@ -30,6 +30,11 @@ export const coreos: LayoutKind = {
       root: true,
       checked: () => 'its initramfs holds the digest of its root image',
     },
+    {
+      key: 'ignition.platform.id',
+      when: /^(?!metal$|qemu$)./,
+      what: 'the Ignition configuration of that platform',
+    },
     { key: 'ignition.config.url', when: /./, what: 'the Ignition configuration' },
     { key: 'coreos.inst.ignition_url', when: /./, what: 'the Ignition configuration' },
     {

@@ -22,7 +22,10 @@ export const debianInstaller: LayoutKind = {
     const arch = archOf(folder.split('/').at(-2) ?? '');
     return { ...(arch === undefined ? {} : { arch }), kernel, initrds: [initrd], cmdline: [], free: [] };
   },
-  marks: [/^(preseed|debian-installer|auto-install|netcfg|anna|network-console|rescue)\//],
+  marks: [
+    /^([^:.=]*:)?(preseed|debian-installer|auto-install|netcfg|anna|network-console|rescue)\//,
+    /^BOOT_DEBUG=/,
+  ],
   fetches: [
     { key: 'url', when: /./, what: 'the preseed' },
     { key: 'preseed/url', when: /./, what: 'the preseed' },

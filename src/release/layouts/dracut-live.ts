@@ -16,7 +16,7 @@ export const dracutLive: LayoutKind = {
     if (kernel === undefined || initrd === undefined) return undefined;
     return { kernel, initrds: [initrd], rootfs, cmdline: ['rd.live.image'], free: [] };
   },
-  marks: [/^rd\.live\./, /^root=live:/],
+  marks: [/^rd\.live\./, /^root=live:/, /^live\.updates\b/],
   fetches: [
     { key: 'root', when: NETWORK_ADDRESS, what: 'the root image', root: true },
     { key: 'root', when: /^live:.*:\/\/|^live:nfs/, what: 'the root image', root: true },

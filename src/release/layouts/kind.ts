@@ -15,7 +15,7 @@ export interface FetchWord {
   /** What it fetches is the root image. */
   readonly root?: true;
   /** How the system itself checks it, where it does; undefined: nobody does. */
-  readonly checked?: (value: string) => string | undefined;
+  readonly checked?: (value: string, files: readonly { readonly path: string }[]) => string | undefined;
   /** May stand several times, each with a meaning of its own. */
   readonly several?: true;
 }

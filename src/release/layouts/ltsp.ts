@@ -27,7 +27,7 @@ export const ltsp: LayoutKind = {
       free: [],
     };
   },
-  marks: [/^ltsp\./],
+  marks: [/^ltsp\./i],
   fetches: [
     { key: 'nfsroot', when: /./, what: 'the root image', root: true },
     { key: 'root', when: /^\/dev\/nfs$/, what: 'the root image', root: true },

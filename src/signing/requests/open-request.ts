@@ -6,7 +6,7 @@ import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts'
 import { decodeOpenpgpKey, type OpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
 import { decodePackets, PACKET } from '../../formats/openpgp/openpgp-packet.ts';
 import { documentSignatureFields, signatureTrailer } from '../../formats/openpgp/openpgp-signature.ts';
-import { decodeManifest, type Manifest } from '../../formats/records/manifest.ts';
+import { decodeManifest, linuxOf, type Manifest } from '../../formats/records/manifest.ts';
 import { decodeBundle } from '../../formats/records/request-bundle.ts';
 import { RECORD } from '../../formats/records/seal-names.ts';
 import {
@@ -14,6 +14,7 @@ import {
   type RequestedText,
   type SigningRequest,
 } from '../../formats/records/signing-request.ts';
+import { demandOwnWords } from '../../release/own-words.ts';
 import { isOpenpgpKey, type KeyName, OPENPGP_KEYS, type OpenpgpKeyName } from '../seal-keys.ts';
 import type { UnsignedSeal } from '../seal-plan.ts';
 import type { LoaderSignatories, Signatories } from '../signatories.ts';
@@ -108,6 +109,7 @@ export function openBundle(name: string, bundle: ReadonlyMap<string, Uint8Array>
     throw differs(textName(RECORD.manifest));
   const manifest = decodeOrRefuse(name, () => decodeManifest(manifestBytes));
   if (manifest.release !== request.release) throw differs(textName(RECORD.manifest));
+  demandOwnWords(manifest.release, manifest.layout, linuxOf(manifest).cmdline);
   demandRecords(name, manifest, records, ids);
   demandScripts(name, manifest, request.manifestSha256, records);
   // 4. What is asked: each key for what is its to sign, and over nothing but what stands here.
