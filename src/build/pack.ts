@@ -167,7 +167,11 @@ function add(item: Item, items: Map<string, Item>): void {
   if (source && NOT_OURS.test(name)) throw refuse(source, `would lie at ${name}, which is the overlay's`);
   // The kernel ends an archive at the one, and terminals obey the others.
   if (source && (name === CPIO_TRAILER || /[\x00-\x1f\x7f]/.test(name)))
-    throw refuse(source, `has a name that no archive should hold (${JSON.stringify(name)})`);
+    throw new Refusal(
+      'unsafe-path',
+      `${JSON.stringify(name)} is a name that no archive should hold, and is not packed.`,
+      { path: name },
+    );
   const other = items.get(item.name);
   if (other && !(other.kind === 'directory' && item.kind === 'directory')) {
     throw new UsageError(`Two things would be packed as ${item.name}; give one of them another place.`);

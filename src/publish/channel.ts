@@ -23,7 +23,7 @@ import {
   onRecord,
   snapshotFacts,
 } from './channel-move.ts';
-import { demandSerial, runGate } from './publish-gate.ts';
+import { demandSerial, demandVerified, runGate } from './publish-gate.ts';
 import { demandUnchanged, type JudgedRelease, judgeStored } from './stored-release.ts';
 
 export interface ListChannelsOptions {
@@ -177,6 +177,8 @@ async function moveToStored(options: RollbackOptions, mayGoForward: boolean): Pr
       const { arch } = verified.manifest;
       const seals = verified.records;
       if (!gated) {
+        // What nobody verifies on a machine was let go by a policy, which may be another by now.
+        demandVerified(verified.manifest, policy.publish);
         const back = { ...facts, rollbackFrom: await lastRelease(state.folder, channel, arch) };
         return await move(options, { act: 'rollback', facts: back, seals, makeKey: false });
       }

@@ -179,23 +179,40 @@ function commandLines(
   );
 }
 
-/** What the tree says of itself. */
+/** What the tree says of itself: in its own file, and by its files where neither that nor the operator names a kernel. */
 async function readDraft(
   tree: string,
   entries: readonly string[],
   { kernel, layout }: LayoutOptions,
 ): Promise<LayoutDraft> {
-  const wanted = layout === undefined ? undefined : demandLayout(layout);
   const described = entries.includes('bootseal.toml');
-  if (described || kernel !== undefined) return readPlainLayout(tree, described);
+  const own = described ? await readPlainLayout(tree) : {};
+  if ((kernel ?? own.kernel) !== undefined) return { cmdline: [], free: undefined, ...own };
+  const named = layout ?? own.layout;
+  return {
+    ...(await readFiles(tree, entries, named === undefined ? undefined : demandLayout(named))),
+    ...own,
+  };
+}
+
+async function readFiles(
+  tree: string,
+  entries: readonly string[],
+  wanted: LayoutKind | undefined,
+): Promise<LayoutDraft> {
   const names = await TreeNames.of(tree);
   const draft = await recogniseLayout(names, wanted);
   if (draft) return draft;
+  if (entries.includes('bootseal.toml') && names.all(/^[^/]+\/boot\/[^/]+\/vmlinuz-/).length === 0) {
+    throw new UsageError(
+      `${join(tree, 'bootseal.toml')}: kernel is not named, and the files beside it are no system that is known here.`,
+    );
+  }
   // It says what is missing of the tree that most people have.
   if (!wanted || wanted === archiso) return readArchLayout(tree, entries);
   if (wanted.name === PLAIN_LAYOUT)
     throw new UsageError(
-      `Of a plain tree nothing is known: name its files with --kernel, --initrd and --rootfs.`,
+      'Of a plain tree nothing is known: name its files with --kernel, --initrd and --rootfs.',
     );
   throw new UsageError(
     `${tree} is no tree of ${wanted.name} as its publisher lays one out (docs/trees.md); name its files with --kernel, --initrd and --rootfs.`,

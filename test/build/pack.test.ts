@@ -121,6 +121,39 @@ describe('not packed:', () => {
       'unsafe-path',
       /neither a file nor a folder/,
     ],
+    [
+      'what the overlay would load',
+      (tree: string) => writeTree(tree, { 'thing/bootseal/bin/curl': 'x' }),
+      'unsafe-path',
+      /would lie at bootseal, which is the overlay's/,
+    ],
+    [
+      'a loader’s list of libraries',
+      (tree: string) => writeTree(tree, { 'thing/etc/ld.so.preload': 'x' }),
+      'unsafe-path',
+      /would lie at etc\/ld\.so\.preload/,
+    ],
+    [
+      'a file called as the end of an archive',
+      (tree: string) => writeTree(tree, { 'thing/TRAILER!!!': 'x' }),
+      'unsafe-path',
+      /"TRAILER!!!" is a name that no archive should hold/,
+    ],
+    [
+      'a name of two lines',
+      (tree: string) => writeTree(tree, { 'thing/a\nb': 'x' }),
+      'unsafe-path',
+      /a name that no archive should hold/,
+    ],
+    [
+      'more than any loader takes',
+      async (tree: string) => {
+        await writeTree(tree, { 'thing/a': '', 'thing/b': '' });
+        for (const name of ['a', 'b']) await truncate(join(tree, 'thing', name), 2 ** 31);
+      },
+      'too-large',
+      /more than any loader takes/,
+    ],
     ['a folder of nothing', (tree: string) => mkdir(join(tree, 'thing')), 'usage', /nothing to pack/],
     [
       'a file of 4 GiB',

@@ -7,11 +7,12 @@ import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { cpioEntries, encodeCpio } from '../../src/formats/archive/cpio.ts';
 import { renewChannel, rollbackChannel, showChannel } from '../../src/publish/channel.ts';
+import { setPolicy } from '../../src/publish/policy.ts';
 import { type PublishOptions, publish } from '../../src/publish/publish.ts';
 import { misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
-import { INITRD, KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
+import { INITRD, KERNEL, ROOTFS, sampleTree, sealFixture, writeTree } from '../fixtures/release.ts';
 import { refused } from '../trust/judge.ts';
 
 const DAY = 86_400_000;
@@ -169,6 +170,31 @@ it('serials grow, and a rollback is an act of its own', async () => {
   );
   const entries = await readFile(join(other, 'log/entries'), 'utf8');
   assert.deepEqual(entries.match(/^act .*$/gm), ['act publish', 'act publish', 'act rollback']);
+});
+
+it('what nobody verifies is published where the policy lets it go by name, and not gone back to where it does no more', async () => {
+  const state = newState();
+  const policy = join(folder, 'lenient.toml');
+  await writeFile(policy, '[publish]\nunverified = ["file notes.txt"]\n');
+  const tree = await writeTree(join(folder, 'notes'), {
+    'bootseal.toml': 'release = "notes/2026.11.01"\nkernel = "linux"\nfiles = ["notes.txt"]\n',
+    linux: 'a kernel\0',
+    'notes.txt': 'for whoever fetches it',
+  });
+  await sealFixture(tree, keys);
+  const without = await publish(request(state, tree));
+  assert.equal(without.refusal?.code, 'no-verdict');
+  assert.match(without.refusal?.message ?? '', /unverified = \["file notes\.txt"\]/);
+  assert.equal((await publish({ ...request(newState(), tree), policy })).refusal, undefined);
+
+  const lenient = newState();
+  await publish({ ...request(lenient, tree), policy });
+  await publish(request(lenient, newer));
+  const strict = join(folder, 'strict.toml');
+  await writeFile(strict, '');
+  assert.equal(await setPolicy({ state: lenient, policy: strict, now: NOW }), true);
+  const back = rollbackChannel({ ...request(lenient), release: 'notes/2026.11.01' });
+  await assert.rejects(back, refused('no-verdict', /notes\.txt/));
 });
 
 it('a serial far ahead would shut out all that follow', async () => {

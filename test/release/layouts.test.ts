@@ -238,3 +238,44 @@ describe('a root image that is packed', () => {
     );
   });
 });
+
+describe('a small file without a kernel', () => {
+  it('adds to what the files show', async () => {
+    const toml = 'release = "site/2026.11.02"\ncmdline = "boot=live live-media=/m"\nfree = ["ip dhcp"]\n';
+    const seen = await recogniseTree(await newTree({ ...LIVE, 'bootseal.toml': toml }));
+    assert.equal(seen.layout, 'live-boot');
+    assert.equal(seen.release, 'site/2026.11.02');
+    assert.deepEqual(seen.cmdline, ['boot=live', 'live-media=/m']);
+    assert.deepEqual(seen.free, [{ name: 'ip', type: 'dhcp' }]);
+    assert.equal(seen.artifacts.length, 3);
+  });
+
+  it('is refused where they show nothing', async () => {
+    const files = { 'bootseal.toml': 'release = "site/1"\n', readme: 'x' };
+    await assert.rejects(recogniseTree(await newTree(files)), misused(/bootseal\.toml: kernel is not named/));
+  });
+});
+
+describe('what is said beside a tree', () => {
+  it('names what was packed, what lies there unused, and what an earlier sealing left', async () => {
+    const makePack = (tree: string, path: string) => writeTree(tree, { [path]: 'x' }).then(() => {});
+    const { notes } = await recognise(
+      { ...LIVE, ...named('preseed.cfg', 'site.conf') },
+      { pack: ['site.conf=etc/site.conf'], makePack },
+    );
+    assert.deepEqual(notes, [
+      'bootseal-pack.img holds site.conf as /etc/site.conf.',
+      'preseed.cfg lies in the tree and is no part of this release; --pack preseed.cfg makes it one.',
+    ]);
+    const left = await recognise({ ...LIVE, ...named('bootseal-pack.img') });
+    assert.match(left.notes.join(), /bootseal-pack\.img of an earlier sealing .* may be removed/);
+  });
+
+  it('further initrds go behind those that its files show', async () => {
+    const { artifacts } = await recognise({ ...LIVE, ...named('site.img') }, { addInitrds: ['site.img'] });
+    assert.deepEqual(
+      artifacts.map(({ role, path }) => `${role} ${path}`),
+      ['kernel live/vmlinuz', 'initrd live/initrd.img', 'initrd site.img', 'rootfs live/filesystem.squashfs'],
+    );
+  });
+});

@@ -25,18 +25,19 @@ const PLAIN = z.strictObject({
     .string()
     .refine(isLayoutName, 'is no name of a layout: small letters, digits and dashes')
     .optional(),
-  kernel: z.string(),
+  /** Without it the rest of the tree is looked at. */
+  kernel: z.string().optional(),
   /** The Linux that the kernel starts where that is a hypervisor, and its words. */
   module: z.string().optional(),
   'module-cmdline': z.string().optional(),
-  initrd: z.array(z.string()).default([]),
+  initrd: z.array(z.string()).optional(),
   rootfs: z.string().optional(),
   overlay: z.string().optional(),
   /** What the system fetches by itself: a preseed, an Ignition configuration, a device tree. */
   files: z.array(z.string()).optional(),
   /** What goes into an initrd of the site's own. */
   pack: z.array(z.string()).optional(),
-  cmdline: z.string().default(''),
+  cmdline: z.string().optional(),
   /** `NAME TYPE` pairs that a boot script may fill in. */
   free: z
     .array(z.string().refine((text) => isFreeType(freeParameter(text).type), `is not NAME and ${FREE_TYPES}`))
@@ -44,30 +45,21 @@ const PLAIN = z.strictObject({
 });
 
 /**
- * Reads a plain tree's own file; without one everything comes from the operator's flags.
+ * Reads a tree's own file: what it says, and nothing else.
  *
  * @throws UsageError for a file that cannot be meant; IoError for one that cannot be read.
  */
-export async function readPlainLayout(tree: string, hasFile: boolean): Promise<LayoutDraft> {
-  if (!hasFile) return { cmdline: [], free: undefined };
+export async function readPlainLayout(tree: string): Promise<Partial<LayoutDraft>> {
   const { bytes } = await readBeneath(tree, NAME, LONGEST);
   const file = parseOperatorFile(join(tree, NAME), Buffer.from(bytes).toString(), PLAIN);
-  const { initrd, cmdline, free, 'module-cmdline': moduleCmdline, ...rest } = file;
-  return {
-    kernel: rest.kernel,
-    ...(rest.module === undefined ? {} : { module: rest.module }),
-    ...(moduleCmdline === undefined ? {} : { moduleCmdline: splitCommandLine(moduleCmdline) }),
-    ...(rest.release === undefined ? {} : { release: rest.release }),
-    ...(rest.arch === undefined ? {} : { arch: rest.arch }),
-    ...(rest.layout === undefined ? {} : { layout: rest.layout }),
-    ...(rest.rootfs === undefined ? {} : { rootfs: rest.rootfs }),
-    ...(rest.overlay === undefined ? {} : { overlay: rest.overlay }),
-    ...(rest.files === undefined ? {} : { files: rest.files }),
-    ...(rest.pack === undefined ? {} : { pack: rest.pack }),
-    initrds: initrd,
-    cmdline: splitCommandLine(cmdline),
+  const { initrd: initrds, cmdline, free, 'module-cmdline': moduleCmdline, ...rest } = file;
+  const said = {
+    ...{ ...rest, initrds },
+    cmdline: cmdline === undefined ? undefined : splitCommandLine(cmdline),
+    moduleCmdline: moduleCmdline === undefined ? undefined : splitCommandLine(moduleCmdline),
     free: free?.map(freeParameter),
   };
+  return Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined));
 }
 
 /** `NAME TYPE`, as `bootseal.toml` and `--free` write it. Whether there is such a type is not asked. */
