@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { link, open, readdir, rename, rm, unlink, writeFile } from 'node:fs/promises';
+import { link, open, readdir, rename, rm, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { codeOf, IoError, inWords, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
@@ -58,7 +58,8 @@ export async function writeInto(
     const handle = await open(temporary, 'wx', options.mode ?? 0o644);
     begun = true;
     try {
-      await writeFile(handle, bytes);
+      if (bytes instanceof Uint8Array) await handle.writeFile(bytes);
+      else for await (const piece of bytes) await handle.writeFile(piece);
       // The process's umask may have taken bits away; a private key's mode must be exact.
       await handle.chmod(options.mode ?? 0o644);
       await handle.sync();

@@ -173,7 +173,7 @@ describe('what stock tools get wrong', () => {
     gpg --batch --quiet --import "$KEYS/private/${key}.asc"
     gpg --batch --yes ${how} --detach-sign --output records/release.manifest.sig records/release.manifest
     gpgconf --kill all
-    rm -r "$GNUPGHOME"`;
+    rm -rf "$GNUPGHOME"`;
   const wrong: readonly (readonly [string, string, Parameters<typeof refused>[0], RegExp])[] = [
     [
       'a digest that was hashed again',

@@ -6,10 +6,11 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { encodeArmor } from '../../src/formats/asn1/armor.ts';
 import { type Facts, inspect, KINDS, type SealRow } from '../../src/operations/inspect.ts';
+import { packTree } from '../../src/operations/pack-tree.ts';
 import { misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { GnupgHome } from '../fixtures/openpgp.ts';
-import { KERNEL, ROOTFS } from '../fixtures/release.ts';
+import { KERNEL, ROOTFS, writeTree } from '../fixtures/release.ts';
 import { inTree, staticServer } from '../fixtures/static.ts';
 import { refused } from '../trust/judge.ts';
 import { otherForms, samples } from './inspected.ts';
@@ -41,6 +42,27 @@ describe('a file of each kind', () => {
       [...files.keys()],
     );
     for (const [kind, bytes] of files) assert.equal((await of(bytes)).kind, kind);
+  });
+
+  it('an initrd says what is in it, as GNU cpio lists it', async () => {
+    const tree = await writeTree(join(folder, 'packed'), {
+      'site/preseed.cfg': 'd-i',
+      'site/etc/motd': 'hello',
+    });
+    await packTree(tree, 'site.img', [{ from: 'site' }]);
+    const path = join(tree, 'site.img');
+    const { kind, facts } = (await inspect({ target: path })) as { kind: string; facts: Facts };
+    const listed = execFileSync('cpio', ['-it', '--quiet'], { input: await readFile(path) }).toString();
+    const entries = facts.entries as readonly { name: string; size?: number }[];
+    assert.equal(kind, 'initrd');
+    assert.deepEqual(
+      entries.map(({ name }) => name),
+      listed.trimEnd().split('\n'),
+    );
+    assert.deepEqual(
+      entries.map(({ size }) => size),
+      [undefined, 5, 3],
+    );
   });
 
   it('is known in its other wrappings', async () => {

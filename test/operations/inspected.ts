@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { cpioEntries, encodeCpio } from '../../src/formats/archive/cpio.ts';
 import { encodePem } from '../../src/formats/asn1/armor.ts';
 import { encodeCountersignature } from '../../src/formats/records/countersignature.ts';
 import { encodePolicyFloor } from '../../src/formats/records/policy-floor.ts';
@@ -82,6 +83,7 @@ export async function samples(folder: string): Promise<Samples> {
     ['grub-configuration', await of('grub.cfg')],
     ['efi-image', smallPe()],
     ['kernel', elf(62)],
+    ['initrd', encodeCpio(cpioEntries([{ kind: 'file', name: 'preseed.cfg', data: Buffer.from('d-i') }], 0))],
     ['efi-signatures', await readFile(join(keys, 'secure-boot', 'db.esl'))],
     ['efi-variable', await readFile(join(keys, 'secure-boot', 'db.auth'))],
   ]);

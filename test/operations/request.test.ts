@@ -69,7 +69,8 @@ describe('whoever asks for signatures', () => {
         calls.some((call) => call.includes(join(keys, 'anchors', name)) && call.includes('O_RDONLY')),
         name,
       );
-    const touched = calls.filter((call) => /private|\.key"|openpgp\.asc|signers\.toml/.test(call));
+    // A program of ours may be called as what it reads.
+    const touched = calls.filter((call) => /private\/|private"|\.key"|openpgp\.asc|signers\.toml/.test(call));
     assert.deepEqual(touched, []);
   });
 

@@ -36,6 +36,7 @@ export const KINDS = {
   'grub-configuration': 'GRUB configuration',
   'efi-image': 'EFI image',
   kernel: 'kernel',
+  initrd: 'plain initrd',
   'efi-signatures': 'list of EFI signatures',
   'efi-variable': 'authenticated EFI variable',
 } as const;

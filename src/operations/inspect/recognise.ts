@@ -23,6 +23,7 @@ import {
   inspectSignatureLists,
   inspectVariable,
 } from './images.ts';
+import { inspectInitrd, isBundle } from './initrd.ts';
 import { inspectKeys, inspectSignatures } from './openpgp.ts';
 import { holdsPrivateKey } from './private-keys.ts';
 import { inspectChecksums, inspectRecord, inspectRootHash, inspectSuperblock } from './records.ts';
@@ -80,7 +81,7 @@ function known(
   if (isAuthenticatedVariable(bytes)) return inspectVariable(bytes);
   if (isSignatureLists(bytes)) return inspectSignatureLists(bytes);
   if (start.startsWith(VERITY)) return inspectSuperblock(bytes, size);
-  if (start.startsWith('07070')) return inspectBundle(bytes);
+  if (start.startsWith('07070')) return isBundle(bytes) ? inspectBundle(bytes) : inspectInitrd(bytes);
   if (start.slice(8, 12) === 'KBXf') return inspectKeys(keysOf(name, bytes));
   if (first === SEQUENCE && isDer(bytes)) return inspectDer(bytes, others);
   if (first & 0x80) return inspectPackets(name, bytes);
