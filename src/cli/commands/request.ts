@@ -265,7 +265,9 @@ function showRequest(terminal: Terminal, request: SigningRequest, manifest: Mani
   const nobody = unverifiedThings(manifest);
   if (nobody.length > 0) terminal.print(`On the machine NOBODY verifies ${namesOf(nobody)}.`, 'bad');
   if (manifest.files.some(({ path }) => path === PACK))
-    terminal.print(`${PACK} replaces files of the system before it: see what it holds with "cpio -itv".`);
+    terminal.print(
+      `${PACK} may replace files of the system before it; where the tree is, "bootseal inspect" lists them.`,
+    );
   if (request.texts.length > 0) {
     terminal.print();
     terminal.table(
