@@ -17,6 +17,8 @@ import { grubCommand, grubCommands } from '../../src/formats/script/kernel-lines
 import { GRUB_COMMANDS } from '../../src/scripts/grub-lint.ts';
 import { misused } from '../fixtures/failed.ts';
 
+/** Before any test: a file that waits between its tests is taken for one that has ended. */
+const ARM64 = await arm64Grub();
 const folder = mkdtempSync(join(tmpdir(), 'bootseal-test-grub-'));
 const home = join(folder, 'gnupg');
 mkdirSync(home, { mode: 0o700 });
@@ -231,7 +233,6 @@ test('the switch to the payload keys is made before it is said, and each step of
 /** Commands that GRUB's core brings, whatever the modules. */
 const CORE = ['set', 'unset', 'ls', 'insmod'];
 /** Of the machine's own packages, but for what is no package of it. */
-const ARM64 = await arm64Grub();
 for (const { folder: platform, modules } of grubPlatforms()) {
   const place = join(platform === 'arm64-efi' ? ARM64 : '/', 'usr/lib/grub', platform);
   const lines = (name: string) =>
