@@ -20,7 +20,6 @@ export const SHELL_WORDS = `
 * forbid rd.systemd.run rd.systemd.unit rd.systemd.wants
 * forbid rd.break rd.cmdline rd.shell rd.emergency rd.rescue rdbreak rdshell kgdboc kgdbwait
 * forbid systemd.set_credential systemd.set_credential_binary systemd.setenv rd.systemd.setenv
-* forbid LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT
 * allow rdinit=/bootseal/init systemd.unit=multi-user.target systemd.unit=graphical.target
 * allow rd.shell=0 rd.shell=no rd.emergency=halt rd.emergency=poweroff rd.emergency=reboot
 * allow systemd.debug-shell=0 systemd.debug_shell=0 systemd.crash-shell=0 systemd.crash_shell=0
