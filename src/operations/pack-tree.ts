@@ -1,6 +1,6 @@
 import { type Archive, planArchive } from '../build/pack.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { openBeneath, writeBeneath } from '../files/beneath.ts';
+import { openBeneath, removeTemporariesBeneath, writeBeneath } from '../files/beneath.ts';
 import { readInto, reading } from '../files/reading.ts';
 import { isReservedPath } from '../formats/records/manifest.ts';
 import type { PackedPath } from '../release/packed.ts';
@@ -15,6 +15,8 @@ export async function packTree(tree: string, path: string, entries: readonly Pac
   // What sealing writes beside a file of a folder would make another archive each time.
   const leaveOut = (from: string) => isReservedPath(from) || from.endsWith('.verity');
   const archive = await planArchive(entries.map((entry) => ({ ...entry, tree, leaveOut })));
+  // What a run before left that was killed: an image may be large.
+  await removeTemporariesBeneath(tree, '');
   if (await standsAlready(tree, path, archive)) return;
   await writeBeneath(tree, path, archive.content());
 }

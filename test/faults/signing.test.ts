@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { verify } from '../../src/conformance/verify.ts';
+import { packTree } from '../../src/operations/pack-tree.ts';
 import { attach, requestSignatures, signRequest } from '../../src/operations/request.ts';
+import { PACK } from '../../src/release/packed.ts';
 import { openRequest } from '../../src/signing/requests/open-request.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
@@ -56,7 +58,29 @@ const answered = await site('answered');
 await make(answered.whole);
 await answer(answered.whole);
 
+const packed = await site('packed');
+const pack = async (whole: string) => {
+  await packTree(pathsIn(whole).tree, PACK, [{ from: 'arch/boot', at: 'site' }]);
+};
+await pack(packed.whole);
+const demandPacked = async (whole: string) => {
+  const wanted = await readFile(join(packed.tree, PACK));
+  assert.ok(wanted.equals(await readFile(join(pathsIn(whole).tree, PACK))));
+};
+
 await demandFaultless({
+  'a pack, where there was none': {
+    copy: copier(folder, bare.whole),
+    run: pack,
+    demandDone: demandPacked,
+  },
+
+  'a pack, where the same stands already': {
+    copy: copier(folder, packed.whole),
+    run: pack,
+    demandDone: demandPacked,
+  },
+
   'seal, of a tree that was never sealed': {
     copy: copier(folder, bare.whole),
     run: async (whole) => (await sealFixture(pathsIn(whole).tree, keys)).files,

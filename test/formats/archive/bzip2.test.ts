@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createCipheriv } from 'node:crypto';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { Malformed } from '../../../src/errors/malformed.ts';
 import { decodeBzip2 } from '../../../src/formats/archive/bzip2.ts';
+import { type Decoded, drained, noise } from '../../fixtures/streams.ts';
 
 const MIB = 2 ** 20;
 
@@ -13,19 +13,8 @@ function bzip2(content: Uint8Array, ...options: string[]): Buffer {
 }
 
 /** The content of the stream at `start`, and the offset behind it. */
-function decode(bytes: Uint8Array, start = 0): { content: Buffer; end: number } {
-  const stream = decodeBzip2(bytes, start);
-  const pieces: Uint8Array[] = [];
-  for (;;) {
-    const step = stream.next();
-    if (step.done) return { content: Buffer.concat(pieces), end: step.value };
-    assert.ok(step.value.length <= 128 * 1024);
-    pieces.push(step.value);
-  }
-}
-
-function noise(octets: number): Buffer {
-  return createCipheriv('aes-128-ctr', Buffer.alloc(16), Buffer.alloc(16)).update(Buffer.alloc(octets));
+function decode(bytes: Uint8Array, start = 0): Decoded {
+  return drained(decodeBzip2(bytes, start));
 }
 
 const WORDS = Buffer.from(Array.from({ length: 40_000 }, (_, index) => (index * 7919) % 65_537).join(' '));
