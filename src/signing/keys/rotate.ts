@@ -1,11 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
-import { unreadable } from '../../errors/unreadable.ts';
 import { UsageError } from '../../errors/usage.ts';
-import { isThere, lstatIfThere, namesIfThere } from '../../files/read-if-there.ts';
 import { encodeArmor, encodePem } from '../../formats/asn1/armor.ts';
 import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
 import { decodeOpenpgpKey } from '../../formats/openpgp/openpgp-key.ts';
@@ -32,8 +28,9 @@ import {
   type Keys,
   readKeyFolder,
 } from './key-folder.ts';
-import { ENROLMENT, type KeyFolderDraft, LATER_ANCHORS } from './key-folder-draft.ts';
+import type { KeyFolderDraft } from './key-folder-draft.ts';
 import { type MakeKeyPair, newKeyPair } from './key-pair.ts';
+import { OldKeyFolder, wholeFile } from './old-key-folder.ts';
 import { newOpenpgpKey, OPENPGP_BITS, oldFormat } from './openpgp-keys.ts';
 import { type AskPassphrase, accessOf } from './passphrase.ts';
 import { readPrivateKeyFile } from './private-key-file.ts';
@@ -118,6 +115,7 @@ class Rotation {
   readonly #kinds: ReadonlySet<SuccessionKind>;
   readonly #options: RotateOptions;
   readonly #draft: KeyFolderDraft;
+  readonly #old: OldKeyFolder;
   /** Milliseconds since 1970, whole seconds. */
   readonly #issued: number;
   readonly #steps: Replaced[] = [];
@@ -135,13 +133,14 @@ class Rotation {
     this.#kinds = kinds;
     this.#options = options;
     this.#draft = draft;
+    this.#old = new OldKeyFolder(directory, draft);
     this.#issued = Math.floor(options.now / 1000) * 1000;
   }
 
   async run(): Promise<Rotated> {
     const issuer = await this.#authority();
     for (const leaf of LEAVES) {
-      if (!this.#kinds.has(leaf)) await this.#keep(leaf);
+      if (!this.#kinds.has(leaf)) await this.#old.keep(leaf);
       else if (leaf === 'boot') await this.#certified('boot', this.#keys.boot.certificate, issuer);
       else await this.#ownLeaf(leaf, issuer);
     }
@@ -150,8 +149,8 @@ class Rotation {
       else await this.#keepOpenpgp(name);
     }
     if (this.#kinds.has('snapshot')) await this.#snapshot();
-    else if (await this.#hasKey('snapshot')) await this.#keep('snapshot');
-    await this.#keepSecureBoot();
+    else if (await this.#old.hasKey('snapshot')) await this.#old.keep('snapshot');
+    await this.#old.keepSecureBoot();
     await this.#record();
     const newTrust = this.#kinds.has('ca') && this.#newTrust;
     return { steps: this.#steps, warnings: this.#warnings, newTrust };
@@ -165,18 +164,18 @@ class Rotation {
       if (this.#kinds.has('root'))
         throw new UsageError(`${this.#directory} has no root above its CA; rotate the CA: --only ca.`);
       if (this.#kinds.has('ca')) return this.#certified('ca', ca.certificate, undefined);
-      await this.#keep('ca');
+      await this.#old.keep('ca');
       return ca;
     }
     if (above.length > 1 && this.#kinds.has('ca'))
       throw new UsageError(`${this.#directory} has a CA under several others; have them issue the new one.`);
     if (!this.#kinds.has('ca')) {
-      await this.#keepKey('ca');
-      if (await this.#hasKey('root')) await this.#keepKey('root');
-      for (const name of ['ca.crt', ISSUING_CA]) await this.#keepAnchor(name);
+      await this.#old.keepKey('ca');
+      if (await this.#old.hasKey('root')) await this.#old.keepKey('root');
+      for (const name of ['ca.crt', ISSUING_CA]) await this.#old.keepAnchor(name);
       return ca;
     }
-    if (!this.#kinds.has('root') && !(await this.#hasKey('root')))
+    if (!this.#kinds.has('root') && !(await this.#old.hasKey('root')))
       throw new UsageError(
         `A new CA is issued by the root, whose key is not in ${this.#directory}: put private/root.key there for this command.`,
       );
@@ -191,8 +190,8 @@ class Rotation {
     const privateKey = await readPrivateKeyFile(path, accessOf(this.#options));
     if (!fits(root, privateKey))
       throw new Refusal('unsafe-keys', `${path} is not the key of anchors/ca.crt.`, { path });
-    await this.#keepKey('root');
-    await this.#keepAnchor('ca.crt');
+    await this.#old.keepKey('root');
+    await this.#old.keepAnchor('ca.crt');
     return { certificate: root, privateKey };
   }
 
@@ -242,7 +241,7 @@ class Rotation {
   async #ownLeaf(kind: 'codesign' | 'manifest', issuer: CertifiedKey): Promise<void> {
     const old = this.#keys[kind].certificate;
     const alone = this.#kinds.has('ca') && this.#newTrust;
-    const held = alone ? [] : await readCertificatesFile(await this.#lasting(`${kind}.crt`));
+    const held = alone ? [] : await readCertificatesFile(await this.#old.lasting(`${kind}.crt`));
     // One that has ended vouches for nothing, and is no reason to carry it on.
     const overlap = held.filter(({ notAfter }) => notAfter > this.#options.now);
     const later = overlap.filter((certificate) => fingerprint(certificate) !== fingerprint(old));
@@ -266,7 +265,7 @@ class Rotation {
     onStep?.(`${name} key`);
     const pair = await makeKeyPair('rsa', rsaBits ?? OPENPGP_BITS[purpose]);
     const made = await newOpenpgpKey(this.#site(), purpose, pair, this.#issued - DAY);
-    const held = await here(await this.#lasting(KEYRINGS[purpose]));
+    const held = await wholeFile(await this.#old.lasting(KEYRINGS[purpose]));
     const others = keyring(KEYRINGS[purpose], held).filter(
       ({ fingerprint }) => fingerprint !== old.fingerprint,
     );
@@ -285,11 +284,11 @@ class Rotation {
 
   async #keepOpenpgp(name: OpenpgpKeyName): Promise<void> {
     const purpose = OPENPGP_KEYS[name];
-    await this.#draft.secret(`${name}.asc`, await this.#read('private', `${name}.asc`));
+    await this.#draft.secret(`${name}.asc`, await this.#old.read('private', `${name}.asc`));
     await this.#keyrings(
       purpose,
-      await this.#read('anchors', KEYRINGS[purpose]),
-      await here(await this.#lasting(KEYRINGS[purpose])),
+      await this.#old.read('anchors', KEYRINGS[purpose]),
+      await wholeFile(await this.#old.lasting(KEYRINGS[purpose])),
     );
   }
 
@@ -300,40 +299,6 @@ class Rotation {
     const armored = (bytes: Uint8Array) => Buffer.from(encodeArmor('PUBLIC KEY BLOCK', bytes));
     await this.#draft.anchor('pubkey.asc', armored(overlap));
     await this.#draft.laterAnchor('pubkey.asc', armored(later));
-  }
-
-  async #keep(kind: string): Promise<void> {
-    await this.#keepKey(kind);
-    await this.#keepAnchor(`${kind}.crt`);
-  }
-
-  async #keepKey(kind: string): Promise<void> {
-    await this.#draft.secret(`${kind}.key`, await this.#read('private', `${kind}.key`));
-  }
-
-  async #keepAnchor(name: string): Promise<void> {
-    await this.#draft.anchor(name, await this.#read('anchors', name));
-    await this.#draft.laterAnchor(name, await here(await this.#lasting(name)));
-  }
-
-  /** What machines have enrolled stays theirs: nobody but their owner at the console can give them another. */
-  async #keepSecureBoot(): Promise<void> {
-    for (const name of ['PK', 'KEK', 'db']) {
-      if (!(await this.#hasAnchor(`${name}.crt`))) continue;
-      await this.#draft.anchor(`${name}.crt`, await this.#read('anchors', `${name}.crt`));
-      await this.#draft.laterAnchor(`${name}.crt`, await this.#read('anchors', `${name}.crt`));
-      if (await this.#hasKey(name))
-        await this.#draft.secret(`${name}.key`, await this.#read('private', `${name}.key`));
-    }
-    if (await this.#hasAnchor('dbx.esl'))
-      await this.#draft.anchor('dbx.esl', await this.#read('anchors', 'dbx.esl'));
-    if (await this.#hasAnchor('pcr.pub')) {
-      await this.#draft.anchor('pcr.pub', await this.#read('anchors', 'pcr.pub'));
-      if (await this.#hasKey('pcr'))
-        await this.#draft.secret('pcr.key', await this.#read('private', 'pcr.key'));
-    }
-    for (const name of await namesIfThere(join(this.#directory, ENROLMENT)))
-      await this.#draft.enrolment(name, await this.#read(ENROLMENT, name));
   }
 
   /** Who follows whom, on the word of the old keys of records: whoever trusted them may go on from there. */
@@ -360,26 +325,6 @@ class Rotation {
 
   #chain() {
     return { ca: this.#keys.ca.certificate, above: this.#keys.above };
-  }
-
-  /** Of what an earlier rotation already meant to leave behind, nothing is taken along. */
-  async #lasting(name: string): Promise<string> {
-    const later = join(this.#directory, LATER_ANCHORS, name);
-    return (await isThere(later)) ? later : join(this.#directory, 'anchors', name);
-  }
-
-  /** A link counts: a key that is one is refused, not left out. */
-  async #hasKey(name: string): Promise<boolean> {
-    return (await lstatIfThere(join(this.#directory, 'private', `${name}.key`))) !== undefined;
-  }
-
-  #hasAnchor(name: string): Promise<boolean> {
-    return isThere(join(this.#directory, 'anchors', name));
-  }
-
-  async #read(folder: string, name: string): Promise<Buffer> {
-    if (folder === 'private') await demandPrivate(this.#directory, `private/${name}`, 0o600);
-    return here(join(this.#directory, folder, name));
   }
 
   #site(): string {
@@ -434,10 +379,4 @@ function fingerprint({ raw }: Certificate): string {
 
 function day(time: number): string {
   return new Date(time).toISOString().slice(0, 10);
-}
-
-async function here(path: string): Promise<Buffer> {
-  return readFile(path).catch((error: unknown) => {
-    throw unreadable(path, error);
-  });
 }
