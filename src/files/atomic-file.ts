@@ -130,6 +130,8 @@ export async function syncDirectory(directory: string): Promise<void> {
  */
 export function explain(error: unknown, path: string, clean = false): Error {
   if (error instanceof Refusal || error instanceof IoError || error instanceof UsageError) return error;
+  // What whoever makes the content threw to end the writing is no fault of the disk.
+  if (error instanceof Error && codeOf(error) === undefined) return error;
   if (codeOf(error) === 'EEXIST') return new UsageError(`${path} exists already and is not replaced.`);
   return new IoError(
     `Cannot write ${path}: ${inWords(error)}${clean ? '; nothing of it was left behind' : ''}.`,

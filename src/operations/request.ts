@@ -56,7 +56,10 @@ export interface RequestMade {
 export async function requestSignatures(options: SigningRequestOptions): Promise<RequestMade> {
   const { tree, now, out } = options;
   await demandOutside(tree, out);
-  const layout = await recogniseTree(tree, { ...options, makePack: packTree });
+  const layout = await recogniseTree(tree, {
+    ...options,
+    makePack: (...pack) => packTree(...pack, options.onPack),
+  });
   const wanted = demandTerms(layout, options);
   const signatories = await readSignatories(await anchorsIn(options.anchors), now);
   const others = await otherCas(signatories, options.alsoAnchors ?? [], now);

@@ -31,7 +31,10 @@ export interface SealResult extends Sealed {
 
 /** Seals a tree: every seal, one pass. Throws a `Refusal`, a `UsageError` or an `IoError`. */
 export async function seal(options: SealReleaseOptions): Promise<SealResult> {
-  const layout = await recogniseTree(options.tree, { ...options, makePack: packTree });
+  const layout = await recogniseTree(options.tree, {
+    ...options,
+    makePack: (...pack) => packTree(...pack, options.onPack),
+  });
   const wanted = demandTerms(layout, options);
   const { now, signerCommand } = options;
   const keys = await readSealingKeys(options.keys, now, signerCommand, accessOf(options));

@@ -31,6 +31,8 @@ export interface SealTermsRequest extends LayoutOptions {
   readonly rsaBits?: number;
   /** Makes the release leaf's key; default: OpenSSL. */
   readonly makeKeyPair?: MakeKeyPair;
+  /** Bytes of the site's initrd that were packed so far, and in all; what it throws ends the packing. */
+  readonly onPack?: (bytes: number, all: number) => void;
   readonly onLayout?: (layout: Layout) => void;
   readonly onProgress?: (artifact: Artifact, octets: number) => void;
   /** Hears of a payload that has no shape which its role is known to have, and what it is not. */

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmod, link, mkdir, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
+import { chmod, link, mkdir, readdir, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { type PackSource, planArchive } from '../../src/build/pack.ts';
+import { packTree } from '../../src/operations/pack-tree.ts';
 import { failed, misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { writeTree } from '../fixtures/release.ts';
@@ -186,4 +187,15 @@ describe('not packed:', () => {
     ];
     await assert.rejects(packed(below), misused(/below x, which is no folder there/));
   });
+});
+
+it('is ended by whoever watches, and leaves nothing', async () => {
+  const tree = await newTree({ large: '' });
+  await writeFile(join(tree, 'large'), Buffer.alloc(3 * 2 ** 20, 'x'));
+  const stop = new Error('enough');
+  const ended = packTree(tree, 'pack.img', [{ from: 'large' }], (bytes) => {
+    if (bytes > 2 ** 20) throw stop;
+  });
+  await assert.rejects(ended, (error) => error === stop);
+  assert.deepEqual(await readdir(tree), ['large']);
 });

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { type KernelFacts, kernelText } from '../../formats/efi/kernel-shape.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { seal } from '../../operations/seal.ts';
+import { PACK } from '../../release/packed.ts';
 import { unverifiedThings } from '../../release/who-verifies.ts';
 import { act, folder, folders, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
@@ -55,33 +56,43 @@ export function sealCommand(): Command {
       const passphrase = passphrases(options);
       let bar: { update(done: number): void; stop(): void } | undefined;
       const done = new Map<string, number>();
+      let packed = false;
       const kernels = new Map<string, KernelFacts>();
-      const sealed = await interruptible((stop, ended) =>
-        seal({
-          ended,
-          ...layoutOf(options),
-          ...termsOf(options),
-          ...(alsoKeys ? { alsoKeys } : {}),
-          ...(signerCommand ? { signerCommand } : {}),
-          ...(passphrase ? { passphrase } : {}),
-          ...(state === undefined ? {} : { state }),
-          tree,
-          keys,
-          now,
-          onLayout: ({ release, artifacts }) => {
-            bar = terminal.progress(
-              `sealing ${release}`,
-              artifacts.reduce((sum, { size }) => sum + size, 0),
-            );
-          },
-          onUnlike: noteUnlike(terminal),
-          onKernel: ({ path }, kernel) => kernels.set(path, kernel),
-          onProgress: ({ path }, octetsRead) => {
-            stop();
-            done.set(path, octetsRead);
-            bar?.update([...done.values()].reduce((sum, octets) => sum + octets, 0));
-          },
-        }),
+      const sealed = await interruptible(
+        (stop, ended) =>
+          seal({
+            ended,
+            ...layoutOf(options),
+            ...termsOf(options),
+            ...(alsoKeys ? { alsoKeys } : {}),
+            ...(signerCommand ? { signerCommand } : {}),
+            ...(passphrase ? { passphrase } : {}),
+            ...(state === undefined ? {} : { state }),
+            tree,
+            keys,
+            now,
+            onPack: (bytes, all) => {
+              stop();
+              bar ??= terminal.progress(`packing ${PACK}`, all);
+              bar.update(bytes);
+              packed = bytes > 0;
+            },
+            onLayout: ({ release, artifacts }) => {
+              bar?.stop();
+              bar = terminal.progress(
+                `sealing ${release}`,
+                artifacts.reduce((sum, { size }) => sum + size, 0),
+              );
+            },
+            onUnlike: noteUnlike(terminal),
+            onKernel: ({ path }, kernel) => kernels.set(path, kernel),
+            onProgress: ({ path }, octetsRead) => {
+              stop();
+              done.set(path, octetsRead);
+              bar?.update([...done.values()].reduce((sum, octets) => sum + octets, 0));
+            },
+          }),
+        () => (packed ? `no seal was written, and ${PACK} may lie in the tree` : undefined),
       ).finally(() => bar?.stop());
       const { manifest, files, manifestSha256, layout } = sealed;
       terminal.json({
