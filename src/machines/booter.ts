@@ -21,6 +21,12 @@ export interface Machine {
   readonly mac?: string;
   /** Lower-case hex with dashes, as SMBIOS 2.6 prints it. */
   readonly uuid?: string;
+  /** Of its SMBIOS: printable ASCII of at most 64 characters, as are those below. */
+  readonly serial?: string;
+  readonly asset?: string;
+  readonly manufacturer?: string;
+  readonly product?: string;
+  readonly firmware?: 'bios' | 'efi';
 }
 
 /** A script and the seal that was made of these very bytes: of one rendering, whatever changes between two requests. */
