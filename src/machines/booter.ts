@@ -5,8 +5,12 @@ import type { Refusal } from '../errors/refusal.ts';
  * one, and none of them knows why an answer is what it is.
  */
 export interface Booter {
-  /** Answers a refusal, with the reason that the machine's operator is told, instead of throwing. */
-  boot(machine: Machine): Promise<BootScript | Refusal>;
+  /**
+   * Answers a refusal, with the reason that the machine's operator is told, instead of throwing.
+   *
+   * @param remote the address that asks, where one does: a script and its seal are asked for by two requests.
+   */
+  boot(machine: Machine, remote?: string): Promise<BootScript | Refusal>;
 }
 
 /** A client, as far as it has said what it is. Claims: they select, and never unlock anything. */
@@ -27,6 +31,8 @@ export interface Machine {
   readonly manufacturer?: string;
   readonly product?: string;
   readonly firmware?: 'bios' | 'efi';
+  /** The channel that it asks for by name, as a menu's entry does; undefined: what it is to get. */
+  readonly channel?: string;
 }
 
 /** A script and the seal that was made of these very bytes: of one rendering, whatever changes between two requests. */

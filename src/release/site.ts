@@ -8,8 +8,18 @@ export interface Site {
   /**
    * Finds what stands at `path`: decoded, absolute, `/`-separated, as in `/releases/arch/2026.11.01/version`.
    * Answers a refusal (`absent`, `unsafe-path`, `drifted`, …) instead of throwing.
+   *
+   * @param from who asks, where a protocol asks for a client.
    */
-  find(path: string): Promise<Resource | Refusal>;
+  find(path: string, from?: Client): Promise<Resource | Refusal>;
+}
+
+/** Who asks for a path: what it says of itself are claims. */
+export interface Client {
+  /** Its address, as events say it. */
+  readonly remote: string;
+  /** What an HTTP request's query says; TFTP has none. */
+  readonly query?: URLSearchParams;
 }
 
 /** One thing that may be served: sealed bytes whose size and digest are known before the first read. */

@@ -10,6 +10,7 @@ import {
   MAX_COMMAND_LINE,
   withAdded,
 } from '../formats/script/cmdline.ts';
+import { identityQuery } from './identity-query.ts';
 import { lintScript } from './lint.ts';
 import { longestCommandLine } from './lint-command.ts';
 import {
@@ -111,6 +112,7 @@ export function compileAutoexec(options: AutoexecOptions): string {
   const text = renderTemplate('autoexec.ipxe', readTemplate('autoexec.ipxe'), {
     'server-settings': serverSettings(options.server),
     base,
+    identity: identityQuery(),
     signer: value('signer', options.bootSigner),
     stock,
     reason: fragment('reason.ipxe', {}),
@@ -151,6 +153,7 @@ export function compileEmbedded(options: EmbeddedOptions): string {
     clock,
     base: value('base', entryBase(options.base, options.arch)),
     anchor: value('hex', options.anchorId),
+    identity: identityQuery(),
     reason: fragment('reason.ipxe', {}),
     signer: value('signer', options.bootSigner),
   });

@@ -229,6 +229,25 @@ export function settingFault(expansion: Expansion): string | undefined {
   return known !== undefined && TYPED.has(known.type) ? undefined : `${text} can hold any text`;
 }
 
+/**
+ * Why this setting may not stand in the query of an address that is fetched; undefined where it may. Beside what may stand
+ * anywhere: names out of the machine's own SMBIOS, escaped for an address, and the time. A query asks; what comes is verified.
+ */
+export function queryFault(expansion: Expansion): string | undefined {
+  const { name, type, dynamic, scope } = expansion;
+  const known = PREDEFINED_SETTINGS.get(name);
+  const own = known?.from === 'smbios' && (scope === undefined || scope === 'smbios');
+  if (!dynamic && own && type === 'uristring') return undefined;
+  if (!dynamic && name === 'unixtime' && type === undefined) return undefined;
+  return settingFault(expansion);
+}
+
+/** An address and its query, which begins with the question mark; empty where it has none. */
+export function withoutQuery(url: string): readonly [string, string] {
+  const mark = url.indexOf('?');
+  return mark < 0 ? [url, ''] : [url.slice(0, mark), url.slice(mark)];
+}
+
 /** Bytes that a setting without a fault can become at most; infinite where DHCP decides how many there are. */
 export function longestSetting({
   scope,

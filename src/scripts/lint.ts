@@ -10,10 +10,12 @@ import {
   longestCommandLine,
   longestSetting,
   numberFaults,
+  queryFault,
   type ReadCommand,
   readCommand,
   settingFault,
   withoutExpansions,
+  withoutQuery,
 } from './lint-command.ts';
 import { followScript } from './lint-flow.ts';
 
@@ -167,13 +169,34 @@ function checkSettings(command: ReadCommand, line: number, report: Report): void
   // What is printed decides nothing; what is asked or set decides only where to go or what to print next,
   // and every way is followed.
   if (['show', 'ask'].includes(command.does)) return;
+  const [address, query] = withoutQuery(command.operands[0] ?? '');
   const words = [
     ...[...command.options.values()].filter((option) => option !== true),
-    ...(command.does === 'set' ? command.operands.slice(0, 1) : command.operands),
+    ...(command.does === 'set'
+      ? command.operands.slice(0, 1)
+      : command.does === 'fetch'
+        ? [address, ...command.operands.slice(1)]
+        : command.operands),
   ];
+  if (command.does === 'fetch') checkQuery(command, query, line, report);
   for (const expansion of words.flatMap(expansions)) {
     const fault =
       command.does === 'set' ? `${expansion.text} decides which setting is set` : settingFault(expansion);
+    if (fault !== undefined) report('setting', line, fault);
+  }
+}
+
+/** `?mac=…&uuid=…`: names, each with plain text or one setting. Its values are escaped, and never reach a kernel. */
+const QUERY = /^\?[a-z]+=[A-Za-z0-9._-]*(&[a-z]+=[A-Za-z0-9._-]*)*$/;
+
+function checkQuery({ name, operands }: ReadCommand, query: string, line: number, report: Report): void {
+  if (query === '') return;
+  if (name !== 'imgfetch' || operands.length > 1)
+    report('url', line, `${name} asks with a query; only imgfetch may, for what is then verified`);
+  else if (!QUERY.test(withoutExpansions(query)))
+    report('url', line, `${query} is no plain query of names and values`);
+  for (const expansion of expansions(query)) {
+    const fault = queryFault(expansion);
     if (fault !== undefined) report('setting', line, fault);
   }
 }
@@ -204,7 +227,8 @@ function checkCommand(command: ReadCommand, options: LintOptions, line: number, 
     }
     case 'fetch':
     case 'select':
-      if (does === 'fetch' || target.includes('/')) checkUrl(target, line, report);
+      if (does === 'fetch') checkUrl(withoutQuery(target)[0], line, report);
+      else if (target.includes('/')) checkUrl(target, line, report);
       checkCommandLine(command, line, report);
       return;
     case 'execute':

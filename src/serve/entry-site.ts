@@ -1,39 +1,60 @@
 import { Refusal } from '../errors/refusal.ts';
+import { claimedMac, machineClaims } from '../formats/net/machine-claims.ts';
 import { entryOf } from '../formats/records/entry-folder.ts';
+import { isChannelName } from '../formats/records/safe-path.ts';
 import { SEAL } from '../formats/records/seal-names.ts';
 import type { Booter, Machine } from '../machines/booter.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
-import type { Resource, Site } from '../release/site.ts';
+import type { Client, Resource, Site } from '../release/site.ts';
 
 /**
  * A site with the paths at which a loader begins that knows nothing yet: `/boot.ipxe`, `/grub.cfg`, and
  * `/anchors/<16 hex of a CA>/boot.ipxe` for loaders that trust that CA; each with its seal. The same below
- * `/entries/ARCH` for machines of one architecture. What stands there is the booter's to say.
+ * `/entries/ARCH` for machines of one architecture, below `/machines/MAC` for a loader that cannot write a query, and
+ * below `/channels/NAME` for what that channel names, whoever asks. What stands there is the booter's to say.
  */
 export function withEntries(booter: Booter, site: Site): Site {
-  return { find: async (path) => (await findEntry(booter, path)) ?? site.find(path) };
+  return { find: async (path, from) => (await findEntry(booter, path, from)) ?? site.find(path, from) };
 }
 
-async function findEntry(booter: Booter, path: string): Promise<Resource | Refusal | undefined> {
-  const wanted = machineOf(path);
+async function findEntry(
+  booter: Booter,
+  path: string,
+  from: Client | undefined,
+): Promise<Resource | Refusal | undefined> {
+  const wanted = machineOf(path, from);
   if (!wanted) return undefined;
-  const answer = await booter.boot(wanted.machine);
+  const answer = await booter.boot(wanted.machine, from?.remote);
   if (answer instanceof Refusal) return answer;
   const { name, bytes, seal } = answer;
   return wanted.seal ? bytesResource(name + SEAL.openpgp, seal, false) : bytesResource(name, bytes, false);
 }
 
-function machineOf(path: string): { machine: Machine; seal: boolean } | undefined {
+function machineOf(path: string, from: Client | undefined): { machine: Machine; seal: boolean } | undefined {
   const entry = entryOf(path);
-  const [, anchor, name, seal] = ENTRY.exec(entry?.rest ?? path) ?? [];
-  if (name === undefined || (anchor !== undefined && name !== 'boot.ipxe')) return undefined;
+  const [, place, name, seal] = ENTRY.exec(entry?.rest ?? path) ?? [];
+  if (name === undefined) return undefined;
+  const said = placeOf(place, name);
+  if (!said) return undefined;
+  const claims = from?.query ? machineClaims(from.query) : {};
   const loader = name === 'grub.cfg' ? 'grub' : 'ipxe';
-  const machine = {
-    loader,
-    ...(anchor === undefined ? {} : { anchor }),
-    ...(entry ? { arch: entry.arch } : {}),
-  } as const;
+  // What a path says is what the loader was built for; a query may say less, and never something else.
+  const machine = { loader, ...claims, ...said, ...(entry ? { arch: entry.arch } : {}) } as const;
   return { machine, seal: seal !== undefined };
 }
 
-const ENTRY = /^\/(?:anchors\/([0-9a-f]{16})\/)?(boot\.ipxe|grub\.cfg)(\.sig)?$/;
+/** What the folder says in which an entry is asked for; undefined: there is no such entry. */
+function placeOf(
+  place: string | undefined,
+  name: string,
+): Pick<Machine, 'anchor' | 'mac' | 'channel'> | undefined {
+  if (place === undefined) return {};
+  const [kind, which = ''] = place.split('/');
+  if (kind === 'anchors') return name === 'boot.ipxe' && ANCHOR.test(which) ? { anchor: which } : undefined;
+  if (kind === 'channels') return isChannelName(which) ? { channel: which } : undefined;
+  const mac = claimedMac(which);
+  return mac === undefined ? undefined : { mac };
+}
+
+const ENTRY = /^\/(?:((?:anchors|channels|machines)\/[^/]+)\/)?(boot\.ipxe|grub\.cfg)(\.sig)?$/;
+const ANCHOR = /^[0-9a-f]{16}$/;

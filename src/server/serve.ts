@@ -122,7 +122,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     exports.put([...offering.releases, ...offering.former].map(({ release, cut }) => ({ release, cut })));
   };
   const listeners = await startListeners({
-    site: { find: (path) => site.find(path) },
+    site: { find: (path, from) => site.find(path, from) },
     pages: serverPages({
       offering: () => offering,
       ready: () => ready,

@@ -42,6 +42,9 @@ function commandsOf(script: string): string[] {
     .filter((command) => /^(img|kernel|initrd|boot|chain|isset)/.test(command));
 }
 
+const IDENTITY =
+  '?mac=${netX/mac:hexhyp}&uuid=${uuid}&arch=${buildarch}&firmware=${platform}&serial=${serial:uristring}&asset=${asset:uristring}&manufacturer=${manufacturer:uristring}&product=${product:uristring}';
+
 describe('boot.ipxe', () => {
   it('fetches, verifies and boots kernel and initrds in load order, overlay last', () => {
     const files = `http://10.1.2.3:8080/releases/arch/2026.11.01/${BOOT}`;
@@ -219,11 +222,11 @@ describe('embedded.ipxe', () => {
     assert.deepEqual(commandsOf(script), [
       'imgfree',
       'imgtrust --permanent',
-      `imgfetch --name boot.ipxe http://10.1.2.3:8080/anchors/${ANCHOR}/boot.ipxe`,
+      `imgfetch --name boot.ipxe http://10.1.2.3:8080/anchors/${ANCHOR}/boot.ipxe${IDENTITY}`,
       'imgfree',
-      'imgfetch --name boot.ipxe http://10.1.2.3:8080/boot.ipxe',
-      'imgfetch --name bootseal.seal http://10.1.2.3:8080/boot.ipxe.sig',
-      `imgfetch --name bootseal.seal http://10.1.2.3:8080/anchors/${ANCHOR}/boot.ipxe.sig`,
+      `imgfetch --name boot.ipxe http://10.1.2.3:8080/boot.ipxe${IDENTITY}`,
+      `imgfetch --name bootseal.seal http://10.1.2.3:8080/boot.ipxe.sig${IDENTITY}`,
+      `imgfetch --name bootseal.seal http://10.1.2.3:8080/anchors/${ANCHOR}/boot.ipxe.sig${IDENTITY}`,
       'imgverify --signer boot.example boot.ipxe bootseal.seal',
       'chain boot.ipxe',
       'imgfree',

@@ -411,3 +411,60 @@ describe('the linter', () => {
     assert.ok(lint(['#!ipxe', 'imgfree', ...fetches, ...labels].join('\n')).length > 60);
   });
 });
+
+describe('a query', () => {
+  const asking = (line: string) => [
+    '#!ipxe',
+    'imgfree',
+    'imgtrust --permanent || goto refuse',
+    line,
+    'imgfetch --name seal http://10.1.2.3/s.sig || goto refuse',
+    'imgverify --signer boot.example s seal || goto refuse',
+    'chain s || goto refuse',
+    ':refuse',
+    'exit 1',
+  ];
+
+  it('says which machine asks, where what comes is verified', () => {
+    breaks(
+      asking(
+        'imgfetch --name s http://10.1.2.3/s?mac=${netX/mac:hexhyp}&serial=${serial:uristring}&at=${unixtime} || goto refuse',
+      ),
+    );
+  });
+
+  it('holds no text that DHCP could name, or that is not escaped', () => {
+    for (const value of [
+      '${serial}',
+      '${hostname:uristring}',
+      '${filename}',
+      '${net0.dhcp/serial:uristring}',
+    ])
+      breaks(asking(`imgfetch --name s http://10.1.2.3/s?serial=${value} || goto refuse`), ['setting', 4]);
+    const nested = 'imgfetch --name s http://10.1.2.3/s?serial=${ser${x}ial:uristring} || goto refuse';
+    breaks(asking(nested), ['url', 4], ['setting', 4], ['setting', 4]);
+  });
+
+  it('is plain', () => {
+    for (const query of ['?', '?a', '?a=b;c', '?a=b?c=d', '?a=b#c', '?A=b', '?a=%41'])
+      breaks(asking(`imgfetch --name s http://10.1.2.3/s${query} || goto refuse`), ['url', 4]);
+  });
+
+  it('stands in no address of what a kernel gets, and on no kernel line', () => {
+    breaks(
+      clean({
+        6: 'initrd --name root.img http://10.1.2.3/root.img?serial=${serial:uristring} || goto refuse',
+      }),
+      ['url', 6],
+    );
+    breaks(
+      clean({ 4: 'kernel --name vmlinuz http://10.1.2.3/k?serial=${serial:uristring} || goto refuse' }),
+      ['setting', 4],
+      ['url', 4],
+    );
+    breaks(clean({ 4: 'kernel --name vmlinuz http://10.1.2.3/k a=${serial:uristring} || goto refuse' }), [
+      'setting',
+      4,
+    ]);
+  });
+});

@@ -124,7 +124,7 @@ function answered(
     if (status === 404 || status === 410) {
       throw new Refusal(
         'absent',
-        `${url.href} ${status === 410 ? 'is ended by its server, which says why' : 'does not exist'}.`,
+        `${url.origin}${url.pathname} ${status === 410 ? 'is ended by its server, which says why' : 'does not exist'}.`,
         { url: url.href, status },
       );
     }

@@ -91,7 +91,8 @@ function files({ site, pool, limits, exchangeOf, emit }: HttpAppOptions): Reques
     }
     if (path === undefined) throw new Refusal('absent', 'There is no such path.');
 
-    const resource = await site.find(path);
+    const { query, asking } = exchange;
+    const resource = await site.find(path, { query, remote: asking.remote });
     if (resource instanceof Refusal) throw resource;
     const conditions = {
       ifMatch: req.headers['if-match'],

@@ -286,7 +286,7 @@ class Server implements TftpServer {
       transfer.end('refused');
       this.#refuse(peer, asking, why);
     };
-    this.#decide(packet, path).then(
+    this.#decide(packet, path, asking.remote).then(
       (decision) => {
         if ('error' in decision) refuse(decision);
         if (transfer.ended || 'error' in decision) return;
@@ -307,8 +307,9 @@ class Server implements TftpServer {
   async #decide(
     packet: TftpRequest,
     path: string,
+    remote: string,
   ): Promise<TftpNo | { readonly resource: Resource; readonly terms: Terms }> {
-    const resource = await this.#options.site.find(path);
+    const resource = await this.#options.site.find(path, { remote });
     if (resource instanceof Refusal) return siteRefusal(resource);
     const terms = agree(packet.options, resource.size, this.#limits);
     return 'error' in terms ? terms : { resource, terms };
