@@ -3,6 +3,7 @@ import { bytesContent } from '../files/measure.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import type { RootMode } from '../formats/records/policy-floor.ts';
 import type { VerifiedThing } from '../release/who-verifies.ts';
+import { OTHER_MACHINES } from '../scripts/machine-set.ts';
 import type { Anchors } from '../trust/anchors.ts';
 import { cmsCheck, imgverifyRules } from '../trust/cms-check.ts';
 import type { Policy } from '../trust/policy.ts';
@@ -121,6 +122,7 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
     const refusal =
       outcome.refusal ??
       ipxe.refusals.at(-1) ??
+      otherMachine(ipxe.console, options.machine.mac) ??
       new Refusal('no-verdict', `The loader ended without booting: ${outcome.reason}.`, {
         outcome: outcome.kind,
       });
@@ -166,6 +168,13 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
     ...(started.verity ? { verity: started.verity } : {}),
     ipxe,
   };
+}
+
+/** What our own script says when it is for others; the verdict is a refusal whoever wrote that text. */
+function otherMachine(console: string, mac: string): Refusal | undefined {
+  return console.includes(OTHER_MACHINES)
+    ? new Refusal('wrong-machine', `The script is for other machines than ${mac}.`, { mac })
+    : undefined;
 }
 
 /** What an iPXE for these machines (`uname -m`) calls itself, as `${buildarch}`. */

@@ -36,9 +36,13 @@ export async function runGrub(offer: Offer): Promise<GrubBoot> {
   const check = await grubCheck(offer, 'script', url, RECORD.grubCfg);
   const config = await collect(offer.transport, url, RECORD.grubCfg, MAX_CONFIG);
   await verify(RECORD.grubCfg, bytesContent(config), [check]);
-  const boot = grubBoot(config, grubVariables(offer.base));
+  const variables = grubVariables(offer.base, offer.mac);
+  const boot = grubBoot(config, variables);
   if (!boot)
     throw new Refusal('no-verdict', `${RECORD.grubCfg} boots nothing that can be told beforehand.`, {});
+  const mac = variables.get('net_default_mac') ?? '';
+  if (boot.machines && !boot.machines.includes(mac))
+    throw new Refusal('wrong-machine', `${RECORD.grubCfg} is for other machines than ${mac}.`, { mac });
   for (const path of [boot.kernel, ...(boot.module ? [boot.module.path] : []), ...boot.initrds]) {
     const name = path.replace(/^\/(releases\/[^/]+\/[^/]+\/)?/, '');
     const file = offer.base + path;

@@ -14,6 +14,8 @@ export interface Offer {
   readonly now: number;
   /** `uname -m` of the machine; default: x86_64. */
   readonly arch?: string;
+  /** `52:54:00:12:34:56`, which is also the default. */
+  readonly mac?: string;
   /** What archiso is started with. Absent: what the loader hands over, whose refusals are then archiso's too. */
   readonly handover?: Handover;
   readonly onEvent?: (event: BootEvent) => void;

@@ -10,9 +10,11 @@ import {
   MAX_COMMAND_LINE,
   withAdded,
 } from '../formats/script/cmdline.ts';
+import { freeWords } from './free-words.ts';
 import { identityQuery } from './identity-query.ts';
 import { lintScript } from './lint.ts';
 import { longestCommandLine } from './lint-command.ts';
+import { ipxeMachines, type MachineIdentity } from './machine-set.ts';
 import {
   type Fragment,
   isImageName,
@@ -48,6 +50,10 @@ export interface ReleaseScriptOptions {
   /** Of the manifest's bytes; lower-case hex. */
   readonly manifestSha256: string;
   readonly server: ScriptServer;
+  /** The machines that it is for: it starts nothing on any other. Undefined: whoever runs it. */
+  readonly machines?: readonly MachineIdentity[];
+  /** Of these machines: each word fills a free parameter of the manifest. */
+  readonly words?: readonly string[];
   /** What names the seals that the script asks for; `.ipxe.sig` unless it is for loaders of another CA. */
   readonly sealSuffix?: string;
 }
@@ -67,6 +73,7 @@ export function compileBootScript(options: ReleaseScriptOptions): string {
     ...releaseValues(options),
     'kernel-seal': value('path', kernelPath(manifest) + sealSuffix(options)),
     release: value('release', manifest.release),
+    machines: options.machines ? ipxeMachines(options.machines) : joinFragments([]),
     initrds: initrdLines(options, 'initrd.ipxe', true),
     reason: fragment('reason.ipxe', {}),
   });
@@ -166,8 +173,9 @@ export function compileEmbedded(options: EmbeddedOptions): string {
  */
 export function commandLine(options: ReleaseScriptOptions): string {
   const { manifest } = options;
+  const given = freeWords(manifest, options.words ?? []);
   const words = withAdded(manifest.cmdline, [
-    ...manifest.free.flatMap((free) => freeWord(free, filesOf(options))),
+    ...manifest.free.flatMap((free) => given.get(free.name) ?? freeWord(free, filesOf(options))),
     ...initrdsOf(manifest).map(({ name }) => `initrd=${name}`),
     `bootseal.manifest=${options.manifestSha256}`,
   ]);

@@ -2,6 +2,7 @@ import { Refusal } from '../errors/refusal.ts';
 import { linuxOf, type Manifest } from '../formats/records/manifest.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
 import { isCommandLineWord, isOfType, MAX_COMMAND_LINE, withAdded } from '../formats/script/cmdline.ts';
+import { freeWords } from './free-words.ts';
 import { lintGrubConfig } from './grub-lint.ts';
 import {
   GRUB_MAC,
@@ -12,6 +13,7 @@ import {
   lines,
   serverLines,
 } from './grub-server.ts';
+import { grubMachines, type MachineIdentity } from './machine-set.ts';
 import { demandMultiboot } from './multiboot.ts';
 import {
   type Fragment,
@@ -27,6 +29,10 @@ export interface GrubConfigOptions {
   /** Of the manifest's bytes; lower-case hex. */
   readonly manifestSha256: string;
   readonly server: GrubServer;
+  /** The machines that it is for: it starts nothing on any other. Undefined: whoever runs it. */
+  readonly machines?: readonly MachineIdentity[] | undefined;
+  /** Of these machines: each word fills a free parameter of the manifest. */
+  readonly words?: readonly string[] | undefined;
   /** Seconds between a refusal and the restart; 30 by default. */
   readonly pause?: number;
 }
@@ -84,6 +90,7 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
     });
   }
   const module = manifest.files.find(({ role }) => role === 'module');
+  const given = freeWords(manifest, options.words ?? []);
   demandRoom(options, kernel.path);
 
   const release: Value = { kind: 'release', text: manifest.release };
@@ -91,7 +98,7 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
   const started: Record<string, Value> = {
     release,
     kernel: { kind: 'path', text: kernel.path },
-    'command-line': commandLineWords(options),
+    'command-line': commandLineWords(options, given),
   };
   const own = quotedWords(manifest.cmdline);
   const start = module
@@ -108,9 +115,12 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
   const text = renderTemplate('grub.cfg', readTemplate('grub.cfg'), {
     release,
     pause: { kind: 'hex', text: String(options.pause ?? GRUB_PAUSE) },
+    machines: options.machines ? grubMachines(options.machines) : joinFragments([]),
     server: serverLines(server, 'bootseal_refuse'),
     http: httpDevice(server),
-    free: joinFragments(manifest.free.map((free) => freeLines(free, options))),
+    free: joinFragments(
+      manifest.free.map((free) => (given.has(free.name) ? joinFragments([]) : freeLines(free, options))),
+    ),
     start,
   });
   // A manifest must not be able to spell a way around what a configuration holds.
@@ -124,12 +134,24 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
 }
 
 /** The words of the Linux: fixed ones, those that are free, and the manifest. */
-function commandLineWords({ manifest, manifestSha256 }: GrubConfigOptions): Fragment {
+function commandLineWords(
+  { manifest, manifestSha256 }: GrubConfigOptions,
+  given: ReadonlyMap<string, string>,
+): Fragment {
   const { cmdline } = linuxOf(manifest);
   const { quoted, values } = quotedWords(cmdline);
-  const added = [...manifest.free.flatMap(freeVariable), 'bootseal.manifest={{manifest}}'];
+  const own: Record<string, Value> = {};
+  const free = manifest.free.flatMap((parameter) => {
+    const word = given.get(parameter.name);
+    if (word === undefined) return freeVariable(parameter);
+    const name = `given-${Object.keys(own).length}`;
+    own[name] = { kind: 'command-line', text: word };
+    return [`'{{${name}}}'`];
+  });
+  const added = [...free, 'bootseal.manifest={{manifest}}'];
   return lines(`${withAdded(cmdline, added, quoted).join(' ')}\n`, {
     ...values,
+    ...own,
     manifest: { kind: 'hex', text: manifestSha256 },
   });
 }
@@ -188,7 +210,10 @@ function freeLines({ name, type }: FreeParameter, { manifest, server }: GrubConf
 }
 
 /** The kernel would cut a longer line, and early userspace would be missing words. */
-function demandRoom({ manifest, manifestSha256, server }: GrubConfigOptions, kernel: string): void {
+function demandRoom(
+  { manifest, manifestSha256, server, words = [] }: GrubConfigOptions,
+  kernel: string,
+): void {
   const host = server.kind === 'literal' ? server.host : '255.255.255.255';
   const files = `http://${host}:65535/releases/${manifest.release}/`;
   if (!isOfType(files, 'url')) {
@@ -199,6 +224,7 @@ function demandRoom({ manifest, manifestSha256, server }: GrubConfigOptions, ker
   const own = [
     ...linuxOf(manifest).cmdline,
     `ip=dhcp BOOTIF=01-ff-ff-ff-ff-ff-ff archiso_http_srv=${files} bootseal.manifest=${manifestSha256}`,
+    ...words,
   ].join(' ');
   if (manifest.moduleCmdline !== undefined) {
     demandMultiboot(manifest, own.length);

@@ -22,6 +22,8 @@ export type ValueKind =
   | 'host'
   | 'port'
   | 'base'
+  | 'mac'
+  | 'uuid'
   | 'command-line';
 
 /** One value to fill in. Lines rendered from a fragment are a value too, and only `renderFragment` makes them. */
@@ -48,6 +50,8 @@ const KINDS: Readonly<Record<ValueKind, (text: string) => boolean>> = {
   host: (text) => /^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$/.test(text),
   port: (text) => isOfType(text, 'port'),
   base: isBase,
+  mac: (text) => /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(text),
+  uuid: (text) => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text),
   'command-line': (text) => {
     const words = splitCommandLine(text);
     return words.join(' ') === text && words.every((word) => isCommandLineWord(withoutSettings(word)));

@@ -74,6 +74,8 @@ describe('a value', () => {
     'host',
     'port',
     'base',
+    'mac',
+    'uuid',
     'command-line',
   ];
   for (const kind of kinds) {
@@ -87,6 +89,8 @@ describe('a value', () => {
         host: 'a.example',
         port: '80',
         base: 'http://a.example:80/x',
+        mac: '52:54:00:12:34:56',
+        uuid: '11223344-5566-7788-99aa-bbccddeeff00',
         'command-line': 'quiet',
       };
       const text = fit[kind];

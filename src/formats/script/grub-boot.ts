@@ -17,6 +17,8 @@ export interface GrubBoot {
   readonly cmdline: string;
   /** By whichever branches: all that Linux may get. `cmdline` is the first of them. */
   readonly cmdlines: readonly string[];
+  /** Addresses of the cards of those machines that it is for, with colons; undefined: for all. */
+  readonly machines?: readonly string[];
   /** Whether it has the loader trust the payload keys, and the script keys no more, before it opens the kernel. */
   readonly switched: boolean;
 }
@@ -31,6 +33,9 @@ export interface GrubModule {
 /** The function of the loader's that does so. */
 export const GRUB_SWITCH = 'bootseal_trust_payload';
 
+/** Which of ours says that this is one of the machines that a configuration is for. */
+const GRUB_MINE = 'bootseal_mine';
+
 /** Bounds the work that many conditions can cause; ours have some dozens of ways. */
 const MAX_WAYS = 256;
 
@@ -44,6 +49,8 @@ const MAX_WAYS = 256;
 export function grubBoot(bytes: Uint8Array, known: ReadonlyMap<string, string>): GrubBoot | undefined {
   const values = new Map<string, readonly string[]>([...known].map(([name, value]) => [name, [value]]));
   const loads: Loads = { linux: [], initrd: [], multiboot: [], module: [] };
+  const machines: string[] = [];
+  let onlyThese = false;
   let switched = false;
   let depth = 0;
   for (const { words } of grubTokens(Buffer.from(bytes).toString('latin1')).statements) {
@@ -62,6 +69,13 @@ export function grubBoot(bytes: Uint8Array, known: ReadonlyMap<string, string>):
         values.set(name, unique([...set, ...before]));
       }
     }
+    if (command === '[') {
+      const [variable, operator, value, end] = rest.map(grubText);
+      if (end === ']' && variable === '$net_default_mac' && operator === '=' && value !== undefined)
+        machines.push(value);
+      if (end === ']' && variable === `$${GRUB_MINE}` && operator === '!=' && value === 'yes')
+        onlyThese = true;
+    }
     if (command === GRUB_SWITCH && loads.linux.length + loads.multiboot.length === 0) switched = true;
     if (GRUB_LOADERS.has(command)) loads.linux.push(ways(rest, values));
     if (GRUB_MULTIBOOT.has(command)) loads.multiboot.push(ways(rest, values));
@@ -69,7 +83,7 @@ export function grubBoot(bytes: Uint8Array, known: ReadonlyMap<string, string>):
     if (/^initrd/.test(command)) loads.initrd.push(ways(rest, values));
   }
   const boot = linuxBoot(loads) ?? multibootBoot(loads);
-  return boot && { ...boot, switched };
+  return boot && { ...boot, ...(onlyThese ? { machines } : {}), switched };
 }
 
 /** What each kind of command was given, on every way. */
@@ -80,7 +94,7 @@ interface Loads {
   readonly module: (readonly string[])[];
 }
 
-type Loaded = Omit<GrubBoot, 'switched'> | undefined;
+type Loaded = Omit<GrubBoot, 'switched' | 'machines'> | undefined;
 
 function linuxBoot({ linux, initrd, multiboot, module }: Loads): Loaded {
   const [lines = []] = linux;
@@ -182,13 +196,12 @@ export function grubHttpPort({ device }: GrubBoot): number | undefined {
 }
 
 /** What GRUB knows of its network, for the machine that `runClients` emulates. */
-export function grubVariables(base: string): ReadonlyMap<string, string> {
+export function grubVariables(base: string, mac = '52:54:00:12:34:56'): ReadonlyMap<string, string> {
   const { hostname } = new URL(base);
-  const mac = ['52', '54', '00', '12', '34', '56'];
   return new Map([
     ['net_default_server', hostname],
     ['pxe_default_server', hostname],
-    ['net_default_mac', mac.join(':')],
-    ...mac.map((octet, index): [string, string] => [`m${index + 1}`, octet]),
+    ['net_default_mac', mac],
+    ...mac.split(':').map((octet, index): [string, string] => [`m${index + 1}`, octet]),
   ]);
 }
