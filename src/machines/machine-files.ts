@@ -1,0 +1,178 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parse, TomlError } from 'smol-toml';
+import type { z } from 'zod';
+import { isAbsent } from '../errors/io.ts';
+import { unreadable } from '../errors/unreadable.ts';
+import { UsageError } from '../errors/usage.ts';
+import { readIfThere } from '../files/read-if-there.ts';
+import { type KnownMachine, MACHINE_FILE, type MachineRules, NO_RULES } from './machine-rules.ts';
+
+/** Of all files together. */
+const MOST_MACHINES = 200_000;
+const MOST_GROUPS = 5000;
+
+/** What was read, and of which bytes: equal texts, equal rules. */
+export interface MachineFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+/**
+ * The files of a folder that end in `.toml`, by name; none where there is no folder.
+ *
+ * @throws IoError
+ */
+export async function listMachineFiles(folder: string): Promise<readonly MachineFile[]> {
+  const names = await readdir(folder).catch((error: unknown) => {
+    if (isAbsent(error)) return [];
+    throw unreadable(folder, error, `The folder of machines ${folder}`);
+  });
+  const files: MachineFile[] = [];
+  // Hidden ones are an editor's.
+  for (const name of names.filter((one) => one.endsWith('.toml') && !one.startsWith('.')).sort()) {
+    const path = join(folder, name);
+    const text = await readIfThere(path);
+    if (text !== undefined) files.push({ path, text: text.toString('utf8') });
+  }
+  return files;
+}
+
+/** Reads a folder, all of it or none. @throws UsageError that names file and line; IoError. */
+export async function readMachineRules(folder: string): Promise<MachineRules> {
+  return parseMachineRules(await listMachineFiles(folder));
+}
+
+/** The same of files that were read. @throws UsageError */
+export function parseMachineRules(files: readonly MachineFile[]): MachineRules {
+  const machines: KnownMachine[] = [];
+  let rules: MachineRules = NO_RULES;
+  const names = new Places('the name');
+  const macs = new Places('the address');
+  const uuids = new Places('the UUID');
+  for (const { path, text } of files) {
+    const file = parseMachineFile(path, text);
+    for (const [index, machine] of file.machine.entries()) {
+      const at = `${path}, line ${lineOf(text, ['machine', index])}`;
+      names.take(machine.name, at);
+      for (const mac of machine.mac ?? []) macs.take(mac, at);
+      if (machine.uuid !== undefined) uuids.take(machine.uuid, at);
+      machines.push(machine);
+    }
+    if (rules.unknown && file.unknown)
+      throw new UsageError(
+        `${path}, line ${lineOf(text, ['unknown'])}: [unknown] is in another file already.`,
+      );
+    if (rules.menu && file.menu)
+      throw new UsageError(`${path}, line ${lineOf(text, ['menu'])}: [menu] is in another file already.`);
+    rules = {
+      machines,
+      groups: [...rules.groups, ...file.group],
+      unknown: file.unknown?.gets ?? rules.unknown,
+      menu: file.menu ?? rules.menu,
+    };
+    if (machines.length > MOST_MACHINES || rules.groups.length > MOST_GROUPS)
+      throw new UsageError(
+        `${path}: with it there are more than ${MOST_MACHINES} machines or ${MOST_GROUPS} groups.`,
+      );
+  }
+  demandNames(files, rules);
+  return rules;
+}
+
+function parseMachineFile(path: string, text: string): z.infer<typeof MACHINE_FILE> {
+  let raw: unknown;
+  try {
+    raw = parse(text);
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    const [why = ''] = error.message.split('\n');
+    throw new UsageError(
+      `${path}, line ${error.line}: it is not TOML: ${why.replace(/^Invalid TOML document: /, '')}.`,
+    );
+  }
+  const result = MACHINE_FILE.safeParse(raw);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const keys = [
+    ...(issue?.path ?? []),
+    ...(issue?.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : []),
+  ];
+  const what = (issue?.path ?? []).filter((one) => typeof one === 'string').join('.');
+  const message = (issue?.message ?? 'malformed').replace(/\.$/, '');
+  throw new UsageError(`${path}, line ${lineOf(text, keys)}: ${[what, message].filter(Boolean).join(': ')}.`);
+}
+
+/** A misspelt name would leave a machine out of its group without a word. */
+function demandNames(files: readonly MachineFile[], { machines, groups }: MachineRules): void {
+  const known = new Set(machines.map(({ name }) => name));
+  const labels = new Set(machines.flatMap((machine) => machine.labels ?? []));
+  for (const group of groups) {
+    const name = group.machines?.find((one) => !known.has(one));
+    const label = group.labels?.find((one) => !labels.has(one));
+    if (name === undefined && label === undefined) continue;
+    const what = name === undefined ? `no machine has the label ${label}` : `there is no machine ${name}`;
+    throw new UsageError(
+      `${placeOfGroup(files, group.name)}: the group ${group.name} finds nothing: ${what}.`,
+    );
+  }
+}
+
+function placeOfGroup(files: readonly MachineFile[], name: string): string {
+  for (const { path, text } of files) {
+    const index = text
+      .split('\n')
+      .findIndex((line) => /^\s*name\s*=/.test(line) && line.includes(`"${name}"`));
+    if (index >= 0) return `${path}, line ${index + 1}`;
+  }
+  return 'The files of machines';
+}
+
+/** What may be there once, and where it was. */
+class Places {
+  readonly #what: string;
+  readonly #places = new Map<string, string>();
+
+  constructor(what: string) {
+    this.#what = what;
+  }
+
+  take(value: string, at: string): void {
+    const before = this.#places.get(value);
+    if (before !== undefined)
+      throw new UsageError(`${at}: ${this.#what} ${value} is another machine's already, in ${before}.`);
+    this.#places.set(value, at);
+  }
+}
+
+/**
+ * The line, from 1, at which a key stands, or the table that it is missing in. TOML's parser keeps no places, so the
+ * text is looked through: the n-th header of an array, and then the key below it.
+ */
+export function lineOf(text: string, path: readonly PropertyKey[]): number {
+  const lines = text.split('\n');
+  let at = 0;
+  const [table, second] = path;
+  const index = typeof second === 'number' ? second : 0;
+  const header = new RegExp(`^\\s*\\[{1,2}\\s*"?${String(table)}"?\\s*\\]{1,2}`);
+  let seen = -1;
+  for (const [number, line] of lines.entries()) {
+    if (!header.test(line)) continue;
+    seen += 1;
+    if (seen < index) continue;
+    at = number;
+    break;
+  }
+  if (seen < index) {
+    const inline = lines.findIndex((line) => new RegExp(`^\\s*"?${String(table)}"?\\s*[.=]`).test(line));
+    return inline < 0 ? 1 : inline + 1;
+  }
+  const key = path.slice(1).find((one) => typeof one === 'string');
+  for (let number = at + 1; key !== undefined && number < lines.length; number += 1) {
+    const line = lines[number] ?? '';
+    if (/^\s*\[{1,2}[^\]]*\]{1,2}/.test(line) && !line.includes(`.${String(key)}`)) break;
+    if (new RegExp(`^\\s*"?${String(key)}"?\\s*[.=]|^\\s*\\[.*\\.${String(key)}\\]`).test(line))
+      return number + 1;
+  }
+  return at + 1;
+}
