@@ -56,6 +56,8 @@ const X86: readonly GrubPlatform[] = ['i386-pc-pxe', 'x86_64-efi'];
  */
 export const GRUB_MODULES: readonly string[] = [
   ...['normal', 'configfile', 'echo', 'test', 'true', 'sleep', 'reboot', 'halt', 'regexp'],
+  // `exit` is of minicmd; what else that has shows, and loads nothing.
+  ...['minicmd', 'smbios'],
   ...['memdisk', 'tar', 'net', 'http', 'tftp', 'linux', 'gzio', 'boot'],
   ...['pgp', 'gcry_sha256', 'gcry_sha512', 'gcry_rsa'],
 ];

@@ -15,6 +15,7 @@ import { identityQuery } from './identity-query.ts';
 import { lintScript } from './lint.ts';
 import { longestCommandLine } from './lint-command.ts';
 import { ipxeMachines, type MachineIdentity } from './machine-set.ts';
+import type { LintPermit } from './lint-flow.ts';
 import {
   type Fragment,
   isImageName,
@@ -77,7 +78,7 @@ export function compileBootScript(options: ReleaseScriptOptions): string {
     initrds: initrdLines(options, 'initrd.ipxe', true),
     reason: fragment('reason.ipxe', {}),
   });
-  return linted('boot.ipxe', text, manifest.release);
+  return linted('boot.ipxe', text, [manifest.release]);
 }
 
 /** The same release for a loader that cannot verify: `unverified.ipxe`. Throws as `compileBootScript` does. */
@@ -97,7 +98,7 @@ function compileGrubOnly({ manifest, manifestSha256 }: ReleaseScriptOptions): st
     release: value('release', manifest.release),
     kernel: value('image', imageName(kernelPath(manifest))),
   });
-  return linted('boot.ipxe', text, manifest.release);
+  return linted('boot.ipxe', text, [manifest.release]);
 }
 
 export interface AutoexecOptions {
@@ -124,7 +125,7 @@ export function compileAutoexec(options: AutoexecOptions): string {
     stock,
     reason: fragment('reason.ipxe', {}),
   });
-  return options.allowUnverified ? text : linted('autoexec.ipxe', text, options.bootSigner);
+  return options.allowUnverified ? text : linted('autoexec.ipxe', text, [options.bootSigner], ['hand-on']);
 }
 
 export interface EmbeddedOptions {
@@ -164,7 +165,7 @@ export function compileEmbedded(options: EmbeddedOptions): string {
     reason: fragment('reason.ipxe', {}),
     signer: value('signer', options.bootSigner),
   });
-  return linted('embedded.ipxe', text, options.bootSigner);
+  return linted('embedded.ipxe', text, [options.bootSigner], ['hand-on']);
 }
 
 /**
@@ -291,12 +292,13 @@ function freeWord({ name, type }: FreeParameter, files: string): string[] {
   return [`${name}=${text}`];
 }
 
-function baseOf(server: ScriptServer): string {
+/** The address that a script fetches from, settings unexpanded. */
+export function baseOf(server: ScriptServer): string {
   return server.kind === 'typed' ? `http://${SCRIPT_SETTINGS.server}:${SCRIPT_SETTINGS.port}` : server.url;
 }
 
 /** Where the scripts of an entry stand, `http://10.0.0.1:8080/entries/aarch64`. */
-function entryBase(base: string, arch: string | undefined): string {
+export function entryBase(base: string, arch: string | undefined): string {
   return arch === undefined ? base : `${base}/${entryFolder(arch)}`;
 }
 
@@ -307,7 +309,7 @@ function filesOf({ server, manifest }: ReleaseScriptOptions): string {
 /** The port a typed address means unless the loader says otherwise. */
 const DEFAULT_PORT = 8080;
 
-function serverSettings(server: ScriptServer): Fragment {
+export function serverSettings(server: ScriptServer): Fragment {
   return server.kind === 'typed'
     ? fragment('next-server.ipxe', { port: value('port', String(server.port ?? DEFAULT_PORT)) })
     : joinFragments([]);
@@ -327,17 +329,22 @@ function embeddedSettings(base: string): Fragment {
     : fragment('literal-server.ipxe', { host: value('host', parts[1]), port });
 }
 
-function fragment(name: string, values: Readonly<Record<string, Value>>): Fragment {
+export function fragment(name: string, values: Readonly<Record<string, Value>>): Fragment {
   return renderFragment(name, readTemplate(name), values);
 }
 
-function value(kind: ValueKind, text: string): Value {
+export function value(kind: ValueKind, text: string): Value {
   return { kind, text };
 }
 
 /** Returns the script, or throws what the linter found: a manifest must not be able to spell a way around it. */
-function linted(name: string, text: string, signer: string): string {
-  const [finding] = lintScript(Buffer.from(text, 'latin1'), { signers: [signer] });
+export function linted(
+  name: string,
+  text: string,
+  signers: readonly string[],
+  permits: readonly LintPermit[] = [],
+): string {
+  const [finding] = lintScript(Buffer.from(text, 'latin1'), { signers, permits });
   if (finding === undefined) return text;
   throw new Refusal(
     'unsafe-script',

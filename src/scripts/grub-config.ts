@@ -3,7 +3,7 @@ import { linuxOf, type Manifest } from '../formats/records/manifest.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
 import { isCommandLineWord, isOfType, MAX_COMMAND_LINE, withAdded } from '../formats/script/cmdline.ts';
 import { freeWords } from './free-words.ts';
-import { lintGrubConfig } from './grub-lint.ts';
+import { type GrubConfigKind, lintGrubConfig } from './grub-lint.ts';
 import {
   GRUB_MAC,
   GRUB_PAUSE,
@@ -123,13 +123,17 @@ export function compileGrubConfig(options: GrubConfigOptions): string {
     ),
     start,
   });
-  // A manifest must not be able to spell a way around what a configuration holds.
-  const [finding] = lintGrubConfig(Buffer.from(text, 'latin1'));
+  return lintedGrub('grub.cfg', text, 'release');
+}
+
+/** Returns the configuration, or throws what the linter found: no value may spell a way around what it must hold. */
+export function lintedGrub(name: string, text: string, kind: GrubConfigKind): string {
+  const [finding] = lintGrubConfig(Buffer.from(text, 'latin1'), kind);
   if (finding === undefined) return text;
   throw new Refusal(
     'unsafe-script',
-    `grub.cfg would not be safe in line ${finding.line}: ${finding.message}.`,
-    { release: manifest.release, line: finding.line, rule: finding.rule },
+    `${name} would not be safe in line ${finding.line}: ${finding.message}.`,
+    { script: name, line: finding.line, rule: finding.rule },
   );
 }
 

@@ -1,14 +1,10 @@
 import { GRUB_SWITCH } from '../formats/script/grub-boot.ts';
-import {
-  type GrubPiece,
-  type GrubStatement,
-  grubExpansions,
-  grubText,
-  grubTokens,
-} from '../formats/script/grub-tokens.ts';
+import { type GrubStatement, grubExpansions, grubText, grubTokens } from '../formats/script/grub-tokens.ts';
 import { GRUB_NOUNZIP } from '../formats/script/kernel-lines.ts';
-import { GRUB_ADDRESS, GRUB_MAC } from './grub-server.ts';
-import type { Finding, LintRule } from './lint.ts';
+import type { GrubItem, GrubReport, GrubWord } from './grub-items.ts';
+import { checkGrubMenu } from './grub-lint-menu.ts';
+import { GRUB_ADDRESS, GRUB_MAC, GRUB_PLAIN } from './grub-server.ts';
+import type { Finding } from './lint.ts';
 import { MULTIBOOT_MARK } from './multiboot.ts';
 
 /**
@@ -31,20 +27,35 @@ const COMPARES = ['set', '[', 'regexp'];
 const KEYWORDS = ['if', 'then', 'else', 'elif', 'while', 'until', 'do'];
 const ENDINGS = ['fi', 'done'];
 const LOOPS = ['while', 'until', 'for'];
+const SMBIOS = /^--type [0-9]{1,3} --get-(string|uuid) [0-9]{1,3} --set bootseal_[a-z]+$/;
 const MAX_STATEMENTS = 2000;
 
-type Report = (rule: LintRule, line: number, message: string) => void;
-type Word = readonly GrubPiece[];
+type Report = GrubReport;
+type Word = GrubWord;
+type Item = GrubItem;
 
-/** A keyword, or a command with its words. */
-interface Item {
-  readonly line: number;
-  readonly name: string;
-  readonly words: readonly Word[];
-}
+/**
+ * What a configuration is for. `release`: it starts one. `own-disk`: nothing starts in it, and GRUB ends. `hold`: nothing
+ * starts, and the machine is named. `menu`: entries that open another configuration, or end GRUB.
+ */
+export type GrubConfigKind = 'release' | 'own-disk' | 'hold' | 'menu';
+
+/** What each takes beside, or in the place of, what a release does. */
+const OWN_COMMANDS: Readonly<Record<GrubConfigKind, readonly string[]>> = {
+  release: [],
+  'own-disk': ['exit'],
+  hold: ['smbios'],
+  menu: [],
+};
+const OWN_VARIABLES: Readonly<Record<GrubConfigKind, readonly string[]>> = {
+  release: [],
+  'own-disk': [],
+  hold: [],
+  menu: ['default'],
+};
 
 /** The findings of a configuration, by line. */
-export function lintGrubConfig(bytes: Uint8Array): Finding[] {
+export function lintGrubConfig(bytes: Uint8Array, kind: GrubConfigKind = 'release'): Finding[] {
   const findings: Finding[] = [];
   const report: Report = (rule, line, message) => findings.push({ rule, line, message });
   const text = Buffer.from(bytes).toString('latin1');
@@ -59,28 +70,50 @@ export function lintGrubConfig(bytes: Uint8Array): Finding[] {
     report('malformed', 1, `more than ${MAX_STATEMENTS} commands`);
     return findings;
   }
-  const { functions, body } = split(statements, report);
+  const { functions, body, entries } = split(statements, kind, report);
   const stops = new Set([...functions].filter(([, items]) => neverReturns(items)).map(([name]) => name));
   for (const item of [...[...functions.values()].flat(), ...body])
-    checkCommand(item, new Set(functions.keys()), report);
+    checkCommand(item, kind, new Set(functions.keys()), report);
   for (const [name, items] of functions) checkFunction(name, items, report);
+  if (kind === 'release') checkLoads(body, stops, report);
+  if (kind === 'own-disk') checkExit(body, stops, report);
+  // What follows variables reads straight down: a second pass would start with what the first one left in them.
+  for (const { line, name } of body.filter((item) => LOOPS.includes(item.name)))
+    report('setting', line, `${name} runs lines again, and nothing follows what they left`);
+  const clean = followVariables(body, stops, report);
+  if (kind === 'menu') checkGrubMenu(entries, body, clean, stops, report);
+  const last = body.at(-1);
+  if (kind !== 'menu' && (!last || !stops.has(last.name)))
+    report('end', last?.line ?? 1, 'it ends and comes back to the loader');
+  return findings.sort((a, b) => a.line - b.line);
+}
+
+function checkLoads(body: readonly Item[], stops: ReadonlySet<string>, report: Report): void {
   const start = switchEnd(body, stops);
   for (const { line, name } of body.slice(0, start).filter((item) => LOADS.includes(item.name)))
     report('trust', line, `${name} before ${GRUB_SWITCH} has struck the script keys off`);
   if (start === 0) report('trust', 1, `nothing calls ${GRUB_SWITCH} and proves that it did`);
   checkMultiboot(body, stops, report);
-  // What follows variables reads straight down: a second pass would start with what the first one left in them.
-  for (const { line, name } of body.filter((item) => LOOPS.includes(item.name)))
-    report('setting', line, `${name} runs lines again, and nothing follows what they left`);
-  followVariables(body, stops, report);
-  const last = body.at(-1);
-  if (!last || !stops.has(last.name)) report('end', last?.line ?? 1, 'it ends and comes back to the loader');
-  return findings.sort((a, b) => a.line - b.line);
 }
 
-/** The functions that a configuration defines, and what stands outside of them. */
-function split(statements: readonly GrubStatement[], report: Report) {
+/** It is the last but one thing, whatever the conditions before it: nothing that fails leads to the disk. */
+function checkExit(body: readonly Item[], stops: ReadonlySet<string>, report: Report): void {
+  for (const { line, words } of body.filter(({ name }) => name === 'exit'))
+    if (words.length > 0) report('option', line, 'exit takes no status here');
+  const exits = body.flatMap(({ name }, index) => (name === 'exit' ? [index] : []));
+  const [at = -1] = exits;
+  if (exits.length !== 1 || at !== body.length - 2 || !stops.has(body.at(-1)?.name ?? ''))
+    report(
+      'disk',
+      body[at]?.line ?? 1,
+      'a configuration that leaves to the disk ends with exit and a refusal',
+    );
+}
+
+/** The functions that a configuration defines, the entries of its menu, and what stands outside of them. */
+function split(statements: readonly GrubStatement[], kind: GrubConfigKind, report: Report) {
   const functions = new Map<string, Item[]>();
+  const entries: { line: number; after: number; words: readonly Word[]; items: Item[] }[] = [];
   const body: Item[] = [];
   let inside: Item[] | undefined;
   for (const { line, words, end } of statements) {
@@ -91,6 +124,10 @@ function split(statements: readonly GrubStatement[], report: Report) {
         report('unknown', line, `a function ${name} cannot be defined here`);
       inside = [];
       functions.set(name, inside);
+    } else if (kind === 'menu' && items[0]?.name === 'menuentry') {
+      if (inside || end !== '{' || items.length !== 1) report('unknown', line, 'an entry cannot begin here');
+      inside = [];
+      entries.push({ line, after: body.length, words: items[0].words, items: inside });
     } else {
       (inside ?? body).push(...items);
       if (end === '{') report('unknown', line, 'a block that is no function');
@@ -101,7 +138,7 @@ function split(statements: readonly GrubStatement[], report: Report) {
     }
   }
   if (inside) report('unknown', statements.at(-1)?.line ?? 1, 'a function without an end');
-  return { functions, body };
+  return { functions, body, entries };
 }
 
 /** A name of its own: neither one of GRUB's nor one of the loader's, which ours would replace. */
@@ -149,8 +186,8 @@ function isPlain({ name }: Item): boolean {
 /** It may be called anywhere, so nothing in it depends on what came before: it shows text, and its arguments. */
 function checkFunction(called: string, items: readonly Item[], report: Report): void {
   for (const { name, words, line } of items) {
-    if ([...LOADS, GRUB_SWITCH, 'set', 'regexp'].includes(name))
-      report('trust', line, `${name} in the function ${called}, which may be called before the switch`);
+    if ([...LOADS, GRUB_SWITCH, 'set', 'regexp', 'smbios', 'exit'].includes(name))
+      report('trust', line, `${name} in the function ${called}, which may be called anywhere`);
     for (const { name: variable, split: splits } of words.flatMap(grubExpansions)) {
       if (splits || !/^[0-9]+$/.test(variable))
         report('setting', line, `$${variable} in the function ${called} can be any text`);
@@ -158,15 +195,27 @@ function checkFunction(called: string, items: readonly Item[], report: Report): 
   }
 }
 
-function checkCommand({ name, words, line }: Item, functions: ReadonlySet<string>, report: Report): void {
-  if (KEYWORDS.includes(name) || ENDINGS.includes(name) || name === GRUB_SWITCH || functions.has(name))
+function checkCommand(
+  { name, words, line }: Item,
+  kind: GrubConfigKind,
+  functions: ReadonlySet<string>,
+  report: Report,
+): void {
+  if (KEYWORDS.includes(name) || ENDINGS.includes(name) || functions.has(name)) return;
+  if (kind !== 'release' && [GRUB_SWITCH, ...LOADS].includes(name)) {
+    report('trust', line, `${name} in a configuration that starts nothing itself`);
     return;
-  if (!GRUB_COMMANDS.includes(name)) {
+  }
+  if (name === GRUB_SWITCH) return;
+  if (name === 'smbios' && !SMBIOS.test(words.map(grubText).join(' ')))
+    report('option', line, 'smbios reads one string or number into one variable');
+  if (![...GRUB_COMMANDS, ...OWN_COMMANDS[kind]].includes(name)) {
     report('unknown', line, `${name} is no command that a sealed configuration needs`);
     return;
   }
   for (const variable of assigned({ name, words, line })) {
     if (/^(bootseal_[a-z]+|timeout|m[1-6])$/.test(variable) && variable !== SWITCHED) continue;
+    if (OWN_VARIABLES[kind].includes(variable)) continue;
     report('setting', line, `${variable} is not this script's to set`);
   }
 }
@@ -226,6 +275,7 @@ function assigned({ name, words }: Item): string[] {
     const [, variable = '?'] = /^([A-Za-z0-9_]+)=/.exec(first[0]?.quotes === '' ? first[0].text : '') ?? [];
     return more.length > 0 ? ['?'] : [variable];
   }
+  if (name === 'smbios') return [/ --set ([A-Za-z0-9_]+)$/.exec(words.map(grubText).join(' '))?.[1] ?? '?'];
   if (name !== 'regexp') return [];
   return words.flatMap((word) => {
     const text = grubText(word);
@@ -258,9 +308,10 @@ function switchEnd(body: readonly Item[], stops: ReadonlySet<string>): number {
 
 /**
  * Follows what DHCP says. GRUB splits an unquoted variable into words, and DHCP's may be any text: it may only be
- * compared, and counts as a fact once `regexp` has held it to one of our two forms.
+ * compared, and counts as a fact once `regexp` has held it to one of our two forms. Where it is shown and no more, plain
+ * text is enough. Answers the variables that are facts at the end.
  */
-function followVariables(body: readonly Item[], stops: ReadonlySet<string>, report: Report): void {
+function followVariables(body: readonly Item[], stops: ReadonlySet<string>, report: Report): Set<string> {
   const clean = new Set(['bootseal_protocol', 'check_signatures', SWITCHED]);
   const own = new Set<string>();
   const anyText = (word: Word) => grubExpansions(word).filter(({ name }) => !clean.has(name));
@@ -273,11 +324,13 @@ function followVariables(body: readonly Item[], stops: ReadonlySet<string>, repo
     if (ENDINGS.includes(name)) depth -= 1;
     for (const { name: variable, split: splits } of words.flatMap(anyText)) {
       if (splits) report('setting', line, `$${variable} can be any text, and stands without quotes`);
+      else if (name === 'echo' && variable === shownBy(body, index)) continue;
       else if (!COMPARES.includes(name))
         report('setting', line, `$${variable} can be any text, and nothing has held it to a form`);
     }
     const pattern = grubText(words.find((word) => !grubText(word).startsWith('-')) ?? []);
-    const fact = name === 'set' ? words.flatMap(anyText).length === 0 : pattern === GRUB_MAC;
+    const fact =
+      name === 'set' ? words.flatMap(anyText).length === 0 : name === 'regexp' && pattern === GRUB_MAC;
     for (const variable of assigned(item)) {
       // Where it may keep what it had before, it is no better than that.
       if (!fact) clean.delete(variable);
@@ -285,6 +338,20 @@ function followVariables(body: readonly Item[], stops: ReadonlySet<string>, repo
       own.add(variable);
     }
   }
+  return clean;
+}
+
+/** The variable of which the condition around this `echo` says that it is plain text, or a card's address. */
+function shownBy(body: readonly Item[], index: number): string | undefined {
+  let at = index;
+  while (body[at]?.name === 'echo') at -= 1;
+  const [pattern, value, ...more] = body[at - 1]?.words ?? [];
+  const names = [body[at - 2]?.name, body[at - 1]?.name, body[at]?.name];
+  if (names.join(' ') !== 'if regexp then' || !pattern || !value || more.length > 0) return undefined;
+  const [variable, ...others] = grubExpansions(value);
+  if (!variable || others.length > 0 || variable.split || grubText(value) !== `$${variable.name}`)
+    return undefined;
+  return [GRUB_PLAIN, GRUB_MAC].includes(grubText(pattern)) ? variable.name : undefined;
 }
 
 /** The variable that these lines let pass only where it is an address. */

@@ -15,6 +15,9 @@ const PAIR = '([0-9a-f][0-9a-f])';
 /** A MAC address as GRUB writes it, in six parts. */
 export const GRUB_MAC = `^${[PAIR, PAIR, PAIR, PAIR, PAIR, PAIR].join(':')}$`;
 
+/** Text that may be shown, whoever wrote it: no control character, nothing that a terminal obeys. */
+export const GRUB_PLAIN = '^[A-Za-z0-9 ._:,()+/@=-]{1,64}$';
+
 /** Seconds for a person to read a refusal before the machine restarts. */
 export const GRUB_PAUSE = 30;
 

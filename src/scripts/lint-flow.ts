@@ -10,6 +10,13 @@ import { imageNameOf, type ReadCommand, readCommand } from './lint-command.ts';
  * swallowed cannot hide an unverified image from the `boot` it reaches.
  */
 
+/**
+ * `own-disk`: it may hand the machine to its own disk, but only where nothing was fetched before: no failure leads there.
+ * `hand-on`: a loader's first script; it may end well where a script that it verified and ran says that the disk comes
+ * next. `menu`: a person may choose among labels of its own.
+ */
+export type LintPermit = 'own-disk' | 'hand-on' | 'menu';
+
 /** One image iPXE may hold. */
 interface ImageState {
   readonly verified: boolean;
@@ -25,11 +32,17 @@ interface State {
   readonly images: ReadonlyMap<string, ImageState>;
   /** The image a bare `boot` executes; undefined where that is unsure. */
   readonly selected: string | undefined;
+  /** Some way here asked for an image, or ran one: a failure can have led here. */
+  readonly asked: boolean;
+  /** The machine's own disk was named as what comes next. */
+  readonly diskNext: boolean;
+  /** A verified image was run and came back well. */
+  readonly cameBack: boolean;
 }
 
 /** Told of every breach, with the line that commits it. */
 export type Report = (
-  rule: 'trust' | 'name' | 'chain' | 'unverified' | 'end',
+  rule: 'trust' | 'name' | 'chain' | 'unverified' | 'disk' | 'end',
   line: number,
   message: string,
 ) => void;
@@ -42,13 +55,22 @@ interface Outcome {
 /** Stands among the images for those of a script that ran; no image has a blank in its name. */
 const LEFT_BEHIND = 'what an executed script left behind';
 
-const START: State = { trust: false, images: new Map(), selected: undefined };
+const START: State = {
+  trust: false,
+  images: new Map(),
+  selected: undefined,
+  asked: false,
+  diskNext: false,
+  cameBack: false,
+};
 
 /**
  * Reports every breach that some way through the script commits. Labels are expected to be unique. Ends,
  * since states only grow: trust and verification can only be lost, images only be added.
+ *
+ * @param permits where there are none, whatever leads to a disk was reported already.
  */
-export function followScript(script: IpxeScript, report: Report): void {
+export function followScript(script: IpxeScript, permits: readonly LintPermit[], report: Report): void {
   const { lines } = script;
   const labels = new Map<string, number>();
   for (const [index, { label }] of lines.entries()) {
@@ -68,7 +90,7 @@ export function followScript(script: IpxeScript, report: Report): void {
     const line = lines[index];
     const state = entry.get(index);
     if (line === undefined || state === undefined) return;
-    for (const outcome of followLine(line, state, tell, (label, jumped) => {
+    for (const outcome of followLine(line, state, permits, tell, (label, jumped) => {
       const target = labels.get(label);
       if (target !== undefined) next(target, jumped);
     })) {
@@ -87,6 +109,7 @@ export function followScript(script: IpxeScript, report: Report): void {
 function followLine(
   line: ScriptLine,
   start: State,
+  permits: readonly LintPermit[],
   report: Report,
   jump: (label: string, state: State) => void,
 ): readonly Outcome[] {
@@ -96,6 +119,8 @@ function followLine(
       const runs = after === '||' ? !outcome.ok : after === '&&' ? outcome.ok : true;
       if (!runs) return [outcome];
       if (words.length === 0) return [{ state: outcome.state, ok: true }];
+      if (words[0] === 'sanboot' && permits.includes('own-disk'))
+        demandDisk(outcome.state, 'sanboot', line.number, report);
       const command = readCommand(words);
       // Unknown commands are reported elsewhere; here they can do nothing or fail.
       if (command === undefined) return both(outcome.state);
@@ -103,7 +128,7 @@ function followLine(
         jump(command.operands[0] ?? '', outcome.state);
         return [];
       }
-      return followCommand(command, outcome.state, line.number, report);
+      return followCommand(command, outcome.state, permits, line.number, report);
     });
     outcomes = merge(outcomes);
   }
@@ -118,7 +143,13 @@ function merge(outcomes: readonly Outcome[]): readonly Outcome[] {
   });
 }
 
-function followCommand(command: ReadCommand, state: State, line: number, report: Report): readonly Outcome[] {
+function followCommand(
+  command: ReadCommand,
+  state: State,
+  permits: readonly LintPermit[],
+  line: number,
+  report: Report,
+): readonly Outcome[] {
   switch (command.does) {
     case 'trust':
       return command.options.has('permanent') && !command.options.has('allow')
@@ -131,12 +162,19 @@ function followCommand(command: ReadCommand, state: State, line: number, report:
       return free(state, command.operands);
     case 'fetch':
     case 'select':
-      return fetchImage(command, state, line, report);
+      return fetchImage(command, { ...state, asked: true }, line, report);
+    case 'set':
+      return both(
+        command.operands.join(' ') === 'bootseal-next local' ? { ...state, diskNext: true } : state,
+      );
     case 'verify':
       return verifyImage(command, state, line, report);
     case 'execute':
       return execute(command, state, line, report);
     case 'exit':
+      if (permits.length > 0 && Number(command.operands[0] ?? '0') === 0) {
+        if (!(permits.includes('hand-on') && state.cameBack)) demandDisk(state, 'exit 0', line, report);
+      }
       // One that iPXE cannot read fails, and the script goes on behind it.
       return exits(command) ? [] : [{ state, ok: false }];
     case 'restart':
@@ -145,6 +183,13 @@ function followCommand(command: ReadCommand, state: State, line: number, report:
     default:
       return both(state);
   }
+}
+
+/** Its own disk is where a machine goes by a script's word alone: never because something else was not to be had. */
+function demandDisk({ trust, asked, diskNext }: State, what: string, line: number, report: Report): void {
+  if (!trust) report('disk', line, `${what} comes before imgtrust --permanent has succeeded`);
+  if (asked) report('disk', line, `${what} can be reached after something was fetched, or could not be`);
+  if (!diskNext) report('disk', line, `${what} comes before the script has set bootseal-next to local`);
 }
 
 function exits({ operands }: ReadCommand): boolean {
@@ -281,9 +326,13 @@ function execute(command: ReadCommand, state: State, line: number, report: Repor
   }
   // Success comes back too: a script that ended, or a boot with nothing selected. A script can have freed
   // images, and left others behind.
-  const after = unsure(state);
+  const after = { ...unsure(state), asked: true };
   const left = after.images.get(LEFT_BEHIND) ?? { verified: false, certain: false, line };
-  return both({ ...after, images: new Map([...after.images, [LEFT_BEHIND, left]]) });
+  const back = { ...after, images: new Map([...after.images, [LEFT_BEHIND, left]]) };
+  return [
+    { state: { ...back, cameBack: true }, ok: true },
+    { state: back, ok: false },
+  ];
 }
 
 function meet(a: State, b: State): State {
@@ -306,11 +355,15 @@ function meet(a: State, b: State): State {
     trust: a.trust && b.trust,
     images,
     selected: a.selected === b.selected ? a.selected : undefined,
+    asked: a.asked || b.asked,
+    diskNext: a.diskNext && b.diskNext,
+    cameBack: a.cameBack && b.cameBack,
   };
 }
 
 function same(a: State, b: State): boolean {
-  if (a.trust !== b.trust || a.selected !== b.selected || a.images.size !== b.images.size) return false;
+  const facts = ['trust', 'selected', 'asked', 'diskNext', 'cameBack'] as const;
+  if (facts.some((fact) => a[fact] !== b[fact]) || a.images.size !== b.images.size) return false;
   for (const [name, image] of a.images) {
     const other = b.images.get(name);
     if (other === undefined || other.verified !== image.verified || other.certain !== image.certain)

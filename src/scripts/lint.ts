@@ -17,7 +17,8 @@ import {
   withoutExpansions,
   withoutQuery,
 } from './lint-command.ts';
-import { followScript } from './lint-flow.ts';
+import { followScript, type LintPermit } from './lint-flow.ts';
+import { checkMenu, commandsText, MENU_COMMANDS } from './lint-menu.ts';
 
 /** What a boot script broke. */
 export type LintRule =
@@ -53,6 +54,8 @@ export type LintRule =
   | 'option'
   /** A label that is missing, or there twice. */
   | 'label'
+  /** Leads to the machine's own disk where it must not. */
+  | 'disk'
   /** Ends as if it had succeeded. */
   | 'end';
 
@@ -66,6 +69,8 @@ export interface Finding {
 export interface LintOptions {
   /** Names that `imgverify --signer` may ask for; any name where this is left out. */
   readonly signers?: readonly string[];
+  /** What it may do beside booting what it verified; nothing where this is left out. */
+  readonly permits?: readonly LintPermit[];
 }
 
 /** Bounds the work a hostile script can cause; honest ones have some dozens. */
@@ -100,7 +105,8 @@ export function lintScript(bytes: Uint8Array, options: LintOptions = {}): Findin
     checkStart(script, report);
     checkLabels(script, report);
     for (const line of script.lines) checkLine(line, options, report);
-    followScript(script, report);
+    if (options.permits?.includes('menu')) checkMenu(script, report);
+    followScript(script, options.permits ?? [], report);
   }
   return findings.sort((a, b) => a.line - b.line);
 }
@@ -148,6 +154,13 @@ function checkLine(line: ScriptLine, options: LintOptions, report: Report): void
   for (const [index, { words }] of commands.entries()) {
     const [name] = words;
     if (name === undefined) continue;
+    const permits = options.permits ?? [];
+    if (permits.includes('menu') && MENU_COMMANDS.has(name)) continue;
+    if (permits.includes('own-disk') && name === 'sanboot') {
+      // Whether nothing was fetched before is followed elsewhere.
+      if (commandsText(line) !== OWN_DISK) report('disk', number, `a disk is started by: ${OWN_DISK}`);
+      continue;
+    }
     if (INTERACTIVE.has(name)) {
       report('shell', number, `${name} lets a person take over from the script`);
       continue;
@@ -160,7 +173,7 @@ function checkLine(line: ScriptLine, options: LintOptions, report: Report): void
     if (command.fault !== undefined) report('option', number, command.fault);
     for (const fault of numberFaults(command)) report('number', number, fault);
     checkSettings(command, number, report);
-    checkCommand(command, options, number, report);
+    checkCommand(command, commandsText(line), options, number, report);
     checkFailure(command, commands.slice(index + 1), number, report);
   }
 }
@@ -201,10 +214,29 @@ function checkQuery({ name, operands }: ReadCommand, query: string, line: number
   }
 }
 
+/** The one way to a disk: a BIOS's first one, by no name, and with nothing described to what starts there. */
+const OWN_DISK = `iseq \${platform} pcbios && sanboot --no-describe --drive 0x80 ||`;
+const DISK_NEXT = 'set bootseal-next local';
+/** The one way in which a loader's first script ends well. */
+const HAND_ON = `iseq \${bootseal-next} local && exit 0 ||`;
+
+/** Whether an `exit 0` may stand here; whether it is reached as it must be is followed elsewhere. */
+function mayEndWell(text: string, { permits = [] }: LintOptions): boolean {
+  return (
+    (permits.includes('own-disk') && text === 'exit 0') || (permits.includes('hand-on') && text === HAND_ON)
+  );
+}
+
 /** Scratch settings, and those that say where to fetch from. Others steer iPXE itself. */
 const SETTABLE = /^(bootseal-[a-z0-9-]+(:[a-z0-9]+)?|next-server|syslog)$/;
 
-function checkCommand(command: ReadCommand, options: LintOptions, line: number, report: Report): void {
+function checkCommand(
+  command: ReadCommand,
+  text: string,
+  options: LintOptions,
+  line: number,
+  report: Report,
+): void {
   const { does, name, operands } = command;
   const [target = ''] = operands;
   switch (does) {
@@ -237,12 +269,17 @@ function checkCommand(command: ReadCommand, options: LintOptions, line: number, 
     case 'exit':
       if (operands.length > 1)
         report('option', line, 'exit takes one status; with more iPXE does not end the script');
-      else if (target === '' || target === '0')
+      else if (target === '' || (target === '0' && !mayEndWell(text, options)))
         report('end', line, 'exit without a status ends the script as if it had succeeded; write exit 1');
       return;
     case 'set':
       if (!SETTABLE.test(target))
         report('setting', line, `${name} ${target}: a script sets only bootseal-…, next-server and syslog`);
+      if (
+        /^bootseal-next\b(?!-)/.test(target) &&
+        !(options.permits?.includes('own-disk') && text === DISK_NEXT)
+      )
+        report('disk', line, `${name} ${target} says that the machine's own disk comes next`);
       return;
     default:
   }

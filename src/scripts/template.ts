@@ -24,6 +24,7 @@ export type ValueKind =
   | 'base'
   | 'mac'
   | 'uuid'
+  | 'label'
   | 'command-line';
 
 /** One value to fill in. Lines rendered from a fragment are a value too, and only `renderFragment` makes them. */
@@ -52,6 +53,7 @@ const KINDS: Readonly<Record<ValueKind, (text: string) => boolean>> = {
   base: isBase,
   mac: (text) => /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(text),
   uuid: (text) => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text),
+  label: isLabel,
   'command-line': (text) => {
     const words = splitCommandLine(text);
     return words.join(' ') === text && words.every((word) => isCommandLineWord(withoutSettings(word)));
@@ -61,6 +63,16 @@ const KINDS: Readonly<Record<ValueKind, (text: string) => boolean>> = {
 /** A safe segment that is also a command line word: the name follows `initrd=`. */
 export function isImageName(text: string): boolean {
   return isSafeSegment(text) && isCommandLineWord(text);
+}
+
+/** Characters of a line in a menu: its box leaves so many of the 80 columns of a screen or a serial console. */
+export const MAX_LABEL = 60;
+
+/** What a menu shows: single blanks, and nothing that iPXE or GRUB would take for more than text. */
+export function isLabel(text: string): boolean {
+  return (
+    text.length <= MAX_LABEL && /^[A-Za-z0-9][A-Za-z0-9._:,()+/@=-]*( [A-Za-z0-9._:,()+/@=-]+)*$/.test(text)
+  );
 }
 
 /** Lines made by `renderFragment`. The private field keeps any other object from passing for one. */

@@ -76,6 +76,7 @@ describe('a value', () => {
     'base',
     'mac',
     'uuid',
+    'label',
     'command-line',
   ];
   for (const kind of kinds) {
@@ -91,6 +92,7 @@ describe('a value', () => {
         base: 'http://a.example:80/x',
         mac: '52:54:00:12:34:56',
         uuid: '11223344-5566-7788-99aa-bbccddeeff00',
+        label: 'Debian 13 - stable',
         'command-line': 'quiet',
       };
       const text = fit[kind];
