@@ -14,8 +14,8 @@ import { freeWords } from './free-words.ts';
 import { identityQuery } from './identity-query.ts';
 import { lintScript } from './lint.ts';
 import { longestCommandLine } from './lint-command.ts';
-import { ipxeMachines, type MachineIdentity } from './machine-set.ts';
 import type { LintPermit } from './lint-flow.ts';
+import { ipxeMachines, type MachineIdentity } from './machine-set.ts';
 import {
   type Fragment,
   isImageName,
