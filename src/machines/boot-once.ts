@@ -94,31 +94,39 @@ export class BootOnce {
    *
    * @throws Refusal where it may not: `absent`, `stale`, `expired`, `wrong-purpose`.
    */
-  async report({ mac, id, nonce, address }: OnceReport): Promise<void> {
+  async report(report: OnceReport): Promise<void> {
+    const { mac, id, nonce, address } = report;
     const kept = await this.#demand(mac, id);
     if (kept.arming.leaves !== undefined)
       throw new Refusal('wrong-purpose', `The arming ${id} of ${mac} is not consumed by a report.`, {
         mac,
         id,
       });
-    const digest = createHash('sha256').update(nonce).digest('hex');
-    if (kept.consumed?.nonce === digest) return;
+    if (isBy(kept.consumed, report)) return;
     if (kept.consumed) throw gone(kept.arming, kept.consumed);
-    if (await this.#consume(kept, { how: 'report', address, nonce: digest })) return;
+    if (await this.#consume(kept, { how: 'report', address, nonce: sha256(nonce) })) return;
     // Another was faster: perhaps this very report, sent twice.
     const now = await this.#demand(mac, id);
-    if (now.consumed?.nonce === digest) return;
+    if (isBy(now.consumed, report)) return;
     throw gone(now.arming, now.consumed);
   }
 
+  /** Whether this very report has consumed an arming already: its answer was lost, and is given again. */
+  async wasConsumedBy(report: OnceReport): Promise<boolean> {
+    const kept = await this.#records.newest(report.mac);
+    return kept?.arming.id === report.id && isBy(kept.consumed, report);
+  }
+
   /**
-   * Whether files may begin to leave for an arming.
+   * Whether a file may begin to leave for an arming. One that the machine does not need for its start may also after it
+   * was consumed: the seal of the last initrd comes behind it.
    *
-   * @throws Refusal where they may not: `absent`, `stale`, `expired`.
+   * @param path in the release.
+   * @throws Refusal where it may not: `absent`, `stale`, `expired`.
    */
-  async demandArmed(mac: string, id: string): Promise<Arming> {
+  async demandArmed(mac: string, id: string, path: string): Promise<Arming> {
     const { arming, consumed } = await this.#demand(mac, id);
-    if (consumed) throw gone(arming, consumed);
+    if (consumed && arming.leaves?.includes(path)) throw gone(arming, consumed);
     return arming;
   }
 
@@ -128,7 +136,7 @@ export class BootOnce {
    * @param path in the release.
    * @throws Refusal where those bytes may not leave: somebody else has what was armed.
    */
-  async leaving(mac: string, id: string, path: string, address: string): Promise<void> {
+  async leaving(mac: string, id: string, path: string): Promise<void> {
     const kept = await this.#demand(mac, id);
     if (kept.consumed) throw gone(kept.arming, kept.consumed);
     const { leaves = [] } = kept.arming;
@@ -139,7 +147,7 @@ export class BootOnce {
       return;
     }
     // Whoever has all the others would have everything with this one.
-    if (await this.#consume(kept, { how: 'files', address })) return;
+    if (await this.#consume(kept, { how: 'files' })) return;
     throw gone(kept.arming, (await this.#records.newest(mac))?.consumed);
   }
 
@@ -189,6 +197,14 @@ export class BootOnce {
     if (first) this.#onConsumed(kept.arming, consumption);
     return first;
   }
+}
+
+function isBy(consumed: Consumption | undefined, { nonce, address }: OnceReport): boolean {
+  return consumed?.nonce === sha256(nonce) && consumed.address === address;
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }
 
 function gone({ mac, id }: Arming, consumed: Consumption | undefined): Refusal {

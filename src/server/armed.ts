@@ -1,0 +1,193 @@
+import { IoError } from '../errors/io.ts';
+import { Refusal } from '../errors/refusal.ts';
+import type { Arming, Consumption } from '../formats/records/armed-boot.ts';
+import { armedPathOf } from '../formats/records/armed-folder.ts';
+import { BootOnce } from '../machines/boot-once.ts';
+import type { Booter, BootScript, Machine } from '../machines/booter.ts';
+import type { OpenResource, Resource, Site } from '../release/site.ts';
+import type { Log } from '../serve/event-log.ts';
+import { ArmedBoots } from '../store/armed-boots.ts';
+import type { StoreBackend } from '../store/backend.ts';
+import { readScript } from '../store/signed-scripts.ts';
+import { ARMED_NAMES, verifyArmedScript } from '../trust/armed-script-check.ts';
+import type { PolicyFile } from '../trust/policy-file.ts';
+import type { HeldRelease } from './held-release.ts';
+
+export interface ArmedServingOptions {
+  /** Of the state that all servers share. */
+  readonly records: StoreBackend;
+  /** What is offered at the moment of a request. */
+  readonly offered: () => readonly HeldRelease[];
+  /** Of the state. */
+  readonly policy: () => Promise<PolicyFile>;
+  /** Milliseconds since 1970. */
+  readonly clock: () => number;
+  readonly log: Log;
+  /** Writes an act into the log of the state; whatever comes of it, the consumption is durable. */
+  readonly record: (arming: Arming, consumption: Consumption) => Promise<void>;
+}
+
+/**
+ * Boot-once, as a running server holds it: nothing but what the state's records say, so that a server that dies, or stands
+ * beside another, changes nothing.
+ */
+export class ArmedServing {
+  readonly once: BootOnce;
+  readonly #options: ArmedServingOptions;
+  readonly #records: ArmedBoots;
+  #recording: Promise<void> = Promise.resolve();
+
+  constructor(options: ArmedServingOptions) {
+    this.#options = options;
+    this.#records = new ArmedBoots(options.records);
+    this.once = new BootOnce(this.#records, options.clock, (arming, consumption) =>
+      this.#tell(arming, consumption),
+    );
+  }
+
+  /** Resolves when every consumption so far is in the log, or cannot be. */
+  async settled(): Promise<void> {
+    await this.#recording;
+  }
+
+  /**
+   * Armed machines first; whoever is not armed is `usual`'s.
+   *
+   * @param local what boots the local disk of a machine that has booted what it was armed with; undefined: nothing can,
+   *   and such a machine is refused, since what it usually boots is not what was asked for.
+   */
+  booter(usual: Booter, local?: Booter): Booter {
+    return {
+      boot: async (machine) => {
+        try {
+          return await this.#boot(machine, usual, local);
+        } catch (error) {
+          if (error instanceof Refusal) return error;
+          throw error;
+        }
+      },
+    };
+  }
+
+  async #boot(machine: Machine, usual: Booter, local: Booter | undefined): Promise<BootScript | Refusal> {
+    const answer = await this.once.answer(machine);
+    if (!answer) return usual.boot(machine);
+    const { arming } = answer;
+    if (answer.kind === 'local') {
+      const message = `${arming.mac} has booted ${arming.release} and starts its local disk from now on; "bootseal machines disarm" ends that.`;
+      return local?.boot(machine) ?? new Refusal('stale', message, { mac: arming.mac, id: arming.id });
+    }
+    try {
+      return await this.#script(arming);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      // What destroys is left out, and the machine boots as if nobody had armed it.
+      this.#options.log.error(
+        { mac: arming.mac, id: arming.id, ...error.toJSON() },
+        'an armed script is not served',
+      );
+      return usual.boot(machine);
+    }
+  }
+
+  async #script(arming: Arming): Promise<BootScript> {
+    const { records, offered, policy, clock } = this.#options;
+    const held = offered().find(({ release }) => release.manifestSha256 === arming.manifest);
+    if (!held)
+      throw new Refusal('absent', `${arming.release}, which ${arming.mac} is armed with, is in no channel.`, {
+        release: arming.release,
+      });
+    if (held.refusal) throw held.refusal;
+    const script = await readScript(records, arming.loader, arming.script);
+    const now = clock();
+    await verifyArmedScript(arming, script, held.release, (await policy()).at(now, now), now);
+    return { name: ARMED_NAMES[arming.loader], ...script };
+  }
+
+  /** The files below `/armed/MAC/ID/`: those of the release, and each that leaves is counted. */
+  site(site: Site): Site {
+    return {
+      find: async (path) => {
+        const wanted = armedPathOf(path);
+        if (!wanted) return site.find(path);
+        try {
+          return await this.#find(wanted, site);
+        } catch (error) {
+          if (error instanceof Refusal) return error;
+          throw error;
+        }
+      },
+    };
+  }
+
+  async #find({ mac, id, rest }: { mac: string; id: string; rest: string }, site: Site) {
+    const { release } = await this.once.demandArmed(mac, id, '');
+    const prefix = `/releases/${release}/`;
+    if (!rest.startsWith(prefix))
+      return new Refusal('absent', `Nothing but ${release} is served for this arming.`, { mac, id });
+    const path = rest.slice(prefix.length);
+    const { leaves = [] } = await this.once.demandArmed(mac, id, path);
+    const found = await site.find(rest);
+    if (found instanceof Refusal || !leaves.includes(path)) return found;
+    return leavingResource(found, () => this.once.leaving(mac, id, path));
+  }
+
+  #tell(arming: Arming, consumption: Consumption): void {
+    const { log, record } = this.#options;
+    const { id: _, ...facts } = consumption;
+    log.info(
+      { mac: arming.mac, id: arming.id, release: arming.release, ...facts },
+      'an armed boot was consumed',
+    );
+    this.#recording = this.#recording.then(async () => {
+      try {
+        await record(arming, consumption);
+      } catch (error) {
+        log.error(
+          { err: error, mac: arming.mac, id: arming.id },
+          'a consumed boot is not in the log of the state',
+        );
+      }
+    });
+  }
+}
+
+/** A file whose last bytes leave only after `leaving` has resolved. */
+function leavingResource(resource: Resource, leaving: () => Promise<void>): Resource {
+  const { size, sha256, name, type } = resource;
+  return {
+    size,
+    sha256,
+    name,
+    ...(type === undefined ? {} : { type }),
+    // What a cache keeps leaves a second time unseen.
+    immutable: false,
+    async open(): Promise<OpenResource> {
+      const open = await resource.open();
+      return {
+        read: (buffer, position) => open.read(buffer, position),
+        async check() {
+          await open.check();
+          await leaving();
+        },
+        close: () => open.close(),
+      };
+    },
+  };
+}
+
+/** How often and how long a busy state is tried. */
+const TRIES = 100;
+const PAUSE_MS = 200;
+
+/** Runs `act` when the state's one writer has ended, or throws what it is refused for. */
+export async function whenFree<T>(act: () => Promise<T>, pause: (ms: number) => Promise<void>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await act();
+    } catch (error) {
+      if (!(error instanceof IoError && error.code === 'EWOULDBLOCK') || tries >= TRIES) throw error;
+      await pause(PAUSE_MS);
+    }
+  }
+}
