@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Refusal } from '../errors/refusal.ts';
+import { swappedUuid } from '../formats/net/machine-claims.ts';
 import type { Arming, Consumption } from '../formats/records/armed-boot.ts';
 import type { Machine } from './booter.ts';
 
@@ -76,12 +77,14 @@ export class BootOnce {
   }
 
   /** What a machine gets. Its own words select; the script itself looks at its card. Rejects as the records do. */
-  async answer({ mac, uuid, loader }: Pick<Machine, 'mac' | 'uuid' | 'loader'>): Promise<OnceAnswer> {
-    if (mac === undefined) return undefined;
+  async answer({ mac, uuid, loader, channel }: Machine): Promise<OnceAnswer> {
+    // Whoever asks for a channel by its name, as a menu does, gets that.
+    if (mac === undefined || channel !== undefined) return undefined;
     const kept = await this.#current(mac);
     if (!kept) return undefined;
     const { arming, consumed, dismissed } = kept;
-    if (arming.uuid !== undefined && uuid !== undefined && uuid !== arming.uuid) return undefined;
+    if (arming.uuid !== undefined && uuid !== undefined && ![uuid, swappedUuid(uuid)].includes(arming.uuid))
+      return undefined;
     if (!consumed)
       return this.#counts(arming) && arming.loader === loader ? { kind: 'armed', arming } : undefined;
     const booted = consumed.how === 'report' || consumed.how === 'files';
@@ -136,7 +139,7 @@ export class BootOnce {
    * @param path in the release.
    * @throws Refusal where those bytes may not leave: somebody else has what was armed.
    */
-  async leaving(mac: string, id: string, path: string): Promise<void> {
+  async leaving(mac: string, id: string, path: string, address?: string): Promise<void> {
     const kept = await this.#demand(mac, id);
     if (kept.consumed) throw gone(kept.arming, kept.consumed);
     const { leaves = [] } = kept.arming;
@@ -147,7 +150,7 @@ export class BootOnce {
       return;
     }
     // Whoever has all the others would have everything with this one.
-    if (await this.#consume(kept, { how: 'files' })) return;
+    if (await this.#consume(kept, { how: 'files', address })) return;
     throw gone(kept.arming, (await this.#records.newest(mac))?.consumed);
   }
 

@@ -55,6 +55,8 @@ export interface ReleaseScriptOptions {
   readonly machines?: readonly MachineIdentity[];
   /** Of these machines: each word fills a free parameter of the manifest. */
   readonly words?: readonly string[];
+  /** The folder that it fetches kernel and initrds through, `armed/…`; undefined: where the release lies. */
+  readonly through?: string;
   /** What names the seals that the script asks for; `.ipxe.sig` unless it is for loaders of another CA. */
   readonly sealSuffix?: string;
 }
@@ -213,7 +215,7 @@ function releaseValues(options: ReleaseScriptOptions): Record<string, Value> {
     'server-settings': serverSettings(options.server),
     kernel: value('image', imageName(kernel.path)),
     'kernel-path': value('path', kernel.path),
-    files: value('base', filesOf(options)),
+    files: value('base', loadedFrom(options)),
     'command-line': value('command-line', commandLine(options)),
   };
 }
@@ -229,7 +231,7 @@ function initrdLines(options: ReleaseScriptOptions, template: string, sealed: bo
     initrdsOf(manifest).map(({ name, path }) =>
       fragment(template, {
         name: value('image', name),
-        files: value('base', filesOf(options)),
+        files: value('base', loadedFrom(options)),
         path: value('path', path),
         ...(sealed
           ? {
@@ -304,6 +306,14 @@ export function entryBase(base: string, arch: string | undefined): string {
 
 function filesOf({ server, manifest }: ReleaseScriptOptions): string {
   return `${baseOf(server)}/releases/${manifest.release}`;
+}
+
+/** Where a script fetches what it starts. */
+function loadedFrom(options: ReleaseScriptOptions): string {
+  const { server, manifest, through } = options;
+  return through === undefined
+    ? filesOf(options)
+    : `${baseOf(server)}/${through}/releases/${manifest.release}`;
 }
 
 /** The port a typed address means unless the loader says otherwise. */

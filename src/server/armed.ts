@@ -1,14 +1,20 @@
+import { setTimeout } from 'node:timers/promises';
 import { IoError } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import type { Arming, Consumption } from '../formats/records/armed-boot.ts';
 import { armedPathOf } from '../formats/records/armed-folder.ts';
 import { BootOnce } from '../machines/boot-once.ts';
 import type { Booter, BootScript, Machine } from '../machines/booter.ts';
-import type { OpenResource, Resource, Site } from '../release/site.ts';
+import type { Client, OpenResource, Resource, Site } from '../release/site.ts';
 import type { Log } from '../serve/event-log.ts';
+import { consumptionAct } from '../store/armed-acts.ts';
 import { ArmedBoots } from '../store/armed-boots.ts';
 import type { StoreBackend } from '../store/backend.ts';
+import { recordsOf } from '../store/folder-backend.ts';
+import { recordAct } from '../store/log.ts';
 import { readScript } from '../store/signed-scripts.ts';
+import { openExistingState } from '../store/state.ts';
+import { readStatePolicy } from '../store/state-policy.ts';
 import { ARMED_NAMES, verifyArmedScript } from '../trust/armed-script-check.ts';
 import type { PolicyFile } from '../trust/policy-file.ts';
 import type { HeldRelease } from './held-release.ts';
@@ -58,9 +64,9 @@ export class ArmedServing {
    */
   booter(usual: Booter, local?: Booter): Booter {
     return {
-      boot: async (machine) => {
+      boot: async (machine, remote) => {
         try {
-          return await this.#boot(machine, usual, local);
+          return await this.#boot(machine, remote, usual, local);
         } catch (error) {
           if (error instanceof Refusal) return error;
           throw error;
@@ -69,16 +75,23 @@ export class ArmedServing {
     };
   }
 
-  async #boot(machine: Machine, usual: Booter, local: Booter | undefined): Promise<BootScript | Refusal> {
+  async #boot(
+    machine: Machine,
+    remote: string | undefined,
+    usual: Booter,
+    local: Booter | undefined,
+  ): Promise<BootScript | Refusal> {
     const answer = await this.once.answer(machine);
-    if (!answer) return usual.boot(machine);
+    if (!answer) return usual.boot(machine, remote);
     const { arming } = answer;
     if (answer.kind === 'local') {
       const message = `${arming.mac} has booted ${arming.release} and starts its local disk from now on; "bootseal machines disarm" ends that.`;
-      return local?.boot(machine) ?? new Refusal('stale', message, { mac: arming.mac, id: arming.id });
+      return (
+        local?.boot(machine, remote) ?? new Refusal('stale', message, { mac: arming.mac, id: arming.id })
+      );
     }
     try {
-      return await this.#script(arming);
+      return (await this.#script(arming, machine)) ?? (await usual.boot(machine, remote));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       // What destroys is left out, and the machine boots as if nobody had armed it.
@@ -86,11 +99,12 @@ export class ArmedServing {
         { mac: arming.mac, id: arming.id, ...error.toJSON() },
         'an armed script is not served',
       );
-      return usual.boot(machine);
+      return usual.boot(machine, remote);
     }
   }
 
-  async #script(arming: Arming): Promise<BootScript> {
+  /** Undefined for a loader of another CA, which would not take it. */
+  async #script(arming: Arming, { anchor }: Machine): Promise<BootScript | undefined> {
     const { records, offered, policy, clock } = this.#options;
     const held = offered().find(({ release }) => release.manifestSha256 === arming.manifest);
     if (!held)
@@ -98,6 +112,7 @@ export class ArmedServing {
         release: arming.release,
       });
     if (held.refusal) throw held.refusal;
+    if (anchor !== undefined && anchor !== held.release.anchorId) return undefined;
     const script = await readScript(records, arming.loader, arming.script);
     const now = clock();
     await verifyArmedScript(arming, script, held.release, (await policy()).at(now, now), now);
@@ -107,11 +122,11 @@ export class ArmedServing {
   /** The files below `/armed/MAC/ID/`: those of the release, and each that leaves is counted. */
   site(site: Site): Site {
     return {
-      find: async (path) => {
+      find: async (path, from) => {
         const wanted = armedPathOf(path);
-        if (!wanted) return site.find(path);
+        if (!wanted) return site.find(path, from);
         try {
-          return await this.#find(wanted, site);
+          return await this.#find(wanted, from, site);
         } catch (error) {
           if (error instanceof Refusal) return error;
           throw error;
@@ -120,16 +135,20 @@ export class ArmedServing {
     };
   }
 
-  async #find({ mac, id, rest }: { mac: string; id: string; rest: string }, site: Site) {
+  async #find(
+    { mac, id, rest }: { mac: string; id: string; rest: string },
+    from: Client | undefined,
+    site: Site,
+  ): Promise<Resource | Refusal> {
     const { release } = await this.once.demandArmed(mac, id, '');
     const prefix = `/releases/${release}/`;
     if (!rest.startsWith(prefix))
       return new Refusal('absent', `Nothing but ${release} is served for this arming.`, { mac, id });
     const path = rest.slice(prefix.length);
     const { leaves = [] } = await this.once.demandArmed(mac, id, path);
-    const found = await site.find(rest);
+    const found = await site.find(rest, from);
     if (found instanceof Refusal || !leaves.includes(path)) return found;
-    return leavingResource(found, () => this.once.leaving(mac, id, path));
+    return leavingResource(found, () => this.once.leaving(mac, id, path, from?.remote));
   }
 
   #tell(arming: Arming, consumption: Consumption): void {
@@ -176,12 +195,33 @@ function leavingResource(resource: Resource, leaving: () => Promise<void>): Reso
   };
 }
 
+/** Boot-once of a state folder. Whoever serves it appends to its log, and signs nothing there. */
+export function stateArmed(
+  options: Pick<ArmedServingOptions, 'offered' | 'clock' | 'log'> & { readonly state: string },
+): ArmedServing {
+  const { state: folder, clock } = options;
+  return new ArmedServing({
+    ...options,
+    records: recordsOf(folder),
+    policy: () => readStatePolicy(folder),
+    record: (arming, consumption) =>
+      whenFree(async () => {
+        const state = await openExistingState(folder);
+        try {
+          await recordAct(folder, consumptionAct(arming, consumption, clock()));
+        } finally {
+          await state.release();
+        }
+      }, setTimeout),
+  });
+}
+
 /** How often and how long a busy state is tried. */
 const TRIES = 100;
 const PAUSE_MS = 200;
 
 /** Runs `act` when the state's one writer has ended, or throws what it is refused for. */
-export async function whenFree<T>(act: () => Promise<T>, pause: (ms: number) => Promise<void>): Promise<T> {
+async function whenFree<T>(act: () => Promise<T>, pause: (ms: number) => Promise<unknown>): Promise<T> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await act();

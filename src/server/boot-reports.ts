@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { Refusal } from '../errors/refusal.ts';
-import { isArmingId } from '../formats/records/armed-boot.ts';
-import { isMac, macOf } from '../formats/records/mac-address.ts';
+import { claimedMac } from '../formats/net/machine-claims.ts';
+import { isArmingId, isKeptMac } from '../formats/records/armed-boot.ts';
 import type { BootOnce } from '../machines/boot-once.ts';
 import type { Log } from '../serve/event-log.ts';
 import { jsonAnswer } from '../serve/http/http-pages.ts';
@@ -21,7 +21,7 @@ import type { Shares } from '../serve/shares.ts';
  * 409: the nonce is not good for this; another may be. 404, 403 and 410: the machine may not begin what it was armed with.
  */
 const REPORT = z.strictObject({
-  mac: z.string().refine(isMac),
+  mac: z.string().refine(isKeptMac),
   nonce: z.string().regex(/^[0-9a-f]{32}$/),
   once: z.string().refine(isArmingId).optional(),
   outcome: z.literal('verified'),
@@ -54,7 +54,7 @@ export function bootReportPages(options: BootReportsOptions): [string, Page][] {
       '/api/v1/boots/nonce',
       {
         handle({ query, remote }) {
-          const mac = macOf(query.get('mac') ?? '');
+          const mac = claimedMac(query.get('mac'));
           const about = query.get('once') ?? '';
           const known = [...query.keys()].every((key) => key === 'mac' || key === 'once');
           if (mac === undefined || !known || (about !== '' && !isArmingId(about)))

@@ -20,17 +20,20 @@ export interface ServerPagesOptions {
   readonly fault: () => string | undefined;
   readonly configuration: Configuration;
   readonly metrics: Metrics;
+  /** Pages of other rooms, by path. */
+  readonly more: readonly (readonly [string, Page])[];
 }
 
 /** The server's own pages. Each is made of what is true when it is asked for. */
 export function serverPages(options: ServerPagesOptions): Pages {
-  const { metrics } = options;
+  const { metrics, more } = options;
   return new Map<string, Page>([
     ['/', { handle: () => homePage(options) }],
     ['/healthz', healthPage()],
     ['/readyz', readyPage(() => readiness(options))],
     ['/metrics', metricsPage(metrics)],
     ['/api/v1/release', { handle: () => jsonAnswer(200, releaseFacts(options.offering())) }],
+    ...more,
   ]);
 }
 

@@ -11,9 +11,12 @@ import type { Emit } from '../serve/emit.ts';
 import { withEntries } from '../serve/entry-site.ts';
 import type { Log } from '../serve/event-log.ts';
 import { createMetrics } from '../serve/metrics.ts';
+import { Shares } from '../serve/shares.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { Announcer } from './announcer.ts';
+import { stateArmed } from './armed.ts';
+import { bootReportPages } from './boot-reports.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
 import { Follower } from './follower.ts';
 import type { HeldRelease } from './held-release.ts';
@@ -103,7 +106,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let base = '';
   let httpPort = 0;
   let fault = (): string | undefined => undefined;
-  const booter = releaseBooter((arch) => (arch === undefined ? offering.entry : offering.byArch.get(arch)));
+  const usual = releaseBooter((arch) => (arch === undefined ? offering.entry : offering.byArch.get(arch)));
+  const armed =
+    options.state === undefined
+      ? undefined
+      : stateArmed({ state: options.state, offered: () => offering.releases, clock, log });
+  const booter = armed?.booter(usual) ?? usual;
   const exports = new ReleaseExports((name, refusal) =>
     log.error({ export: name, ...refusal.toJSON() }, 'not served any more'),
   );
@@ -118,7 +126,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     };
     render(offering.entry);
     for (const [arch, held] of offering.byArch) render(held, arch);
-    site = withEntries(booter, offeredSite(offering, extra));
+    const files = offeredSite(offering, extra);
+    site = withEntries(booter, armed?.site(files) ?? files);
     exports.put([...offering.releases, ...offering.former].map(({ release, cut }) => ({ release, cut })));
   };
   const listeners = await startListeners({
@@ -131,6 +140,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       clock,
       configuration,
       metrics,
+      more: bootReportPages({
+        once: armed?.once,
+        shares: new Shares(configuration.shares),
+        log,
+        monotonic: () => performance.now(),
+      }),
     }),
     exports,
     onHttp: (http) => {
@@ -187,7 +202,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     async close(graceMs = GRACE_MS) {
       ready = false;
       await Promise.all([endTime(), endScrub(), listeners.close(graceMs)]);
-      await follower.end();
+      await Promise.all([follower.end(), armed?.settled()]);
     },
   };
 }

@@ -1,5 +1,6 @@
 import { IoError } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { claimedMac } from '../formats/net/machine-claims.ts';
 import {
   type Arming,
   type Consumption,
@@ -7,8 +8,9 @@ import {
   decodeConsumption,
   encodeArming,
   encodeConsumption,
+  isKeptMac,
 } from '../formats/records/armed-boot.ts';
-import { dashed, isMac, macOf } from '../formats/records/mac-address.ts';
+import { macFolder } from '../formats/records/armed-folder.ts';
 import { decodeOr } from '../trust/check.ts';
 import type { StoreBackend } from './backend.ts';
 
@@ -53,7 +55,7 @@ export class ArmedBoots {
   async all(): Promise<StoredArming[]> {
     const found: StoredArming[] = [];
     for (const name of await this.#records.list('armed')) {
-      const mac = name.endsWith('/') ? macOf(name.slice(0, -1)) : undefined;
+      const mac = name.endsWith('/') ? claimedMac(name.slice(0, -1)) : undefined;
       const kept = mac === undefined ? undefined : await this.newest(mac);
       if (kept) found.push(kept);
     }
@@ -129,8 +131,8 @@ export class ArmedBoots {
 }
 
 function machineFolder(mac: string): string {
-  if (!isMac(mac)) throw new RangeError(`${JSON.stringify(mac)} is no hardware address`);
-  return `armed/${dashed(mac)}`;
+  if (!isKeptMac(mac)) throw new RangeError(`${JSON.stringify(mac)} is no hardware address`);
+  return `armed/${macFolder(mac)}`;
 }
 
 function folderOf(mac: string, number: number): string {

@@ -92,5 +92,5 @@ export async function runRootless(
 
 /** The folder of a release, by the address that a loader fetched a file of it from; undefined where none shows. */
 export function releaseFolder(url: string | undefined): string | undefined {
-  return /^[a-z]+:\/\/[^/]+\/releases\/[^/]+\/[^/]+\//.exec(url ?? '')?.[0];
+  return /^[a-z]+:\/\/[^/]+(?:\/armed\/[^/]+\/[^/]+)?\/releases\/[^/]+\/[^/]+\//.exec(url ?? '')?.[0];
 }

@@ -1,7 +1,7 @@
 import { Malformed } from '../../errors/malformed.ts';
+import { claimedMac, claimedUuid } from '../net/machine-claims.ts';
 import { isCommandLineWord } from '../script/cmdline.ts';
 import { isoSeconds, LineReader } from './lines.ts';
-import { isMac } from './mac-address.ts';
 import { isReleaseId, isSafePath } from './safe-path.ts';
 
 /**
@@ -98,9 +98,9 @@ export function isArmingId(text: string): boolean {
   return /^[0-9a-f]{16}$/.test(text);
 }
 
-/** True for a UUID as it is kept: lower-case hex with dashes. */
-export function isUuid(text: string): boolean {
-  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text);
+/** True for a card's address as it is kept: `52:54:00:12:34:56`. */
+export function isKeptMac(text: string): boolean {
+  return claimedMac(text) === text;
 }
 
 /** Writes the one canonical form. Throws `Malformed` for a value that has none. */
@@ -135,9 +135,9 @@ export function decodeArming(bytes: Uint8Array): Arming {
     return text;
   };
   const id = one('id', isArmingId);
-  const mac = one('mac', isMac);
+  const mac = one('mac', isKeptMac);
   const [uuid] = lines.optional('uuid', 1) ?? [];
-  if (uuid !== undefined && !isUuid(uuid)) throw lines.fail('uuid');
+  if (uuid !== undefined && claimedUuid(uuid) !== uuid) throw lines.fail('uuid');
   const loader = one('loader', (text) => text === 'ipxe' || text === 'grub') as Arming['loader'];
   const release = one('release', isReleaseId);
   const manifest = one('manifest', isSha256);

@@ -1,5 +1,5 @@
+import { claimedMac } from '../net/machine-claims.ts';
 import { isArmingId } from './armed-boot.ts';
-import { dashed, macOf } from './mac-address.ts';
 
 /**
  * Where an armed script fetches kernel and initrds from: `armed/52-54-00-12-34-56/0123456789abcdef/releases/NAME/VERSION`
@@ -7,7 +7,12 @@ import { dashed, macOf } from './mac-address.ts';
  * whatever address the machine is, and after every restart.
  */
 export function armedFolder(mac: string, id: string): string {
-  return `armed/${dashed(mac)}/${id}`;
+  return `armed/${macFolder(mac)}/${id}`;
+}
+
+/** An address as iPXE writes it (`hexhyp`): colons mean something in addresses of other kinds. */
+export function macFolder(mac: string): string {
+  return mac.replaceAll(':', '-');
 }
 
 /** Splits such a path, `/armed/…/releases/arch/2026.11.01/vmlinuz`; the rest begins with `/`. Undefined for any other. */
@@ -16,6 +21,6 @@ export function armedPathOf(
 ): { readonly mac: string; readonly id: string; readonly rest: string } | undefined {
   const [, dashes = '', id = '', rest = ''] =
     /^\/armed\/([0-9a-f-]{17})\/([0-9a-f]{16})(\/.+)$/.exec(path) ?? [];
-  const mac = macOf(dashes);
-  return mac === undefined || dashed(mac) !== dashes || !isArmingId(id) ? undefined : { mac, id, rest };
+  const mac = claimedMac(dashes);
+  return mac === undefined || macFolder(mac) !== dashes || !isArmingId(id) ? undefined : { mac, id, rest };
 }

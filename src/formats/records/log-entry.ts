@@ -77,6 +77,9 @@ export const ACT_KINDS = [
   'restore-state',
   'lost',
   'ask',
+  'arm',
+  'disarm',
+  'consume',
 ] as const;
 export type ActKind = (typeof ACT_KINDS)[number];
 
