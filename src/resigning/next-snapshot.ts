@@ -52,6 +52,7 @@ export async function nextSnapshot(
     counter: await nextCounter(state, before.channel),
     issued,
     expires: issued + SNAPSHOT_DAYS * DAY,
+    scripts: before.scripts,
     releases: withReleases(standing, [moved]),
   };
   return { snapshot, ...(await signSnapshot(snapshot, key)) };

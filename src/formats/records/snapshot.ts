@@ -17,6 +17,9 @@ import { isReleaseId, isSafeSegment } from './safe-path.ts';
  *     manifest <sha256>
  *     best-before 2027-01-30T00:00:00Z
  *     rollback-from arch/2026.11.02
+ *
+ * One of format 2 has a line more behind `expires`, `scripts <sha256>`: the batch of scripts that machines get by name.
+ * A snapshot without such is of format 1, so that whoever knows no batches goes on reading those.
  */
 export interface Snapshot {
   readonly channel: string;
@@ -25,6 +28,8 @@ export interface Snapshot {
   /** Milliseconds since 1970, whole seconds, as are the other times. */
   readonly issued: number;
   readonly expires: number;
+  /** SHA-256 of its batch of scripts, lower-case hex; undefined: every machine boots the releases' own. */
+  readonly scripts?: string | undefined;
   /** At least one, one for each architecture, in the order of these. */
   readonly releases: readonly ChannelRelease[];
 }
@@ -46,15 +51,17 @@ export interface ChannelRelease {
 export const MAX_SNAPSHOT = 8192;
 
 const MAGIC = 'bootseal-snapshot 1';
+const MAGIC_SCRIPTS = 'bootseal-snapshot 2';
 
 /** Writes the one canonical form. Throws `Malformed` for a value that has none. */
 export function encodeSnapshot(snapshot: Snapshot): Uint8Array {
   const lines = [
-    MAGIC,
+    snapshot.scripts === undefined ? MAGIC : MAGIC_SCRIPTS,
     `channel ${snapshot.channel}`,
     `counter ${snapshot.counter}`,
     `issued ${isoSeconds(snapshot.issued)}`,
     `expires ${isoSeconds(snapshot.expires)}`,
+    ...(snapshot.scripts === undefined ? [] : [`scripts ${snapshot.scripts}`]),
     ...snapshot.releases.flatMap((one) => [
       `arch ${one.arch}`,
       `release ${one.release}`,
@@ -75,7 +82,8 @@ export function decodeSnapshot(bytes: Uint8Array): Snapshot {
   const text = Buffer.from(bytes).toString('latin1');
   if (!/^[\n -~]*\n$/.test(text)) throw new Malformed('snapshot', 'not lines of ASCII');
   const lines = new LineReader('snapshot', text.slice(0, -1).split('\n'));
-  if (lines.next() !== MAGIC) throw lines.fail(`the first line is not "${MAGIC}"`);
+  const magic = lines.next();
+  if (magic !== MAGIC && magic !== MAGIC_SCRIPTS) throw lines.fail(`the first line is not "${MAGIC}"`);
   const channel = lines.one('channel');
   if (!isSafeSegment(channel)) throw lines.fail('channel');
   const counter = lines.count(lines.one('counter'), 'counter');
@@ -85,11 +93,13 @@ export function decodeSnapshot(bytes: Uint8Array): Snapshot {
   if (lines.has('release')) {
     throw lines.fail('it is of an earlier Bootseal, which knew no architectures; publish to a new state');
   }
+  const scripts = magic === MAGIC_SCRIPTS ? lines.one('scripts') : undefined;
+  if (scripts !== undefined && !/^[0-9a-f]{64}$/.test(scripts)) throw lines.fail('scripts is no SHA-256');
   const releases: ChannelRelease[] = [];
   do releases.push(readRelease(lines, releases.at(-1)?.arch));
   while (lines.has('arch'));
   lines.end();
-  return { channel, counter, issued, expires, releases };
+  return { channel, counter, issued, expires, ...(scripts === undefined ? {} : { scripts }), releases };
 }
 
 function readRelease(lines: LineReader, before: string | undefined): ChannelRelease {

@@ -217,7 +217,7 @@ export function answeringCommand(
  */
 export async function readAnsweringKeys(
   directories: readonly string[],
-  { signatories, others }: OpenedRequest,
+  { signatories, others }: Pick<OpenedRequest, 'signatories' | 'others'>,
   now: number,
   access: KeyAccess = {},
 ): Promise<AnsweringKeys> {
