@@ -1,11 +1,17 @@
+import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
+import { isThere } from '../files/read-if-there.ts';
+import { encodeArming } from '../formats/records/armed-boot.ts';
 import { encodeSnapshot } from '../formats/records/snapshot.ts';
+import { armMachine } from '../publish/arm.ts';
 import { moveChannelTo, renewChannel } from '../publish/channel.ts';
 import type { MovedChannel } from '../publish/channel-move.ts';
 import { signLog } from '../publish/log-sign.ts';
 import { publish } from '../publish/publish.ts';
+import type { ServerAddress } from '../scripts/server-address.ts';
 import type { Log } from '../serve/event-log.ts';
+import { accessOf, type KeyAccess } from '../signing/keys/passphrase.ts';
 import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { recordAct } from '../store/log.ts';
 import { entryInWords, readWaiting } from '../store/log-waiting.ts';
@@ -20,9 +26,19 @@ export interface Desk {
   readonly key: SnapshotKey;
   /** What a release must lead to; undefined: it moves no channel, and renews only. */
   readonly anchors: AnchorFolders | undefined;
+  /** What signs scripts that are armed; undefined: it arms nothing. */
+  readonly scripts: ScriptDesk | undefined;
   /** Milliseconds since 1970. */
   readonly clock: () => number;
   readonly log: Log;
+}
+
+/** What signs the scripts of machines. */
+export interface ScriptDesk extends KeyAccess {
+  /** An `init` folder with the key of the CA, or a folder that `keys delegate` filled, with one for each day. */
+  readonly keys: string;
+  /** Where machines will find the server. */
+  readonly server: ServerAddress;
 }
 
 /**
@@ -36,15 +52,19 @@ export async function perform(desk: Desk, request: KeyholderRequest, peer: Peer)
   if (request.ask === 'checkpoint' && (await readWaiting(desk.state)).count === 0) return signed(desk);
   if ((request.ask === 'move' || request.ask === 'publish') && desk.anchors === undefined)
     throw new UsageError('This keyholder was started without --anchors: it renews channels and moves none.');
+  if (request.ask === 'arm' && (desk.anchors === undefined || desk.scripts === undefined))
+    throw new UsageError(
+      'This keyholder was started without --anchors and --script-keys: it arms no machine.',
+    );
   await logAsked(desk, request, peer);
   try {
-    return await act(desk, request);
+    return await act(desk, request, peer);
   } finally {
     await signLeft(desk);
   }
 }
 
-async function act(desk: Desk, request: KeyholderRequest): Promise<Done> {
+async function act(desk: Desk, request: KeyholderRequest, peer: Peer): Promise<Done> {
   const { state, key, anchors = [], clock } = desk;
   const given = { state, snapshotKey: key, now: clock() };
   switch (request.ask) {
@@ -64,6 +84,8 @@ async function act(desk: Desk, request: KeyholderRequest): Promise<Done> {
     }
     case 'checkpoint':
       return signed(desk);
+    case 'arm':
+      return armed(desk, request, peer);
   }
 }
 
@@ -79,11 +101,16 @@ async function logAsked(
       act: 'ask',
       ...('channel' in request ? { channel: request.channel } : {}),
       ...('release' in request ? { release: request.release } : {}),
-      origin: `keyholder: ${request.ask}${'tree' in request ? ` ${request.tree}` : ''}, asked by uid ${peer.uid}`,
+      origin: `keyholder: ${request.ask}${aboutWhat(request)}, asked by uid ${peer.uid}`,
     });
   } finally {
     await state.release();
   }
+}
+
+function aboutWhat(request: KeyholderRequest): string {
+  if ('tree' in request) return ` ${request.tree}`;
+  return 'mac' in request ? ` ${request.mac}` : '';
 }
 
 /** What ended before it came to a signature left its entry without one. It has its own answer, whatever comes of this. */
@@ -93,6 +120,41 @@ async function signLeft({ state, key, log }: Desk): Promise<void> {
   } catch (error) {
     log.warn({ err: error }, 'entries of the log wait for a signature');
   }
+}
+
+async function armed(
+  { state, key, anchors = [], scripts, clock }: Desk,
+  request: Extract<KeyholderRequest, { ask: 'arm' }>,
+  peer: Peer,
+): Promise<Done> {
+  if (!scripts) throw new UsageError('This keyholder arms no machine.');
+  const { 'bootseal-keyholder': _, ask: _ask, ...facts } = request;
+  const now = clock();
+  const { keys, server, ...access } = scripts;
+  const { arming, warnings } = await armMachine({
+    ...accessOf(access),
+    ...facts,
+    state,
+    anchors,
+    keys: await keysOfDay(keys, now),
+    server,
+    by: `keyholder, asked by uid ${peer.uid}`,
+    snapshotKey: key,
+    now,
+  });
+  return {
+    'bootseal-keyholder': 1,
+    answer: 'done',
+    did: 'armed',
+    arming: Buffer.from(encodeArming(arming)).toString('latin1'),
+    warnings: [...warnings],
+  };
+}
+
+/** Of a folder with one for each day, that of today. */
+async function keysOfDay(keys: string, now: number): Promise<string> {
+  const today = join(keys, new Date(now).toISOString().slice(0, 10));
+  return (await isThere(today)) ? today : keys;
 }
 
 function moved({ snapshot, fingerprint, warnings }: MovedChannel): Done {

@@ -3,6 +3,8 @@ import { codeOf, IoError, inWords } from '../errors/io.ts';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
+import { claimedMac } from '../formats/net/machine-claims.ts';
+import { type Arming, decodeArming } from '../formats/records/armed-boot.ts';
 import { decodeSnapshot, type Snapshot } from '../formats/records/snapshot.ts';
 import { readLine } from './line.ts';
 import { type Done, decodeAnswer, encodeRequest, type Facts, type KeyholderRequest } from './protocol.ts';
@@ -33,6 +35,16 @@ export interface SignedByKeyholder {
   readonly entries: readonly string[];
 }
 
+/** What an arming is asked for by. */
+export type ArmFacts = Omit<Facts<Extract<KeyholderRequest, { ask: 'arm' }>>, 'ask' | 'words'> & {
+  readonly words: readonly string[];
+};
+
+export interface ArmedByKeyholder {
+  readonly arming: Arming;
+  readonly warnings: readonly string[];
+}
+
 const PATIENCE = 30 * 60_000;
 
 /**
@@ -59,6 +71,16 @@ export class KeyholderClient {
   /** Publishes a sealed tree of this machine, which the keyholder's user can read. @param tree an absolute path. */
   publish(channel: string, tree: string): Promise<MovedByKeyholder> {
     return this.#moved({ ask: 'publish', channel, tree });
+  }
+
+  /** Arms a machine for one boot of a release that the keyholder's state holds. @param mac in any spelling. */
+  async arm({ mac, words, ...facts }: ArmFacts): Promise<ArmedByKeyholder> {
+    const done = await this.#ask({ ask: 'arm', mac: claimedMac(mac) ?? mac, words: [...words], ...facts });
+    if (done.did !== 'armed') throw this.#odd('something else was done');
+    return {
+      arming: this.#decoded(() => decodeArming(Buffer.from(done.arming, 'latin1'))),
+      warnings: done.warnings,
+    };
   }
 
   /** Signs the log's head where entries wait for it. */

@@ -1,20 +1,24 @@
 import { chmod, chown } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { IoError, inWords } from '../errors/io.ts';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal, type RefusalFacts } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { explain } from '../files/atomic-file.ts';
 import type { Lock } from '../files/lock.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { demandOfState } from '../publish/log-sign.ts';
+import { type ServerAddress, serverAddress } from '../scripts/server-address.ts';
 import type { Log } from '../serve/event-log.ts';
 import { LineLimiter } from '../serve/line-limiter.ts';
-import { type AskPassphrase, accessOf } from '../signing/keys/passphrase.ts';
+import { type AskPassphrase, accessOf, type KeyAccess } from '../signing/keys/passphrase.ts';
+import { readLoaderSealingKeys } from '../signing/keys/sealing-keys.ts';
 import { readSnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { openExistingState } from '../store/state.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { type AnchorFolders, readTrustRoots } from '../trust/trust-roots.ts';
-import { type Desk, perform } from './acts.ts';
+import { type Desk, perform, type ScriptDesk } from './acts.ts';
 import { readLine } from './line.ts';
 import { demandPeers, OVERFLOW_UID, type Peer, peerOf } from './peer.ts';
 import { decodeRequest, encodeAnswer, type KeyholderAnswer, type KeyholderRequest } from './protocol.ts';
@@ -33,6 +37,13 @@ export interface KeyholderOptions {
   readonly state: string;
   /** Needed to move channels: what a release must lead to. */
   readonly anchors?: AnchorFolders;
+  /**
+   * Needed to arm machines: what signs their scripts. An `init` folder with the key of the CA, or a folder that
+   * `keys delegate` filled, with one for each day.
+   */
+  readonly scriptKeys?: string;
+  /** Where machines find the server, for scripts; default: the host that DHCP names. */
+  readonly server?: ServerAddress;
   /** Who may ask beside root and the keyholder's own user. */
   readonly allowUids?: readonly number[];
   /** The socket's group; default: the process's. */
@@ -88,7 +99,9 @@ export async function startKeyholder(options: KeyholderOptions): Promise<Keyhold
   const path = await safeSocketPath(options.socket);
   const lock = await claimSocketPath(path);
   try {
-    const desk: Desk = { state, key, anchors, clock, log };
+    const scripts =
+      options.scriptKeys === undefined ? undefined : await scriptDesk(options, options.scriptKeys);
+    const desk: Desk = { state, key, anchors, scripts, clock, log };
     const holder = new RunningKeyholder({ ...options, allowed, desk, lock, path, log });
     await holder.listen();
     return {
@@ -101,6 +114,25 @@ export async function startKeyholder(options: KeyholderOptions): Promise<Keyhold
     await lock.release();
     throw error;
   }
+}
+
+/** What signs scripts. A passphrase is asked for now, and kept: nobody sits here later. */
+async function scriptDesk(options: KeyholderOptions, keys: string): Promise<ScriptDesk> {
+  const { passphrase, clock = Date.now, server = serverAddress(undefined) } = options;
+  const told = new Map<string, Promise<string | undefined>>();
+  const access: KeyAccess = passphrase
+    ? {
+        passphrase: (path, attempt) => {
+          const kept = attempt === 1 ? told.get(path) : undefined;
+          if (kept !== undefined) return kept;
+          const given = Promise.resolve(passphrase(path, attempt));
+          told.set(path, given);
+          return given;
+        },
+      }
+    : {};
+  if (await isThere(join(keys, 'private', 'ca.key'))) await readLoaderSealingKeys(keys, clock(), access);
+  return { ...access, keys, server };
 }
 
 /** Also finishes what a crash cut short. Whoever writes there at the moment shows that it can be written. */

@@ -2,8 +2,11 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { Malformed } from '../errors/malformed.ts';
 import { REFUSAL_CODES } from '../errors/refusal.ts';
+import { claimedUuid } from '../formats/net/machine-claims.ts';
+import { isKeptMac, LONGEST_ARMING, MAX_ARMING } from '../formats/records/armed-boot.ts';
 import { isChannelName, isReleaseId } from '../formats/records/safe-path.ts';
 import { MAX_SNAPSHOT } from '../formats/records/snapshot.ts';
+import { isCommandLineWord } from '../formats/script/cmdline.ts';
 
 /**
  * What is said over the keyholder's socket: one line of JSON each way, then the connection ends.
@@ -44,6 +47,22 @@ const REQUEST = z.discriminatedUnion('ask', [
     tree: TREE,
   }),
   z.strictObject({ 'bootseal-keyholder': FORMAT, ask: z.literal('checkpoint') }),
+  z.strictObject({
+    'bootseal-keyholder': FORMAT,
+    ask: z.literal('arm'),
+    mac: z.string().refine(isKeptMac, "no card's address"),
+    uuid: z
+      .string()
+      .refine((text) => claimedUuid(text) === text, 'no UUID')
+      .optional(),
+    release: RELEASE,
+    /** Each fills a free parameter of the release, or is refused. */
+    words: z.array(z.string().refine(isCommandLineWord, 'no word')).max(16),
+    /** Milliseconds. */
+    lasts: z.int().min(1000).max(LONGEST_ARMING),
+    afterwards: z.enum(['local', 'usual']),
+    loader: z.enum(['ipxe', 'grub']),
+  }),
 ]);
 
 export type KeyholderRequest = z.infer<typeof REQUEST>;
@@ -77,6 +96,14 @@ const DONE = z.discriminatedUnion('did', [
     signed: COUNT,
     /** The oldest of those, in words. */
     entries: z.array(z.string().max(200)).max(50),
+  }),
+  z.strictObject({
+    'bootseal-keyholder': FORMAT,
+    answer: z.literal('done'),
+    did: z.literal('armed'),
+    /** The arming as it is kept. */
+    arming: z.string().max(MAX_ARMING),
+    warnings: z.array(z.string().max(1000)).max(8),
   }),
 ]);
 const NOT_DONE = z.discriminatedUnion('answer', [
@@ -157,7 +184,7 @@ function short(text: string, most: number): string {
 
 function shortened(answer: KeyholderAnswer): KeyholderAnswer {
   if (answer.answer !== 'done') return { ...answer, message: short(answer.message, 2000) };
-  if (answer.did === 'moved')
+  if (answer.did !== 'signed')
     return { ...answer, warnings: answer.warnings.slice(0, 8).map((text) => short(text, 1000)) };
   return { ...answer, entries: answer.entries.slice(0, 50).map((text) => short(text, 200)) };
 }
@@ -166,5 +193,5 @@ function shortened(answer: KeyholderAnswer): KeyholderAnswer {
 function without(answer: KeyholderAnswer): KeyholderAnswer {
   if (answer.answer === 'refused') return { ...answer, facts: {} };
   if (answer.answer !== 'done') return answer;
-  return answer.did === 'moved' ? { ...answer, warnings: [] } : { ...answer, entries: [] };
+  return answer.did === 'signed' ? { ...answer, entries: [] } : { ...answer, warnings: [] };
 }

@@ -88,7 +88,7 @@ export class BootOnce {
     if (!consumed)
       return this.#counts(arming) && arming.loader === loader ? { kind: 'armed', arming } : undefined;
     const booted = consumed.how === 'report' || consumed.how === 'files';
-    return booted && !dismissed && arming.then === 'local' ? { kind: 'local', arming } : undefined;
+    return booted && !dismissed && arming.afterwards === 'local' ? { kind: 'local', arming } : undefined;
   }
 
   /**

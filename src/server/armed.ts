@@ -115,7 +115,12 @@ export class ArmedServing {
     if (anchor !== undefined && anchor !== held.release.anchorId) return undefined;
     const script = await readScript(records, arming.loader, arming.script);
     const now = clock();
-    await verifyArmedScript(arming, script, held.release, (await policy()).at(now, now), now);
+    const judgedBy = await policy();
+    if (arming.loader === 'grub' && !judgedBy.machines.armedByGrub)
+      throw new Refusal('wrong-purpose', `The policy lets no GRUB have what ${arming.mac} is armed with.`, {
+        mac: arming.mac,
+      });
+    await verifyArmedScript(arming, script, held.release, judgedBy.at(now, now), now);
     return { name: ARMED_NAMES[arming.loader], ...script };
   }
 

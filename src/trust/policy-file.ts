@@ -52,6 +52,12 @@ const POLICY = z.strictObject({
       unverified: z.array(z.string().regex(/^[ -~]{1,200}$/, 'write a name as "seal" shows it')).optional(),
     })
     .default({}),
+  machines: z
+    .strictObject({
+      /** GRUB knows no dates: what was signed for it can be replayed for as long as its image is used. */
+      armed_by_grub: z.boolean().default(false),
+    })
+    .default({ armed_by_grub: false }),
 });
 
 /** What a release must hold to be published. */
@@ -73,6 +79,7 @@ export interface PolicyFile {
   /** What it says, in one way of writing: two files that say the same have the same. */
   readonly canonical: string;
   readonly publish: PublishRules;
+  readonly machines: { readonly armedByGrub: boolean };
   /**
    * @param asOf what algorithms, certificates and soft revocations are judged at; milliseconds since 1970.
    * @param clock the operator's, by which pins end.
@@ -107,6 +114,7 @@ function policyOf(file: z.infer<typeof POLICY>): PolicyFile {
       maxSerialDays: file.publish.max_serial_days ?? 400,
       unverified: file.publish.unverified ?? [],
     },
+    machines: { armedByGrub: file.machines.armed_by_grub },
     at(asOf, clock) {
       const base = defaultPolicy(asOf, clock);
       return {

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import { gidOf, uidOf } from '../../keyholder/accounts.ts';
 import { startKeyholder } from '../../keyholder/keyholder.ts';
-import { act, folder, folders, newCommand } from '../context.ts';
+import { serverAddress } from '../../scripts/server-address.ts';
+import { act, folder, folders, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
 
@@ -10,6 +11,8 @@ interface Options extends PassphraseWords {
   readonly keys: string;
   readonly state: string;
   readonly anchors?: readonly string[];
+  readonly scriptKeys?: string;
+  readonly url?: string;
   readonly allowUser: readonly string[];
   readonly group?: string;
 }
@@ -35,6 +38,16 @@ export function keyholderCommand(): Command {
       folders,
     )
     .option(
+      '--script-keys <dir>',
+      'to arm machines: a folder of "init" with the key of the CA, or one that "keys delegate" filled',
+      folder,
+    )
+    .option(
+      '--url <url>',
+      'where machines find the server; default: the host that DHCP names',
+      understood(serverAddress),
+    )
+    .option(
       '--allow-user <name|uid>',
       'who may ask beside root and the user that this runs as; may be given several times',
       several,
@@ -43,12 +56,13 @@ export function keyholderCommand(): Command {
     .option('--group <name|gid>', 'the group of the socket, whose members may connect')
     .action(
       act<Options>(async ({ terminal, log }, options) => {
-        const { socket, keys, state, anchors, allowUser, group } = options;
+        const { socket, keys, state, anchors, scriptKeys, url, allowUser, group } = options;
         const allowUids = await Promise.all(allowUser.map(uidOf));
         const gid = group === undefined ? {} : { gid: await gidOf(group) };
         const passphrase = passphrases(options);
         const given = {
           ...(anchors === undefined ? {} : { anchors }),
+          ...(scriptKeys === undefined ? {} : { scriptKeys, server: serverAddress(url) }),
           ...(passphrase === undefined ? {} : { passphrase }),
         };
         // From before there is a socket: whoever sees one may end us, and it is taken away.

@@ -48,7 +48,7 @@ export interface Arming {
   /** Who armed it: printable ASCII, at most 100 bytes. */
   readonly by: string;
   /** What the machine boots once this is consumed. */
-  readonly then: AfterOnce;
+  readonly afterwards: AfterOnce;
   /**
    * The files that must have left whole before it is consumed, by their path in the release; undefined: early userspace
    * reports, and that consumes it.
@@ -82,7 +82,7 @@ export interface Consumption {
 }
 
 /** Bytes of either record. */
-export const MAX_ARMING = 16_384;
+export const MAX_ARMING = 8192;
 /** Milliseconds that an arming may last: the leaf that signs its script ends within them (DESIGN §3, rule 3). */
 export const LONGEST_ARMING = 24 * 3_600_000;
 /** Free words, and files that leave: a release has few. */
@@ -118,7 +118,7 @@ export function encodeArming(arming: Arming): Uint8Array {
     `armed ${isoSeconds(arming.armed)}`,
     `ends ${isoSeconds(arming.ends)}`,
     `by ${arming.by}`,
-    `then ${arming.then}`,
+    `then ${arming.afterwards}`,
     `proof ${arming.leaves === undefined ? 'report' : 'files'}`,
     ...(arming.leaves ?? []).map((path) => `leaves ${path}`),
   ]);
@@ -149,7 +149,7 @@ export function decodeArming(bytes: Uint8Array): Arming {
   if (ends <= armed || ends - armed > LONGEST_ARMING) throw lines.fail('ends is not within 24 hours');
   const by = lines.optionalText('by');
   if (by === undefined || by.length > MAX_BY) throw lines.fail('by');
-  const then = one('then', (text) => text === 'local' || text === 'usual') as AfterOnce;
+  const afterwards = one('then', (text) => text === 'local' || text === 'usual') as AfterOnce;
   const proof = one('proof', (text) => text === 'report' || text === 'files');
   const leaves: string[] = [];
   for (let fields = lines.optional('leaves', 1); fields; fields = lines.optional('leaves', 1)) {
@@ -173,7 +173,7 @@ export function decodeArming(bytes: Uint8Array): Arming {
     armed,
     ends,
     by,
-    then,
+    afterwards,
     leaves: proof === 'files' ? leaves : undefined,
   };
 }
