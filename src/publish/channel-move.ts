@@ -8,6 +8,7 @@ import { encodePem } from '../formats/asn1/armor.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { isChannelName } from '../formats/records/safe-path.ts';
 import { type ChannelRelease, type Snapshot, withReleases } from '../formats/records/snapshot.ts';
+import type { ScriptKeys } from '../signing/keys/script-keys.ts';
 import {
   makeSnapshotKey,
   readSnapshotKey,
@@ -46,6 +47,8 @@ export interface ChannelOptions {
   readonly state: string;
   /** A folder of the shape that `init` makes, or the key itself, where a process holds it; default: the state's own. */
   readonly snapshotKey?: string | SnapshotKey;
+  /** Who signs the scripts that machines get by name; undefined: those are taken that were signed before. */
+  readonly scriptKeys?: ScriptKeys | undefined;
   /** Milliseconds since 1970. */
   readonly now: number;
 }
@@ -86,7 +89,12 @@ export async function demandChannel({
 }
 
 export interface Move {
-  readonly act: 'publish' | 'renew' | 'rollback';
+  readonly act: 'publish' | 'renew' | 'rollback' | 'apply';
+  /**
+   * Prepares the scripts that machines get of what the channel names from now on; answers the batch's SHA-256, undefined
+   * for none. Absent: those that it has.
+   */
+  readonly batch?: ((releases: readonly ChannelRelease[]) => Promise<string | undefined>) | undefined;
   /** What the channel names from now on for its architecture; undefined: what it names already. */
   readonly facts: ChannelRelease | undefined;
   /** Every script, record and seal of the release, where they were verified for this. */
@@ -115,12 +123,15 @@ export async function move(options: ChannelOptions, wanted: Move): Promise<Moved
   await makeFolders(join(state, 'anchors'));
   await writeFileAtomically(join(state, 'anchors', 'snapshot.crt'), Buffer.from(anchors));
   const issued = Math.floor(now / 1000) * 1000;
+  const releases = withReleases(standing, facts ? [facts] : []);
+  const scripts = wanted.batch ? await wanted.batch(releases) : before?.snapshot.scripts;
   const snapshot: Snapshot = {
     channel,
     counter: await nextCounter(state, channel),
     issued,
     expires: issued + SNAPSHOT_DAYS * DAY,
-    releases: withReleases(standing, facts ? [facts] : []),
+    ...(scripts === undefined ? {} : { scripts }),
+    releases,
   };
   const { bytes, seal } = await signSnapshot(snapshot, key);
   const { counter } = snapshot;

@@ -23,6 +23,7 @@ import {
   onRecord,
   snapshotFacts,
 } from './channel-move.ts';
+import { batchFor } from './machine-batch.ts';
 import { demandSerial, demandVerified, runGate } from './publish-gate.ts';
 import { demandUnchanged, type JudgedRelease, judgeStored } from './stored-release.ts';
 
@@ -125,6 +126,35 @@ export async function renewChannel(options: ChannelOptions): Promise<MovedChanne
   }
 }
 
+export interface ApplyMachinesOptions extends ChannelOptions {
+  /** What the releases and scripts must lead to. */
+  readonly anchors: AnchorFolders;
+}
+
+/**
+ * Makes what was written about machines count: compiles and signs the scripts of a channel's machines, and a new snapshot
+ * that names them. What the channel names stays.
+ */
+export async function applyMachines(options: ApplyMachinesOptions): Promise<MovedChannel> {
+  const { channel } = options;
+  demandChannelName(channel);
+  const roots = await readTrustRoots(options.anchors);
+  await demandState(options.state);
+  await demandSnapshotKey(options, false);
+  const policy = await policyFor(options.state);
+  const state = await openExistingState(options.state);
+  try {
+    return await onRecord(options, {}, async () => {
+      await demandChannel(options);
+      await policyFor(state.folder, undefined, policy);
+      const batch = batchFor({ ...options, roots, policy, keys: options.scriptKeys });
+      return move(options, { act: 'apply', facts: undefined, batch, makeKey: false });
+    });
+  } finally {
+    await state.release();
+  }
+}
+
 export interface RollbackOptions extends ChannelOptions {
   /** `arch/2026.11.01`: published before. */
   readonly release: string;
@@ -176,17 +206,18 @@ async function moveToStored(options: RollbackOptions, mayGoForward: boolean): Pr
       const facts = snapshotFacts(verified);
       const { arch } = verified.manifest;
       const seals = verified.records;
+      const batch = batchFor({ ...options, roots, policy, keys: options.scriptKeys }, verified);
       if (!gated) {
         // What nobody verifies on a machine was let go by a policy, which may be another by now.
         demandVerified(verified.manifest, policy.publish);
         const back = { ...facts, rollbackFrom: await lastRelease(state.folder, channel, arch) };
-        return await move(options, { act: 'rollback', facts: back, seals, makeKey: false });
+        return await move(options, { act: 'rollback', facts: back, seals, batch, makeKey: false });
       }
       if (gated.refusal) throw gated.refusal;
       // Another may have moved the channel further meanwhile.
       demandSerial(verified.manifest, await highestOf(options, arch), policy.publish, now);
       const { warnings } = gated;
-      return await move(options, { act: 'publish', facts, seals, warnings, makeKey: false });
+      return await move(options, { act: 'publish', facts, seals, batch, warnings, makeKey: false });
     });
   } finally {
     await state.release();

@@ -25,6 +25,7 @@ import {
   onRecord,
   snapshotFacts,
 } from './channel-move.ts';
+import { batchFor } from './machine-batch.ts';
 import { writePolicy } from './policy.ts';
 import { demandSerial, type GateRow, runGate } from './publish-gate.ts';
 
@@ -101,6 +102,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
         act: 'publish',
         facts,
         seals: release.records,
+        batch: batchFor({ ...options, roots, policy, keys: options.scriptKeys }, release),
         origin: options.origin,
         makeKey: options.rsaBits === undefined ? {} : { rsaBits: options.rsaBits },
       });

@@ -13,7 +13,11 @@ const BATCH = '.batch';
 const RULES = '.machines';
 
 /** Keeps a batch and its rules; both are there when it resolves. @returns the batch's SHA-256, lower-case hex. */
-export async function keepBatch(records: StoreBackend, batch: Uint8Array, rules: Uint8Array): Promise<string> {
+export async function keepBatch(
+  records: StoreBackend,
+  batch: Uint8Array,
+  rules: Uint8Array,
+): Promise<string> {
   await records.putIfAbsent(`scripts/${sha256Of(rules)}${RULES}`, rules);
   const sha256 = sha256Of(batch);
   await records.putIfAbsent(`scripts/${sha256}${BATCH}`, batch);

@@ -47,7 +47,13 @@ export async function verifyMachineScript(
   // 1. By the boot leaf, or the script key, and by nobody else.
   const check =
     loader === 'ipxe'
-      ? cmsCheck(what, seal, { ...imgverifyRules(ca, bootSigner), complete: true, exactName: true }, policy, now)
+      ? cmsCheck(
+          what,
+          seal,
+          { ...imgverifyRules(ca, bootSigner), complete: true, exactName: true },
+          policy,
+          now,
+        )
       : openpgpCheck(what, seal, openpgp.script, policy, now, 'grub');
   await verify(name, bytesContent(bytes), [check]);
   // 2. It starts nothing that it did not verify.

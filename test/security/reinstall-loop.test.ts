@@ -17,7 +17,10 @@ function most({ starts }: Told): number {
   return Math.max(0, ...starts.values());
 }
 
-async function search(options: Omit<WorldOptions, 'seed'>, count: number): Promise<{ worst: number; began: number }> {
+async function search(
+  options: Omit<WorldOptions, 'seed'>,
+  count: number,
+): Promise<{ worst: number; began: number }> {
   let worst = 0;
   let began = 0;
   for (let index = 0; index < count; index += 1) {

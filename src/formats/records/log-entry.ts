@@ -77,6 +77,7 @@ export const ACT_KINDS = [
   'restore-state',
   'lost',
   'ask',
+  'apply',
   'arm',
   'disarm',
   'consume',
