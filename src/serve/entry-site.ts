@@ -6,6 +6,7 @@ import { SEAL } from '../formats/records/seal-names.ts';
 import type { Booter, Machine } from '../machines/booter.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
 import type { Client, Resource, Site } from '../release/site.ts';
+import { RememberedScripts } from './remembered-scripts.ts';
 
 /**
  * A site with the paths at which a loader begins that knows nothing yet: `/boot.ipxe`, `/grub.cfg`, and
@@ -13,19 +14,29 @@ import type { Client, Resource, Site } from '../release/site.ts';
  * `/entries/ARCH` for machines of one architecture, below `/machines/MAC` for a loader that cannot write a query, and
  * below `/channels/NAME` for what that channel names, whoever asks. What stands there is the booter's to say.
  */
-export function withEntries(booter: Booter, site: Site): Site {
-  return { find: async (path, from) => (await findEntry(booter, path, from)) ?? site.find(path, from) };
+export function withEntries(
+  booter: Booter,
+  site: Site,
+  remembered = new RememberedScripts(() => performance.now()),
+): Site {
+  return {
+    find: async (path, from) => (await findEntry(booter, remembered, path, from)) ?? site.find(path, from),
+  };
 }
 
 async function findEntry(
   booter: Booter,
+  remembered: RememberedScripts,
   path: string,
   from: Client | undefined,
 ): Promise<Resource | Refusal | undefined> {
   const wanted = machineOf(path, from);
   if (!wanted) return undefined;
-  const answer = await booter.boot(wanted.machine, from?.remote);
+  const whose = from && `${from.remote} ${path.replace(/\.sig$/, '')}?${from.query ?? ''}`;
+  const before = wanted.seal && whose !== undefined ? remembered.find(whose) : undefined;
+  const answer = before ?? (await booter.boot(wanted.machine, from?.remote));
   if (answer instanceof Refusal) return answer;
+  if (!wanted.seal && whose !== undefined) remembered.given(whose, answer);
   const { name, bytes, seal } = answer;
   return wanted.seal ? bytesResource(name + SEAL.openpgp, seal, false) : bytesResource(name, bytes, false);
 }

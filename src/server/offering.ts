@@ -1,6 +1,9 @@
 import { Refusal } from '../errors/refusal.ts';
 import { entryOf } from '../formats/records/entry-folder.ts';
+import type { BatchScript } from '../formats/records/script-batch.ts';
 import { SEAL, UKI } from '../formats/records/seal-names.ts';
+import type { BootScript } from '../machines/booter.ts';
+import type { ChannelScripts } from '../machines/channel-scripts.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
 import { releaseSite } from '../release/release-site.ts';
 import type { Resource, Site } from '../release/site.ts';
@@ -24,8 +27,21 @@ export interface Offering {
   readonly former: readonly HeldRelease[];
   /** Of a state: its channels' snapshots. */
   readonly channels: ReadonlyMap<string, StoredSnapshot>;
+  /** Of a state: who gets what by name. */
+  readonly machines?: OfferedMachines;
   /** What of it was refused when it was loaded: one sentence each. */
   readonly warnings: readonly string[];
+}
+
+/** What a state says of machines. */
+export interface OfferedMachines {
+  /** The channel that counts where nobody named one. */
+  readonly entry: string;
+  /** Every channel's releases, by architecture. */
+  readonly channels: ReadonlyMap<string, ReadonlyMap<string, HeldRelease>>;
+  readonly scripts: ReadonlyMap<string, ChannelScripts | Refusal>;
+  /** A script and its seal, verified as of now. @throws Refusal */
+  load(channel: string, script: BatchScript): Promise<BootScript>;
 }
 
 /**

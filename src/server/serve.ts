@@ -3,7 +3,6 @@ import { UsageError } from '../errors/usage.ts';
 import { entryFolder } from '../formats/records/entry-folder.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import { grubBoot, grubHttpPort, grubVariables } from '../formats/script/grub-boot.ts';
-import { releaseBooter } from '../machines/release-booter.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
 import type { Resource, Site } from '../release/site.ts';
 import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts';
@@ -11,11 +10,13 @@ import type { Emit } from '../serve/emit.ts';
 import { withEntries } from '../serve/entry-site.ts';
 import type { Log } from '../serve/event-log.ts';
 import { createMetrics } from '../serve/metrics.ts';
+import { RememberedScripts } from '../serve/remembered-scripts.ts';
 import { Shares } from '../serve/shares.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { Announcer } from './announcer.ts';
 import { stateArmed } from './armed.ts';
+import { offeredBooter } from './boot-answers.ts';
 import { bootReportPages } from './boot-reports.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
 import { Follower } from './follower.ts';
@@ -106,7 +107,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let base = '';
   let httpPort = 0;
   let fault = (): string | undefined => undefined;
-  const usual = releaseBooter((arch) => (arch === undefined ? offering.entry : offering.byArch.get(arch)));
+  const usual = offeredBooter(() => offering);
+  const remembered = new RememberedScripts(() => performance.now());
   const armed =
     options.state === undefined
       ? undefined
@@ -127,7 +129,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     render(offering.entry);
     for (const [arch, held] of offering.byArch) render(held, arch);
     const files = offeredSite(offering, extra);
-    site = withEntries(booter, armed?.site(files) ?? files);
+    site = withEntries(booter, armed?.site(files) ?? files, remembered);
     exports.put([...offering.releases, ...offering.former].map(({ release, cut }) => ({ release, cut })));
   };
   const listeners = await startListeners({

@@ -3,18 +3,24 @@ import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { FolderTree } from '../files/folder-tree.ts';
 import { type ChannelRelease, defaultRelease } from '../formats/records/snapshot.ts';
+import type { ChannelScripts } from '../machines/channel-scripts.ts';
 import { channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
+import { recordsOf } from '../store/folder-backend.ts';
+import { readScript } from '../store/signed-scripts.ts';
 import { stateMark } from '../store/state-mark.ts';
 import { policyFor, readStatePolicy } from '../store/state-policy.ts';
 import { withdrawnReason, withdrawnRefusal } from '../store/withdrawals.ts';
 import { readCertificatesFile } from '../trust/certificates-file.ts';
+import { SCRIPT_NAMES } from '../trust/machine-script-check.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { DEFAULT_POLICY_FILE } from '../trust/policy-file.ts';
+import { manifestNamedIn } from '../trust/script-lines.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
 import { type AnchorFolders, fittingRoots, readTrustRoots } from '../trust/trust-roots.ts';
 import { Verifier } from '../trust/verifier.ts';
 import { HeldRelease } from './held-release.ts';
-import type { Offering, OfferingSource } from './offering.ts';
+import type { OfferedMachines, Offering, OfferingSource } from './offering.ts';
+import { StateScripts } from './state-scripts.ts';
 
 export interface StateSourceOptions {
   readonly state: string;
@@ -43,6 +49,7 @@ class StateSource implements OfferingSource {
   readonly #options: StateSourceOptions;
   /** By the manifest's SHA-256. What was verified stays so: its files are pinned, and one that drifts is not served. */
   readonly #known = new Map<string, HeldRelease>();
+  readonly #scripts: StateScripts;
   /** What each channel names; the channel that it began with stays the entry, however many come beside it. */
   #channels = new Map<string, StoredSnapshot>();
   #entry: string | undefined;
@@ -55,6 +62,7 @@ class StateSource implements OfferingSource {
   constructor(options: StateSourceOptions) {
     this.#options = options;
     this.#entry = options.channel;
+    this.#scripts = new StateScripts(recordsOf(options.state));
   }
 
   async load(): Promise<Offering> {
@@ -70,7 +78,7 @@ class StateSource implements OfferingSource {
   }
 
   async #load(): Promise<Offering> {
-    const { state, anchors, policy, clock } = this.#options;
+    const { state, anchors, policy, clock, onRefused } = this.#options;
     // 1. The policy, and what was withdrawn, for all that is held: whatever comes of the channels, these end boots.
     const roots = await readTrustRoots(anchors);
     const judgedBy = this.#verifier ? await readStatePolicy(state) : await policyFor(state, policy);
@@ -122,10 +130,83 @@ class StateSource implements OfferingSource {
     this.#channels = channels;
     this.#offered = offered;
     this.#entry = entryName;
+    const scripts = await this.#scripts.read(channels);
+    for (const [name, one] of scripts) {
+      if (one instanceof Refusal) {
+        onRefused(name, one);
+        warnings.push(`no machine boots: the scripts that ${name} names are refused: ${one.message}`);
+      } else await this.#holdPinned(one, offered, verifier, samePolicy, warnings);
+    }
+    const machines = this.#machines(entryName, channels, offered, scripts);
     const wanted = new Set(offered.values());
     const former = [...this.#known.values()].filter((one) => !wanted.has(one));
     const releases = [entry, ...[...wanted].filter((one) => one !== entry)];
-    return { entry, byArch, releases, former, channels, warnings };
+    return { entry, byArch, releases, former, channels, machines, warnings };
+  }
+
+  /** Releases that machines are kept at, whatever their channel names. */
+  async #holdPinned(
+    one: ChannelScripts,
+    offered: Map<string, HeldRelease>,
+    verifier: Verifier,
+    samePolicy: boolean,
+    warnings: string[],
+  ): Promise<void> {
+    for (const { release, arch, loader, sha256 } of one.scripts) {
+      if (release === undefined || arch === undefined) continue;
+      if ([...offered.values()].some((held) => held.release.release === release)) continue;
+      try {
+        const { bytes } = await readScript(recordsOf(this.#options.state), loader, sha256);
+        const manifest = manifestNamedIn(SCRIPT_NAMES[loader], bytes);
+        if (manifest === undefined) throw new Refusal('mixed-releases', 'its script names no manifest.', {});
+        const named = { arch, release, manifest, serial: 0, bestBefore: 0, rollbackFrom: undefined };
+        const held = await this.#held(named, verifier, samePolicy);
+        await this.#withdrawIfTold(held);
+        // No channel has a slash in its name.
+        offered.set(`kept/${release}`, held);
+      } catch (error) {
+        if (!(error instanceof Refusal)) throw error;
+        warnings.push(
+          `${release}, which machines of ${one.channel} are kept at, is not offered: ${error.message}`,
+        );
+      }
+    }
+  }
+
+  #machines(
+    entry: string,
+    channels: ReadonlyMap<string, StoredSnapshot>,
+    offered: ReadonlyMap<string, HeldRelease>,
+    scripts: ReadonlyMap<string, ChannelScripts | Refusal>,
+  ): OfferedMachines {
+    const all = [...offered.values()];
+    const byChannel = new Map(
+      [...channels].map(([name, { snapshot }]) => [
+        name,
+        new Map(
+          snapshot.releases.flatMap((named) => {
+            const held = offered.get(offeredKey(name, named));
+            return held ? [[named.arch, held] as const] : [];
+          }),
+        ),
+      ]),
+    );
+    return {
+      entry,
+      channels: byChannel,
+      scripts,
+      load: (channel, script) => {
+        const of = scripts.get(channel);
+        const boots = of && !(of instanceof Refusal) ? of.bootsOf(script) : undefined;
+        const verifier = this.#verifier;
+        if (!verifier || boots === undefined || boots === 'refuse')
+          throw new Refusal('no-verdict', 'Nothing says what this script is for.', {});
+        const held = all.find(
+          ({ release }) => release.release === script.release && release.manifest.arch === script.arch,
+        );
+        return this.#scripts.load(script, boots, held, verifier);
+      },
+    };
   }
 
   async #withdrawIfTold(one: HeldRelease): Promise<void> {

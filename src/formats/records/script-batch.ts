@@ -81,7 +81,7 @@ export function decodeScriptBatch(bytes: Uint8Array): ScriptBatch {
 function readScript(lines: LineReader): BatchScript {
   const [key = '', arch = '', loader, sha256 = '', release = '', ...more] = lines.words('script');
   if (!/^[0-9a-f]{16}$/.test(key) || more.length > 0) throw lines.fail('script takes a key and four words');
-  if (!isSafeSegment(arch)) throw lines.fail('no architecture');
+  if (arch !== '-' && !isSafeSegment(arch)) throw lines.fail('no architecture');
   if (loader !== 'ipxe' && loader !== 'grub') throw lines.fail('no loader');
   if (!SHA256.test(sha256)) throw lines.fail('no SHA-256');
   if (release !== '-' && !isReleaseId(release)) throw lines.fail('no NAME/VERSION');

@@ -1,0 +1,149 @@
+import { Refusal } from '../errors/refusal.ts';
+import type { BatchScript } from '../formats/records/script-batch.ts';
+import { assignmentText } from './assignment.ts';
+import type { Booter, BootScript, Machine } from './booter.ts';
+import type { ChannelScripts } from './channel-scripts.ts';
+import type { Match } from './match.ts';
+
+/** What the booter is asked by, at the moment of a boot. */
+export interface MachineSite {
+  /** The channel that counts where nobody named one. */
+  readonly entry: string;
+  /** By channel: what its snapshot says of machines, or why that cannot be had. */
+  readonly scripts: ReadonlyMap<string, ChannelScripts | Refusal>;
+  /** The architecture of a channel's machines that do not say theirs. */
+  usualArch(channel: string): string | undefined;
+  /** Whatever a channel names now, by the release's own scripts; undefined where it names nothing. */
+  readonly releases: (channel: string) => Booter | undefined;
+  /** First 16 hex digits of the SHA-256 of the CA that the scripts of machines are for. */
+  readonly anchorId: string;
+  /** A script of a channel's batch and its seal, verified as of now. @throws Refusal */
+  load(channel: string, script: BatchScript): Promise<BootScript>;
+}
+
+/**
+ * Each machine gets what the rules say that were signed with the channel, by a script that was signed with them. Where
+ * nobody wrote anything about machines, all boot what the entry channel names.
+ */
+export function machineBooter(site: () => MachineSite): Booter {
+  return {
+    async boot(machine, remote) {
+      const now = site();
+      if (machine.channel !== undefined) return ofChannel(now, machine.channel, machine, remote);
+      const newest = newestScripts(now);
+      if (newest instanceof Refusal) return newest;
+      if (newest === undefined) return ofChannel(now, now.entry, machine, remote);
+      return byRules(now, newest, machine, remote);
+    },
+  };
+}
+
+/** What decides: the rules that were signed last. A channel whose own cannot be had decides nothing, and boots nobody. */
+export function newestScripts({
+  scripts,
+}: Pick<MachineSite, 'scripts'>): ChannelScripts | Refusal | undefined {
+  let newest: ChannelScripts | undefined;
+  for (const one of scripts.values()) {
+    if (one instanceof Refusal) return one;
+    if (newest === undefined || one.issued > newest.issued) newest = one;
+  }
+  return newest;
+}
+
+async function byRules(
+  site: MachineSite,
+  newest: ChannelScripts,
+  machine: Machine,
+  remote: string | undefined,
+): Promise<BootScript | Refusal> {
+  const match = newest.matcher.find(machine);
+  const { gets } = match;
+  if (gets.boot === 'refuse') return refused(machine, match);
+  const channel = gets.channel ?? site.entry;
+  const planned = newest.plan.scriptOf(machine, match);
+  if (planned === 'own') return ofChannel(site, channel, machine, remote);
+  const found =
+    planned &&
+    findScript(site, gets.boot === 'release' ? [channel] : [newest.channel, channel], planned.key, machine);
+  if (found) return load(site, found.channel, found.script, machine);
+  const before = ofBefore(site, channel, machine);
+  if (before) return load(site, channel, before, machine);
+  return new Refusal(
+    'absent',
+    `No script was signed yet for ${nameOf(machine)}, which gets ${assignmentText(gets)}; "bootseal machines apply" makes them.`,
+    { mac: machine.mac, channel },
+  );
+}
+
+function findScript(
+  site: MachineSite,
+  channels: readonly string[],
+  key: string,
+  { loader, arch }: Machine,
+): { readonly channel: string; readonly script: BatchScript } | undefined {
+  for (const channel of channels) {
+    const scripts = site.scripts.get(channel);
+    if (!scripts || scripts instanceof Refusal) continue;
+    const script = scripts.find(key, loader, arch, site.usualArch(channel));
+    if (script) return { channel, script };
+  }
+  return undefined;
+}
+
+/** Until a channel has moved to newer rules, its machines go on with those that it was signed with. */
+function ofBefore(site: MachineSite, channel: string, machine: Machine): BatchScript | undefined {
+  const scripts = site.scripts.get(channel);
+  if (!scripts || scripts instanceof Refusal) return undefined;
+  const match = scripts.matcher.find(machine);
+  if ((match.gets.channel ?? site.entry) !== channel || match.gets.boot !== 'release') return undefined;
+  const planned = scripts.plan.scriptOf(machine, match);
+  if (planned === undefined || planned === 'own') return undefined;
+  return scripts.find(planned.key, machine.loader, machine.arch, site.usualArch(channel));
+}
+
+async function load(
+  site: MachineSite,
+  channel: string,
+  script: BatchScript,
+  { anchor }: Machine,
+): Promise<BootScript | Refusal> {
+  // Its seal is by the boot leaf of one CA, and a loader of another would only say that it does not fit.
+  if (anchor !== undefined && anchor !== site.anchorId)
+    return new Refusal('absent', `No script of this machine is for loaders of the CA ${anchor}.`, { anchor });
+  try {
+    return await site.load(channel, script);
+  } catch (error) {
+    if (error instanceof Refusal) return error;
+    throw error;
+  }
+}
+
+async function ofChannel(
+  site: MachineSite,
+  channel: string,
+  machine: Machine,
+  remote: string | undefined,
+): Promise<BootScript | Refusal> {
+  const booter = site.releases(channel);
+  return booter
+    ? booter.boot(machine, remote)
+    : new Refusal('absent', `There is no channel ${channel} here.`, { channel });
+}
+
+function refused(machine: Machine, { rule }: Match): Refusal {
+  const by =
+    rule.kind === 'unknown'
+      ? 'nobody wrote it down'
+      : rule.kind === 'group'
+        ? `its group is ${rule.group.name}`
+        : `it is ${rule.machine.name}`;
+  return new Refusal('wrong-machine', `${nameOf(machine)} gets nothing here: ${by}.`, {
+    mac: machine.mac,
+    uuid: machine.uuid,
+  });
+}
+
+function nameOf({ mac, uuid }: Machine): string {
+  const what = mac ?? uuid;
+  return what === undefined ? 'A machine that does not say who it is' : `The machine ${what}`;
+}

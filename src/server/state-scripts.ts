@@ -1,0 +1,103 @@
+import { Refusal } from '../errors/refusal.ts';
+import { type BatchScript, decodeScriptBatch } from '../formats/records/script-batch.ts';
+import type { BootScript } from '../machines/booter.ts';
+import { ChannelScripts } from '../machines/channel-scripts.ts';
+import { decodeRules } from '../machines/machine-record.ts';
+import type { StoreBackend } from '../store/backend.ts';
+import type { StoredSnapshot } from '../store/channels.ts';
+import { readBatch, readBatchRules } from '../store/script-batches.ts';
+import { readScript } from '../store/signed-scripts.ts';
+import { decodeOr } from '../trust/check.ts';
+import { type MachineScript, SCRIPT_NAMES, verifyMachineScript } from '../trust/machine-script-check.ts';
+import type { Verifier } from '../trust/verifier.ts';
+import type { HeldRelease } from './held-release.ts';
+
+/** Milliseconds for which a script that verified is not verified again: a storm of boots asks for few of them. */
+const FRESH = 1000;
+
+/** The scripts that the channels of a state name, read once and verified whenever they are given out. */
+export class StateScripts {
+  readonly #records: StoreBackend;
+  /** By the batch's SHA-256: what a snapshot names never changes. */
+  #known = new Map<string, ChannelScripts>();
+  readonly #verified = new Map<string, { readonly script: BootScript; readonly at: number }>();
+
+  constructor(records: StoreBackend) {
+    this.#records = records;
+  }
+
+  /**
+   * What each channel's snapshot says of machines. One whose batch cannot be had boots nobody: what its machines would get
+   * instead is not what was signed for them.
+   *
+   * @throws IoError
+   */
+  async read(channels: ReadonlyMap<string, StoredSnapshot>): Promise<Map<string, ChannelScripts | Refusal>> {
+    const found = new Map<string, ChannelScripts | Refusal>();
+    const known = new Map<string, ChannelScripts>();
+    for (const [name, { snapshot }] of channels) {
+      const { scripts: sha256, issued } = snapshot;
+      if (sha256 === undefined) continue;
+      try {
+        const one = this.#known.get(`${issued} ${sha256}`) ?? (await this.#read(name, sha256, issued));
+        known.set(`${issued} ${sha256}`, one);
+        found.set(name, one);
+      } catch (error) {
+        if (!(error instanceof Refusal)) throw error;
+        found.set(name, error);
+      }
+    }
+    this.#known = known;
+    return found;
+  }
+
+  async #read(channel: string, sha256: string, issued: number): Promise<ChannelScripts> {
+    const bytes = await readBatch(this.#records, sha256);
+    const batch = decodeOr(`the scripts of ${channel}`, () => decodeScriptBatch(bytes));
+    if (batch.channel !== channel)
+      throw new Refusal(
+        'mixed-releases',
+        `The snapshot of ${channel} names the scripts of ${batch.channel}.`,
+        {
+          channel,
+        },
+      );
+    const rules = await readBatchRules(this.#records, batch.rules);
+    return new ChannelScripts(
+      batch,
+      decodeOr(`the rules of ${channel}`, () => decodeRules(rules)),
+      issued,
+    );
+  }
+
+  /**
+   * A script and its seal, verified as its loader will.
+   *
+   * @param boots what the rules say that it is for.
+   * @param held of the release that it boots, where it boots one.
+   * @throws Refusal, IoError
+   */
+  async load(
+    { loader, sha256, release }: BatchScript,
+    boots: MachineScript['starts'] | 'release',
+    held: HeldRelease | undefined,
+    verifier: Verifier,
+  ): Promise<BootScript> {
+    if (held?.refusal) throw held.refusal;
+    const { now } = verifier;
+    const key = `${sha256} ${held?.release.manifestSha256 ?? ''}`;
+    const fresh = this.#verified.get(key);
+    if (fresh && now >= fresh.at && now - fresh.at < FRESH) return fresh.script;
+    if (release !== undefined && !held)
+      throw new Refusal('absent', `${release} is not offered here.`, { release });
+    const starts = boots === 'release' ? held?.release : boots;
+    if (starts === undefined) throw new Refusal('no-verdict', 'A script of no release boots one.', {});
+    const script = await readScript(this.#records, loader, sha256);
+    const { own } = held?.release.roots ?? verifier.roots;
+    await verifyMachineScript({ loader, ...script, starts }, own, verifier.policy, now);
+    const verified = { name: SCRIPT_NAMES[loader], ...script };
+    if (this.#verified.size > 4096) this.#verified.clear();
+    this.#verified.set(key, { script: verified, at: now });
+    return verified;
+  }
+}
