@@ -28,6 +28,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   publish: async () => (await import('./commands/publish.ts')).publishCommand(),
   policy: async () => (await import('./commands/policy.ts')).policyCommand(),
   channel: async () => (await import('./commands/channel.ts')).channelCommand(),
+  machines: async () => (await import('./commands/machines.ts')).machinesCommand(),
   withdraw: async () => (await import('./commands/withdraw.ts')).withdrawCommand(),
   state: async () => (await import('./commands/state.ts')).stateCommand(),
   resign: async () => (await import('./commands/resign.ts')).resignCommand(),

@@ -5,13 +5,14 @@ import { isThere } from '../files/read-if-there.ts';
 import { encodeArming } from '../formats/records/armed-boot.ts';
 import { encodeSnapshot } from '../formats/records/snapshot.ts';
 import { armMachine } from '../publish/arm.ts';
-import { moveChannelTo, renewChannel } from '../publish/channel.ts';
+import { applyMachines, moveChannelTo, renewChannel } from '../publish/channel.ts';
 import type { MovedChannel } from '../publish/channel-move.ts';
 import { signLog } from '../publish/log-sign.ts';
 import { publish } from '../publish/publish.ts';
 import type { ServerAddress } from '../scripts/server-address.ts';
 import type { Log } from '../serve/event-log.ts';
 import { accessOf, type KeyAccess } from '../signing/keys/passphrase.ts';
+import { readScriptKeys, type ScriptKeys } from '../signing/keys/script-keys.ts';
 import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { recordAct } from '../store/log.ts';
 import { entryInWords, readWaiting } from '../store/log-waiting.ts';
@@ -50,7 +51,7 @@ export interface ScriptDesk extends KeyAccess {
 export async function perform(desk: Desk, request: KeyholderRequest, peer: Peer): Promise<Done> {
   // Where nothing is to be signed there is nothing to log: who asks every minute fills no log.
   if (request.ask === 'checkpoint' && (await readWaiting(desk.state)).count === 0) return signed(desk);
-  if ((request.ask === 'move' || request.ask === 'publish') && desk.anchors === undefined)
+  if (['move', 'publish', 'apply'].includes(request.ask) && desk.anchors === undefined)
     throw new UsageError('This keyholder was started without --anchors: it renews channels and moves none.');
   if (request.ask === 'arm' && (desk.anchors === undefined || desk.scripts === undefined))
     throw new UsageError(
@@ -66,7 +67,9 @@ export async function perform(desk: Desk, request: KeyholderRequest, peer: Peer)
 
 async function act(desk: Desk, request: KeyholderRequest, peer: Peer): Promise<Done> {
   const { state, key, anchors = [], clock } = desk;
-  const given = { state, snapshotKey: key, now: clock() };
+  const now = clock();
+  const scriptKeys = await scriptKeysOf(desk, request, now);
+  const given = { state, snapshotKey: key, now, ...(scriptKeys ? { scriptKeys } : {}) };
   switch (request.ask) {
     case 'renew':
       return moved(await renewChannel({ ...given, channel: request.channel }));
@@ -82,11 +85,23 @@ async function act(desk: Desk, request: KeyholderRequest, peer: Peer): Promise<D
       const warned = gates.flatMap(({ gate, warnings }) => warnings.map((text) => `${gate} ${text}`));
       return moved({ ...published, warnings: [...warned, ...published.warnings] });
     }
+    case 'apply':
+      return moved(await applyMachines({ ...given, channel: request.channel, anchors }));
     case 'checkpoint':
       return signed(desk);
     case 'arm':
       return armed(desk, request, peer);
   }
+}
+
+/** What signs the scripts that a channel takes along; undefined where it needs none, or has nobody who does. */
+async function scriptKeysOf(
+  { scripts }: Desk,
+  { ask }: KeyholderRequest,
+  now: number,
+): Promise<ScriptKeys | undefined> {
+  if (!scripts || !['move', 'publish', 'apply'].includes(ask)) return undefined;
+  return readScriptKeys(await keysOfDay(scripts.keys, now), now, accessOf(scripts));
 }
 
 async function logAsked(

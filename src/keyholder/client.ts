@@ -83,6 +83,11 @@ export class KeyholderClient {
     };
   }
 
+  /** Has what is written about machines count: scripts are compiled there, signed, and named by a fresh snapshot. */
+  apply(channel: string): Promise<MovedByKeyholder> {
+    return this.#moved({ ask: 'apply', channel });
+  }
+
   /** Signs the log's head where entries wait for it. */
   async checkpoint(): Promise<SignedByKeyholder> {
     const done = await this.#ask({ ask: 'checkpoint' });

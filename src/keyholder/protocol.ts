@@ -46,6 +46,7 @@ const REQUEST = z.discriminatedUnion('ask', [
     /** A folder on the keyholder's machine, which its user can read. */
     tree: TREE,
   }),
+  z.strictObject({ 'bootseal-keyholder': FORMAT, ask: z.literal('apply'), channel: CHANNEL }),
   z.strictObject({ 'bootseal-keyholder': FORMAT, ask: z.literal('checkpoint') }),
   z.strictObject({
     'bootseal-keyholder': FORMAT,

@@ -228,7 +228,7 @@ function unsigned(channel: string, waiting: readonly CompiledScript[], all: numb
     ' and ',
   );
   return new UsageError(
-    `${waiting.length} of the ${all} scripts that machines get of ${channel} are not signed (for ${kinds}): sign them here with --keys DIR, or where the keys are by "bootseal machines request"; until then machines boot what they did before.`,
+    `${waiting.length} of the ${all} scripts that machines get of ${channel} are not signed (for ${kinds}): sign them here with --script-keys DIR, or where the keys are by "bootseal machines request"; until then machines boot what they did before.`,
   );
 }
 

@@ -90,7 +90,8 @@ it('refuses to apply what nobody signed, and changes nothing', async () => {
   const before = await readFile(join(state, 'channels/stable/current'));
   await assert.rejects(applyMachines({ ...given, channel: 'stable' }), {
     name: 'UsageError',
-    message: /^[1-9][0-9]* of the [0-9]+ scripts that machines get of stable are not signed \(for iPXE and GRUB\)/,
+    message:
+      /^[1-9][0-9]* of the [0-9]+ scripts that machines get of stable are not signed \(for iPXE and GRUB\)/,
   });
   assert.deepEqual(await readFile(join(state, 'channels/stable/current')), before);
 });
@@ -153,7 +154,10 @@ it('keeps what was signed where a file of machines has a fault, or wants what ca
     message: /init=\/bin\/sh fills no free word/,
   });
   await rules(`${RULES}\n[[machine]\n`);
-  await assert.rejects(applyMachines({ ...given, channel: 'stable', scriptKeys }), /all\.toml, line 25: it is not TOML/);
+  await assert.rejects(
+    applyMachines({ ...given, channel: 'stable', scriptKeys }),
+    /all\.toml, line 25: it is not TOML/,
+  );
   assert.equal((await boots(server, A)).verified, true);
   await rules(RULES);
 });
@@ -166,5 +170,8 @@ it('boots nobody where the scripts that a snapshot names are gone', async (t) =>
   const again = await started();
   t.after(() => again.server.close(0));
   assert.equal((await boots(again.server, A)).verified, false);
-  assert.match(await (await fetch(`${again.server.url}/readyz`)).text(), /no machine boots: the scripts that stable names are refused/);
+  assert.match(
+    await (await fetch(`${again.server.url}/readyz`)).text(),
+    /no machine boots: the scripts that stable names are refused/,
+  );
 });

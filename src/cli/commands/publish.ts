@@ -6,14 +6,18 @@ import type { Snapshot } from '../../formats/records/snapshot.ts';
 import type { MovedChannel } from '../../publish/channel-move.ts';
 import { demandOrigin, publish } from '../../publish/publish.ts';
 import type { GateRow } from '../../publish/publish-gate.ts';
+import { accessOf } from '../../signing/keys/passphrase.ts';
+import { readScriptKeys } from '../../signing/keys/script-keys.ts';
 import { act, channelName, folder, folders, newCommand, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
+import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
 import { treeProgress } from '../tree-progress.ts';
 
-interface Options extends SignedByOptions {
+interface Options extends SignedByOptions, PassphraseWords {
+  readonly scriptKeys?: string;
   readonly channel: string;
   readonly anchors?: readonly string[];
   readonly policy?: string;
@@ -22,7 +26,7 @@ interface Options extends SignedByOptions {
 }
 
 export function publishCommand(): Command {
-  return withKeyholder(
+  const command = withKeyholder(
     newCommand(
       'publish',
       'let a sealed tree through the gate and move a channel to it',
@@ -43,67 +47,79 @@ export function publishCommand(): Command {
       'where it was fetched from, if others sealed it: its seals are then never replaced',
       understood(demandOrigin),
     )
-    .option('--dry-run', 'ask every gate and change nothing')
-    .action(
-      act<Options>(async ({ terminal, now }, options, tree = '') => {
-        const { channel, anchors, policy, snapshotKey, origin, dryRun } = options;
-        const keyholder = await keyholderOf(options, {
-          '--anchors': anchors,
-          '--policy': policy,
-          '--origin': origin,
-          '--dry-run': dryRun,
-        });
-        if (keyholder) {
-          const moved = await keyholder.publish(channel, await realpath(tree));
-          // Of several architectures the tree's own manifest says which one it is for, and so does the snapshot.
-          const { releases } = moved.snapshot;
-          terminal.json({
-            ...(releases.length === 1 ? { release: releases[0]?.release } : {}),
-            published: true,
-            dryRun: false,
-            ...movedJson(moved),
-          });
-          showMoved(terminal, moved);
-          return EXIT.ok;
-        }
-        const state = demandState(options.state);
-        if (anchors === undefined) throw new UsageError('Name what the seals must lead to with --anchors.');
-        const bar = treeProgress(terminal, `judging ${tree}`);
-        const { gates, refusal, moved, verdict } = await publish({
-          tree,
-          channel,
-          state,
-          anchors,
-          now,
-          ...(policy === undefined ? {} : { policy }),
-          ...(snapshotKey === undefined ? {} : { snapshotKey }),
-          ...(origin === undefined ? {} : { origin }),
-          ...(dryRun ? { dryRun } : {}),
-          onProgress: bar.update,
-        }).finally(bar.stop);
-        const release = verdict.manifest?.release ?? tree;
+    .option(
+      '--script-keys <dir>',
+      'who signs the scripts that machines get by name: a folder as "init" makes it; see "bootseal machines"',
+      folder,
+    )
+    .option('--dry-run', 'ask every gate and change nothing');
+  return addPassphraseOption(command).action(
+    act<Options>(async ({ terminal, now }, options, tree = '') => {
+      const { channel, anchors, policy, snapshotKey, origin, dryRun, scriptKeys } = options;
+      const keyholder = await keyholderOf(options, {
+        '--anchors': anchors,
+        '--policy': policy,
+        '--origin': origin,
+        '--dry-run': dryRun,
+        '--script-keys': scriptKeys,
+      });
+      if (keyholder) {
+        const moved = await keyholder.publish(channel, await realpath(tree));
+        // Of several architectures the tree's own manifest says which one it is for, and so does the snapshot.
+        const { releases } = moved.snapshot;
         terminal.json({
-          release,
-          published: moved !== undefined,
-          dryRun: dryRun === true,
-          refusal: refusal?.toJSON(),
-          gates: gates.map(({ refusal: no, ...row }) => ({
-            ...row,
-            passed: row.fact === 'not asked' ? null : no === undefined,
-            refusal: no?.toJSON(),
-          })),
-          ...(moved ? movedJson(moved) : {}),
+          ...(releases.length === 1 ? { release: releases[0]?.release } : {}),
+          published: true,
+          dryRun: false,
+          ...movedJson(moved),
         });
-        showGates(terminal, gates);
-        if (refusal) {
-          terminal.refused(`REFUSED: ${refusal.message} [${refusal.code}]`);
-          return statusOf(refusal);
-        }
-        if (moved) showMoved(terminal, moved);
-        else terminal.print(`${release} would be published to ${channel}.`, 'good');
+        showMoved(terminal, moved);
         return EXIT.ok;
-      }),
-    );
+      }
+      const state = demandState(options.state);
+      if (anchors === undefined) throw new UsageError('Name what the seals must lead to with --anchors.');
+      const passphrase = passphrases(options);
+      const keys =
+        scriptKeys === undefined
+          ? undefined
+          : await readScriptKeys(scriptKeys, now, accessOf(passphrase ? { passphrase } : {}));
+      const bar = treeProgress(terminal, `judging ${tree}`);
+      const { gates, refusal, moved, verdict } = await publish({
+        tree,
+        channel,
+        state,
+        anchors,
+        now,
+        ...(policy === undefined ? {} : { policy }),
+        ...(snapshotKey === undefined ? {} : { snapshotKey }),
+        ...(origin === undefined ? {} : { origin }),
+        ...(dryRun ? { dryRun } : {}),
+        ...(keys ? { scriptKeys: keys } : {}),
+        onProgress: bar.update,
+      }).finally(bar.stop);
+      const release = verdict.manifest?.release ?? tree;
+      terminal.json({
+        release,
+        published: moved !== undefined,
+        dryRun: dryRun === true,
+        refusal: refusal?.toJSON(),
+        gates: gates.map(({ refusal: no, ...row }) => ({
+          ...row,
+          passed: row.fact === 'not asked' ? null : no === undefined,
+          refusal: no?.toJSON(),
+        })),
+        ...(moved ? movedJson(moved) : {}),
+      });
+      showGates(terminal, gates);
+      if (refusal) {
+        terminal.refused(`REFUSED: ${refusal.message} [${refusal.code}]`);
+        return statusOf(refusal);
+      }
+      if (moved) showMoved(terminal, moved);
+      else terminal.print(`${release} would be published to ${channel}.`, 'good');
+      return EXIT.ok;
+    }),
+  );
 }
 
 function showGates(terminal: Terminal, gates: readonly GateRow[]): void {

@@ -5,6 +5,7 @@ import type { Manifest } from '../../formats/records/manifest.ts';
 import { RECORD } from '../../formats/records/seal-names.ts';
 import type { SigningRequest } from '../../formats/records/signing-request.ts';
 import { isImageRequestFile } from '../../operations/image-request.ts';
+import { isScriptsRequestFile } from '../../operations/machine-scripts.ts';
 import { attach, type RequestSeen, requestSignatures, signRequest } from '../../operations/request.ts';
 import { PACK } from '../../release/packed.ts';
 import { unverifiedThings } from '../../release/who-verifies.ts';
@@ -30,6 +31,7 @@ import { octets, type Terminal } from '../terminal.ts';
 import { treeProgress } from '../tree-progress.ts';
 import { namesOf, printWhoVerifies } from '../who-verifies.ts';
 import { attachImageWords, requestImage, signImageWords } from './image-request.ts';
+import { signScriptsWords } from './machines-scripts.ts';
 
 interface RequestWords extends LayoutWords, TermWords {
   readonly anchors?: string;
@@ -147,6 +149,8 @@ export function signRequestCommand(): Command {
           { keys, ...options, ...(passphrase ? { passphrase } : {}), out },
           path,
         );
+      if (await isScriptsRequestFile(path))
+        return signScriptsWords(context, { keys, ...(passphrase ? { passphrase } : {}), out }, path);
       if (image !== undefined || blind)
         throw new UsageError('--image and --blind go with a request about an image, not about a tree.');
       let bar: ReturnType<Terminal['progress']> | undefined;

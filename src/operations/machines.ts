@@ -1,0 +1,130 @@
+import { join } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import { decodeScriptBatch } from '../formats/records/script-batch.ts';
+import { assignmentText } from '../machines/assignment.ts';
+import type { Machine } from '../machines/booter.ts';
+import { ChannelScripts } from '../machines/channel-scripts.ts';
+import { readMachineRules } from '../machines/machine-files.ts';
+import { decodeRules, encodeRules } from '../machines/machine-record.ts';
+import type { MachineRules } from '../machines/machine-rules.ts';
+import { type Match, Matcher } from '../machines/match.ts';
+import { type PlannedScript, ScriptPlan } from '../machines/script-plan.ts';
+import { MACHINES } from '../publish/machine-batch.ts';
+import { channelNames, readChannel } from '../store/channels.ts';
+import { recordsOf } from '../store/folder-backend.ts';
+import { readBatch, readBatchRules } from '../store/script-batches.ts';
+import { demandState } from '../store/state.ts';
+import { decodeOr } from '../trust/check.ts';
+
+/** What a machine gets by rules, and by which script. */
+export interface Explained {
+  readonly match: Match;
+  readonly gets: string;
+  /** `own`: the release's own scripts, which any machine may boot; undefined: none. */
+  readonly script: PlannedScript | 'own' | undefined;
+}
+
+export interface ExplainedMachine {
+  /** By the files as they are now. */
+  readonly written: Explained;
+  /** By what was signed last; undefined where nothing was. */
+  readonly signed: Explained | undefined;
+  /** Whether the files say something else than what was signed. */
+  readonly differs: boolean;
+}
+
+/**
+ * Why a machine gets what it gets: by what is written, and by what was signed and is served.
+ *
+ * @throws UsageError for a file of machines with a fault; Refusal, IoError.
+ */
+export async function explainMachine(state: string, machine: Machine): Promise<ExplainedMachine> {
+  await demandState(state);
+  const rules = await readMachineRules(join(state, MACHINES));
+  const written = explained(machine, new Matcher(rules), new ScriptPlan(rules));
+  const newest = await newestSigned(state);
+  if (!newest) return { written, signed: undefined, differs: false };
+  const signed = explained(machine, newest.matcher, newest.plan);
+  return { written, signed, differs: !sameRules(rules, newest.matcher.rules) };
+}
+
+function explained(machine: Machine, matcher: Matcher, plan: ScriptPlan): Explained {
+  const match = matcher.find(machine);
+  return { match, gets: assignmentText(match.gets), script: plan.scriptOf(machine, match) };
+}
+
+function sameRules(one: MachineRules, other: MachineRules): boolean {
+  return Buffer.from(encodeRules(one)).equals(encodeRules(other));
+}
+
+/** The rules that the newest snapshot names. @throws Refusal, IoError */
+async function newestSigned(state: string): Promise<ChannelScripts | undefined> {
+  let newest: ChannelScripts | undefined;
+  for (const name of await channelNames(state)) {
+    const { snapshot } = (await readChannel(state, name)) ?? {};
+    if (!snapshot?.scripts || (newest && snapshot.issued <= newest.issued)) continue;
+    const records = recordsOf(state);
+    const bytes = await readBatch(records, snapshot.scripts);
+    const batch = decodeOr(`the scripts of ${name}`, () => decodeScriptBatch(bytes));
+    const rules = await readBatchRules(records, batch.rules);
+    newest = new ChannelScripts(
+      batch,
+      decodeOr(`the rules of ${name}`, () => decodeRules(rules)),
+      snapshot.issued,
+    );
+  }
+  return newest;
+}
+
+/** A machine that was written down, and what it gets for certain. */
+export interface ListedMachine {
+  readonly name: string;
+  readonly macs: readonly string[];
+  readonly uuid: string | undefined;
+  readonly gets: string;
+  /** What decided: a group, the machine itself, or nothing. */
+  readonly by: string;
+}
+
+export interface ListedMachines {
+  readonly machines: readonly ListedMachine[];
+  readonly unknown: string;
+  /** Whether all of it is signed. */
+  readonly signed: boolean;
+}
+
+/** Every machine that was written down. What it says of itself when it boots may put it into another group. */
+export async function listMachines(state: string): Promise<ListedMachines> {
+  await demandState(state);
+  const rules = await readMachineRules(join(state, MACHINES));
+  const matcher = new Matcher(rules);
+  const machines = rules.machines.map(({ name, mac = [], uuid, serial }): ListedMachine => {
+    const claims = {
+      ...(mac[0] === undefined ? {} : { mac: mac[0] }),
+      ...(uuid === undefined ? {} : { uuid }),
+      ...(serial === undefined ? {} : { serial }),
+    };
+    const match = matcher.find({ loader: 'ipxe', ...claims });
+    return { name, macs: mac, uuid, gets: assignmentText(match.gets), by: ruleText(match) };
+  });
+  const newest = await newestSigned(state).catch((error: unknown) => {
+    if (error instanceof Refusal) return undefined;
+    throw error;
+  });
+  return {
+    machines,
+    unknown: assignmentText(matcher.find({ loader: 'ipxe' }).gets),
+    signed: newest !== undefined && sameRules(rules, newest.matcher.rules),
+  };
+}
+
+export function ruleText({ rule }: Pick<Match, 'rule'>): string {
+  switch (rule.kind) {
+    case 'machine':
+      return 'its own entry';
+    case 'group':
+      return `the group ${rule.group.name}`;
+    case 'unknown':
+      return 'no group';
+  }
+}
