@@ -43,6 +43,7 @@ const SCRIPTS: Readonly<Record<string, boolean>> = {
   'mount-verity': false,
   'keep-nbd': true,
   'fetch-ram': false,
+  report: false,
   'hand-over': false,
   'enter-root': true,
   'watch-root': true,

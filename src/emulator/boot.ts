@@ -1,5 +1,6 @@
 import { Refusal } from '../errors/refusal.ts';
 import { bytesContent } from '../files/measure.ts';
+import { claimedMac } from '../formats/net/machine-claims.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import type { RootMode } from '../formats/records/policy-floor.ts';
 import type { VerifiedThing } from '../release/who-verifies.ts';
@@ -204,6 +205,7 @@ async function early(
       ),
       cmdline,
       arch: unameOf(options.machine.buildarch),
+      mac: claimedMac(options.machine.mac),
       transport: options.transport,
       files: releaseFolder(kernel.url),
       policy: options.policy,

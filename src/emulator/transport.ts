@@ -8,7 +8,9 @@ export interface Transport {
 }
 
 export interface FetchOptions {
-  readonly method?: 'GET' | 'HEAD';
+  readonly method?: 'GET' | 'HEAD' | 'POST';
+  /** What a POST sends: JSON. */
+  readonly body?: string;
   /** First and last byte, inclusive, as in an HTTP Range request. */
   readonly range?: { readonly first: number; readonly last: number };
   readonly signal?: AbortSignal;

@@ -13,6 +13,7 @@ export function siteTransport(site: Site): Transport {
   return {
     async fetch(text, options = {}) {
       const url = new URL(text);
+      if (options.method === 'POST') throw new Refusal('absent', `Nothing takes a report at ${text}.`, {});
       const found = await site.find(decodeURIComponent(url.pathname));
       if (found instanceof Refusal) throw found;
       return answer(text, found, options);

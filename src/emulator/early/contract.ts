@@ -16,6 +16,8 @@ export interface EarlyOptions {
   readonly cmdline: string;
   /** `uname -m`. */
   readonly arch: string;
+  /** Of the card that it was booted from, `52:54:00:12:34:56`; undefined: it reports nothing. */
+  readonly mac?: string | undefined;
   readonly transport: Transport;
   /** The folder of the release that the loader fetched from; ends in a slash. Undefined where none shows. */
   readonly files?: string | undefined;

@@ -1,5 +1,7 @@
 import { Refusal } from '../../errors/refusal.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
+import { ROOT_MODES, type RootMode } from '../../formats/records/policy-floor.ts';
+import { lastValue, splitCommandLine } from '../../formats/script/cmdline.ts';
 import { raisedClock } from '../../trust/clock.ts';
 import { cmsCheck, leafRules } from '../../trust/cms-check.ts';
 import { day } from '../../trust/policy.ts';
@@ -7,6 +9,7 @@ import type { EarlyOptions, EarlyVerdict } from './contract.ts';
 import { EarlyKeys } from './keys.ts';
 import { type EnforcedManifest, readPolicyFloor } from './manifest.ts';
 import { OVERLAY_INIT } from './parameters.ts';
+import { reportBoot } from './report.ts';
 import { refused, Userspace } from './userspace.ts';
 
 /**
@@ -51,15 +54,42 @@ export async function runOverlay(options: EarlyOptions): Promise<EarlyVerdict> {
     }
     path = rootfs.path;
     // 2. The root image that it lists.
-    if (mode === 'verity') return await early.verity(enforced, floor);
+    mode = wantedMode(options.cmdline) ?? mode;
+    if (mode === 'verity') return await reported(early.verity(enforced, floor), options, early);
     const seal = `${path}.cms.sig`;
     const { keys } = early;
     const cms = (bytes: Uint8Array) =>
       cmsCheck(seal, bytes, leafRules(keys.codesign(), keys.ca()), policy, early.now);
     const checks = floor.require.includes('cms') ? [await early.sidecar('cms', seal, cms)] : [];
-    return await early.ram(path, checks, enforced);
+    return await reported(early.ram(path, checks, enforced), options, early);
   } catch (error) {
     return refused(error, options, { mode, path, stage });
+  }
+}
+
+/** A word that the signed manifest leaves free: both modes verify every byte. Throws a `Refusal` for another mode. */
+function wantedMode(cmdline: string): RootMode | undefined {
+  const word = lastValue(splitCommandLine(cmdline), 'bootseal.mode');
+  const mode = ROOT_MODES.find((known) => known === word);
+  if (word === undefined || mode !== undefined) return mode;
+  throw new Refusal('malformed', `The mode ${word} is none that this overlay knows.`, { mode: word });
+}
+
+/** A root that was verified is entered once the server knows, and no other. */
+async function reported(
+  pending: Promise<EarlyVerdict>,
+  options: EarlyOptions,
+  early: Userspace,
+): Promise<EarlyVerdict> {
+  const verdict = await pending;
+  if (verdict.refusal || !verdict.verified) return verdict;
+  try {
+    await reportBoot(options, early.server, (text) => early.print(text));
+    return verdict;
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    early.print(`ERROR: ${error.message}`);
+    return { ...verdict, refusal: error, verified: undefined };
   }
 }
 

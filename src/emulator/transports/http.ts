@@ -69,7 +69,7 @@ function parsed(text: string, base: string | URL): URL {
 
 function send(
   url: URL,
-  { method = 'GET', range, signal }: FetchOptions,
+  { method = 'GET', body, range, signal }: FetchOptions,
   { connectTimeoutMs, stallTimeoutMs }: HttpTransportOptions,
 ): Promise<{ req: ClientRequest; res: IncomingMessage }> {
   return new Promise((resolve, reject) => {
@@ -82,6 +82,7 @@ function send(
       headers: {
         'Accept-Encoding': 'identity',
         ...(range === undefined ? {} : { Range: encodeRange([range]) }),
+        ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
       },
       ...(signal === undefined ? {} : { signal }),
     });
@@ -108,7 +109,7 @@ function send(
       reject(asRefusal(url, error));
     });
     req.once('close', () => clearTimeout(timer));
-    req.end();
+    req.end(body);
   });
 }
 
