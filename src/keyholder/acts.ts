@@ -38,8 +38,8 @@ export interface Desk {
 export interface ScriptDesk extends KeyAccess {
   /** An `init` folder with the key of the CA, or a folder that `keys delegate` filled, with one for each day. */
   readonly keys: string;
-  /** Where machines will find the server. */
-  readonly server: ServerAddress;
+  /** Where machines will find the server; undefined: where a release's own scripts do. */
+  readonly server: ServerAddress | undefined;
 }
 
 /**

@@ -9,7 +9,7 @@ import { explain } from '../files/atomic-file.ts';
 import type { Lock } from '../files/lock.ts';
 import { isThere } from '../files/read-if-there.ts';
 import { demandOfState } from '../publish/log-sign.ts';
-import { type ServerAddress, serverAddress } from '../scripts/server-address.ts';
+import type { ServerAddress } from '../scripts/server-address.ts';
 import type { Log } from '../serve/event-log.ts';
 import { LineLimiter } from '../serve/line-limiter.ts';
 import { type AskPassphrase, accessOf, type KeyAccess } from '../signing/keys/passphrase.ts';
@@ -42,7 +42,7 @@ export interface KeyholderOptions {
    * `keys delegate` filled, with one for each day.
    */
   readonly scriptKeys?: string;
-  /** Where machines find the server, for scripts; default: the host that DHCP names. */
+  /** Where machines find the server, for scripts; default: where a release's own scripts do. */
   readonly server?: ServerAddress;
   /** Who may ask beside root and the keyholder's own user. */
   readonly allowUids?: readonly number[];
@@ -118,7 +118,7 @@ export async function startKeyholder(options: KeyholderOptions): Promise<Keyhold
 
 /** What signs scripts. A passphrase is asked for now, and kept: nobody sits here later. */
 async function scriptDesk(options: KeyholderOptions, keys: string): Promise<ScriptDesk> {
-  const { passphrase, clock = Date.now, server = serverAddress(undefined) } = options;
+  const { passphrase, clock = Date.now, server } = options;
   const told = new Map<string, Promise<string | undefined>>();
   const access: KeyAccess = passphrase
     ? {

@@ -6,12 +6,13 @@ import { claimedMac, claimedUuid } from '../formats/net/machine-claims.ts';
 import { type AfterOnce, type Arming, LONGEST_ARMING } from '../formats/records/armed-boot.ts';
 import { armedFolder } from '../formats/records/armed-folder.ts';
 import { linuxOf, type Manifest } from '../formats/records/manifest.ts';
+import { RECORD } from '../formats/records/seal-names.ts';
 import { namesRelease } from '../formats/records/snapshot.ts';
 import { BootOnce } from '../machines/boot-once.ts';
 import { releaseSite } from '../release/release-site.ts';
 import { compileBootScript } from '../scripts/compile.ts';
 import { compileGrubConfig } from '../scripts/grub-config.ts';
-import type { ServerAddress } from '../scripts/server-address.ts';
+import { type ServerAddress, sealedAddress } from '../scripts/server-address.ts';
 import { armingLeaf } from '../signing/keys/arming-leaf.ts';
 import type { MakeKeyPair } from '../signing/keys/key-pair.ts';
 import { accessOf, type KeyAccess } from '../signing/keys/passphrase.ts';
@@ -53,7 +54,8 @@ export interface ArmOptions extends KeyAccess {
   readonly anchors: AnchorFolders;
   /** An `init` folder with the key of the CA, or a day's folder of `keys delegate`. */
   readonly keys: string;
-  readonly server: ServerAddress;
+  /** Where machines will find the server; undefined: where the release's own scripts do. */
+  readonly server?: ServerAddress | undefined;
   /** Who arms: for the log. */
   readonly by: string;
   /** Signs the log; default: the state's own. */
@@ -121,7 +123,7 @@ export async function armMachine(options: ArmOptions): Promise<ArmedMachine> {
   // 3. The script, compiled here from facts, and linted.
   const bytes = Buffer.from(scriptOf(options, release, arming, words), 'latin1');
   const seal = await sealOf(options, bytes, ends);
-  const whole = { ...arming, words, script: '0'.repeat(64) };
+  const whole = { ...arming, words };
   await verifyArmedScript(whole, { bytes, seal }, release, policy.at(now, now), now);
   // 4. On record in the log, then in force.
   const state = await openExistingState(folder);
@@ -216,13 +218,14 @@ function leavesOf({ files }: Manifest): string[] {
 }
 
 function scriptOf(
-  { server, loader }: ArmOptions,
-  { manifest, manifestSha256 }: VerifiedRelease,
+  { server: given, loader }: ArmOptions,
+  { manifest, manifestSha256, records }: VerifiedRelease,
   { mac, id, leaves }: Pick<Arming, 'mac' | 'id' | 'leaves'>,
   words: readonly string[],
 ): string {
   if (manifest.moduleCmdline !== undefined && loader === 'ipxe')
     throw new UsageError(`${manifest.release} starts by GRUB alone, and cannot be armed for iPXE.`);
+  const server = given ?? sealedAddress(records.get(RECORD.bootIpxe), records.get(RECORD.grubCfg));
   const common = { manifest, manifestSha256, words, machines: [{ macs: [mac] }] };
   if (loader === 'grub') return compileGrubConfig({ ...common, server: server.grub });
   return compileBootScript({

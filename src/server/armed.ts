@@ -15,7 +15,8 @@ import { recordAct } from '../store/log.ts';
 import { readScript } from '../store/signed-scripts.ts';
 import { openExistingState } from '../store/state.ts';
 import { readStatePolicy } from '../store/state-policy.ts';
-import { ARMED_NAMES, verifyArmedScript } from '../trust/armed-script-check.ts';
+import { verifyArmedScript } from '../trust/armed-script-check.ts';
+import { SCRIPT_NAMES } from '../trust/machine-script-check.ts';
 import type { PolicyFile } from '../trust/policy-file.ts';
 import type { HeldRelease } from './held-release.ts';
 
@@ -121,7 +122,7 @@ export class ArmedServing {
         mac: arming.mac,
       });
     await verifyArmedScript(arming, script, held.release, judgedBy.at(now, now), now);
-    return { name: ARMED_NAMES[arming.loader], ...script };
+    return { name: SCRIPT_NAMES[arming.loader], ...script };
   }
 
   /** The files below `/armed/MAC/ID/`: those of the release, and each that leaves is counted. */

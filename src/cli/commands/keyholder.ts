@@ -44,7 +44,7 @@ export function keyholderCommand(): Command {
     )
     .option(
       '--url <url>',
-      'where machines find the server; default: the host that DHCP names',
+      'where machines find the server; default: where the scripts of the release do',
       understood(serverAddress),
     )
     .option(
@@ -62,7 +62,9 @@ export function keyholderCommand(): Command {
         const passphrase = passphrases(options);
         const given = {
           ...(anchors === undefined ? {} : { anchors }),
-          ...(scriptKeys === undefined ? {} : { scriptKeys, server: serverAddress(url) }),
+          ...(scriptKeys === undefined
+            ? {}
+            : { scriptKeys, ...(url === undefined ? {} : { server: serverAddress(url) }) }),
           ...(passphrase === undefined ? {} : { passphrase }),
         };
         // From before there is a socket: whoever sees one may end us, and it is taken away.

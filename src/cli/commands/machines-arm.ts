@@ -63,7 +63,7 @@ export function armCommand(): Command {
     )
     .option(
       '--url <url>',
-      'where machines find the server; default: the host that DHCP names',
+      'where machines find the server; default: where the scripts of the release do',
       understood(serverAddress),
     );
   return addPassphraseOption(withKeyholder(command)).action(
@@ -102,7 +102,7 @@ export function armCommand(): Command {
           state: demandState(options.state),
           keys,
           anchors: anchors ?? [join(keys, 'anchors')],
-          server: serverAddress(url),
+          ...(url === undefined ? {} : { server: serverAddress(url) }),
           by: `uid ${userInfo().uid}`,
           now,
         });

@@ -15,7 +15,7 @@ const DAY = 86_400_000;
 /** What signs the script of one arming. */
 export interface ArmingSigner {
   readonly signer: CertifiedSigner;
-  /** What the seal carries behind its signer. */
+  /** What the seal carries: iPXE builds its way to the root from that and no other bytes. */
   readonly chain: readonly Uint8Array[];
 }
 
@@ -51,10 +51,8 @@ export async function armingLeaf(options: ArmingLeafOptions): Promise<ArmingSign
     kind: key.type === 'rsa' ? 'rsa' : 'p256',
     bits: readProfile('boot').rsa_bits,
   } as const;
-  return {
-    signer: await mintLeaf(order, ca, makeKeyPair),
-    chain: chainOf({ ca: ca.certificate, above }),
-  };
+  const signer = await mintLeaf(order, ca, makeKeyPair);
+  return { signer, chain: [signer.certificate.raw, ...chainOf({ ca: ca.certificate, above })] };
 }
 
 async function delegatedLeaf(options: ArmingLeafOptions): Promise<ArmingSigner> {
@@ -71,5 +69,5 @@ async function delegatedLeaf(options: ArmingLeafOptions): Promise<ArmingSigner> 
     throw new UsageError(
       `The boot leaf of ${keys} ends at ${new Date(notAfter).toISOString().slice(0, 19)}Z, before what is to be armed; arm for less with --for.`,
     );
-  return { signer: certifiedSigner('boot', boot), chain: chainOf({ ca, above }) };
+  return { signer: certifiedSigner('boot', boot), chain: [boot.certificate.raw, ...chainOf({ ca, above })] };
 }
