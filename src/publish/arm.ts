@@ -24,7 +24,7 @@ import { ArmedBoots, type StoredArming } from '../store/armed-boots.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
 import { recordsOf } from '../store/folder-backend.ts';
 import { keepScript } from '../store/signed-scripts.ts';
-import { demandState, openExistingState } from '../store/state.ts';
+import { demandState, openStateWhenFree } from '../store/state.ts';
 import { policyFor } from '../store/state-policy.ts';
 import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import { verifyArmedScript } from '../trust/armed-script-check.ts';
@@ -126,7 +126,7 @@ export async function armMachine(options: ArmOptions): Promise<ArmedMachine> {
   const whole = { ...arming, words };
   await verifyArmedScript(whole, { bytes, seal }, release, policy.at(now, now), now);
   // 4. On record in the log, then in force.
-  const state = await openExistingState(folder);
+  const state = await openStateWhenFree(folder);
   try {
     await demandNotWithdrawn(folder, id);
     await demandUnchanged(folder, release);
@@ -162,7 +162,7 @@ export interface DisarmOptions {
 export async function disarmMachine(options: DisarmOptions): Promise<StoredArming | undefined> {
   const { by, snapshotKey, now } = options;
   const mac = demandMac(options.mac);
-  const state = await openExistingState(options.state);
+  const state = await openStateWhenFree(options.state);
   try {
     const kept = new ArmedBoots(recordsOf(state.folder));
     // What takes something back is done first: a log that cannot be written keeps nothing armed.

@@ -1,5 +1,3 @@
-import { setTimeout } from 'node:timers/promises';
-import { IoError } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import type { Arming, Consumption } from '../formats/records/armed-boot.ts';
 import { armedPathOf } from '../formats/records/armed-folder.ts';
@@ -11,9 +9,9 @@ import { consumptionAct } from '../store/armed-acts.ts';
 import { ArmedBoots } from '../store/armed-boots.ts';
 import type { StoreBackend } from '../store/backend.ts';
 import { recordsOf } from '../store/folder-backend.ts';
-import { recordAct } from '../store/log.ts';
+import { recordActs } from '../store/log.ts';
 import { readScript } from '../store/signed-scripts.ts';
-import { openExistingState } from '../store/state.ts';
+import { openStateWhenFree } from '../store/state.ts';
 import { readStatePolicy } from '../store/state-policy.ts';
 import { verifyArmedScript } from '../trust/armed-script-check.ts';
 import { SCRIPT_NAMES } from '../trust/machine-script-check.ts';
@@ -30,8 +28,14 @@ export interface ArmedServingOptions {
   /** Milliseconds since 1970. */
   readonly clock: () => number;
   readonly log: Log;
-  /** Writes an act into the log of the state; whatever comes of it, the consumption is durable. */
-  readonly record: (arming: Arming, consumption: Consumption) => Promise<void>;
+  /** Writes them into the log of the state; whatever comes of that, they are durable. */
+  readonly record: (consumed: readonly Consumed[]) => Promise<void>;
+}
+
+/** An arming that is over. */
+export interface Consumed {
+  readonly arming: Arming;
+  readonly consumption: Consumption;
 }
 
 /**
@@ -42,6 +46,7 @@ export class ArmedServing {
   readonly once: BootOnce;
   readonly #options: ArmedServingOptions;
   readonly #records: ArmedBoots;
+  #waiting: Consumed[] = [];
   #recording: Promise<void> = Promise.resolve();
 
   constructor(options: ArmedServingOptions) {
@@ -164,16 +169,23 @@ export class ArmedServing {
       { mac: arming.mac, id: arming.id, release: arming.release, ...facts },
       'an armed boot was consumed',
     );
-    this.#recording = this.#recording.then(async () => {
-      try {
-        await record(arming, consumption);
-      } catch (error) {
-        log.error(
-          { err: error, mac: arming.mac, id: arming.id },
-          'a consumed boot is not in the log of the state',
-        );
-      }
-    });
+    this.#waiting.push({ arming, consumption });
+    // A classroom is one entry after the other under one lock.
+    if (this.#waiting.length === 1) this.#recording = this.#recording.then(() => this.#recordAll(record));
+  }
+
+  async #recordAll(record: ArmedServingOptions['record']): Promise<void> {
+    const consumed = this.#waiting;
+    this.#waiting = [];
+    try {
+      await record(consumed);
+    } catch (error) {
+      const machines = consumed.map(({ arming }) => arming.mac);
+      this.#options.log.error(
+        { err: error, machines },
+        'armed boots that were consumed are not in the log of the state',
+      );
+    }
   }
 }
 
@@ -210,30 +222,17 @@ export function stateArmed(
     ...options,
     records: recordsOf(folder),
     policy: () => readStatePolicy(folder),
-    record: (arming, consumption) =>
-      whenFree(async () => {
-        const state = await openExistingState(folder);
-        try {
-          await recordAct(folder, consumptionAct(arming, consumption, clock()));
-        } finally {
-          await state.release();
-        }
-      }, setTimeout),
+    async record(consumed) {
+      const state = await openStateWhenFree(folder);
+      try {
+        const time = clock();
+        await recordActs(
+          folder,
+          consumed.map(({ arming, consumption }) => consumptionAct(arming, consumption, time)),
+        );
+      } finally {
+        await state.release();
+      }
+    },
   });
-}
-
-/** How often and how long a busy state is tried. */
-const TRIES = 100;
-const PAUSE_MS = 200;
-
-/** Runs `act` when the state's one writer has ended, or throws what it is refused for. */
-async function whenFree<T>(act: () => Promise<T>, pause: (ms: number) => Promise<unknown>): Promise<T> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await act();
-    } catch (error) {
-      if (!(error instanceof IoError && error.code === 'EWOULDBLOCK') || tries >= TRIES) throw error;
-      await pause(PAUSE_MS);
-    }
-  }
 }

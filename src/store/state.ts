@@ -1,4 +1,6 @@
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { IoError } from '../errors/io.ts';
 import { UsageError } from '../errors/usage.ts';
 import { takeLock } from '../files/lock.ts';
 import { makeFolders } from '../files/make-folders.ts';
@@ -46,6 +48,25 @@ export async function openState(folder: string): Promise<State> {
 export async function openExistingState(folder: string): Promise<State> {
   await demandState(folder);
   return openState(folder);
+}
+
+/** How often and how long a state is waited for that somebody else writes to. */
+const TRIES = 100;
+const PAUSE_MS = 100;
+
+/**
+ * The same for who can wait: a server appends to the log whenever a machine has done something, and keeps nobody away for
+ * longer than that takes. Throws as `openState` once it has waited ten seconds.
+ */
+export async function openStateWhenFree(folder: string): Promise<State> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await openExistingState(folder);
+    } catch (error) {
+      if (!(error instanceof IoError && error.code === 'EWOULDBLOCK') || tries >= TRIES) throw error;
+      await setTimeout(PAUSE_MS);
+    }
+  }
 }
 
 /** Throws a `UsageError` for a folder that holds no state. */
