@@ -79,6 +79,11 @@ export interface MachineVerdict {
   /** What early userspace held it against; also where something else was then refused. */
   readonly manifest: Manifest | undefined;
   readonly cmdline: string | undefined;
+  /**
+   * A verified script has the machine start from its own disk: no release was booted, nothing was refused, and nobody
+   * here knows what stands on that disk. `verified` is false.
+   */
+  readonly ownDisk?: true;
   /** Mode `verity`, where early userspace came to the root: what was needed of it. */
   readonly verity?: VerityReport;
 }
@@ -120,8 +125,10 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
   const mode = options.mode ?? 'ram';
   const { outcome } = ipxe;
   if (outcome.kind !== 'boot') {
+    const ownDisk = outcome.kind === 'own-disk' && outcome.verified && loader === 'verifying';
     const refusal =
       outcome.refusal ??
+      (outcome.kind === 'own-disk' ? unasked(outcome.reason) : undefined) ??
       ipxe.refusals.at(-1) ??
       otherMachine(ipxe.console, options.machine.mac) ??
       new Refusal('no-verdict', `The loader ended without booting: ${outcome.reason}.`, {
@@ -133,7 +140,8 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
       rows: loaderRows(ipxe, evidence, loader),
       rootless: false,
       unverified: [],
-      refusal,
+      refusal: ownDisk ? undefined : refusal,
+      ...(ownDisk ? { ownDisk } : {}),
       verified: false,
       bound: false,
       manifest: undefined,
@@ -169,6 +177,14 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
     ...(started.verity ? { verity: started.verity } : {}),
     ipxe,
   };
+}
+
+function unasked(reason: string): Refusal {
+  return new Refusal(
+    'no-verdict',
+    `The machine starts from its own disk, and nobody verified what told it to: ${reason}.`,
+    {},
+  );
 }
 
 /** What our own script says when it is for others; the verdict is a refusal whoever wrote that text. */

@@ -3,6 +3,7 @@ import { bytesContent, streamContent } from '../files/measure.ts';
 import { decodeDetachedOpenpgp } from '../formats/openpgp/openpgp-signature.ts';
 import { RECORD, SEAL } from '../formats/records/seal-names.ts';
 import { type GrubBoot, grubBoot, grubVariables } from '../formats/script/grub-boot.ts';
+import { type GrubEntry, type GrubLead, grubLead } from '../formats/script/grub-menu.ts';
 import { openpgpCheck } from '../trust/openpgp-check.ts';
 import { verify } from '../trust/verify.ts';
 import type { EarlyVerdict } from './early/contract.ts';
@@ -27,22 +28,70 @@ const MAX_CONFIG = 1024 * 1024;
 const MAX_INITRD = 1024 ** 3;
 const MAX_FILE = 4 * 1024 ** 3;
 
+/** Menus that open menus: more is nothing that a person asked for. */
+const MAX_CONFIGS = 4;
+
+/** What becomes of a GRUB: it boots a release, or a verified configuration has it end, for the machine's own disk. */
+export type GrubEnd = { readonly kind: 'boot'; readonly boot: GrubBoot } | { readonly kind: 'own-disk' };
+
 /**
- * GRUB verifies every file it opens: its configuration by the script keys, then the kernel, module and initrds that this
- * one names, by the payload keys where it had the loader switch to them.
+ * GRUB verifies every file it opens: its configuration, and those that a menu opens, by the script keys, then the kernel,
+ * module and initrds that the last one names, by the payload keys where it had the loader switch to them.
  */
+export async function followGrub(offer: Offer): Promise<GrubEnd> {
+  let name: string = RECORD.grubCfg;
+  for (let opened = 0; opened < MAX_CONFIGS; opened += 1) {
+    const config = await openConfig(offer, name);
+    const lead = grubLead(config);
+    if (!lead) return { kind: 'boot', boot: await load(offer, name, config) };
+    demandMachine(offer, name, lead.machines);
+    const { opens, exits } =
+      lead.kind === 'exit' ? { opens: undefined, exits: true } : pick(offer, name, lead);
+    if (opens !== undefined) name = opens.slice(1);
+    else if (exits) return { kind: 'own-disk' };
+    else throw new Refusal('no-verdict', `An entry of ${name} starts nothing.`, {});
+  }
+  throw new Refusal('no-verdict', `Menus open menus, ${MAX_CONFIGS} of them.`, {});
+}
+
+/** What it boots. A refusal where that is the machine's own disk, which is no release. */
 export async function runGrub(offer: Offer): Promise<GrubBoot> {
-  const url = `${offer.base}/${RECORD.grubCfg}`;
-  const check = await grubCheck(offer, 'script', url, RECORD.grubCfg);
-  const config = await collect(offer.transport, url, RECORD.grubCfg, MAX_CONFIG);
-  await verify(RECORD.grubCfg, bytesContent(config), [check]);
-  const variables = grubVariables(offer.base, offer.mac);
-  const boot = grubBoot(config, variables);
-  if (!boot)
-    throw new Refusal('no-verdict', `${RECORD.grubCfg} boots nothing that can be told beforehand.`, {});
-  const mac = variables.get('net_default_mac') ?? '';
-  if (boot.machines && !boot.machines.includes(mac))
-    throw new Refusal('wrong-machine', `${RECORD.grubCfg} is for other machines than ${mac}.`, { mac });
+  const end = await followGrub(offer);
+  if (end.kind === 'boot') return end.boot;
+  throw new Refusal('no-verdict', `${RECORD.grubCfg} starts the machine's own disk, and no release.`, {});
+}
+
+async function openConfig(offer: Offer, name: string): Promise<Uint8Array> {
+  const url = `${offer.base}/${name}`;
+  const check = await grubCheck(offer, 'script', url, name);
+  const config = await collect(offer.transport, url, name, MAX_CONFIG);
+  await verify(name, bytesContent(config), [check]);
+  return config;
+}
+
+/** The entry that a person, or the time, chooses. */
+function pick({ choice }: Offer, name: string, menu: Extract<GrubLead, { kind: 'menu' }>): GrubEntry {
+  const { entries } = menu;
+  if (choice === undefined && !menu.timed)
+    throw new Refusal('no-verdict', `The menu of ${name} waits for ever, and nobody chooses.`, {});
+  const chosen =
+    choice === undefined
+      ? (entries.find(({ id }) => id === menu.default) ?? entries[0])
+      : entries.find(({ id, label }) => id === choice || label === choice);
+  if (chosen) return chosen;
+  throw new Refusal('absent', `The menu of ${name} has no entry ${JSON.stringify(choice)}.`, {});
+}
+
+function demandMachine(offer: Offer, name: string, machines: readonly string[] | undefined): void {
+  const mac = grubVariables(offer.base, offer.mac).get('net_default_mac') ?? '';
+  if (machines && !machines.includes(mac))
+    throw new Refusal('wrong-machine', `${name} is for other machines than ${mac}.`, { mac });
+}
+
+async function load(offer: Offer, config: string, bytes: Uint8Array): Promise<GrubBoot> {
+  const boot = grubBoot(bytes, grubVariables(offer.base, offer.mac));
+  if (!boot) throw new Refusal('no-verdict', `${config} boots nothing that can be told beforehand.`, {});
+  demandMachine(offer, config, boot.machines);
   for (const path of [boot.kernel, ...(boot.module ? [boot.module.path] : []), ...boot.initrds]) {
     const name = path.replace(/^\/(releases\/[^/]+\/[^/]+\/)?/, '');
     const file = offer.base + path;

@@ -16,6 +16,8 @@ export interface Offer {
   readonly arch?: string;
   /** `52:54:00:12:34:56`, which is also the default. */
   readonly mac?: string;
+  /** The entry of GRUB's menu that a person chooses, by its name or its text; undefined: nobody does. */
+  readonly choice?: string;
   /** What archiso is started with. Absent: what the loader hands over, whose refusals are then archiso's too. */
   readonly handover?: Handover;
   readonly onEvent?: (event: BootEvent) => void;

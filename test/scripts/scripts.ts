@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import type { Manifest, ManifestFile, Role } from '../../src/formats/records/manifest.ts';
 
 /** What the tests of `boot/` compile: a small Arch release, without bytes behind it. */
@@ -34,3 +35,16 @@ export const MANIFEST: Manifest = {
 };
 
 export const DIGEST = 'ab'.repeat(32);
+
+/** The lines of a script that do something, without what stands before them. */
+export function commandsOf(script: string): string[] {
+  return script
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
+}
+
+/** grub-script-check is GRUB's own parser. */
+export function grubParses(text: string): void {
+  execFileSync('grub-script-check', { input: text, stdio: ['pipe', 'ignore', 'inherit'] });
+}

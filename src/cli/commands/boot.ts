@@ -107,6 +107,12 @@ export function showOutcome(terminal: Terminal, verdict: MachineVerdict): number
     terminal.refused(`REFUSED: ${verdict.refusal.message} [${verdict.refusal.code}]`);
     return statusOf(verdict.refusal);
   }
+  if (verdict.ownDisk) {
+    terminal.print(
+      'OWN DISK: a verified script has this machine start from its own disk, which nobody verifies here.',
+    );
+    return EXIT.refused;
+  }
   if (verdict.rootless) return showRootless(terminal, verdict);
   const root = verdict.mode === 'verity' ? 'every block that was read of the root image' : 'the root image';
   const before =
@@ -147,6 +153,7 @@ function verdictJson(verdict: MachineVerdict): unknown {
     bound: verdict.bound,
     loader: verdict.loader,
     refusal: verdict.refusal?.toJSON(),
+    ownDisk: verdict.ownDisk,
     cmdline: verdict.cmdline,
     mode: verdict.mode,
     rootless: verdict.rootless,

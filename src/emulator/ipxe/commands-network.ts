@@ -4,6 +4,7 @@ import { describeImage } from './commands-image.ts';
 import { download } from './download.ts';
 import type { Shell } from './execute.ts';
 import { EADDRNOTAVAIL, ENODEV, ENOENT, ENOENT_BOOT, ENOTSUP, ETIMEDOUT, type Status } from './failure.ts';
+import { Halt } from './halt.ts';
 import type { State } from './state.ts';
 import { parseUri, type Uri } from './uri.ts';
 
@@ -214,7 +215,10 @@ function ifconf(): CommandTable[string] {
   };
 }
 
-/** A disk over the network holds nothing that this machine could check: it has none. */
+/**
+ * A disk over the network holds nothing that this machine could check: it has none. Without one, `sanboot` asks the BIOS
+ * for a drive (iPXE `src/arch/x86/interface/pcbios/int13.c`, `int13_boot`).
+ */
 function san(name: string): CommandTable[string] {
   return {
     options: [
@@ -228,6 +232,18 @@ function san(name: string): CommandTable[string] {
     ],
     min: name === 'sanhook' ? 1 : 0,
     usage: '[<root-path>]',
-    run: ({ state }) => couldNot(state, 'open SAN device', ENOTSUP),
+    run: ({ state, args, numbers }) => {
+      if (args.length > 0 || name !== 'sanboot') return couldNot(state, 'open SAN device', ENOTSUP);
+      const drive = numbers.get('drive') ?? 0x80;
+      const { platform, disk = false } = state.options.machine;
+      const device = `SAN device 0x${drive.toString(16)}`;
+      state.print(`Booting from ${device}\n`);
+      if (platform === 'pcbios' && disk && drive === 0x80) {
+        const reason = `a script started the disk 0x${drive.toString(16)}`;
+        throw new Halt({ kind: 'own-disk', verified: state.ranVerified, reason });
+      }
+      state.print(`Boot from ${device} failed: ${ENOTSUP.text}\n`);
+      return ENOTSUP;
+    },
   };
 }

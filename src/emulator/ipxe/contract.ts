@@ -13,6 +13,8 @@ export interface IpxeMachine {
   /** What the iPXE binary was built for, as `${buildarch}` says it: `x86_64`, `i386`, `arm64`. */
   readonly buildarch: string;
   readonly platform: 'pcbios' | 'efi';
+  /** It has a disk that its BIOS can start. */
+  readonly disk?: boolean;
   /** `${version}`. */
   readonly version?: string;
   /**
@@ -169,6 +171,11 @@ export type IpxeOutcome =
   | ({ readonly kind: 'reboot' } & Ending)
   /** The script came to its end or said `exit`: the firmware tries its next boot device. */
   | ({ readonly kind: 'exit'; readonly status: number } & Ending)
+  /**
+   * The machine goes on to its own disk: its BIOS was asked to start it, or the loader ended after a script had named it
+   * as what comes next. Verified: a script that was fetched said so, and every one that ran had passed an `imgverify`.
+   */
+  | ({ readonly kind: 'own-disk'; readonly verified: boolean } & Ending)
   /** A shell: whoever sits at the console may boot anything. */
   | ({ readonly kind: 'shell' } & Ending);
 

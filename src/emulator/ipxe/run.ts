@@ -1,3 +1,4 @@
+import { parseSettingName } from '../../formats/script/ipxe-tokens.ts';
 import type { IpxeCommand } from './command.ts';
 import { coreCommands } from './commands-core.ts';
 import { imageCommands } from './commands-image.ts';
@@ -111,6 +112,12 @@ async function untilHalt(run: () => Promise<IpxeOutcome>): Promise<IpxeOutcome> 
 function ending(state: State, status: Status): IpxeOutcome {
   const refusal = status?.refusal ?? state.refusals.at(-1);
   const why = refusal === undefined ? {} : { refusal };
+  if (status === undefined && state.settings.fetch(parseSettingName('bootseal-next'))?.text === 'local')
+    return {
+      kind: 'own-disk',
+      verified: state.ranVerified,
+      reason: 'a script named the disk as what comes next',
+    };
   if (status === undefined) return { kind: 'exit', status: 0, reason: 'the script came to its end', ...why };
   if (status.errno < 0x1000000) return { kind: 'exit', status: status.errno, reason: status.text, ...why };
   return { kind: 'refused', reason: status.text, ...why };

@@ -31,6 +31,8 @@ export class State {
   readonly params = new Set<string>();
   readonly verifications: Verification[] = [];
   readonly refusals: Refusal[] = [];
+  /** Of each script that was fetched and ran: whether an `imgverify` had accepted it. */
+  readonly scripts: boolean[] = [];
   /** The working URI: where the running script came from. */
   cwuri: Uri | undefined;
   /** The interface is open and configured. */
@@ -71,6 +73,11 @@ export class State {
     const stopped = this.stop >= level;
     if (this.stop <= level) this.stop = 0;
     return stopped;
+  }
+
+  /** Whether whatever ran so far, beside the loader's own script, had been verified, and something did run. */
+  get ranVerified(): boolean {
+    return this.scripts.length > 0 && this.scripts.every((verified) => verified);
   }
 
   /** Takes over what DHCP answered. */

@@ -1,3 +1,4 @@
+import { grubMachineSet } from './grub-machines.ts';
 import { type GrubPiece, grubText, grubTokens } from './grub-tokens.ts';
 import { GRUB_KEYWORDS, GRUB_LOADERS, GRUB_MODULE, GRUB_MULTIBOOT, GRUB_NOUNZIP } from './kernel-lines.ts';
 
@@ -33,9 +34,6 @@ export interface GrubModule {
 /** The function of the loader's that does so. */
 export const GRUB_SWITCH = 'bootseal_trust_payload';
 
-/** Which of ours says that this is one of the machines that a configuration is for. */
-const GRUB_MINE = 'bootseal_mine';
-
 /** Bounds the work that many conditions can cause; ours have some dozens of ways. */
 const MAX_WAYS = 256;
 
@@ -49,11 +47,11 @@ const MAX_WAYS = 256;
 export function grubBoot(bytes: Uint8Array, known: ReadonlyMap<string, string>): GrubBoot | undefined {
   const values = new Map<string, readonly string[]>([...known].map(([name, value]) => [name, [value]]));
   const loads: Loads = { linux: [], initrd: [], multiboot: [], module: [] };
-  const machines: string[] = [];
-  let onlyThese = false;
   let switched = false;
   let depth = 0;
-  for (const { words } of grubTokens(Buffer.from(bytes).toString('latin1')).statements) {
+  const { statements } = grubTokens(Buffer.from(bytes).toString('latin1'));
+  const machines = grubMachineSet(statements);
+  for (const { words } of statements) {
     const start = words.findIndex((word) => !GRUB_KEYWORDS.has(grubText(word)));
     for (const word of words.slice(0, start < 0 ? undefined : start)) {
       if (['if', 'while', 'until'].includes(grubText(word))) depth += 1;
@@ -69,13 +67,6 @@ export function grubBoot(bytes: Uint8Array, known: ReadonlyMap<string, string>):
         values.set(name, unique([...set, ...before]));
       }
     }
-    if (command === '[') {
-      const [variable, operator, value, end] = rest.map(grubText);
-      if (end === ']' && variable === '$net_default_mac' && operator === '=' && value !== undefined)
-        machines.push(value);
-      if (end === ']' && variable === `$${GRUB_MINE}` && operator === '!=' && value === 'yes')
-        onlyThese = true;
-    }
     if (command === GRUB_SWITCH && loads.linux.length + loads.multiboot.length === 0) switched = true;
     if (GRUB_LOADERS.has(command)) loads.linux.push(ways(rest, values));
     if (GRUB_MULTIBOOT.has(command)) loads.multiboot.push(ways(rest, values));
@@ -83,7 +74,7 @@ export function grubBoot(bytes: Uint8Array, known: ReadonlyMap<string, string>):
     if (/^initrd/.test(command)) loads.initrd.push(ways(rest, values));
   }
   const boot = linuxBoot(loads) ?? multibootBoot(loads);
-  return boot && { ...boot, ...(onlyThese ? { machines } : {}), switched };
+  return boot && { ...boot, ...(machines ? { machines } : {}), switched };
 }
 
 /** What each kind of command was given, on every way. */
