@@ -129,7 +129,6 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
     const refusal =
       outcome.refusal ??
       (outcome.kind === 'own-disk' ? unasked(outcome.reason) : undefined) ??
-      ipxe.refusals.at(-1) ??
       otherMachine(ipxe.console, options.machine.mac) ??
       new Refusal('no-verdict', `The loader ended without booting: ${outcome.reason}.`, {
         outcome: outcome.kind,

@@ -179,6 +179,6 @@ export const coreCommands: CommandTable = {
 };
 
 function last(state: State): { refusal?: NonNullable<State['refusals'][number]> } {
-  const refusal = state.refusals.at(-1);
+  const refusal = state.lastRefusal;
   return refusal === undefined ? {} : { refusal };
 }

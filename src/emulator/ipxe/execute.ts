@@ -60,7 +60,10 @@ export class Shell {
       state.event({ kind: 'execute', name: image.name, type: image.type ?? '', trusted: image.trusted });
       state.event({ kind: 'log', text: `Executing "${image.name}"` });
       images.unregister(image);
-      if (image.type === 'script' && image.uri !== undefined) state.scripts.push(image.trusted);
+      if (image.type === 'script' && image.uri !== undefined) {
+        state.scripts.push(image.trusted);
+        if (image.trusted) state.overcome = state.refusals.length;
+      }
       status = image.type === 'script' ? await this.executeScript(image) : this.boot(image);
       state.event({
         kind: 'log',

@@ -110,7 +110,7 @@ async function untilHalt(run: () => Promise<IpxeOutcome>): Promise<IpxeOutcome> 
 
 /** iPXE has come to its end and gives the machine back to the firmware. */
 function ending(state: State, status: Status): IpxeOutcome {
-  const refusal = status?.refusal ?? state.refusals.at(-1);
+  const refusal = status?.refusal ?? state.lastRefusal;
   const why = refusal === undefined ? {} : { refusal };
   if (status === undefined && state.settings.fetch(parseSettingName('bootseal-next'))?.text === 'local')
     return {

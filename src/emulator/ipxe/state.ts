@@ -31,6 +31,8 @@ export class State {
   readonly params = new Set<string>();
   readonly verifications: Verification[] = [];
   readonly refusals: Refusal[] = [];
+  /** How many of them were met before the last verified script began. */
+  overcome = 0;
   /** Of each script that was fetched and ran: whether an `imgverify` had accepted it. */
   readonly scripts: boolean[] = [];
   /** The working URI: where the running script came from. */
@@ -78,6 +80,11 @@ export class State {
   /** Whether whatever ran so far, beside the loader's own script, had been verified, and something did run. */
   get ranVerified(): boolean {
     return this.scripts.length > 0 && this.scripts.every((verified) => verified);
+  }
+
+  /** The last one since a verified script began: what went wrong before that had a way around it, as `/anchors/…` has. */
+  get lastRefusal(): Refusal | undefined {
+    return this.refusals.slice(this.overcome).at(-1);
   }
 
   /** Takes over what DHCP answered. */
