@@ -33,7 +33,7 @@ const INSIDE = 'releases/arch/2026.11.01';
 const SERVER = { kind: 'literal', host: LAN_ADDRESS, port: 80 } as const;
 const PLANTED = 'PLANTED RAN';
 const LAST = 'Start from the disk of this machine';
-const NOT_HERE = 'What stands on it is not verified here.';
+const TO_DISK = 'Verified: this machine starts from its own disk.';
 const MENU: MenuOptions = {
   title: 'Bootseal',
   entries: [
@@ -136,7 +136,7 @@ describe('signed scripts that are no release’s own', () => {
             await machine.waitFor([LAST]);
           }
           await press('home', ...choose(3));
-          await machine.waitFor([NOT_HERE, OWN_DISK_LINE]);
+          await machine.waitFor([TO_DISK, OWN_DISK_LINE]);
         },
         { disks: [await biosDisk(release.folder)] },
       );
@@ -170,7 +170,7 @@ describe('signed scripts that are no release’s own', () => {
 
     it('efi, the disk of the machine: GRUB ends, and the firmware goes on to it', async () => {
       await site.put('grub.cfg', compileGrubLocalDisk(), 'script');
-      const log = await boot('efi', GRUB.efi, (machine) => machine.waitFor([NOT_HERE, OWN_DISK_LINE]), {
+      const log = await boot('efi', GRUB.efi, (machine) => machine.waitFor([TO_DISK, OWN_DISK_LINE]), {
         extra: await efiDisk(release.folder),
       });
       expectAbsent(log, ['REFUSED', ...KERNEL_BANNER]);
@@ -221,7 +221,7 @@ describe('signed scripts that are no release’s own', () => {
           await machine.waitFor([LAST]);
           // No key that a menu does not know does anything.
           await press('s', 'c', 'e', ...choose(3));
-          await machine.waitFor([NOT_HERE, OWN_DISK_LINE]);
+          await machine.waitFor([TO_DISK, OWN_DISK_LINE]);
         },
         { disks: [await biosDisk(release.folder)] },
       );
@@ -266,7 +266,7 @@ describe('signed scripts that are no release’s own', () => {
 
     it('efi, the disk of the machine: the loader ends well, and the firmware goes on to it', async () => {
       await put(compileLocalDisk());
-      const log = await boot('efi', IPXE.efi, (machine) => machine.waitFor([NOT_HERE, OWN_DISK_LINE]), {
+      const log = await boot('efi', IPXE.efi, (machine) => machine.waitFor([TO_DISK, OWN_DISK_LINE]), {
         extra: await efiDisk(release.folder),
       });
       expectAbsent(log, ['REFUSED', ...KERNEL_BANNER]);
