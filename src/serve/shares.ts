@@ -3,6 +3,7 @@ import {
   decodeIpAddress,
   decodeIpPrefix,
   type IpPrefix,
+  ipv4Text,
   isWithin,
   prefixBits,
 } from '../formats/net/ip-address.ts';
@@ -52,8 +53,4 @@ export class Shares {
       return { name: 'unknown', weight: 1 };
     }
   }
-}
-
-function ipv4Text(bits: bigint): string {
-  return [24n, 16n, 8n, 0n].map((shift) => String((bits >> shift) & 0xffn)).join('.');
 }

@@ -57,6 +57,11 @@ export function prefixBits(bits: bigint, size: number, length: number): bigint {
   return (bits >> rest) << rest;
 }
 
+/** `10.0.0.1` */
+export function ipv4Text(bits: bigint): string {
+  return [24n, 16n, 8n, 0n].map((shift) => String((bits >> shift) & 0xffn)).join('.');
+}
+
 function ipv4(text: string): bigint {
   const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
   if (match === null) throw new Malformed('IP address', 'neither IPv4 nor IPv6');
