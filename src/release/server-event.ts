@@ -63,6 +63,83 @@ export const TURNED_AWAY = [
 
 export type TurnedAway = (typeof TURNED_AWAY)[number];
 
+/** Kinds of clients that DHCP tells apart, each with a loader of its own. */
+export const DHCP_CLIENTS = [
+  /** iPXE of user class `bootseal`: it has a script of ours inside. */
+  'bootseal',
+  'bootseal-arm64',
+  /** iPXE that asks for the first time on a BIOS: a card's ROM. */
+  'ipxe-bios',
+  'ipxe-x64',
+  'ipxe-arm64',
+  /** Any other iPXE: one that a ROM has loaded on a BIOS, or that asks again. */
+  'ipxe',
+  /** Firmware by PXE. */
+  'bios',
+  'ia32',
+  'x64',
+  'arm32',
+  'arm64',
+  /** Firmware by UEFI HTTP Boot. */
+  'http-ia32',
+  'http-x64',
+  'http-arm32',
+  'http-arm64',
+  'raspberry-pi',
+] as const;
+
+export type DhcpClientKind = (typeof DHCP_CLIENTS)[number];
+
+/** Why something that came over DHCP is not answered. */
+export const DHCP_SILENCES = [
+  /** What came is no DHCP message, or lies about a length. */
+  'malformed',
+  /** From a server, or of a type that is none of ours: most of what any DHCP server hears. */
+  'not-a-request',
+  /** No Ethernet, or an address that no card has. */
+  'not-ethernet',
+  /** It does not say that it boots from the network (options 60 and 93). */
+  'not-pxe',
+  /** It says an architecture that nobody here knows. */
+  'unknown-kind',
+  /** From outside of our networks, or under another address than it says. */
+  'from-elsewhere',
+  /** Through a relay that is not configured, or too many of them. */
+  'unknown-relay',
+  /** For another server. */
+  'for-another',
+  /** There is no file for clients of this kind. */
+  'no-loader',
+  /** Its file travels over TFTP, which is not at port 69 here. */
+  'no-tftp',
+  /** It boots from its own disk. */
+  'local',
+  'blocked',
+  /** Nobody knows it, and strangers are not answered. */
+  'not-enrolled',
+  /** This machine asks more often than anything that boots. */
+  'too-often',
+  /** All together ask more often than is answered. */
+  'too-many',
+  /** The answer would be larger than the question. */
+  'too-large',
+] as const;
+
+export type DhcpSilence = (typeof DHCP_SILENCES)[number];
+
+/** Whose DHCP message something is about. */
+export interface DhcpAsking {
+  readonly server: 'dhcp';
+  /** Source of the datagram; `0.0.0.0` of a client that has no address yet. */
+  readonly remote: string;
+  /** `52:54:00:12:34:56`; empty where the message has none. Claimed, like all that follows. */
+  readonly mac: string;
+  /** A machine that the operator knows. */
+  readonly known: boolean;
+  /** The same transaction was told before. */
+  readonly again: boolean;
+}
+
 /** Who asked for what. */
 export interface Asking {
   readonly server: Protocol;
@@ -138,8 +215,36 @@ export type ServerEvent =
   | {
       /** Something that nobody asked for went wrong: accepting a connection, closing a file. */
       readonly kind: 'fault';
-      readonly server: Protocol;
+      readonly server: Protocol | 'dhcp';
       readonly error: unknown;
       /** What could not be done. */
       readonly what: string;
+    }
+  | ({
+      /** A machine was told what to boot. */
+      readonly kind: 'offered';
+      readonly message: 'offer' | 'ack';
+      readonly client: DhcpClientKind;
+      readonly uuid?: string;
+      readonly interface: string;
+      /** A URL, or a name to fetch over TFTP from `from`. */
+      readonly file: string;
+      readonly from: string;
+    } & DhcpAsking)
+  | ({
+      /** DHCP is answered with nothing, and why. */
+      readonly kind: 'silent';
+      readonly reason: DhcpSilence;
+      readonly client?: DhcpClientKind;
+      /** What it says that it is (option 60), or what is wrong: escaped and bounded. */
+      readonly said: string;
+    } & DhcpAsking)
+  | {
+      /** An interface on which DHCP is answered has another address, or none; then nobody is answered there. */
+      readonly kind: 'interface';
+      readonly server: 'dhcp';
+      readonly interface: string;
+      readonly address?: string;
+      /** Why nobody is answered there. */
+      readonly why?: string;
     };

@@ -25,6 +25,12 @@ export interface EventLog {
   close(): void;
 }
 
+/** Of those who say over DHCP that they are a machine that the operator knows; all others there have one address. */
+function shareOf(event: ServerEvent, shares: Shares): Share {
+  if ('mac' in event && event.known) return { name: event.mac, weight: 1 };
+  return 'remote' in event ? shares.of(event.remote) : OURS;
+}
+
 /** How often it is looked whether something was left out. Milliseconds. */
 const TELL_MS = 5_000;
 
@@ -44,7 +50,7 @@ export function eventLog({ log, shares, now, onLeftOut }: EventLogOptions): Even
     write(event) {
       const line = lineOf(event);
       if (line === undefined) return;
-      if (limiter.mayWrite('remote' in event ? shares.of(event.remote) : OURS)) {
+      if (limiter.mayWrite(shareOf(event, shares))) {
         log[line.level](line.facts, `${event.server}: ${line.message}`);
       } else {
         onLeftOut?.(event.server);
@@ -86,6 +92,17 @@ function lineOf(event: ServerEvent): Line | undefined {
       return { level: 'info', facts, message: kind };
     case 'turned-away':
       return { level: 'warn', facts, message: kind };
+    case 'offered':
+    case 'silent': {
+      // A client asks several times in one transaction, and most of what a LAN says over DHCP is not for us.
+      if (event.again || (event.kind === 'silent' && NOT_FOR_US.has(event.reason))) return undefined;
+      const { again: _again, ...told } = event;
+      const { kind: _kind, server: _server, ...rest } = told;
+      const unusual = event.kind === 'silent' && UNUSUAL_SILENCE.has(event.reason);
+      return { level: unusual ? 'warn' : 'info', facts: rest, message: kind };
+    }
+    case 'interface':
+      return { level: event.why === undefined ? 'info' : 'error', facts, message: kind };
     case 'failed':
     case 'fault': {
       const { error, ...rest } = event;
@@ -96,3 +113,7 @@ function lineOf(event: ServerEvent): Line | undefined {
 }
 
 const UNUSUAL: ReadonlySet<string> = new Set(['stalled', 'timeout', 'protocol', 'gave-way']);
+const NOT_FOR_US: ReadonlySet<string> = new Set(['not-a-request', 'not-pxe', 'not-ethernet', 'for-another']);
+const UNUSUAL_SILENCE: ReadonlySet<string> = new Set([
+  ...['malformed', 'from-elsewhere', 'unknown-relay', 'too-often', 'too-many', 'too-large', 'no-tftp'],
+]);

@@ -9,6 +9,8 @@ export interface ListenTarget {
   readonly address: string;
   /** 0 asks for an ephemeral one. */
   readonly port: number;
+  /** Who holds it where it is taken, and what to do: the end of a sentence. */
+  readonly taken?: string;
 }
 
 /** A server could not begin to listen. The message is one sentence: what, where, why, what to do. */
@@ -25,11 +27,11 @@ export class ListenError extends IoError {
   }
 }
 
-function sentence({ what, address, port }: ListenTarget, code: string): string {
+function sentence({ what, address, port, taken }: ListenTarget, code: string): string {
   const where = `${address.includes(':') ? `[${address}]` : address} port ${port}`;
   switch (code) {
     case 'EADDRINUSE':
-      return `${what} cannot listen on ${where}: another program holds that port; stop it or choose another port.`;
+      return `${what} cannot listen on ${where}: ${taken ?? 'another program holds that port; stop it or choose another port'}.`;
     case 'EACCES':
     case 'EPERM':
       return `${what} cannot listen on ${where}: ports below 1024 need privileges; grant CAP_NET_BIND_SERVICE or choose a port above 1023.`;

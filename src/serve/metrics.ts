@@ -1,6 +1,13 @@
 import { Counter, Gauge, Registry } from 'prom-client';
 import { REFUSAL_CODES, type RefusalCode } from '../errors/refusal.ts';
-import { OUTCOMES, type Protocol, type ServerEvent, TURNED_AWAY } from '../release/server-event.ts';
+import {
+  DHCP_CLIENTS,
+  DHCP_SILENCES,
+  OUTCOMES,
+  type Protocol,
+  type ServerEvent,
+  TURNED_AWAY,
+} from '../release/server-event.ts';
 
 /**
  * The numbers of one server, in a registry of its own: two servers in one process (tests, harnesses) must
@@ -17,7 +24,7 @@ export interface Metrics {
   /** Asks a running server, whenever somebody reads, what it holds and has sent: NBD connections last for days. */
   follow(server: Protocol, facts: () => ServerFacts): void;
   /** Counts a log line that was left out. */
-  countLeftOut(server: Protocol): void;
+  countLeftOut(server: ServerEvent['server']): void;
   /** Counts a round of the scrub, which read so many bytes and ended at `time`, milliseconds since 1970. */
   observeScrub(bytes: number, time: number): void;
   /** Counts a refusal of the scrub. */
@@ -81,6 +88,10 @@ export function createMetrics(): Metrics {
   ]);
   const retransmissions = counter('tftp_retransmissions_total', 'TFTP datagrams that were sent again.', []);
   const nbdRequests = counter('nbd_requests_total', 'NBD requests that were answered, errors included.', []);
+  const dhcpAnswers = counter('dhcp_answers_total', 'Answers over DHCP by kind of client.', ['client']);
+  const dhcpSilences = counter('dhcp_silences_total', 'What came over DHCP and got no answer, by reason.', [
+    'reason',
+  ]);
   const scrubbed = counter(
     'scrub_read_bytes_total',
     'Bytes of served files that were read again and were what was verified.',
@@ -98,6 +109,9 @@ export function createMetrics(): Metrics {
     for (const each of [sent, faults, leftOut]) each.inc({ server }, 0);
     for (const each of [active, open, held]) each.set({ server }, 0);
   }
+  for (const each of [faults, leftOut]) each.inc({ server: 'dhcp' }, 0);
+  for (const client of DHCP_CLIENTS) dhcpAnswers.inc({ client }, 0);
+  for (const reason of DHCP_SILENCES) dhcpSilences.inc({ reason }, 0);
   for (const server of [...SERVERS, 'scrub']) {
     for (const code of REFUSAL_CODES) refusals.inc({ server, code }, 0);
   }
@@ -109,12 +123,12 @@ export function createMetrics(): Metrics {
   return {
     registry,
     observe(event) {
-      const { server } = event;
       switch (event.kind) {
         case 'started':
-          active.inc({ server });
+          active.inc({ server: event.server });
           break;
-        case 'ended':
+        case 'ended': {
+          const { server } = event;
           active.dec({ server });
           transfers.inc({ server, outcome: event.outcome });
           if (!followed.has(server)) sent.inc({ server }, event.bytes);
@@ -124,17 +138,26 @@ export function createMetrics(): Metrics {
           }
           if (event.retransmissions !== undefined) retransmissions.inc(event.retransmissions);
           break;
+        }
         case 'refused':
-          refusals.inc({ server, code: event.refusal.code });
+          refusals.inc({ server: event.server, code: event.refusal.code });
           break;
         case 'turned-away':
-          turnedAway.inc({ server, reason: event.reason });
+          turnedAway.inc({ server: event.server, reason: event.reason });
           break;
         case 'failed':
         case 'fault':
-          faults.inc({ server });
+          faults.inc({ server: event.server });
           break;
-        default:
+        case 'offered':
+          dhcpAnswers.inc({ client: event.client });
+          break;
+        case 'silent':
+          dhcpSilences.inc({ reason: event.reason });
+          break;
+        case 'progress':
+        case 'answered':
+        case 'interface':
           break;
       }
     },

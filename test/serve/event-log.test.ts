@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { Refusal } from '../../src/errors/refusal.ts';
-import type { ServerEvent } from '../../src/release/server-event.ts';
+import type { Protocol, ServerEvent } from '../../src/release/server-event.ts';
 import { askedText } from '../../src/serve/asked.ts';
 import { eventLog } from '../../src/serve/event-log.ts';
 import { Shares } from '../../src/serve/shares.ts';
@@ -20,7 +20,7 @@ function logging(t: TestContext, shares = new Shares()) {
   return { lines, clock, write, close, leftOut: () => leftOut };
 }
 
-const refused = (remote: string, server: ServerEvent['server'] = 'http'): ServerEvent => ({
+const refused = (remote: string, server: Protocol = 'http'): ServerEvent => ({
   ...{ kind: 'refused', server, id: 1, remote, port: 2, asked: '/nope', status: 404 },
   refusal: new Refusal('absent', 'It is not there.'),
 });
