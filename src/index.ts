@@ -91,6 +91,7 @@ export { type ResignedStore, type ResignStoreRequest, resignStore } from './resi
 export type { ResignRow } from './resigning/stored.ts';
 export { type ResignedTree, type ResignTreeRequest, resignTree } from './resigning/tree.ts';
 export { type Configuration, readConfiguration } from './server/configuration.ts';
+export type { DhcpOffer, ProxyDhcpRequest } from './server/proxy-dhcp.ts';
 export { type ServeOptions, type Serving, serve } from './server/serve.ts';
 export { createKeyFolder as init, type InitOptions } from './signing/keys/init.ts';
 export { type Collected, type CollectOptions, collectObjects } from './store/collect.ts';

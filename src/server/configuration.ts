@@ -2,11 +2,33 @@ import { z } from 'zod';
 import { Malformed } from '../errors/malformed.ts';
 import { readOperatorFile } from '../files/operator-file.ts';
 import { decodeIpPrefix } from '../formats/net/ip-address.ts';
+import { isSafePath } from '../formats/records/safe-path.ts';
+import { DHCP_CLIENTS } from '../release/server-event.ts';
 
 /** `10.1.0.0/16`, `fd00:1::/48`, or one address. */
 const PREFIX = z
   .string()
   .refine(isPrefix, 'must be an IP address, or one with a prefix length such as 10.1.0.0/16');
+
+/** `10.20.0.0/16`: DHCP is answered over IPv4 alone. */
+const PREFIX4 = PREFIX.refine((text) => !text.includes(':'), 'must be IPv4');
+
+/** A path at the server; false: such machines are not answered. */
+const LOADER = z.union([z.literal(false), z.string().refine(isSafePath, 'must be a path at the server')]);
+
+/** `serve --proxydhcp`. */
+const PROXY_DHCP = z.strictObject({
+  /** Relays that are believed, by the addresses that they send from and that they put into messages (giaddr). */
+  relays: z.array(PREFIX4).default([]),
+  /** Networks behind relays, whose machines may ask at port 4011. */
+  networks: z.array(PREFIX4).default([]),
+  /** The port of HTTP that machines are told; default: where HTTP listens. */
+  site_port: z.number().int().min(1).max(65_535).optional(),
+  /** Spares UEFI firmware its question at port 4011. */
+  tftp_at_once: z.boolean().default(false),
+  /** By kind of client. */
+  loaders: z.partialRecord(z.enum(DHCP_CLIENTS), LOADER).default({}),
+});
 
 /** `serve --config FILE`: what an operator may change, and nothing that arrives over a network ever can. */
 const CONFIGURATION = z.strictObject({
@@ -26,6 +48,8 @@ const CONFIGURATION = z.strictObject({
     .default([]),
   /** Hours after which everything that is served is read and held against its digest again; 0: never. */
   scrub_hours: z.number().min(0).max(336).default(24),
+  /** Who is told what over DHCP. */
+  proxydhcp: PROXY_DHCP.default(PROXY_DHCP.parse({})),
 });
 
 export type Configuration = z.infer<typeof CONFIGURATION>;

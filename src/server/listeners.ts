@@ -1,5 +1,6 @@
 import { decodeIpPrefix } from '../formats/net/ip-address.ts';
 import type { Site } from '../release/site.ts';
+import type { ProxyDhcp } from '../serve/dhcp/dhcp.ts';
 import { type Emit, emitTo } from '../serve/emit.ts';
 import { eventLog, type Log } from '../serve/event-log.ts';
 import { type HttpServer, startHttpServer } from '../serve/http/http.ts';
@@ -11,6 +12,7 @@ import { Shares } from '../serve/shares.ts';
 import { startTftpServer, type TftpServer } from '../serve/tftp/tftp.ts';
 import type { Configuration } from './configuration.ts';
 import { clientsWithin, descriptorLimit } from './descriptors.ts';
+import type { DhcpEdge } from './proxy-dhcp.ts';
 
 export interface ListenersOptions {
   readonly site: Site;
@@ -27,6 +29,8 @@ export interface ListenersOptions {
   readonly log: Log;
   /** Told of everything that happens with clients. */
   readonly onEvent?: Emit | undefined;
+  /** Begins when all others listen: it sends machines to them. */
+  readonly dhcp?: DhcpEdge | undefined;
 }
 
 export interface Listeners {
@@ -69,7 +73,10 @@ export async function startListeners(options: ListenersOptions): Promise<Listene
   metrics.follow('http', () => ({ open: http.connections, heldBytes: http.heldBytes }));
   let tftp: TftpServer | undefined;
   let nbd: NbdServer | undefined;
+  let dhcp: ProxyDhcp | undefined;
   const close = async (graceMs: number): Promise<void> => {
+    // Nobody is sent to a server that is about to end.
+    await dhcp?.close();
     await Promise.all([http.close({ graceMs }), tftp?.close({ graceMs }), nbd?.close({ graceMs })]);
     events.close();
   };
@@ -90,6 +97,7 @@ export async function startListeners(options: ListenersOptions): Promise<Listene
         requests: started.requests,
       }));
     }
+    dhcp = await options.dhcp?.start(emit, http.port, tftp?.port);
   } catch (error) {
     await close(0);
     throw error;

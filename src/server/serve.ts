@@ -26,6 +26,7 @@ import { readLoaders } from './loader-files.ts';
 import { ReleaseExports } from './nbd-exports.ts';
 import { type Offering, type OfferingSource, offeredSite } from './offering.ts';
 import { serverPages } from './pages.ts';
+import { DhcpEdge, type DhcpOffer, type ProxyDhcpRequest, proxyDhcpBind } from './proxy-dhcp.ts';
 import { scrubReleases } from './scrub-releases.ts';
 import { stateSource } from './state-source.ts';
 import { keepTime } from './timekeeper.ts';
@@ -48,7 +49,7 @@ export interface ServeOptions {
   readonly configuration?: Partial<Configuration>;
   /** A folder of loaders (iPXE, GRUB images) to offer over TFTP and HTTP. */
   readonly loaders?: string;
-  /** An IP address; default loopback. */
+  /** An IP address; default loopback, and with `proxyDhcp` where that sends machines. */
   readonly bind?: string;
   /** 0: an ephemeral one. Default 8080. */
   readonly httpPort?: number;
@@ -56,6 +57,8 @@ export interface ServeOptions {
   readonly tftpPort?: number | false;
   /** 0: an ephemeral one; false leaves NBD out. Default 10809. */
   readonly nbdPort?: number | false;
+  /** Answers machines that boot from the network, on the interfaces that it names; absent: DHCP is left to others. */
+  readonly proxyDhcp?: ProxyDhcpRequest;
   /** Milliseconds since 1970: what seals are judged by, now and whenever something ends. Default: this machine's. */
   readonly clock?: () => number;
   /** Structured log lines; silent by default. */
@@ -71,6 +74,8 @@ export interface Serving {
   readonly http: { readonly address: string; readonly port: number };
   readonly tftp: { readonly address: string; readonly port: number } | undefined;
   readonly nbd: { readonly address: string; readonly port: number } | undefined;
+  /** What is answered to whom over DHCP, now; undefined where nobody is. */
+  readonly dhcp: readonly DhcpOffer[] | undefined;
   /** `http://127.0.0.1:8080` */
   readonly url: string;
   /** Drains: no new clients, running transfers get up to `graceMs` milliseconds. */
@@ -92,6 +97,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const clock = options.clock ?? Date.now;
   const log = options.log ?? SILENT;
   const configuration = { ...DEFAULT_CONFIGURATION, ...options.configuration };
+  const { proxyDhcp } = options;
+  const bind = options.bind ?? (proxyDhcp ? proxyDhcpBind(proxyDhcp) : '127.0.0.1');
   const source = sourceOf(options, clock, log);
   let offering = await source.load();
   const loaders =
@@ -117,6 +124,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const exports = new ReleaseExports((name, refusal) =>
     log.error({ export: name, ...refusal.toJSON() }, 'not served any more'),
   );
+  const find: Site['find'] = (path) => site.find(path);
+  const dhcp = proxyDhcp && new DhcpEdge(proxyDhcp, { configuration, bind, find });
   /** Makes what was loaded last the answer to every request from now on. */
   const put = (): void => {
     const extra = new Map(loaders);
@@ -131,6 +140,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     const files = offeredSite(offering, extra);
     site = withEntries(booter, armed?.site(files) ?? files, remembered);
     exports.put([...offering.releases, ...offering.former].map(({ release, cut }) => ({ release, cut })));
+    void dhcp?.refresh();
   };
   const listeners = await startListeners({
     site: { find: (path, from) => site.find(path, from) },
@@ -155,7 +165,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       httpPort = http.port;
       put();
     },
-    bind: options.bind ?? '127.0.0.1',
+    bind,
     ports: {
       http: options.httpPort ?? DEFAULT_HTTP_PORT,
       tftp: options.tftpPort ?? DEFAULT_TFTP_PORT,
@@ -165,6 +175,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     metrics,
     log,
     onEvent: options.onEvent,
+    dhcp,
   });
   const { http, tftp, nbd } = listeners;
   tellSealedPort(offering, http.port, log);
@@ -200,6 +211,9 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     http: { address: http.address, port: http.port },
     tftp: tftp && { address: tftp.address, port: tftp.port },
     nbd: nbd && { address: nbd.address, port: nbd.port },
+    get dhcp() {
+      return dhcp?.offers;
+    },
     url: base,
     async close(graceMs = GRACE_MS) {
       ready = false;

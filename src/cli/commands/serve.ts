@@ -1,9 +1,11 @@
 import type { Command } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { readConfiguration } from '../../server/configuration.ts';
+import type { DhcpOffer } from '../../server/proxy-dhcp.ts';
 import { type Serving, serve } from '../../server/serve.ts';
 import { act, folder, folders, newCommand, port } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import type { Cell } from '../table.ts';
 import { SOON_READ, treeProgress } from '../tree-progress.ts';
 
 interface Options {
@@ -14,12 +16,13 @@ interface Options {
   readonly policy?: string;
   readonly config?: string;
   readonly loaders?: string;
-  readonly bind: string;
+  readonly bind?: string;
   readonly httpPort: number;
   readonly tftpPort: number;
   readonly tftp: boolean;
   readonly nbdPort: number;
   readonly nbd: boolean;
+  readonly proxydhcp?: readonly string[];
 }
 
 export function serveCommand(): Command {
@@ -39,12 +42,17 @@ export function serveCommand(): Command {
     .option('--policy <file>', 'dates, pins and revocations of your own (TOML); a state has its own')
     .option('--config <file>', 'the operator’s configuration (TOML)')
     .option('--loaders <dir>', 'a folder of loaders to offer', folder)
-    .option('--bind <address>', 'an IP address', '127.0.0.1')
+    .option('--bind <address>', 'an IP address (default: 127.0.0.1, or where --proxydhcp sends machines)')
     .option('--http-port <n>', '0: any free one', port, 8080)
     .option('--tftp-port <n>', '0: any free one', port, 69)
     .option('--no-tftp', 'leave TFTP out')
     .option('--nbd-port <n>', '0: any free one', port, 10_809)
     .option('--no-nbd', 'leave NBD out')
+    .option(
+      '--proxydhcp <interface>',
+      'tell machines on this network what to boot, beside its DHCP server; once for each interface',
+      interfaces,
+    )
     .action(
       act<Options>(async ({ terminal, log }, options) => {
         const { tree, state, channel } = options;
@@ -62,23 +70,41 @@ export function serveCommand(): Command {
           ...(options.policy === undefined ? {} : { policy: options.policy }),
           ...(options.config === undefined ? {} : { configuration: await readConfiguration(options.config) }),
           ...(options.loaders === undefined ? {} : { loaders: options.loaders }),
-          bind: options.bind,
+          ...(options.bind === undefined ? {} : { bind: options.bind }),
           httpPort: options.httpPort,
           tftpPort: options.tftp ? options.tftpPort : false,
           nbdPort: options.nbd ? options.nbdPort : false,
+          ...(options.proxydhcp === undefined ? {} : { proxyDhcp: { interfaces: options.proxydhcp } }),
           log,
           onProgress: bar.update,
         }).finally(bar.stop);
-        const { release, anchored, url, http, tftp, nbd } = serving;
-        terminal.json({ release, anchored, url, http, tftp: tftp ?? null, nbd: nbd ?? null });
+        const { release, anchored, url, http, tftp, nbd, dhcp } = serving;
+        terminal.json({
+          ...{ release, anchored, url, http, tftp: tftp ?? null, nbd: nbd ?? null, dhcp: dhcp ?? null },
+        });
         const at = (scheme: string, where: Serving['tftp']) =>
           where ? [`${scheme}://${where.address}:${where.port}`] : [];
         const addresses = [url, ...at('tftp', tftp), ...at('nbd', nbd)].join(', ');
         terminal.print(`${release} on ${addresses}${anchored ? '' : ' (unanchored)'}`);
+        if (dhcp !== undefined)
+          terminal.table(['DHCP ON', 'KIND OF CLIENT', 'IS TOLD TO LOAD'], dhcp.map(offerRow));
         await untilStopped(serving);
         return EXIT.ok;
       }),
     );
+}
+
+function offerRow({ interface: name, client, loads, silent }: DhcpOffer): Cell[] {
+  return [
+    { text: name },
+    { text: client },
+    loads === undefined ? { text: `nothing (${silent})`, style: 'dim' } : { text: loads },
+  ];
+}
+
+/** Gathers what `--proxydhcp` names. */
+function interfaces(name: string, before: readonly string[] = []): readonly string[] {
+  return [...before, name];
 }
 
 /** Waits for SIGINT or SIGTERM and drains; a second signal ends the wait for slow clients. */
