@@ -38,6 +38,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   overlay: async () => (await import('./commands/overlay.ts')).overlayCommand(),
   boot: async () => (await import('./commands/boot.ts')).bootCommand(),
   loaders: async () => (await import('./commands/loaders.ts')).loadersCommand(),
+  'dhcp-config': async () => (await import('./commands/dhcp-config.ts')).dhcpConfigCommand(),
+  wake: async () => (await import('./commands/wake.ts')).wakeCommand(),
   log: async () => (await import('./commands/log.ts')).logCommand(),
   keyring: async () => (await import('./commands/keyring.ts')).keyringCommand(),
   keys: async () => (await import('./commands/keys.ts')).keysCommand(),

@@ -1,3 +1,8 @@
+import { bootRules, type LoaderFiles } from './dhcp-config/boot-rules.ts';
+import { dnsmasqConfig } from './dhcp-config/dnsmasq.ts';
+
+const HTTP_PORT = 8080;
+
 /**
  * Lines that send UEFI machines to one image, by PXE and by HTTP Boot. Whether a machine enforces Secure Boot it does
  * not say over DHCP: one that does refuses every other loader by itself.
@@ -5,46 +10,28 @@
  * @param image its path at the server.
  * @param arch `uname -m` of the machines.
  */
-export function ukiDnsmasqLines(server: string, image: string, port: number, arch = 'x86_64'): string[] {
-  const [pxe, http] = arch === 'aarch64' ? AARCH64 : X86_64;
-  return [
-    ...pxe.map((type) => `dhcp-match=set:bootseal-uki,option:client-arch,${type}`),
-    `dhcp-boot=tag:bootseal-uki,${image},,${server}`,
-    ...http.map((type) => `dhcp-match=set:bootseal-uki-http,option:client-arch,${type}`),
-    // Firmware takes an offer without this word back for one that is not meant for it.
-    'dhcp-option-force=tag:bootseal-uki-http,60,HTTPClient',
-    `dhcp-boot=tag:bootseal-uki-http,http://${server}${port === 80 ? '' : `:${port}`}/${image}`,
-  ];
+export function ukiDnsmasqLines(
+  server: string,
+  image: string,
+  port: number,
+  arch = 'x86_64',
+): readonly string[] {
+  const loaders: LoaderFiles = arch === 'aarch64' ? { arm64: image } : { efi: image };
+  return firmwareLines(server, loaders, port);
 }
 
-/** UEFI over PXE and over HTTP (IANA's processor architecture types). */
-const X86_64 = [[7, 9], [16]] as const;
-const AARCH64 = [[11], [19]] as const;
-
 /**
- * Lines for a dnsmasq that serves DHCP on the LAN: they send each kind of machine to the loader that can
- * verify there. Architectures are RFC 4578's, as corrected by its erratum (x64 is 7, and 9 in the field), and IANA's.
+ * Lines for a dnsmasq that serves DHCP on the LAN: they send each kind of firmware to the loader that can verify there.
  *
  * @param server the address that machines fetch from.
  * @param loaders names of files; a kind without one gets no line.
  */
-export function dnsmasqLines(
-  server: string,
-  loaders: { readonly bios?: string; readonly efi?: string; readonly arm64?: string },
-): string[] {
-  return LOADER_ARCHITECTURES.flatMap(([kind, types]) => {
-    const file = loaders[kind];
-    if (file === undefined) return [];
-    const tag = `bootseal-${kind}`;
-    return [
-      ...types.map((type) => `dhcp-match=set:${tag},option:client-arch,${type}`),
-      `dhcp-boot=tag:${tag},${file},,${server}`,
-    ];
-  });
+export function dnsmasqLines(server: string, loaders: LoaderFiles, httpPort = HTTP_PORT): readonly string[] {
+  return firmwareLines(server, loaders, httpPort);
 }
 
-const LOADER_ARCHITECTURES = [
-  ['bios', [0]],
-  ['efi', X86_64[0]],
-  ['arm64', AARCH64[0]],
-] as const;
+/** Without those for iPXE, which is told by itself where to go on. */
+function firmwareLines(server: string, loaders: LoaderFiles, httpPort: number): readonly string[] {
+  const rules = bootRules({ server, httpPort, loaders, otherIpxe: 'loader' });
+  return dnsmasqConfig(rules.filter(({ match }) => match.by === 'firmware'));
+}

@@ -75,10 +75,11 @@ export function loadersCommand(): Command {
           for (const { platform, file, size } of images)
             terminal.print(`${file}  ${platform}, ${size} bytes`);
           const server = url === undefined ? 'SERVER' : new URL(url).hostname;
+          const port = url === undefined ? undefined : Number(new URL(url).port || 80);
           terminal.print();
           terminal.print('For dnsmasq:');
           const kinds = images.map(({ platform, file }) => [KIND[platform], basename(file)] as const);
-          for (const line of dnsmasqLines(server, Object.fromEntries(kinds))) terminal.print(line);
+          for (const line of dnsmasqLines(server, Object.fromEntries(kinds), port)) terminal.print(line);
           return EXIT.ok;
         }),
       ),

@@ -1,0 +1,56 @@
+import { type Command, InvalidArgumentError } from 'commander';
+import { DHCP_DIALECTS, type DhcpDialect, dhcpConfig } from '../../operations/dhcp-config.ts';
+import { act, folder, newCommand, port } from '../context.ts';
+import { EXIT } from '../exit.ts';
+
+interface Options {
+  readonly server: string;
+  readonly httpPort: number;
+  readonly loaders?: string;
+  readonly ipxe?: 'script' | 'loader';
+  readonly proxy?: boolean;
+}
+
+export function dhcpConfigCommand(): Command {
+  return newCommand(
+    'dhcp-config',
+    'print what a DHCP server must be told, so that each kind of machine finds its loader',
+    'bootseal dhcp-config dnsmasq --server 10.0.0.1 --loaders loaders > bootseal.conf',
+  )
+    .argument('<server>', `whose language: ${DHCP_DIALECTS.join(', ')}`, dialect)
+    .requiredOption('--server <address>', 'where "bootseal serve" listens: an IPv4 address')
+    .option('--http-port <n>', 'its port', port, 8080)
+    .option('--loaders <dir>', 'the folder that it offers; default: the images of "loaders grub"', folder)
+    .option(
+      '--ipxe <what>',
+      'what an iPXE gets that is not your own: script (/autoexec.ipxe) or loader (that of its firmware); default: script where an iPXE is among the loaders',
+      otherIpxe,
+    )
+    .option('--proxy', 'dnsmasq names boot files beside another DHCP server, and gives no addresses')
+    .action(
+      act<Options>(async ({ terminal }, { server, httpPort, loaders, ipxe, proxy }, name) => {
+        const config = await dhcpConfig({
+          dialect: name as DhcpDialect,
+          server,
+          httpPort,
+          ...(loaders === undefined ? {} : { loaders }),
+          ...(ipxe === undefined ? {} : { otherIpxe: ipxe }),
+          ...(proxy === undefined ? {} : { proxy }),
+        });
+        terminal.json(config);
+        for (const line of config.lines) terminal.print(line);
+        return EXIT.ok;
+      }),
+    );
+}
+
+function dialect(text: string): DhcpDialect {
+  const known = DHCP_DIALECTS.find((name) => name === text);
+  if (known === undefined) throw new InvalidArgumentError(`One of ${DHCP_DIALECTS.join(', ')}.`);
+  return known;
+}
+
+function otherIpxe(text: string): 'script' | 'loader' {
+  if (text !== 'script' && text !== 'loader') throw new InvalidArgumentError('script or loader.');
+  return text;
+}

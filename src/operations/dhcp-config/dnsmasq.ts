@@ -1,0 +1,34 @@
+import { type BootRule, isHttpBoot } from './boot-rules.ts';
+
+/**
+ * Lines for dnsmasq (dnsmasq(8): --dhcp-match, --dhcp-userclass, --dhcp-boot). Of several --dhcp-boot that fit, which
+ * one counts is not written there: each excludes the ones before it by name.
+ */
+export function dnsmasqConfig(rules: readonly BootRule[]): readonly string[] {
+  const classes = rules.filter(({ match }) => match.by === 'user-class').map(tagOf);
+  return rules.flatMap((rule) => {
+    const { match, file, server } = rule;
+    const tag = tagOf(rule);
+    const found =
+      match.by === 'user-class'
+        ? [`dhcp-userclass=set:${tag},${match.text}`]
+        : match.architectures.map((type) => `dhcp-match=set:${tag},option:client-arch,${type}`);
+    const before = match.by === 'user-class' ? classes.slice(0, classes.indexOf(tag)) : classes;
+    const conditions = [`tag:${tag}`, ...before.map((other) => `tag:!${other}`)].join(',');
+    return [
+      ...found,
+      // Firmware takes an offer without this word back for one that is not meant for it.
+      ...(isHttpBoot(rule) ? [`dhcp-option-force=tag:${tag},60,HTTPClient`] : []),
+      `dhcp-boot=${conditions},${file},,${server}`,
+    ];
+  });
+}
+
+/** What makes of dnsmasq a server that names boot files beside another that gives addresses. */
+export function dnsmasqProxy(server: string): readonly string[] {
+  return ['port=0', `dhcp-range=${server},proxy`];
+}
+
+function tagOf({ name }: BootRule): string {
+  return `bootseal-${name}`;
+}

@@ -1,0 +1,43 @@
+import { type BootRule, isHttpBoot } from './boot-rules.ts';
+
+/**
+ * Commands for OpenWrt's shell: sections `userclass`, `match` and `boot` of /etc/config/dhcp, of which its init script
+ * makes dnsmasq's lines. A `boot` section has no field for a second condition, so the ones for classes stand first: of
+ * several lines that fit, dnsmasq takes the first. A server's address counts only beside a server's name.
+ */
+export function openwrtConfig(rules: readonly BootRule[]): readonly string[] {
+  return [
+    ...rules.flatMap((rule) => {
+      const { match, server, file } = rule;
+      const tag = `bootseal_${rule.name.replaceAll('-', '_')}`;
+      const section = (name: string, kind: string, values: Readonly<Record<string, string>>) => [
+        `uci set dhcp.${name}='${kind}'`,
+        ...Object.entries(values).map(([key, value]) => `uci set dhcp.${name}.${key}='${value}'`),
+      ];
+      const found =
+        match.by === 'user-class'
+          ? section(`${tag}_class`, 'userclass', { networkid: tag, userclass: match.text })
+          : match.architectures.flatMap((type) =>
+              section(`${tag}_${type}`, 'match', { networkid: tag, match: `option:client-arch,${type}` }),
+            );
+      return [
+        ...found,
+        ...section(`${tag}_boot`, 'boot', {
+          networkid: tag,
+          filename: file,
+          servername: server,
+          serveraddress: server,
+        }),
+        ...(isHttpBoot(rule)
+          ? [
+              `uci set dhcp.${tag}_boot.force='1'`,
+              `uci del_list dhcp.${tag}_boot.dhcp_option='60,HTTPClient'`,
+              `uci add_list dhcp.${tag}_boot.dhcp_option='60,HTTPClient'`,
+            ]
+          : []),
+      ];
+    }),
+    'uci commit dhcp',
+    'service dnsmasq restart',
+  ];
+}
