@@ -32,6 +32,8 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'dracut-core', needs: ['dracut'] },
   { packageName: 'initramfs-tools-core', needs: ['mkinitramfs'] },
   { packageName: 'dnsmasq-base', needs: ['dnsmasq'] },
+  { packageName: 'isc-dhcp-server', needs: ['dhcpd'] },
+  { packageName: 'kea-dhcp4-server', needs: ['kea-dhcp4'] },
   { packageName: 'iproute2', needs: ['ip'] },
   { packageName: 'libnbd-bin', needs: ['nbdinfo', 'nbdcopy'] },
   { packageName: 'nbd-client', needs: ['nbd-client'] },

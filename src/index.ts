@@ -33,6 +33,13 @@ export {
 } from './keyrings/keyring.ts';
 export { type BootImageOptions, type BootOptions, boot, bootImage } from './operations/boot.ts';
 export {
+  DHCP_DIALECTS,
+  type DhcpConfig,
+  type DhcpConfigOptions,
+  type DhcpDialect,
+  dhcpConfig,
+} from './operations/dhcp-config.ts';
+export {
   type AttachImageOptions,
   attachImage,
   type ImageAttached,
@@ -70,6 +77,7 @@ export {
 export { type RestoredState, type RestoreStateOptions, restoreState } from './operations/restore-state.ts';
 export { type SealReleaseOptions, type SealResult, seal } from './operations/seal.ts';
 export { type UkiOptions, type UkiResult, uki } from './operations/uki.ts';
+export { type WakeOptions, type WakeSent, wake } from './operations/wake.ts';
 export { type WithdrawnRelease, type WithdrawOptions, withdrawRelease } from './operations/withdraw.ts';
 export {
   type ListedChannel,

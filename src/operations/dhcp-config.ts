@@ -4,11 +4,12 @@ import { namesIfThere } from '../files/read-if-there.ts';
 import {
   type BootRule,
   bootRules,
+  isHttpBoot,
   type LoaderFiles,
   type LoaderKind,
   withoutLoader,
 } from './dhcp-config/boot-rules.ts';
-import { dnsmasqConfig, dnsmasqProxy } from './dhcp-config/dnsmasq.ts';
+import { dnsmasqConfig, dnsmasqProxyConfig } from './dhcp-config/dnsmasq.ts';
 import { iscConfig } from './dhcp-config/isc-dhcp.ts';
 import { keaConfig } from './dhcp-config/kea.ts';
 import { mikrotikConfig } from './dhcp-config/mikrotik.ts';
@@ -30,7 +31,7 @@ const DIALECTS = {
   mikrotik: {
     compose: mikrotikConfig,
     comment: '#',
-    place: 'a terminal of RouterOS 7.16 or later; "dhcp1" is your server’s name there',
+    place: 'a terminal of RouterOS 7.16 or later; dhcp1 stands for the name of your server there',
   },
   openwrt: { compose: openwrtConfig, comment: '#', place: 'a shell of OpenWrt, as root' },
   windows: {
@@ -101,17 +102,18 @@ export async function dhcpConfig(options: DhcpConfigOptions): Promise<DhcpConfig
   const loaders = options.loaders === undefined ? DEFAULT_LOADERS : await loadersIn(options.loaders);
   const hasIpxe = Object.values(loaders).some((name) => !GRUB.test(name));
   const otherIpxe = options.otherIpxe ?? (hasIpxe ? 'script' : 'loader');
-  const rules = bootRules({ server, httpPort, loaders, otherIpxe });
+  const all = bootRules({ server, httpPort, loaders, otherIpxe });
+  const rules = proxy ? all.filter((rule) => !isHttpBoot(rule)) : all;
   const { compose, comment, place }: DialectFacts = DIALECTS[dialect];
   const said = [
     `For ${place}.`,
     ...rules.map(({ what, file }) => `${what}: ${file}`),
+    ...(proxy ? ['HTTP Boot: dnsmasq does not answer it beside another server'] : []),
     ...withoutLoader(loaders).map((what) => `${what}: no loader, so it is told nothing`),
   ];
   const lines = [
     ...said.map((line) => `${comment} ${line}`),
-    ...(proxy ? dnsmasqProxy(server) : []),
-    ...compose(rules),
+    ...(proxy ? dnsmasqProxyConfig(rules) : compose(rules)),
   ];
   return { dialect, server, rules, lines };
 }

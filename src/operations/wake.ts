@@ -5,7 +5,7 @@ import { networkInterfaces } from 'node:os';
 import { codeOf, IoError, inWords } from '../errors/io.ts';
 import { Malformed } from '../errors/malformed.ts';
 import { UsageError } from '../errors/usage.ts';
-import { decodeMacAddress, encodeMacAddress, isCardAddress } from '../formats/net/mac-address.ts';
+import { claimedMac } from '../formats/net/machine-claims.ts';
 import { decodeWakePassword, encodeMagicPacket, WAKE_PORT } from '../formats/net/magic-packet.ts';
 
 export interface WakeOptions {
@@ -48,14 +48,7 @@ export async function wake(options: WakeOptions): Promise<readonly WakeSent[]> {
   const macs = options.macs.map(card);
   if (macs.length === 0) throw new UsageError('Name the MAC address of a machine.');
   if (!isIPv4(to)) throw new UsageError(`--broadcast ${to} is no IPv4 address.`);
-  const password =
-    options.password === undefined
-      ? undefined
-      : // What is wrong with it is said without it.
-        readAs(
-          () => decodeWakePassword(options.password ?? ''),
-          'The SecureOn password is none: write six bytes as in 00:11:22:33:44:55, or four as in 1.2.3.4.',
-        );
+  const password = options.password === undefined ? undefined : secret(options.password);
   const sent: WakeSent[] = [];
   for (const sender of sendersOf(options)) {
     const socket = await senderSocket(sender);
@@ -64,7 +57,7 @@ export async function wake(options: WakeOptions): Promise<readonly WakeSent[]> {
         const packet = encodeMagicPacket(mac, password);
         await send(socket, packet, { to, port, sender });
         sent.push({
-          mac: encodeMacAddress(mac),
+          mac,
           interface: sender.name,
           from: sender.address,
           to,
@@ -79,21 +72,24 @@ export async function wake(options: WakeOptions): Promise<readonly WakeSent[]> {
   return sent;
 }
 
-function card(text: string): Buffer {
-  const mac = readAs(
-    () => decodeMacAddress(text),
-    `${JSON.stringify(text)} is no MAC address; write six pairs of hexadecimal digits, as in 52:54:00:12:34:56.`,
+/** `52:54:00:12:34:56` */
+function card(text: string): string {
+  const mac = claimedMac(text);
+  if (mac !== undefined) return mac;
+  throw new UsageError(
+    `${JSON.stringify(text)} is no card’s address; write six pairs of hexadecimal digits, as in 52:54:00:12:34:56.`,
   );
-  if (isCardAddress(mac)) return mac;
-  throw new UsageError(`${text} is no card's address: a group's, or nobody's.`);
 }
 
-function readAs(decode: () => Buffer, otherwise: string): Buffer {
+/** What is wrong with it is said without it. */
+function secret(text: string): Buffer {
   try {
-    return decode();
+    return decodeWakePassword(text);
   } catch (error) {
-    if (error instanceof Malformed) throw new UsageError(otherwise);
-    throw error;
+    if (!(error instanceof Malformed)) throw error;
+    throw new UsageError(
+      'The SecureOn password is none: write six bytes as in 00:11:22:33:44:55, or four as in 1.2.3.4.',
+    );
   }
 }
 

@@ -1,5 +1,6 @@
-import { isIP, type Server } from 'node:net';
+import { createServer, isIP, isIPv4, isIPv6, type Server, type ServerOpts } from 'node:net';
 import { codeOf, IoError } from '../errors/io.ts';
+import { urlHost } from '../formats/net/ip-address.ts';
 
 /** What was to listen where. */
 export interface ListenTarget {
@@ -28,7 +29,7 @@ export class ListenError extends IoError {
 }
 
 function sentence({ what, address, port, taken }: ListenTarget, code: string): string {
-  const where = `${address.includes(':') ? `[${address}]` : address} port ${port}`;
+  const where = `${urlHost(address)} port ${port}`;
   switch (code) {
     case 'EADDRINUSE':
       return `${what} cannot listen on ${where}: ${taken ?? 'another program holds that port; stop it or choose another port'}.`;
@@ -57,24 +58,95 @@ export function toListenError(target: ListenTarget, error: unknown): unknown {
   return code !== undefined ? new ListenError(target, code, { cause: error }) : error;
 }
 
+/** Where a server listens: one address, or several that have its port. */
+export type Bind = string | readonly string[];
+
+/** An address that was bound. */
+export interface Bound {
+  readonly address: string;
+  readonly port: number;
+}
+
 /**
- * Listens with a stream server (HTTP, NBD).
+ * The addresses of a `Bind`, each once.
  *
+ * @throws ListenError where there is none.
+ */
+export function boundAddresses(what: string, bind: Bind, port: number): readonly [string, ...string[]] {
+  const [first, ...more] = new Set(typeof bind === 'string' ? [bind] : bind);
+  if (first === undefined) throw new ListenError({ what, address: '', port }, 'EINVAL');
+  return [first, ...more];
+}
+
+/**
+ * `::` is every address of the machine, IPv4 among them. Beside an IPv4 address it is IPv6 alone: else one of the two
+ * could not be bound.
+ */
+export function isIpv6Only(address: string, all: readonly string[]): boolean {
+  return isIPv6(address) && all.some((other) => isIPv4(other));
+}
+
+/** A stream server that listens. */
+export interface StreamListener {
+  /** In the order of the addresses that were asked for, all with one port. */
+  readonly bound: readonly [Bound, ...Bound[]];
+  /** Takes no more connections. Resolves when those that were taken have ended. */
+  close(): Promise<void>;
+}
+
+/**
+ * Listens with a stream server (HTTP, NBD). Further addresses have sockets of their own, whose connections are the
+ * server's: whoever counts them counts all.
+ *
+ * @param target of the first address; further ones get the port that this one has.
+ * @param options of the server, which its further sockets must have as well.
  * @param onFault is told of what goes wrong later, such as a connection that could not be taken because there are
  *   too many open files: no reason for a server to end.
- * @returns the address and port that were bound.
- * @throws ListenError
+ * @throws ListenError: then nothing listens.
  */
 export async function listenStream(
   server: Server,
-  target: ListenTarget,
+  target: { readonly what: string; readonly bind: Bind; readonly port: number },
+  options: ServerOpts,
   onFault: (error: unknown) => void,
-): Promise<{ address: string; port: number }> {
-  checkListenTarget(target);
+): Promise<StreamListener> {
+  const { what, bind } = target;
+  const addresses = boundAddresses(what, bind, target.port);
+  const [address, ...further] = addresses;
+  for (const each of addresses) checkListenTarget({ what, address: each, port: target.port });
+  const listening: Server[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(listening.map((each) => new Promise<void>((resolve) => each.close(() => resolve()))));
+  };
+  const listen = async (each: Server, at: ListenTarget): Promise<Bound> => {
+    const bound = await listenOne(each, at, isIpv6Only(at.address, addresses), onFault);
+    listening.push(each);
+    return bound;
+  };
+  try {
+    const first = await listen(server, { what, address, port: target.port });
+    const rest: Bound[] = [];
+    for (const other of further) {
+      const socket = createServer(options, (connection) => server.emit('connection', connection));
+      rest.push(await listen(socket, { what, address: other, port: first.port }));
+    }
+    return { bound: [first, ...rest], close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function listenOne(
+  server: Server,
+  target: ListenTarget,
+  ipv6Only: boolean,
+  onFault: (error: unknown) => void,
+): Promise<Bound> {
   await new Promise<void>((resolve, reject) => {
     const failed = (error: unknown): void => reject(toListenError(target, error));
     server.once('error', failed);
-    server.listen({ host: target.address, port: target.port, backlog: 1024 }, () => {
+    server.listen({ host: target.address, port: target.port, backlog: 1024, ipv6Only }, () => {
       server.off('error', failed);
       server.on('error', onFault);
       resolve();

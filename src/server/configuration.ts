@@ -46,6 +46,11 @@ const CONFIGURATION = z.strictObject({
   shares: z
     .array(z.strictObject({ prefix: PREFIX, weight: z.number().int().min(1).max(100_000) }))
     .default([]),
+  /**
+   * TFTP answers from the port that it was asked at, for clients behind NAT and firewalls. Whoever can forge a client's
+   * address can then also forge that it hears, and have files sent to it.
+   */
+  tftp_single_port: z.boolean().default(false),
   /** Hours after which everything that is served is read and held against its digest again; 0: never. */
   scrub_hours: z.number().min(0).max(336).default(24),
   /** Who is told what over DHCP. */

@@ -5,6 +5,7 @@ import { type Emit, emitTo } from '../serve/emit.ts';
 import { eventLog, type Log } from '../serve/event-log.ts';
 import { type HttpServer, startHttpServer } from '../serve/http/http.ts';
 import type { Pages } from '../serve/http/http-types.ts';
+import type { Bind } from '../serve/listen.ts';
 import type { Metrics } from '../serve/metrics.ts';
 import { type NbdServer, startNbdServer } from '../serve/nbd/nbd.ts';
 import type { NbdExports } from '../serve/nbd/nbd-types.ts';
@@ -20,8 +21,8 @@ export interface ListenersOptions {
   readonly exports: NbdExports;
   /** Called when the port of HTTP is known, and before anybody else may ask: scripts name it. */
   readonly onHttp: (http: HttpServer) => void;
-  /** An IP address. */
-  readonly bind: string;
+  /** IP addresses. */
+  readonly bind: Bind;
   /** 0: an ephemeral one; false leaves the protocol out. */
   readonly ports: { readonly http: number; readonly tftp: number | false; readonly nbd: number | false };
   readonly configuration: Configuration;
@@ -83,7 +84,13 @@ export async function startListeners(options: ListenersOptions): Promise<Listene
   try {
     options.onHttp(http);
     if (ports.tftp !== false) {
-      const started = await startTftpServer({ ...edge, site, port: ports.tftp, limits: allowed.tftp });
+      const started = await startTftpServer({
+        ...edge,
+        site,
+        port: ports.tftp,
+        limits: allowed.tftp,
+        singlePort: configuration.tftp_single_port,
+      });
       tftp = started;
       metrics.follow('tftp', () => ({ open: started.transfers, heldBytes: started.heldBytes }));
     }

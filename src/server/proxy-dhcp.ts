@@ -38,7 +38,7 @@ export function proxyDhcpBind({ interfaces }: ProxyDhcpRequest): string {
 export class DhcpEdge {
   readonly #request: ProxyDhcpRequest;
   readonly #configuration: Configuration['proxydhcp'];
-  readonly #bind: string;
+  readonly #bind: readonly string[];
   readonly #find: Site['find'];
   #loaders: DhcpLoaders = new Map();
   #lookups = 0;
@@ -48,11 +48,11 @@ export class DhcpEdge {
 
   constructor(
     request: ProxyDhcpRequest,
-    { configuration, bind, find }: { configuration: Configuration; bind: string; find: Site['find'] },
+    { configuration, bind, find }: { configuration: Configuration; bind: string | readonly string[]; find: Site['find'] },
   ) {
     this.#request = request;
     this.#configuration = configuration.proxydhcp;
-    this.#bind = bind;
+    this.#bind = typeof bind === 'string' ? [bind] : bind;
     this.#find = find;
   }
 
@@ -66,7 +66,7 @@ export class DhcpEdge {
     this.#tftp = tftp === TFTP_PORT;
     await checkNamedLoaders(this.#lookup());
     await this.refresh();
-    const everywhere = this.#bind === '0.0.0.0' || this.#bind === '::';
+    const everywhere = this.#bind.some((address) => address === '0.0.0.0' || address === '::');
     this.#server = await startProxyDhcp({
       ...this.#request,
       relays: relays.map(decodeIpPrefix),
@@ -74,7 +74,7 @@ export class DhcpEdge {
       loaders: () => this.#loaders,
       httpPort: this.#httpPort,
       tftpAtOnce: tftp_at_once,
-      serves: (address) => everywhere || address === this.#bind,
+      serves: (address) => everywhere || this.#bind.includes(address),
       emit,
     });
     return this.#server;

@@ -1,5 +1,6 @@
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
+import { urlHost } from '../formats/net/ip-address.ts';
 import { entryFolder } from '../formats/records/entry-folder.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import { grubBoot, grubHttpPort, grubVariables } from '../formats/script/grub-boot.ts';
@@ -9,6 +10,7 @@ import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts'
 import type { Emit } from '../serve/emit.ts';
 import { withEntries } from '../serve/entry-site.ts';
 import type { Log } from '../serve/event-log.ts';
+import type { Bind, Bound } from '../serve/listen.ts';
 import { createMetrics } from '../serve/metrics.ts';
 import { RememberedScripts } from '../serve/remembered-scripts.ts';
 import { Shares } from '../serve/shares.ts';
@@ -49,8 +51,11 @@ export interface ServeOptions {
   readonly configuration?: Partial<Configuration>;
   /** A folder of loaders (iPXE, GRUB images) to offer over TFTP and HTTP. */
   readonly loaders?: string;
-  /** An IP address; default loopback, and with `proxyDhcp` where that sends machines. */
-  readonly bind?: string;
+  /**
+   * IP addresses, all with the same ports; default loopback, and with `proxyDhcp` where that sends machines. `::` is every
+   * address, IPv4 too, unless one of IPv4 stands beside it.
+   */
+  readonly bind?: Bind;
   /** 0: an ephemeral one. Default 8080. */
   readonly httpPort?: number;
   /** 0: an ephemeral one; false leaves TFTP out. Default 69. */
@@ -68,12 +73,21 @@ export interface ServeOptions {
   readonly onEvent?: Emit;
 }
 
+/** Where one protocol is served. */
+export interface Listening {
+  /** The first one. */
+  readonly address: string;
+  readonly port: number;
+  /** One for each address: `tftp://10.0.0.1:69`, `http://[fd00::1]:8080`. */
+  readonly urls: readonly string[];
+}
+
 export interface Serving {
   readonly release: string;
   readonly anchored: boolean;
-  readonly http: { readonly address: string; readonly port: number };
-  readonly tftp: { readonly address: string; readonly port: number } | undefined;
-  readonly nbd: { readonly address: string; readonly port: number } | undefined;
+  readonly http: Listening;
+  readonly tftp: Listening | undefined;
+  readonly nbd: Listening | undefined;
   /** What is answered to whom over DHCP, now; undefined where nobody is. */
   readonly dhcp: readonly DhcpOffer[] | undefined;
   /** `http://127.0.0.1:8080` */
@@ -161,7 +175,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     }),
     exports,
     onHttp: (http) => {
-      base = baseOf(http);
+      base = listening('http', http).urls[0] ?? '';
       httpPort = http.port;
       put();
     },
@@ -208,9 +222,9 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     get anchored() {
       return offering.entry.release.anchored;
     },
-    http: { address: http.address, port: http.port },
-    tftp: tftp && { address: tftp.address, port: tftp.port },
-    nbd: nbd && { address: nbd.address, port: nbd.port },
+    http: listening('http', http),
+    tftp: tftp && listening('tftp', tftp),
+    nbd: nbd && listening('nbd', nbd),
     get dhcp() {
       return dhcp?.offers;
     },
@@ -282,6 +296,7 @@ function renderedScripts(
   return scripts;
 }
 
-function baseOf({ address, port }: { address: string; port: number }): string {
-  return `http://${address.includes(':') ? `[${address}]` : address}:${port}`;
+function listening(scheme: string, { bound }: { readonly bound: readonly Bound[] }): Listening {
+  const [{ address, port } = { address: '', port: 0 }] = bound;
+  return { address, port, urls: bound.map((at) => `${scheme}://${urlHost(at.address)}:${at.port}`) };
 }

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { readFile, truncate, writeFile } from 'node:fs/promises';
+import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -153,3 +154,108 @@ async function refusesConnections(port: number): Promise<void> {
     if (failed) return;
   }
 }
+
+describe('serve on several addresses', () => {
+  it('has one port for each protocol, and brackets wherever it names an address of IPv6', async (t) => {
+    const { server, addresses } = await started(
+      t,
+      '--anchors',
+      site.anchors,
+      '--bind',
+      '::1',
+      '--bind',
+      '127.0.0.1',
+    );
+    const { http, tftp, nbd, url } = addresses as Addresses &
+      Record<'http' | 'tftp' | 'nbd', { urls: string[]; port: number }>;
+    assert.equal(url, `http://[::1]:${http.port}`);
+    for (const [scheme, { urls, port }] of Object.entries({ http, tftp, nbd }))
+      assert.deepEqual(urls, [`${scheme}://[::1]:${port}`, `${scheme}://127.0.0.1:${port}`]);
+    const script = await readFile(join(site.tree, 'boot.ipxe'), 'utf8');
+    for (const base of [...http.urls, ...tftp.urls]) {
+      const { stdout } = await curl('curl', ['-g', '-s', '--noproxy', '*', `${base}/boot.ipxe`]);
+      assert.equal(stdout, script, base);
+    }
+    for (const base of nbd.urls) {
+      const { stdout } = await curl('nbdinfo', ['--list', '--json', base]);
+      assert.deepEqual(JSON.parse(stdout).exports.length > 0, true, base);
+    }
+    const page = (await curl('curl', ['-g', '-s', '-H', 'Host: elsewhere.example', `${url}/`])).stdout;
+    assert.match(page, new RegExp(`<code>http://\\[::1\\]:${http.port}/boot\\.ipxe</code>`));
+    server.signal('SIGTERM');
+    assert.equal((await server.ended).code, 0);
+  });
+
+  it('takes :: for every address, IPv4 among them, unless one of IPv4 stands beside it', async (t) => {
+    const alone = (await started(t, '--anchors', site.anchors, '--bind', '::')).addresses;
+    const both = (await started(t, '--anchors', site.anchors, '--bind', '::', '--bind', '0.0.0.0')).addresses;
+    for (const { http, tftp } of [alone, both])
+      for (const host of ['127.0.0.1', '[::1]'])
+        for (const base of [`http://${host}:${http.port}`, `tftp://${host}:${tftp?.port}`])
+          assert.match(
+            (await curl('curl', ['-g', '-s', '--noproxy', '*', `${base}/boot.ipxe`])).stdout,
+            /^#!ipxe/,
+            base,
+          );
+  });
+
+  it('names the address that is none, and listens nowhere where one cannot be had', async () => {
+    const wrong = await run([...WORDS, '--anchors', site.anchors, '--bind', 'localhost']);
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.err, /That is no IP address\./);
+    const absent = await run([
+      ...WORDS,
+      '--anchors',
+      site.anchors,
+      '--bind',
+      '127.0.0.1',
+      '--bind',
+      '192.0.2.1',
+    ]);
+    assert.equal(absent.code, 3);
+    assert.match(absent.err, /HTTP cannot listen on 192\.0\.2\.1 port \d+: this machine has no such address/);
+  });
+});
+
+describe('serve --tftp-single-port', () => {
+  const config = join(site.folder, 'single-port.toml');
+  for (const [what, flags] of [
+    ['by a flag', ['--tftp-single-port']],
+    ['by the configuration', ['--config', config]],
+  ] as const) {
+    it(`answers foreign clients from the port that they asked, ${what}`, async (t) => {
+      await writeFile(config, 'tftp_single_port = true\n');
+      const { addresses } = await started(t, '--anchors', site.anchors, ...flags);
+      const port = String(addresses.tftp?.port);
+      const script = await readFile(join(site.tree, 'boot.ipxe'), 'utf8');
+      const target = join(site.folder, 'got');
+      for (const [program, words] of [
+        ['curl', ['-s', '-o', target, `tftp://127.0.0.1:${port}/boot.ipxe`]],
+        ['tftp', ['-m', 'binary', '127.0.0.1', port, '-c', 'get', '/boot.ipxe', target]],
+        ['busybox', ['tftp', '-g', '-l', target, '-r', '/boot.ipxe', '127.0.0.1', port]],
+      ] as const) {
+        await rm(target, { force: true });
+        await curl(program, [...words]);
+        assert.equal(await readFile(target, 'utf8'), script, program);
+      }
+      const { from } = await firstAnswer(Number(port), '/boot.ipxe');
+      assert.equal(from, Number(port));
+    });
+  }
+
+  it('is not so by default', async (t) => {
+    const { addresses } = await started(t, '--anchors', site.anchors);
+    const { from } = await firstAnswer(addresses.tftp?.port ?? 0, '/boot.ipxe');
+    assert.notEqual(from, addresses.tftp?.port);
+  });
+
+  /** The port that the first answer to a request comes from. */
+  async function firstAnswer(port: number, path: string): Promise<{ from: number }> {
+    const socket = createSocket('udp4');
+    const answered = once(socket, 'message');
+    socket.send(Buffer.from(`\0\x01${path}\0octet\0`, 'latin1'), port, '127.0.0.1');
+    const [, { port: from }] = await answered;
+    socket.close();
+    return { from };
+  }
+});

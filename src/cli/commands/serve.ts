@@ -1,4 +1,5 @@
-import type { Command } from 'commander';
+import { isIP } from 'node:net';
+import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { readConfiguration } from '../../server/configuration.ts';
 import type { DhcpOffer } from '../../server/proxy-dhcp.ts';
@@ -16,10 +17,11 @@ interface Options {
   readonly policy?: string;
   readonly config?: string;
   readonly loaders?: string;
-  readonly bind?: string;
+  readonly bind?: readonly string[];
   readonly httpPort: number;
   readonly tftpPort: number;
   readonly tftp: boolean;
+  readonly tftpSinglePort?: boolean;
   readonly nbdPort: number;
   readonly nbd: boolean;
   readonly proxydhcp?: readonly string[];
@@ -42,10 +44,15 @@ export function serveCommand(): Command {
     .option('--policy <file>', 'dates, pins and revocations of your own (TOML); a state has its own')
     .option('--config <file>', 'the operator’s configuration (TOML)')
     .option('--loaders <dir>', 'a folder of loaders to offer', folder)
-    .option('--bind <address>', 'an IP address (default: 127.0.0.1, or where --proxydhcp sends machines)')
+    .option(
+      '--bind <address>',
+      'an IP address, once for each; default: 127.0.0.1, or where --proxydhcp sends machines',
+      addresses,
+    )
     .option('--http-port <n>', '0: any free one', port, 8080)
     .option('--tftp-port <n>', '0: any free one', port, 69)
     .option('--no-tftp', 'leave TFTP out')
+    .option('--tftp-single-port', 'TFTP answers from the port that was asked, for clients behind NAT')
     .option('--nbd-port <n>', '0: any free one', port, 10_809)
     .option('--no-nbd', 'leave NBD out')
     .option(
@@ -68,7 +75,10 @@ export function serveCommand(): Command {
           ...(channel === undefined ? {} : { channel }),
           ...(options.anchors === undefined ? {} : { anchors: options.anchors }),
           ...(options.policy === undefined ? {} : { policy: options.policy }),
-          ...(options.config === undefined ? {} : { configuration: await readConfiguration(options.config) }),
+          configuration: {
+            ...(options.config === undefined ? {} : await readConfiguration(options.config)),
+            ...(options.tftpSinglePort ? { tftp_single_port: true } : {}),
+          },
           ...(options.loaders === undefined ? {} : { loaders: options.loaders }),
           ...(options.bind === undefined ? {} : { bind: options.bind }),
           httpPort: options.httpPort,
@@ -82,10 +92,8 @@ export function serveCommand(): Command {
         terminal.json({
           ...{ release, anchored, url, http, tftp: tftp ?? null, nbd: nbd ?? null, dhcp: dhcp ?? null },
         });
-        const at = (scheme: string, where: Serving['tftp']) =>
-          where ? [`${scheme}://${where.address}:${where.port}`] : [];
-        const addresses = [url, ...at('tftp', tftp), ...at('nbd', nbd)].join(', ');
-        terminal.print(`${release} on ${addresses}${anchored ? '' : ' (unanchored)'}`);
+        const listening = [http, tftp, nbd].flatMap((where) => where?.urls ?? []).join(', ');
+        terminal.print(`${release} on ${listening}${anchored ? '' : ' (unanchored)'}`);
         if (dhcp !== undefined)
           terminal.table(['DHCP ON', 'KIND OF CLIENT', 'IS TOLD TO LOAD'], dhcp.map(offerRow));
         await untilStopped(serving);
@@ -105,6 +113,11 @@ function offerRow({ interface: name, client, loads, silent }: DhcpOffer): Cell[]
 /** Gathers what `--proxydhcp` names. */
 function interfaces(name: string, before: readonly string[] = []): readonly string[] {
   return [...before, name];
+}
+
+function addresses(text: string, before: readonly string[] = []): readonly string[] {
+  if (isIP(text) === 0) throw new InvalidArgumentError('That is no IP address.');
+  return [...before, text];
 }
 
 /** Waits for SIGINT or SIGTERM and drains; a second signal ends the wait for slow clients. */

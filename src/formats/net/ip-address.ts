@@ -45,6 +45,11 @@ export function decodeIpPrefix(text: string): IpPrefix {
   return { family, bits, length };
 }
 
+/** An address as the host of a URL: IPv6 in brackets (RFC 3986 §3.2.2), the sign before its zone as %25 (RFC 6874 §2). */
+export function urlHost(address: string): string {
+  return address.includes(':') ? `[${address.replace('%', '%25')}]` : address;
+}
+
 /** True where `address` begins with `prefix`. */
 export function isWithin(address: IpAddress, prefix: IpPrefix): boolean {
   if (address.family !== prefix.family) return false;

@@ -44,7 +44,7 @@ export interface BootRule extends Omit<ClientKind, 'gets'> {
 const CLIENT_KINDS: readonly ClientKind[] = [
   {
     name: 'own',
-    what: 'the site’s own iPXE',
+    what: 'your own iPXE',
     match: { by: 'user-class', text: 'bootseal' },
     gets: 'entry',
   },

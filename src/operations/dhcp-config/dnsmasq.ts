@@ -24,9 +24,20 @@ export function dnsmasqConfig(rules: readonly BootRule[]): readonly string[] {
   });
 }
 
-/** What makes of dnsmasq a server that names boot files beside another that gives addresses. */
-export function dnsmasqProxy(server: string): readonly string[] {
-  return ['port=0', `dhcp-range=${server},proxy`];
+/**
+ * The same beside another server that gives the addresses. dnsmasq then answers those alone for whom it has a service
+ * (dnsmasq(8): --pxe-service), and never HTTP Boot, whose rules must not be among these. iPXE gets none: with a service it would be shown a menu.
+ */
+export function dnsmasqProxyConfig(rules: readonly BootRule[]): readonly string[] {
+  const classes = rules.filter(({ match }) => match.by === 'user-class').map(tagOf);
+  const server = rules[0]?.server ?? '';
+  const services = rules.flatMap((rule) => {
+    const { match, file, what } = rule;
+    if (match.by === 'user-class') return [];
+    const conditions = [`tag:${tagOf(rule)}`, ...classes.map((other) => `tag:!${other}`)].join(',');
+    return match.architectures.map((type) => `pxe-service=${conditions},${type},"${what}",${file},${server}`);
+  });
+  return ['port=0', `dhcp-range=${server},proxy`, ...dnsmasqConfig(rules), ...services];
 }
 
 function tagOf({ name }: BootRule): string {

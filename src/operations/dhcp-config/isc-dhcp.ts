@@ -7,7 +7,7 @@ import { type BootRule, isHttpBoot } from './boot-rules.ts';
  */
 export function iscConfig(rules: readonly BootRule[]): readonly string[] {
   return [
-    `option ${ARCHITECTURE} code 93 = unsigned integer 16;`,
+    `option ${ARCHITECTURE} code 93 = string;`,
     `option ${USER_CLASS} code 77 = string;`,
     ...rules.flatMap((rule, index) => [
       `${index === 0 ? 'if' : '} elsif'} ${conditionOf(rule)} {`,
@@ -28,7 +28,10 @@ function conditionOf({ match }: BootRule): string {
     // RFC 3004 puts a length before each class.
     return `option ${USER_CLASS} = "${text}" or substring(option ${USER_CLASS}, 1, ${text.length}) = "${text}"`;
   }
-  const types = match.architectures.map((type) => `option ${ARCHITECTURE} = ${type}`);
+  // An option is compared as bytes, whatever its type.
+  const types = match.architectures.map(
+    (type) => `substring(option ${ARCHITECTURE}, 0, 2) = 00:${type.toString(16).padStart(2, '0')}`,
+  );
   const vendor = `substring(option vendor-class-identifier, 0, ${match.vendor.length}) = "${match.vendor}"`;
   return `${vendor} and (${types.join(' or ')})`;
 }

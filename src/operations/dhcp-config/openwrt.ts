@@ -2,12 +2,12 @@ import { type BootRule, isHttpBoot } from './boot-rules.ts';
 
 /**
  * Commands for OpenWrt's shell: sections `userclass`, `match` and `boot` of /etc/config/dhcp, of which its init script
- * makes dnsmasq's lines. A `boot` section has no field for a second condition, so the ones for classes stand first: of
- * several lines that fit, dnsmasq takes the first. A server's address counts only beside a server's name.
+ * makes dnsmasq's lines. A `boot` section has no field for a second condition, so the rules stand the other way round: of
+ * several --dhcp-boot in a file that fit, dnsmasq takes the last. A server's address counts only beside a server's name.
  */
 export function openwrtConfig(rules: readonly BootRule[]): readonly string[] {
   return [
-    ...rules.flatMap((rule) => {
+    ...[...rules].reverse().flatMap((rule) => {
       const { match, server, file } = rule;
       const tag = `bootseal_${rule.name.replaceAll('-', '_')}`;
       const section = (name: string, kind: string, values: Readonly<Record<string, string>>) => [

@@ -7,7 +7,7 @@ import type { Site } from '../../release/site.ts';
 import { askedText } from '../asked.ts';
 import { ChunkPool } from '../chunk-pool.ts';
 import type { Emit } from '../emit.ts';
-import { listenStream } from '../listen.ts';
+import { type Bind, type Bound, listenStream } from '../listen.ts';
 import type { Shares } from '../shares.ts';
 import { Connections } from './connections.ts';
 import { expressServer } from './express-server.ts';
@@ -20,8 +20,8 @@ import { safeRequestPath } from './request-path.ts';
 export interface HttpServerOptions {
   readonly site: Site;
   readonly pages: Pages;
-  /** An IP address. */
-  readonly bind: string;
+  /** IP addresses. */
+  readonly bind: Bind;
   /** 0 asks for an ephemeral one. */
   readonly port: number;
   readonly shares: Shares;
@@ -32,8 +32,10 @@ export interface HttpServerOptions {
 }
 
 export interface HttpServer {
+  /** The first of them. */
   readonly address: string;
   readonly port: number;
+  readonly bound: readonly Bound[];
   readonly connections: number;
   /** Bytes that read buffers of running responses hold now. */
   readonly heldBytes: number;
@@ -50,7 +52,7 @@ export interface HttpServer {
  * @throws ListenError
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { emit, shares, bind: address, port, proxies = [] } = options;
+  const { emit, shares, bind, port, proxies = [] } = options;
   const limits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
   const pool = new ChunkPool(limits.bufferBytes);
   const connections = new Connections(limits.maxConnections, limits.reservedConnections, shares);
@@ -123,13 +125,16 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   server.on('checkContinue', onRequest);
   guardConnections(server, connections, emit);
 
-  const bound = await listenStream(server, { what: 'HTTP', address, port }, (error) => {
+  // As Node makes its own.
+  const sockets = { allowHalfOpen: true, noDelay: true };
+  const listener = await listenStream(server, { what: 'HTTP', bind, port }, sockets, (error) => {
     emit({ kind: 'fault', server: 'http', error, what: 'take a connection' });
     connections.relieve();
   });
   let closed: Promise<void> | undefined;
   return {
-    ...bound,
+    ...listener.bound[0],
+    bound: listener.bound,
     get connections() {
       return connections.size;
     },
@@ -139,11 +144,11 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     close({ graceMs }) {
       // Every call counts: a second one may end the wait that the first one allowed.
       const timer = setTimeout(() => connections.destroyAll(), graceMs);
-      closed ??= new Promise((resolve) => {
+      if (closed === undefined) {
         draining = true;
-        server.close(() => resolve());
+        closed = listener.close();
         connections.destroyIdle();
-      });
+      }
       return closed.finally(() => clearTimeout(timer));
     },
   };

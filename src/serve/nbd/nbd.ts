@@ -2,7 +2,7 @@ import { createServer, type Server as NetServer, type Socket } from 'node:net';
 import { SMALLEST } from '../chunk-pool.ts';
 import type { Emit } from '../emit.ts';
 import { FairSlots } from '../fair-slots.ts';
-import { listenStream } from '../listen.ts';
+import { type Bind, type Bound, listenStream, type StreamListener } from '../listen.ts';
 import type { Share, Shares } from '../shares.ts';
 import { NbdConnection, type NbdContext } from './nbd-connection.ts';
 import { ReplyMemory } from './nbd-memory.ts';
@@ -10,8 +10,8 @@ import { DEFAULT_NBD_LIMITS, type NbdExports, type NbdLimits } from './nbd-types
 
 export interface NbdServerOptions {
   readonly exports: NbdExports;
-  /** An IP address. */
-  readonly bind: string;
+  /** IP addresses. */
+  readonly bind: Bind;
   /** 0 asks for an ephemeral one. */
   readonly port: number;
   readonly shares: Shares;
@@ -22,8 +22,10 @@ export interface NbdServerOptions {
 }
 
 export interface NbdServer {
+  /** The first of them. */
   readonly address: string;
   readonly port: number;
+  readonly bound: readonly Bound[];
   /** Connections that were let in. */
   readonly connections: number;
   /** Bytes that replies hold now. */
@@ -55,6 +57,8 @@ export async function startNbdServer(options: NbdServerOptions): Promise<NbdServ
 const RELIEF = 1 / 16;
 /** A share that holds so many times what the neediest holds, and would, gives some of it up. */
 const MUCH_MORE = 2;
+/** A kernel that has its root here says nothing for days; one that has lost its power, for ever. */
+const SOCKETS = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 };
 const TOO_MANY = 'There are too many connections';
 
 class Server implements NbdServer {
@@ -67,7 +71,7 @@ class Server implements NbdServer {
   /** Those that are told that there is no room for them. */
   readonly #unwelcome: FairSlots<NbdConnection>;
   readonly #open = new Set<NbdConnection>();
-  #bound: { readonly address: string; readonly port: number };
+  #listener: StreamListener | undefined;
   #sweeping: NodeJS.Timeout | undefined;
   #count = 0;
   /** Of connections that have ended. */
@@ -88,20 +92,19 @@ class Server implements NbdServer {
       now: options.now ?? (() => performance.now()),
       emit: options.emit,
     };
-    this.#bound = { address: options.bind, port: options.port };
-    this.#server = createServer(
-      // A kernel that has its root here says nothing for days; one that has lost its power, for ever.
-      { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 },
-      (socket) => this.#admit(socket),
-    );
+    this.#server = createServer(SOCKETS, (socket) => this.#admit(socket));
   }
 
   get address(): string {
-    return this.#bound.address;
+    return this.bound[0]?.address ?? '';
   }
 
   get port(): number {
-    return this.#bound.port;
+    return this.bound[0]?.port ?? 0;
+  }
+
+  get bound(): readonly Bound[] {
+    return this.#listener?.bound ?? [];
   }
 
   get connections(): number {
@@ -121,8 +124,8 @@ class Server implements NbdServer {
   }
 
   async listen(): Promise<void> {
-    const { bind: address, port, emit } = this.#options;
-    this.#bound = await listenStream(this.#server, { what: 'NBD', address, port }, (error) => {
+    const { bind, port, emit } = this.#options;
+    this.#listener = await listenStream(this.#server, { what: 'NBD', bind, port }, SOCKETS, (error) => {
       emit({ kind: 'fault', server: 'nbd', error, what: 'take a connection' });
       this.#welcome.relieve();
     });
@@ -140,7 +143,7 @@ class Server implements NbdServer {
   }
 
   async #close(): Promise<void> {
-    const listening = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const listening = this.#listener?.close();
     const all = [...this.#open];
     for (const connection of all) connection.drain();
     await Promise.all([listening, ...all.map(({ closed }) => closed)]);

@@ -1,5 +1,6 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
+import { ListenError, type ListenTarget, toListenError } from '../listen.ts';
 import type { TftpPeer } from './tftp-types.ts';
 
 /** Below are the ports of services that answer anything, such as chargen. */
@@ -10,10 +11,13 @@ const FIRST_CLIENT_PORT = 1024;
  *
  * Addresses are never looked up: they come from the socket or from the configuration, and Node would
  * otherwise ask its resolver, one turn of the event loop for each datagram.
+ *
+ * @param ipv6Only of `::`, that IPv4 comes to a socket of its own.
  */
-export function datagramSocket(address: string): Socket {
+export function datagramSocket(address: string, ipv6Only = false): Socket {
   return createSocket({
     type: isIPv6(address) ? 'udp6' : 'udp4',
+    ipv6Only,
     lookup: (host, _options, callback) => callback(null, host, isIPv6(host) ? 6 : 4),
   });
 }
@@ -38,4 +42,37 @@ export function isPeer({ port }: TftpPeer): boolean {
  */
 export function mayBeTold({ port }: TftpPeer): boolean {
   return port >= FIRST_CLIENT_PORT;
+}
+
+/** A socket at the port that everyone knows. */
+export interface Door {
+  readonly socket: Socket;
+  readonly address: string;
+  readonly port: number;
+  readonly ipv6Only: boolean;
+}
+
+/** @throws ListenError */
+export async function openDoor(target: ListenTarget, ipv6Only: boolean): Promise<Door> {
+  const { address, port } = target;
+  const socket = datagramSocket(address, ipv6Only);
+  await new Promise<void>((resolve, reject) => {
+    const failed = (error: unknown): void => {
+      socket.close();
+      reject(toListenError(target, error));
+    };
+    socket.once('error', failed);
+    socket.bind({ address, port, exclusive: true }, () => {
+      socket.off('error', failed);
+      resolve();
+    });
+  });
+  const bound = socket.address();
+  if (bound.port === 0) throw new ListenError(target, 'EINVAL');
+  return { socket, address: bound.address, port: bound.port, ipv6Only };
+}
+
+/** Resolves when a socket is closed. */
+export function closing(socket: Socket): Promise<void> {
+  return new Promise((resolve) => socket.once('close', () => resolve()));
 }

@@ -17,17 +17,25 @@ import { askedText } from '../asked.ts';
 import { ChunkPool } from '../chunk-pool.ts';
 import type { Emit } from '../emit.ts';
 import { FairSlots } from '../fair-slots.ts';
-import { checkListenTarget, ListenError, toListenError } from '../listen.ts';
+import { type Bind, type Bound, boundAddresses, checkListenTarget, isIpv6Only } from '../listen.ts';
 import type { Shares } from '../shares.ts';
 import { agree, no, requestedPath, siteRefusal, type Terms, type TftpNo, thrown } from './tftp-request.ts';
-import { datagramSocket, isPeer, mayBeTold, sendDatagram } from './tftp-socket.ts';
+import {
+  closing,
+  type Door,
+  datagramSocket,
+  isPeer,
+  mayBeTold,
+  openDoor,
+  sendDatagram,
+} from './tftp-socket.ts';
 import { Transfer } from './tftp-transfer.ts';
 import { DEFAULT_TFTP_LIMITS, type TftpLimits, type TftpPeer } from './tftp-types.ts';
 
 export interface TftpServerOptions {
   readonly site: Site;
-  /** An IP address: that of one interface. A wildcard works where the machine has only one. */
-  readonly bind: string;
+  /** IP addresses, each that of one interface. A wildcard works where the machine has only one. */
+  readonly bind: Bind;
   /** 0 asks for an ephemeral one. */
   readonly port: number;
   readonly shares: Shares;
@@ -42,8 +50,10 @@ export interface TftpServerOptions {
 }
 
 export interface TftpServer {
+  /** The first of them. */
   readonly address: string;
   readonly port: number;
+  readonly bound: readonly Bound[];
   /** Transfers under way. */
   readonly transfers: number;
   /** Bytes that read buffers of running transfers hold now. */
@@ -73,6 +83,7 @@ const CLOSING = no(TFTP_ERROR.undefined, 'The server is closing');
 const MOST_SHOWN = 64;
 
 interface Asked {
+  readonly door: Door;
   readonly peer: TftpPeer;
   readonly asking: Asking;
   /** As the site is asked for it. */
@@ -85,37 +96,33 @@ class Server implements TftpServer {
   readonly #limits: TftpLimits;
   readonly #pool: ChunkPool;
   readonly #transfers: FairSlots<Transfer>;
-  readonly #main: Socket;
+  readonly #doors: Door[] = [];
   /** The newest transfer of a client's port, and the request that began it. */
   readonly #byPeer = new Map<string, { readonly transfer: Transfer; readonly request: Buffer }>();
   /** What must be over before the server is closed: sockets, files. */
   readonly #pending = new Set<Promise<void>>();
-  #bound: { readonly address: string; readonly port: number };
   #requests = 0;
   #draining = false;
   #drained: (() => void) | undefined;
   #closed: Promise<void> | undefined;
 
   constructor(options: TftpServerOptions) {
-    const { bind: address, port, limits } = options;
-    checkListenTarget({ what: 'TFTP', address, port });
-    const merged = { ...DEFAULT_TFTP_LIMITS, ...limits };
-    // An IPv6 header is 20 bytes longer.
-    const maxBlksize = isIPv6(address) && limits?.maxBlksize === undefined ? 1448 : merged.maxBlksize;
     this.#options = options;
-    this.#limits = { ...merged, maxBlksize };
+    this.#limits = { ...DEFAULT_TFTP_LIMITS, ...options.limits };
     this.#pool = new ChunkPool(this.#limits.bufferBytes);
     this.#transfers = new FairSlots(this.#limits.maxTransfers);
-    this.#main = datagramSocket(address);
-    this.#bound = { address, port };
   }
 
   get address(): string {
-    return this.#bound.address;
+    return this.#doors[0]?.address ?? '';
   }
 
   get port(): number {
-    return this.#bound.port;
+    return this.#doors[0]?.port ?? 0;
+  }
+
+  get bound(): readonly Bound[] {
+    return this.#doors.map(({ address, port }) => ({ address, port }));
   }
 
   get transfers(): number {
@@ -127,25 +134,26 @@ class Server implements TftpServer {
   }
 
   async listen(): Promise<void> {
-    const { bind: address, port } = this.#options;
-    const target = { what: 'TFTP', address, port };
-    await new Promise<void>((resolve, reject) => {
-      const failed = (error: unknown): void => {
-        this.#main.close();
-        reject(toListenError(target, error));
-      };
-      this.#main.once('error', failed);
-      this.#main.bind({ address, port, exclusive: true }, () => {
-        this.#main.off('error', failed);
-        resolve();
-      });
-    });
-    this.#main.on('error', (error) => this.#fault(error, 'send a datagram'));
-    this.#main.on('message', (bytes, peer) => this.#receive(bytes, peer));
-    this.#track(closing(this.#main));
-    const bound = this.#main.address();
-    if (bound.port === 0) throw new ListenError(target, 'EINVAL');
-    this.#bound = { address: bound.address, port: bound.port };
+    const { bind, port } = this.#options;
+    const addresses = boundAddresses('TFTP', bind, port);
+    const targets = addresses.map((address) => ({ what: 'TFTP', address, port }));
+    for (const target of targets) checkListenTarget(target);
+    try {
+      for (const target of targets) {
+        const { address } = target;
+        // A port that was chosen for the first is the others', too.
+        const at = { ...target, port: this.#doors[0]?.port ?? port };
+        this.#doors.push(await openDoor(at, isIpv6Only(address, addresses)));
+      }
+    } catch (error) {
+      for (const { socket } of this.#doors) socket.close();
+      throw error;
+    }
+    for (const door of this.#doors) {
+      door.socket.on('error', (error) => this.#fault(error, 'send a datagram'));
+      door.socket.on('message', (bytes, peer) => this.#receive(door, bytes, peer));
+      this.#track(closing(door.socket));
+    }
   }
 
   close({ graceMs }: { readonly graceMs: number }): Promise<void> {
@@ -157,7 +165,7 @@ class Server implements TftpServer {
 
   async #close(): Promise<void> {
     this.#draining = true;
-    if (!this.#options.singlePort) this.#main.close();
+    if (!this.#options.singlePort) this.#closeDoors();
     if (this.#transfers.size > 0) {
       await new Promise<void>((resolve) => {
         this.#drained = resolve;
@@ -167,27 +175,31 @@ class Server implements TftpServer {
       // Whoever never answered may not have asked either, and is left alone.
       transfer.end('closed', transfer.proven ? CLOSING : undefined);
     }
-    if (this.#options.singlePort) this.#main.close();
+    if (this.#options.singlePort) this.#closeDoors();
     while (this.#pending.size > 0) await Promise.all(this.#pending);
   }
 
+  #closeDoors(): void {
+    for (const { socket } of this.#doors) socket.close();
+  }
+
   /** A datagram to the port that everyone knows. */
-  #receive(bytes: Buffer, rinfo: RemoteInfo): void {
+  #receive(door: Door, bytes: Buffer, rinfo: RemoteInfo): void {
     const peer = { address: rinfo.address, port: rinfo.port };
     if (!isPeer(peer)) return;
     const opcode = tftpOpcode(bytes);
     if (opcode === TFTP_OPCODE.rrq || opcode === TFTP_OPCODE.wrq) {
-      this.#request(bytes, peer);
+      this.#request(door, bytes, peer);
       return;
     }
     if (this.#options.singlePort) {
-      const known = this.#byPeer.get(keyOf(peer));
+      const known = this.#byPeer.get(keyOf(door, peer));
       if (known !== undefined) {
         known.transfer.receive(bytes);
         return;
       }
     }
-    this.#stray(this.#main, bytes, peer);
+    this.#stray(door.socket, bytes, peer);
   }
 
   /** A datagram that belongs to nothing. ERROR is never answered, nor what is too short to be a packet. */
@@ -202,8 +214,8 @@ class Server implements TftpServer {
     sendDatagram(socket, encodeTftp({ kind: 'error', code, message }), peer);
   }
 
-  #request(bytes: Buffer, peer: TftpPeer): void {
-    const key = keyOf(peer);
+  #request(door: Door, bytes: Buffer, peer: TftpPeer): void {
+    const key = keyOf(door, peer);
     const known = this.#byPeer.get(key);
     // A client that asks again has not heard us. A second transfer to the same port would only earn it an ERROR 5
     // (RFC 1350 §4).
@@ -217,7 +229,7 @@ class Server implements TftpServer {
       packet = decodeTftp(bytes) as TftpRequest;
     } catch (error) {
       if (!(error instanceof Malformed)) throw error;
-      this.#tell(peer, no(TFTP_ERROR.illegalOperation, 'That is not a request'));
+      this.#tell(door, peer, no(TFTP_ERROR.illegalOperation, 'That is not a request'));
       this.#turnAway(peer, 'not-a-request', bytes);
       return;
     }
@@ -232,19 +244,19 @@ class Server implements TftpServer {
     } as const;
     const path = requestedPath(packet);
     if (typeof path !== 'string') {
-      this.#refuse(peer, asking, path);
+      this.#refuse(door, peer, asking, path);
       return;
     }
     if (this.#draining) {
-      this.#refuse(peer, asking, CLOSING);
+      this.#refuse(door, peer, asking, CLOSING);
       return;
     }
     if (this.#options.singlePort) known?.transfer.end('replaced');
-    this.#admit({ peer, asking, path, key }, packet, bytes);
+    this.#admit({ door, peer, asking, path, key }, packet, bytes);
   }
 
   /** The entry is in the table before the site is asked: what a request may cost is bounded from here on. */
-  #admit({ peer, asking, path, key }: Asked, packet: TftpRequest, request: Buffer): void {
+  #admit({ door, peer, asking, path, key }: Asked, packet: TftpRequest, request: Buffer): void {
     const startedAt = performance.now();
     let socket: Socket | undefined;
     let refused = false;
@@ -260,7 +272,7 @@ class Server implements TftpServer {
         this.#transfers.leave(transfer);
         if (this.#byPeer.get(key)?.transfer === transfer) this.#byPeer.delete(key);
         this.#track(transfer.closed);
-        if (socket !== this.#main) socket?.close();
+        if (socket !== door.socket) socket?.close();
         if (this.#transfers.size === 0) this.#drained?.();
         if (!started) {
           if (!refused && outcome === 'gave-way') this.#turnAway(peer, 'too-many', asking.asked);
@@ -274,7 +286,7 @@ class Server implements TftpServer {
       },
     });
     if (!this.#transfers.admit(transfer)) {
-      this.#tell(peer, BUSY);
+      this.#tell(door, peer, BUSY);
       this.#turnAway(peer, 'too-many', asking.asked);
       return;
     }
@@ -284,14 +296,14 @@ class Server implements TftpServer {
       if (transfer.ended) return;
       refused = true;
       transfer.end('refused');
-      this.#refuse(peer, asking, why);
+      this.#refuse(door, peer, asking, why);
     };
     this.#decide(packet, path, asking.remote).then(
       (decision) => {
         if ('error' in decision) refuse(decision);
         if (transfer.ended || 'error' in decision) return;
         try {
-          socket = this.#options.singlePort ? this.#main : this.#transferSocket(transfer);
+          socket = this.#options.singlePort ? door.socket : this.#transferSocket(door, transfer);
         } catch (error) {
           refuse({ ...BUSY, why: error });
           return;
@@ -311,7 +323,8 @@ class Server implements TftpServer {
   ): Promise<TftpNo | { readonly resource: Resource; readonly terms: Terms }> {
     const resource = await this.#options.site.find(path, { remote });
     if (resource instanceof Refusal) return siteRefusal(resource);
-    const terms = agree(packet.options, resource.size, this.#limits);
+    const maxBlksize = this.#options.limits?.maxBlksize ?? maxBlksizeFor(remote);
+    const terms = agree(packet.options, resource.size, { ...this.#limits, maxBlksize });
     return 'error' in terms ? terms : { resource, terms };
   }
 
@@ -319,9 +332,9 @@ class Server implements TftpServer {
    * A socket whose port is this transfer's identifier (RFC 1350 §4). Bound to the address that was asked:
    * from another one a client would not take the answer.
    */
-  #transferSocket(transfer: Transfer): Socket {
+  #transferSocket({ address, ipv6Only }: Door, transfer: Transfer): Socket {
     const { peer } = transfer;
-    const socket = datagramSocket(this.#bound.address);
+    const socket = datagramSocket(address, ipv6Only);
     this.#track(closing(socket));
     let failure: unknown;
     socket.on('error', (error) => {
@@ -332,7 +345,7 @@ class Server implements TftpServer {
       // RFC 1350 §4: the stranger is told, the transfer goes on as if nothing had come.
       else if (isPeer(from)) this.#strange(socket, bytes, from);
     });
-    socket.bind({ address: this.#bound.address, port: 0, exclusive: true });
+    socket.bind({ address, port: 0, exclusive: true });
     // Without a name to look up, binding is over at once: a table of descriptors that is full shows here.
     if (failure !== undefined) {
       socket.close();
@@ -349,13 +362,13 @@ class Server implements TftpServer {
     sendDatagram(socket, encodeTftp({ kind: 'error', code, message: 'Unknown transfer ID' }), peer);
   }
 
-  #refuse(peer: TftpPeer, asking: Asking, why: TftpNo): void {
-    this.#tell(peer, why);
+  #refuse(door: Door, peer: TftpPeer, asking: Asking, why: TftpNo): void {
+    this.#tell(door, peer, why);
     this.#explain(asking, why);
   }
 
-  #tell(peer: TftpPeer, { error, text }: TftpNo): void {
-    sendDatagram(this.#main, encodeTftp({ kind: 'error', code: error, message: text }), peer);
+  #tell({ socket }: Door, peer: TftpPeer, { error, text }: TftpNo): void {
+    sendDatagram(socket, encodeTftp({ kind: 'error', code: error, message: text }), peer);
   }
 
   /** Says why something was not given, once. */
@@ -385,10 +398,12 @@ class Server implements TftpServer {
   }
 }
 
-function keyOf({ address, port }: TftpPeer): string {
-  return `${address} ${port}`;
+/** An IPv6 header is 20 bytes longer. IPv4 that comes to a socket of IPv6 travels as IPv4. */
+function maxBlksizeFor(remote: string): number {
+  const ipv6 = isIPv6(remote) && !remote.startsWith('::ffff:');
+  return DEFAULT_TFTP_LIMITS.maxBlksize - (ipv6 ? 20 : 0);
 }
 
-function closing(socket: Socket): Promise<void> {
-  return new Promise((resolve) => socket.once('close', () => resolve()));
+function keyOf(door: Door, { address, port }: TftpPeer): string {
+  return `${door.address} ${address} ${port}`;
 }

@@ -31,6 +31,7 @@ export async function serving(
   });
   t.after(() => server.close({ graceMs: 0 }));
   return {
+    bound: server.bound,
     address: server.address,
     port: server.port,
     get connections() {

@@ -54,6 +54,7 @@ export async function nbd(
   });
   t.after(() => server.close({ graceMs: 0 }));
   return {
+    bound: server.bound,
     address: server.address,
     port: server.port,
     get connections() {

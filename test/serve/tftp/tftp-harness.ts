@@ -28,6 +28,7 @@ export async function tftp(t: TestContext, site: Site, options: Served = {}): Pr
   });
   t.after(() => server.close({ graceMs: 0 }));
   return {
+    bound: server.bound,
     address: server.address,
     port: server.port,
     get transfers() {
