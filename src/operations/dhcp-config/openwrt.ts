@@ -31,7 +31,7 @@ export function openwrtConfig(rules: readonly BootRule[]): readonly string[] {
         ...(isHttpBoot(rule)
           ? [
               `uci set dhcp.${tag}_boot.force='1'`,
-              `uci del_list dhcp.${tag}_boot.dhcp_option='60,HTTPClient'`,
+              `uci -q delete dhcp.${tag}_boot.dhcp_option`,
               `uci add_list dhcp.${tag}_boot.dhcp_option='60,HTTPClient'`,
             ]
           : []),

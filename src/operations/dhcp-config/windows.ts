@@ -31,7 +31,7 @@ export function windowsConfig(rules: readonly BootRule[]): readonly string[] {
         ...classes.map(
           ({ type, title, data }) => `Add-DhcpServerv4Class -Name '${title}' -Type ${type} -Data '${data}'`,
         ),
-        `Add-DhcpServerv4Policy -Name '${name}' -Condition Or ${condition} -ProcessingOrder ${index + 1}`,
+        `Add-DhcpServerv4Policy -Name '${name}' -Condition OR ${condition} -ProcessingOrder ${index + 1}`,
         ...(isHttpBoot(rule) ? [value(60, 'HTTPClient')] : []),
         value(66, server),
         value(67, file),
