@@ -40,6 +40,8 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'nbdkit', needs: ['nbdkit'] },
   { packageName: 'qemu-utils', needs: ['qemu-img', 'qemu-io'] },
   { packageName: 'tftp-hpa', needs: ['tftp'] },
+  { packageName: 'tcpdump', needs: ['tcpdump'] },
+  { packageName: 'wakeonlan', needs: ['wakeonlan'] },
   { packageName: 'curl', needs: ['curl'] },
   { packageName: 'openssl', needs: ['openssl'] },
   { packageName: 'gnupg', needs: ['gpg'] },
