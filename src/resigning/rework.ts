@@ -4,10 +4,9 @@ import { UsageError } from '../errors/usage.ts';
 import { listedContent } from '../files/listed-content.ts';
 import { MemoryTree } from '../files/memory-tree.ts';
 import { isThere } from '../files/read-if-there.ts';
-import { otherIpxeSeal, RECORD, SEAL, UKI } from '../formats/records/seal-names.ts';
+import { otherIpxeSeal, SEAL, UKI } from '../formats/records/seal-names.ts';
 import { splitCommandLine } from '../formats/script/cmdline.ts';
-import { manifestOfRefusal } from '../formats/script/ipxe-refusal.ts';
-import { grubServerOf } from '../scripts/grub-config.ts';
+import { literalServer } from '../scripts/sealed-server.ts';
 import { isAsItStands, redraftRelease } from '../signing/redraft.ts';
 import { sealTerms } from '../signing/seal-terms.ts';
 import { otherCasOf, type Signing } from '../signing/sealer.ts';
@@ -71,7 +70,7 @@ export async function rework(
     throw new UsageError(`${manifest.release} has no module that could be given other words.`);
   }
   const { arch, layout, free, serial } = manifest;
-  const url = change.url ?? serverOf(records);
+  const url = change.url ?? literalServer(records);
   const terms = await sealTerms(
     { release, arch, layout, artifacts: [], cmdline, free, notes: [] },
     {
@@ -170,15 +169,4 @@ async function demandGood(
       await verify(name, listedContent(file), [cmsCheck(name, seal, rules, policy, now)]);
     }
   }
-}
-
-/** The literal server that scripts name; undefined where they ask DHCP. One of a release that GRUB starts names none. */
-function serverOf(records: ReadonlyMap<string, Uint8Array>): string | undefined {
-  const text = (name: string) => Buffer.from(records.get(name) ?? []).toString('latin1');
-  const ipxe = /(http:\/\/[A-Za-z0-9.:[\]-]+)\/releases\//.exec(text(RECORD.bootIpxe))?.[1];
-  if (ipxe !== undefined || manifestOfRefusal(records.get(RECORD.bootIpxe) ?? new Uint8Array()) === undefined)
-    return ipxe;
-  const server = grubServerOf(text(RECORD.grubCfg));
-  if (server.kind !== 'literal') return undefined;
-  return `http://${server.host}${server.port === 80 ? '' : `:${server.port}`}`;
 }

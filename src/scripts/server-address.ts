@@ -21,6 +21,11 @@ export function serverAddress(url: string | undefined): ServerAddress {
   if (url === undefined) {
     return { script: { kind: 'typed' }, grub: { kind: 'dhcp', httpPort: DEFAULT_PORT } };
   }
+  if (/^https?:\/\/\[/.test(url)) {
+    throw new UsageError(
+      `${JSON.stringify(url)} is an address of IPv6, and machines are given addresses of IPv4 alone by the DHCP that loaders and early userspace ask; name one of IPv4, or a host.`,
+    );
+  }
   const match = /^http:\/\/([A-Za-z0-9][A-Za-z0-9.-]*)(?::([1-9][0-9]{0,4}))?\/?$/.exec(url);
   const [, host, port = '80'] = match ?? [];
   if (host === undefined || Number(port) > 65535) {

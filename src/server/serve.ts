@@ -2,11 +2,10 @@ import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { urlHost } from '../formats/net/ip-address.ts';
 import { entryFolder } from '../formats/records/entry-folder.ts';
-import { RECORD } from '../formats/records/seal-names.ts';
-import { grubBoot, grubHttpPort, grubVariables } from '../formats/script/grub-boot.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
 import type { Resource, Site } from '../release/site.ts';
 import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts';
+import { sealedServers } from '../scripts/sealed-server.ts';
 import type { Emit } from '../serve/emit.ts';
 import { withEntries } from '../serve/entry-site.ts';
 import type { Log } from '../serve/event-log.ts';
@@ -30,6 +29,7 @@ import { type Offering, type OfferingSource, offeredSite } from './offering.ts';
 import { serverPages } from './pages.ts';
 import { DhcpEdge, type DhcpOffer, type ProxyDhcpRequest, proxyDhcpBind } from './proxy-dhcp.ts';
 import { scrubReleases } from './scrub-releases.ts';
+import { sealedElsewhere } from './sealed-address.ts';
 import { stateSource } from './state-source.ts';
 import { keepTime } from './timekeeper.ts';
 import { treeSource } from './tree-source.ts';
@@ -192,7 +192,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     dhcp,
   });
   const { http, tftp, nbd } = listeners;
-  tellSealedPort(offering, http.port, log);
+  tellSealedAddress(offering, http.bound, log);
   ready = true;
   const payload = () => [...offering.releases, ...offering.former].map(({ release }) => release);
   const endScrub = scrubReleases(configuration, payload, { clock, metrics, log });
@@ -201,7 +201,9 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     offering = loaded;
     put();
     const { release, manifestSha256 } = offering.entry.release;
-    if (manifestSha256 !== before) log.info({ release }, 'the channel moved');
+    if (manifestSha256 === before) return;
+    log.info({ release }, 'the channel moved');
+    tellSealedAddress(offering, http.bound, log);
   });
   fault = () => follower.fault;
   const endTime = keepTime({
@@ -261,16 +263,11 @@ function announce({ entry }: Offering, configuration: Configuration, log: Log): 
     log.warn({}, 'unverified loaders are allowed by the configuration');
 }
 
-/** GRUB cannot be told a port: its script, which nobody here may change, names one. */
-function tellSealedPort({ entry: { release } }: Offering, port: number, log: Log): void {
-  const script = release.records.get(RECORD.grubCfg);
-  const boot = script && grubBoot(script, grubVariables('http://192.0.2.1'));
-  const sealed = boot && grubHttpPort(boot);
-  if (sealed === undefined || sealed === port) return;
-  log.info(
-    { release: release.release, sealed, port },
-    'GRUB fetches from the port that the sealed grub.cfg names, and this server listens at another; serve there, or seal with --url',
-  );
+/** Scripts name a place that nobody here may change: machines that look for their files elsewhere are told apart early. */
+function tellSealedAddress({ entry, byArch }: Offering, bound: readonly Bound[], log: Log): void {
+  for (const { release } of new Set([entry, ...byArch.values()]))
+    for (const what of sealedElsewhere(sealedServers(release.records), bound))
+      log.info({ release: release.release, listening: bound }, `${what}; serve there, or seal with --url`);
 }
 
 function renderedScripts(

@@ -259,3 +259,20 @@ describe('serve --tftp-single-port', () => {
     return { from };
   }
 });
+
+describe('serve, of a release that was sealed for a place of its own', () => {
+  it('says that machines would look for their files elsewhere, and where', async (t) => {
+    const elsewhere = await cliSite(wholeSampleTree, { url: 'http://10.0.0.9:8081' });
+    const server = serving(t, [
+      ...['serve', '--tree', elsewhere.tree, '--anchors', elsewhere.anchors, '--json'],
+      ...['--http-port', '0', '--no-tftp', '--no-nbd'],
+    ]);
+    await server.until('out', /\n/);
+    const said = await server.until('err', /iPXE fetches from [^;]*; [^"]*/);
+    assert.equal(
+      said[0],
+      'iPXE fetches from the address 10.0.0.9 and the port 8081, which the sealed boot.ipxe names, and this server listens elsewhere; serve there, or seal with --url',
+    );
+    await server.until('err', /GRUB fetches from the address 10\.0\.0\.9 and the port 8081/);
+  });
+});

@@ -180,12 +180,6 @@ function unique(texts: readonly string[]): string[] {
   return [...new Set(texts)];
 }
 
-/** The HTTP port that a configuration has GRUB fetch from; undefined where it names none. */
-export function grubHttpPort({ device }: GrubBoot): number | undefined {
-  const [whole, port = '80'] = /^\(http,[^,)]*(?:,([0-9]{1,5}))?\)/.exec(device) ?? [];
-  return whole === undefined ? undefined : Number(port);
-}
-
 /** What GRUB knows of its network, for the machine that `runClients` emulates. */
 export function grubVariables(base: string, mac = '52:54:00:12:34:56'): ReadonlyMap<string, string> {
   const { hostname } = new URL(base);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { grubBoot, grubHttpPort } from '../../../src/formats/script/grub-boot.ts';
+import { grubBoot } from '../../../src/formats/script/grub-boot.ts';
 
 const KNOWN = new Map([['net_default_server', '10.0.0.1']]);
 
@@ -26,16 +26,6 @@ describe('what a GRUB configuration boots', () => {
       cmdlines: ['BOOT_IMAGE=(http,10.0.0.1,8080)/releases/a/1/kernel one=1 ip=dhcp quiet two=10.0.0.1'],
       switched: false,
     });
-  });
-
-  it('fetches by HTTP from the port that it names, 80 where it names none', () => {
-    const port = (device: string) => {
-      const boot = read(`linux "${device}/k"\n`);
-      return boot && grubHttpPort(boot);
-    };
-    assert.equal(port('(http,10.0.0.1,8080)'), 8080);
-    assert.equal(port('(http,$net_default_server)'), 80);
-    assert.equal(port('(tftp,10.0.0.1)'), undefined);
   });
 
   it('takes a variable for what was set last before it, and GRUB’s own for what they are', () => {
