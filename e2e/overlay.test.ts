@@ -6,9 +6,11 @@ import { createLan, LAN_ADDRESS, type Lan } from '../lab/lan.ts';
 import { emptyModules, modulesWithout } from '../lab/modules.ts';
 import { startNbd } from '../lab/nbd.ts';
 import { addOverlay, bootDirect, consoleOf, type DirectBoot } from '../lab/overlay.ts';
+import { qmpArguments, startWithoutLink } from '../lab/qmp.ts';
 import { flip, type LabRelease, labRelease, ROOTFS } from '../lab/release.ts';
 import { REAL_ROOT_LINE } from '../lab/rootfs.ts';
 import { startSntp, startStatic } from '../lab/servers.ts';
+import { startVlanPort } from '../lab/vlan-switch.ts';
 
 /**
  * The overlay on a real kernel, behind an initramfs that knows nothing of it: root over NBD under dm-verity, and in
@@ -101,6 +103,7 @@ describe('the initrd overlay, mode verity', () => {
   before(async () => {
     release = await labRelease({
       words: HOSTILE.verity,
+      free: ['ip dhcp', 'BOOTIF mac', 'archiso_http_srv url', 'vlan choice 10|20'],
       prepare: (tree, keys) => addOverlay(tree, keys, 'verity', { ntp: LAN_ADDRESS }),
     });
     older = await labRelease({
@@ -144,6 +147,30 @@ describe('the initrd overlay, mode verity', () => {
     expectAbsent(log, ['bootseal-early:', ...HEEDED]);
   });
 
+  it('takes the card that has a link, and a VLAN of it, where the command line names one', async () => {
+    const port = await startVlanPort(lan, 10);
+    const control = join(release.folder, 'control');
+    const sntp = await startSntp(lan, 'silent');
+    try {
+      const log = await boot(await siteOf(), {
+        commandLine: (words) => `${words} vlan=10`,
+        extra: [...port.card, ...qmpArguments(control), '-S'],
+        started: () => startWithoutLink(control, 'n0'),
+      });
+      expectMilestones(log, [
+        'bootseal: started',
+        /bootseal: network up on eth1, VLAN 10, 10\.77\.0\.\d+/,
+        'bootseal: manifest verified, arch/2026.11.01',
+        'bootseal: dm-verity over NBD, root hash',
+        MOUNTED,
+        REAL_ROOT_LINE,
+      ]);
+    } finally {
+      await sntp.stop();
+      await port.stop();
+    }
+  });
+
   it('stops the machine when a block of the root was changed, after it has waited for the time', async () => {
     const site = await siteOf();
     await flip(join(site, INSIDE, ROOTFS));
@@ -165,6 +192,11 @@ describe('the initrd overlay, mode verity', () => {
       what: 'a word that nobody signed',
       line: (words: string) => `${words} disablehooks=bootseal`,
       reason: 'wrong-command-line "disablehooks=bootseal" is on the command line where nobody signed it',
+    },
+    {
+      what: 'a VLAN that is none',
+      line: (words: string) => `${words} vlan=4095`,
+      reason: 'wrong-command-line vlan= names no VLAN: that is a number from 1 to 4094.',
     },
     {
       what: 'a root hash without its seal',
@@ -213,15 +245,18 @@ describe('the initrd overlay, mode verity', () => {
     return site;
   }
 
-  async function boot(site: string, options: Partial<DirectBoot> = {}): Promise<string> {
+  async function boot(
+    site: string,
+    { started, ...options }: Partial<DirectBoot> & { readonly started?: () => Promise<void> } = {},
+  ): Promise<string> {
     const http = await startStatic(lan, site, 8080);
     const root = join(site, INSIDE, ROOTFS);
     const nbd = await startNbd(lan, { [EXPORT]: root, [`${EXPORT}.verity`]: `${root}.verity` });
     try {
       // What the loader was given is the release as it was sealed.
-      return await consoleOf(
-        await bootDirect({ lan, tree: release.tree, release: release.release, ...options }),
-      );
+      const machine = await bootDirect({ lan, tree: release.tree, release: release.release, ...options });
+      await started?.();
+      return await consoleOf(machine);
     } finally {
       await nbd.stop();
       await http.stop();

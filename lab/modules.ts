@@ -33,6 +33,7 @@ const WANTED = [
     'ext4',
     'isofs',
     'efivarfs',
+    '8021q',
   ],
 ];
 

@@ -39,6 +39,8 @@ export interface DirectBoot {
   /** One more archive, behind the overlay. */
   readonly behind?: Uint8Array;
   readonly memoryMiB?: number;
+  /** Further arguments for QEMU. */
+  readonly extra?: readonly string[];
   /** What the machine's clock says at power-on. */
   readonly clock?: Date;
   readonly hungAfter?: number;
@@ -83,6 +85,7 @@ export async function bootDirect(options: DirectBoot): Promise<QemuMachine> {
       path,
       '-append',
       line,
+      ...(options.extra ?? []),
     ],
     ...(options.clock === undefined ? {} : { clock: options.clock }),
     ...(options.memoryMiB === undefined ? {} : { memoryMiB: options.memoryMiB }),

@@ -26,6 +26,8 @@ export interface LabReleaseOptions {
   readonly version?: string;
   /** Further words of the sealed command line. */
   readonly words?: readonly string[];
+  /** Words that a loader may add; those of archiso by default. */
+  readonly free?: readonly string[];
   /** A hypervisor that starts the kernel, and its words: the tree is sealed as one for Xen. */
   readonly hypervisor?: { readonly file: string; readonly words: string };
   /** Changes the tree before it is sealed. */
@@ -93,6 +95,7 @@ export async function labRelease(options: LabReleaseOptions = {}): Promise<LabRe
           moduleCmdline: line,
         }
       : { cmdline: line }),
+    ...(options.free === undefined ? {} : { free: options.free }),
     now,
     ...(options.url === undefined ? {} : { url: options.url }),
   });

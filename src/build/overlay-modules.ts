@@ -25,6 +25,8 @@ const ALWAYS = [
   ...['af_packet', 'loop', 'squashfs', 'erofs', 'overlay', 'nbd', 'dm_mod', 'dm_verity'],
   // Holds what is asked of an NBD server while that is away.
   ...['dm_multipath', 'dm_round_robin'],
+  // For a word vlan= on the command line.
+  '8021q',
   ...['sha256_generic', 'sha256_ssse3', 'sha2_ce', 'sha256_arm64', 'crc32c_generic'],
 ];
 

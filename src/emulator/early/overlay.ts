@@ -1,7 +1,7 @@
 import { Refusal } from '../../errors/refusal.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { ROOT_MODES, type RootMode } from '../../formats/records/policy-floor.ts';
-import { lastValue, splitCommandLine } from '../../formats/script/cmdline.ts';
+import { isVlan, lastValue, splitCommandLine } from '../../formats/script/cmdline.ts';
 import { raisedClock } from '../../trust/clock.ts';
 import { cmsCheck, leafRules } from '../../trust/cms-check.ts';
 import { day } from '../../trust/policy.ts';
@@ -30,6 +30,7 @@ export async function runOverlay(options: EarlyOptions): Promise<EarlyVerdict> {
         { path: OVERLAY_INIT },
       );
     }
+    demandVlan(options.cmdline);
     const floor = readPolicyFloor(initramfs);
     mode = floor.mode ?? mode;
     const early = new Userspace(options, EarlyKeys.ofOverlay(initramfs));
@@ -91,6 +92,13 @@ async function reported(
     early.print(`ERROR: ${error.message}`);
     return { ...verdict, refusal: error, verified: undefined };
   }
+}
+
+/** Which VLAN the server is on: read, as its address is, before anybody has judged the line. */
+function demandVlan(cmdline: string): void {
+  const named = splitCommandLine(cmdline).filter((word) => word.startsWith('vlan='));
+  if (named.every((word) => isVlan(word.slice('vlan='.length)))) return;
+  throw new Refusal('wrong-command-line', 'vlan= names no VLAN: that is a number from 1 to 4094.', {});
 }
 
 /** Says what the time server said; a claim that is no later than the clock counts for nothing. */

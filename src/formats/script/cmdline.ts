@@ -71,6 +71,11 @@ export function isOfType(value: string, type: FreeType): boolean {
   return /^[0-9a-fA-F]+$/.test(value) && value.length === Number(type.slice('hex '.length));
 }
 
+/** True for the number of a VLAN (IEEE 802.1Q), written in one way: what `vlan=` of an overlay's early userspace may be. */
+export function isVlan(text: string): boolean {
+  return /^[1-9][0-9]{0,3}$/.test(text) && Number(text) <= 4094;
+}
+
 /**
  * Fixed words with those that a loader adds. They come last, but before `---`: an installer copies what stands behind
  * that into the boot loader of what it installs, for good (debian-installer, "Passing parameters to the kernel").

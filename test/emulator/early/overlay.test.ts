@@ -102,6 +102,17 @@ describe('the init of an overlay', () => {
     });
   }
 
+  it('refuses a VLAN that is none before it asks anybody, as its init does', async () => {
+    for (const vlan of ['0', '4095', '010', 'eth0.10', '']) {
+      const { refusal, asked } = await booted({ cmdline: `${commandLine(files)} vlan=${vlan}` });
+      assert.equal(refusal?.message, 'vlan= names no VLAN: that is a number from 1 to 4094.', vlan);
+      assert.deepEqual([refusal.code, asked], ['wrong-command-line', []]);
+    }
+    // One that is: the line is held against the manifest like any other.
+    const { refusal } = await booted({ cmdline: `${commandLine(files)} vlan=10` });
+    assert.match(refusal?.message ?? '', /"vlan=10" is on the command line, and nobody signed it/);
+  });
+
   for (const vector of clockVectors) {
     it(`says of its clock what it must, given ${vector.name}`, async () => {
       const { now, issued, ntp, claim } = vector;
