@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { startsOverlay } from '../emulator/early/parameters.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
@@ -12,10 +12,12 @@ import { BootOnce } from '../machines/boot-once.ts';
 import { releaseSite } from '../release/release-site.ts';
 import { compileBootScript } from '../scripts/compile.ts';
 import { compileGrubConfig } from '../scripts/grub-config.ts';
+import { compileGrubLocalDisk, compileLocalDisk } from '../scripts/local-disk.ts';
 import { type ServerAddress, sealedAddress } from '../scripts/server-address.ts';
 import { armingLeaf } from '../signing/keys/arming-leaf.ts';
 import type { MakeKeyPair } from '../signing/keys/key-pair.ts';
 import { accessOf, type KeyAccess } from '../signing/keys/passphrase.ts';
+import { readScriptKeys, sealScript } from '../signing/keys/script-keys.ts';
 import { readSealingKeys } from '../signing/keys/sealing-keys.ts';
 import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { sealRecord, sealRecordOpenpgp } from '../signing/seal-record.ts';
@@ -23,6 +25,7 @@ import { armingAct, disarmingAct } from '../store/armed-acts.ts';
 import { ArmedBoots, type StoredArming } from '../store/armed-boots.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
 import { recordsOf } from '../store/folder-backend.ts';
+import { keepSealed } from '../store/script-batches.ts';
 import { keepScript } from '../store/signed-scripts.ts';
 import { demandState, openStateWhenFree } from '../store/state.ts';
 import { policyFor } from '../store/state-policy.ts';
@@ -134,6 +137,7 @@ export async function armMachine(options: ArmOptions): Promise<ArmedMachine> {
     const records = recordsOf(folder);
     const script = await keepScript(records, loader, { bytes, seal });
     const complete: Arming = { ...whole, script };
+    if (complete.afterwards === 'local') await keepLocalDisk(options, mac);
     await logAct(folder, armingAct(complete, now), options.snapshotKey);
     const kept = new ArmedBoots(records);
     const before = await kept.newest(mac);
@@ -244,6 +248,20 @@ async function sealOf(options: ArmOptions, bytes: Uint8Array, ends: number): Pro
   }
   const { signer, chain } = await armingLeaf({ ...access, keys, now, ends, makeKeyPair });
   return sealRecord(bytes, signer, chain);
+}
+
+/** What the machine boots afterwards is signed now, too, for it alone: later nobody need be there. */
+async function keepLocalDisk(
+  { state, keys, loader, now, ...options }: ArmOptions,
+  mac: string,
+): Promise<void> {
+  const machines = [{ macs: [mac] }];
+  const text = loader === 'ipxe' ? compileLocalDisk({ machines }) : compileGrubLocalDisk({ machines });
+  const bytes = Buffer.from(text, 'latin1');
+  const seal = await sealScript(await readScriptKeys(keys, now, accessOf(options)), loader, bytes, now);
+  if (!seal) throw new UsageError(`${keys} holds no key that signs scripts for ${loader}.`);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  await keepSealed(recordsOf(state), loader, sha256, { bytes, seal });
 }
 
 async function warningsOf(state: string, { release, leaves }: Arming): Promise<string[]> {

@@ -34,8 +34,10 @@ async function findEntry(
   if (!wanted) return undefined;
   const whose = from && `${from.remote} ${path.replace(/\.sig$/, '')}?${from.query ?? ''}`;
   const before = wanted.seal && whose !== undefined ? remembered.find(whose) : undefined;
-  const answer = before ?? (await booter.boot(wanted.machine, from?.remote));
-  if (answer instanceof Refusal) return answer;
+  const now = await booter.boot(wanted.machine, from?.remote);
+  // What has ended has ended for its seal, too.
+  if (now instanceof Refusal) return now;
+  const answer = before ?? now;
   if (!wanted.seal && whose !== undefined) remembered.given(whose, answer);
   const { name, bytes, seal } = answer;
   return wanted.seal ? bytesResource(name + SEAL.openpgp, seal, false) : bytesResource(name, bytes, false);

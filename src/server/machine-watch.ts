@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { cannotRead, isAbsent } from '../errors/io.ts';
 import type { Refusal } from '../errors/refusal.ts';
 import type { ChannelScripts } from '../machines/channel-scripts.ts';
+import { newestScripts } from '../machines/machine-booter.ts';
 import { readMachineRules } from '../machines/machine-files.ts';
 import { encodeRules } from '../machines/machine-record.ts';
 import { hasRules } from '../machines/machine-rules.ts';
-import { newestScripts } from '../machines/machine-booter.ts';
 import type { Log } from '../serve/event-log.ts';
 
 export interface MachineWatchOptions {

@@ -18,6 +18,8 @@ export interface ServerPagesOptions {
   readonly base: () => string;
   /** Why the state is not followed at the moment; undefined while it is. */
   readonly fault: () => string | undefined;
+  /** What else an operator should know, one sentence each. */
+  readonly warnings: () => readonly string[];
   readonly configuration: Configuration;
   readonly metrics: Metrics;
   /** Pages of other rooms, by path. */
@@ -47,10 +49,10 @@ function readiness(options: ServerPagesOptions): Refusal | readonly string[] {
   return warnings(options);
 }
 
-function warnings({ offering, clock, fault }: ServerPagesOptions): readonly string[] {
+function warnings({ offering, clock, fault, warnings: more }: ServerPagesOptions): readonly string[] {
   const why = fault();
   const lost = why === undefined ? [] : [`the state is not followed at the moment: ${why}`];
-  return [...warningsOf(offering(), clock()), ...lost];
+  return [...warningsOf(offering(), clock()), ...lost, ...more()];
 }
 
 function releaseFacts({ entry }: Offering): object {

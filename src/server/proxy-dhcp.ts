@@ -48,7 +48,11 @@ export class DhcpEdge {
 
   constructor(
     request: ProxyDhcpRequest,
-    { configuration, bind, find }: { configuration: Configuration; bind: string | readonly string[]; find: Site['find'] },
+    {
+      configuration,
+      bind,
+      find,
+    }: { configuration: Configuration; bind: string | readonly string[]; find: Site['find'] },
   ) {
     this.#request = request;
     this.#configuration = configuration.proxydhcp;

@@ -7,23 +7,19 @@ import type { Resource, Site } from '../release/site.ts';
 import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts';
 import { sealedServers } from '../scripts/sealed-server.ts';
 import type { Emit } from '../serve/emit.ts';
-import { withEntries } from '../serve/entry-site.ts';
 import type { Log } from '../serve/event-log.ts';
 import type { Bind, Bound } from '../serve/listen.ts';
 import { createMetrics } from '../serve/metrics.ts';
-import { RememberedScripts } from '../serve/remembered-scripts.ts';
 import { Shares } from '../serve/shares.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { Announcer } from './announcer.ts';
-import { stateArmed } from './armed.ts';
-import { offeredBooter } from './boot-answers.ts';
-import { bootReportPages } from './boot-reports.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
 import { Follower } from './follower.ts';
 import type { HeldRelease } from './held-release.ts';
 import { startListeners } from './listeners.ts';
 import { readLoaders } from './loader-files.ts';
+import { MachineDesk } from './machine-desk.ts';
 import { ReleaseExports } from './nbd-exports.ts';
 import { type Offering, type OfferingSource, offeredSite } from './offering.ts';
 import { serverPages } from './pages.ts';
@@ -69,6 +65,11 @@ export interface ServeOptions {
   /** Structured log lines; silent by default. */
   readonly log?: Log;
   readonly onProgress?: (path: string, bytes: number, size: number) => void;
+  /**
+   * Has what is written about machines signed for a channel, whenever it changed: by a keyholder, say. Absent: it is said
+   * that somebody has to.
+   */
+  readonly applyMachines?: (channel: string) => Promise<void>;
   /** Told of everything that happens with clients. Must not block. */
   readonly onEvent?: Emit;
 }
@@ -128,18 +129,25 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let base = '';
   let httpPort = 0;
   let fault = (): string | undefined => undefined;
-  const usual = offeredBooter(() => offering);
-  const remembered = new RememberedScripts(() => performance.now());
-  const armed =
-    options.state === undefined
-      ? undefined
-      : stateArmed({ state: options.state, offered: () => offering.releases, clock, log });
-  const booter = armed?.booter(usual) ?? usual;
+  const machines = new MachineDesk({
+    offering: () => offering,
+    state: options.state,
+    apply: options.applyMachines,
+    shares: new Shares(configuration.shares),
+    clock,
+    monotonic: () => performance.now(),
+    log,
+  });
   const exports = new ReleaseExports((name, refusal) =>
     log.error({ export: name, ...refusal.toJSON() }, 'not served any more'),
   );
   const find: Site['find'] = (path) => site.find(path);
-  const dhcp = proxyDhcp && new DhcpEdge(proxyDhcp, { configuration, bind, find });
+  const dhcp =
+    proxyDhcp &&
+    new DhcpEdge(
+      { decide: (client) => machines.decide(client), isKnown: (mac) => machines.isKnown(mac), ...proxyDhcp },
+      { configuration, bind, find },
+    );
   /** Makes what was loaded last the answer to every request from now on. */
   const put = (): void => {
     const extra = new Map(loaders);
@@ -151,8 +159,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     };
     render(offering.entry);
     for (const [arch, held] of offering.byArch) render(held, arch);
-    const files = offeredSite(offering, extra);
-    site = withEntries(booter, armed?.site(files) ?? files, remembered);
+    site = machines.site(offeredSite(offering, extra));
     exports.put([...offering.releases, ...offering.former].map(({ release, cut }) => ({ release, cut })));
     void dhcp?.refresh();
   };
@@ -166,12 +173,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       clock,
       configuration,
       metrics,
-      more: bootReportPages({
-        once: armed?.once,
-        shares: new Shares(configuration.shares),
-        log,
-        monotonic: () => performance.now(),
-      }),
+      warnings: () => machines.warnings,
+      more: machines.pages,
     }),
     exports,
     onHttp: (http) => {
@@ -214,6 +217,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       for (const held of [...offering.releases, ...offering.former])
         if (held.isDue(now)) await source.judge(held);
       announcer.tell(offering, now);
+      machines.look();
     },
     onFault: (error) => log.error({ err: error }, 'judging again failed'),
   });
@@ -234,7 +238,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     async close(graceMs = GRACE_MS) {
       ready = false;
       await Promise.all([endTime(), endScrub(), listeners.close(graceMs)]);
-      await Promise.all([follower.end(), armed?.settled()]);
+      await Promise.all([follower.end(), machines.end()]);
     },
   };
 }

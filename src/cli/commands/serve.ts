@@ -25,6 +25,8 @@ interface Options {
   readonly nbdPort: number;
   readonly nbd: boolean;
   readonly proxydhcp?: readonly string[];
+  readonly keyholder?: string;
+  readonly keyholderUser?: string;
 }
 
 export function serveCommand(): Command {
@@ -60,6 +62,11 @@ export function serveCommand(): Command {
       'tell machines on this network what to boot, beside its DHCP server; once for each interface',
       interfaces,
     )
+    .option(
+      '--keyholder <socket>',
+      'with --state: whom to ask for signatures when what is written about machines has changed',
+    )
+    .option('--keyholder-user <name|uid>', 'the user that it runs as, where that is neither root nor you')
     .action(
       act<Options>(async ({ terminal, log }, options) => {
         const { tree, state, channel } = options;
@@ -68,6 +75,8 @@ export function serveCommand(): Command {
         if (tree !== undefined && channel !== undefined) throw new UsageError('--channel needs --state.');
         if (state !== undefined && options.anchors === undefined)
           throw new UsageError('--state needs --anchors.');
+        const keyholder = await keyholderOfServer(options);
+        if (keyholder && state === undefined) throw new UsageError('--keyholder needs --state.');
         const bar = treeProgress(terminal, `verifying ${tree ?? state}`, SOON_READ);
         const serving = await serve({
           ...(tree === undefined ? {} : { tree }),
@@ -85,6 +94,7 @@ export function serveCommand(): Command {
           tftpPort: options.tftp ? options.tftpPort : false,
           nbdPort: options.nbd ? options.nbdPort : false,
           ...(options.proxydhcp === undefined ? {} : { proxyDhcp: { interfaces: options.proxydhcp } }),
+          ...(keyholder ? { applyMachines: async (name: string) => void (await keyholder.apply(name)) } : {}),
           log,
           onProgress: bar.update,
         }).finally(bar.stop);
@@ -118,6 +128,16 @@ function interfaces(name: string, before: readonly string[] = []): readonly stri
 function addresses(text: string, before: readonly string[] = []): readonly string[] {
   if (isIP(text) === 0) throw new InvalidArgumentError('That is no IP address.');
   return [...before, text];
+}
+
+/** Whoever signs is another process: nothing of it is loaded where nobody asks for it. */
+async function keyholderOfServer({ keyholder, keyholderUser }: Options) {
+  if (keyholder === undefined && keyholderUser === undefined) return undefined;
+  const { keyholderOf } = await import('../keyholder-options.ts');
+  return keyholderOf({
+    ...(keyholder === undefined ? {} : { keyholder }),
+    ...(keyholderUser === undefined ? {} : { keyholderUser }),
+  });
 }
 
 /** Waits for SIGINT or SIGTERM and drains; a second signal ends the wait for slow clients. */
