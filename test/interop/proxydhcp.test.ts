@@ -105,6 +105,17 @@ describe('ProxyDHCP beside the DHCP server of a LAN', () => {
     }
   });
 
+  it('names a Kea, which shares the port with nobody', async () => {
+    const kea = await DHCP_SERVERS.kea?.({ host: lan, card: 'br0', address: LAN_ADDRESS });
+    try {
+      const { status, stderr } = await lan.execute(process.execPath, productWords());
+      assert.equal(status, 3);
+      assert.match(stderr, /port 67: kea-dhcp4 \(process \d+\) holds that port: .*another machine/);
+    } finally {
+      await kea?.stop();
+    }
+  });
+
   function productWords(): string[] {
     return [
       ...[script('src/cli/main.js'), 'serve', '--tree', site.tree, '--anchors', site.anchors],

@@ -4,6 +4,7 @@ import { readdir, readFile, readlink } from 'node:fs/promises';
 const REMEDIES: Readonly<Record<string, string>> = {
   dnsmasq:
     'it takes the port for all addresses; write "bind-interfaces" (or "bind-dynamic") into its configuration, restart it, then start this',
+  'kea-dhcp4': 'it shares its address with nobody; run one of the two on another machine',
 };
 
 /**
