@@ -14,6 +14,8 @@ export interface QemuOptions {
    */
   readonly secureBoot?: string;
   readonly nic?: 'virtio-net-pci' | 'e1000';
+  /** True: the card has no ROM, and firmware boots by its own driver; with `secureBoot` and arm64 it always does. */
+  readonly ownDriver?: boolean;
   readonly mac?: string;
   /** 1024 by default. */
   readonly memoryMiB?: number;
@@ -65,7 +67,7 @@ export async function bootQemu(options: QemuOptions): Promise<QemuMachine> {
   const mac = options.mac ?? `52:54:00:77:${hex(number >> 8)}:${hex(number)}`;
   const tap = await options.lan.addTap();
   // Firmware has a driver for the card: QEMU's ROM is not signed, and it is for x86.
-  const ownDrivers = options.secureBoot !== undefined || options.firmware === 'arm64';
+  const ownDrivers = options.ownDriver ?? (options.secureBoot !== undefined || options.firmware === 'arm64');
   const args = [
     ...['-accel', 'tcg', '-m', String(options.memoryMiB ?? 1024), '-no-reboot'],
     ...['-nographic', '-monitor', 'none', '-serial', 'stdio'],

@@ -23,7 +23,7 @@ export type Served = { readonly keys: string } & ({ readonly tree: string } | { 
 export async function startProduct(
   lan: Lan,
   { keys, ...served }: Served,
-  options: Pick<ServeOptions, 'httpPort' | 'tftpPort' | 'loaders' | 'configuration'>,
+  options: Pick<ServeOptions, 'httpPort' | 'tftpPort' | 'loaders' | 'configuration' | 'proxyDhcp'>,
 ): Promise<RunningServer> {
   const request = {
     ...('state' in served ? { state: served.state } : { tree: served.tree }),

@@ -73,7 +73,7 @@ describe('ProxyDHCP beside the DHCP server of a LAN', () => {
   ] as const) {
     it(`${name} on the same machine, started ${productFirst ? 'after' : 'before'} us`, async () => {
       const place = { host: lan, card: 'br0', address: LAN_ADDRESS };
-      const starts = [() => DHCP_SERVERS[name]?.(place), startProduct];
+      const starts = [() => DHCP_SERVERS[name]?.(place), () => startProduct()];
       const servers: (RunningServer | undefined)[] = [];
       try {
         for (const start of productFirst ? starts.reverse() : starts) servers.push(await start());
@@ -116,6 +116,57 @@ describe('ProxyDHCP beside the DHCP server of a LAN', () => {
     }
   });
 
+  it('through a relay of dnsmasq, and at port 4011 from the network behind it', async () => {
+    const relay = await createHost(lan, '10.77.0.3/24');
+    const configuration = join(site.folder, 'relay.toml');
+    await writeFile(
+      configuration,
+      '[proxydhcp]\nrelays = ["10.88.0.1", "10.77.0.3"]\nnetworks = ["10.88.0.0/24"]\n',
+    );
+    const servers: RunningServer[] = [];
+    try {
+      await run('ip', ['-n', lan.name, 'route', 'replace', '10.88.0.0/24', 'via', '10.77.0.3']);
+      for (const step of [
+        ['link', 'add', 'br0', 'type', 'bridge', 'forward_delay', '0'],
+        ['addr', 'add', '10.88.0.1/24', 'dev', 'br0'],
+        ['link', 'set', 'br0', 'up'],
+      ]) {
+        await run('ip', ['-n', relay.name, ...step]);
+      }
+      await relay.execute('sysctl', ['-w', 'net.ipv4.ip_forward=1']);
+      servers.push(await startProduct('--config', configuration));
+      const dnsmasq = relay.spawn('dnsmasq', [
+        ...['--conf-file=/dev/null', '--keep-in-foreground', '--log-facility=-', '--user=root', '--port=0'],
+        ...[`--dhcp-relay=10.88.0.1,${LAN_ADDRESS}`, `--pid-file=${join(relay.workFolder, 'relay.pid')}`],
+      ]);
+      servers.push(running(dnsmasq, 'SIGKILL'));
+      await waitForOutput(dnsmasq, 'stderr', /DHCP relay from 10\.88\.0\.1 to/);
+      const host = await createHost(relay);
+      try {
+        const client = await startClient(host);
+        const discover = xid++;
+        // It does not ask for a broadcast; the relay needs to be told to make one.
+        client.send(firmwarePxe(7, { xid: discover, broadcast: false }));
+        const offer = await client.heard(({ packet }) => packet.xid === discover);
+        assert.deepEqual(
+          [offer.packet.file, offer.packet.siaddr, offer.packet.giaddr],
+          ['ipxe.efi', LAN_ADDRESS, '10.88.0.1'],
+        );
+        await run('ip', ['-n', host.name, 'addr', 'add', '10.88.0.50/24', 'dev', CARD]);
+        await run('ip', ['-n', host.name, 'route', 'add', 'default', 'via', '10.88.0.1']);
+        const boot = xid++;
+        client.send(firmwareAt4011(7, { xid: boot, ciaddr: '10.88.0.50' }), 4011, LAN_ADDRESS, 4011);
+        const ack = await client.heard(({ packet }) => packet.xid === boot);
+        assert.deepEqual([ack.from, ack.packet.file], [LAN_ADDRESS, 'ipxe.efi']);
+      } finally {
+        await host.close();
+      }
+    } finally {
+      for (const server of servers) await server.stop();
+      await relay.close();
+    }
+  });
+
   function productWords(): string[] {
     return [
       ...[script('src/cli/main.js'), 'serve', '--tree', site.tree, '--anchors', site.anchors],
@@ -123,8 +174,8 @@ describe('ProxyDHCP beside the DHCP server of a LAN', () => {
     ];
   }
 
-  async function startProduct(): Promise<RunningServer> {
-    const child = lan.spawn(process.execPath, productWords());
+  async function startProduct(...words: readonly string[]): Promise<RunningServer> {
+    const child = lan.spawn(process.execPath, [...productWords(), ...words]);
     const [line] = await waitForOutput(child, 'stdout', /^.*\n/);
     const { url, dhcp } = JSON.parse(line) as { url: string; dhcp: Record<string, string>[] };
     assert.equal(url, `http://${LAN_ADDRESS}:8080`);
