@@ -58,6 +58,16 @@ describe('serve', () => {
     assert.equal(addresses.tftp, null);
   });
 
+  it('answers over DHCP on no interface that is not there, nor where nothing listens', async () => {
+    const anchored = [...WORDS, '--anchors', site.anchors];
+    const none = await run([...anchored, '--proxydhcp', 'nosuch0']);
+    assert.equal(none.code, 2);
+    assert.match(none.err, /There is no interface nosuch0 that is up and has an address/);
+    const elsewhere = await run([...anchored, '--proxydhcp', 'lo', '--bind', '127.0.0.9']);
+    assert.equal(elsewhere.code, 2);
+    assert.match(elsewhere.err, /The interface lo has the address 127\.0\.0\.1, and nothing is served there/);
+  });
+
   it('says on every side that nobody vouches for a tree without anchors', async (t) => {
     const { server, addresses } = await started(t);
     assert.equal(addresses.anchored, false);

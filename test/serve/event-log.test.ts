@@ -50,6 +50,42 @@ describe('the log of what happens', () => {
     assert.equal(lines.length, flood + 20);
   });
 
+  it('what a LAN says over DHCP: each transaction once, and nothing of what is for others', (t) => {
+    const { lines, write } = logging(t);
+    const asking = { server: 'dhcp', remote: '0.0.0.0', mac: '52:54:00:00:00:01', known: false } as const;
+    const offered = { kind: 'offered', message: 'offer', client: 'x64', interface: 'eth0' } as const;
+    const place = { file: 'ipxe.efi', from: '10.0.0.1' };
+    write({ ...offered, ...asking, ...place, again: false });
+    write({ ...offered, ...asking, ...place, again: true });
+    for (const reason of ['not-pxe', 'not-a-request', 'local', 'unknown-relay'] as const)
+      write({ kind: 'silent', ...asking, again: false, reason, said: '' });
+    assert.deepEqual(
+      lines.map(([level, { reason }, message]) => [level, message, reason]),
+      [
+        ['info', 'dhcp: offered', undefined],
+        ['info', 'dhcp: silent', 'local'],
+        ['warn', 'dhcp: silent', 'unknown-relay'],
+      ],
+    );
+    assert.deepEqual(Object.keys(lines[0]?.[1] ?? {}).includes('again'), false);
+    write({ kind: 'interface', server: 'dhcp', interface: 'eth0', why: 'It has no address.' });
+    assert.deepEqual(lines.at(-1)?.[0], 'error');
+  });
+
+  it('strangers who flood DHCP keep out no line about a machine that is known', (t) => {
+    const { lines, write } = logging(t);
+    const silent = { kind: 'silent', server: 'dhcp', remote: '0.0.0.0', again: false, said: '' } as const;
+    for (let count = 0; count < 5000; count += 1) {
+      const mac = `52:54:01:00:${count >> 8}:${count & 255}`;
+      write({ ...silent, mac, known: false, reason: 'too-many' });
+    }
+    const flood = lines.length;
+    assert.ok(flood < 600, String(flood));
+    write({ ...silent, mac: '52:54:00:00:00:01', known: true, reason: 'blocked' });
+    write(refused('10.0.0.1'));
+    assert.equal(lines.length, flood + 2);
+  });
+
   it('a classroom with a weight is written more', (t) => {
     const { lines, write } = logging(t, new Shares([{ prefix: '10.1.0.0/16', weight: 40 }]));
     for (let machine = 1; machine <= 40; machine += 1) {
