@@ -126,7 +126,7 @@ function interfaces(name: string, before: readonly string[] = []): readonly stri
 }
 
 function addresses(text: string, before: readonly string[] = []): readonly string[] {
-  if (isIP(text) === 0) throw new InvalidArgumentError('That is no IP address.');
+  if (isIP(text) === 0) throw new InvalidArgumentError('That is not an IP address.');
   return [...before, text];
 }
 
