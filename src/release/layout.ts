@@ -17,6 +17,7 @@ import { freeParameter, readPlainLayout } from './layouts/plain.ts';
 import { TreeNames } from './layouts/tree-names.ts';
 import { demandOwnWords } from './own-words.ts';
 import { notePacks, PACK, type PackedPath, packOf, withPacked } from './packed.ts';
+import { wrongVlan } from './vlan-words.ts';
 
 /** A file of a release that a machine loads: what the sealer seals and the manifest lists. */
 export interface Artifact {
@@ -145,6 +146,8 @@ export async function recogniseTree(tree: string, options: LayoutOptions = {}): 
   const badFree = free.find(({ type }) => !isFreeType(type));
   if (badFree)
     throw new UsageError(`${JSON.stringify(badFree.type)} is no type of a free word; write ${FREE_TYPES}.`);
+  const vlan = merged.overlay && wrongVlan(cmdline, free);
+  if (vlan) throw new UsageError(`Every machine would halt: ${vlan}`);
   const added = merged.overlay ? lackingServer(cmdline, free) : undefined;
   if (added) {
     notes.push(

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { describe, it, test } from 'node:test';
 import { startHttpServer } from '../../src/serve/http/http.ts';
 import { ListenError, toListenError } from '../../src/serve/listen.ts';
 import { Shares } from '../../src/serve/shares.ts';
@@ -53,4 +55,61 @@ test('a privileged port names the privilege; IPv6 is bracketed; what has no code
   assert.equal(error.cause, refused);
   const other = new Error('x');
   assert.equal(toListenError({ what: 'TFTP', address: '::1', port: 69 }, other), other);
+});
+
+describe('a server on several addresses', () => {
+  it('is one server: the connections of all count together, and the share that holds most gives way', async (t) => {
+    const server = await startHttpServer({
+      site: memorySite({ '/f': 'x' }),
+      pages: new Map(),
+      bind: ['127.0.0.1', '::1'],
+      port: 0,
+      shares: new Shares(),
+      emit: () => {},
+      limits: { maxConnections: 2, reservedConnections: 0 },
+    });
+    t.after(() => server.close({ graceMs: 0 }));
+    assert.deepEqual(
+      server.bound.map(({ address }) => address),
+      ['127.0.0.1', '::1'],
+    );
+    assert.equal(new Set(server.bound.map(({ port }) => port)).size, 1);
+    const open = (host: string) => {
+      const socket = connect({ host, port: server.port });
+      t.after(() => socket.destroy());
+      return socket;
+    };
+    const first = open('127.0.0.1');
+    await once(first, 'connect');
+    const second = open('127.0.0.1');
+    const gone = Promise.race([first, second].map((socket) => once(socket, 'close')));
+    for (const socket of [first, second]) socket.on('error', () => {});
+    await once(second, 'connect');
+    const other = open('::1');
+    other.write('GET /f HTTP/1.1\r\nHost: a\r\n\r\n');
+    const [answer] = await once(other, 'data');
+    assert.match(String(answer), /^HTTP\/1\.1 200 /);
+    await gone;
+    assert.equal(server.connections, 2);
+  });
+
+  it('listens nowhere where one address cannot be had, and closes all of them at its end', async () => {
+    const options = {
+      site: memorySite({ '/f': 'x' }),
+      pages: new Map(),
+      port: 0,
+      shares: new Shares(),
+      emit: () => {},
+    };
+    await assert.rejects(startHttpServer({ ...options, bind: ['127.0.0.1', '192.0.2.1'] }), ListenError);
+    await assert.rejects(startHttpServer({ ...options, bind: [] }), ListenError);
+    const server = await startHttpServer({ ...options, bind: ['127.0.0.1', '::1', '127.0.0.1'] });
+    assert.equal(server.bound.length, 2);
+    await server.close({ graceMs: 0 });
+    for (const { address, port } of server.bound) {
+      const socket = connect({ host: address, port });
+      const [error] = await once(socket, 'error');
+      assert.equal(error.code, 'ECONNREFUSED');
+    }
+  });
 });
