@@ -1,6 +1,9 @@
 import { createSocket } from 'node:dgram';
 import { networkInterfaces } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { DHCP_MESSAGE, decodeDhcp, encodeDhcp } from '../src/formats/net/dhcp.ts';
+import { DHCP_OPTION } from '../src/formats/net/dhcp-options.ts';
+import { dhcpText, encodeArchitectures, messageType } from '../src/formats/net/dhcp-values.ts';
 import { execute } from './command.ts';
 
 /**
@@ -29,55 +32,41 @@ export interface DhcpOffer {
   readonly server?: string;
 }
 
-const COOKIE = Buffer.from([99, 130, 83, 99]);
-/** Everything that a PXE client asks for and a boot needs: 1 3 6 43 54 60 66 67 97. */
-const WANTED = Buffer.from([1, 3, 6, 43, 54, 60, 66, 67, 97]);
+/** Everything that a PXE client asks for and a boot needs. */
+const WANTED = [1, 3, 6, 43, 54, 60, 66, 67, 97];
+const NOBODY = '0.0.0.0';
 
-/** RFC 2131 §2, with the broadcast flag: a client without an address hears nothing else. */
-export function encodeDiscover(
-  { mac, vendorClass, architecture, userClass }: DhcpQuestion,
-  xid: number,
-): Buffer {
-  const head = Buffer.alloc(236);
-  head.set([1, 1, 6, 0]);
-  head.writeUInt32BE(xid, 4);
-  head.writeUInt16BE(0x8000, 10);
-  head.set(Buffer.from(mac.replaceAll(':', ''), 'hex'), 28);
-  const option = (code: number, value: Uint8Array) =>
-    Buffer.concat([Buffer.from([code, value.length]), value]);
-  const options = [
-    option(53, Buffer.from([1])),
-    option(55, WANTED),
-    option(57, Buffer.from([0x05, 0xc0])),
-    ...(vendorClass === undefined ? [] : [option(60, Buffer.from(vendorClass))]),
-    ...(userClass === undefined ? [] : [option(77, Buffer.from(userClass, 'latin1'))]),
-    ...(architecture === undefined ? [] : [option(93, Buffer.from([architecture >> 8, architecture & 255]))]),
-    Buffer.from([255]),
-  ];
-  const packet = Buffer.concat([head, COOKIE, ...options]);
-  return Buffer.concat([packet, Buffer.alloc(Math.max(0, 300 - packet.length))]);
+/** With the broadcast flag: a client without an address hears nothing else. */
+function discover({ mac, vendorClass, architecture, userClass }: DhcpQuestion, xid: number): Buffer {
+  const chaddr = Buffer.alloc(16);
+  chaddr.set(Buffer.from(mac.replaceAll(':', ''), 'hex'));
+  const options = new Map<number, Uint8Array>([
+    [DHCP_OPTION.messageType, Buffer.from([DHCP_MESSAGE.discover])],
+    [DHCP_OPTION.parameterRequest, Buffer.from(WANTED)],
+  ]);
+  if (vendorClass !== undefined) options.set(DHCP_OPTION.vendorClass, Buffer.from(vendorClass));
+  if (userClass !== undefined) options.set(DHCP_OPTION.userClass, Buffer.from(userClass, 'latin1'));
+  if (architecture !== undefined)
+    options.set(DHCP_OPTION.clientArchitecture, encodeArchitectures([architecture]));
+  return encodeDhcp({
+    ...{ op: 1, htype: 1, hlen: 6, hops: 0, xid, secs: 0, broadcast: true, chaddr, sname: '', file: '' },
+    ...{ ciaddr: NOBODY, yiaddr: NOBODY, siaddr: NOBODY, giaddr: NOBODY, options },
+  });
 }
 
 /** Undefined for what is no offer with that transaction. */
-export function decodeOffer(packet: Buffer, xid: number): DhcpOffer | undefined {
-  if (packet.length < 240 || packet[0] !== 2 || packet.readUInt32BE(4) !== xid) return undefined;
-  const options = new Map<number, Buffer>();
-  for (let at = 240; at < packet.length && packet[at] !== 255; ) {
-    const [code = 0, length = 0] = packet.subarray(at, at + 2);
-    if (code === 0) {
-      at += 1;
-      continue;
-    }
-    options.set(code, packet.subarray(at + 2, at + 2 + length));
-    at += 2 + length;
-  }
-  if (options.get(53)?.[0] !== 2) return undefined;
-  const text = (bytes: Buffer | undefined) => bytes?.toString('latin1').replace(/\0.*$/s, '');
-  const vendorClass = text(options.get(60));
-  const server = options.get(54);
+function offerIn(bytes: Buffer, transaction: number): DhcpOffer | undefined {
+  const { op, xid, siaddr, file, options } = decodeDhcp(bytes);
+  if (op !== 2 || xid !== transaction || messageType(options) !== DHCP_MESSAGE.offer) return undefined;
+  const text = (code: number) => {
+    const value = options.get(code);
+    return value && dhcpText(value).replace(/\0+$/, '');
+  };
+  const vendorClass = text(DHCP_OPTION.vendorClass);
+  const server = options.get(DHCP_OPTION.serverIdentifier);
   return {
-    nextServer: [...packet.subarray(20, 24)].join('.'),
-    file: text(packet.subarray(108, 236)) || text(options.get(67)) || '',
+    nextServer: siaddr,
+    file: file || text(DHCP_OPTION.bootfileName) || '',
     ...(vendorClass === undefined ? {} : { vendorClass }),
     ...(server === undefined ? {} : { server: [...server].join('.') }),
   };
@@ -115,13 +104,13 @@ function ask(question: DhcpQuestion, count: number): Promise<readonly DhcpOffer[
     const send = () => {
       if (++tries > TRIES) reject(new Error(`${offers.size} of ${count} servers answered in ${TRIES} tries`));
       else
-        sender.send(encodeDiscover(question, xid), 67, '255.255.255.255', (error) => {
+        sender.send(discover(question, xid), 67, '255.255.255.255', (error) => {
           if (error) reject(error);
         });
     };
     for (const each of [socket, sender]) each.on('error', reject);
     socket.on('message', (packet, { address: from }) => {
-      const offer = decodeOffer(packet, xid);
+      const offer = offerIn(packet, xid);
       if (offer) offers.set(offer.server ?? from, offer);
       if (offers.size < count) return;
       clearInterval(again);

@@ -1,12 +1,14 @@
 import { isIPv4 } from 'node:net';
 import { UsageError } from '../errors/usage.ts';
 import { namesIfThere } from '../files/read-if-there.ts';
+import { LOADER_FILES } from '../server/dhcp-loaders.ts';
 import {
   type BootRule,
   bootRules,
   isHttpBoot,
   type LoaderFiles,
   type LoaderKind,
+  needsTwoOptions,
   withoutLoader,
 } from './dhcp-config/boot-rules.ts';
 import { dnsmasqConfig, dnsmasqProxyConfig } from './dhcp-config/dnsmasq.ts';
@@ -20,23 +22,27 @@ interface DialectFacts {
   readonly compose: (rules: readonly BootRule[]) => readonly string[];
   /** What begins a line that says nothing to it. */
   readonly comment: string;
+  /** Whether a rule may look at two options at once. */
+  readonly two: boolean;
   /** Where the text goes, for people. */
   readonly place: string;
 }
 
 const DIALECTS = {
-  dnsmasq: { compose: dnsmasqConfig, comment: '#', place: 'a file in /etc/dnsmasq.d' },
-  kea: { compose: keaConfig, comment: '//', place: 'the object "Dhcp4" of kea-dhcp4.conf' },
-  'isc-dhcp': { compose: iscConfig, comment: '#', place: 'dhcpd.conf, outside of any subnet' },
+  dnsmasq: { compose: dnsmasqConfig, comment: '#', two: true, place: 'a file in /etc/dnsmasq.d' },
+  kea: { compose: keaConfig, comment: '//', two: true, place: 'the object "Dhcp4" of kea-dhcp4.conf' },
+  'isc-dhcp': { compose: iscConfig, comment: '#', two: true, place: 'dhcpd.conf, outside of any subnet' },
   mikrotik: {
     compose: mikrotikConfig,
     comment: '#',
+    two: false,
     place: 'a terminal of RouterOS 7.16 or later; dhcp1 stands for the name of your server there',
   },
-  openwrt: { compose: openwrtConfig, comment: '#', place: 'a shell of OpenWrt, as root' },
+  openwrt: { compose: openwrtConfig, comment: '#', two: false, place: 'a shell of OpenWrt, as root' },
   windows: {
     compose: windowsConfig,
     comment: '#',
+    two: true,
     place: 'a PowerShell of an administrator, on the DHCP server',
   },
 } as const satisfies Record<string, DialectFacts>;
@@ -44,18 +50,18 @@ const DIALECTS = {
 export type DhcpDialect = keyof typeof DIALECTS;
 export const DHCP_DIALECTS = Object.keys(DIALECTS) as readonly DhcpDialect[];
 
-/** Names that are looked for in a folder of loaders, for each kind in this order: GRUB has the site's keys. */
-const LOADER_NAMES: Readonly<Record<LoaderKind, readonly [string, ...string[]]>> = {
-  bios: ['bootseal-grub.0', 'undionly.kpxe', 'ipxe.pxe'],
-  ia32: ['bootseal-grub-ia32.efi', 'ipxe-i386.efi', 'snponly-i386.efi'],
-  efi: ['bootseal-grub.efi', 'ipxe.efi', 'snponly.efi', 'ipxe-x86_64.efi', 'snponly-x86_64.efi'],
-  arm64: ['bootseal-grub-arm64.efi', 'ipxe-arm64.efi', 'snponly-arm64.efi'],
+/** Names that are looked for in a folder of loaders: what `serve --proxydhcp` would tell. */
+const LOADER_NAMES: Readonly<Record<LoaderKind, readonly string[]>> = {
+  bios: LOADER_FILES.bios,
+  ia32: ['ipxe-ia32.efi', 'snponly-ia32.efi'],
+  efi: LOADER_FILES.x64,
+  arm64: LOADER_FILES.arm64,
 };
 const GRUB = /^bootseal-grub/;
 const DEFAULT_LOADERS: LoaderFiles = {
-  bios: LOADER_NAMES.bios[0],
-  efi: LOADER_NAMES.efi[0],
-  arm64: LOADER_NAMES.arm64[0],
+  bios: 'bootseal-grub.0',
+  efi: 'bootseal-grub.efi',
+  arm64: 'bootseal-grub-arm64.efi',
 };
 
 export interface DhcpConfigOptions {
@@ -103,12 +109,15 @@ export async function dhcpConfig(options: DhcpConfigOptions): Promise<DhcpConfig
   const hasIpxe = Object.values(loaders).some((name) => !GRUB.test(name));
   const otherIpxe = options.otherIpxe ?? (hasIpxe ? 'script' : 'loader');
   const all = bootRules({ server, httpPort, loaders, otherIpxe });
-  const rules = proxy ? all.filter((rule) => !isHttpBoot(rule)) : all;
-  const { compose, comment, place }: DialectFacts = DIALECTS[dialect];
+  const { compose, comment, place, two }: DialectFacts = DIALECTS[dialect];
+  const rules = all.filter((rule) => !(proxy && isHttpBoot(rule)) && (two || !needsTwoOptions(rule)));
   const said = [
     `For ${place}.`,
     ...rules.map(({ what, file }) => `${what}: ${file}`),
     ...(proxy ? ['HTTP Boot: dnsmasq does not answer it beside another server'] : []),
+    ...(all.some(needsTwoOptions) && !two
+      ? ['iPXE in the ROM of a card: as any other, since a rule here looks at one option']
+      : []),
     ...withoutLoader(loaders).map((what) => `${what}: no loader, so it is told nothing`),
   ];
   const lines = [

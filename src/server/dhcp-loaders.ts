@@ -8,9 +8,15 @@ import type { DhcpLoader, DhcpLoaders } from '../serve/dhcp/dhcp-types.ts';
 
 const X86 = entryFolder('x86_64');
 const ARM = entryFolder('aarch64');
-const BIOS = ['undionly.kpxe', 'bootseal-grub.0'];
-const X64 = ['ipxe.efi', 'snponly.efi', 'bootseal-grub.efi', `${X86}/${UKI}`];
-const ARM64 = ['ipxe-arm64.efi', 'snponly-arm64.efi', 'bootseal-grub-arm64.efi', `${ARM}/${UKI}`];
+/** Files of a folder of loaders, by the firmware that starts them; of several the first. */
+export const LOADER_FILES = {
+  bios: ['undionly.kpxe', 'bootseal-grub.0'],
+  x64: ['ipxe.efi', 'snponly.efi', 'bootseal-grub.efi'],
+  arm64: ['ipxe-arm64.efi', 'snponly-arm64.efi', 'bootseal-grub-arm64.efi'],
+} as const;
+const BIOS = LOADER_FILES.bios;
+const X64 = [...LOADER_FILES.x64, `${X86}/${UKI}`];
+const ARM64 = [...LOADER_FILES.arm64, `${ARM}/${UKI}`];
 const ADVICE = 'autoexec.ipxe';
 
 /**

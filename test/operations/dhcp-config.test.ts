@@ -59,13 +59,13 @@ describe('dhcp-config, word by word', () => {
 
   it('openwrt', async () => {
     assert.equal(
-      await said({ dialect: 'openwrt', server, loaders: await loaders('bootseal-grub-ia32.efi') }),
+      await said({ dialect: 'openwrt', server, loaders: await loaders('ipxe-ia32.efi') }),
       `uci set dhcp.bootseal_http_ia32_15='match'
 uci set dhcp.bootseal_http_ia32_15.networkid='bootseal_http_ia32'
 uci set dhcp.bootseal_http_ia32_15.match='option:client-arch,15'
 uci set dhcp.bootseal_http_ia32_boot='boot'
 uci set dhcp.bootseal_http_ia32_boot.networkid='bootseal_http_ia32'
-uci set dhcp.bootseal_http_ia32_boot.filename='http://10.0.0.1:8080/bootseal-grub-ia32.efi'
+uci set dhcp.bootseal_http_ia32_boot.filename='http://10.0.0.1:8080/ipxe-ia32.efi'
 uci set dhcp.bootseal_http_ia32_boot.servername='10.0.0.1'
 uci set dhcp.bootseal_http_ia32_boot.serveraddress='10.0.0.1'
 uci set dhcp.bootseal_http_ia32_boot.force='1'
@@ -76,9 +76,17 @@ uci set dhcp.bootseal_ia32_6.networkid='bootseal_ia32'
 uci set dhcp.bootseal_ia32_6.match='option:client-arch,6'
 uci set dhcp.bootseal_ia32_boot='boot'
 uci set dhcp.bootseal_ia32_boot.networkid='bootseal_ia32'
-uci set dhcp.bootseal_ia32_boot.filename='bootseal-grub-ia32.efi'
+uci set dhcp.bootseal_ia32_boot.filename='ipxe-ia32.efi'
 uci set dhcp.bootseal_ia32_boot.servername='10.0.0.1'
 uci set dhcp.bootseal_ia32_boot.serveraddress='10.0.0.1'
+uci set dhcp.bootseal_ipxe_class='userclass'
+uci set dhcp.bootseal_ipxe_class.networkid='bootseal_ipxe'
+uci set dhcp.bootseal_ipxe_class.userclass='iPXE'
+uci set dhcp.bootseal_ipxe_boot='boot'
+uci set dhcp.bootseal_ipxe_boot.networkid='bootseal_ipxe'
+uci set dhcp.bootseal_ipxe_boot.filename='http://10.0.0.1:8080/autoexec.ipxe'
+uci set dhcp.bootseal_ipxe_boot.servername='10.0.0.1'
+uci set dhcp.bootseal_ipxe_boot.serveraddress='10.0.0.1'
 uci set dhcp.bootseal_own_class='userclass'
 uci set dhcp.bootseal_own_class.networkid='bootseal_own'
 uci set dhcp.bootseal_own_class.userclass='bootseal'
@@ -103,24 +111,27 @@ service dnsmasq restart
       `if (-not (Get-DhcpServerv4OptionDefinition -OptionId 60 -ErrorAction SilentlyContinue)) {
   Add-DhcpServerv4OptionDefinition -OptionId 60 -Name 'Vendor class identifier' -Type String
 }
-Add-DhcpServerv4Class -Name 'bootseal-own' -Type User -Data 'bootseal'
-Add-DhcpServerv4Policy -Name 'bootseal-own' -Condition OR -UserClass EQ,'bootseal-own' -ProcessingOrder 1
+Add-DhcpServerv4Class -Name 'bootseal-user-bootseal' -Type User -Data 'bootseal'
+Add-DhcpServerv4Class -Name 'bootseal-user-iPXE' -Type User -Data 'iPXE'
+Add-DhcpServerv4Class -Name 'bootseal-PXEClient-Arch-00000' -Type Vendor -Data 'PXEClient:Arch:00000'
+Add-DhcpServerv4Class -Name 'bootseal-PXEClient-Arch-00011' -Type Vendor -Data 'PXEClient:Arch:00011'
+Add-DhcpServerv4Class -Name 'bootseal-HTTPClient-Arch-00019' -Type Vendor -Data 'HTTPClient:Arch:00019'
+Add-DhcpServerv4Policy -Name 'bootseal-own' -Condition OR -UserClass EQ,'bootseal-user-bootseal' -ProcessingOrder 1
 Set-DhcpServerv4OptionValue -PolicyName 'bootseal-own' -OptionId 66 -Value '10.0.0.1'
 Set-DhcpServerv4OptionValue -PolicyName 'bootseal-own' -OptionId 67 -Value 'http://10.0.0.1:8080/boot.ipxe'
-Add-DhcpServerv4Class -Name 'bootseal-ipxe' -Type User -Data 'iPXE'
-Add-DhcpServerv4Policy -Name 'bootseal-ipxe' -Condition OR -UserClass EQ,'bootseal-ipxe' -ProcessingOrder 2
+Add-DhcpServerv4Policy -Name 'bootseal-ipxe-rom' -Condition AND -UserClass EQ,'bootseal-user-iPXE' -VendorClass EQ,'bootseal-PXEClient-Arch-00000*' -ProcessingOrder 2
+Set-DhcpServerv4OptionValue -PolicyName 'bootseal-ipxe-rom' -OptionId 66 -Value '10.0.0.1'
+Set-DhcpServerv4OptionValue -PolicyName 'bootseal-ipxe-rom' -OptionId 67 -Value 'undionly.kpxe'
+Add-DhcpServerv4Policy -Name 'bootseal-ipxe' -Condition OR -UserClass EQ,'bootseal-user-iPXE' -ProcessingOrder 3
 Set-DhcpServerv4OptionValue -PolicyName 'bootseal-ipxe' -OptionId 66 -Value '10.0.0.1'
 Set-DhcpServerv4OptionValue -PolicyName 'bootseal-ipxe' -OptionId 67 -Value 'http://10.0.0.1:8080/autoexec.ipxe'
-Add-DhcpServerv4Class -Name 'bootseal-bios-0' -Type Vendor -Data 'PXEClient:Arch:00000'
-Add-DhcpServerv4Policy -Name 'bootseal-bios' -Condition OR -VendorClass EQ,'bootseal-bios-0*' -ProcessingOrder 3
+Add-DhcpServerv4Policy -Name 'bootseal-bios' -Condition OR -VendorClass EQ,'bootseal-PXEClient-Arch-00000*' -ProcessingOrder 4
 Set-DhcpServerv4OptionValue -PolicyName 'bootseal-bios' -OptionId 66 -Value '10.0.0.1'
 Set-DhcpServerv4OptionValue -PolicyName 'bootseal-bios' -OptionId 67 -Value 'undionly.kpxe'
-Add-DhcpServerv4Class -Name 'bootseal-arm64-11' -Type Vendor -Data 'PXEClient:Arch:00011'
-Add-DhcpServerv4Policy -Name 'bootseal-arm64' -Condition OR -VendorClass EQ,'bootseal-arm64-11*' -ProcessingOrder 4
+Add-DhcpServerv4Policy -Name 'bootseal-arm64' -Condition OR -VendorClass EQ,'bootseal-PXEClient-Arch-00011*' -ProcessingOrder 5
 Set-DhcpServerv4OptionValue -PolicyName 'bootseal-arm64' -OptionId 66 -Value '10.0.0.1'
 Set-DhcpServerv4OptionValue -PolicyName 'bootseal-arm64' -OptionId 67 -Value 'bootseal-grub-arm64.efi'
-Add-DhcpServerv4Class -Name 'bootseal-http-arm64-19' -Type Vendor -Data 'HTTPClient:Arch:00019'
-Add-DhcpServerv4Policy -Name 'bootseal-http-arm64' -Condition OR -VendorClass EQ,'bootseal-http-arm64-19*' -ProcessingOrder 5
+Add-DhcpServerv4Policy -Name 'bootseal-http-arm64' -Condition OR -VendorClass EQ,'bootseal-HTTPClient-Arch-00019*' -ProcessingOrder 6
 Set-DhcpServerv4OptionValue -PolicyName 'bootseal-http-arm64' -OptionId 60 -Value 'HTTPClient'
 Set-DhcpServerv4OptionValue -PolicyName 'bootseal-http-arm64' -OptionId 66 -Value '10.0.0.1'
 Set-DhcpServerv4OptionValue -PolicyName 'bootseal-http-arm64' -OptionId 67 -Value 'http://10.0.0.1:8080/bootseal-grub-arm64.efi'
@@ -149,7 +160,7 @@ describe('dhcp-config', () => {
     }
   });
 
-  it('takes GRUB with the site’s keys before an iPXE, and lets no stock iPXE get itself', async () => {
+  it('takes of several loaders what serve --proxydhcp would, and lets no stock iPXE get itself', async () => {
     const rules = async (...names: string[]) =>
       Object.fromEntries(
         (await dhcpConfig({ dialect: 'kea', server, loaders: await loaders(...names) })).rules.map(
@@ -157,7 +168,7 @@ describe('dhcp-config', () => {
         ),
       );
     const both = await rules('bootseal-grub.0', 'undionly.kpxe', 'ipxe.efi');
-    assert.equal(both.bios, 'bootseal-grub.0');
+    assert.equal(both.bios, 'undionly.kpxe');
     assert.equal(both.efi, 'ipxe.efi');
     assert.equal(both.ipxe, 'http://10.0.0.1:8080/autoexec.ipxe');
     assert.equal((await rules('bootseal-grub.0', 'bootseal-grub.efi')).ipxe, undefined);
@@ -196,20 +207,30 @@ describe('dhcp-config', () => {
   });
 
   it('makes of dnsmasq a proxy that gives no address, with a service for each firmware of PXE', async () => {
-    const text = await said({ dialect: 'dnsmasq', server, proxy: true, loaders: await loaders('ipxe.efi') });
+    const text = await said({
+      dialect: 'dnsmasq',
+      server,
+      proxy: true,
+      loaders: await loaders('ipxe.efi', 'undionly.kpxe'),
+    });
     assert.equal(
       text,
       `port=0
 dhcp-range=10.0.0.1,proxy
-dhcp-userclass=set:bootseal-own,bootseal
-dhcp-boot=tag:bootseal-own,http://10.0.0.1:8080/boot.ipxe,,10.0.0.1
-dhcp-userclass=set:bootseal-ipxe,iPXE
-dhcp-boot=tag:bootseal-ipxe,tag:!bootseal-own,http://10.0.0.1:8080/autoexec.ipxe,,10.0.0.1
+dhcp-userclass=set:bootseal-class-bootseal,bootseal
+dhcp-boot=tag:bootseal-class-bootseal,http://10.0.0.1:8080/boot.ipxe,,10.0.0.1
+dhcp-userclass=set:bootseal-class-ipxe,iPXE
+dhcp-vendorclass=set:bootseal-ipxe-rom,PXEClient:Arch:00000
+dhcp-boot=tag:bootseal-ipxe-rom,tag:bootseal-class-ipxe,tag:!bootseal-class-bootseal,undionly.kpxe,,10.0.0.1
+dhcp-boot=tag:bootseal-class-ipxe,tag:!bootseal-class-bootseal,tag:!bootseal-ipxe-rom,http://10.0.0.1:8080/autoexec.ipxe,,10.0.0.1
+dhcp-match=set:bootseal-bios,option:client-arch,0
+dhcp-boot=tag:bootseal-bios,tag:!bootseal-class-bootseal,tag:!bootseal-class-ipxe,undionly.kpxe,,10.0.0.1
 dhcp-match=set:bootseal-efi,option:client-arch,7
 dhcp-match=set:bootseal-efi,option:client-arch,9
-dhcp-boot=tag:bootseal-efi,tag:!bootseal-own,tag:!bootseal-ipxe,ipxe.efi,,10.0.0.1
-pxe-service=tag:bootseal-efi,tag:!bootseal-own,tag:!bootseal-ipxe,7,"UEFI x64",ipxe.efi,10.0.0.1
-pxe-service=tag:bootseal-efi,tag:!bootseal-own,tag:!bootseal-ipxe,9,"UEFI x64",ipxe.efi,10.0.0.1
+dhcp-boot=tag:bootseal-efi,tag:!bootseal-class-bootseal,tag:!bootseal-class-ipxe,ipxe.efi,,10.0.0.1
+pxe-service=tag:bootseal-bios,tag:!bootseal-class-bootseal,tag:!bootseal-class-ipxe,0,"BIOS",undionly.kpxe,10.0.0.1
+pxe-service=tag:bootseal-efi,tag:!bootseal-class-bootseal,tag:!bootseal-class-ipxe,7,"UEFI x64",ipxe.efi,10.0.0.1
+pxe-service=tag:bootseal-efi,tag:!bootseal-class-bootseal,tag:!bootseal-class-ipxe,9,"UEFI x64",ipxe.efi,10.0.0.1
 `,
     );
   });

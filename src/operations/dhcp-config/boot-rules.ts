@@ -12,7 +12,12 @@ export type LoaderFiles = { readonly [kind in LoaderKind]?: string };
 /** How a client says what it is. */
 export type ClientMatch =
   /** Option 77. iPXE sends it bare, RFC 3004 with a length before it. */
-  | { readonly by: 'user-class'; readonly text: string }
+  | {
+      readonly by: 'user-class';
+      readonly text: string;
+      /** What option 60 begins with, too. */
+      readonly vendor?: string;
+    }
   /** Option 60 begins so, and option 93 names one of these. */
   | {
       readonly by: 'firmware';
@@ -48,6 +53,13 @@ const CLIENT_KINDS: readonly ClientKind[] = [
     match: { by: 'user-class', text: 'bootseal' },
     gets: 'entry',
   },
+  // iPXE that was loaded from here by undionly.kpxe's interface leaves the architecture out: it does not get itself.
+  {
+    name: 'ipxe-rom',
+    what: 'iPXE in the ROM of a card, BIOS',
+    match: { by: 'user-class', text: 'iPXE', vendor: 'PXEClient:Arch:00000' },
+    gets: 'bios',
+  },
   { name: 'ipxe', what: 'any other iPXE', match: { by: 'user-class', text: 'iPXE' }, gets: 'advice' },
   firmware('bios', 'BIOS', 'PXEClient', [0], 'bios'),
   firmware('ia32', 'UEFI ia32', 'PXEClient', [6], 'ia32'),
@@ -73,8 +85,8 @@ export interface BootRuleOptions {
   readonly httpPort: number;
   readonly loaders: LoaderFiles;
   /**
-   * What an iPXE that does not say `bootseal` gets: `script`, the server's /autoexec.ipxe, or `loader`, what its firmware
-   * gets. A stock iPXE that gets itself as a loader goes round for ever.
+   * What an iPXE that does not say `bootseal` gets: `script`, the server's /autoexec.ipxe, but for one in a BIOS' ROM, or
+   * `loader`, what its firmware gets. A stock iPXE that gets itself as a loader goes round for ever.
    */
   readonly otherIpxe: 'script' | 'loader';
 }
@@ -85,6 +97,8 @@ export function bootRules({ server, httpPort, loaders, otherIpxe }: BootRuleOpti
   const fileOf = ({ match, gets }: ClientKind): string | undefined => {
     if (gets === 'entry') return `${base}/boot.ipxe`;
     if (gets === 'advice') return otherIpxe === 'script' ? `${base}/autoexec.ipxe` : undefined;
+    // With a loader for whatever iPXE it is, the one in a ROM needs no rule of its own.
+    if (match.by === 'user-class' && otherIpxe === 'loader') return undefined;
     const file = loaders[gets];
     const byUrl = match.by === 'firmware' && match.vendor === 'HTTPClient';
     return file !== undefined && byUrl ? `${base}/${file}` : file;
@@ -106,6 +120,11 @@ export function withoutLoader(loaders: LoaderFiles): readonly string[] {
 
 function isPxe(match: ClientMatch): boolean {
   return match.by === 'firmware' && match.vendor === 'PXEClient';
+}
+
+/** True for what is told apart by two options at once, which not every server can. */
+export function needsTwoOptions({ match }: BootRule): boolean {
+  return match.by === 'user-class' && match.vendor !== undefined;
 }
 
 /** True for what must be told `HTTPClient` in option 60. */

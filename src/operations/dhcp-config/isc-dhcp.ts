@@ -24,14 +24,19 @@ const USER_CLASS = 'bootseal-user-class';
 
 function conditionOf({ match }: BootRule): string {
   if (match.by === 'user-class') {
-    const { text } = match;
+    const { text, vendor } = match;
     // RFC 3004 puts a length before each class.
-    return `option ${USER_CLASS} = "${text}" or substring(option ${USER_CLASS}, 1, ${text.length}) = "${text}"`;
+    const named = `option ${USER_CLASS} = "${text}" or substring(option ${USER_CLASS}, 1, ${text.length}) = "${text}"`;
+    // dhcpd reads no condition that begins with a parenthesis and goes on behind it.
+    return vendor === undefined ? named : `${vendorTest(vendor)} and (${named})`;
   }
   // An option is compared as bytes, whatever its type.
   const types = match.architectures.map(
     (type) => `substring(option ${ARCHITECTURE}, 0, 2) = 00:${type.toString(16).padStart(2, '0')}`,
   );
-  const vendor = `substring(option vendor-class-identifier, 0, ${match.vendor.length}) = "${match.vendor}"`;
-  return `${vendor} and (${types.join(' or ')})`;
+  return `${vendorTest(match.vendor)} and (${types.join(' or ')})`;
+}
+
+function vendorTest(vendor: string): string {
+  return `substring(option vendor-class-identifier, 0, ${vendor.length}) = "${vendor}"`;
 }

@@ -25,15 +25,20 @@ export function keaConfig(rules: readonly BootRule[]): readonly string[] {
 
 function testOf({ match }: BootRule): string {
   if (match.by === 'user-class') {
-    const { text } = match;
+    const { text, vendor } = match;
     const length = text.length.toString(16).padStart(2, '0');
     const counted = `0x${length}${Buffer.from(text).toString('hex')}`;
-    return `(option[77].hex == '${text}' or option[77].hex == ${counted})`;
+    const named = `(option[77].hex == '${text}' or option[77].hex == ${counted})`;
+    return vendor === undefined ? named : `${named} and ${vendorTest(vendor)}`;
   }
   const types = match.architectures.map(
     (type) => `substring(option[93].hex, 0, 2) == 0x${type.toString(16).padStart(4, '0')}`,
   );
-  return `substring(option[60].hex, 0, ${match.vendor.length}) == '${match.vendor}' and (${types.join(' or ')})`;
+  return `${vendorTest(match.vendor)} and (${types.join(' or ')})`;
+}
+
+function vendorTest(vendor: string): string {
+  return `substring(option[60].hex, 0, ${vendor.length}) == '${vendor}'`;
 }
 
 function nameOf({ name }: BootRule): string {

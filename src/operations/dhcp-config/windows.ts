@@ -6,36 +6,58 @@ import { type BootRule, isHttpBoot } from './boot-rules.ts';
  * `*` stands behind its name; each of these is told apart by its architecture, which stands in option 60.
  */
 export function windowsConfig(rules: readonly BootRule[]): readonly string[] {
+  const classes = rules.flatMap(classesOf).map(({ type, title, data }) => {
+    return `Add-DhcpServerv4Class -Name '${title}' -Type ${type} -Data '${data}'`;
+  });
   return [
     'if (-not (Get-DhcpServerv4OptionDefinition -OptionId 60 -ErrorAction SilentlyContinue)) {',
     "  Add-DhcpServerv4OptionDefinition -OptionId 60 -Name 'Vendor class identifier' -Type String",
     '}',
+    ...new Set(classes),
     ...rules.flatMap((rule, index) => {
-      const { match, server, file } = rule;
+      const { server, file } = rule;
       const name = `bootseal-${rule.name}`;
-      const classes =
-        match.by === 'user-class'
-          ? [{ type: 'User', title: name, data: match.text }]
-          : match.architectures.map((type) => ({
-              type: 'Vendor',
-              title: `${name}-${type}`,
-              data: `${match.vendor}:Arch:${String(type).padStart(5, '0')}`,
-            }));
-      const condition =
-        match.by === 'user-class'
-          ? `-UserClass EQ,'${name}'`
-          : `-VendorClass EQ,${classes.map(({ title }) => `'${title}*'`).join(',')}`;
       const value = (id: number, text: string) =>
         `Set-DhcpServerv4OptionValue -PolicyName '${name}' -OptionId ${id} -Value '${text}'`;
       return [
-        ...classes.map(
-          ({ type, title, data }) => `Add-DhcpServerv4Class -Name '${title}' -Type ${type} -Data '${data}'`,
-        ),
-        `Add-DhcpServerv4Policy -Name '${name}' -Condition OR ${condition} -ProcessingOrder ${index + 1}`,
+        `Add-DhcpServerv4Policy -Name '${name}' ${conditionOf(rule)} -ProcessingOrder ${index + 1}`,
         ...(isHttpBoot(rule) ? [value(60, 'HTTPClient')] : []),
         value(66, server),
         value(67, file),
       ];
     }),
   ];
+}
+
+interface ClassFacts {
+  readonly type: 'User' | 'Vendor';
+  readonly title: string;
+  readonly data: string;
+}
+
+/** Named by what they are compared with: that may be defined once alone. */
+function classesOf({ match }: BootRule): readonly ClassFacts[] {
+  const vendor = (data: string): ClassFacts => ({
+    type: 'Vendor',
+    title: `bootseal-${data.replaceAll(':', '-')}`,
+    data,
+  });
+  if (match.by === 'firmware')
+    return match.architectures.map((type) => vendor(`${match.vendor}:Arch:${String(type).padStart(5, '0')}`));
+  const { text } = match;
+  return [
+    { type: 'User', title: `bootseal-user-${text}`, data: text },
+    ...(match.vendor === undefined ? [] : [vendor(match.vendor)]),
+  ];
+}
+
+function conditionOf(rule: BootRule): string {
+  const classes = classesOf(rule);
+  const [user] = classes.filter(({ type }) => type === 'User');
+  const vendors = classes.filter(({ type }) => type === 'Vendor').map(({ title }) => `'${title}*'`);
+  return [
+    `-Condition ${user && vendors.length > 0 ? 'AND' : 'OR'}`,
+    ...(user ? [`-UserClass EQ,'${user.title}'`] : []),
+    ...(vendors.length > 0 ? [`-VendorClass EQ,${vendors.join(',')}`] : []),
+  ].join(' ');
 }
