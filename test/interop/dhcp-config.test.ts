@@ -103,6 +103,31 @@ describe('dhcp-config, judged by the servers it is for', () => {
     await assertAnswers({ 'iPXE of a ROM': `${URL}/autoexec.ipxe` });
   });
 
+  it('dnsmasq beside another server: it names files and gives no address', async (t) => {
+    const config = await dhcpConfig({
+      dialect: 'dnsmasq',
+      server: LAN_ADDRESS,
+      otherIpxe: 'script',
+      proxy: true,
+    });
+    const file = join(lan.workFolder, 'proxy.conf');
+    await writeFile(file, config.lines.map((line) => `${line}\n`).join(''));
+    const args = [`--conf-file=${file}`, '--keep-in-foreground', '--log-facility=-', '--user=root'];
+    const pid = `--pid-file=${join(lan.workFolder, 'proxy.pid')}`;
+    await started(t, 'dnsmasq', [...args, '--interface=br0', '--bind-interfaces', pid], /proxy on subnet/);
+    const told = async (question: Omit<DhcpQuestion, 'mac'>) => {
+      const [offer] = await askDhcp(client, { mac: '52:54:00:00:00:99', ...question });
+      assert.deepEqual([offer?.nextServer, offer?.vendorClass], [LAN_ADDRESS, 'PXEClient']);
+      return offer?.file;
+    };
+    assert.equal(await told(pxe(0)), GRUB.bios);
+    // UEFI asks again at port 4011.
+    assert.equal(await told(pxe(7)), '');
+    assert.equal(await told({ ...pxe(0), userClass: 'iPXE' }), GRUB.bios);
+    assert.equal(await told({ ...pxe(7), userClass: 'iPXE' }), `http://${LAN_ADDRESS}:8080/autoexec.ipxe`);
+    assert.equal(await told({ ...pxe(7), userClass: 'bootseal' }), `http://${LAN_ADDRESS}:8080/boot.ipxe`);
+  });
+
   it('ISC dhcpd', async (t) => {
     const file = await written('isc-dhcp', [
       'subnet 10.77.0.0 netmask 255.255.255.0 { range 10.77.0.100 10.77.0.200; }',
