@@ -127,7 +127,7 @@ export function compileAutoexec(options: AutoexecOptions): string {
     stock,
     reason: fragment('reason.ipxe', {}),
   });
-  return options.allowUnverified ? text : linted('autoexec.ipxe', text, [options.bootSigner], ['hand-on']);
+  return options.allowUnverified ? text : linted('autoexec.ipxe', text, [options.bootSigner]);
 }
 
 export interface EmbeddedOptions {
@@ -167,7 +167,7 @@ export function compileEmbedded(options: EmbeddedOptions): string {
     reason: fragment('reason.ipxe', {}),
     signer: value('signer', options.bootSigner),
   });
-  return linted('embedded.ipxe', text, [options.bootSigner], ['hand-on']);
+  return linted('embedded.ipxe', text, [options.bootSigner]);
 }
 
 /**

@@ -12,10 +12,9 @@ import { imageNameOf, type ReadCommand, readCommand } from './lint-command.ts';
 
 /**
  * `own-disk`: it may hand the machine to its own disk, but only where nothing was fetched before: no failure leads there.
- * `hand-on`: a loader's first script; it may end well where a script that it verified and ran says that the disk comes
- * next. `menu`: a person may choose among labels of its own.
+ * `menu`: a person may choose among labels of its own.
  */
-export type LintPermit = 'own-disk' | 'hand-on' | 'menu';
+export type LintPermit = 'own-disk' | 'menu';
 
 /** One image iPXE may hold. */
 interface ImageState {
@@ -36,8 +35,6 @@ interface State {
   readonly asked: boolean;
   /** The machine's own disk was named as what comes next. */
   readonly diskNext: boolean;
-  /** A verified image was run and came back well. */
-  readonly cameBack: boolean;
 }
 
 /** Told of every breach, with the line that commits it. */
@@ -61,7 +58,6 @@ const START: State = {
   selected: undefined,
   asked: false,
   diskNext: false,
-  cameBack: false,
 };
 
 /**
@@ -172,9 +168,8 @@ function followCommand(
     case 'execute':
       return execute(command, state, line, report);
     case 'exit':
-      if (permits.length > 0 && Number(command.operands[0] ?? '0') === 0) {
-        if (!(permits.includes('hand-on') && state.cameBack)) demandDisk(state, 'exit 0', line, report);
-      }
+      if (permits.includes('own-disk') && Number(command.operands[0] ?? '0') === 0)
+        demandDisk(state, 'exit 0', line, report);
       // One that iPXE cannot read fails, and the script goes on behind it.
       return exits(command) ? [] : [{ state, ok: false }];
     case 'restart':
@@ -328,11 +323,7 @@ function execute(command: ReadCommand, state: State, line: number, report: Repor
   // images, and left others behind.
   const after = { ...unsure(state), asked: true };
   const left = after.images.get(LEFT_BEHIND) ?? { verified: false, certain: false, line };
-  const back = { ...after, images: new Map([...after.images, [LEFT_BEHIND, left]]) };
-  return [
-    { state: { ...back, cameBack: true }, ok: true },
-    { state: back, ok: false },
-  ];
+  return both({ ...after, images: new Map([...after.images, [LEFT_BEHIND, left]]) });
 }
 
 function meet(a: State, b: State): State {
@@ -357,12 +348,11 @@ function meet(a: State, b: State): State {
     selected: a.selected === b.selected ? a.selected : undefined,
     asked: a.asked || b.asked,
     diskNext: a.diskNext && b.diskNext,
-    cameBack: a.cameBack && b.cameBack,
   };
 }
 
 function same(a: State, b: State): boolean {
-  const facts = ['trust', 'selected', 'asked', 'diskNext', 'cameBack'] as const;
+  const facts = ['trust', 'selected', 'asked', 'diskNext'] as const;
   if (facts.some((fact) => a[fact] !== b[fact]) || a.images.size !== b.images.size) return false;
   for (const [name, image] of a.images) {
     const other = b.images.get(name);

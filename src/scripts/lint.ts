@@ -217,14 +217,10 @@ function checkQuery({ name, operands }: ReadCommand, query: string, line: number
 /** The one way to a disk: a BIOS's first one, by no name, and with nothing described to what starts there. */
 const OWN_DISK = `iseq \${platform} pcbios && sanboot --no-describe --drive 0x80 ||`;
 const DISK_NEXT = 'set bootseal-next local';
-/** The one way in which a loader's first script ends well. */
-const HAND_ON = `iseq \${bootseal-next} local && exit 0 ||`;
 
 /** Whether an `exit 0` may stand here; whether it is reached as it must be is followed elsewhere. */
 function mayEndWell(text: string, { permits = [] }: LintOptions): boolean {
-  return (
-    (permits.includes('own-disk') && text === 'exit 0') || (permits.includes('hand-on') && text === HAND_ON)
-  );
+  return permits.includes('own-disk') && text === 'exit 0';
 }
 
 /** Scratch settings, and those that say where to fetch from. Others steer iPXE itself. */

@@ -80,7 +80,7 @@ export async function verifyMachineScript(
 
 function lintIpxe(bytes: Uint8Array, starts: MachineScript['starts'], bootSigner = '') {
   if (typeof starts !== 'string') return lintScript(bytes, { signers: [starts.manifest.release] });
-  const permits = { local: ['own-disk'], menu: ['menu', 'own-disk'], hold: ['hand-on'] } as const;
+  const permits = { local: ['own-disk'], menu: ['menu', 'own-disk'], hold: [] } as const;
   return lintScript(bytes, { signers: [bootSigner], permits: permits[starts] });
 }
 

@@ -1,6 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: this is how iPXE and GRUB write what they expand
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { compileAutoexec, compileEmbedded } from '../../src/scripts/compile.ts';
 import { lintGrubConfig } from '../../src/scripts/grub-lint.ts';
 import { type LintOptions, type LintRule, lintScript } from '../../src/scripts/lint.ts';
 import { compileGrubLocalDisk, compileLocalDisk } from '../../src/scripts/local-disk.ts';
@@ -152,50 +153,25 @@ describe('a machine’s own disk, iPXE', () => {
 });
 
 describe('a loader’s first script', () => {
-  const FIRST: LintOptions = { permits: ['hand-on'], signers: ['boot.site'] };
-  const FETCH = [
-    'imgfetch --name boot.ipxe http://10.1.2.3/boot.ipxe || goto refuse',
-    'imgfetch --name bootseal.seal http://10.1.2.3/boot.ipxe.sig || goto refuse',
-    'imgverify --signer boot.site boot.ipxe bootseal.seal || goto refuse',
-  ];
-  const ON = 'iseq ${bootseal-next} local && exit 0 ||';
-  const good = [...BEFORE, ...FETCH, 'chain boot.ipxe || goto refuse', ON, ...AFTER];
-
-  it('hands on to the disk after a script that it verified came back well', () => {
-    assert.deepEqual(rules(good, FIRST), []);
-    assert.deepEqual(rules(good, { signers: ['boot.site'] }), ['end']);
-  });
-
-  const attacks: Readonly<Record<string, readonly [lines: readonly string[], rule: LintRule]>> = {
-    'before anything was verified': [
-      [...BEFORE, ON, ...FETCH, 'chain boot.ipxe || goto refuse', ...AFTER],
-      'disk',
-    ],
-    'after a script that was only fetched': [[...BEFORE, ...FETCH, ON, ...AFTER], 'disk'],
-    'also where the script failed': [[...BEFORE, ...FETCH, 'chain boot.ipxe ||', ON, ...AFTER], 'disk'],
-    'on a way around the script': [
-      [
-        ...BEFORE,
-        'iseq ${platform} efi && goto on ||',
-        ...FETCH,
-        'chain boot.ipxe || goto refuse',
-        ':on',
-        ON,
-        ...AFTER,
-      ],
-      'disk',
-    ],
-    'whatever the script said': [good.map((line) => (line === ON ? 'exit 0' : line)), 'end'],
-    'by another setting': [
-      good.map((line) => (line === ON ? 'iseq ${filename} local && exit 0 ||' : line)),
-      'end',
-    ],
-    'by its own word': [good.toSpliced(3, 0, 'set bootseal-next local'), 'disk'],
+  const SERVER = { kind: 'literal', url: 'http://10.1.2.3' } as const;
+  const scripts = {
+    embedded: compileEmbedded({ base: SERVER.url, anchorId: '0123456789abcdef', bootSigner: 'boot.site' }),
+    autoexec: compileAutoexec({ allowUnverified: false, bootSigner: 'boot.site', server: SERVER }),
   };
-  for (const [what, [lines, rule]] of Object.entries(attacks)) {
-    it(`does not, ${what}`, () => {
-      const found = rules(lines, FIRST);
-      assert.ok(found.includes(rule), `${found.join(' ')} has no ${rule}`);
+  for (const [name, script] of Object.entries(scripts)) {
+    it(`${name}: gives up for the disk only where a script that it verified came back well and named it`, () => {
+      const commands = commandsOf(script);
+      const at = commands.indexOf('chain boot.ipxe || goto refuse');
+      assert.equal(commands[at - 2], 'imgverify --signer boot.site boot.ipxe bootseal.seal || goto refuse');
+      assert.equal(commands[at + 1], 'iseq ${bootseal-next} local && exit 1 ||');
+      assert.ok(commands[at + 2] === ':refuse' || commands[at + 2] === 'goto refuse');
+    });
+    it(`${name}: names no disk itself, and never ends well`, () => {
+      const named = script.replace('\nchain boot.ipxe', '\nset bootseal-next local\nchain boot.ipxe');
+      assert.deepEqual(rules(named.trimEnd().split('\n'), {}), ['disk']);
+      const well = script.replace('local && exit 1 ||', 'local && exit 0 ||');
+      assert.deepEqual(rules(well.trimEnd().split('\n'), {}), ['end']);
+      assert.deepEqual(rules(well.trimEnd().split('\n')), ['end', 'disk', 'disk']);
     });
   }
 });

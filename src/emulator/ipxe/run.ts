@@ -112,7 +112,8 @@ async function untilHalt(run: () => Promise<IpxeOutcome>): Promise<IpxeOutcome> 
 function ending(state: State, status: Status): IpxeOutcome {
   const refusal = status?.refusal ?? state.lastRefusal;
   const why = refusal === undefined ? {} : { refusal };
-  if (status === undefined && state.settings.fetch(parseSettingName('bootseal-next'))?.text === 'local')
+  const ended = status === undefined || status.errno < 0x1000000;
+  if (ended && state.settings.fetch(parseSettingName('bootseal-next'))?.text === 'local')
     return {
       kind: 'own-disk',
       verified: state.ranVerified,
