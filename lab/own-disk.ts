@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from './command.ts';
 
@@ -25,15 +25,30 @@ export async function biosDisk(folder: string): Promise<string> {
 
 /** QEMU's arguments for a disk with a program that UEFI starts: a GRUB that checks nothing and says the line. */
 export async function efiDisk(folder: string): Promise<readonly string[]> {
-  const boot = join(folder, 'own-disk/EFI/BOOT');
   const config = join(folder, 'own-disk.cfg');
-  await mkdir(boot, { recursive: true });
+  const program = join(folder, 'own-disk.efi');
   await writeFile(config, `echo "${OWN_DISK_LINE}"\nsleep 600\n`);
-  const to = join(boot, 'BOOTX64.EFI');
-  await run('grub-mkimage', ['-O', 'x86_64-efi', '-p', '/', '-c', config, '-o', to, 'echo', 'sleep']);
+  await run('grub-mkimage', ['-O', 'x86_64-efi', '-p', '/', '-c', config, '-o', program, 'echo', 'sleep']);
+  return efiMedium(folder, 'own-disk', program, 2);
+}
+
+/** The same for a stick with a loader, which the firmware tries before that disk. */
+export function efiStick(folder: string, loader: string): Promise<readonly string[]> {
+  return efiMedium(folder, 'stick', loader, 1);
+}
+
+/** @param place in the firmware's order; it leaves out what QEMU gives none. */
+async function efiMedium(
+  folder: string,
+  name: string,
+  program: string,
+  place: number,
+): Promise<readonly string[]> {
+  const root = join(folder, name);
+  await mkdir(join(root, 'EFI/BOOT'), { recursive: true });
+  await cp(program, join(root, 'EFI/BOOT/BOOTX64.EFI'));
   return [
-    ...['-drive', `if=none,id=own,format=raw,readonly=on,file=fat:${join(folder, 'own-disk')}`],
-    // Firmware leaves out what QEMU gives no place in its order.
-    ...['-device', 'virtio-blk-pci,drive=own,bootindex=2'],
+    ...['-drive', `if=none,id=${name},format=raw,readonly=on,file=fat:${root}`],
+    ...['-device', `virtio-blk-pci,drive=${name},bootindex=${place}`],
   ];
 }

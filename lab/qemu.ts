@@ -16,6 +16,8 @@ export interface QemuOptions {
   readonly nic?: 'virtio-net-pci' | 'e1000';
   /** True: the card has no ROM, and firmware boots by its own driver; with `secureBoot` and arm64 it always does. */
   readonly ownDriver?: boolean;
+  /** False: the firmware does not boot from the card, and leaves it to a loader that came from elsewhere. */
+  readonly netboot?: false;
   readonly mac?: string;
   /** 1024 by default. */
   readonly memoryMiB?: number;
@@ -75,7 +77,7 @@ export async function bootQemu(options: QemuOptions): Promise<QemuMachine> {
     ...['-netdev', `tap,id=n0,ifname=${tap},script=no,downscript=no`],
     ...[
       '-device',
-      `${options.nic ?? 'virtio-net-pci'},netdev=n0,mac=${mac},bootindex=1${ownDrivers ? ',romfile=' : ''}`,
+      `${options.nic ?? 'virtio-net-pci'},netdev=n0,mac=${mac}${options.netboot === false ? '' : ',bootindex=1'}${ownDrivers ? ',romfile=' : ''}`,
     ],
     // An emulated CPU has no randomness of its own: gpg and curl would wait for the kernel to gather some.
     ...['-device', 'virtio-rng-pci'],
