@@ -65,6 +65,8 @@ export interface ArmOptions extends KeyAccess {
   readonly snapshotKey?: string | SnapshotKey | undefined;
   /** Milliseconds since 1970. */
   readonly now: number;
+  /** Overrides the RSA modulus length of the leaf. */
+  readonly rsaBits?: number | undefined;
   readonly makeKeyPair?: MakeKeyPair | undefined;
   /** 64 random bits in hex; default: of this machine. */
   readonly newId?: (() => string) | undefined;
@@ -240,13 +242,13 @@ function scriptOf(
 }
 
 async function sealOf(options: ArmOptions, bytes: Uint8Array, ends: number): Promise<Uint8Array> {
-  const { keys, now, loader, makeKeyPair } = options;
+  const { keys, now, loader, rsaBits, makeKeyPair } = options;
   const access = accessOf(options);
   if (loader === 'grub') {
     const { openpgp } = await readSealingKeys(keys, now, undefined, access);
     return sealRecordOpenpgp(bytes, openpgp.script, Math.floor(now / 1000) * 1000);
   }
-  const { signer, chain } = await armingLeaf({ ...access, keys, now, ends, makeKeyPair });
+  const { signer, chain } = await armingLeaf({ ...access, keys, now, ends, rsaBits, makeKeyPair });
   return sealRecord(bytes, signer, chain);
 }
 

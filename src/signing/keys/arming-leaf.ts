@@ -29,6 +29,8 @@ export interface ArmingLeafOptions extends KeyAccess {
   readonly now: number;
   /** When the leaf shall end, milliseconds since 1970, whole seconds. */
   readonly ends: number;
+  /** Overrides the profile's RSA modulus length. */
+  readonly rsaBits?: number | undefined;
   readonly makeKeyPair?: MakeKeyPair | undefined;
 }
 
@@ -49,7 +51,7 @@ export async function armingLeaf(options: ArmingLeafOptions): Promise<ArmingSign
     notBefore: Math.floor(now / 1000) * 1000 - DAY,
     notAfter: Math.min(ends, ca.certificate.notAfter),
     kind: key.type === 'rsa' ? 'rsa' : 'p256',
-    bits: readProfile('boot').rsa_bits,
+    bits: options.rsaBits ?? readProfile('boot').rsa_bits,
   } as const;
   const signer = await mintLeaf(order, ca, makeKeyPair);
   return { signer, chain: [signer.certificate.raw, ...chainOf({ ca: ca.certificate, above })] };
