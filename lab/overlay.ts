@@ -39,6 +39,7 @@ export interface DirectBoot {
   /** One more archive, behind the overlay. */
   readonly behind?: Uint8Array;
   readonly memoryMiB?: number;
+  readonly mac?: string;
   /** Further arguments for QEMU. */
   readonly extra?: readonly string[];
   /** What the machine's clock says at power-on. */
@@ -89,6 +90,7 @@ export async function bootDirect(options: DirectBoot): Promise<QemuMachine> {
     ],
     ...(options.clock === undefined ? {} : { clock: options.clock }),
     ...(options.memoryMiB === undefined ? {} : { memoryMiB: options.memoryMiB }),
+    ...(options.mac === undefined ? {} : { mac: options.mac }),
     ...(options.hungAfter === undefined ? {} : { hungAfter: options.hungAfter }),
   };
   return bootQemu(qemu);
