@@ -74,8 +74,17 @@ export class KeyholderClient {
   }
 
   /** Arms a machine for one boot of a release that the keyholder's state holds. @param mac in any spelling. */
-  async arm({ mac, words, ...facts }: ArmFacts): Promise<ArmedByKeyholder> {
-    const done = await this.#ask({ ask: 'arm', mac: claimedMac(mac) ?? mac, words: [...words], ...facts });
+  async arm({ mac, uuid, release, words, lasts, afterwards, loader }: ArmFacts): Promise<ArmedByKeyholder> {
+    const done = await this.#ask({
+      ask: 'arm',
+      mac: claimedMac(mac) ?? mac,
+      ...(uuid === undefined ? {} : { uuid }),
+      release,
+      words: [...words],
+      lasts,
+      afterwards,
+      loader,
+    });
     if (done.did !== 'armed') throw this.#odd('something else was done');
     return {
       arming: this.#decoded(() => decodeArming(Buffer.from(done.arming, 'latin1'))),

@@ -12,7 +12,6 @@ import { act, folder, folders, newCommand, releaseId, understood } from '../cont
 import { EXIT } from '../exit.ts';
 import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
-import { layoutTable } from '../table.ts';
 
 interface ArmWords extends PassphraseWords, SignedByOptions {
   readonly release: string;
@@ -165,18 +164,15 @@ export function armedCommand(): Command {
         terminal.json({ machines: all.map(keptFacts) });
         if (all.length === 0) terminal.print('No machine was ever armed here.');
         else
-          terminal.print(
-            layoutTable(
-              ['machine', 'release', 'ends', 'now'],
-              all.map((kept) =>
-                [
-                  kept.arming.mac,
-                  kept.arming.release,
-                  isoSeconds(kept.arming.ends),
-                  !kept.consumed && now >= kept.arming.ends ? 'ended' : inWords(kept),
-                ].map((text) => ({ text })),
-              ),
-              false,
+          terminal.table(
+            ['machine', 'release', 'ends', 'now'],
+            all.map((kept) =>
+              [
+                kept.arming.mac,
+                kept.arming.release,
+                isoSeconds(kept.arming.ends),
+                !kept.consumed && now >= kept.arming.ends ? 'ended' : inWords(kept),
+              ].map((text) => ({ text })),
             ),
           );
         return EXIT.ok;
