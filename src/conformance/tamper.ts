@@ -15,6 +15,7 @@ import { channelAttacks } from './tamper/channels.ts';
 import { clockAttacks } from './tamper/clocks.ts';
 import { Columns } from './tamper/columns.ts';
 import { grubRoleAttacks } from './tamper/grub-roles.ts';
+import { machineAttacks } from './tamper/machines.ts';
 import { manifestAttacks } from './tamper/manifests.ts';
 import { Matrix, type MatrixCell, type MatrixRow } from './tamper/matrix.ts';
 import { mixAttacks } from './tamper/mixes.ts';
@@ -77,6 +78,7 @@ export function attacksOn(site: TamperSite): Attack[] {
     ...seenByLoaders(mixAttacks(site)),
     ...clockAttacks(site),
     ...seenByLoaders(sizeAttacks(site)),
+    ...machineAttacks(site),
     ...channelAttacks(),
   ];
 }
