@@ -88,6 +88,7 @@ describe('the matrix', () => {
       .filter(({ cells }) => Object.values(cells).every(({ outcome }) => outcome !== 'refused'))
       .map(({ attack }) => attack);
     assert.deepEqual(missed, [
+      'boot.ipxe: armed for this machine, and ended an hour ago',
       'snapshot: older and in its time, to a reader who has seen none',
       'snapshot: with a counter far ahead',
     ]);
