@@ -30,7 +30,7 @@ function tries(steps: readonly (readonly [name: string, command: string])[]): st
   return [
     'bootseal_trust_payload\n',
     'if [ "$bootseal_trusts" != payload ]; then echo "NOT SWITCHED"; fi\n',
-    'set site="(http,10.77.0.1)"\n',
+    'set site="(http,10.77.0.1:8080)"\n',
     ...tried,
     'echo "the script ends here"\n',
   ].join('');
@@ -43,7 +43,7 @@ export function describeRoles(lab: GrubLab): void {
       await plantSecondSource(site);
     });
     expectMilestones(log, [
-      'Fetching and verifying (http,10.77.0.1)/grub.cfg',
+      'Fetching and verifying (http,10.77.0.1:8080)/grub.cfg',
       NOT_TRUSTED,
       'Fetching and verifying (tftp,10.77.0.1)/grub.cfg',
       NOT_TRUSTED,
@@ -126,7 +126,7 @@ export function describeRoles(lab: GrubLab): void {
       await plantSecondSource(site);
     });
     expectMilestones(log, [
-      'Fetching and verifying (http,10.77.0.1)/grub.cfg',
+      'Fetching and verifying (http,10.77.0.1:8080)/grub.cfg',
       'REFUSED: grub.cfg came back, and nothing else is tried.',
     ]);
     expectAbsent(log, [RAN, 'Release arch', '(tftp,', ...KERNEL_BANNER]);
@@ -138,7 +138,7 @@ export function describeScripts(lab: GrubLab): void {
   it('finds a script key that is trusted twice, and goes no further', async () => {
     const { log } = await lab.attack(async (site) => {
       await site.put('script.gpg', await site.anchor('script.gpg'), 'script');
-      await site.put('grub.cfg', `trust (http,10.77.0.1)/script.gpg\n${tries([])}`, 'script');
+      await site.put('grub.cfg', `trust (http,10.77.0.1:8080)/script.gpg\n${tries([])}`, 'script');
     });
     expectMilestones(log, [/REFUSED: the script key [0-9a-f]{16} is still trusted\./, 'Nothing was started']);
     expectAbsent(log, ['the script ends here']);
@@ -158,7 +158,7 @@ export function describeScripts(lab: GrubLab): void {
     const { log } = await lab.attack(
       async (site) => {
         await site.put('as-kernel', PLANTED, 'script');
-        const entry = `menuentry "an entry" --unrestricted {\n  linux (http,10.77.0.1)/as-kernel\n}\n`;
+        const entry = `menuentry "an entry" --unrestricted {\n  linux (http,10.77.0.1:8080)/as-kernel\n}\n`;
         await site.put('grub.cfg', `${tries([])}set timeout=-1\n${entry}`, 'script');
         await plantSecondSource(site);
       },

@@ -60,7 +60,7 @@ export interface GrubKind extends Pick<LabReleaseOptions, 'hypervisor' | 'prepar
   readonly boot?: readonly Milestone[];
 }
 
-const URL = 'http://10.77.0.1';
+const URL = 'http://10.77.0.1:8080';
 
 /** (b) GRUB with the site's OpenPGP key inside: every file it opens is verified by GRUB itself. */
 export function describeGrub(
@@ -90,8 +90,7 @@ export function describeGrub(
         const images = join(sealed.folder, 'loaders');
         await buildGrubLoaders({ anchors: sealed.keys, out: images, now: Date.now(), ...options });
         const dhcp = await lan().startDhcp({ [firmware]: loader, ipxe: loader });
-        const httpPort = url === undefined ? 8080 : 80;
-        const server = await startProduct(lan(), sealed, { httpPort, tftpPort: 69, loaders: images });
+        const server = await startProduct(lan(), sealed, { httpPort: 8080, tftpPort: 69, loaders: images });
         try {
           return (await (await bootQemu({ lan: lan(), firmware })).ended).log;
         } finally {
@@ -122,7 +121,7 @@ export function describeGrub(
         ipxe: loader,
         tftpRoot: join(site.folder, 'tftp'),
       });
-      const server = await startStatic(lan(), site.folder, 80);
+      const server = await startStatic(lan(), site.folder, 8080);
       let requests = '';
       server.child.stdout?.on('data', (piece: Buffer) => {
         requests += piece.toString('latin1');

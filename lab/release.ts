@@ -18,7 +18,7 @@ export interface LabRelease {
 }
 
 export interface LabReleaseOptions {
-  /** A literal server for the scripts. GRUB 2.06 reaches HTTP on port 80 only. */
+  /** A literal server for the scripts. */
   readonly url?: string;
   /** An `init` folder to seal with; a new one by default. */
   readonly keys?: string;

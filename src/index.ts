@@ -1,6 +1,12 @@
 /** The verbs of the command line, typed, for test harnesses and for programs. */
 
-export { buildGrubLoaders, embeddedScript, type GrubLoaderOptions } from './build/loaders.ts';
+export {
+  type EmbeddedScriptOptions,
+  embeddedScript,
+  type LoaderKit,
+  writeLoaderKit,
+} from './build/loader-kit.ts';
+export { buildGrubLoaders, type GrubLoaderOptions } from './build/loaders.ts';
 export { type OverlayOptions, type OverlayResult, overlay } from './build/overlay.ts';
 export {
   type Deviation,

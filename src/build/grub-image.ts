@@ -4,20 +4,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { codeOf, IoError, inWords } from '../errors/io.ts';
-import { UsageError } from '../errors/usage.ts';
 import { explain } from '../files/atomic-file.ts';
 import { readWhole } from '../files/reading.ts';
 import { entryFolder } from '../formats/records/entry-folder.ts';
 import { writeOutput } from '../release/write-output.ts';
 import {
+  GRUB_MAC,
   GRUB_PAUSE,
   type GrubServer,
   httpDevice,
-  httpPortOf,
   lines,
   serverLines,
 } from '../scripts/grub-server.ts';
-import { type Fragment, joinFragments, readTemplate, renderTemplate } from '../scripts/template.ts';
+import {
+  type Fragment,
+  joinFragments,
+  readTemplate,
+  renderTemplate,
+  type Value,
+} from '../scripts/template.ts';
 import { demandApart, grubKeyring } from './grub-keyring.ts';
 import {
   GRUB_MODULES,
@@ -74,7 +79,7 @@ export superusers
  * Builds GRUB images that boot from the network and open nothing without a good OpenPGP signature.
  *
  * @throws Refusal (`unsafe-keys`) for a key that GRUB cannot use; IoError that names the Debian package where a tool
- *   is missing; UsageError for a port other than 80, which GRUB before 2.12 does not reach over HTTP.
+ *   is missing.
  */
 export async function buildGrubImages(options: GrubImageOptions): Promise<readonly GrubImage[]> {
   const script = grubKeyring('script.gpg', options.scriptKeyring, options.now);
@@ -86,7 +91,6 @@ export async function buildGrubImages(options: GrubImageOptions): Promise<readon
   const folders = new Map<GrubPlatform, string>();
   for (const platform of platforms)
     folders.set(platform, await grubModules(platform, version, options.modules));
-  demandPort(options.server, protocols, version);
 
   const work = await mkdtemp(join(tmpdir(), 'bootseal-grub-'));
   try {
@@ -131,6 +135,8 @@ export function compileLoaderScript(options: {
     pause: { kind: 'hex', text: String(options.pause ?? GRUB_PAUSE) },
     distrust: joinFragments(options.scriptKeyIds.map(distrustLines)),
     server: serverLines(options.server, 'bootseal_loader_refuse'),
+    cards: joinFragments(CARDS.map(cardLines)),
+    mac: lines(`${GRUB_MAC}\n`, {}),
     attempts: joinFragments(options.protocols.map((protocol) => attempt(protocol, options))),
   });
 }
@@ -152,31 +158,53 @@ function distrustLines(keyId: string): Fragment {
   );
 }
 
+/** Cards as GRUB numbers them: those of UEFI, and the one that a BIOS started from. */
+const CARDS = ['efinet0', 'efinet1', 'efinet2', 'efinet3', 'pxe'];
+
+/** GRUB's own DHCP names what it learned by the card: `net_efinet0_dhcp_mac`. */
+function cardLines(card: string): Fragment {
+  return lines(
+    `if [ -z "$net_default_interface" -a -n "$net_${card}_dhcp_mac" ]; then
+  set net_default_interface=${card}_dhcp
+  export net_default_interface
+  set net_default_server="$net_${card}_dhcp_next_server"
+fi
+`,
+    {},
+  );
+}
+
 /**
- * Looks for a grub.cfg in one place, and runs it. `configfile` keeps its reasons to itself, and opens the file anew:
- * what `verify_detached` saw says why a source is passed over, and proves nothing of what is run, which GRUB verifies
- * by itself. Whatever comes back, by then the payload key may be the trusted one: another source would then have
- * GRUB run what that key signed.
+ * Looks for a grub.cfg in two places of a server, the machine's own and the one for all, and runs what it finds.
+ * `configfile` keeps its reasons to itself, and opens the file anew: what `verify_detached` saw says why a source is
+ * passed over, and proves nothing of what is run, which GRUB verifies by itself. Whatever comes back, by then the payload
+ * key may be the trusted one: another source would then have GRUB run what that key signed.
  */
 function attempt(
   protocol: GrubProtocol,
   { server, arch }: { readonly server: GrubServer; readonly arch?: string },
 ): Fragment {
   const device = protocol === 'http' ? httpDevice(server) : lines('tftp,$bootseal_server\n', {});
+  const entry: Value | undefined = arch === undefined ? undefined : { kind: 'path', text: entryFolder(arch) };
+  const folder = entry ? '/{{entry}}' : '';
+  const tried = (indent: string, path: string) =>
+    [
+      `set bootseal_config="({{device}})${folder}${path}"`,
+      'echo "Fetching and verifying $bootseal_config"',
+      'if verify_detached "$bootseal_config" "$bootseal_config.sig"; then',
+      '  configfile "$bootseal_config"',
+      '  bootseal_loader_refuse "grub.cfg came back, and nothing else is tried."',
+      'fi',
+    ]
+      .map((line) => `${indent}${line}\n`)
+      .join('');
   return lines(
     `set bootseal_protocol=${protocol}
 export bootseal_protocol
-set bootseal_config="({{device}})/{{config}}"
-echo "Fetching and verifying $bootseal_config"
-if verify_detached "$bootseal_config" "$bootseal_config.sig"; then
-  configfile "$bootseal_config"
-  bootseal_loader_refuse "grub.cfg came back, and nothing else is tried."
-fi
-`,
-    {
-      device,
-      config: { kind: 'path', text: `${arch === undefined ? '' : `${entryFolder(arch)}/`}grub.cfg` },
-    },
+if [ -n "$bootseal_machine" ]; then
+${tried('  ', '$bootseal_machine/grub.cfg')}fi
+${tried('', '/grub.cfg')}`,
+    { device, ...(entry ? { entry } : {}) },
   );
 }
 
@@ -226,15 +254,6 @@ function tarEntry([name, content]: readonly [string, Uint8Array]): readonly Uint
   const sum = header.reduce((total, byte) => total + byte, 0);
   header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'ascii');
   return [header, content, Buffer.alloc((BLOCK - (content.length % BLOCK)) % BLOCK)];
-}
-
-function demandPort(server: GrubServer, protocols: readonly GrubProtocol[], version: string): void {
-  const port = httpPortOf(server);
-  const [major = 0, minor = 0] = version.split('.').map(Number);
-  if (port === 80 || !protocols.includes('http') || major > 2 || minor >= 12) return;
-  throw new UsageError(
-    `GRUB ${version} reaches HTTP on port 80 only, not on ${port}; serve HTTP on port 80, or build the loader for TFTP alone.`,
-  );
 }
 
 async function grubVersion(): Promise<string> {

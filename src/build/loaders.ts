@@ -2,10 +2,7 @@ import { join } from 'node:path';
 import { UsageError } from '../errors/usage.ts';
 import { readIfThere } from '../files/read-if-there.ts';
 import { unwrapKeyring } from '../formats/openpgp/keyring-file.ts';
-import { compileEmbedded, DEFAULT_BASE } from '../scripts/compile.ts';
 import { serverAddress } from '../scripts/server-address.ts';
-import { readAnchorFolder } from '../trust/anchor-folder.ts';
-import { anchorId } from '../trust/anchors.ts';
 import { decodeOr } from '../trust/check.ts';
 import { buildGrubImages, type GrubImage } from './grub-image.ts';
 import { grubPlatformsOf } from './grub-platforms.ts';
@@ -32,7 +29,6 @@ export async function buildGrubLoaders(options: GrubLoaderOptions): Promise<read
   const script = await anchorKeyring(options.anchors, 'script.gpg');
   const payload = await anchorKeyring(options.anchors, 'pubring.gpg');
   const { grub } = serverAddress(options.url);
-  const port = grub.kind === 'dhcp' ? grub.httpPort : grub.port;
   return buildGrubImages({
     scriptKeyring: script,
     payloadKeyring: payload,
@@ -41,36 +37,6 @@ export async function buildGrubLoaders(options: GrubLoaderOptions): Promise<read
     server: grub,
     platforms,
     ...(options.modules === undefined ? {} : { modules: options.modules }),
-    // GRUB before 2.12 reaches HTTP on port 80 only; TFTP has one port everywhere.
-    protocols: port === 80 ? ['http', 'tftp'] : ['tftp'],
-  });
-}
-
-export interface EmbeddedScriptOptions {
-  readonly anchors: string;
-  /** Where the loader fetches; default `http://${next-server}:8080`. */
-  readonly url?: string;
-  /** A time server, for machines whose clock is lost. */
-  readonly ntp?: string;
-  /** Whose machines the loader is for, as `uname -m` says it there; undefined: it asks at the top, as those of x86. */
-  readonly arch?: string;
-}
-
-/** `embedded.ipxe`, for a site to build into its own iPXE. */
-export async function embeddedScript(options: EmbeddedScriptOptions): Promise<string> {
-  const anchors = await readAnchorFolder(options.anchors);
-  const [ca] = anchors.ca;
-  if (!ca || !anchors.bootSigner) {
-    throw new UsageError(
-      `${options.anchors} holds no boot.crt; without it a loader cannot know whose boot.ipxe to take.`,
-    );
-  }
-  return compileEmbedded({
-    base: options.url ?? DEFAULT_BASE,
-    anchorId: anchorId(ca),
-    bootSigner: anchors.bootSigner,
-    ...(options.ntp === undefined ? {} : { ntp: options.ntp }),
-    ...(options.arch === undefined ? {} : { arch: options.arch }),
   });
 }
 

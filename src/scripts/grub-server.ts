@@ -1,8 +1,8 @@
 import { type Fragment, renderFragment, type Value } from './template.ts';
 
 /**
- * Where GRUB fetches from. `dhcp`: the address that DHCP names (next-server; a ProxyDHCP answer is not seen by
- * GRUB 2.06, which then needs `literal`). Ports are HTTP's; TFTP is always at 69.
+ * Where GRUB fetches from. `dhcp`: the address that DHCP names in its own answer (next-server; that of a ProxyDHCP is
+ * not seen by GRUB 2.06, which then needs `literal`). Ports are HTTP's; TFTP is always at 69.
  */
 export type GrubServer =
   | { readonly kind: 'dhcp'; readonly httpPort: number }
@@ -52,12 +52,15 @@ fi
   );
 }
 
-/** GRUB's name of the server's HTTP: `http,HOST`, and a third part for a port that is not 80. */
+/**
+ * GRUB's name of the server's HTTP: `http,HOST`, and `http,HOST:PORT` where that is not 80. The port behind a comma, as
+ * upstream's documents write it, goes unread in 2.06 (Debian's, Fedora's), which then asks port 80; both read this form.
+ */
 export function httpDevice(server: GrubServer): Fragment {
   const port = httpPortOf(server);
   return port === 80
     ? lines('http,$bootseal_server\n', {})
-    : lines('http,$bootseal_server,{{port}}\n', { port: { kind: 'hex', text: String(port) } });
+    : lines('http,$bootseal_server:{{port}}\n', { port: { kind: 'hex', text: String(port) } });
 }
 
 /** Lines of a script that are too short for a file of their own. */

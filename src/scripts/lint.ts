@@ -226,6 +226,9 @@ function mayEndWell(text: string, { permits = [] }: LintOptions): boolean {
 /** Scratch settings, and those that say where to fetch from. Others steer iPXE itself. */
 const SETTABLE = /^(bootseal-[a-z0-9-]+(:[a-z0-9]+)?|next-server|syslog)$/;
 
+/** Told to DHCP by loaders with `embedded.ipxe`, as user class (option 77). */
+const USER_CLASS = 'bootseal';
+
 function checkCommand(
   command: ReadCommand,
   text: string,
@@ -269,6 +272,8 @@ function checkCommand(
         report('end', line, 'exit without a status ends the script as if it had succeeded; write exit 1');
       return;
     case 'set':
+      // What DHCP is told that a loader is; any other text would have it answer as to somebody else.
+      if (name === 'set' && target === 'user-class' && operands.slice(1).join(' ') === USER_CLASS) return;
       if (!SETTABLE.test(target))
         report('setting', line, `${name} ${target}: a script sets only bootseal-…, next-server and syslog`);
       if (

@@ -174,18 +174,6 @@ test('a secret key is never built into a loader', async () => {
   );
 });
 
-test('HTTP on another port than 80 is an error for a GRUB that cannot reach it', async (t) => {
-  const [, minor] =
-    /\) 2\.(\d+)/.exec(execFileSync('grub-mkimage', ['--version'], { encoding: 'utf8' })) ?? [];
-  const server = { kind: 'dhcp', httpPort: 8080 } as const;
-  const build = (protocols: readonly ('http' | 'tftp')[]) =>
-    buildGrubImages({ ...KEYRINGS, outDir: join(folder, 'port'), server, protocols, now: NOW });
-  t.diagnostic(`GRUB 2.${minor}`);
-  if (Number(minor) < 12) await assert.rejects(build(['http', 'tftp']), /port 80 only, not on 8080/);
-  else assert.equal((await build(['http'])).length, 2);
-  assert.equal((await build(['tftp'])).length, 2);
-});
-
 const LOADER = {
   server: { kind: 'literal', host: '10.77.0.1', port: 80 },
   protocols: ['tftp', 'http'],
@@ -199,10 +187,37 @@ test('GRUB parses the loader’s script, which tries the protocols in order and 
     writeFileSync(path, compileLoaderScript({ ...LOADER, server }));
     execFileSync('grub-script-check', [path]);
   }
-  assert.ok(
-    text.indexOf('"(tftp,$bootseal_server)/grub.cfg"') < text.indexOf('"(http,$bootseal_server)/grub.cfg"'),
-  );
+  const tried = [...text.matchAll(/^ *set bootseal_config="(.*)"$/gm)].map(([, path]) => path);
+  assert.deepEqual(tried, [
+    '(tftp,$bootseal_server)$bootseal_machine/grub.cfg',
+    '(tftp,$bootseal_server)/grub.cfg',
+    '(http,$bootseal_server)$bootseal_machine/grub.cfg',
+    '(http,$bootseal_server)/grub.cfg',
+  ]);
   assert.match(text.trimEnd().split('\n').at(-1) ?? '', /^bootseal_loader_refuse /);
+});
+
+test('a port stands behind a colon, which GRUB 2.06 reads; behind a comma it does not', () => {
+  const text = compileLoaderScript({ ...LOADER, server: { kind: 'literal', host: '10.77.0.1', port: 8080 } });
+  assert.match(text, /"\(http,\$bootseal_server:8080\)\/grub\.cfg"/);
+  assert.doesNotMatch(text, /,8080/);
+});
+
+test('the machine’s own path is asked for only where its card’s address has the form of one', () => {
+  const text = compileLoaderScript(LOADER);
+  const pair = '([0-9a-f][0-9a-f])';
+  const form = `^${[pair, pair, pair, pair, pair, pair].join(':')}$`;
+  const guard = text.indexOf(`if regexp '${form}' "$net_default_mac"; then`);
+  const set = text.indexOf('set bootseal_machine="/machines/$net_default_mac"');
+  assert.ok(guard > text.indexOf('set bootseal_machine=\n') && guard < set);
+  assert.equal(text.match(/net_default_mac/g)?.length, 2);
+  assert.equal(text.match(/if \[ -n "\$bootseal_machine" \]; then/g)?.length, 2);
+});
+
+test('the loader asks DHCP itself, whoever did before', () => {
+  const text = compileLoaderScript(LOADER);
+  assert.match(text, /^if net_dhcp; then true; else /m);
+  assert.match(text, /^ {2}set net_default_interface=efinet0_dhcp$/m);
 });
 
 test('whatever comes back from grub.cfg is refused before another source is tried', () => {
@@ -211,7 +226,7 @@ test('whatever comes back from grub.cfg is refused before another source is trie
     .map((line) => line.trim())
     .filter((line) => line !== '' && !line.startsWith('#'));
   const runs = commands.flatMap((line, index) => (line.startsWith('configfile ') ? [index] : []));
-  assert.equal(runs.length, 2);
+  assert.equal(runs.length, 4);
   for (const index of runs) assert.match(commands[index + 1] ?? '', /^bootseal_loader_refuse "/);
 });
 
@@ -336,6 +351,7 @@ test('an image for arm64 is made of modules that were unpacked, and looks at its
   assert.equal(digests.size, 1);
   const text = compileLoaderScript({ ...LOADER, arch: 'aarch64' });
   assert.match(text, /"\(http,\$bootseal_server\)\/entries\/aarch64\/grub\.cfg"/);
+  assert.match(text, /"\(http,\$bootseal_server\)\/entries\/aarch64\$bootseal_machine\/grub\.cfg"/);
   assert.doesNotMatch(text, /\)\/grub\.cfg/);
 
   await assert.rejects(made(undefined), {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
-import { embeddedScript } from '../../src/build/loaders.ts';
+import { embeddedScript } from '../../src/build/loader-kit.ts';
 import { tamper } from '../../src/conformance/tamper.ts';
 import { verifyAs } from '../../src/conformance/verify-as.ts';
 import { decodeManifest } from '../../src/formats/records/manifest.ts';

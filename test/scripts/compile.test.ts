@@ -222,6 +222,8 @@ describe('embedded.ipxe', () => {
     assert.deepEqual(commandsOf(script), [
       'imgfree',
       'imgtrust --permanent',
+      'isset ${cwuri}',
+      'isset ${ip}',
       `imgfetch --name boot.ipxe http://10.1.2.3:8080/anchors/${ANCHOR}/boot.ipxe${IDENTITY}`,
       'imgfree',
       `imgfetch --name boot.ipxe http://10.1.2.3:8080/boot.ipxe${IDENTITY}`,
@@ -233,6 +235,16 @@ describe('embedded.ipxe', () => {
     ]);
     // The sealed script that follows uses typed settings, and must find the same server.
     assert.match(script, /^set next-server 10\.1\.2\.3\nset bootseal-port:int32 8080$/m);
+  });
+
+  it('tells DHCP who it is before it asks, and asks for an IPv4 address alone before it asks for any', () => {
+    const script = compileEmbedded({ base: DEFAULT_BASE, anchorId: ANCHOR, bootSigner: 'boot.example' });
+    const asked = script.split('\n').filter((line) => /^(set user-class|ifconf|dhcp)/.test(line));
+    assert.deepEqual(asked, [
+      'set user-class bootseal',
+      ...Array.from({ length: 3 }, () => 'ifconf --configurator dhcp && goto networked ||'),
+      'dhcp || goto refuse',
+    ]);
   });
 
   it('follows next-server by default, and sets the clock where a time server is named', () => {

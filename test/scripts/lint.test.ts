@@ -136,6 +136,22 @@ describe('the linter', () => {
     );
   });
 
+  it('setting: the user class is our own name, spelled out, and nothing else', () => {
+    breaks(clean({ 10: 'set user-class bootseal' }));
+    for (const line of [
+      'set user-class iPXE',
+      'set user-class bootseal x',
+      'set user-class ${bootseal-x}',
+      'set user-class',
+      'set user-class:hex 62:6f',
+      'set net0/user-class bootseal',
+      'set 77 bootseal',
+      'clear user-class',
+      'inc user-class',
+    ])
+      breaks(clean({ 10: line }), ['setting', 10]);
+  });
+
   it('fatal: a failure that is not answered, or swallowed', () => {
     breaks(clean({ 3: 'imgtrust --permanent' }), ['fatal', 3]);
     breaks(clean({ 3: 'imgtrust --permanent ||' }), ['fatal', 3], ['trust', 4], ['trust', 6], ['trust', 8]);

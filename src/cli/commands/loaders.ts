@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
-import { buildGrubLoaders, embeddedScript, installedLoaders } from '../../build/loaders.ts';
+import { embeddedScript, writeLoaderKit } from '../../build/loader-kit.ts';
+import { buildGrubLoaders, installedLoaders } from '../../build/loaders.ts';
 import { dnsmasqLines } from '../../operations/dnsmasq.ts';
 import { serverAddress } from '../../scripts/server-address.ts';
 import { act, folder, newCommand, understood } from '../context.ts';
@@ -19,6 +20,10 @@ interface EmbeddedOptions {
   readonly url?: string;
   readonly ntp?: string;
   readonly arch?: string;
+}
+
+interface KitOptions extends EmbeddedOptions {
+  readonly out: string;
 }
 
 /** What DHCP asks about, for each image. */
@@ -108,6 +113,35 @@ export function loadersCommand(): Command {
           });
           terminal.json({ script });
           for (const line of script.trimEnd().split('\n')) terminal.print(line);
+          return EXIT.ok;
+        }),
+      ),
+  );
+  loaders.addCommand(
+    newCommand(
+      'kit',
+      'write what a site builds into its own iPXE: the script, the CA, and what iPXE calls them',
+      'bootseal loaders kit --anchors keys/anchors --out kit --ntp ntp.example.org',
+    )
+      .requiredOption('--anchors <dir>', 'whose CA and boot leaf the loader shall demand', folder)
+      .requiredOption('--out <dir>', 'where the files go')
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: a setting, spelled as iPXE spells it
+      .option('--url <url>', 'where the loader fetches; default: http://${next-server}:8080')
+      .option('--ntp <host>', 'a time server, for machines that lost their clock')
+      .option('--arch <name>', 'whose machines it is for, where a channel has releases for several: aarch64')
+      .action(
+        act<KitOptions>(async ({ terminal }, { anchors, out, url, ntp, arch }) => {
+          const kit = await writeLoaderKit({
+            anchors,
+            out,
+            ...(url === undefined ? {} : { url }),
+            ...(ntp === undefined ? {} : { ntp }),
+            ...(arch === undefined ? {} : { arch }),
+          });
+          terminal.json({ ...kit });
+          for (const file of kit.files) terminal.print(file);
+          terminal.print(`It will trust the CA ${kit.fingerprint}`);
+          terminal.print(`and take no boot.ipxe but one that ${kit.bootSigner} signed; the README says how.`);
           return EXIT.ok;
         }),
       ),

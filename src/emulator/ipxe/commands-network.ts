@@ -30,14 +30,11 @@ async function onInterfaces(
 /** Asks DHCP. */
 function configure(state: State): Status {
   const { machine } = state.options;
-  state.open = true;
   state.print(`Configuring (net0 ${machine.mac})...`);
-  if (machine.dhcp === undefined) {
-    state.open = false;
+  if (!state.configure()) {
     state.print(` ${EADDRNOTAVAIL.text}\n`);
     return EADDRNOTAVAIL;
   }
-  state.configure();
   state.print(' ok\n');
   return undefined;
 }

@@ -19,12 +19,17 @@ export interface IpxeMachine {
   readonly version?: string;
   /**
    * What the DHCP server answers, by setting (`ip`, `next-server`, `filename`) or option number (`66`,
-   * `175.3`), each in the text form of the setting's type. Absent: no DHCP server answers.
+   * `175.3`), each in the text form of the setting's type. Absent: no DHCP server answers. A function is told the user
+   * class (option 77) by which a loader says who it is: `iPXE` unless its script set another.
    */
-  readonly dhcp?: Readonly<Record<string, string>>;
+  readonly dhcp?: DhcpAnswer | ((userClass: string) => DhcpAnswer | undefined);
   /** True when the firmware's own DHCP was taken over at start, as by `undionly.kpxe`. */
   readonly dhcpCached?: boolean;
+  /** What firmware's variable SecureBoot says, on platform `efi`: true, it enforces. Absent: there is no such variable. */
+  readonly secureBoot?: boolean;
 }
+
+export type DhcpAnswer = Readonly<Record<string, string>>;
 
 /** A person at the console. What is not answered waits for its timeout; without one, for ever: a refusal. */
 export interface IpxeAnswers {
@@ -108,6 +113,8 @@ export type IpxeEvent =
       readonly text: string;
     }
   | { readonly kind: 'console'; readonly text: string }
+  /** A DISCOVER with this user class. */
+  | { readonly kind: 'dhcp'; readonly userClass: string }
   | { readonly kind: 'fetch'; readonly url: string }
   | { readonly kind: 'fetched'; readonly url: string; readonly name: string; readonly size: number }
   | { readonly kind: 'fetch-failed'; readonly url: string; readonly refusal: Refusal }

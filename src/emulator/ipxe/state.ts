@@ -20,6 +20,9 @@ export interface DynamicUi {
   readonly items: { name: string | undefined; text: string; isDefault: boolean }[];
 }
 
+/** What iPXE says in option 77 unless a script sets `user-class`. Source: iPXE `src/net/udp/dhcp.c`. */
+const DEFAULT_USER_CLASS = 'iPXE';
+
 /** Everything that changes while the emulated iPXE runs. */
 export class State {
   readonly options: IpxeOptions;
@@ -87,18 +90,27 @@ export class State {
     return this.refusals.slice(this.overcome).at(-1);
   }
 
-  /** Takes over what DHCP answered. */
-  configure(): void {
+  /** Asks DHCP, and takes over what it answers. False where nobody does. */
+  configure(): boolean {
+    const { dhcp } = this.options.machine;
     this.open = true;
+    const userClass = this.settings.fetch(parseSettingName('user-class'))?.text ?? DEFAULT_USER_CLASS;
+    this.event({ kind: 'dhcp', userClass });
+    const answer = typeof dhcp === 'function' ? dhcp(userClass) : dhcp;
+    if (answer === undefined) {
+      this.open = false;
+      return false;
+    }
     this.configured = true;
     this.settings.block('net0.dhcp', true);
-    for (const [name, text] of Object.entries(this.options.machine.dhcp ?? {})) {
+    for (const [name, text] of Object.entries(answer)) {
       const tag = PREDEFINED_SETTINGS.get(name)?.dhcp ?? settingTag(name);
       // A DHCP server speaks in option numbers: no option can set what has none.
       if (tag === undefined) throw new RangeError(`no DHCP option carries the setting ${name}`);
       const setting = parseSettingName(`net0.dhcp/${name}`);
       this.settings.store(setting, this.settings.typeFor(setting) ?? 'string', text);
     }
+    return true;
   }
 
   private createSettings(): void {
@@ -139,6 +151,13 @@ export class State {
     }
     this.settings.live('smbios', 'uuid', {
       fetch: () => (machine.uuid === undefined ? undefined : parseSetting('uuid', machine.uuid)),
+    });
+    // Firmware's variables, in builds for UEFI alone: nothing that DHCP sends comes to stand in this block.
+    if (machine.platform !== 'efi') return;
+    this.settings.block('efi', false);
+    const enforces = machine.secureBoot;
+    this.settings.live('efi', 'SecureBoot', {
+      fetch: () => (enforces === undefined ? undefined : Uint8Array.of(enforces ? 1 : 0)),
     });
   }
 

@@ -7,7 +7,7 @@ import { GRUB_KEYWORDS, GRUB_LOADERS, GRUB_MODULE, GRUB_MULTIBOOT, GRUB_NOUNZIP 
  * or one `multiboot2` command and its `module2` commands, of which the first loads the Linux and the others its initrds.
  */
 export interface GrubBoot {
-  /** What GRUB fetches from: `(http,10.0.0.1,8080)`. */
+  /** What GRUB fetches from: `(http,10.0.0.1:8080)`. */
   readonly device: string;
   /** Paths on the server, each beginning with a slash. */
   readonly kernel: string;
