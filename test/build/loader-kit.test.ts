@@ -6,7 +6,7 @@ import { basename, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { embeddedScript, writeLoaderKit } from '../../src/build/loader-kit.ts';
 import { UsageError } from '../../src/errors/usage.ts';
-import { init } from '../../src/signing/keys/init.ts';
+import { init } from '../../src/index.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { readyKeyPair } from '../fixtures/ready-keys.ts';
 
