@@ -32,7 +32,7 @@ export type Firmware = keyof typeof LOADERS;
 /** A LAN, a release sealed for it, and what tests of one kind of firmware do there. */
 export interface GrubLab {
   readonly lan: Lan;
-  /** Serves a release and boots it; without `url` nothing but DHCP names the server. */
+  /** Serves a release and boots it; without `url` nothing but DHCP names the server, and the loader fetches by TFTP. */
   goodBoot(url?: string): Promise<string>;
   /** The site with one file flipped, on a plain web server that would serve anything. */
   tamperedBoot(path: string, toTheEnd?: boolean): Promise<string>;
@@ -88,7 +88,13 @@ export function describeGrub(
         const options = url === undefined ? {} : { url };
         const sealed = url === URL ? release : await labRelease({ ...made, ...options });
         const images = join(sealed.folder, 'loaders');
-        await buildGrubLoaders({ anchors: sealed.keys, out: images, now: Date.now(), ...options });
+        await buildGrubLoaders({
+          anchors: sealed.keys,
+          out: images,
+          now: Date.now(),
+          ...options,
+          ...(url === undefined ? { protocols: ['tftp'] } : {}),
+        });
         const dhcp = await lan().startDhcp({ [firmware]: loader, ipxe: loader });
         const server = await startProduct(lan(), sealed, { httpPort: 8080, tftpPort: 69, loaders: images });
         try {

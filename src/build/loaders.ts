@@ -4,7 +4,7 @@ import { readIfThere } from '../files/read-if-there.ts';
 import { unwrapKeyring } from '../formats/openpgp/keyring-file.ts';
 import { serverAddress } from '../scripts/server-address.ts';
 import { decodeOr } from '../trust/check.ts';
-import { buildGrubImages, type GrubImage } from './grub-image.ts';
+import { buildGrubImages, type GrubImage, type GrubProtocol } from './grub-image.ts';
 import { grubPlatformsOf } from './grub-platforms.ts';
 
 export { installedLoaders } from './grub-loaders.ts';
@@ -19,6 +19,8 @@ export interface GrubLoaderOptions {
   readonly arch?: string;
   /** Where GRUB's modules were unpacked; default: where they are installed. */
   readonly modules?: string;
+  /** Tried in this order; default HTTP, then TFTP. */
+  readonly protocols?: readonly GrubProtocol[];
   /** What the key is judged at, milliseconds since 1970. */
   readonly now: number;
 }
@@ -37,6 +39,7 @@ export async function buildGrubLoaders(options: GrubLoaderOptions): Promise<read
     server: grub,
     platforms,
     ...(options.modules === undefined ? {} : { modules: options.modules }),
+    ...(options.protocols === undefined ? {} : { protocols: options.protocols }),
   });
 }
 

@@ -1,4 +1,5 @@
 import type { Refusal } from '../errors/refusal.ts';
+import type { TrustLevel } from './trust-level.ts';
 
 /** The servers that machines talk to. */
 export type Protocol = 'http' | 'tftp' | 'nbd';
@@ -203,6 +204,14 @@ export type ServerEvent =
       readonly error: unknown;
       readonly status: number;
     } & Asking)
+  | {
+      /** A boot begins: its first script or image was asked for, and there is one. The request has events of its own. */
+      readonly kind: 'boot-began';
+      readonly server: Protocol;
+      readonly remote: string;
+      readonly asked: string;
+      readonly trust: TrustLevel;
+    }
   | {
       /** A connection or a datagram that never became a request that is answered. */
       readonly kind: 'turned-away';

@@ -1,4 +1,5 @@
 import type { Refusal } from '../errors/refusal.ts';
+import type { Protocol } from './server-event.ts';
 
 /**
  * What the servers serve. HTTP, TFTP and NBD all ask the same `Site`, so a byte is accounted for once and
@@ -20,6 +21,8 @@ export interface Client {
   readonly remote: string;
   /** What an HTTP request's query says; TFTP has none. */
   readonly query?: URLSearchParams;
+  /** Over which protocol; HTTP where it is not said. */
+  readonly server?: Protocol;
 }
 
 /** One thing that may be served: sealed bytes whose size and digest are known before the first read. */

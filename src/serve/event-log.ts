@@ -1,4 +1,5 @@
 import type { ServerEvent } from '../release/server-event.ts';
+import { TRUST_LEVELS } from '../release/trust-level.ts';
 import type { Emit } from './emit.ts';
 import { LineLimiter } from './line-limiter.ts';
 import type { Share, Shares } from './shares.ts';
@@ -87,6 +88,10 @@ function lineOf(event: ServerEvent): Line | undefined {
     case 'refused': {
       const line = { ...facts, refusal: event.refusal.toJSON() };
       return { level: event.refusal.code === 'absent' ? 'info' : 'warn', facts: line, message: kind };
+    }
+    case 'boot-began': {
+      const line = { ...facts, trust: TRUST_LEVELS[event.trust] };
+      return { level: event.trust === 'stock' ? 'warn' : 'info', facts: line, message: kind };
     }
     case 'answered':
       return { level: 'info', facts, message: kind };

@@ -8,6 +8,7 @@ import {
   type ServerEvent,
   TURNED_AWAY,
 } from '../release/server-event.ts';
+import { TRUST_LEVELS } from '../release/trust-level.ts';
 
 /**
  * The numbers of one server, in a registry of its own: two servers in one process (tests, harnesses) must
@@ -81,6 +82,11 @@ export function createMetrics(): Metrics {
     'Connections and datagrams that got nothing, by reason; "too-many" are those that were not admitted.',
     ['server', 'reason'],
   );
+  const boots = counter(
+    'boots_begun_total',
+    'Boots whose first script or image was given, by the level of trust that their loader claims.',
+    ['trust'],
+  );
   const faults = counter('faults_total', 'What this machine could not do: disk, limits, faults.', ['server']);
   const leftOut = counter('log_lines_left_out_total', 'Log lines that were not written.', ['server']);
   const statuses = counter('http_requests_total', 'HTTP responses by status; 0: the client left before.', [
@@ -115,6 +121,7 @@ export function createMetrics(): Metrics {
   for (const server of [...SERVERS, 'scrub']) {
     for (const code of REFUSAL_CODES) refusals.inc({ server, code }, 0);
   }
+  for (const trust of Object.keys(TRUST_LEVELS)) boots.inc({ trust }, 0);
   for (const status of STATUSES) statuses.inc({ status }, 0);
 
   /** Servers that tell how much they have sent while it goes on: their events would count it twice. */
@@ -141,6 +148,9 @@ export function createMetrics(): Metrics {
         }
         case 'refused':
           refusals.inc({ server: event.server, code: event.refusal.code });
+          break;
+        case 'boot-began':
+          boots.inc({ trust: event.trust });
           break;
         case 'turned-away':
           turnedAway.inc({ server: event.server, reason: event.reason });

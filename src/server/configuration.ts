@@ -51,6 +51,15 @@ const CONFIGURATION = z.strictObject({
    * address can then also forge that it hears, and have files sent to it.
    */
   tftp_single_port: z.boolean().default(false),
+   * `[loaders]`: the SHA-256 that a loader must have, by its name in the folder of `--loaders`. Another one is refused at
+   * start; loaders that are not named are pinned to what they are then.
+   */
+  loaders: z
+    .record(
+      z.string(),
+      z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256: 64 hex digits in small letters'),
+    )
+    .default({}),
   /** Hours after which everything that is served is read and held against its digest again; 0: never. */
   scrub_hours: z.number().min(0).max(336).default(24),
   /** Who is told what over DHCP. */

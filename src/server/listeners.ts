@@ -1,6 +1,7 @@
 import { decodeIpPrefix } from '../formats/net/ip-address.ts';
 import type { Site } from '../release/site.ts';
 import type { ProxyDhcp } from '../serve/dhcp/dhcp.ts';
+import { withBootBegins } from '../serve/boot-begins.ts';
 import { type Emit, emitTo } from '../serve/emit.ts';
 import { eventLog, type Log } from '../serve/event-log.ts';
 import { type HttpServer, startHttpServer } from '../serve/http/http.ts';
@@ -32,6 +33,8 @@ export interface ListenersOptions {
   readonly onEvent?: Emit | undefined;
   /** Begins when all others listen: it sends machines to them. */
   readonly dhcp?: DhcpEdge | undefined;
+  /** Names at the top of the site that are loaders. */
+  readonly loaders: ReadonlySet<string>;
 }
 
 export interface Listeners {
@@ -49,7 +52,7 @@ export interface Listeners {
  * @throws ListenError
  */
 export async function startListeners(options: ListenersOptions): Promise<Listeners> {
-  const { site, pages, exports, bind, ports, configuration, metrics, log, onEvent } = options;
+  const { pages, exports, bind, ports, configuration, metrics, log, onEvent } = options;
   const shares = new Shares(configuration.shares);
   const events = eventLog({
     log,
@@ -62,6 +65,8 @@ export async function startListeners(options: ListenersOptions): Promise<Listene
     log.error({ err: error, event: kind }, 'a listener of events failed'),
   );
   const edge = { bind, shares, emit };
+  const { loaders } = options;
+  const site = withBootBegins(options.site, { emit, loaders, now: () => performance.now() });
   const allowed = clientsWithin(descriptorLimit());
   const http = await startHttpServer({
     ...edge,

@@ -6,7 +6,9 @@ import type { Page, Pages } from '../serve/http/http-types.ts';
 import type { Metrics } from '../serve/metrics.ts';
 import { renderPage } from '../web/page.ts';
 import type { Configuration } from './configuration.ts';
+import type { OfferedLoader } from './loader-files.ts';
 import { type Offering, warningsOf } from './offering.ts';
+import type { RecentBoots } from './recent-boots.ts';
 
 export interface ServerPagesOptions {
   /** What is offered at the moment of a request. */
@@ -24,6 +26,8 @@ export interface ServerPagesOptions {
   readonly metrics: Metrics;
   /** Pages of other rooms, by path. */
   readonly more: readonly (readonly [string, Page])[];
+  readonly loaders: ReadonlyMap<string, OfferedLoader>;
+  readonly recentBoots: RecentBoots;
 }
 
 /** The server's own pages. Each is made of what is true when it is asked for. */
@@ -36,6 +40,8 @@ export function serverPages(options: ServerPagesOptions): Pages {
     ['/metrics', metricsPage(metrics)],
     ['/api/v1/release', { handle: () => jsonAnswer(200, releaseFacts(options.offering())) }],
     ...more,
+    ['/api/v1/loaders', { handle: () => jsonAnswer(200, loaderPins(options)) }],
+    ['/api/v1/trust', { handle: () => jsonAnswer(200, { boots: options.recentBoots.facts() }) }],
   ]);
 }
 
@@ -67,6 +73,26 @@ function releaseFacts({ entry }: Offering): object {
     bestBefore: isoSeconds(bestBefore),
     whoVerifies: whoVerifies(manifest),
   };
+}
+
+/** What begins the trust of those who fetch it here, and what it was pinned to when the server started. */
+function loaderPins({ loaders }: ServerPagesOptions): object {
+  const facts = [...loaders.values()].map(({ name, size, sha256, demanded, report }) => ({
+    name,
+    size,
+    sha256,
+    demanded,
+    kind: report?.image.kind,
+    firmware: report?.image.firmware,
+    arch: report?.image.arch,
+    version: report?.image.version,
+    verifies: report?.verifies,
+    verification: report?.verification,
+    trusts: report?.trusts,
+    ours: report?.ours,
+    warnings: report?.warnings,
+  }));
+  return { loaders: facts };
 }
 
 function homePage(options: ServerPagesOptions) {

@@ -3,7 +3,7 @@ import { UsageError } from '../errors/usage.ts';
 import { urlHost } from '../formats/net/ip-address.ts';
 import { entryFolder } from '../formats/records/entry-folder.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
-import type { Resource, Site } from '../release/site.ts';
+import type { Site } from '../release/site.ts';
 import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts';
 import { sealedServers } from '../scripts/sealed-server.ts';
 import type { Emit } from '../serve/emit.ts';
@@ -11,6 +11,8 @@ import type { Log } from '../serve/event-log.ts';
 import type { Bind, Bound } from '../serve/listen.ts';
 import { createMetrics } from '../serve/metrics.ts';
 import { Shares } from '../serve/shares.ts';
+import { readAnchorFolder } from '../trust/anchor-folder.ts';
+import type { Anchors } from '../trust/anchors.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { Announcer } from './announcer.ts';
@@ -18,12 +20,13 @@ import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
 import { Follower } from './follower.ts';
 import type { HeldRelease } from './held-release.ts';
 import { startListeners } from './listeners.ts';
-import { readLoaders } from './loader-files.ts';
+import { type OfferedLoader, readLoaders } from './loader-files.ts';
 import { MachineDesk } from './machine-desk.ts';
 import { ReleaseExports } from './nbd-exports.ts';
 import { type Offering, type OfferingSource, offeredSite } from './offering.ts';
 import { serverPages } from './pages.ts';
 import { DhcpEdge, type DhcpOffer, type ProxyDhcpRequest, proxyDhcpBind } from './proxy-dhcp.ts';
+import { RecentBoots } from './recent-boots.ts';
 import { scrubReleases } from './scrub-releases.ts';
 import { sealedElsewhere } from './sealed-address.ts';
 import { stateSource } from './state-source.ts';
@@ -116,10 +119,11 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const bind = options.bind ?? (proxyDhcp ? proxyDhcpBind(proxyDhcp) : '127.0.0.1');
   const source = sourceOf(options, clock, log);
   let offering = await source.load();
-  const loaders =
-    options.loaders === undefined ? new Map<string, Resource>() : await readLoaders(options.loaders);
+  const loaders = await offeredLoaders(options, configuration);
   const metrics = createMetrics();
+  const recentBoots = new RecentBoots(clock);
   announce(offering, configuration, log);
+  announceLoaders(loaders, log);
   const announcer = new Announcer(log);
   announcer.tell(offering, clock());
 
@@ -150,7 +154,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     );
   /** Makes what was loaded last the answer to every request from now on. */
   const put = (): void => {
-    const extra = new Map(loaders);
+    const extra = new Map([...loaders].map(([name, { resource }]) => [name, resource]));
     const render = (held: HeldRelease, arch?: string): void => {
       for (const [name, text] of renderedScripts(held.release, configuration, httpPort, arch)) {
         const path = arch === undefined ? name : `${entryFolder(arch)}/${name}`;
@@ -175,6 +179,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       metrics,
       warnings: () => machines.warnings,
       more: machines.pages,
+      loaders,
+      recentBoots,
     }),
     exports,
     onHttp: (http) => {
@@ -191,8 +197,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     configuration,
     metrics,
     log,
-    onEvent: options.onEvent,
     dhcp,
+    onEvent: (event) => {
+      recentBoots.observe(event);
+      options.onEvent?.(event);
+    },
+    loaders: new Set(loaders.keys()),
   });
   const { http, tftp, nbd } = listeners;
   tellSealedAddress(offering, http.bound, log);
@@ -256,6 +266,30 @@ function sourceOf(options: ServeOptions, clock: () => number, log: Log): Offerin
   const onRefused = (name: string, refusal: Refusal) =>
     log.error({ channel: name, ...refusal.toJSON() }, 'what this channel names is refused');
   return stateSource({ state, anchors, channel, policy, clock, onProgress, onRefused });
+}
+
+async function offeredLoaders(
+  { loaders, anchors = [] }: ServeOptions,
+  { loaders: pins }: Configuration,
+): Promise<ReadonlyMap<string, OfferedLoader>> {
+  if (loaders === undefined) {
+    const [named] = Object.keys(pins);
+    if (named === undefined) return new Map();
+    throw new UsageError(`The configuration names the loader ${named}, and no folder of loaders is given.`);
+  }
+  const sites: Anchors[] = [];
+  for (const folder of typeof anchors === 'string' ? [anchors] : anchors)
+    sites.push(await readAnchorFolder(folder));
+  return readLoaders(loaders, { pins, sites });
+}
+
+/** What begins the trust is said by name and digest; what does not fit this site, by name and reason. */
+function announceLoaders(loaders: ReadonlyMap<string, OfferedLoader>, log: Log): void {
+  for (const { name, size, sha256, demanded, report } of loaders.values()) {
+    const facts = { loader: name, size, sha256, demanded, verifies: report?.verifies };
+    log.info(facts, 'offering a loader, pinned to this digest');
+    for (const warning of report?.warnings ?? []) log.warn({ loader: name, sha256 }, `${name} ${warning}`);
+  }
 }
 
 function announce({ entry }: Offering, configuration: Configuration, log: Log): void {

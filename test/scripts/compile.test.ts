@@ -43,7 +43,7 @@ function commandsOf(script: string): string[] {
 }
 
 const IDENTITY =
-  '?mac=${netX/mac:hexhyp}&uuid=${uuid}&arch=${buildarch}&firmware=${platform}&serial=${serial:uristring}&asset=${asset:uristring}&manufacturer=${manufacturer:uristring}&product=${product:uristring}';
+  '?mac=${netX/mac:hexhyp}&uuid=${uuid}&arch=${buildarch}&firmware=${platform}&serial=${serial:uristring}&asset=${asset:uristring}&manufacturer=${manufacturer:uristring}&product=${product:uristring}&network=${bootseal-network:int32}';
 
 describe('boot.ipxe', () => {
   it('fetches, verifies and boots kernel and initrds in load order, overlay last', () => {

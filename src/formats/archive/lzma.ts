@@ -29,6 +29,29 @@ export function* decodeLzma(bytes: Uint8Array, start = 0): Generator<Uint8Array,
   return decoder.end();
 }
 
+/** How a bare stream was coded: what a container's first byte would say. */
+export interface LzmaProperties {
+  readonly literalBits: number;
+  readonly literalPositions: number;
+  readonly positionBits: number;
+}
+
+/**
+ * What a range-coded stream holds that stands in no container, as boot loaders carry their own code: nothing says where it
+ * ends, so it is read until it breaks, or until there are `limit` bytes. Throws `Malformed` where none begins at `start`.
+ */
+export function decodeBareLzma(
+  bytes: Uint8Array,
+  start: number,
+  { literalBits, literalPositions, positionBits }: LzmaProperties,
+  limit: number,
+): Uint8Array {
+  const header = Buffer.alloc(HEADER, 0xff);
+  header[0] = (positionBits * 5 + literalPositions) * 9 + literalBits;
+  header.writeUInt32LE(limit, 1);
+  return new LzmaDecoder(Buffer.concat([header, bytes.subarray(start)]), 0).asFarAsItGoes(limit);
+}
+
 /** Probabilities of one kind of bit, each one half at first. */
 function even(count: number): Uint16Array {
   return new Uint16Array(count).fill(1024);
@@ -189,6 +212,16 @@ class LzmaDecoder {
     let ended = this.#total >= this.#size;
     while (!ended && this.#end < full) ended = this.#symbol() || this.#total >= this.#size;
     return { piece: this.#history.slice(before, this.#end), ended };
+  }
+
+  /** All of the content until the stream breaks, or until there are so many bytes. */
+  asFarAsItGoes(limit: number): Uint8Array {
+    try {
+      for (let ended = false; !ended && this.#total < limit; ) ({ ended } = this.next());
+    } catch (error) {
+      if (!(error instanceof Malformed)) throw error;
+    }
+    return this.#history.slice(0, Math.min(this.#end, limit));
   }
 
   /** Room for one more piece; what lies further back than the dictionary is dropped. */

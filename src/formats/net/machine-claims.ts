@@ -15,6 +15,8 @@ export interface MachineClaims {
   readonly asset?: string;
   readonly manufacturer?: string;
   readonly product?: string;
+  /** Whether its loader was itself fetched over a network. */
+  readonly network?: boolean;
 }
 
 /**
@@ -29,6 +31,12 @@ const ARCHES: Readonly<Record<string, string>> = {
 };
 /** iPXE's `${platform}`. */
 const FIRMWARES: Readonly<Record<string, 'bios' | 'efi'>> = { pcbios: 'bios', efi: 'efi' };
+
+/** What `embedded.ipxe` found at its start. */
+const FETCHED: ReadonlyMap<string, boolean> = new Map([
+  ['0', false],
+  ['1', true],
+]);
 
 /** A claim of printable ASCII; what is longer, or holds anything else, or only blanks, was not said. */
 export function claimedText(text: string | null | undefined): string | undefined {
@@ -86,6 +94,7 @@ export function machineClaims(query: URLSearchParams): MachineClaims {
     asset: claimedText(one('asset')),
     manufacturer: claimedText(one('manufacturer')),
     product: claimedText(one('product')),
+    network: FETCHED.get(one('network') ?? ''),
   };
   return Object.fromEntries(Object.entries(claims).filter(([, value]) => value !== undefined));
 }

@@ -321,7 +321,7 @@ class Server implements TftpServer {
     path: string,
     remote: string,
   ): Promise<TftpNo | { readonly resource: Resource; readonly terms: Terms }> {
-    const resource = await this.#options.site.find(path, { remote });
+    const resource = await this.#options.site.find(path, { remote, server: 'tftp' });
     if (resource instanceof Refusal) return siteRefusal(resource);
     const maxBlksize = this.#options.limits?.maxBlksize ?? maxBlksizeFor(remote);
     const terms = agree(packet.options, resource.size, { ...this.#limits, maxBlksize });
