@@ -7,7 +7,7 @@ import { decodeOr } from '../trust/check.ts';
 import { buildGrubImages, type GrubImage, type GrubProtocol } from './grub-image.ts';
 import { grubPlatformsOf } from './grub-platforms.ts';
 
-export { installedLoaders } from './grub-loaders.ts';
+export { findLoaders, type InstalledLoader } from './find-loaders.ts';
 
 export interface GrubLoaderOptions {
   /** An `anchors/` folder, or the `init` folder around it. */

@@ -45,6 +45,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   keys: async () => (await import('./commands/keys.ts')).keysCommand(),
   demo: async () => (await import('./commands/demo.ts')).demoCommand(),
 };
+// What stands behind a command's name is that command's to read, and behind its own command's name that one's.
+program.enablePositionalOptions();
 const called = process.argv[2] ?? '';
 const names = Object.hasOwn(COMMANDS, called) ? [called] : Object.keys(COMMANDS);
 for (const name of names) {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { arm64Grub } from '../../lab/arm64.ts';
 import { buildGrubImages, compileLoaderScript, tarOfFiles } from '../../src/build/grub-image.ts';
-import { installedLoaders } from '../../src/build/grub-loaders.ts';
+import { findLoaders } from '../../src/build/find-loaders.ts';
 import { grubPlatforms, grubPlatformsOf } from '../../src/build/grub-platforms.ts';
 import { Refusal } from '../../src/errors/refusal.ts';
 import { decodePe, PE_MACHINE } from '../../src/formats/efi/pe.ts';
@@ -309,19 +309,19 @@ test('tar takes the memory disk apart again', () => {
 
 test('installed loaders are those whose files are there, and only GRUB verifies', async () => {
   const root = join(folder, 'root');
-  assert.deepEqual(await installedLoaders(root), []);
+  assert.deepEqual(await findLoaders({ root }), []);
   mkdirSync(join(root, 'usr/lib/grub/i386-pc'), { recursive: true });
   mkdirSync(join(root, 'usr/lib/ipxe'), { recursive: true });
   // GRUB without its pgp module verifies nothing and is not named.
   writeFileSync(join(root, 'usr/lib/grub/i386-pc/net.mod'), '');
   writeFileSync(join(root, 'usr/lib/ipxe/undionly.kpxe'), '');
   assert.deepEqual(
-    (await installedLoaders(root)).map(({ path, verifies }) => [path, verifies]),
+    (await findLoaders({ root })).map(({ path, verifies }) => [path, verifies]),
     [['/usr/lib/ipxe/undionly.kpxe', false]],
   );
   writeFileSync(join(root, 'usr/lib/grub/i386-pc/pgp.mod'), '');
   assert.deepEqual(
-    (await installedLoaders(root)).map(({ path, verifies }) => [path, verifies]),
+    (await findLoaders({ root })).map(({ path, verifies }) => [path, verifies]),
     [
       ['/usr/lib/grub/i386-pc', true],
       ['/usr/lib/ipxe/undionly.kpxe', false],

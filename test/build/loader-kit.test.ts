@@ -6,14 +6,11 @@ import { basename, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { embeddedScript, writeLoaderKit } from '../../src/build/loader-kit.ts';
 import { UsageError } from '../../src/errors/usage.ts';
-import { init } from '../../src/index.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
-import { readyKeyPair } from '../fixtures/ready-keys.ts';
+import { makeKeys } from '../fixtures/keys.ts';
 
 async function keysFolder(): Promise<string> {
-  const keys = join(await temporaryFolder(), 'keys');
-  await init(keys, { site: 'lab', kind: 'rsa', rsaBits: 2048, now: Date.now(), makeKeyPair: readyKeyPair });
-  return keys;
+  return makeKeys(join(await temporaryFolder(), 'keys'), { now: Date.now() });
 }
 
 describe('what a site builds into its own iPXE', () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { cp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { makeKeys } from '../fixtures/keys.ts';
 import { KERNEL, ROOTFS, sealFixture, wholeSampleTree } from '../fixtures/release.ts';
 import { run, serving } from './command.ts';
 import { runHere } from './here.ts';
@@ -218,18 +219,30 @@ describe('boot', () => {
 });
 
 describe('loaders', () => {
-  it('says what is installed and what it can verify', async () => {
+  it('says what is installed, and of each what it can verify', async () => {
     const { code, out } = await runHere(['loaders']);
     assert.equal(code, 0);
-    assertAligned(
-      out
-        .trimEnd()
-        .split('\n')
-        .map((line) => line.slice(0, out.indexOf('verifies') + 4)),
-    );
     const { loaders } = JSON.parse((await runHere(['loaders', '--json'])).out);
-    assert.ok(Array.isArray(loaders));
-    for (const { path } of loaders as { path: string }[]) assert.match(out, new RegExp(`  ${path} `));
+    assert.ok(Array.isArray(loaders) && loaders.length > 0);
+    for (const { path } of loaders as { path: string }[]) assert.ok(out.includes(`${path}  `), path);
+    assert.equal(out.match(/^ {2}verifies {2}/gm)?.length, loaders.length);
+  });
+
+  it('says whose GRUB images lie in a folder, by name, and which keys are of another site', async () => {
+    const images = join(site.folder, 'images');
+    const other = await makeKeys(join(site.folder, 'other'), { now: Date.now() });
+    const made = await runHere(['loaders', 'grub', '--anchors', site.anchors, '--out', images]);
+    assert.equal(made.code, 0, made.err);
+    const ours = await runHere(['loaders', images, '--anchors', site.anchors]);
+    assert.equal(ours.out.match(/^ {2}anchors {3}these are of this site$/gm)?.length, 2);
+    assert.doesNotMatch(ours.out, /WARNING/);
+    const { out } = await runHere(['loaders', images, '--anchors', other]);
+    for (const what of ['script', 'payload']) {
+      const told = new RegExp(`^ {2}WARNING {3}it trusts ${what} key [0-9a-f]{16}, which is not of these anchors$`, 'gm');
+      assert.equal(out.match(told)?.length, 2, out);
+    }
+    assert.match(out, /bootseal-grub\.0 {2}GRUB \(bootseal-grub\.0\), BIOS, 2\./);
+    assert.match(out, /bootseal-grub\.efi {2}GRUB \(bootseal-grub\.efi\), UEFI x86_64, 2\./);
   });
 
   it('prints the script of a site’s own iPXE, and with --json that script in one object', async () => {

@@ -1,11 +1,13 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { embeddedScript, writeLoaderKit } from '../../build/loader-kit.ts';
-import { buildGrubLoaders, installedLoaders } from '../../build/loaders.ts';
+import { buildGrubLoaders, findLoaders, type InstalledLoader } from '../../build/loaders.ts';
 import { dnsmasqLines } from '../../operations/dnsmasq.ts';
 import { serverAddress } from '../../scripts/server-address.ts';
+import { readAnchorFolder } from '../../trust/anchor-folder.ts';
 import { act, folder, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import type { Terminal } from '../terminal.ts';
 
 interface GrubOptions {
   readonly arch?: string;
@@ -26,28 +28,43 @@ interface KitOptions extends EmbeddedOptions {
   readonly out: string;
 }
 
+interface FindOptions {
+  readonly anchors?: string;
+}
+
+function printLoader(terminal: Terminal, loader: InstalledLoader): void {
+  const { name, path, firmware, version, packageName, verification, trusts, ours, warnings, sha256 } = loader;
+  const of = packageName === undefined ? '' : `, of ${packageName}`;
+  terminal.print(`${path}  ${[name, firmware, version].filter(Boolean).join(', ')}${of}`);
+  terminal.print(`  verifies  ${verification}`);
+  for (const trusted of trusts) terminal.print(`  trusts    ${trusted}`);
+  if (ours !== undefined) terminal.print(`  anchors   ${ours ? 'these are of this site' : 'NOT all of this site'}`);
+  for (const warning of warnings) terminal.print(`  WARNING   it ${warning}`);
+  if (sha256 !== undefined) terminal.print(`  sha256    ${sha256}`);
+}
+
 /** What DHCP asks about, for each image. */
 const KIND = { 'i386-pc-pxe': 'bios', 'x86_64-efi': 'efi', 'arm64-efi': 'arm64' } as const;
 
 export function loadersCommand(): Command {
   const loaders = newCommand(
     'loaders',
-    'what is installed here, and what each can verify',
-    'bootseal loaders',
-  );
+    'which loaders are installed here or lie in a folder, what each can verify, and whose keys it trusts',
+    'bootseal loaders ./loaders --anchors keys/anchors',
+  )
+    // Of two commands in one line each has options of its own.
+    .enablePositionalOptions()
+    .argument('[dir]', 'a folder of loaders; default: where distributions install them')
+    .option('--anchors <dir>', 'compare the keys that they trust with this site’s', folder);
   loaders.action(
-    act(async ({ terminal }) => {
-      const found = await installedLoaders();
+    act<FindOptions>(async ({ terminal }, { anchors }, dir) => {
+      const found = await findLoaders({
+        ...(dir === undefined ? {} : { folder: folder(dir) }),
+        ...(anchors === undefined ? {} : { anchors: await readAnchorFolder(anchors) }),
+      });
       terminal.json({ loaders: found });
-      terminal.table(
-        ['loader', 'firmware', 'from', 'verifies'],
-        found.map(({ name, firmware, path, verification, verifies }) => [
-          { text: name },
-          { text: firmware, style: 'dim' },
-          { text: path, style: 'dim' },
-          { text: verification, style: verifies ? 'good' : 'bad' },
-        ]),
-      );
+      for (const loader of found) printLoader(terminal, loader);
+      if (found.length === 0) terminal.print(`No loader is ${dir === undefined ? 'installed here' : `in ${dir}`}.`);
       return EXIT.ok;
     }),
   );

@@ -11,7 +11,8 @@ import { packedCode } from './packed-code.ts';
 /** What a boot loader's own bytes tell of it: nothing of this was verified, and a hostile file can say anything. */
 export interface LoaderImage {
   readonly kind: 'ipxe' | 'grub' | 'uki' | 'systemd-stub' | 'systemd-boot' | 'shim' | 'other';
-  readonly firmware: 'BIOS' | 'UEFI' | undefined;
+  /** What starts it; an option ROM may hold programs for both. */
+  readonly firmware: 'BIOS' | 'UEFI' | 'option ROM' | undefined;
   /** `uname -m` of the machines it is for; undefined where it does not say, as for a BIOS. */
   readonly arch: string | undefined;
   /** As the file spells it. */
@@ -77,6 +78,7 @@ export function readLoaderImage(bytes: Uint8Array, wanted: readonly string[] = [
   const shim = /UEFI SHIM\n\$Version: ([!-~]+)/.exec(
     machine === undefined || grub || ipxe ? '' : text.toString('latin1', 0, Math.min(text.length, 8 << 20)),
   );
+  const isRom = bytes[0] === 0x55 && bytes[1] === 0xaa;
   const isUki = section('.linux') !== undefined;
   const kind = grub
     ? 'grub'
@@ -87,7 +89,7 @@ export function readLoaderImage(bytes: Uint8Array, wanted: readonly string[] = [
         : ((systemd as 'systemd-stub' | 'systemd-boot' | undefined) ?? (shim ? 'shim' : 'other'));
   return {
     kind,
-    firmware: machine !== undefined ? 'UEFI' : grub || ipxe ? 'BIOS' : undefined,
+    firmware: machine !== undefined ? 'UEFI' : isRom ? 'option ROM' : grub || ipxe ? 'BIOS' : undefined,
     arch: machine === undefined ? undefined : ARCHES.get(machine),
     version: grub ? grubVersion(text) : ipxe ? ipxeVersion(text) : (systemdVersion ?? shim?.[1]),
     ipxe,
