@@ -8,6 +8,7 @@ import { OTHER_MACHINES } from '../scripts/machine-set.ts';
 import type { Anchors } from '../trust/anchors.ts';
 import { cmsCheck, imgverifyRules } from '../trust/cms-check.ts';
 import type { Policy } from '../trust/policy.ts';
+import { type SecureBootAnchors, verifySecureBoot } from '../trust/secure-boot-check.ts';
 import { type Finding, verify } from '../trust/verify.ts';
 import type { AskTime, EarlyEvent, EarlyVerdict } from './early/contract.ts';
 import { EarlyKeys } from './early/keys.ts';
@@ -18,6 +19,7 @@ import { readInitramfs } from './initramfs.ts';
 import type { IpxeAnswers, IpxeEvent, IpxeMachine, IpxeOutcome, IpxeRun } from './ipxe/contract.ts';
 import { runIpxe } from './ipxe/run.ts';
 import type { Transport } from './transport.ts';
+import { startImage } from './uefi.ts';
 
 /** What one emulated machine is, and where it boots from. */
 export interface BootMachineOptions {
@@ -39,6 +41,8 @@ export interface BootMachineOptions {
   readonly anyKernel?: boolean;
   /** The script built into the loader, without which a loader with anchors would run whatever DHCP names. */
   readonly embedded?: Uint8Array;
+  /** What is enrolled in firmware that enforces Secure Boot (`machine.secureBoot`): every image goes through it. */
+  readonly firmware?: SecureBootAnchors;
   readonly onEvent?: (event: BootEvent) => void;
 }
 
@@ -89,7 +93,6 @@ export interface MachineVerdict {
 }
 
 export interface BootVerdict extends MachineVerdict {
-  readonly loader: 'verifying' | 'stock';
   readonly ipxe: IpxeRun;
 }
 
@@ -102,6 +105,7 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
   if (options.anchors && !options.embedded)
     throw new TypeError('a loader with anchors has a script built in');
   const evidence = new Map<string, Finding>();
+  const taken = new TakenByFirmware();
   const ipxe = await runIpxe({
     transport: options.transport,
     machine: options.machine,
@@ -116,6 +120,7 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
       const check = cmsCheck('the seal', signature, rules, options.policy, at.getTime());
       await verify('the image', bytesContent(image), [check]);
     },
+    ...(options.firmware ? { firmware: taken.by(options.firmware) } : {}),
     onEvent: (event) => {
       if (event.kind === 'verification') evidence.set(event.image, findingOf(event.refusal, event.signer));
       options.onEvent?.({ stage: 'loader', ...event });
@@ -147,6 +152,13 @@ export async function bootMachine(options: BootMachineOptions): Promise<BootVerd
       cmdline: undefined,
       ipxe,
     };
+  }
+  const { kernel } = outcome;
+  const image = taken.finding(kernel.bytes);
+  if (image && kernel.url !== undefined) {
+    const arch = unameOf(options.machine.buildarch);
+    const { name, url, bytes } = kernel;
+    return { ...(await startImage({ name, url, bytes, image }, { ...options, arch })), ipxe };
   }
   const started = await early(outcome, options);
   const { rootless = false, unverified = [] } = started;
@@ -191,6 +203,24 @@ function otherMachine(console: string, mac: string): Refusal | undefined {
   return console.includes(OTHER_MACHINES)
     ? new Refusal('wrong-machine', `The script is for other machines than ${mac}.`, { mac })
     : undefined;
+}
+
+/** What firmware found of the images that a loader had it start. */
+class TakenByFirmware {
+  readonly #findings = new Map<Uint8Array, Finding>();
+
+  /** As an emulated iPXE asks it. */
+  by(anchors: SecureBootAnchors): (name: string, bytes: Uint8Array) => void {
+    return (name, bytes) => {
+      const { by } = verifySecureBoot(name, bytes, anchors);
+      const evidence = { check: 'uefi', signer: by, signed: true } as const;
+      this.#findings.set(bytes, { check: 'uefi', verified: true, evidence });
+    };
+  }
+
+  finding(bytes: Uint8Array): Finding | undefined {
+    return this.#findings.get(bytes);
+  }
 }
 
 /** What an iPXE for these machines (`uname -m`) calls itself, as `${buildarch}`. */

@@ -9,7 +9,7 @@ import type { Policy } from '../trust/policy.ts';
 import { type SecureBootAnchors, verifySecureBoot } from '../trust/secure-boot-check.ts';
 import type { Finding } from '../trust/verify.ts';
 import type { BootEvent, BootRow, MachineVerdict } from './boot.ts';
-import type { AskTime } from './early/contract.ts';
+import type { AskTime, EarlyVerdict } from './early/contract.ts';
 import { EarlyKeys } from './early/keys.ts';
 import { releaseFolder } from './early/rootless.ts';
 import { runEarly } from './early/run.ts';
@@ -39,22 +39,10 @@ export interface UefiOptions {
  * early userspace goes on. Resolves with a verdict; a refusal is one.
  */
 export async function bootUefi(options: UefiOptions): Promise<MachineVerdict> {
-  const { url, anchors, transport, policy, now, arch, onEvent } = options;
+  const { url, anchors, transport, onEvent } = options;
   const name = url.slice(url.lastIndexOf('/') + 1);
-  const base = { loader: 'secure-boot', manifest: undefined, cmdline: undefined } as const;
-  const stopped = (refusal: Refusal, findings: readonly Finding[]): MachineVerdict => {
-    const rows: BootRow[] = findings.length > 0 ? [{ artifact: name, role: 'image', findings }] : [];
-    return {
-      ...base,
-      mode: options.mode ?? 'ram',
-      rows,
-      rootless: false,
-      unverified: [],
-      refusal,
-      verified: false,
-      bound: false,
-    };
-  };
+  const stopped = (refusal: Refusal, findings: readonly Finding[]) =>
+    stoppedVerdict(name, refusal, findings, options.mode);
   let bytes: Uint8Array;
   try {
     onEvent?.({ stage: 'loader', kind: 'fetch', url });
@@ -85,31 +73,28 @@ export async function bootUefi(options: UefiOptions): Promise<MachineVerdict> {
     said(error, undefined);
     return stopped(error, [{ check: 'uefi', verified: false, refusal: error }]);
   }
-  // 2. The stub, which under Secure Boot takes no other command line than its own.
+  return startImage({ name, url, bytes, image }, options);
+}
+
+/** What is known of an image that firmware has taken. */
+export interface TakenImage {
+  readonly name: string;
+  readonly url: string;
+  readonly bytes: Uint8Array;
+  /** By whose signature. */
+  readonly image: Finding;
+}
+
+/** What comes of an image that firmware has taken, whoever had it started: its stub, then early userspace. */
+export async function startImage(
+  { name, url, bytes, image }: TakenImage,
+  options: UkiOptions,
+): Promise<MachineVerdict> {
   try {
-    const section = sectionsOf(name, bytes);
-    const cmdline = Buffer.from(section('.cmdline')).toString('latin1');
-    const initrd = peSection(bytes, decodePe(bytes), '.initrd');
-    const initramfs = await readInitramfs(initrd ? [initrd] : [], {
-      ...EarlyKeys.reading,
-      names: [`${name} .initrd`],
-    });
-    // 3. Early userspace, which knows nothing of what came before.
-    const early = await runEarly({
-      initramfs,
-      cmdline,
-      arch,
-      transport,
-      files: releaseFolder(url) ?? folderByTitle(url, bytes),
-      policy,
-      now,
-      ...(options.askTime ? { askTime: options.askTime } : {}),
-      ...(options.mode ? { mode: options.mode } : {}),
-      onEvent: (event) => onEvent?.({ stage: 'early', ...event }),
-    });
+    const { early, cmdline } = await runUki(name, url, bytes, options);
     const { rootless = false, unverified = [] } = early;
     return {
-      ...base,
+      ...BASE,
       mode: early.mode,
       rows: [
         { artifact: name, role: 'image', findings: [image] },
@@ -129,9 +114,68 @@ export async function bootUefi(options: UefiOptions): Promise<MachineVerdict> {
       ...(early.verity ? { verity: early.verity } : {}),
     };
   } catch (error) {
-    if (error instanceof Refusal) return stopped(error, [image]);
+    if (error instanceof Refusal) return stoppedVerdict(name, error, [image], options.mode);
     throw error;
   }
+}
+
+const BASE = { loader: 'secure-boot', manifest: undefined, cmdline: undefined } as const;
+
+function stoppedVerdict(
+  name: string,
+  refusal: Refusal,
+  findings: readonly Finding[],
+  mode: RootMode = 'ram',
+): MachineVerdict {
+  const rows: BootRow[] = findings.length > 0 ? [{ artifact: name, role: 'image', findings }] : [];
+  return {
+    ...BASE,
+    mode,
+    rows,
+    rootless: false,
+    unverified: [],
+    refusal,
+    verified: false,
+    bound: false,
+  };
+}
+
+/** What starts an image needs to know for what comes after it. */
+export type UkiOptions = Pick<
+  UefiOptions,
+  'arch' | 'transport' | 'policy' | 'now' | 'askTime' | 'mode' | 'onEvent'
+>;
+
+/**
+ * What an image does that firmware has taken: the stub in it, which under Secure Boot takes no other command line than its
+ * own, and early userspace, which knows nothing of what came before. Throws a `Refusal` for what is no such image.
+ */
+async function runUki(
+  name: string,
+  url: string,
+  bytes: Uint8Array,
+  { transport, policy, now, arch, onEvent, askTime, mode }: UkiOptions,
+): Promise<{ readonly early: EarlyVerdict; readonly cmdline: string }> {
+  const section = sectionsOf(name, bytes);
+  const cmdline = Buffer.from(section('.cmdline')).toString('latin1');
+  const initrd = peSection(bytes, decodePe(bytes), '.initrd');
+  const initramfs = await readInitramfs(initrd ? [initrd] : [], {
+    ...EarlyKeys.reading,
+    names: [`${name} .initrd`],
+  });
+  const early = await runEarly({
+    initramfs,
+    cmdline,
+    arch,
+    transport,
+    files: releaseFolder(url) ?? folderByTitle(url, bytes),
+    policy,
+    now,
+    ...(askTime ? { askTime } : {}),
+    ...(mode ? { mode } : {}),
+    onEvent: (event) => onEvent?.({ stage: 'early', ...event }),
+  });
+  return { early, cmdline };
 }
 
 /** An image at the top of a server says itself which release it is. */

@@ -111,6 +111,8 @@ export interface AutoexecOptions {
   readonly server: ScriptServer;
   /** Whose machines it is for; undefined: those that ask at the top. */
   readonly arch?: string;
+  /** Whether the release has `uki.efi`, for an iPXE that cannot verify under firmware that does. */
+  readonly uki?: boolean;
 }
 
 /** `autoexec.ipxe`, advice for a stock iPXE. Throws a `Refusal` (`unsafe-script`) for an unfit value. */
@@ -119,15 +121,20 @@ export function compileAutoexec(options: AutoexecOptions): string {
   const stock = options.allowUnverified
     ? fragment('autoexec-allow.ipxe', { 'server-settings': serverSettings(options.server), base })
     : fragment('autoexec-refuse.ipxe', {});
+  const firmware = options.uki
+    ? fragment('autoexec-uki.ipxe', { 'server-settings': serverSettings(options.server), base })
+    : joinFragments([]);
   const text = renderTemplate('autoexec.ipxe', readTemplate('autoexec.ipxe'), {
     'server-settings': serverSettings(options.server),
+    firmware,
     base,
     identity: identityQuery(),
     signer: value('signer', options.bootSigner),
     stock,
     reason: fragment('reason.ipxe', {}),
   });
-  return options.allowUnverified ? text : linted('autoexec.ipxe', text, [options.bootSigner]);
+  if (options.allowUnverified) return text;
+  return linted('autoexec.ipxe', text, [options.bootSigner], options.uki ? ['firmware'] : []);
 }
 
 export interface EmbeddedOptions {

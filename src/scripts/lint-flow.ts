@@ -12,9 +12,10 @@ import { imageNameOf, type ReadCommand, readCommand } from './lint-command.ts';
 
 /**
  * `own-disk`: it may hand the machine to its own disk, but only where nothing was fetched before: no failure leads there.
- * `menu`: a person may choose among labels of its own.
+ * `menu`: a person may choose among labels of its own. `firmware`: it may start `uki.efi` from an address, unverified by
+ * iPXE, on the ways on which firmware was seen to enforce Secure Boot, with no other image there.
  */
-export type LintPermit = 'own-disk' | 'menu';
+export type LintPermit = 'own-disk' | 'menu' | 'firmware';
 
 /** One image iPXE may hold. */
 interface ImageState {
@@ -28,6 +29,8 @@ interface ImageState {
 interface State {
   /** The trust requirement is on, for good. */
   readonly trust: boolean;
+  /** Firmware enforces Secure Boot: its own variable has said so. */
+  readonly enforced: boolean;
   readonly images: ReadonlyMap<string, ImageState>;
   /** The image a bare `boot` executes; undefined where that is unsure. */
   readonly selected: string | undefined;
@@ -39,7 +42,7 @@ interface State {
 
 /** Told of every breach, with the line that commits it. */
 export type Report = (
-  rule: 'trust' | 'name' | 'chain' | 'unverified' | 'disk' | 'end',
+  rule: 'trust' | 'name' | 'chain' | 'unverified' | 'firmware' | 'disk' | 'end',
   line: number,
   message: string,
 ) => void;
@@ -52,8 +55,15 @@ interface Outcome {
 /** Stands among the images for those of a script that ran; no image has a blank in its name. */
 const LEFT_BEHIND = 'what an executed script left behind';
 
+/** Firmware's variable, in a block of settings that only a build for UEFI has, and where DHCP can put nothing. */
+// biome-ignore lint/suspicious/noTemplateCurlyInString: a setting, spelled as iPXE spells it
+const ENFORCES = 'iseq ${efi/SecureBoot:int8} 1';
+/** A release's image for firmware, at an address. */
+const IMAGE = /:\/\/.*\/uki\.efi$/;
+
 const START: State = {
   trust: false,
+  enforced: false,
   images: new Map(),
   selected: undefined,
   asked: false,
@@ -86,10 +96,11 @@ export function followScript(script: IpxeScript, permits: readonly LintPermit[],
     const line = lines[index];
     const state = entry.get(index);
     if (line === undefined || state === undefined) return;
-    for (const outcome of followLine(line, state, permits, tell, (label, jumped) => {
+    const jump = (label: string, jumped: State): void => {
       const target = labels.get(label);
       if (target !== undefined) next(target, jumped);
-    })) {
+    };
+    for (const outcome of followLine(line, state, permits, tell, jump)) {
       // A line that fails ends the script.
       if (outcome.ok) next(index + 1, outcome.state);
     }
@@ -124,6 +135,13 @@ function followLine(
         jump(command.operands[0] ?? '', outcome.state);
         return [];
       }
+      if (permits.includes('firmware') && words.join(' ') === ENFORCES)
+        return [
+          { state: { ...outcome.state, enforced: true }, ok: true },
+          { state: outcome.state, ok: false },
+        ];
+      if (permits.includes('firmware') && command.does === 'execute' && IMAGE.test(command.operands[0] ?? ''))
+        return executeImage(command, outcome.state, line.number, report);
       return followCommand(command, outcome.state, permits, line.number, report);
     });
     outcomes = merge(outcomes);
@@ -295,6 +313,23 @@ function verifyImage(command: ReadCommand, state: State, line: number, report: R
   ];
 }
 
+/** An image that iPXE does not verify and firmware does, alone: whatever else is there would go with it. */
+function executeImage(command: ReadCommand, state: State, line: number, report: Report): readonly Outcome[] {
+  if (!state.enforced)
+    report(
+      'firmware',
+      line,
+      `${command.name} starts an image that only firmware could verify, and it may not`,
+    );
+  if (command.operands.length > 1)
+    report('firmware', line, `${command.name} gives the image words that nobody signed`);
+  if (command.options.has('name'))
+    report('name', line, `${command.name} --name gives the image another name`);
+  for (const [name, { line: fetched }] of state.images)
+    report('unverified', fetched, `${name} can be there when line ${line} starts an image`);
+  return both({ ...unsure(state), asked: true });
+}
+
 function execute(command: ReadCommand, state: State, line: number, report: Report): readonly Outcome[] {
   if (!state.trust) report('trust', line, `${command.name} comes before imgtrust --permanent has succeeded`);
   const target = command.operands[0] ?? state.selected;
@@ -344,6 +379,7 @@ function meet(a: State, b: State): State {
   }
   return {
     trust: a.trust && b.trust,
+    enforced: a.enforced && b.enforced,
     images,
     selected: a.selected === b.selected ? a.selected : undefined,
     asked: a.asked || b.asked,
@@ -352,7 +388,7 @@ function meet(a: State, b: State): State {
 }
 
 function same(a: State, b: State): boolean {
-  const facts = ['trust', 'selected', 'asked', 'diskNext'] as const;
+  const facts = ['trust', 'enforced', 'selected', 'asked', 'diskNext'] as const;
   if (facts.some((fact) => a[fact] !== b[fact]) || a.images.size !== b.images.size) return false;
   for (const [name, image] of a.images) {
     const other = b.images.get(name);

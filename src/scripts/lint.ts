@@ -32,6 +32,8 @@ export type LintRule =
   | 'unverified'
   /** `imgverify` without `--signer`, or with another signer than asked for. */
   | 'signer'
+  /** Starts an image that only firmware could verify, where nothing has shown that it does. */
+  | 'firmware'
   /** A failure is not answered by leaving. */
   | 'fatal'
   /** A person could take over. */
@@ -263,6 +265,7 @@ function checkCommand(
       checkCommandLine(command, line, report);
       return;
     case 'execute':
+      if (target.includes('://')) checkUrl(target, line, report);
       checkCommandLine(command, line, report);
       return;
     case 'exit':

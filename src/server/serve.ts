@@ -2,6 +2,7 @@ import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { urlHost } from '../formats/net/ip-address.ts';
 import { entryFolder } from '../formats/records/entry-folder.ts';
+import { UKI } from '../formats/records/seal-names.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
 import type { Site } from '../release/site.ts';
 import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts';
@@ -323,6 +324,7 @@ function renderedScripts(
         allowUnverified,
         bootSigner: release.bootSigner,
         server,
+        uki: release.files.has(UKI),
         ...(arch === undefined ? {} : { arch }),
       }),
     ],

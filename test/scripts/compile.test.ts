@@ -15,7 +15,9 @@ import {
   DEFAULT_BASE,
   type ReleaseScriptOptions,
 } from '../../src/scripts/compile.ts';
+import { TRUST_LEVELS } from '../../src/release/trust-level.ts';
 import { lintScript } from '../../src/scripts/lint.ts';
+import { readTemplate } from '../../src/scripts/template.ts';
 import { BOOT, DIGEST, file, MANIFEST } from './scripts.ts';
 
 const TYPED: ReleaseScriptOptions = { manifest: MANIFEST, manifestSha256: DIGEST, server: { kind: 'typed' } };
@@ -209,6 +211,55 @@ describe('autoexec.ipxe', () => {
     const rules = new Set(lintScript(Buffer.from(script)).map(({ rule }) => rule));
     assert.deepEqual(rules, new Set(['trust', 'chain']));
     assert.match(script, /going on UNVERIFIED/);
+  });
+});
+
+describe('autoexec.ipxe of a release with an image for firmware', () => {
+  const options = { bootSigner: 'boot.example', server: { kind: 'typed' } as const, allowUnverified: false };
+  const script = compileAutoexec({ ...options, uki: true });
+
+  it('starts that image and nothing else, only where firmware enforces, and only on a loader without imgverify', () => {
+    const lines = script.split('\n');
+    const at = (line: string) => {
+      const found = lines.indexOf(line);
+      assert.ok(found >= 0, line);
+      return found;
+    };
+    const start = at(
+      'chain --autofree http://${next-server}:${bootseal-port:int32}/uki.efi || goto refuse',
+    );
+    assert.ok(at(':stock') < at('iseq ${platform} efi || goto unverifiable'));
+    assert.ok(at('iseq ${efi/SecureBoot:int8} 1 || goto unverifiable') < start);
+    assert.ok(start < at(':unverifiable'));
+    assert.equal(lines[start + 1], 'goto refuse');
+    assert.deepEqual(lintScript(Buffer.from(script), { signers: ['boot.example'], permits: ['firmware'] }), []);
+    assert.doesNotMatch(compileAutoexec(options), /uki\.efi|SecureBoot/);
+  });
+
+  it('of one architecture asks for that one’s image', () => {
+    const text = compileAutoexec({ ...options, uki: true, arch: 'aarch64' });
+    assert.match(text, /^chain --autofree \S+\/entries\/aarch64\/uki\.efi \|\| goto refuse$/m);
+  });
+});
+
+describe('the scripts say their trust level', () => {
+  const words = (text: string) => [...text.matchAll(/^echo Trust level: (.*)$/gm)].map(([, level]) => level);
+  const { 'network-imgverify': network, 'local-imgverify': local } = TRUST_LEVELS;
+
+  it('in the words of the one closed set', () => {
+    const embedded = compileEmbedded({ base: DEFAULT_BASE, anchorId: ANCHOR, bootSigner: 'boot.example' });
+    assert.deepEqual(words(embedded), ['${bootseal-trust}']);
+    const set = [...embedded.matchAll(/set bootseal-trust (.*?)( \|\|)?$/gm)].map(([, level]) => level);
+    assert.deepEqual(set, [local, network]);
+    const autoexec = compileAutoexec({
+      bootSigner: 'boot.example',
+      server: { kind: 'typed' },
+      allowUnverified: false,
+      uki: true,
+    });
+    assert.deepEqual(words(autoexec), [network, TRUST_LEVELS['secure-boot'], TRUST_LEVELS.stock]);
+    assert.deepEqual(words(compileUnverifiedScript(TYPED)), [TRUST_LEVELS.stock]);
+    assert.ok(readTemplate('grub-loader.cfg').includes(`echo "Trust level: ${TRUST_LEVELS.grub}.`));
   });
 });
 

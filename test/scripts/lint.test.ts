@@ -99,6 +99,72 @@ describe('our own scripts', () => {
   }
 });
 
+/** What starts an image that firmware verifies: line 1 to 9. */
+const IMAGE = [
+  '#!ipxe',
+  'imgfree',
+  'iseq ${efi/SecureBoot:int8} 1 || goto refuse',
+  'chain --autofree http://10.1.2.3/uki.efi || goto refuse',
+  ':refuse',
+  'imgfree',
+  'echo Refused.',
+  'reboot ||',
+  'exit 1',
+];
+
+describe('the linter, of a script for firmware with Secure Boot', () => {
+  const rules = (lines: readonly string[], secureBoot = true) =>
+    lint(`${lines.join('\n')}\n`, { permits: secureBoot ? ['firmware'] : [] }).map(({ rule, line }) => [rule, line]);
+  const image = (replace: Readonly<Record<number, string>>) =>
+    IMAGE.map((line, index) => replace[index + 1] ?? line);
+
+  it('has nothing against one image, where firmware was seen to enforce', () => {
+    assert.deepEqual(rules(IMAGE), []);
+    assert.deepEqual(rules(image({ 4: 'chain http://${next-server}:${bootseal-port:int32}/uki.efi || exit 1' })), []);
+  });
+
+  it('allows it to no other script', () => {
+    assert.deepEqual(
+      new Set(rules(IMAGE, false).map(([rule]) => rule)),
+      new Set(['trust', 'chain']),
+    );
+  });
+
+  it('firmware: the variable was not asked, or its answer changes nothing', () => {
+    for (const guard of [
+      'echo',
+      'iseq ${efi/SecureBoot:int8} 1 ||',
+      'iseq ${efi/SecureBoot:int8} 0 || goto refuse',
+      'iseq ${efi/SecureBoot} 1 || goto refuse',
+      'iseq ${SecureBoot:int8} 1 || goto refuse',
+      'iseq ${net0/SecureBoot:int8} 1 || goto refuse',
+      'iseq ${bootseal-x} 1 || goto refuse',
+      'iseq ${platform} efi || goto refuse',
+      'isset ${efi/SecureBoot:int8} || goto refuse',
+      'iseq ${efi/SecureBoot:int8} 1 && goto refuse ||',
+    ])
+      assert.deepEqual(rules(image({ 3: guard })), [['firmware', 4]], guard);
+    // A way around the question.
+    assert.deepEqual(
+      rules(IMAGE.toSpliced(2, 0, 'isset ${ip} && goto past ||').toSpliced(4, 0, ':past')),
+      [['firmware', 6]],
+    );
+  });
+
+  it('another image, a kernel, words or an image beside it are what they were', () => {
+    const found = (line: string) => rules(image({ 4: line })).map(([rule]) => rule);
+    assert.ok(found('chain http://10.1.2.3/other.efi || goto refuse').includes('chain'));
+    assert.ok(found('chain http://10.1.2.3/vmlinuz || goto refuse').includes('trust'));
+    assert.ok(found('kernel http://10.1.2.3/uki.efi || goto refuse').includes('trust'));
+    assert.deepEqual(found('chain http://10.1.2.3/uki.efi init=/bin/sh || goto refuse'), ['firmware']);
+    assert.deepEqual(found('chain --name k http://10.1.2.3/uki.efi || goto refuse'), ['name']);
+    assert.deepEqual(found('chain http://10.1.2.3/uki.efi ||'), ['fatal']);
+    assert.deepEqual(found('chain http://${filename}/uki.efi || goto refuse'), ['setting']);
+    const beside = IMAGE.toSpliced(3, 0, 'initrd http://10.1.2.3/a.img || goto refuse');
+    assert.ok(rules(beside).some(([rule, line]) => rule === 'unverified' && line === 4));
+  });
+});
+
 describe('the linter', () => {
   it('has nothing against a plain verifying script', () => breaks(CLEAN));
 

@@ -38,7 +38,8 @@ function printLoader(terminal: Terminal, loader: InstalledLoader): void {
   terminal.print(`${path}  ${[name, firmware, version].filter(Boolean).join(', ')}${of}`);
   terminal.print(`  verifies  ${verification}`);
   for (const trusted of trusts) terminal.print(`  trusts    ${trusted}`);
-  if (ours !== undefined) terminal.print(`  anchors   ${ours ? 'these are of this site' : 'NOT all of this site'}`);
+  if (ours !== undefined)
+    terminal.print(`  anchors   ${ours ? 'these are of this site' : 'NOT all of this site'}`);
   for (const warning of warnings) terminal.print(`  WARNING   it ${warning}`);
   if (sha256 !== undefined) terminal.print(`  sha256    ${sha256}`);
 }
@@ -64,7 +65,8 @@ export function loadersCommand(): Command {
       });
       terminal.json({ loaders: found });
       for (const loader of found) printLoader(terminal, loader);
-      if (found.length === 0) terminal.print(`No loader is ${dir === undefined ? 'installed here' : `in ${dir}`}.`);
+      if (found.length === 0)
+        terminal.print(`No loader is ${dir === undefined ? 'installed here' : `in ${dir}`}.`);
       return EXIT.ok;
     }),
   );

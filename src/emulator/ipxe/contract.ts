@@ -83,6 +83,11 @@ export interface IpxeOptions {
    * ends the run: a broken verifier is no verdict.
    */
   verify(image: Uint8Array, signature: Uint8Array, signer: string | undefined, at: Date): Promise<void>;
+  /**
+   * What firmware that enforces (`machine.secureBoot`) makes of an image before it starts it. Throws a `Refusal` for one
+   * that it does not take; without it firmware takes none.
+   */
+  firmware?(name: string, image: Uint8Array): void;
   /** The machine's clock at start. It stands still. */
   readonly now: Date;
   /** What an NTP server answers; undefined when it does not. Default: the clock's own time. */

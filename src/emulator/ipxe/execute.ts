@@ -2,7 +2,7 @@ import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { type IpxeScript, parseIpxeScript } from '../../formats/script/ipxe-script.ts';
 import { type Command, expandWord, type SettingName } from '../../formats/script/ipxe-tokens.ts';
-import { EACCES_UNTRUSTED, EINVAL, ENOENT, notExecutable, type Status } from './failure.ts';
+import { EACCES, EACCES_UNTRUSTED, EINVAL, ENOENT, notExecutable, type Status } from './failure.ts';
 import { Halt, stopped } from './halt.ts';
 import { bootImage, bzImageCmdlineSize, type Image, isExecutable } from './images.ts';
 import type { State } from './state.ts';
@@ -171,10 +171,14 @@ export class Shell {
     }
   }
 
-  /** Hands over to a kernel: there is no way back. */
-  private boot(image: Image): never {
+  /** Hands over to a kernel: there is no way back, unless firmware refuses it. */
+  private boot(image: Image): Status {
     const { state } = this;
-    const { platform } = state.options.machine;
+    const { platform, secureBoot } = state.options.machine;
+    if (platform === 'efi' && secureBoot === true) {
+      const refusal = this.refusedByFirmware(image);
+      if (refusal) return { ...EACCES, refusal };
+    }
     let cmdline = image.cmdline ?? '';
     if (platform === 'efi')
       cmdline = image.cmdline === undefined ? image.name : `${image.name} ${image.cmdline}`;
@@ -189,5 +193,21 @@ export class Shell {
         .map(bootImage),
       cmdline,
     });
+  }
+
+  /** Every image for UEFI goes through the firmware, which asks its db, not iPXE's trust. */
+  private refusedByFirmware({ name, bytes }: Image): Refusal | undefined {
+    const { firmware } = this.state.options;
+    if (!firmware)
+      return new Refusal('untrusted-signer', `The firmware enforces Secure Boot, and takes no ${name}.`, {
+        name,
+      });
+    try {
+      firmware(name, bytes);
+      return undefined;
+    } catch (error) {
+      if (error instanceof Refusal) return error;
+      throw error;
+    }
   }
 }
