@@ -1,20 +1,23 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { run } from '../lab/command.ts';
 import { expectAbsent, expectMilestones } from '../lab/console.ts';
 import { createLan, LAN_ADDRESS, type Lan } from '../lab/lan.ts';
 import { addOverlay, consoleOf } from '../lab/overlay.ts';
-import { bootQemu } from '../lab/qemu.ts';
+import { bootQemu, refusedLog } from '../lab/qemu.ts';
 import { type LabRelease, labRelease } from '../lab/release.ts';
 import { REAL_ROOT_LINE } from '../lab/rootfs.ts';
 import { enrol } from '../lab/secure-boot.ts';
-import { startProduct } from '../lab/servers.ts';
+import { copySite, startProduct, startStatic } from '../lab/servers.ts';
 import { encodeHashList } from '../src/formats/efi/efi-signature-list.ts';
 import { decodePe } from '../src/formats/efi/pe.ts';
 import { init, uki, verifyUefi } from '../src/index.ts';
 import { ukiDnsmasqLines } from '../src/operations/dnsmasq.ts';
+import { compileAutoexec } from '../src/scripts/compile.ts';
 import { imageDigest } from '../src/signing/authenticode.ts';
 import { signVariable } from '../src/signing/keys/secure-boot-keys.ts';
 import { decodeCertificates } from '../src/trust/anchors.ts';
@@ -37,6 +40,12 @@ const TO_THE_ROOT = [
 const REFUSED = /BdsDxe: failed to load Boot\d+ "UEFI PXEv4 \(MAC:\w+\)" from [^:]*: Access Denied/;
 /** The image is not run: neither the stub nor anything in it says a word. */
 const NOTHING_RAN = ['Linux version', 'EFI stub', 'bootseal:'];
+
+/** Firmware of the same build without any key: it starts whatever it is given. */
+const NOT_ENFORCING = '/usr/share/OVMF/OVMF_VARS_4M.fd';
+const stock = join(process.env.BOOTSEAL_IPXE ?? '', 'ipxe-stock.efi');
+const stockIpxe = process.env.BOOTSEAL_IPXE !== undefined && existsSync(stock) ? stock : undefined;
+const unset = 'BOOTSEAL_IPXE names no folder with an ipxe-stock.efi: docs/testing.md says how to make one';
 
 describe('Secure Boot, from firmware to a verified root', () => {
   let keys: string;
@@ -156,6 +165,77 @@ describe('Secure Boot, from firmware to a verified root', () => {
       sign: { key: join(keys, 'private', 'db.key'), certificate: join(keys, 'anchors', 'db.crt') },
     });
     expectMilestones(log, [/ENROL: PK-\S+ taken/]);
+  });
+
+  /**
+   * An iPXE as distributions sign it: without imgverify, with autoexec.ipxe, and with firmware's variables as settings.
+   * Debian's is older than these, so `BOOTSEAL_IPXE` names a folder that holds one: `ipxe-stock.efi`.
+   */
+  describe('by way of a signed iPXE that cannot verify', { skip: stockIpxe === undefined ? unset : false }, () => {
+    const LOADER = 'ipxe.efi';
+    let loaders: string;
+    before(async () => {
+      loaders = join(lan.workFolder, 'loaders');
+      await mkdir(loaders);
+      const [key, certificate] = [join(keys, 'private', 'db.key'), join(keys, 'anchors', 'db.crt')];
+      const out = join(loaders, LOADER);
+      await run('sbsign', ['--key', key, '--cert', certificate, '--output', out, stockIpxe ?? '']);
+    });
+
+    it('starts the release’s image for firmware, and nothing else', async () => {
+      const dhcp = await lan.startDhcp({ efi: LOADER, ipxe: LOADER });
+      const server = await startProduct(lan, release, { httpPort: 8080, tftpPort: 69, loaders });
+      try {
+        const log = await consoleOf(await firmware(enrolled, 'pxe'));
+        expectMilestones(log, [
+          'Secure Boot is on: the firmware verifies uki.efi',
+          'Trust level: Secure Boot',
+          ...TO_THE_ROOT,
+        ]);
+        expectAbsent(log, ['UNVERIFIED', 'REFUSED']);
+      } finally {
+        await server.stop();
+        await dhcp.stop();
+      }
+    });
+
+    it('is told by firmware that the image was changed, and starts nothing', async () => {
+      const log = await neighbour(await flipped('.cmdline'), enrolled);
+      expectMilestones(log, [
+        'Trust level: Secure Boot',
+        'REFUSED: could not start uki.efi: the firmware did not take it',
+        'Nothing was started',
+      ]);
+      expectAbsent(log, NOTHING_RAN);
+    });
+
+    it('starts nothing under firmware that does not enforce, though the image is good', async () => {
+      const log = await neighbour(join(release.tree, UKI), NOT_ENFORCING);
+      expectMilestones(log, ['Trust level: stock (unverified)', 'REFUSED: could not verify anything']);
+      expectAbsent(log, ['Trust level: Secure Boot', ...NOTHING_RAN]);
+    });
+
+    /** The console as far as a refusal, with this image on servers that would serve anything. */
+    async function neighbour(image: string, variables: string): Promise<string> {
+      const root = join(lan.workFolder, `neighbour-${Math.random()}`);
+      await copySite(release, root);
+      await copyFile(image, join(root, UKI));
+      const server = { kind: 'literal', url: URL } as const;
+      const script = compileAutoexec({ allowUnverified: false, bootSigner: 'boot.lab', server, uki: true });
+      for (const name of ['autoexec.ipxe', join('tftp', 'autoexec.ipxe')]) {
+        await mkdir(join(root, 'tftp'), { recursive: true });
+        await writeFile(join(root, name), script, 'latin1');
+      }
+      await copyFile(join(loaders, LOADER), join(root, 'tftp', LOADER));
+      const dhcp = await lan.startDhcp({ efi: LOADER, ipxe: LOADER, tftpRoot: join(root, 'tftp') });
+      const http = await startStatic(lan, root, 8080);
+      try {
+        return await refusedLog(await firmware(variables, 'pxe'));
+      } finally {
+        await http.stop();
+        await dhcp.stop();
+      }
+    }
   });
 
   /** Served by a plain TFTP server, since ours does not serve such a thing. */
