@@ -171,7 +171,9 @@ describe('Secure Boot, from firmware to a verified root', () => {
    * An iPXE as distributions sign it: without imgverify, with autoexec.ipxe, and with firmware's variables as settings.
    * Debian's is older than these, so `BOOTSEAL_IPXE` names a folder that holds one: `ipxe-stock.efi`.
    */
-  describe('by way of a signed iPXE that cannot verify', { skip: stockIpxe === undefined ? unset : false }, () => {
+  describe('by way of a signed iPXE that cannot verify', {
+    skip: stockIpxe === undefined ? unset : false,
+  }, () => {
     const LOADER = 'ipxe.efi';
     let loaders: string;
     before(async () => {

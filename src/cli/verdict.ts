@@ -1,6 +1,6 @@
 import type { VerifyResult } from '../conformance/verify.ts';
-import type { MachineVerdict } from '../emulator/boot.ts';
 import type { RootSeen, VerityReport } from '../emulator/early/verity.ts';
+import type { MachineVerdict } from '../emulator/machine-verdict.ts';
 import { UKI } from '../formats/records/seal-names.ts';
 import type { Finding } from '../trust/verify.ts';
 import type { Cell } from './table.ts';

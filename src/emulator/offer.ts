@@ -1,6 +1,6 @@
 import type { Anchors } from '../trust/anchors.ts';
 import type { Policy } from '../trust/policy.ts';
-import type { BootEvent } from './boot.ts';
+import type { BootEvent } from './machine-verdict.ts';
 import type { Transport } from './transport.ts';
 
 /** A release as some server offers it. */

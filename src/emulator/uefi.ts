@@ -8,12 +8,12 @@ import { decodeOr } from '../trust/check.ts';
 import type { Policy } from '../trust/policy.ts';
 import { type SecureBootAnchors, verifySecureBoot } from '../trust/secure-boot-check.ts';
 import type { Finding } from '../trust/verify.ts';
-import type { BootEvent, BootRow, MachineVerdict } from './boot.ts';
 import type { AskTime, EarlyVerdict } from './early/contract.ts';
 import { EarlyKeys } from './early/keys.ts';
 import { releaseFolder } from './early/rootless.ts';
 import { runEarly } from './early/run.ts';
 import { readInitramfs } from './initramfs.ts';
+import type { BootEvent, BootRow, MachineVerdict } from './machine-verdict.ts';
 import type { Transport } from './transport.ts';
 
 export interface UefiOptions {

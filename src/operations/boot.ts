@@ -1,13 +1,7 @@
-import {
-  type BootEvent,
-  type BootVerdict,
-  bootMachine,
-  buildarchOf,
-  hasBios,
-  type MachineVerdict,
-} from '../emulator/boot.ts';
+import { type BootVerdict, bootMachine, buildarchOf, hasBios } from '../emulator/boot.ts';
 import type { AskTime } from '../emulator/early/contract.ts';
 import type { IpxeAnswers, IpxeMachine } from '../emulator/ipxe/contract.ts';
+import type { BootEvent, MachineVerdict } from '../emulator/machine-verdict.ts';
 import type { Transport } from '../emulator/transport.ts';
 import { httpTransport } from '../emulator/transports/http.ts';
 import { tftpTransport } from '../emulator/transports/tftp.ts';

@@ -54,7 +54,7 @@ export function isGrubConfigOf(bytes: Uint8Array, manifest: Manifest, manifestSh
 
 /** Where a configuration of ours fetches from. */
 export function grubServerOf(text: string): GrubServer {
-  const port = Number(/\(http,\$bootseal_server(?::([0-9]{1,5}))?\)/.exec(text)?.[1] ?? 80);
+  const port = Number(/\(http,\$bootseal_server(?:[,:]([0-9]{1,5}))?\)/.exec(text)?.[1] ?? 80);
   const host = /^set bootseal_server='([^']+)'$/m.exec(text)?.[1];
   return host === undefined ? { kind: 'dhcp', httpPort: port } : { kind: 'literal', host, port };
 }

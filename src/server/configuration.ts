@@ -51,6 +51,7 @@ const CONFIGURATION = z.strictObject({
    * address can then also forge that it hears, and have files sent to it.
    */
   tftp_single_port: z.boolean().default(false),
+  /**
    * `[loaders]`: the SHA-256 that a loader must have, by its name in the folder of `--loaders`. Another one is refused at
    * start; loaders that are not named are pinned to what they are then.
    */

@@ -1,7 +1,7 @@
 import { decodeIpPrefix } from '../formats/net/ip-address.ts';
 import type { Site } from '../release/site.ts';
-import type { ProxyDhcp } from '../serve/dhcp/dhcp.ts';
 import { withBootBegins } from '../serve/boot-begins.ts';
+import type { ProxyDhcp } from '../serve/dhcp/dhcp.ts';
 import { type Emit, emitTo } from '../serve/emit.ts';
 import { eventLog, type Log } from '../serve/event-log.ts';
 import { type HttpServer, startHttpServer } from '../serve/http/http.ts';

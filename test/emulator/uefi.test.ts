@@ -3,7 +3,7 @@ import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { treeTransport } from '../../src/conformance/tree-transport.ts';
-import type { MachineVerdict } from '../../src/emulator/boot.ts';
+import type { MachineVerdict } from '../../src/emulator/machine-verdict.ts';
 import { bootUefi } from '../../src/emulator/uefi.ts';
 import { authenticodeDigest } from '../../src/formats/efi/authenticode.ts';
 import { decodePe } from '../../src/formats/efi/pe.ts';

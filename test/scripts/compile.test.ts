@@ -6,6 +6,7 @@ import { Refusal } from '../../src/errors/refusal.ts';
 import type { Manifest } from '../../src/formats/records/manifest.ts';
 import { manifestOfRefusal } from '../../src/formats/script/ipxe-refusal.ts';
 import { parseIpxeScript } from '../../src/formats/script/ipxe-script.ts';
+import { TRUST_LEVELS } from '../../src/release/trust-level.ts';
 import {
   commandLine,
   compileAutoexec,
@@ -15,7 +16,6 @@ import {
   DEFAULT_BASE,
   type ReleaseScriptOptions,
 } from '../../src/scripts/compile.ts';
-import { TRUST_LEVELS } from '../../src/release/trust-level.ts';
 import { lintScript } from '../../src/scripts/lint.ts';
 import { readTemplate } from '../../src/scripts/template.ts';
 import { BOOT, DIGEST, file, MANIFEST } from './scripts.ts';
@@ -225,9 +225,7 @@ describe('autoexec.ipxe of a release with an image for firmware', () => {
       assert.ok(found >= 0, line);
       return found;
     };
-    const start = at(
-      'chain --autofree http://${next-server}:${bootseal-port:int32}/uki.efi || goto refuse',
-    );
+    const start = at('chain --autofree http://${next-server}:${bootseal-port:int32}/uki.efi || goto refuse');
     assert.ok(at(':stock') < at('iseq ${platform} efi || goto unverifiable'));
     assert.ok(at('iseq ${efi/SecureBoot:int8} 1 || goto unverifiable') < start);
     assert.ok(start < at(':unverifiable'));

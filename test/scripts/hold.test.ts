@@ -14,7 +14,7 @@ const hold = (seconds?: number) =>
 describe('a machine that is held, iPXE', () => {
   it('names the machine, asks again with the same query, verifies, and lets what comes take its place', () => {
     const commands = commandsOf(hold(20)).map((line) =>
-      line.replace(/\?mac=.*&product=\$\{product:uristring\}/, '?…'),
+      line.replace(/\?mac=.*&network=\$\{bootseal-network:int32\}/, '?…'),
     );
     const start = commands.indexOf('echo HELD: this machine is not known here, and nothing was started.');
     assert.deepEqual(commands.slice(start, commands.indexOf(':refuse')), [

@@ -114,20 +114,23 @@ const IMAGE = [
 
 describe('the linter, of a script for firmware with Secure Boot', () => {
   const rules = (lines: readonly string[], secureBoot = true) =>
-    lint(`${lines.join('\n')}\n`, { permits: secureBoot ? ['firmware'] : [] }).map(({ rule, line }) => [rule, line]);
+    lint(`${lines.join('\n')}\n`, { permits: secureBoot ? ['firmware'] : [] }).map(({ rule, line }) => [
+      rule,
+      line,
+    ]);
   const image = (replace: Readonly<Record<number, string>>) =>
     IMAGE.map((line, index) => replace[index + 1] ?? line);
 
   it('has nothing against one image, where firmware was seen to enforce', () => {
     assert.deepEqual(rules(IMAGE), []);
-    assert.deepEqual(rules(image({ 4: 'chain http://${next-server}:${bootseal-port:int32}/uki.efi || exit 1' })), []);
+    assert.deepEqual(
+      rules(image({ 4: 'chain http://${next-server}:${bootseal-port:int32}/uki.efi || exit 1' })),
+      [],
+    );
   });
 
   it('allows it to no other script', () => {
-    assert.deepEqual(
-      new Set(rules(IMAGE, false).map(([rule]) => rule)),
-      new Set(['trust', 'chain']),
-    );
+    assert.deepEqual(new Set(rules(IMAGE, false).map(([rule]) => rule)), new Set(['trust', 'chain']));
   });
 
   it('firmware: the variable was not asked, or its answer changes nothing', () => {
@@ -145,10 +148,9 @@ describe('the linter, of a script for firmware with Secure Boot', () => {
     ])
       assert.deepEqual(rules(image({ 3: guard })), [['firmware', 4]], guard);
     // A way around the question.
-    assert.deepEqual(
-      rules(IMAGE.toSpliced(2, 0, 'isset ${ip} && goto past ||').toSpliced(4, 0, ':past')),
-      [['firmware', 6]],
-    );
+    assert.deepEqual(rules(IMAGE.toSpliced(2, 0, 'isset ${ip} && goto past ||').toSpliced(4, 0, ':past')), [
+      ['firmware', 6],
+    ]);
   });
 
   it('another image, a kernel, words or an image beside it are what they were', () => {

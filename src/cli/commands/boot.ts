@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import type { BootEvent, MachineVerdict } from '../../emulator/boot.ts';
+import type { BootEvent, MachineVerdict } from '../../emulator/machine-verdict.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { ROOT_MODES, type RootMode } from '../../formats/records/policy-floor.ts';
 import {

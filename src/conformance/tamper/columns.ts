@@ -1,4 +1,4 @@
-import type { BootEvent } from '../../emulator/boot.ts';
+import type { BootEvent } from '../../emulator/machine-verdict.ts';
 import type { Handover, Offer } from '../../emulator/offer.ts';
 import type { Transport } from '../../emulator/transport.ts';
 import { codeOf, IoError } from '../../errors/io.ts';
