@@ -48,7 +48,7 @@ export async function readLoaders(
     throw unreadable(directory, error, `The folder of loaders ${directory}`);
   });
   const loaders = new Map<string, OfferedLoader>();
-  for (const entry of entries) {
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     if (!entry.isFile() || entry.name.startsWith('.') || !isSafeSegment(entry.name)) continue;
     loaders.set(entry.name, await readLoader(join(directory, entry.name), entry.name, pins, sites));
   }
