@@ -12,6 +12,7 @@ const STUB = '/usr/lib/systemd/boot/efi';
 
 describe('what a loader’s bytes tell', () => {
   it('of Debian’s iPXE: its version, its firmware, and that it cannot verify, packed or not', () => {
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: as dpkg writes a field
     const version = execFileSync('dpkg-query', ['-W', '-f', '${Version}', 'ipxe']).toString();
     for (const [file, firmware, arch] of [
       ['undionly.kpxe', 'BIOS', undefined],
