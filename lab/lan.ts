@@ -178,7 +178,7 @@ async function removeLeftovers(): Promise<void> {
   const { stdout } = await run('ip', ['netns', 'list']);
   for (const line of stdout.split('\n')) {
     const name = line.split(' ')[0] ?? '';
-    const match = /^bootseal-lab-(\d+)-(\d+)-\d+$/.exec(name);
+    const match = /^bootseal-lab-(\d+)-(\d+)-\d+(?:-[a-z])?$/.exec(name);
     if (match === null || startTime(Number(match[1])) === match[2]) continue;
     removeNamespace(name);
     for (const entry of await readdir(tmpdir())) {
