@@ -163,7 +163,10 @@ it('an emulated machine of each is told, and boots, its own release; the entry o
   assert.deepEqual([arm.verified, arm.manifest?.release], [true, 'arch/2026.11.04'], arm.refusal?.message);
   const x86 = await booted('boot.ipxe');
   assert.deepEqual([x86.verified, x86.manifest?.release], [true, 'arch/2026.11.01'], x86.refusal?.message);
-  const lost = await booted('boot.ipxe', 'aarch64');
+  // An iPXE says what it was built for.
+  const asks = await booted('boot.ipxe', 'aarch64');
+  assert.deepEqual([asks.verified, asks.manifest?.release], [true, 'arch/2026.11.04'], asks.refusal?.message);
+  const lost = await booted('entries/x86_64/boot.ipxe', 'aarch64');
   assert.deepEqual([lost.verified, lost.refusal?.code], [false, 'wrong-machine'], lost.refusal?.message);
   const named = await boot({
     url: `${server.url}/boot.ipxe`,

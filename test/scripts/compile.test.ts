@@ -230,7 +230,10 @@ describe('autoexec.ipxe of a release with an image for firmware', () => {
     assert.ok(at('iseq ${efi/SecureBoot:int8} 1 || goto unverifiable') < start);
     assert.ok(start < at(':unverifiable'));
     assert.equal(lines[start + 1], 'goto refuse');
-    assert.deepEqual(lintScript(Buffer.from(script), { signers: ['boot.example'], permits: ['firmware'] }), []);
+    assert.deepEqual(
+      lintScript(Buffer.from(script), { signers: ['boot.example'], permits: ['firmware'] }),
+      [],
+    );
     assert.doesNotMatch(compileAutoexec(options), /uki\.efi|SecureBoot/);
   });
 
