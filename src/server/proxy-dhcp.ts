@@ -7,6 +7,7 @@ import { offeredFile } from '../serve/dhcp/dhcp-answer.ts';
 import { demandInterfaces } from '../serve/dhcp/dhcp-interfaces.ts';
 import type { DhcpInterface, DhcpLoader, DhcpLoaders } from '../serve/dhcp/dhcp-types.ts';
 import type { Emit } from '../serve/emit.ts';
+import type { Bind } from '../serve/listen.ts';
 import type { Configuration } from './configuration.ts';
 import { checkNamedLoaders, findDhcpLoaders } from './dhcp-loaders.ts';
 
@@ -28,10 +29,9 @@ export interface DhcpOffer {
   readonly silent?: DhcpSilence;
 }
 
-/** What is listened on where nothing was said: the address of a single interface, else all. @throws UsageError */
-export function proxyDhcpBind({ interfaces }: ProxyDhcpRequest): string {
-  const [first, ...more] = demandInterfaces(interfaces, networkInterfaces());
-  return first === undefined || more.length > 0 ? '0.0.0.0' : first.address;
+/** What is listened on where nothing was said: the addresses of these interfaces, and no other. @throws UsageError */
+export function proxyDhcpBind({ interfaces }: ProxyDhcpRequest): readonly string[] {
+  return demandInterfaces(interfaces, networkInterfaces()).map(({ address }) => address);
 }
 
 /** ProxyDHCP over what a server offers. */
@@ -52,7 +52,7 @@ export class DhcpEdge {
       configuration,
       bind,
       find,
-    }: { configuration: Configuration; bind: string | readonly string[]; find: Site['find'] },
+    }: { readonly configuration: Configuration; readonly bind: Bind; readonly find: Site['find'] },
   ) {
     this.#request = request;
     this.#configuration = configuration.proxydhcp;
@@ -70,7 +70,8 @@ export class DhcpEdge {
     this.#tftp = tftp === TFTP_PORT;
     await checkNamedLoaders(this.#lookup());
     await this.refresh();
-    const everywhere = this.#bind.some((address) => address === '0.0.0.0' || address === '::');
+    // Beside an address of IPv4, :: is IPv6 alone.
+    const everywhere = this.#bind.includes('0.0.0.0') || this.#bind.every((address) => address === '::');
     this.#server = await startProxyDhcp({
       ...this.#request,
       relays: relays.map(decodeIpPrefix),

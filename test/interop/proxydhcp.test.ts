@@ -167,6 +167,26 @@ describe('ProxyDHCP beside the DHCP server of a LAN', () => {
     }
   });
 
+  it('on several interfaces: on each its own address, where all servers listen, and nowhere else', async () => {
+    const child = lan.spawn(process.execPath, [...productWords(), '--proxydhcp', 'lo']);
+    try {
+      const [line] = await waitForOutput(child, 'stdout', /^.*\n/);
+      const { http, tftp, dhcp } = JSON.parse(line) as {
+        http: { urls: string[] };
+        tftp: { urls: string[] };
+        dhcp: Record<string, string>[];
+      };
+      assert.deepEqual(http.urls, [`http://${LAN_ADDRESS}:8080`, 'http://127.0.0.1:8080']);
+      assert.deepEqual(tftp.urls, [`tftp://${LAN_ADDRESS}:69`, 'tftp://127.0.0.1:69']);
+      assert.deepEqual(
+        dhcp.filter(({ client }) => client === 'http-x64').map(({ loads }) => loads),
+        [`http://${LAN_ADDRESS}:8080/ipxe.efi`, 'http://127.0.0.1:8080/ipxe.efi'],
+      );
+    } finally {
+      await running(child).stop();
+    }
+  });
+
   function productWords(): string[] {
     return [
       ...[script('src/cli/main.js'), 'serve', '--tree', site.tree, '--anchors', site.anchors],
