@@ -53,7 +53,7 @@ export const DHCP_DIALECTS = Object.keys(DIALECTS) as readonly DhcpDialect[];
 /** Names that are looked for in a folder of loaders: what `serve --proxydhcp` would tell. */
 const LOADER_NAMES: Readonly<Record<LoaderKind, readonly string[]>> = {
   bios: LOADER_FILES.bios,
-  ia32: ['ipxe-ia32.efi', 'snponly-ia32.efi'],
+  ia32: LOADER_FILES.ia32,
   efi: LOADER_FILES.x64,
   arm64: LOADER_FILES.arm64,
 };

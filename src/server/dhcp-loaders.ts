@@ -11,6 +11,7 @@ const ARM = entryFolder('aarch64');
 /** Files of a folder of loaders, by the firmware that starts them; of several the first. */
 export const LOADER_FILES = {
   bios: ['undionly.kpxe', 'bootseal-grub.0'],
+  ia32: ['ipxe-ia32.efi', 'snponly-ia32.efi'],
   x64: ['ipxe.efi', 'snponly.efi', 'bootseal-grub.efi'],
   arm64: ['ipxe-arm64.efi', 'snponly-arm64.efi', 'bootseal-grub-arm64.efi'],
 } as const;
@@ -31,11 +32,11 @@ const CANDIDATES: Readonly<Record<DhcpClientKind, readonly string[]>> = {
   'ipxe-arm64': [`${ARM}/${ADVICE}`],
   ipxe: [ADVICE],
   bios: BIOS,
-  ia32: [],
+  ia32: LOADER_FILES.ia32,
   x64: X64,
   arm32: [],
   arm64: ARM64,
-  'http-ia32': [],
+  'http-ia32': LOADER_FILES.ia32,
   'http-x64': X64,
   'http-arm32': [],
   'http-arm64': ARM64,
