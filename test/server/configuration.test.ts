@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { UsageError } from '../../src/errors/usage.ts';
+import { readConfiguration } from '../../src/server/configuration.ts';
+import { temporaryFolder } from '../fixtures/folder.ts';
+
+const folder = await temporaryFolder();
+const path = join(folder, 'serve.toml');
+
+describe('what the configuration says of DHCP', () => {
+  it('is read, and is nothing where nothing is said', async () => {
+    await writeFile(path, '');
+    assert.deepEqual((await readConfiguration(path)).proxydhcp, {
+      ...{ relays: [], networks: [], tftp_at_once: false, loaders: {} },
+    });
+    await writeFile(
+      path,
+      `[proxydhcp]
+       relays = ["10.20.0.1"]
+       networks = ["10.20.0.0/16"]
+       site_port = 80
+       tftp_at_once = true
+       [proxydhcp.loaders]
+       x64 = "folder/own.efi"
+       raspberry-pi = false`,
+    );
+    assert.deepEqual((await readConfiguration(path)).proxydhcp, {
+      ...{ relays: ['10.20.0.1'], networks: ['10.20.0.0/16'], site_port: 80, tftp_at_once: true },
+      loaders: { x64: 'folder/own.efi', 'raspberry-pi': false },
+    });
+  });
+
+  for (const wrong of [
+    'relays = ["relay.example.net"]',
+    'relays = ["fd00::1"]',
+    'networks = ["10.20.0.1/16"]',
+    'site_port = 0',
+    'site_port = "80"',
+    'tftp_at_once = "yes"',
+    'loaders = { x86 = "own.efi" }',
+    'loaders = { x64 = true }',
+    'loaders = { x64 = "../own.efi" }',
+    'loaders = { x64 = "/own.efi" }',
+    'loaders = { x64 = "own\\u000aefi" }',
+    'interface = "eth0"',
+  ]) {
+    it(`is not taken where it says ${wrong}`, async () => {
+      await writeFile(path, `[proxydhcp]\n${wrong}\n`);
+      await assert.rejects(readConfiguration(path), UsageError);
+    });
+  }
+});
