@@ -80,13 +80,20 @@ it('a mode that the arming gives is that of this boot', async (t) => {
   assert.deepEqual([mode, refusal?.code], ['verity', undefined]);
 });
 
-it('what was armed for the local disk is refused where the server has no script for that', async (t) => {
+it('what was armed for the local disk has a signed script for that, until an operator ends it', async (t) => {
   const server = await site.serve(t);
   await site.arm({ afterwards: 'local' });
   assert.equal(await booted(server), REPORTING);
   const answer = await fetch(`${server.url}/boot.ipxe?mac=${MAC}`);
-  assert.equal(answer.status, 410);
-  assert.match(await answer.text(), /has booted arch\/2026\.11\.02 and starts its local disk from now on/);
+  assert.match(await answer.text(), /^set bootseal-next local$/m);
+  const { ipxe, refusal } = await boot({
+    url: `${server.url}/boot.ipxe`,
+    anchors,
+    mac: MAC,
+    now: NOW,
+    anyKernel: true,
+  });
+  assert.equal(ipxe.outcome.kind, 'own-disk', refusal?.message);
   assert.ok(await disarmMachine({ state, mac: MAC, by: 'a test', now: NOW }));
   assert.equal(await disarmMachine({ state, mac: MAC, by: 'a test', now: NOW }), undefined);
   assert.equal(await booted(server), USUAL);
