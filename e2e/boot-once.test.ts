@@ -67,7 +67,7 @@ describe('a machine that is armed for one boot', () => {
     });
     assert.equal(arming.leaves, undefined, 'its overlay reports');
     const script = await offered();
-    assert.match(script, new RegExp(` ${arming.words.join(' ')} `));
+    for (const word of arming.words) assert.ok(script.includes(` ${word} `), word);
     assert.match(script, new RegExp(`iseq \\$\\{netX/mac\\} ${MAC} `));
 
     const log = await boot(arming.words);

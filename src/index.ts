@@ -86,6 +86,14 @@ export { type UkiOptions, type UkiResult, uki } from './operations/uki.ts';
 export { type WakeOptions, type WakeSent, wake } from './operations/wake.ts';
 export { type WithdrawnRelease, type WithdrawOptions, withdrawRelease } from './operations/withdraw.ts';
 export {
+  type ArmedMachine,
+  type ArmOptions,
+  armMachine,
+  type DisarmOptions,
+  disarmMachine,
+  listArmed,
+} from './publish/arm.ts';
+export {
   type ListedChannel,
   listChannels,
   moveChannelTo,

@@ -1,7 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { join } from 'node:path';
 import { startsOverlay } from '../emulator/early/parameters.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { claimedMac, claimedUuid } from '../formats/net/machine-claims.ts';
 import { type AfterOnce, type Arming, LONGEST_ARMING } from '../formats/records/armed-boot.ts';
 import { armedFolder } from '../formats/records/armed-folder.ts';
@@ -257,6 +259,11 @@ async function keepLocalDisk(
   { state, keys, loader, now, ...options }: ArmOptions,
   mac: string,
 ): Promise<void> {
+  // A day's folder of `keys delegate` holds one leaf, which ends with the day.
+  if (!(await isThere(join(keys, 'anchors', 'codesign.crt'))))
+    throw new UsageError(
+      `${keys} holds no key for scripts that lasts, and the machine's local disk would need one: arm it with --then usual.`,
+    );
   const machines = [{ macs: [mac] }];
   const text = loader === 'ipxe' ? compileLocalDisk({ machines }) : compileGrubLocalDisk({ machines });
   const bytes = Buffer.from(text, 'latin1');

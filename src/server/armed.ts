@@ -46,6 +46,8 @@ export class ArmedServing {
   readonly once: BootOnce;
   readonly #options: ArmedServingOptions;
   readonly #records: ArmedBoots;
+  /** By machine, what was said last of why it does not get what it is armed with. */
+  readonly #notServed = new Map<string, string>();
   #waiting: Consumed[] = [];
   #recording: Promise<void> = Promise.resolve();
 
@@ -101,12 +103,17 @@ export class ArmedServing {
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       // What destroys is left out, and the machine boots as if nobody had armed it.
-      this.#options.log.error(
-        { mac: arming.mac, id: arming.id, ...error.toJSON() },
-        'an armed script is not served',
-      );
+      this.#tellNotServed(arming, error);
       return usual.boot(machine, remote);
     }
+  }
+
+  /** Once for each reason: whoever asks for it in a loop fills no log. */
+  #tellNotServed({ mac, id }: Arming, refusal: Refusal): void {
+    const said = `${id} ${refusal.message}`;
+    if (this.#notServed.get(mac) === said) return;
+    this.#notServed.set(mac, said);
+    this.#options.log.error({ mac, id, ...refusal.toJSON() }, 'an armed script is not served');
   }
 
   /** Undefined for a loader of another CA, which would not take it. */

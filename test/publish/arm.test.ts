@@ -81,6 +81,10 @@ describe('a machine is armed', () => {
       name: 'UsageError',
       message: /ends at 2026-11-02T00:00:00Z, before what is to be armed/,
     });
+    await assert.rejects(site.arm({ keys: join(out, '2026-11-01'), lasts: HOUR, afterwards: 'local' }), {
+      name: 'UsageError',
+      message: /arm it with --then usual/,
+    });
   });
 });
 
