@@ -171,7 +171,8 @@ export class ArmedServing {
 
   #tell(arming: Arming, consumption: Consumption): void {
     const { log, record } = this.#options;
-    const { id: _, ...facts } = consumption;
+    // A line of the log has a time of its own.
+    const { id: _, time: _time, ...facts } = consumption;
     log.info(
       { mac: arming.mac, id: arming.id, release: arming.release, ...facts },
       'an armed boot was consumed',

@@ -25,6 +25,8 @@ interface ArmWords extends PassphraseWords, SignedByOptions {
   readonly url?: string;
 }
 
+const SNAPSHOT_KEY = 'what signs the log; default: a key of the state’s own';
+
 /** `machines arm`. */
 export function armCommand(): Command {
   const command = newCommand(
@@ -55,6 +57,7 @@ export function armCommand(): Command {
       'a folder that "init" made, with the key of the CA, or one day of "keys delegate"',
       folder,
     )
+    .option('--snapshot-key <dir>', SNAPSHOT_KEY, folder)
     .option(
       '--anchors <dir>',
       'what the release must lead to; default: those of --keys. Once for each CA',
@@ -77,6 +80,7 @@ export function armCommand(): Command {
         keys,
         anchors,
         url,
+        snapshotKey,
       } = options;
       const asked = await keyholderOf(options, { '--keys': keys, '--anchors': anchors, '--url': url });
       const facts = {
@@ -103,6 +107,7 @@ export function armCommand(): Command {
           anchors: anchors ?? [join(keys, 'anchors')],
           ...(url === undefined ? {} : { server: serverAddress(url) }),
           by: `uid ${userInfo().uid}`,
+          snapshotKey,
           now,
         });
       }
@@ -120,6 +125,7 @@ export function armCommand(): Command {
 
 interface StateWords {
   readonly state: string;
+  readonly snapshotKey?: string;
 }
 
 /** `machines disarm`. */
@@ -131,9 +137,11 @@ export function disarmCommand(): Command {
   )
     .argument('<mac>', 'the address of the card that it boots from')
     .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .option('--snapshot-key <dir>', SNAPSHOT_KEY, folder)
     .action(
-      act<StateWords>(async ({ terminal, now }, { state }, mac = '') => {
-        const before = await disarmMachine({ state, mac, by: `uid ${userInfo().uid}`, now });
+      act<StateWords>(async ({ terminal, now }, { state, snapshotKey }, mac = '') => {
+        const by = `uid ${userInfo().uid}`;
+        const before = await disarmMachine({ state, mac, by, snapshotKey, now });
         terminal.json({
           mac,
           changed: before !== undefined,
