@@ -10,7 +10,7 @@ import { MemoryBackend } from '../store/memory-backend.ts';
  */
 
 const SEED = Number(process.env.BOOTSEAL_SEED ?? 1);
-const EACH = process.argv.includes('long') ? 5000 : 250;
+const EACH = process.env.BOOTSEAL_LONG_TESTS === undefined ? 250 : 5000;
 const WILD: Chaos = { lost: 0.08, twice: 0.1, cut: 0.01, death: 0.02, operator: 0.02 };
 
 function most({ starts }: Told): number {
