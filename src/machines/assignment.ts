@@ -35,6 +35,11 @@ export const ASSIGNMENT = z
 
 export type Assignment = z.infer<typeof ASSIGNMENT>;
 
+/** What a script starts that boots no release: of one that is refused, as of one that is held, nothing. */
+export function startsOf(boot: Exclude<Assignment['boot'], 'release'>): 'local' | 'menu' | 'hold' {
+  return boot === 'refuse' ? 'hold' : boot;
+}
+
 /** The free parameter that an assignment's mode fills. */
 export const MODE_WORD = 'bootseal.mode';
 

@@ -100,7 +100,8 @@ function compileOne(planned: PlannedScript, facts: BatchFacts): CompiledScript[]
   ];
   switch (assignment.boot) {
     case 'refuse':
-      return [];
+      // iPXE is told over HTTP. GRUB takes a no for a file that is not there, and would ask for what others get.
+      return byGrub ? [compiled(planned, 'grub', compileGrubHold(), undefined, undefined)] : [];
     case 'local':
       return pair(
         () => compileLocalDisk(same),

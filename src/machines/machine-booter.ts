@@ -58,7 +58,8 @@ async function byRules(
 ): Promise<BootScript | Refusal> {
   const match = newest.matcher.find(machine);
   const { gets } = match;
-  if (gets.boot === 'refuse') return refused(machine, match);
+  // GRUB takes a no for a file that is not there, and would ask for what others get: it is told by a script.
+  if (gets.boot === 'refuse' && machine.loader === 'ipxe') return refused(machine, match);
   const channel = gets.channel ?? site.entry;
   const planned = newest.plan.scriptOf(machine, match);
   if (planned === 'own') return ofChannel(site, channel, machine, remote);
@@ -66,6 +67,7 @@ async function byRules(
     planned &&
     findScript(site, gets.boot === 'release' ? [channel] : [newest.channel, channel], planned.key, machine);
   if (found) return load(site, found.channel, found.script, machine);
+  if (gets.boot === 'refuse') return refused(machine, match);
   const before = ofBefore(site, channel, machine);
   if (before) return load(site, channel, before, machine);
   return new Refusal(

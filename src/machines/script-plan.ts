@@ -34,7 +34,6 @@ export class ScriptPlan {
       { assignment: Assignment; members: Map<string, MachineIdentity>; any: boolean }
     >();
     const want = (assignment: Assignment, members: readonly KnownMachine[] | undefined): void => {
-      if (assignment.boot === 'refuse') return;
       const key = assignmentKey(assignment);
       const entry = wanted.get(key) ?? { assignment, members: new Map(), any: false };
       wanted.set(key, entry);

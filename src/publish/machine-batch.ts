@@ -8,6 +8,7 @@ import { decodeManifest } from '../formats/records/manifest.ts';
 import { encodeScriptBatch } from '../formats/records/script-batch.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import type { ChannelRelease } from '../formats/records/snapshot.ts';
+import { startsOf } from '../machines/assignment.ts';
 import {
   type BatchFacts,
   type BatchRelease,
@@ -216,17 +217,17 @@ export function toVerify(
   seal: Uint8Array,
 ): MachineScript {
   const { boot } = planned.assignment;
-  if (boot === 'refuse') throw new RangeError('a refusal has no script');
-  if (boot !== 'release') return { loader, bytes, seal, starts: boot };
+  if (boot !== 'release') return { loader, bytes, seal, starts: startsOf(boot) };
   const starts = [...releases, ...pinned.values()].find(({ manifest }) => manifest.release === release);
   if (!starts) throw new RangeError('a script is of a release that is known');
   return { loader, bytes, seal, starts };
 }
 
 function unsigned(channel: string, waiting: readonly CompiledScript[], all: number): UsageError {
-  const kinds = [...new Set(waiting.map(({ loader }) => (loader === 'ipxe' ? 'iPXE' : 'GRUB')))].join(
-    ' and ',
-  );
+  const kinds = (['ipxe', 'grub'] as const)
+    .filter((kind) => waiting.some(({ loader }) => loader === kind))
+    .map((kind) => (kind === 'ipxe' ? 'iPXE' : 'GRUB'))
+    .join(' and ');
   return new UsageError(
     `${waiting.length} of the ${all} scripts that machines get of ${channel} are not signed (for ${kinds}): sign them here with --script-keys DIR, or where the keys are by "bootseal machines request"; until then machines boot what they did before.`,
   );

@@ -3,6 +3,7 @@ import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { FolderTree } from '../files/folder-tree.ts';
 import { type ChannelRelease, defaultRelease } from '../formats/records/snapshot.ts';
+import { startsOf } from '../machines/assignment.ts';
 import type { ChannelScripts } from '../machines/channel-scripts.ts';
 import { channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
 import { recordsOf } from '../store/folder-backend.ts';
@@ -199,12 +200,12 @@ class StateSource implements OfferingSource {
         const of = scripts.get(channel);
         const boots = of && !(of instanceof Refusal) ? of.bootsOf(script) : undefined;
         const verifier = this.#verifier;
-        if (!verifier || boots === undefined || boots === 'refuse')
+        if (!verifier || boots === undefined)
           throw new Refusal('no-verdict', 'Nothing says what this script is for.', {});
         const held = all.find(
           ({ release }) => release.release === script.release && release.manifest.arch === script.arch,
         );
-        return this.#scripts.load(script, boots, held, verifier);
+        return this.#scripts.load(script, boots === 'release' ? boots : startsOf(boots), held, verifier);
       },
     };
   }

@@ -126,6 +126,10 @@ it('refuses on B what was signed for A', async (t) => {
   const none = await fetch(`${server.url}/boot.ipxe?mac=${C.replaceAll(':', '-')}`);
   assert.equal(none.status, 403);
   assert.match(await none.text(), /The machine 52:54:00:00:00:0c gets nothing here: it is c/);
+  // GRUB would take a no for a file that is not there, and ask for the next.
+  const held = await fetch(`${server.url}/machines/${C}/grub.cfg`);
+  assert.equal(held.status, 200);
+  assert.doesNotMatch(await held.text(), /^ *(if )?(linux|configfile) /m);
   // By the path, as GRUB asks, and a loader over TFTP.
   assert.equal(await (await fetch(`${server.url}/machines/${A}/boot.ipxe`)).text(), script);
   const config = await (await fetch(`${server.url}/machines/${A}/grub.cfg`)).text();
