@@ -122,7 +122,7 @@ function manifestOf(records: ReadonlyMap<string, Uint8Array>) {
  */
 export function batchFor(
   options: BatchOptions & { readonly keys: ScriptKeys | undefined },
-  moved?: VerifiedRelease,
+  moved?: Pick<VerifiedRelease, 'manifestSha256' | 'records'>,
 ): (releases: readonly ChannelRelease[]) => Promise<string | undefined> {
   return async (releases) => {
     const named = releases.map(({ release, manifest }) => ({

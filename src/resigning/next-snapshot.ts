@@ -1,5 +1,5 @@
 import type { Manifest } from '../formats/records/manifest.ts';
-import { namesRelease, withReleases } from '../formats/records/snapshot.ts';
+import { type ChannelRelease, namesRelease, withReleases } from '../formats/records/snapshot.ts';
 import { SNAPSHOT_DAYS, standingReleases } from '../publish/channel-move.ts';
 import { type SnapshotKey, signSnapshot } from '../signing/keys/snapshot-key.ts';
 import { channelNames, nextCounter, readChannel, type StoredSnapshot } from '../store/channels.ts';
@@ -31,6 +31,7 @@ export async function demandMovable(
  * Signs the snapshot by which a channel goes from a release to the same release, signed anew. It is not stored yet.
  *
  * @param now milliseconds since 1970.
+ * @param scripts signs what machines of the channel get by name, since that names the manifest: the batch's SHA-256.
  * @throws Refusal where the channel is not this key's to move.
  */
 export async function nextSnapshot(
@@ -39,6 +40,7 @@ export async function nextSnapshot(
   { manifest, manifestSha256 }: { readonly manifest: Manifest; readonly manifestSha256: string },
   key: SnapshotKey,
   now: number,
+  scripts: (releases: readonly ChannelRelease[]) => Promise<string | undefined>,
 ): Promise<StoredSnapshot> {
   await demandMovable(stored, key, now);
   const { snapshot: before } = stored;
@@ -47,13 +49,15 @@ export async function nextSnapshot(
   const rollbackFrom = before.releases.find((one) => one.arch === arch)?.rollbackFrom;
   const { standing } = await standingReleases(state, before, { arch });
   const moved = { arch, release, serial, manifest: manifestSha256, bestBefore, rollbackFrom };
+  const releases = withReleases(standing, [moved]);
+  const batch = before.scripts === undefined ? undefined : await scripts(releases);
   const snapshot = {
     channel: before.channel,
     counter: await nextCounter(state, before.channel),
     issued,
     expires: issued + SNAPSHOT_DAYS * DAY,
-    scripts: before.scripts,
-    releases: withReleases(standing, [moved]),
+    ...(batch === undefined ? {} : { scripts: batch }),
+    releases,
   };
   return { snapshot, ...(await signSnapshot(snapshot, key)) };
 }

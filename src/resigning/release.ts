@@ -1,10 +1,17 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { isoSeconds } from '../formats/records/lines.ts';
+import { RECORD } from '../formats/records/seal-names.ts';
+import type { ChannelRelease } from '../formats/records/snapshot.ts';
+import { batchFor } from '../publish/machine-batch.ts';
 import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { changeRelease } from '../store/journal.ts';
 import { withResigned } from '../store/provenance.ts';
+import { readStatePolicy } from '../store/state-policy.ts';
 import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import { fingerprint } from '../trust/chain.ts';
+import { readTrustRoots } from '../trust/trust-roots.ts';
 import { countersign } from './countersign.ts';
 import { demandSuccession, mapDigest, signerNames } from './keys.ts';
 import { channelsOf, nextSnapshot } from './next-snapshot.ts';
@@ -85,7 +92,10 @@ async function signAnew(batch: Batch, stored: Stored, standing: Standing): Promi
   const records = await signRework(standing, wanted, signing, resignKeys, trusted);
   const channels = [];
   for (const channel of await channelsOf(state, release)) {
-    if (snapshotKey) channels.push(await nextSnapshot(state, channel, draft, snapshotKey, now));
+    if (!snapshotKey) continue;
+    const scripts = (releases: readonly ChannelRelease[]) =>
+      scriptsOf(batch, channel.snapshot.channel, releases, new Map([...standing.records, ...records]));
+    channels.push(await nextSnapshot(state, channel, draft, snapshotKey, now, scripts));
   }
   if (mark && !mark.held) await bringBack(batch, stored, standing);
   // Before anything changes: a crash may leave an entry whose act never was, and never an act without its entry.
@@ -121,6 +131,25 @@ async function signAnew(batch: Batch, stored: Stored, standing: Standing): Promi
   });
   if (mark?.held) await bringBack(batch, stored, standing);
   return { ...result, channels: channels.map(({ snapshot }) => snapshot.channel) };
+}
+
+/** What machines get by name names the manifest, so it is signed anew with it. */
+async function scriptsOf(
+  { state, keysFolder, now, resignKeys: { keys } }: Batch,
+  channel: string,
+  releases: readonly ChannelRelease[],
+  records: ReadonlyMap<string, Uint8Array>,
+): Promise<string | undefined> {
+  const roots = await readTrustRoots(join(keysFolder, 'anchors'));
+  const policy = await readStatePolicy(state);
+  const loader = { ca: keys.ca.certificate, above: keys.above, boot: keys.boot.certificate };
+  const signers = { loader, boot: keys.boot.signer, script: keys.openpgp.script };
+  const manifest = records.get(RECORD.manifest) ?? new Uint8Array();
+  const manifestSha256 = createHash('sha256').update(manifest).digest('hex');
+  return batchFor(
+    { state, channel, roots, policy, now, keys: signers },
+    { manifestSha256, records },
+  )(releases);
 }
 
 function snapshotSigner(key: SnapshotKey | undefined): string[] {

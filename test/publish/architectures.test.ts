@@ -247,6 +247,7 @@ it('a release that is signed anew takes its own place', async () => {
     signed,
     await readSnapshotKey(given.state),
     NOW + DAY,
+    async () => undefined,
   );
   assert.deepEqual(
     snapshot.releases.map((one) => [one.arch, one.release]),

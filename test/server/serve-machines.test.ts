@@ -5,6 +5,7 @@ import { it } from 'node:test';
 import { boot } from '../../src/operations/boot.ts';
 import { applyMachines } from '../../src/publish/channel.ts';
 import { publish } from '../../src/publish/publish.ts';
+import { resignStore } from '../../src/resigning/store.ts';
 import { type Serving, serve } from '../../src/server/serve.ts';
 import { readScriptKeys } from '../../src/signing/keys/script-keys.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
@@ -59,7 +60,7 @@ gets = { boot = "hold" }
 `;
 await rules(RULES);
 
-async function started(): Promise<{ server: Serving; heard: (message: string) => Promise<void> }> {
+async function started(now = NOW): Promise<{ server: Serving; heard: (message: string) => Promise<void> }> {
   const said: string[] = [];
   const waiting = new Map<string, () => void>();
   const hear = (_facts: object, message: string) => {
@@ -70,7 +71,7 @@ async function started(): Promise<{ server: Serving; heard: (message: string) =>
     state,
     anchors,
     channel: 'stable',
-    clock: () => NOW,
+    clock: () => now,
     httpPort: 0,
     tftpPort: false,
     nbdPort: false,
@@ -164,6 +165,23 @@ it('keeps what was signed where a file of machines has a fault, or wants what ca
   );
   assert.equal((await boots(server, A)).verified, true);
   await rules(RULES);
+});
+
+it('moves scripts with a release whose records are signed anew', async (t) => {
+  const { rows } = await resignStore({
+    ...{ state, keys, now: NOW + 60_000, snapshotKey: keys, rsaBits: 2048 },
+    only: ['arch/2026.11.03'],
+    issued: NOW + 60_000,
+  });
+  assert.deepEqual(
+    rows.map(({ outcome, channels }) => [outcome, channels]),
+    [['resigned', ['stable']]],
+  );
+  const { server } = await started(NOW + 60_000);
+  t.after(() => server.close(0));
+  const a = await boots(server, A);
+  assert.equal(a.refusal, undefined);
+  assert.match(a.cmdline ?? '', / hostname=lab /);
 });
 
 it('boots nobody where the scripts that a snapshot names are gone', async (t) => {
