@@ -37,13 +37,13 @@ export async function startProduct(
 }
 
 /** A plain web server over a folder: what would serve a tampered release, since ours does not. */
-export async function startStatic(lan: Lan, folder: string, port: number): Promise<RunningServer> {
-  const child = lan.spawn(process.execPath, [
-    script('./static-server.js'),
-    folder,
-    LAN_ADDRESS,
-    String(port),
-  ]);
+export async function startStatic(
+  lan: Lan,
+  folder: string,
+  port: number,
+  address = LAN_ADDRESS,
+): Promise<RunningServer> {
+  const child = lan.spawn(process.execPath, [script('./static-server.js'), folder, address, String(port)]);
   await waitForOutput(child, 'stdout', /listening/);
   return running(child);
 }
