@@ -121,6 +121,7 @@ describe('a LAN with a hostile neighbour', () => {
     const dhcp = neighbour.offer({
       mac: MACHINES.stranger,
       file: `http://${NEIGHBOUR_ADDRESS}/planted.ipxe`,
+      to: 'rom',
     });
     try {
       const [verifying] = await Promise.all([
@@ -186,8 +187,8 @@ describe('the same neighbour, and an iPXE that verifies', { skip: verifying ? fa
     // The ROM is left alone: it would start anything.
     const dhcp = neighbour.offer({
       mac: MACHINES.kiosk,
-      file: 'http://10.77.0.66:8080/boot.ipxe',
-      only: ({ options }) => Buffer.from(options.get(77) ?? []).toString('latin1') === 'bootseal',
+      file: `http://${NEIGHBOUR_ADDRESS}:8080/boot.ipxe`,
+      to: 'loader',
     });
     try {
       for (const suffix of ['', '.sig'])

@@ -37,7 +37,9 @@ export async function serveByCli(lan: Lan, words: readonly string[]): Promise<Se
   child.stderr?.on('data', (piece: Buffer) => {
     log += piece.toString('utf8');
   });
-  await waitForOutput(child, 'stdout', / on http:/);
+  await waitForOutput(child, 'stdout', / on http:/).catch((error: Error) => {
+    throw new Error(`${error.message}${log}`);
+  });
   return {
     ...running(child),
     printed: () => printed,

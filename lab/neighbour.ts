@@ -8,6 +8,7 @@ import {
 import { DHCP_OPTION, encodeEncapsulated } from '../src/formats/net/dhcp-options.ts';
 import { messageType } from '../src/formats/net/dhcp-values.ts';
 import { decodeTftp, encodeTftp } from '../src/formats/net/tftp.ts';
+import { chainedIpxe } from '../test/fixtures/dhcp-clients.ts';
 import { run } from './command.ts';
 import { BROADCAST, decodeUdpFrame, encodeUdpFrame, gratuitousArp, type UdpFrame } from './ethernet.ts';
 import { CARD, createHost } from './host.ts';
@@ -16,14 +17,17 @@ import { openRawCard } from './raw-card.ts';
 
 export const NEIGHBOUR_ADDRESS = '10.77.0.66';
 
-/** An offer of its own, faster than the real one or later, and preferred by whoever knows preferences. */
+/**
+ * An offer of its own, preferred by whoever knows preferences; the real server is kept silent, by questions under the
+ * machine's name until it has had its share of answers.
+ */
 export interface ForgedOffer {
   /** Of the machine that is lied to. */
   readonly mac: string;
   /** What it is told to load. */
   readonly file: string;
-  /** Whom it lies to; by default all that boot from the network. */
-  readonly only?: (packet: DhcpPacket) => boolean;
+  /** Whom it lies to: the ROM, or the loader that the ROM was sent and that says `bootseal`. */
+  readonly to: 'rom' | 'loader';
 }
 
 /** What is done to one transfer of TFTP. */
@@ -62,6 +66,8 @@ export interface Neighbour {
 const PXE = Buffer.from('PXEClient');
 /** How often it says where the server is: whoever learns the truth forgets it soon. */
 const AGAIN_MS = 20;
+/** Blocks of TFTP that are forged in one go. */
+const BURST = 256;
 
 export async function hostileNeighbour(lan: Lan): Promise<Neighbour> {
   // A bridge that forgets at once where an address is floods every frame to every port.
@@ -111,10 +117,27 @@ export async function hostileNeighbour(lan: Lan): Promise<Neighbour> {
     async giveServerBack() {
       await host.execute('ip', ['addr', 'del', `${LAN_ADDRESS}/32`, 'dev', CARD]);
     },
-    offer({ mac, file, only = ({ options }) => options.has(DHCP_OPTION.vendorClass) }) {
-      return mischief((udp, send) => {
+    offer({ mac, file, to }) {
+      let asking: NodeJS.Timeout | undefined;
+      const askUnder = () => {
+        asking ??= setInterval(() => {
+          card.send(
+            encodeUdpFrame({
+              ...{ from: mac, to: BROADCAST, source: '0.0.0.0', destination: '255.255.255.255' },
+              ...{ sourcePort: 68, destinationPort: 67, payload: chainedIpxe({ mac }) },
+            }),
+          );
+        }, AGAIN_MS);
+      };
+      if (to === 'rom') askUnder();
+      const offering = mischief((udp, send) => {
+        if (udp.from !== mac) return;
+        // The loader has been sent for: from here on nobody else answers.
+        if (to === 'loader' && udp.destinationPort === 69) askUnder();
         const packet = question(udp);
-        if (!packet || udp.from !== mac || !only(packet)) return;
+        const userClass = Buffer.from(packet?.options.get(DHCP_OPTION.userClass) ?? []).toString('latin1');
+        if (!packet?.options.has(DHCP_OPTION.vendorClass) || (to === 'loader' && userClass !== 'bootseal'))
+          return;
         send(
           encodeUdpFrame({
             ...{ from: card.mac, to: BROADCAST, source: NEIGHBOUR_ADDRESS, destination: '255.255.255.255' },
@@ -122,6 +145,13 @@ export async function hostileNeighbour(lan: Lan): Promise<Neighbour> {
           }),
         );
       });
+      return {
+        sent: offering.sent,
+        stop() {
+          offering.stop();
+          clearInterval(asking);
+        },
+      };
     },
     inject({ mac, file, transfer }) {
       /** Ports of that machine at which it is being sent the file. */
@@ -136,11 +166,14 @@ export async function hostileNeighbour(lan: Lan): Promise<Neighbour> {
         if (udp.source !== LAN_ADDRESS || udp.to !== mac || !ports.has(udp.destinationPort)) return;
         const said = decodeTftp(udp.payload);
         if (said.kind !== 'data' && said.kind !== 'oack') return;
-        // The block after the one that just came by: it is in the machine's hands before anybody asks for it.
-        const [block, length] = said.kind === 'data' ? [said.block + 1, said.data.length] : [1, 64];
-        const payload = encodeTftp({ kind: 'data', block: block & 0xffff, data: Buffer.alloc(length, '#') });
+        const [block, length] = said.kind === 'data' ? [said.block, said.data.length] : [0, 64];
+        if (block % BURST !== 0) return;
         const sourcePort = udp.sourcePort + (transfer === 'right' ? 0 : 1);
-        send(encodeUdpFrame({ ...udp, sourcePort, payload }));
+        // Blocks that nobody has asked for yet: one of them is the next by the time that it arrives.
+        for (let next = block + 1; next <= block + BURST; next += 1) {
+          const payload = encodeTftp({ kind: 'data', block: next & 0xffff, data: Buffer.alloc(length, '#') });
+          send(encodeUdpFrame({ ...udp, sourcePort, payload }));
+        }
       });
     },
     async close() {

@@ -21,6 +21,8 @@ export interface BootOptions {
   readonly anchors?: string;
   /** Default `52:54:00:12:34:56`. */
   readonly mac?: string;
+  /** Its own IPv4 address, which the host that emulates it has; default: whichever the host takes. */
+  readonly address?: string;
   readonly platform?: 'pcbios' | 'efi';
   /** What the machine runs on, as `uname -m` says it; default: whose entry the address is, else x86_64. */
   readonly arch?: string;
@@ -54,13 +56,13 @@ export async function boot(options: BootOptions): Promise<BootVerdict> {
     platform,
     manufacturer: 'Bootseal',
     product: 'emulated machine',
-    dhcp: { ip: '10.0.2.15', 'next-server': url.hostname, filename: options.url },
+    dhcp: { ip: options.address ?? '10.0.2.15', 'next-server': url.hostname, filename: options.url },
   };
   return bootMachine({
     url: options.url,
     anchors,
     machine,
-    transport: byScheme(),
+    transport: byScheme(options.address),
     policy: defaultPolicy(options.now),
     now: options.now,
     ...(options.askTime ? { askTime: options.askTime } : {}),
@@ -151,8 +153,11 @@ export function checkedMac(mac: string): string {
   throw new UsageError(`${JSON.stringify(mac)} is no MAC address; write it as 52:54:00:12:34:56.`);
 }
 
-function byScheme(): Transport {
-  const http = httpTransport({ connectTimeoutMs: 10_000, stallTimeoutMs: 30_000 });
+function byScheme(localAddress?: string): Transport {
+  const http = httpTransport({
+    ...{ connectTimeoutMs: 10_000, stallTimeoutMs: 30_000 },
+    ...(localAddress === undefined ? {} : { localAddress }),
+  });
   const tftp = tftpTransport({ timeoutMs: 1000, retries: 5, maxBytes: 256 * 1024 * 1024 });
   return { fetch: (url, options) => (url.startsWith('tftp:') ? tftp : http).fetch(url, options) };
 }

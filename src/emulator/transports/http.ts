@@ -16,6 +16,8 @@ export interface HttpTransportOptions {
    * now and then would otherwise hold a machine for ever (TUF: slow retrieval attack).
    */
   readonly minimumOctets?: number;
+  /** The machine's own address, where the host that emulates it has several. */
+  readonly localAddress?: string;
 }
 
 /** Longest response header, bytes. */
@@ -70,7 +72,7 @@ function parsed(text: string, base: string | URL): URL {
 function send(
   url: URL,
   { method = 'GET', body, range, signal }: FetchOptions,
-  { connectTimeoutMs, stallTimeoutMs }: HttpTransportOptions,
+  { connectTimeoutMs, stallTimeoutMs, localAddress }: HttpTransportOptions,
 ): Promise<{ req: ClientRequest; res: IncomingMessage }> {
   return new Promise((resolve, reject) => {
     const req = request(url, {
@@ -85,6 +87,7 @@ function send(
         ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
       },
       ...(signal === undefined ? {} : { signal }),
+      ...(localAddress === undefined ? {} : { localAddress }),
     });
     let timer = setTimeout(
       () => req.destroy(unreachable(url, `does not accept a connection within ${connectTimeoutMs} ms`)),
