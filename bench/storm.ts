@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { serveByCli } from '../lab/cli.ts';
 import { run } from '../lab/command.ts';
+import { CARD } from '../lab/host.ts';
 import { createLan, type Lan } from '../lab/lan.ts';
 import { createLossyHost } from '../lab/lossy-host.ts';
 import { waitForOutput } from '../lab/output.ts';
@@ -64,18 +65,33 @@ function machine(index: number): Machine {
 async function bootAll(machines: readonly Machine[], anchors: string): Promise<void> {
   const since = performance.now();
   const ask = await dhcpAsker();
+  const told = await Promise.all(
+    machines.map(async ({ mac }, index) => ({
+      url: await ask(mac, index + 1),
+      at: performance.now() - since,
+    })),
+  );
+  // From here on they have addresses: a machine that asks over DHCP has none yet, and the server would not answer one.
+  await addAddresses(machines);
   const arrivals = await Promise.all(
     machines.map(async ({ mac, address }, index): Promise<Arrival> => {
-      const url = await ask(mac, index + 1);
-      const told = performance.now() - since;
+      const { url = '', at = 0 } = told[index] ?? {};
       const verdict = await boot({ url, anchors, mac, address, now: Date.now(), anyKernel: true });
       const { verified, refusal, cmdline = '' } = verdict;
       const arrived = performance.now() - since;
-      return { told, arrived, verified, cmdline, ...(refusal ? { refusal: refusal.message } : {}) };
+      return { told: at, arrived, verified, cmdline, ...(refusal ? { refusal: refusal.message } : {}) };
     }),
   );
   ask.close();
   process.stdout.write(`arrivals ${JSON.stringify(arrivals)}\n`);
+}
+
+async function addAddresses(machines: readonly Machine[]): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'bench-storm-addresses-'));
+  const file = join(folder, 'batch');
+  await writeFile(file, machines.map(({ address }) => `addr add ${address}/16 dev ${CARD}\n`).join(''));
+  await run('ip', ['-batch', file]);
+  await rm(folder, { recursive: true });
 }
 
 /** Asks as the iPXE of a site does, until it is told a URL. */
@@ -173,14 +189,7 @@ async function storm({ state, anchors, machines, loss }: Storm): Promise<readonl
       (_, group, all = availableParallelism() * 2) =>
         machines.filter((_machine, index) => index % all === group),
     );
-    for (const group of groups)
-      hosts.push(
-        await createLossyHost(
-          lan,
-          loss,
-          group.map(({ address }) => `${address}/16`),
-        ),
-      );
+    while (hosts.length < groups.length) hosts.push(await createLossyHost(lan, loss));
     const arrivals = await Promise.all(
       hosts.map(async (host, index) => {
         const child = host.spawn(process.execPath, [SELF, '--boot', JSON.stringify(groups[index]), anchors]);
@@ -196,7 +205,9 @@ async function storm({ state, anchors, machines, loss }: Storm): Promise<readonl
   }
 }
 
-const last = (arrivals: readonly Arrival[]) => Math.max(...arrivals.map(({ arrived }) => arrived));
+function last(arrivals: readonly Arrival[]): number {
+  return Math.max(...arrivals.map(({ arrived }) => arrived));
+}
 
 function said(arrivals: readonly Arrival[]): string {
   const good = arrivals.filter(({ verified, cmdline }) => verified && cmdline.includes(' hostname=lab '));

@@ -18,8 +18,8 @@ import { openRawCard } from './raw-card.ts';
 export const NEIGHBOUR_ADDRESS = '10.77.0.66';
 
 /**
- * An offer of its own, preferred by whoever knows preferences; the real server is kept silent, by questions under the
- * machine's name until it has had its share of answers.
+ * An offer of its own, preferred by whoever knows preferences. For a loader that the real server would answer, that one is
+ * kept silent: the machine's name is used until it has had its share of answers.
  */
 export interface ForgedOffer {
   /** Of the machine that is lied to. */
@@ -66,6 +66,9 @@ export interface Neighbour {
 const PXE = Buffer.from('PXEClient');
 /** How often it says where the server is: whoever learns the truth forgets it soon. */
 const AGAIN_MS = 20;
+/** More than a machine is answered in a while, and how often that many are asked for. */
+const ANSWERS = 12;
+const SHARE_MS = 3000;
 /** Blocks of TFTP that are forged in one go. */
 const BURST = 256;
 
@@ -120,20 +123,22 @@ export async function hostileNeighbour(lan: Lan): Promise<Neighbour> {
     offer({ mac, file, to }) {
       let asking: NodeJS.Timeout | undefined;
       const askUnder = () => {
-        asking ??= setInterval(() => {
+        const payload = chainedIpxe({ mac });
+        for (let asked = 0; asked < ANSWERS; asked += 1)
           card.send(
             encodeUdpFrame({
               ...{ from: mac, to: BROADCAST, source: '0.0.0.0', destination: '255.255.255.255' },
-              ...{ sourcePort: 68, destinationPort: 67, payload: chainedIpxe({ mac }) },
+              ...{ sourcePort: 68, destinationPort: 67, payload },
             }),
           );
-        }, AGAIN_MS);
       };
-      if (to === 'rom') askUnder();
       const offering = mischief((udp, send) => {
         if (udp.from !== mac) return;
         // The loader has been sent for: from here on nobody else answers.
-        if (to === 'loader' && udp.destinationPort === 69) askUnder();
+        if (to === 'loader' && udp.destinationPort === 69 && !asking) {
+          askUnder();
+          asking = setInterval(askUnder, SHARE_MS);
+        }
         const packet = question(udp);
         const userClass = Buffer.from(packet?.options.get(DHCP_OPTION.userClass) ?? []).toString('latin1');
         if (!packet?.options.has(DHCP_OPTION.vendorClass) || (to === 'loader' && userClass !== 'bootseal'))
