@@ -68,3 +68,9 @@ const BOOT_TEXT = {
   hold: 'a script that shows who it is, for enrolment',
   refuse: 'nothing',
 } as const;
+
+/** Whether nothing is added to what the scripts of the channel's release say themselves. */
+export function isReleasesOwn(assignment: Assignment): boolean {
+  const { boot, release } = assignment;
+  return boot === 'release' && release === undefined && assignedWords(assignment).length === 0;
+}

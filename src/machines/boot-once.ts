@@ -144,11 +144,10 @@ export class BootOnce {
     if (kept.consumed) throw gone(kept.arming, kept.consumed);
     const { leaves = [] } = kept.arming;
     if (!leaves.includes(path)) return;
+    // Written first, and looked at then: of two files that leave at the same moment one at least sees both.
+    await this.#records.leave(kept, path);
     const left = await this.#records.left(kept);
-    if (leaves.some((one) => one !== path && !left.has(one))) {
-      await this.#records.leave(kept, path);
-      return;
-    }
+    if (leaves.some((one) => !left.has(one))) return;
     // Whoever has all the others would have everything with this one.
     if (await this.#consume(kept, { how: 'files', address })) return;
     throw gone(kept.arming, (await this.#records.newest(mac))?.consumed);

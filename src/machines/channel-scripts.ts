@@ -7,8 +7,8 @@ import { ScriptPlan } from './script-plan.ts';
 /** What a channel's snapshot says of machines: rules, and the scripts that were signed by them. */
 export class ChannelScripts {
   readonly channel: string;
-  /** When the snapshot was signed that names them, milliseconds since 1970: of two channels the newer rules count. */
-  readonly issued: number;
+  /** When its rules were signed first, milliseconds since 1970: of several channels the newest count. */
+  readonly since: number;
   readonly matcher: Matcher;
   readonly plan: ScriptPlan;
   readonly scripts: readonly BatchScript[];
@@ -16,9 +16,9 @@ export class ChannelScripts {
   readonly #boots = new Map<string, Assignment['boot']>();
   readonly #byKey = new Map<string, BatchScript[]>();
 
-  constructor({ channel, scripts }: ScriptBatch, rules: MachineRules, issued: number) {
+  constructor({ channel, since, scripts }: ScriptBatch, rules: MachineRules) {
     this.channel = channel;
-    this.issued = issued;
+    this.since = since;
     this.matcher = new Matcher(rules);
     this.plan = new ScriptPlan(rules);
     this.scripts = scripts;

@@ -10,7 +10,7 @@ import { compileGrubLocalDisk, compileLocalDisk } from '../scripts/local-disk.ts
 import { compileGrubMenu, compileMenu, type MenuEntry } from '../scripts/menu.ts';
 import type { ServerAddress } from '../scripts/server-address.ts';
 import { type Assignment, assignedWords, assignmentText, MODE_WORD } from './assignment.ts';
-import type { MachineRules } from './machine-rules.ts';
+import { type MachineRules, MENU_TITLE } from './machine-rules.ts';
 import { type PlannedScript, ScriptPlan } from './script-plan.ts';
 
 /** A verified release, as far as a script for it is concerned. */
@@ -164,17 +164,17 @@ function menuOf({ rules, channels }: BatchFacts): {
   timeoutSeconds: number;
 } {
   const { menu } = rules;
-  const names = menu?.entries ?? channels;
-  const strange = names.find((name) => !name.includes('/') && !channels.includes(name));
+  const wanted = menu?.entries ?? channels.map((name) => ({ name, label: undefined }));
+  const strange = wanted.find(({ name }) => !name.includes('/') && !channels.includes(name));
   if (strange !== undefined)
-    throw new UsageError(`The menu has an entry ${strange}, and there is no such channel.`);
-  const entries = names.map((name): MenuEntry => {
+    throw new UsageError(`The menu has an entry ${strange.name}, and there is no such channel.`);
+  const entries = wanted.map(({ name, label = name }): MenuEntry => {
     const kind = name.includes('/') ? 'release' : 'channel';
-    return { label: name, kind, name };
+    return { label, kind, name };
   });
-  const first = menu?.default ?? names[0];
+  const first = menu?.default ?? wanted[0]?.name;
   return {
-    title: menu?.title ?? 'What shall this machine start?',
+    title: menu?.title ?? MENU_TITLE,
     entries,
     ...(first === undefined || first === 'local' ? {} : { default: first }),
     timeoutSeconds: menu?.timeout ?? 30,

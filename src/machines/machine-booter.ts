@@ -1,6 +1,6 @@
 import { Refusal } from '../errors/refusal.ts';
 import type { BatchScript } from '../formats/records/script-batch.ts';
-import { assignmentText } from './assignment.ts';
+import { assignmentText, isReleasesOwn } from './assignment.ts';
 import type { Booter, BootScript, Machine } from './booter.ts';
 import type { ChannelScripts } from './channel-scripts.ts';
 import type { Match } from './match.ts';
@@ -45,7 +45,7 @@ export function newestScripts({
   let newest: ChannelScripts | undefined;
   for (const one of scripts.values()) {
     if (one instanceof Refusal) return one;
-    if (newest === undefined || one.issued > newest.issued) newest = one;
+    if (newest === undefined || one.since > newest.since) newest = one;
   }
   return newest;
 }
@@ -68,6 +68,8 @@ async function byRules(
     findScript(site, gets.boot === 'release' ? [channel] : [newest.channel, channel], planned.key, machine);
   if (found) return load(site, found.channel, found.script, machine);
   if (gets.boot === 'refuse') return refused(machine, match);
+  // Where a state has several channels, nothing is signed for whoever names none and adds nothing.
+  if (gets.channel === undefined && isReleasesOwn(gets)) return ofChannel(site, site.entry, machine, remote);
   const before = ofBefore(site, channel, machine);
   if (before) return load(site, channel, before, machine);
   return new Refusal(

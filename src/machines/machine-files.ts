@@ -3,9 +3,10 @@ import { join } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import type { z } from 'zod';
 import { isAbsent } from '../errors/io.ts';
+import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
 import { UsageError } from '../errors/usage.ts';
-import { readIfThere } from '../files/read-if-there.ts';
+import { readBeneathIfThere } from '../files/beneath.ts';
 import { type KnownMachine, MACHINE_FILE, type MachineRules, NO_RULES } from './machine-rules.ts';
 
 /** Of all files together. */
@@ -18,10 +19,14 @@ export interface MachineFile {
   readonly text: string;
 }
 
+/** Bytes of one file. */
+const MOST_BYTES = 32 * 1024 * 1024;
+
 /**
- * The files of a folder that end in `.toml`, by name; none where there is no folder.
+ * The files of a folder that end in `.toml`, by name; none where there is no folder. Whoever may write there can make
+ * nobody wait, and nobody read what lies elsewhere: a pipe or a link is refused.
  *
- * @throws IoError
+ * @throws UsageError, IoError
  */
 export async function listMachineFiles(folder: string): Promise<readonly MachineFile[]> {
   const names = await readdir(folder).catch((error: unknown) => {
@@ -32,8 +37,13 @@ export async function listMachineFiles(folder: string): Promise<readonly Machine
   // Hidden ones are an editor's.
   for (const name of names.filter((one) => one.endsWith('.toml') && !one.startsWith('.')).sort()) {
     const path = join(folder, name);
-    const text = await readIfThere(path);
-    if (text !== undefined) files.push({ path, text: text.toString('utf8') });
+    try {
+      const bytes = await readBeneathIfThere(folder, name, MOST_BYTES);
+      if (bytes) files.push({ path, text: Buffer.from(bytes).toString('utf8') });
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      throw new UsageError(`${path} is not read: ${error.message}`);
+    }
   }
   return files;
 }
@@ -52,8 +62,9 @@ export function parseMachineRules(files: readonly MachineFile[]): MachineRules {
   const uuids = new Places('the UUID');
   for (const { path, text } of files) {
     const file = parseMachineFile(path, text);
+    const lines = headersOf(text, 'machine');
     for (const [index, machine] of file.machine.entries()) {
-      const at = `${path}, line ${lineOf(text, ['machine', index])}`;
+      const at = `${path}, line ${lines[index] ?? lineOf(text, ['machine', index])}`;
       names.take(machine.name, at);
       for (const mac of machine.mac ?? []) macs.take(mac, at);
       if (machine.uuid !== undefined) uuids.take(machine.uuid, at);
@@ -145,34 +156,42 @@ class Places {
   }
 }
 
+/** The lines, from 1, at which the tables of an array begin. */
+function headersOf(text: string, table: string): number[] {
+  return text.split('\n').flatMap((line, index) => (headerOf(line) === table ? [index + 1] : []));
+}
+
+/** What a line says that begins a table: `machine` of `[[machine]]`; undefined for any other line. */
+function headerOf(line: string): string | undefined {
+  const [, name] = /^\s*\[{1,2}\s*"?([^\]"\s]*)"?\s*\]{1,2}/.exec(line) ?? [];
+  return name;
+}
+
+/** What a line gives a value to: `mac` of `mac = "…"`, also where it goes on with a dot. */
+function keyOf(line: string): string | undefined {
+  const [, name] = /^\s*"?([^\s"=.]+)"?\s*[.=]/.exec(line) ?? [];
+  return name;
+}
+
 /**
  * The line, from 1, at which a key stands, or the table that it is missing in. TOML's parser keeps no places, so the
  * text is looked through: the n-th header of an array, and then the key below it.
  */
 export function lineOf(text: string, path: readonly PropertyKey[]): number {
   const lines = text.split('\n');
-  let at = 0;
   const [table, second] = path;
-  const index = typeof second === 'number' ? second : 0;
-  const header = new RegExp(`^\\s*\\[{1,2}\\s*"?${String(table)}"?\\s*\\]{1,2}`);
-  let seen = -1;
-  for (const [number, line] of lines.entries()) {
-    if (!header.test(line)) continue;
-    seen += 1;
-    if (seen < index) continue;
-    at = number;
-    break;
-  }
-  if (seen < index) {
-    const inline = lines.findIndex((line) => new RegExp(`^\\s*"?${String(table)}"?\\s*[.=]`).test(line));
+  const at = headersOf(text, String(table))[typeof second === 'number' ? second : 0];
+  if (at === undefined) {
+    const inline = lines.findIndex((line) => keyOf(line) === String(table));
     return inline < 0 ? 1 : inline + 1;
   }
   const key = path.slice(1).find((one) => typeof one === 'string');
-  for (let number = at + 1; key !== undefined && number < lines.length; number += 1) {
+  for (let number = at; key !== undefined && number < lines.length; number += 1) {
     const line = lines[number] ?? '';
-    if (/^\s*\[{1,2}[^\]]*\]{1,2}/.test(line) && !line.includes(`.${String(key)}`)) break;
-    if (new RegExp(`^\\s*"?${String(key)}"?\\s*[.=]|^\\s*\\[.*\\.${String(key)}\\]`).test(line))
-      return number + 1;
+    const header = headerOf(line);
+    if (header === `${String(table)}.${String(key)}`) return number + 1;
+    if (header !== undefined && !header.startsWith(`${String(table)}.`)) break;
+    if (keyOf(line) === String(key)) return number + 1;
   }
-  return at + 1;
+  return at;
 }

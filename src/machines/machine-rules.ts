@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { claimedMac, claimedUuid } from '../formats/net/machine-claims.ts';
 import { isChannelName, isReleaseId } from '../formats/records/safe-path.ts';
+import { isLabel, MAX_LABEL } from '../scripts/template.ts';
 import { ASSIGNMENT, type Assignment } from './assignment.ts';
 
 /*
@@ -81,23 +82,41 @@ const GROUP = z.strictObject({
   gets: ASSIGNMENT,
 });
 
-const MENU = z.strictObject({
-  title: TEXT.default('What shall this machine start?'),
-  /** Channels, and releases as NAME/VERSION; default: every channel. */
-  entries: z
-    .array(
-      z
-        .string()
-        .refine((text) => isChannelName(text) || isReleaseId(text), 'is no channel and no NAME/VERSION'),
-    )
-    .min(1)
-    .max(16)
-    .optional(),
-  /** One of the entries, or `local`; default: the first. */
-  default: z.string().optional(),
-  /** Seconds until the default is taken. */
-  timeout: z.int().min(1).max(3600).default(30),
-});
+const LABEL = z
+  .string()
+  .refine(
+    isLabel,
+    `cannot stand in a menu: at most ${MAX_LABEL} letters, digits, single blanks and ._:,()+/@=-`,
+  );
+/** A channel, or a release as NAME/VERSION, and what the menu calls it. */
+const ENTRY = z.preprocess(
+  (value) => (typeof value === 'string' ? { name: value } : value),
+  z.strictObject({
+    name: z
+      .string()
+      .refine((text) => isChannelName(text) || isReleaseId(text), 'is no channel and no NAME/VERSION'),
+    label: LABEL.optional(),
+  }),
+);
+
+/** What a menu is called that nobody gave a title. */
+export const MENU_TITLE = 'Choose what this machine starts';
+
+const MENU = z
+  .strictObject({
+    title: LABEL.default(MENU_TITLE),
+    /** Default: every channel. */
+    entries: z.array(ENTRY).min(1).max(16).optional(),
+    /** The name of one of the entries, or `local`; default: the first. */
+    default: z.string().optional(),
+    /** Seconds until the default is taken. */
+    timeout: z.int().min(1).max(3600).default(30),
+  })
+  .refine(
+    ({ entries, default: chosen }) =>
+      chosen === undefined || chosen === 'local' || !entries || entries.some(({ name }) => name === chosen),
+    { path: ['default'], message: 'is none of the entries, and not local' },
+  );
 
 /** One file. */
 export const MACHINE_FILE = z.strictObject({

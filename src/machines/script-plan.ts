@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { swappedUuid } from '../formats/net/machine-claims.ts';
 import { type MachineIdentity, MOST_MACHINES } from '../scripts/machine-set.ts';
-import { type Assignment, assignedWords, assignmentKey } from './assignment.ts';
+import { type Assignment, assignmentKey, isReleasesOwn } from './assignment.ts';
 import type { Machine } from './booter.ts';
 import type { KnownMachine, MachineRules } from './machine-rules.ts';
 import { CHANNELS_RELEASE, type Match, membersOf } from './match.ts';
@@ -92,11 +92,6 @@ export class ScriptPlan {
     if (found) return found;
     return isReleasesOwn(gets) ? 'own' : undefined;
   }
-}
-
-/** Nothing is added to what the release's own scripts say. */
-function isReleasesOwn(assignment: Assignment): boolean {
-  return assignment.boot === 'release' && assignedWords(assignment).length === 0;
 }
 
 function identityOf({ mac = [], uuid }: KnownMachine): MachineIdentity | undefined {

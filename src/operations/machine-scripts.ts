@@ -109,6 +109,7 @@ export async function requestScripts(options: RequestScriptsOptions): Promise<Re
     channels: facts.channels,
     manifests: own,
     kept,
+    since: Math.floor(now / 1000) * 1000,
     rules: sha256Of(rules),
     scripts: uniqueScripts(scripts),
   };

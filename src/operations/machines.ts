@@ -62,15 +62,15 @@ async function newestSigned(state: string): Promise<ChannelScripts | undefined> 
   let newest: ChannelScripts | undefined;
   for (const name of await channelNames(state)) {
     const { snapshot } = (await readChannel(state, name)) ?? {};
-    if (!snapshot?.scripts || (newest && snapshot.issued <= newest.issued)) continue;
+    if (!snapshot?.scripts) continue;
     const records = recordsOf(state);
     const bytes = await readBatch(records, snapshot.scripts);
     const batch = decodeOr(`the scripts of ${name}`, () => decodeScriptBatch(bytes));
     const rules = await readBatchRules(records, batch.rules);
+    if (newest && batch.since <= newest.since) continue;
     newest = new ChannelScripts(
       batch,
       decodeOr(`the rules of ${name}`, () => decodeRules(rules)),
-      snapshot.issued,
     );
   }
   return newest;

@@ -5,7 +5,7 @@ import { UsageError } from '../errors/usage.ts';
 import { FolderTree } from '../files/folder-tree.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import { decodeManifest } from '../formats/records/manifest.ts';
-import { encodeScriptBatch } from '../formats/records/script-batch.ts';
+import { decodeScriptBatch, encodeScriptBatch } from '../formats/records/script-batch.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import type { ChannelRelease } from '../formats/records/snapshot.ts';
 import { startsOf } from '../machines/assignment.ts';
@@ -20,9 +20,10 @@ import { encodeRules } from '../machines/machine-record.ts';
 import { hasRules, type MachineRules } from '../machines/machine-rules.ts';
 import { sealedAddress } from '../scripts/server-address.ts';
 import { type ScriptKeys, sealScript } from '../signing/keys/script-keys.ts';
-import { channelNames } from '../store/channels.ts';
+import { channelNames, readChannel } from '../store/channels.ts';
 import { recordsOf } from '../store/folder-backend.ts';
-import { findSealed, keepBatch, keepSealed } from '../store/script-batches.ts';
+import { findSealed, keepBatch, keepSealed, readBatch } from '../store/script-batches.ts';
+import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import { decodeOr } from '../trust/check.ts';
 import { type MachineScript, verifyMachineScript } from '../trust/machine-script-check.ts';
 import type { PolicyFile } from '../trust/policy-file.ts';
@@ -73,6 +74,7 @@ export async function batchFacts(
   for (const one of named) releases.push(await releaseFacts(options, one));
   const pinned = new Map<string, BatchRelease>();
   for (const release of pinnedOf(rules)) {
+    await demandNotWithdrawn(state, release);
     const own = releases.find(({ manifest }) => manifest.release === release);
     pinned.set(release, own ?? (await releaseFacts(options, { release, manifestSha256: '' })));
   }
@@ -180,8 +182,27 @@ export async function prepareBatch(
   }
   if (waiting.length > 0) throw unsigned(channel, waiting, scripts.length);
   const rules = encodeRules(facts.rules);
-  const batch = encodeScriptBatch({ channel, rules: sha256Of(rules), scripts: unique(scripts) });
+  const since = await sinceOf(options, sha256Of(rules));
+  const batch = encodeScriptBatch({ channel, since, rules: sha256Of(rules), scripts: unique(scripts) });
   return { sha256: await keepBatch(records, batch, rules), scripts: scripts.length, signed };
+}
+
+/** Rules that are the newest already keep their time; all others are newer than every one that counts now. */
+async function sinceOf({ state, now }: BatchOptions, rules: string): Promise<number> {
+  let newest: { readonly since: number; readonly rules: string } | undefined;
+  for (const name of await channelNames(state)) {
+    const { snapshot } = (await readChannel(state, name)) ?? {};
+    if (snapshot?.scripts === undefined) continue;
+    const bytes = await readBatch(recordsOf(state), snapshot.scripts).catch((error: unknown) => {
+      // One that was lost boots nobody, and is what this act may put right.
+      if (error instanceof Refusal) return undefined;
+      throw error;
+    });
+    const batch = bytes && decodeOr(`the scripts of ${name}`, () => decodeScriptBatch(bytes));
+    if (batch && (newest === undefined || batch.since > newest.since)) newest = batch;
+  }
+  if (newest?.rules === rules) return newest.since;
+  return Math.max(Math.floor(now / 1000) * 1000, (newest?.since ?? 0) + 1000);
 }
 
 /** One line for each, as a batch lists them. */

@@ -209,10 +209,18 @@ function leavingResource(resource: Resource, leaving: () => Promise<void>): Reso
     immutable: false,
     async open(): Promise<OpenResource> {
       const open = await resource.open();
+      let read = size === 0;
+      let left = false;
       return {
-        read: (buffer, position) => open.read(buffer, position),
+        read(buffer, position) {
+          read = true;
+          return open.read(buffer, position);
+        },
         async check() {
           await open.check();
+          // A HEAD takes nothing along, and of several ranges the first that is whole is enough.
+          if (!read || left) return;
+          left = true;
           await leaving();
         },
         close: () => open.close(),

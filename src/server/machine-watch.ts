@@ -57,7 +57,7 @@ export class MachineWatch {
     try {
       const newest = newestScripts({ scripts: signed() });
       // What was signed meanwhile is a change, too.
-      const mark = `${await markOf(folder)} ${newest && 'issued' in newest ? newest.issued : ''}`;
+      const mark = `${await markOf(folder)} ${newest && 'since' in newest ? newest.since : ''}`;
       if (mark === this.#mark) return;
       this.#mark = mark;
       const rules = await readMachineRules(folder);

@@ -36,11 +36,11 @@ export class StateScripts {
     const found = new Map<string, ChannelScripts | Refusal>();
     const known = new Map<string, ChannelScripts>();
     for (const [name, { snapshot }] of channels) {
-      const { scripts: sha256, issued } = snapshot;
+      const { scripts: sha256 } = snapshot;
       if (sha256 === undefined) continue;
       try {
-        const one = this.#known.get(`${issued} ${sha256}`) ?? (await this.#read(name, sha256, issued));
-        known.set(`${issued} ${sha256}`, one);
+        const one = this.#known.get(sha256) ?? (await this.#read(name, sha256));
+        known.set(sha256, one);
         found.set(name, one);
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
@@ -51,7 +51,7 @@ export class StateScripts {
     return found;
   }
 
-  async #read(channel: string, sha256: string, issued: number): Promise<ChannelScripts> {
+  async #read(channel: string, sha256: string): Promise<ChannelScripts> {
     const bytes = await readBatch(this.#records, sha256);
     const batch = decodeOr(`the scripts of ${channel}`, () => decodeScriptBatch(bytes));
     if (batch.channel !== channel)
@@ -66,7 +66,6 @@ export class StateScripts {
     return new ChannelScripts(
       batch,
       decodeOr(`the rules of ${channel}`, () => decodeRules(rules)),
-      issued,
     );
   }
 

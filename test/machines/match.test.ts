@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
+import { rm, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { execute } from '../../lab/command.ts';
 import { UsageError } from '../../src/errors/usage.ts';
 import type { Machine } from '../../src/machines/booter.ts';
-import { parseMachineRules } from '../../src/machines/machine-files.ts';
+import { parseMachineRules, readMachineRules } from '../../src/machines/machine-files.ts';
 import { Matcher } from '../../src/machines/match.ts';
 import { ScriptPlan } from '../../src/machines/script-plan.ts';
+import { temporaryFolder } from '../fixtures/folder.ts';
 
 const A = '52:54:00:00:00:0a';
 const B = '52:54:00:00:00:0b';
@@ -158,6 +162,35 @@ describe('the scripts that rules want', () => {
   });
 });
 
+describe('a pattern', () => {
+  const fits = (pattern: string, serial: string) => {
+    const rules = rulesOf(`[[group]]\nname = "x"\nserial = "${pattern}"\ngets = { boot = "local" }\n`);
+    return new Matcher(rules).find(ask({ serial })).gets.boot === 'local';
+  };
+
+  it('has stars for any text, in one pass over whatever a machine says', () => {
+    for (const [pattern, serial] of [
+      ['a', 'A'],
+      ['*', 'x'],
+      ['a*', 'a'],
+      ['*b', 'ab'],
+      ['a*b*c', 'aXbbYc'],
+      ['a**b', 'ab'],
+      ['(a.c)', '(a.c)'],
+    ] as const)
+      assert.equal(fits(pattern, serial), true, `${pattern} ${serial}`);
+    for (const [pattern, serial] of [
+      ['a', 'ab'],
+      ['a*a', 'a'],
+      ['ab*bc', 'abc'],
+      ['a*b*c', 'acb'],
+      ['a.c', 'abc'],
+      [`${'*-'.repeat(31)}X`, '-'.repeat(64)],
+    ] as const)
+      assert.equal(fits(pattern, serial), false, `${pattern} ${serial}`);
+  });
+});
+
 describe('a file of machines with a fault', () => {
   const faults: readonly (readonly [string, string, RegExp])[] = [
     ['no TOML', 'a = 1\n[[machine]\n', /m\.toml, line 2: it is not TOML/],
@@ -184,6 +217,17 @@ describe('a file of machines with a fault', () => {
       /is no MAC address/,
     ],
     ['what it boots', '[unknown]\ngets = { boot = "template" }\n', /line 2: unknown\.gets\.boot/],
+    [
+      'a key that is half a pattern',
+      `[[machine]]\nname = "a"\nmac = "${A}"\n"(" = 1\n`,
+      /line 4: machine: .*\(/,
+    ],
+    ['a menu’s title', '[menu]\ntitle = "What?"\n', /line 2: menu\.title: cannot stand in a menu/],
+    [
+      'a menu’s default',
+      '[menu]\nentries = ["a", { name = "b", label = "B" }]\ndefault = "c"\n',
+      /line 3: menu\.default: is none of the entries/,
+    ],
     ['a word', '[unknown]\ngets = { words = ["a b"] }\n', /line 2: .*is no word/],
     ['a release of the menu', '[unknown]\ngets = { boot = "menu", release = "a/1" }\n', /boots no release/],
     [
@@ -215,6 +259,15 @@ describe('a file of machines with a fault', () => {
         ),
       );
     });
+
+  it('is one that is no file: whoever may write there makes nobody wait', async () => {
+    const folder = await temporaryFolder();
+    await execute('mkfifo', [join(folder, 'pipe.toml')]);
+    await assert.rejects(readMachineRules(folder), /^UsageError: .*pipe\.toml is not read: [^\n]+\.$/);
+    await rm(join(folder, 'pipe.toml'));
+    await symlink('/etc/hostname', join(folder, 'link.toml'));
+    await assert.rejects(readMachineRules(folder), /^UsageError: .*link\.toml is not read: [^\n]+\.$/);
+  });
 
   it('is told for [unknown] in two files', () => {
     const unknown = '[unknown]\ngets = { boot = "hold" }\n';

@@ -3,7 +3,8 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { boot } from '../../src/operations/boot.ts';
-import { applyMachines } from '../../src/publish/channel.ts';
+import { withdrawRelease } from '../../src/operations/withdraw.ts';
+import { applyMachines, renewChannel } from '../../src/publish/channel.ts';
 import { publish } from '../../src/publish/publish.ts';
 import { resignStore } from '../../src/resigning/store.ts';
 import { type Serving, serve } from '../../src/server/serve.ts';
@@ -137,6 +138,43 @@ it('refuses on B what was signed for A', async (t) => {
   assert.match(config, new RegExp(`net_default_mac" = '${A}'`));
 });
 
+it('goes on with the newest rules when a channel is renewed that has older ones', async (t) => {
+  const refused = RULES.replace('gets = { channel = "testing" }', 'gets = { boot = "refuse" }');
+  await rules(refused);
+  await applyMachines({ ...given, channel: 'stable', scriptKeys });
+  await renewChannel({ ...given, channel: 'testing', now: NOW + 5000 });
+  const { server } = await started(NOW + 5000);
+  t.after(() => server.close(0));
+  const query = `mac=${B.replaceAll(':', '-')}`;
+  assert.equal((await fetch(`${server.url}/boot.ipxe?${query}`)).status, 403);
+  await rules(RULES);
+  for (const channel of ['stable', 'testing']) await applyMachines({ ...given, channel, scriptKeys });
+});
+
+it('gives whoever adds nothing and names no channel what the entry names', async (t) => {
+  await rules(`[[machine]]\nname = "a"\nmac = "${A}"\ngets = {}\n`);
+  for (const channel of ['stable', 'testing']) await applyMachines({ ...given, channel, scriptKeys });
+  const { server } = await started();
+  t.after(() => server.close(0));
+  assert.equal((await boots(server, A)).manifest?.release, 'arch/2026.11.01');
+  assert.equal((await fetch(`${server.url}/machines/${A}/grub.cfg`)).status, 200);
+  await rules(RULES);
+  for (const channel of ['stable', 'testing']) await applyMachines({ ...given, channel, scriptKeys });
+});
+
+it('keeps a machine at its release, and offers a menu that nobody gave a title', async (t) => {
+  await rules(
+    `[[machine]]\nname = "a"\nmac = "${A}"\ngets = { channel = "testing", release = "arch/2026.11.01" }\n[unknown]\ngets = { boot = "menu" }\n`,
+  );
+  for (const channel of ['stable', 'testing']) await applyMachines({ ...given, channel, scriptKeys });
+  const { server } = await started();
+  t.after(() => server.close(0));
+  assert.equal((await boots(server, A)).manifest?.release, 'arch/2026.11.01');
+  assert.match(await (await fetch(`${server.url}/boot.ipxe`)).text(), /^item entry-2 testing$/m);
+  await rules(RULES);
+  for (const channel of ['stable', 'testing']) await applyMachines({ ...given, channel, scriptKeys });
+});
+
 it('moves scripts and channel together, and machines boot the former until then', async (t) => {
   const { server, heard } = await started();
   t.after(() => server.close(0));
@@ -182,6 +220,20 @@ it('moves scripts with a release whose records are signed anew', async (t) => {
   const a = await boots(server, A);
   assert.equal(a.refusal, undefined);
   assert.match(a.cmdline ?? '', / hostname=lab /);
+});
+
+it('signs nothing for a release that was withdrawn', async () => {
+  await withdrawRelease({
+    state,
+    release: 'arch/2026.11.01',
+    reason: 'bad',
+    cutRunning: false,
+    now: NOW,
+    snapshotKey: keys,
+  });
+  await rules(`[unknown]\ngets = { channel = "stable", release = "arch/2026.11.01" }\n`);
+  await assert.rejects(applyMachines({ ...given, channel: 'stable', scriptKeys }), { code: 'withdrawn' });
+  await rules(RULES);
 });
 
 it('boots nobody where the scripts that a snapshot names are gone', async (t) => {

@@ -1,5 +1,5 @@
 import { Malformed } from '../../errors/malformed.ts';
-import { LineReader } from './lines.ts';
+import { isoSeconds, LineReader } from './lines.ts';
 import { isReleaseId, isSafeSegment } from './safe-path.ts';
 
 /**
@@ -8,12 +8,18 @@ import { isReleaseId, isSafeSegment } from './safe-path.ts';
  *
  *     bootseal-batch 1
  *     channel stable
+ *     since 2026-11-01T00:00:00Z
  *     machines <sha256>
  *     script <key> x86_64 ipxe <sha256> arch/2026.11.01
  *     script <key> - grub <sha256> -
  */
 export interface ScriptBatch {
   readonly channel: string;
+  /**
+   * When these rules were signed first, milliseconds since 1970, whole seconds: of several channels the newest rules decide,
+   * and renewing a snapshot makes none newer.
+   */
+  readonly since: number;
   /** SHA-256 of the rules that it was made of (`scripts/<sha256>.machines`), lower-case hex. */
   readonly rules: string;
   readonly scripts: readonly BatchScript[];
@@ -39,13 +45,14 @@ const MAGIC = 'bootseal-batch 1';
 const SHA256 = /^[0-9a-f]{64}$/;
 
 /** Writes the one canonical form. Throws `Malformed` for a value that has none. */
-export function encodeScriptBatch({ channel, rules, scripts }: ScriptBatch): Uint8Array {
+export function encodeScriptBatch({ channel, since, rules, scripts }: ScriptBatch): Uint8Array {
   const lines = scripts
     .map(({ key, arch, loader, sha256, release }) =>
       ['script', key, arch ?? '-', loader, sha256, release ?? '-'].join(' '),
     )
     .sort();
-  const text = [MAGIC, `channel ${channel}`, `machines ${rules}`, ...lines].join('\n');
+  const head = [MAGIC, `channel ${channel}`, `since ${isoSeconds(since)}`, `machines ${rules}`];
+  const text = [...head, ...lines].join('\n');
   const bytes = Buffer.from(`${text}\n`, 'latin1');
   decodeScriptBatch(bytes);
   return bytes;
@@ -61,13 +68,14 @@ export function decodeScriptBatch(bytes: Uint8Array): ScriptBatch {
   if (lines.next() !== MAGIC) throw lines.fail(`the first line is not "${MAGIC}"`);
   const channel = lines.one('channel');
   if (!isSafeSegment(channel)) throw lines.fail('channel');
+  const since = lines.time('since');
   const rules = lines.one('machines');
   if (!SHA256.test(rules)) throw lines.fail('machines is no SHA-256');
   const scripts: BatchScript[] = [];
   const seen = new Set<string>();
-  for (let at = 3; lines.has('script'); at += 1) {
+  for (let at = 4; lines.has('script'); at += 1) {
     // Two orders would be two spellings.
-    if (at > 3 && (all[at - 1] ?? '') >= (all[at] ?? '')) throw lines.fail('scripts out of order');
+    if (at > 4 && (all[at - 1] ?? '') >= (all[at] ?? '')) throw lines.fail('scripts out of order');
     const script = readScript(lines);
     const place = `${script.key} ${script.arch ?? '-'} ${script.loader}`;
     if (seen.has(place)) throw lines.fail('two scripts of one key');
@@ -75,7 +83,7 @@ export function decodeScriptBatch(bytes: Uint8Array): ScriptBatch {
     scripts.push(script);
   }
   lines.end();
-  return { channel, rules, scripts };
+  return { channel, since, rules, scripts };
 }
 
 function readScript(lines: LineReader): BatchScript {

@@ -13,6 +13,7 @@ import { type BatchScript, decodeScriptBatch, encodeScriptBatch } from './script
  *     kept <sha256> arch/2026.10.01
  *     bootseal-batch 1
  *     channel stable
+ *     since 2026-11-01T00:00:00Z
  *     machines <sha256>
  *     script <key> x86_64 ipxe <sha256> arch/2026.11.01
  */
@@ -24,6 +25,8 @@ export interface ScriptsRequest {
   readonly manifests: readonly RequestedManifest[];
   /** What machines are kept at beside that. */
   readonly kept: readonly RequestedManifest[];
+  /** Of the batch that it asks for. */
+  readonly since: number;
   /** SHA-256 of the rules, lower-case hex. */
   readonly rules: string;
   readonly scripts: readonly BatchScript[];
@@ -44,7 +47,7 @@ export function isScriptsRequest(index: Uint8Array): boolean {
 
 /** Writes the one canonical form. Throws `Malformed` for a value that has none. */
 export function encodeScriptsRequest(request: ScriptsRequest): Uint8Array {
-  const { channel, channels, manifests, kept, rules, scripts } = request;
+  const { channel, channels, manifests, kept, since, rules, scripts } = request;
   const lines = [
     MAGIC,
     `channels ${channels.join(' ')}`,
@@ -52,7 +55,7 @@ export function encodeScriptsRequest(request: ScriptsRequest): Uint8Array {
     ...kept.map(({ sha256, release }) => `kept ${sha256} ${release}`),
   ];
   const head = Buffer.from(`${lines.join('\n')}\n`, 'latin1');
-  const bytes = Buffer.concat([head, encodeScriptBatch({ channel, rules, scripts })]);
+  const bytes = Buffer.concat([head, encodeScriptBatch({ channel, since, rules, scripts })]);
   decodeScriptsRequest(bytes);
   return bytes;
 }
@@ -70,8 +73,8 @@ export function decodeScriptsRequest(bytes: Uint8Array): ScriptsRequest {
   const kept = readManifests(lines, 'kept');
   lines.end();
   if (manifests.length === 0) throw new Malformed(FORMAT, 'of a channel that names nothing');
-  const { channel, rules, scripts } = decodeScriptBatch(bytes.subarray(at + 1));
-  return { channel, channels, manifests, kept, rules, scripts };
+  const { channel, since, rules, scripts } = decodeScriptBatch(bytes.subarray(at + 1));
+  return { channel, channels, manifests, kept, since, rules, scripts };
 }
 
 function readManifests(lines: LineReader, key: string): RequestedManifest[] {

@@ -46,7 +46,8 @@ export async function sendFile(
   try {
     for (const piece of answer.pieces) {
       await sendPiece(exchange, reader, piece, context, async (chunk) => {
-        if (piece === lastPiece && chunk.end > piece.range.last) await open.check();
+        // Each range by itself: the first of several may be the whole file.
+        if (chunk.end > piece.range.last) await open.check();
         begin();
         if (exchange.bytes - reported < PROGRESS) return;
         reported = exchange.bytes;

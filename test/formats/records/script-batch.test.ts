@@ -15,6 +15,7 @@ import { decodeSnapshot, encodeSnapshot } from '../../../src/formats/records/sna
 const sha = (digit: string) => digit.repeat(64);
 const BATCH: ScriptBatch = {
   channel: 'stable',
+  since: Date.UTC(2026, 10, 1),
   rules: sha('a'),
   scripts: [
     { key: '0'.repeat(16), arch: 'x86_64', loader: 'ipxe', sha256: sha('b'), release: 'arch/2026.11.01' },
@@ -24,6 +25,7 @@ const BATCH: ScriptBatch = {
 const LINES = [
   'bootseal-batch 1',
   'channel stable',
+  'since 2026-11-01T00:00:00Z',
   `machines ${sha('a')}`,
   `script ${'0'.repeat(16)} x86_64 ipxe ${sha('b')} arch/2026.11.01`,
   `script ${'1'.repeat(16)} - grub ${sha('c')} -`,
@@ -41,7 +43,7 @@ describe('a batch of scripts', () => {
 
   it('is nothing where it is cut, but at the end of a line of scripts', () => {
     const whole = new Set(
-      [LINES.slice(0, 3), LINES.slice(0, 4), LINES.slice(0, 5)].map((some) => some.join('\n').length + 1),
+      [LINES.slice(0, 4), LINES.slice(0, 5), LINES.slice(0, 6)].map((some) => some.join('\n').length + 1),
     );
     for (let length = 0; length < TEXT.length; length += 1) {
       const cut = Buffer.from(TEXT.slice(0, length));
@@ -60,10 +62,10 @@ describe('a batch of scripts', () => {
       [sha('b'), 'b'],
       ['script 0', 'script  0'],
       ['- grub', '. grub'],
-      [`${LINES[3]}\n${LINES[4]}`, `${LINES[4]}\n${LINES[3]}`],
-      [LINES[4] ?? '', `${LINES[4]}\n${LINES[4]}`],
-      [LINES[4] ?? '', `script ${'0'.repeat(16)} x86_64 ipxe ${sha('d')} arch/2026.11.01`],
-      [LINES[4] ?? '', `${LINES[4]}\nlater 1`],
+      [`${LINES[4]}\n${LINES[5]}`, `${LINES[5]}\n${LINES[4]}`],
+      [LINES[5] ?? '', `${LINES[5]}\n${LINES[5]}`],
+      [LINES[5] ?? '', `script ${'0'.repeat(16)} x86_64 ipxe ${sha('d')} arch/2026.11.01`],
+      [LINES[5] ?? '', `${LINES[5]}\nlater 1`],
     ] as const) {
       const text = TEXT.replace(from, to);
       assert.notEqual(text, TEXT);
