@@ -21,7 +21,13 @@ import { type AnchorFolders, readTrustRoots } from '../trust/trust-roots.ts';
 import { type Desk, perform, type ScriptDesk } from './acts.ts';
 import { readLine } from './line.ts';
 import { demandPeers, OVERFLOW_UID, type Peer, peerOf } from './peer.ts';
-import { decodeRequest, encodeAnswer, type KeyholderAnswer, type KeyholderRequest } from './protocol.ts';
+import {
+  type Ask,
+  decodeRequest,
+  encodeAnswer,
+  type KeyholderAnswer,
+  type KeyholderRequest,
+} from './protocol.ts';
 import { RATE, type Rate, RateLimit } from './rate.ts';
 import { claimSocketPath, safeSocketPath } from './socket-place.ts';
 import { findUnfinished } from './unfinished.ts';
@@ -46,6 +52,8 @@ export interface KeyholderOptions {
   readonly server?: ServerAddress;
   /** Who may ask beside root and the keyholder's own user. */
   readonly allowUids?: readonly number[];
+  /** Who may ask for these things alone. */
+  readonly allowAsks?: ReadonlyMap<number, readonly Ask[]>;
   /** The socket's group; default: the process's. */
   readonly gid?: number;
   /** Milliseconds since 1970; default: this machine's. */
@@ -87,7 +95,7 @@ const SILENT: Log = { info: () => {}, warn: () => {}, error: () => {} };
  */
 export async function startKeyholder(options: KeyholderOptions): Promise<Keyholder> {
   const { state, anchors, clock = Date.now, log = SILENT } = options;
-  const allowed = allowedUids(options.allowUids ?? []);
+  const allowed = allowedUids(options.allowUids ?? [], [...(options.allowAsks?.keys() ?? [])]);
   await demandPeers();
   const key = await readSnapshotKey(options.keys, accessOf(options));
   // What would end every move is said before the first is asked for.
@@ -145,7 +153,8 @@ async function demandWritable(folder: string): Promise<void> {
 }
 
 /** @throws UsageError for a uid that stands for several people. */
-function allowedUids(given: readonly number[]): ReadonlySet<number> {
+function allowedUids(all: readonly number[], some: readonly number[]): ReadonlySet<number> {
+  const given = [...all, ...some];
   if (given.includes(OVERFLOW_UID))
     throw new UsageError(
       `uid ${OVERFLOW_UID} cannot be allowed: the kernel says so of everybody whom it does not know here.`,
@@ -264,6 +273,7 @@ class RunningKeyholder {
       const line = await readLine('request to the keyholder', connection);
       if (!line) return undefined;
       const request = decodeRequest(line);
+      this.#demandMayAsk(peer, request.ask);
       onHeard();
       return await this.#inTurn(request, peer);
     } catch (error) {
@@ -300,6 +310,19 @@ class RunningKeyholder {
         this.#running.path,
         'EAGAIN',
       );
+  }
+
+  /** A server that serves need not be able to arm a machine, or to move a channel. */
+  #demandMayAsk({ uid }: Peer, ask: Ask): void {
+    const { allowAsks, allowUids = [], path } = this.#running;
+    const asks = allowAsks?.get(uid);
+    if (asks === undefined || asks.includes(ask) || allowUids.includes(uid)) return;
+    if (uid === 0 || uid === process.geteuid?.()) return;
+    throw new IoError(
+      `uid ${uid} may ask this keyholder for ${asks.join(', ')} only, and this is ${ask}.`,
+      path,
+      'EACCES',
+    );
   }
 
   #inTurn(request: KeyholderRequest, peer: Peer): Promise<KeyholderAnswer> {

@@ -1,15 +1,17 @@
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { decodeScriptBatch } from '../formats/records/script-batch.ts';
 import { assignmentText } from '../machines/assignment.ts';
 import type { Machine } from '../machines/booter.ts';
 import { ChannelScripts } from '../machines/channel-scripts.ts';
 import { readMachineRules } from '../machines/machine-files.ts';
 import { decodeRules, encodeRules } from '../machines/machine-record.ts';
-import type { MachineRules } from '../machines/machine-rules.ts';
-import { type Match, Matcher } from '../machines/match.ts';
+import { hasRules, type MachineRules } from '../machines/machine-rules.ts';
+import { type Match, Matcher, membersOf } from '../machines/match.ts';
 import { type PlannedScript, ScriptPlan } from '../machines/script-plan.ts';
 import { MACHINES } from '../publish/machine-batch.ts';
+import { ArmedBoots, type StoredArming } from '../store/armed-boots.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
 import { recordsOf } from '../store/folder-backend.ts';
 import { readBatch, readBatchRules } from '../store/script-batches.ts';
@@ -25,12 +27,16 @@ export interface Explained {
 }
 
 export interface ExplainedMachine {
-  /** By the files as they are now. */
-  readonly written: Explained;
+  /** By the files as they are now; undefined where they have a fault. */
+  readonly written: Explained | undefined;
+  /** That fault, one sentence. */
+  readonly fault: string | undefined;
   /** By what was signed last; undefined where nothing was. */
   readonly signed: Explained | undefined;
   /** Whether the files say something else than what was signed. */
   readonly differs: boolean;
+  /** What it was armed with last, which comes before all of it. */
+  readonly armed: StoredArming | undefined;
 }
 
 /**
@@ -40,12 +46,20 @@ export interface ExplainedMachine {
  */
 export async function explainMachine(state: string, machine: Machine): Promise<ExplainedMachine> {
   await demandState(state);
-  const rules = await readMachineRules(join(state, MACHINES));
-  const written = explained(machine, new Matcher(rules), new ScriptPlan(rules));
+  const { mac } = machine;
+  const armed = mac === undefined ? undefined : await new ArmedBoots(recordsOf(state)).newest(mac);
   const newest = await newestSigned(state);
-  if (!newest) return { written, signed: undefined, differs: false };
-  const signed = explained(machine, newest.matcher, newest.plan);
-  return { written, signed, differs: !sameRules(rules, newest.matcher.rules) };
+  const signed = newest && explained(machine, newest.matcher, newest.plan);
+  try {
+    const rules = await readMachineRules(join(state, MACHINES));
+    const written = explained(machine, new Matcher(rules), new ScriptPlan(rules));
+    const differs = newest !== undefined && !sameRules(rules, newest.matcher.rules);
+    return { written, fault: undefined, signed, differs, armed };
+  } catch (error) {
+    // What was signed goes on, and is what counts.
+    if (!(error instanceof UsageError)) throw error;
+    return { written: undefined, fault: error.message, signed, differs: true, armed };
+  }
 }
 
 function explained(machine: Machine, matcher: Matcher, plan: ScriptPlan): Explained {
@@ -65,7 +79,7 @@ async function newestSigned(state: string): Promise<ChannelScripts | undefined> 
     if (!snapshot?.scripts) continue;
     const records = recordsOf(state);
     const bytes = await readBatch(records, snapshot.scripts);
-    const batch = decodeOr(`the scripts of ${name}`, () => decodeScriptBatch(bytes));
+    const batch = decodeOr(`the batch of scripts of ${name}`, () => decodeScriptBatch(bytes));
     const rules = await readBatchRules(records, batch.rules);
     if (newest && batch.since <= newest.since) continue;
     newest = new ChannelScripts(
@@ -86,7 +100,18 @@ export interface ListedMachine {
   readonly by: string;
 }
 
+export interface ListedGroup {
+  readonly name: string;
+  /** How many; undefined: whoever says what the group asks for. */
+  readonly machines: number | undefined;
+  readonly gets: string;
+}
+
 export interface ListedMachines {
+  /** Whether anything is written at all. */
+  readonly written: boolean;
+  /** In their order: who is in which, as far as that can be said beforehand. */
+  readonly groups: readonly ListedGroup[];
   readonly machines: readonly ListedMachine[];
   readonly unknown: string;
   /** Whether all of it is signed. */
@@ -111,7 +136,15 @@ export async function listMachines(state: string): Promise<ListedMachines> {
     if (error instanceof Refusal) return undefined;
     throw error;
   });
+  const members = membersOf(rules);
+  const groups = rules.groups.map((group, index) => ({
+    name: group.name,
+    machines: members[index]?.length,
+    gets: assignmentText(group.gets),
+  }));
   return {
+    written: hasRules(rules),
+    groups,
     machines,
     unknown: assignmentText(matcher.find({ loader: 'ipxe' }).gets),
     signed: newest !== undefined && sameRules(rules, newest.matcher.rules),

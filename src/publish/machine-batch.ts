@@ -127,14 +127,42 @@ export function batchFor(
   moved?: Pick<VerifiedRelease, 'manifestSha256' | 'records'>,
 ): (releases: readonly ChannelRelease[]) => Promise<string | undefined> {
   return async (releases) => {
-    const named = releases.map(({ release, manifest }) => ({
-      release,
-      manifestSha256: manifest,
-      ...(moved?.manifestSha256 === manifest ? { records: moved.records } : {}),
-    }));
-    const facts = await batchFacts(options, named);
+    const facts = await batchFacts(options, namedOf(releases, moved));
     return facts && (await prepareBatch(options, facts, options.keys)).sha256;
   };
+}
+
+/**
+ * Throws what `batchFor` would throw, and signs and keeps nothing.
+ *
+ * @throws UsageError, Refusal, IoError
+ */
+export async function checkBatch(
+  options: BatchOptions & { readonly keys: ScriptKeys | undefined },
+  releases: readonly ChannelRelease[],
+  moved: Pick<VerifiedRelease, 'manifestSha256' | 'records'>,
+): Promise<void> {
+  const facts = await batchFacts(options, namedOf(releases, moved));
+  if (!facts) return;
+  const scripts = compileBatch(facts);
+  if (options.keys) return;
+  const waiting: CompiledScript[] = [];
+  for (const script of scripts) {
+    const found = await findSealed(recordsOf(options.state), script.loader, script.sha256);
+    if (!found || !(await holds(options, facts, script, found.seal, 0))) waiting.push(script);
+  }
+  if (waiting.length > 0) throw unsigned(options.channel, waiting, scripts.length);
+}
+
+function namedOf(
+  releases: readonly ChannelRelease[],
+  moved: Pick<VerifiedRelease, 'manifestSha256' | 'records'> | undefined,
+): NamedRelease[] {
+  return releases.map(({ release, manifest }) => ({
+    release,
+    manifestSha256: manifest,
+    ...(moved?.manifestSha256 === manifest ? { records: moved.records } : {}),
+  }));
 }
 
 /** How a channel's scripts came by their seals. */
@@ -198,7 +226,7 @@ async function sinceOf({ state, now }: BatchOptions, rules: string): Promise<num
       if (error instanceof Refusal) return undefined;
       throw error;
     });
-    const batch = bytes && decodeOr(`the scripts of ${name}`, () => decodeScriptBatch(bytes));
+    const batch = bytes && decodeOr(`the batch of scripts of ${name}`, () => decodeScriptBatch(bytes));
     if (batch && (newest === undefined || batch.since > newest.since)) newest = batch;
   }
   if (newest?.rules === rules) return newest.since;

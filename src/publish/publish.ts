@@ -4,6 +4,8 @@ import { UsageError } from '../errors/usage.ts';
 import { FolderTree } from '../files/folder-tree.ts';
 import { isThere, readIfThere } from '../files/read-if-there.ts';
 import { isOrigin } from '../formats/records/countersignature.ts';
+import { withReleases } from '../formats/records/snapshot.ts';
+import { readChannel } from '../store/channels.ts';
 import { recordIngest } from '../store/provenance.ts';
 import { storeRelease } from '../store/release-store.ts';
 import { openState } from '../store/state.ts';
@@ -11,7 +13,7 @@ import { isFresh, policyFor } from '../store/state-policy.ts';
 import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import { type PolicyFile, parsePolicyFile } from '../trust/policy-file.ts';
 import { signerFingerprints, signersOf } from '../trust/record-signers.ts';
-import { type AnchorFolders, readTrustRoots } from '../trust/trust-roots.ts';
+import { type AnchorFolders, readTrustRoots, type TrustRoots } from '../trust/trust-roots.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { type Verdict, Verifier } from '../trust/verifier.ts';
 import {
@@ -25,7 +27,7 @@ import {
   onRecord,
   snapshotFacts,
 } from './channel-move.ts';
-import { batchFor } from './machine-batch.ts';
+import { batchFor, checkBatch } from './machine-batch.ts';
 import { writePolicy } from './policy.ts';
 import { demandSerial, type GateRow, runGate } from './publish-gate.ts';
 
@@ -77,7 +79,10 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
     highest: await highestOf(options, verdict.manifest?.arch),
   });
   if (verdict.release) await demandNotWithdrawn(options.state, verdict.release.release);
-  if (dryRun) return { verdict, gates: rows, refusal, moved: undefined };
+  if (dryRun) {
+    if (verdict.release && !refusal) await checkScripts(options, roots, policy, verdict.release);
+    return { verdict, gates: rows, refusal, moved: undefined };
+  }
   const state = await openState(options.state);
   try {
     const { release } = verdict;
@@ -111,6 +116,19 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
   } finally {
     await state.release();
   }
+}
+
+/** What would end the publishing once every gate has said yes: scripts that cannot be made, or wait for a signature. */
+async function checkScripts(
+  options: PublishOptions,
+  roots: TrustRoots,
+  policy: PolicyFile,
+  release: VerifiedRelease,
+): Promise<void> {
+  const { state, channel } = options;
+  const current = (await isThere(state)) ? await readChannel(state, channel) : undefined;
+  const named = withReleases(current?.snapshot.releases ?? [], [snapshotFacts(release)]);
+  await checkBatch({ ...options, roots, policy, keys: options.scriptKeys }, named, release);
 }
 
 /** What a release is judged by: the state's policy; that which was named, where this publishing makes the state. */

@@ -53,7 +53,7 @@ export class StateScripts {
 
   async #read(channel: string, sha256: string): Promise<ChannelScripts> {
     const bytes = await readBatch(this.#records, sha256);
-    const batch = decodeOr(`the scripts of ${channel}`, () => decodeScriptBatch(bytes));
+    const batch = decodeOr(`the batch of scripts of ${channel}`, () => decodeScriptBatch(bytes));
     if (batch.channel !== channel)
       throw new Refusal(
         'mixed-releases',

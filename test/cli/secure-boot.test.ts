@@ -83,9 +83,12 @@ describe('uki', () => {
     assert.match(made.out, /^\.linux +/m);
     assert.match(made.out, /^command line: archisobasedir=arch .* bootseal\.manifest=[0-9a-f]{64}$/m);
     assert.match(made.out, /arch\/2026\.11\.01, signed by Secure Boot db lab\.$/m);
-    assert.match(made.out, /^dhcp-boot=tag:bootseal-uki,uki\.efi,,10\.0\.0\.1$/m);
-    assert.match(made.out, /^dhcp-option-force=tag:bootseal-uki-http,60,HTTPClient$/m);
-    assert.match(made.out, /^dhcp-boot=tag:bootseal-uki-http,http:\/\/10\.0\.0\.1:8080\/uki\.efi$/m);
+    assert.match(made.out, /^dhcp-boot=tag:bootseal-efi,uki\.efi,,10\.0\.0\.1$/m);
+    assert.match(made.out, /^dhcp-option-force=tag:bootseal-http-efi,60,HTTPClient$/m);
+    assert.match(
+      made.out,
+      /^dhcp-boot=tag:bootseal-http-efi,http:\/\/10\.0\.0\.1:8080\/uki\.efi,,10\.0\.0\.1$/m,
+    );
   });
 
   for (const [what, words] of [

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { KeyholderClient } from '../../src/keyholder/client.ts';
 import { serve } from '../../src/server/serve.ts';
 import { channelNames, readChannel } from '../../src/store/channels.ts';
 import { copier } from '../faults/copies.ts';
+import { sayAs } from './raw-client.ts';
 import { keyholder, keyholderSite, socketIn } from './sites.ts';
 
 const MAC = '52:54:00:00:00:0a';
@@ -75,4 +76,33 @@ it('a server has changed rules signed, and says where nobody does', async (t) =>
   await heard('the files of machines are not read');
   const ready = await (await fetch(`${server.url}/readyz`)).text();
   assert.match(ready, /what is written about machines is not read.*all\.toml, line 4: machine\.gets\.boot/);
+});
+
+it('an account that may ask for some things is refused all others', async (t) => {
+  if (process.getuid?.() !== 0) throw new Error('Only root can ask as somebody else.');
+  const SERVER = 61_234;
+  const state = await fresh();
+  await write(state, `{ channel = "${channel}" }`);
+  const socket = await socketIn(folder);
+  const more = [
+    '--anchors',
+    anchors,
+    '--script-keys',
+    keys,
+    '--allow-user',
+    `${SERVER}:apply`,
+    '--group',
+    String(SERVER),
+  ];
+  await keyholder(t, { keys, state }, socket, more);
+  // Its mode alone is not what guards it.
+  await chmod(folder, 0o755);
+  await chmod(socket, 0o777);
+  const ask = (facts: object) =>
+    sayAs(SERVER, socket, `${JSON.stringify({ 'bootseal-keyholder': 1, ...facts })}\n`);
+  assert.match(
+    await ask({ ask: 'renew', channel }),
+    /may ask this keyholder for apply only, and this is renew\./,
+  );
+  assert.match(await ask({ ask: 'apply', channel }), /"answer":"done"/);
 });

@@ -26,8 +26,8 @@ describe('a machine that is held, iPXE', () => {
       'echo   manufacturer  ${manufacturer}',
       'echo   product       ${product}',
       'echo   firmware      ${platform}, ${buildarch}',
-      'echo To see what it would get, and why: bootseal machines explain ${netX/mac}',
-      'echo Once it is entered there and the scripts are published, it goes on by itself.',
+      'echo On the server: bootseal machines explain ${netX/mac} --state STATE',
+      'echo Once it stands in STATE/machines and that is applied, it goes on by itself.',
       'echo It asks again every 20 seconds.',
       ':again',
       'sleep 20 ||',
@@ -106,7 +106,7 @@ describe('a machine that is held, GRUB', () => {
     assert.deepEqual(commands.slice(-5), [
       `if regexp '^${Array(6).fill('([0-9a-f][0-9a-f])').join(':')}$' "$net_default_mac"; then`,
       'echo "  mac           $net_default_mac"',
-      'echo "To see what it would get, and why: bootseal machines explain $net_default_mac"',
+      'echo "On the server: bootseal machines explain $net_default_mac --state STATE"',
       'fi',
       'bootseal_wait',
     ]);

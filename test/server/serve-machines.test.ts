@@ -180,6 +180,8 @@ it('moves scripts and channel together, and machines boot the former until then'
   t.after(() => server.close(0));
   const newer = { ...given, channel: 'stable', tree: join(folder, '2026.11.03') };
   await assert.rejects(publish(newer), /are not signed/);
+  await assert.rejects(publish({ ...newer, dryRun: true }), /are not signed/);
+  assert.equal((await publish({ ...newer, dryRun: true, scriptKeys })).refusal, undefined);
   assert.equal((await boots(server, A)).manifest?.release, 'arch/2026.11.01');
   await publish({ ...newer, scriptKeys });
   await heard('the channel moved');

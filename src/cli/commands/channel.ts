@@ -9,6 +9,7 @@ import {
   rollbackChannel,
   showChannel,
 } from '../../publish/channel.ts';
+import { readScriptKeys } from '../../signing/keys/script-keys.ts';
 import { act, channelName, folder, folders, newCommand, releaseId } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
@@ -22,6 +23,7 @@ interface Options {
 }
 
 interface MovingOptions extends SignedByOptions {
+  readonly scriptKeys?: string;
   readonly policy?: string;
   readonly anchors?: readonly string[];
 }
@@ -210,10 +212,19 @@ function toRelease(command: Command, go: typeof moveChannelTo): Command {
     .argument('<release>', 'NAME/VERSION, published before', releaseId)
     .option('--anchors <dir>', 'what its seals must still lead to; once for each CA', folders)
     .option('--policy <file>', 'must say what the policy of the state says')
+    .option(
+      '--script-keys <dir>',
+      'who signs the scripts that machines get by name: a folder as "init" makes it',
+      folder,
+    )
     .action(
       act<MovingOptions>(async ({ terminal, now }, options, channel = '', release = '') => {
-        const { snapshotKey, anchors, policy } = options;
-        const keyholder = await keyholderOf(options, { '--anchors': anchors, '--policy': policy });
+        const { snapshotKey, anchors, policy, scriptKeys } = options;
+        const keyholder = await keyholderOf(options, {
+          '--anchors': anchors,
+          '--policy': policy,
+          '--script-keys': scriptKeys,
+        });
         if (keyholder) return told(terminal, await keyholder.move(channel, release));
         const state = demandState(options.state);
         if (anchors === undefined)
@@ -223,6 +234,7 @@ function toRelease(command: Command, go: typeof moveChannelTo): Command {
         const given = {
           ...(snapshotKey === undefined ? {} : { snapshotKey }),
           ...(policy === undefined ? {} : { policy }),
+          ...(scriptKeys === undefined ? {} : { scriptKeys: await readScriptKeys(scriptKeys, now) }),
         };
         return told(terminal, await go({ channel, release, state, anchors, now, ...given }));
       }),

@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
+import { UsageError } from '../../errors/usage.ts';
 import { gidOf, uidOf } from '../../keyholder/accounts.ts';
 import { startKeyholder } from '../../keyholder/keyholder.ts';
+import { ASKS, type Ask } from '../../keyholder/protocol.ts';
 import { serverAddress } from '../../scripts/server-address.ts';
 import { act, folder, folders, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
@@ -39,7 +41,7 @@ export function keyholderCommand(): Command {
     )
     .option(
       '--script-keys <dir>',
-      'to arm machines: a folder of "init" with the key of the CA, or one that "keys delegate" filled',
+      'to sign what machines get by name, and to arm them: a folder of "init" with the key of the CA, or one that "keys delegate" filled',
       folder,
     )
     .option(
@@ -48,8 +50,8 @@ export function keyholderCommand(): Command {
       understood(serverAddress),
     )
     .option(
-      '--allow-user <name|uid>',
-      'who may ask beside root and the user that this runs as; may be given several times',
+      '--allow-user <name|uid[:asks]>',
+      `who may ask beside root and the user that this runs as; only for some things: serve:apply,renew. May be given several times (${ASKS.join(', ')})`,
       several,
       [],
     )
@@ -57,7 +59,7 @@ export function keyholderCommand(): Command {
     .action(
       act<Options>(async ({ terminal, log }, options) => {
         const { socket, keys, state, anchors, scriptKeys, url, allowUser, group } = options;
-        const allowUids = await Promise.all(allowUser.map(uidOf));
+        const { allowUids, allowAsks } = await allowedOf(allowUser);
         const gid = group === undefined ? {} : { gid: await gidOf(group) };
         const passphrase = passphrases(options);
         const given = {
@@ -69,7 +71,7 @@ export function keyholderCommand(): Command {
         };
         // From before there is a socket: whoever sees one may end us, and it is taken away.
         const { told, forget } = signals();
-        const started = startKeyholder({ socket, keys, state, log, allowUids, ...given, ...gid });
+        const started = startKeyholder({ socket, keys, state, log, allowUids, allowAsks, ...given, ...gid });
         const keyholder = await started.catch((error: unknown) => {
           forget();
           throw error;
@@ -83,6 +85,29 @@ export function keyholderCommand(): Command {
         return EXIT.ok;
       }),
     );
+}
+
+/** Names with what they may ask for, `serve:apply,renew`; a name alone may ask for all. @throws UsageError */
+async function allowedOf(words: readonly string[]) {
+  const allowUids: number[] = [];
+  const allowAsks = new Map<number, readonly Ask[]>();
+  for (const word of words) {
+    const [name = '', asks] = word.split(':');
+    const uid = await uidOf(name);
+    if (asks === undefined) {
+      allowUids.push(uid);
+      continue;
+    }
+    const wanted = asks.split(',').map((text) => {
+      const ask = ASKS.find((one) => one === text);
+      if (ask) return ask;
+      throw new UsageError(
+        `${JSON.stringify(text)} is nothing to ask a keyholder for; there are ${ASKS.join(', ')}.`,
+      );
+    });
+    allowAsks.set(uid, [...(allowAsks.get(uid) ?? []), ...wanted]);
+  }
+  return { allowUids, allowAsks };
 }
 
 /** `told` ends at SIGINT or SIGTERM; a second signal ends the process as signals do. */

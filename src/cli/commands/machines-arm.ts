@@ -16,8 +16,8 @@ import { addPassphraseOption, type PassphraseWords, passphrases } from '../passp
 interface ArmWords extends PassphraseWords, SignedByOptions {
   readonly release: string;
   readonly uuid?: string;
-  readonly word: readonly string[];
-  readonly for: number;
+  readonly word?: readonly string[];
+  readonly for?: number;
   readonly then: AfterOnce;
   readonly loader: 'ipxe' | 'grub';
   readonly keys?: string;
@@ -41,9 +41,8 @@ export function armCommand(): Command {
       '--word <word>',
       'fills a free word of the release, NAME=VALUE; may be given several times',
       several,
-      [],
     )
-    .option('--for <time>', 'how long it may begin: 30m, 4h; at most 24h', duration, duration('4h'))
+    .option('--for <time>', 'how long it may begin: 30m, 4h; at most 24h; default: 4h', duration)
     .option(
       '--then <what>',
       'what it boots afterwards: its local disk, or what it usually does',
@@ -73,8 +72,8 @@ export function armCommand(): Command {
       const {
         release,
         uuid,
-        word: words,
-        for: lasts,
+        word: words = [],
+        for: lasts = duration('4h'),
         then: afterwards,
         loader,
         keys,
@@ -188,7 +187,7 @@ export function armedCommand(): Command {
     );
 }
 
-function inWords({ arming, consumed, dismissed }: StoredArming): string {
+export function inWords({ arming, consumed, dismissed }: StoredArming): string {
   if (!consumed) return 'armed';
   const at = isoSeconds(consumed.time);
   if (consumed.how === 'ended') return 'ended';
@@ -205,7 +204,7 @@ function armingFacts(arming: StoredArming['arming']): object {
   return { ...rest, armed: isoSeconds(armed), ends: isoSeconds(ends), proof: leaves ? 'files' : 'report' };
 }
 
-function keptFacts({ arming, consumed, dismissed }: StoredArming): object {
+export function keptFacts({ arming, consumed, dismissed }: StoredArming): object {
   const end = consumed && { how: consumed.how, time: isoSeconds(consumed.time), address: consumed.address };
   return {
     ...armingFacts(arming),
@@ -215,7 +214,7 @@ function keptFacts({ arming, consumed, dismissed }: StoredArming): object {
   };
 }
 
-function several(text: string, before: readonly string[]): readonly string[] {
+function several(text: string, before: readonly string[] = []): readonly string[] {
   return [...before, text];
 }
 

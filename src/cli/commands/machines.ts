@@ -13,7 +13,7 @@ import { EXIT } from '../exit.ts';
 import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
 import type { Terminal } from '../terminal.ts';
-import { armCommand, armedCommand, disarmCommand } from './machines-arm.ts';
+import { armCommand, armedCommand, disarmCommand, inWords, keptFacts } from './machines-arm.ts';
 import { showScripts } from './machines-scripts.ts';
 import { movedJson, showMoved } from './publish.ts';
 
@@ -50,8 +50,28 @@ function listCommand(): Command {
     .requiredOption('--state <dir>', 'where releases and channels live', folder)
     .action(
       act<StateWords>(async ({ terminal }, { state }) => {
-        const { machines, unknown, signed } = await listMachines(state);
-        terminal.json({ machines, unknown, signed });
+        const { written, groups, machines, unknown, signed } = await listMachines(state);
+        terminal.json({
+          groups: groups.map(({ machines: count, ...group }) => ({ ...group, machines: count ?? 'any' })),
+          machines,
+          unknown,
+          signed,
+        });
+        if (!written) {
+          terminal.print(
+            `Nothing is written about machines in ${state}/machines: all boot what the channel names. docs/machines.md shows how.`,
+          );
+          return EXIT.ok;
+        }
+        terminal.table(
+          ['group', 'machines', 'gets'],
+          groups.map(({ name, machines: count, gets }) => [
+            { text: name },
+            { text: count === undefined ? 'whoever fits' : String(count), style: 'dim' },
+            { text: gets },
+          ]),
+        );
+        if (groups.length > 0 && machines.length > 0) terminal.print();
         terminal.table(
           ['machine', 'address or UUID', 'gets', 'by'],
           machines.map(({ name, macs, uuid, gets, by }) => [
@@ -61,7 +81,7 @@ function listCommand(): Command {
             { text: by, style: 'dim' },
           ]),
         );
-        if (machines.length > 0) terminal.print();
+        if (machines.length + groups.length > 0) terminal.print();
         terminal.print(`Whoever is in no group gets ${unknown}.`);
         if (!signed)
           terminal.print('This is not signed yet: "bootseal machines apply" makes it count.', 'bad');
@@ -100,17 +120,26 @@ function explainCommand(): Command {
     .action(
       act<ExplainWords>(async ({ terminal }, { state, ...said }, mac = '') => {
         const machine = machineOf(mac, said);
-        const { written, signed, differs } = await explainMachine(state, machine);
+        const { written, fault, signed, differs, armed } = await explainMachine(state, machine);
         terminal.json({
           mac: machine.mac,
-          written: explainedJson(written),
+          written: written ? explainedJson(written) : null,
+          fault: fault ?? null,
           signed: signed ? explainedJson(signed) : null,
           differs,
+          armed: armed ? keptFacts(armed) : null,
         });
-        showExplained(terminal, machine, signed ?? written);
+        if (armed && !armed.dismissed)
+          terminal.print(`Before all else: ${armed.arming.release}, ${inWords(armed)}.`, 'bad');
+        const counts = signed ?? written;
+        if (counts) showExplained(terminal, machine, counts);
         if (!signed)
           terminal.print('Nothing about machines is signed: all boot what the channel names.', 'bad');
-        if (differs) {
+        if (fault !== undefined) {
+          terminal.print();
+          terminal.print(`What is written since is not read: ${fault}`, 'bad');
+        }
+        if (differs && written) {
           terminal.print();
           terminal.print(
             'The files say something else since, which counts after "bootseal machines apply":',
@@ -212,7 +241,11 @@ function applyCommand(): Command {
     'make what is written in STATE/machines count: sign the scripts of each channel, and name them in its snapshot',
     'bootseal machines apply --state /srv/bootseal --anchors keys/anchors --script-keys keys',
   )
-    .option('--channel <name>', 'only this one; default: every channel of the state', channelName)
+    .option(
+      '--channel <name>',
+      'only this one, and needed with --keyholder; default: every channel of the state',
+      channelName,
+    )
     .option('--state <dir>', 'where releases and channels live', folder)
     .option('--anchors <dir>', 'what releases and scripts must lead to; once for each CA', folders)
     .option(
