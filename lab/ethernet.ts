@@ -81,7 +81,7 @@ function macBytes(mac: string): Buffer {
 }
 
 function macText(bytes: Buffer, at: number): string {
-  return bytes.toString('hex', at, at + 6).replace(/(?!^)../g, ':$&');
+  return bytes.toString('hex', at, at + 6).replace(/..(?=.)/g, '$&:');
 }
 
 function ipBytes(address: string): Buffer {

@@ -106,6 +106,11 @@ export function serveCommand(): Command {
         terminal.print(`${release} on ${listening}${anchored ? '' : ' (unanchored)'}`);
         if (dhcp !== undefined)
           terminal.table(['DHCP ON', 'KIND OF CLIENT', 'IS TOLD TO LOAD'], dhcp.map(offerRow));
+        if (options.loaders === undefined && dhcp?.some(({ silent }) => silent === 'no-loader'))
+          terminal.print(
+            'no-loader: nothing is served that such a client starts; --loaders names a folder of loaders.',
+            'bad',
+          );
         await untilStopped(serving);
         return EXIT.ok;
       }),
