@@ -7,8 +7,6 @@ import {
 } from '../src/formats/net/dhcp.ts';
 import { DHCP_OPTION, encodeEncapsulated } from '../src/formats/net/dhcp-options.ts';
 import { messageType } from '../src/formats/net/dhcp-values.ts';
-import { decodeTftp, encodeTftp } from '../src/formats/net/tftp.ts';
-import { chainedIpxe } from '../test/fixtures/dhcp-clients.ts';
 import { run } from './command.ts';
 import { BROADCAST, decodeUdpFrame, encodeUdpFrame, gratuitousArp, type UdpFrame } from './ethernet.ts';
 import { CARD, createHost } from './host.ts';
@@ -17,27 +15,12 @@ import { openRawCard } from './raw-card.ts';
 
 export const NEIGHBOUR_ADDRESS = '10.77.0.66';
 
-/**
- * An offer of its own, preferred by whoever knows preferences. For a loader that the real server would answer, that one is
- * kept silent: the machine's name is used until it has had its share of answers.
- */
+/** An offer of its own, preferred by whoever knows preferences. */
 export interface ForgedOffer {
   /** Of the machine that is lied to. */
   readonly mac: string;
   /** What it is told to load. */
   readonly file: string;
-  /** Whom it lies to: the ROM, or the loader that the ROM was sent and that says `bootseal`. */
-  readonly to: 'rom' | 'loader';
-}
-
-/** What is done to one transfer of TFTP. */
-export interface ForgedData {
-  /** Of the machine that is lied to. */
-  readonly mac: string;
-  /** The end of the file's name. */
-  readonly file: string;
-  /** `right`: from the server's address and the port of the transfer; `wrong`: from another port. */
-  readonly transfer: 'right' | 'wrong';
 }
 
 /** What it did so far. */
@@ -59,19 +42,12 @@ export interface Neighbour {
   /** After `stop`: nobody answers here under the server's address any more. */
   giveServerBack(): Promise<void>;
   offer(forged: ForgedOffer): Mischief;
-  inject(forged: ForgedData): Mischief;
   close(): Promise<void>;
 }
 
 const PXE = Buffer.from('PXEClient');
 /** How often it says where the server is: whoever learns the truth forgets it soon. */
 const AGAIN_MS = 20;
-/** More than a machine is answered in a while, and how often that many are asked for. */
-const ANSWERS = 12;
-const SHARE_MS = 3000;
-/** Blocks of TFTP that are forged in one go. */
-const BURST = 256;
-
 export async function hostileNeighbour(lan: Lan): Promise<Neighbour> {
   // A bridge that forgets at once where an address is floods every frame to every port.
   await run('ip', ['-n', lan.name, 'link', 'set', 'br0', 'type', 'bridge', 'ageing_time', '0']);
@@ -120,65 +96,17 @@ export async function hostileNeighbour(lan: Lan): Promise<Neighbour> {
     async giveServerBack() {
       await host.execute('ip', ['addr', 'del', `${LAN_ADDRESS}/32`, 'dev', CARD]);
     },
-    offer({ mac, file, to }) {
-      let asking: NodeJS.Timeout | undefined;
-      const askUnder = () => {
-        const payload = chainedIpxe({ mac });
-        for (let asked = 0; asked < ANSWERS; asked += 1)
-          card.send(
-            encodeUdpFrame({
-              ...{ from: mac, to: BROADCAST, source: '0.0.0.0', destination: '255.255.255.255' },
-              ...{ sourcePort: 68, destinationPort: 67, payload },
-            }),
-          );
-      };
-      const offering = mischief((udp, send) => {
+    offer({ mac, file }) {
+      return mischief((udp, send) => {
         if (udp.from !== mac) return;
-        // The loader has been sent for: from here on nobody else answers.
-        if (to === 'loader' && udp.destinationPort === 69 && !asking) {
-          askUnder();
-          asking = setInterval(askUnder, SHARE_MS);
-        }
         const packet = question(udp);
-        const userClass = Buffer.from(packet?.options.get(DHCP_OPTION.userClass) ?? []).toString('latin1');
-        if (!packet?.options.has(DHCP_OPTION.vendorClass) || (to === 'loader' && userClass !== 'bootseal'))
-          return;
+        if (!packet?.options.has(DHCP_OPTION.vendorClass)) return;
         send(
           encodeUdpFrame({
             ...{ from: card.mac, to: BROADCAST, source: NEIGHBOUR_ADDRESS, destination: '255.255.255.255' },
             ...{ sourcePort: 67, destinationPort: 68, payload: proxyOffer(packet, file) },
           }),
         );
-      });
-      return {
-        sent: offering.sent,
-        stop() {
-          offering.stop();
-          clearInterval(asking);
-        },
-      };
-    },
-    inject({ mac, file, transfer }) {
-      /** Ports of that machine at which it is being sent the file. */
-      const ports = new Set<number>();
-      return mischief((udp, send) => {
-        if (udp.from === mac && udp.destinationPort === 69) {
-          const asked = decodeTftp(udp.payload);
-          if (asked.kind === 'rrq' && asked.filename.endsWith(file)) ports.add(udp.sourcePort);
-          else ports.delete(udp.sourcePort);
-          return;
-        }
-        if (udp.source !== LAN_ADDRESS || udp.to !== mac || !ports.has(udp.destinationPort)) return;
-        const said = decodeTftp(udp.payload);
-        if (said.kind !== 'data' && said.kind !== 'oack') return;
-        const [block, length] = said.kind === 'data' ? [said.block, said.data.length] : [0, 64];
-        if (block % BURST !== 0) return;
-        const sourcePort = udp.sourcePort + (transfer === 'right' ? 0 : 1);
-        // Blocks that nobody has asked for yet: one of them is the next by the time that it arrives.
-        for (let next = block + 1; next <= block + BURST; next += 1) {
-          const payload = encodeTftp({ kind: 'data', block: next & 0xffff, data: Buffer.alloc(length, '#') });
-          send(encodeUdpFrame({ ...udp, sourcePort, payload }));
-        }
       });
     },
     async close() {
