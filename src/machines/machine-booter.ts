@@ -38,7 +38,7 @@ export function machineBooter(site: () => MachineSite): Booter {
   };
 }
 
-/** What decides: the rules that were signed last. A channel whose own cannot be had decides nothing, and boots nobody. */
+/** What decides: the rules that were signed last. Where those of one channel cannot be had nobody is booted: they may be the last. */
 export function newestScripts({
   scripts,
 }: Pick<MachineSite, 'scripts'>): ChannelScripts | Refusal | undefined {

@@ -29,6 +29,7 @@ export class MachineWatch {
   readonly #options: MachineWatchOptions;
   #mark: string | undefined;
   #warning: string | undefined;
+  #skip = 0;
   #looking: Promise<void> | undefined;
 
   constructor(options: MachineWatchOptions) {
@@ -54,6 +55,10 @@ export class MachineWatch {
 
   async #look(): Promise<void> {
     const { folder, log, signed } = this.#options;
+    if (this.#skip > 0) {
+      this.#skip -= 1;
+      return;
+    }
     try {
       const newest = newestScripts({ scripts: signed() });
       // What was signed meanwhile is a change, too.
@@ -66,7 +71,8 @@ export class MachineWatch {
         newest === undefined
           ? !hasRules(rules)
           : 'matcher' in newest && Buffer.from(encodeRules(newest.matcher.rules)).equals(written);
-      this.#tell(isSigned ? undefined : UNSIGNED);
+      // Where a keyholder is asked it is told only what came of that.
+      this.#tell(isSigned || this.#options.apply ? undefined : UNSIGNED);
       if (!isSigned) await this.#apply();
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
@@ -92,10 +98,16 @@ export class MachineWatch {
         const message = error instanceof Error ? error.message : String(error);
         log.error({ channel, reason: message }, 'the scripts of its machines could not be signed');
         this.#warning = `${UNSIGNED}: ${message}`;
+        // Whoever signs may be away for a moment.
+        this.#skip = RETRY;
+        this.#mark = undefined;
       }
     }
   }
 }
+
+/** Looks that are left out after a signature that could not be had: about half a minute. */
+const RETRY = 30;
 
 const UNSIGNED =
   'what is written about machines is not signed yet, and does not count until "bootseal machines apply"';

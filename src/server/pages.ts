@@ -1,5 +1,6 @@
 import { Refusal } from '../errors/refusal.ts';
 import { isoSeconds } from '../formats/records/lines.ts';
+import { newestScripts } from '../machines/machine-booter.ts';
 import { whoVerifies } from '../release/who-verifies.ts';
 import { healthPage, jsonAnswer, metricsPage, readyPage } from '../serve/http/http-pages.ts';
 import type { Page, Pages } from '../serve/http/http-types.ts';
@@ -52,6 +53,9 @@ function readiness(options: ServerPagesOptions): Refusal | readonly string[] {
   const { releases } = offering();
   const [first] = releases;
   if (first?.refusal && releases.every(({ refusal }) => refusal)) return first.refusal;
+  const newest = newestScripts({ scripts: offering().machines?.scripts ?? new Map() });
+  if (newest instanceof Refusal)
+    return new Refusal(newest.code, `No machine boots: ${newest.message}`, newest.facts);
   return warnings(options);
 }
 

@@ -2,6 +2,7 @@ import { Malformed } from '../../errors/malformed.ts';
 import { isImageRequest } from '../../formats/records/image-request.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { decodeBundle } from '../../formats/records/request-bundle.ts';
+import { decodeScriptsRequest, isScriptsRequest } from '../../formats/records/scripts-request.ts';
 import {
   decodeSigningRequest,
   type SigningRequest,
@@ -16,11 +17,35 @@ export function inspectBundle(bytes: Uint8Array): Recognised {
   const { files } = decodeBundle(bytes);
   const index = files.get(INDEX);
   if (!index) throw new Malformed('request bundle', 'has no index');
-  const facts = isImageRequest(index)
-    ? imageRequestFacts(index, files)
-    : requestFacts(decodeSigningRequest(index), files);
+  const facts = isScriptsRequest(index)
+    ? scriptsRequestFacts(index, files)
+    : isImageRequest(index)
+      ? imageRequestFacts(index, files)
+      : requestFacts(decodeSigningRequest(index), files);
   const answered = [...files.keys()].some((name) => /^(digests|records|scripts)\/.*\.(sig|p7s)$/.test(name));
   return { kind: answered ? 'signing-response' : 'signing-request', facts };
+}
+
+/** Of scripts that machines get by name: facts travel, and no script before it was signed. */
+function scriptsRequestFacts(index: Uint8Array, files: ReadonlyMap<string, Uint8Array>): Facts {
+  const { channel, manifests, kept, rules, scripts } = decodeScriptsRequest(index);
+  const isAnswered = ({ loader, sha256 }: (typeof scripts)[number]) =>
+    files.has(`scripts/${sha256}.${loader === 'ipxe' ? 'ipxe' : 'cfg'}.sig`);
+  return {
+    channel,
+    rules,
+    answered: scripts.filter(isAnswered).length,
+    asked: scripts.length,
+    manifests: [...manifests, ...kept].map((one) => ({ ...one })),
+    scripts: scripts.map((script) => ({
+      key: script.key,
+      machines: script.arch ?? 'any',
+      loader: script.loader,
+      boots: script.release ?? 'no release',
+      answered: isAnswered(script) ? 'yes' : 'no',
+      sha256: script.sha256,
+    })),
+  };
 }
 
 /** @param files of the bundle, where there is one: they tell what was answered. */
