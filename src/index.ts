@@ -70,6 +70,18 @@ export {
   type StatusItem,
 } from './operations/keys-status.ts';
 export {
+  type AttachedScripts,
+  type AttachScriptsOptions,
+  attachScripts,
+  type RequestedScripts,
+  type RequestScriptsOptions,
+  requestScripts,
+  type SignedScripts,
+  type SignScriptsOptions,
+  signScriptsRequest,
+} from './operations/machine-scripts.ts';
+export { type ExplainedMachine, explainMachine, listMachines } from './operations/machines.ts';
+export {
   type AttachOptions,
   type AttachResult,
   attach,
@@ -94,6 +106,8 @@ export {
   listArmed,
 } from './publish/arm.ts';
 export {
+  type ApplyMachinesOptions,
+  applyMachines,
   type ListedChannel,
   listChannels,
   moveChannelTo,
@@ -116,6 +130,7 @@ export { type Configuration, readConfiguration } from './server/configuration.ts
 export type { DhcpOffer, ProxyDhcpRequest } from './server/proxy-dhcp.ts';
 export { type ServeOptions, type Serving, serve } from './server/serve.ts';
 export { createKeyFolder as init, type InitOptions } from './signing/keys/init.ts';
+export { readScriptKeys, type ScriptKeys } from './signing/keys/script-keys.ts';
 export { type Collected, type CollectOptions, collectObjects } from './store/collect.ts';
 export {
   type CheckLogProofRequest,

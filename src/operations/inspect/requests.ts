@@ -22,7 +22,11 @@ export function inspectBundle(bytes: Uint8Array): Recognised {
     : isImageRequest(index)
       ? imageRequestFacts(index, files)
       : requestFacts(decodeSigningRequest(index), files);
-  const answered = [...files.keys()].some((name) => /^(digests|records|scripts)\/.*\.(sig|p7s)$/.test(name));
+  // A request for scripts carries the seals of its manifests.
+  const answers = isScriptsRequest(index)
+    ? /^scripts\/.*\.sig$/
+    : /^(digests|records|scripts)\/.*\.(sig|p7s)$/;
+  const answered = [...files.keys()].some((name) => answers.test(name));
   return { kind: answered ? 'signing-response' : 'signing-request', facts };
 }
 
