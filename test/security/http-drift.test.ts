@@ -53,6 +53,14 @@ test('of several ranges the last bytes wait for the check', async (t) => {
   assert.doesNotMatch(bodyOf(text), /bytes 3999990-/);
 });
 
+test('of several ranges one that has the last bytes waits for the check, wherever it stands', async (t) => {
+  const server = await serving(t, memorySite({ '/f': { data: BIG, drifts: true } }));
+  assert.match(
+    await raw(t, server.port, GET('/f', 'Range: bytes=3999990-3999999,0-9\r\n')),
+    /^HTTP\/1\.1 503 /,
+  );
+});
+
 test('a file that became shorter is cut off, one whose disk fails as well', async (t) => {
   const whole = memorySite({ '/f': BIG });
   const failing = (read: (position: number) => Promise<number>): Site => ({

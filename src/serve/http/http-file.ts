@@ -27,9 +27,11 @@ export interface FileAnswer {
   readonly after: Uint8Array | undefined;
   /** Bytes of content. */
   readonly length: number;
+  /** Bytes of the file. */
+  readonly size: number;
 }
 
-const NOTHING = { pieces: [], after: undefined, length: 0 } as const;
+const NOTHING = { pieces: [], after: undefined, length: 0, size: 0 } as const;
 
 /**
  * Decides what a GET or HEAD of `resource` is answered with (RFC 9110 §13, §14).
@@ -71,7 +73,7 @@ export function answerFile(
     case 'full': {
       const pieces = size === 0 ? [] : [{ before: undefined, range: { first: 0, last: size - 1 } }];
       const full = { ...headers, 'Content-Type': type, 'Content-Length': String(size) };
-      return { status: 200, headers: full, pieces, after: undefined, length: size };
+      return { status: 200, headers: full, pieces, after: undefined, length: size, size };
     }
     case 'one': {
       const length = rangeLength(wanted.range);
@@ -86,6 +88,7 @@ export function answerFile(
         pieces: [{ before: undefined, range: wanted.range }],
         after: undefined,
         length,
+        size,
       };
     }
     case 'several': {
@@ -96,6 +99,7 @@ export function answerFile(
         pieces: wanted.ranges.map((each, index) => ({ before: frame.heads[index], range: each })),
         after: frame.tail,
         length: frame.length,
+        size,
       };
     }
   }

@@ -46,8 +46,9 @@ export async function sendFile(
   try {
     for (const piece of answer.pieces) {
       await sendPiece(exchange, reader, piece, context, async (chunk) => {
-        // Each range by itself: the first of several may be the whole file.
-        if (chunk.end > piece.range.last) await open.check();
+        // Of several ranges one that comes early may have the file's last bytes.
+        const ends = piece === lastPiece || piece.range.last === answer.size - 1;
+        if (ends && chunk.end > piece.range.last) await open.check();
         begin();
         if (exchange.bytes - reported < PROGRESS) return;
         reported = exchange.bytes;
