@@ -1,5 +1,7 @@
+import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { urlHost } from '../formats/net/ip-address.ts';
 import { entryFolder } from '../formats/records/entry-folder.ts';
 import { UKI } from '../formats/records/seal-names.ts';
@@ -49,7 +51,7 @@ export interface ServeOptions {
   /** A policy file (TOML); of a state it must say what the state's own says. */
   readonly policy?: string;
   readonly configuration?: Partial<Configuration>;
-  /** A folder of loaders (iPXE, GRUB images) to offer over TFTP and HTTP. */
+  /** A folder of loaders (iPXE, GRUB images) to offer over TFTP and HTTP; default: `loaders` of the state, where that is. */
   readonly loaders?: string;
   /**
    * IP addresses, all with the same ports; default loopback, and with `proxyDhcp` where that sends machines. `::` is every
@@ -270,13 +272,15 @@ function sourceOf(options: ServeOptions, clock: () => number, log: Log): Offerin
 }
 
 async function offeredLoaders(
-  { loaders, anchors = [] }: ServeOptions,
+  { loaders: named, state, anchors = [] }: ServeOptions,
   { loaders: pins }: Configuration,
 ): Promise<ReadonlyMap<string, OfferedLoader>> {
+  const own = state === undefined ? undefined : join(state, 'loaders');
+  const loaders = named ?? (own !== undefined && (await isThere(own)) ? own : undefined);
   if (loaders === undefined) {
-    const [named] = Object.keys(pins);
-    if (named === undefined) return new Map();
-    throw new UsageError(`The configuration names the loader ${named}, and no folder of loaders is given.`);
+    const [pinned] = Object.keys(pins);
+    if (pinned === undefined) return new Map();
+    throw new UsageError(`The configuration names the loader ${pinned}, and no folder of loaders is given.`);
   }
   const sites: Anchors[] = [];
   for (const folder of typeof anchors === 'string' ? [anchors] : anchors)

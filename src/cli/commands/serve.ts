@@ -45,7 +45,7 @@ export function serveCommand(): Command {
     )
     .option('--policy <file>', 'dates, pins and revocations of your own (TOML); a state has its own')
     .option('--config <file>', 'the operator’s configuration (TOML)')
-    .option('--loaders <dir>', 'a folder of loaders to offer', folder)
+    .option('--loaders <dir>', 'a folder of loaders to offer; default: STATE/loaders, where that is', folder)
     .option(
       '--bind <address>',
       'an IP address, once for each; default: 127.0.0.1, or where --proxydhcp sends machines',
@@ -106,9 +106,9 @@ export function serveCommand(): Command {
         terminal.print(`${release} on ${listening}${anchored ? '' : ' (unanchored)'}`);
         if (dhcp !== undefined)
           terminal.table(['DHCP ON', 'KIND OF CLIENT', 'IS TOLD TO LOAD'], dhcp.map(offerRow));
-        if (options.loaders === undefined && dhcp?.some(({ silent }) => silent === 'no-loader'))
+        if (dhcp && !dhcp.some(({ loads = '' }) => /\.(efi|kpxe|pxe|0)$/.test(loads)))
           terminal.print(
-            'no-loader: nothing is served that such a client starts; --loaders names a folder of loaders.',
+            'no-loader: nothing is served that such a client starts; put loaders into STATE/loaders, or name their folder with --loaders.',
             'bad',
           );
         await untilStopped(serving);
