@@ -1,4 +1,7 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { codeOf, inWords } from '../../errors/io.ts';
+import { readIfThere } from '../../files/read-if-there.ts';
 
 /** What to do about programs that are found at port 67. */
 const REMEDIES: Readonly<Record<string, string>> = {
@@ -8,21 +11,33 @@ const REMEDIES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Who holds a UDP port, as the end of a sentence that also says what to do. Only root is told of other users'
- * programs; what cannot be found out is not said.
+ * Who holds a UDP port, as the end of a sentence that also says what to do. Only root is told of other users' programs.
+ * What cannot be read is said, and ends nothing: the reader has a fault to be told of already.
+ *
+ * @param proc where the kernel tells of itself, proc(5).
  */
-export async function portHolder(port: number): Promise<string> {
-  const found = await holderOf(port).catch(() => undefined);
-  if (found === undefined)
-    return 'another program holds that port for all addresses; find it with "ss -ulpn", and stop it or bind it to its own address';
-  const remedy = REMEDIES[found.name] ?? 'stop it, or bind it to its own address';
-  return `${found.name} (process ${found.pid}) holds that port: ${remedy}`;
+export async function portHolder(port: number, proc = '/proc'): Promise<string> {
+  let unread = '';
+  try {
+    const found = await holderOf(port, proc);
+    if (found !== undefined) {
+      const remedy = REMEDIES[found.name] ?? 'stop it, or bind it to its own address';
+      return `${found.name} (process ${found.pid}) holds that port: ${remedy}`;
+    }
+  } catch (error) {
+    unread = ` (which could not be found out: ${inWords(error)})`;
+  }
+  return `another program${unread} holds that port for all addresses; find it with "ss -ulpn", and stop it or bind it to its own address`;
 }
 
-async function holderOf(port: number): Promise<{ readonly pid: number; readonly name: string } | undefined> {
+async function holderOf(
+  port: number,
+  proc: string,
+): Promise<{ readonly pid: number; readonly name: string } | undefined> {
   const inodes = new Set<string>();
-  for (const table of ['/proc/net/udp', '/proc/net/udp6']) {
-    const text = await readFile(table, 'utf8').catch(() => '');
+  for (const table of ['udp', 'udp6']) {
+    // A kernel without IPv6 has no second table.
+    const text = (await readIfThere(join(proc, 'net', table)))?.toString('utf8') ?? '';
     for (const line of text.split('\n').slice(1)) {
       // proc(5): local address and port in hex, …, inode in the tenth field.
       const fields = line.trim().split(/\s+/);
@@ -30,15 +45,34 @@ async function holderOf(port: number): Promise<{ readonly pid: number; readonly 
     }
   }
   if (inodes.size === 0) return undefined;
-  for (const entry of await readdir('/proc')) {
+  for (const entry of await readdir(proc)) {
     const pid = Number(entry);
     if (!Number.isInteger(pid) || pid === process.pid) continue;
-    for (const fd of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
-      const target = await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '');
-      const inode = /^socket:\[(\d+)\]$/.exec(target)?.[1];
-      if (inode === undefined || !inodes.has(inode)) continue;
-      return { pid, name: (await readFile(`/proc/${pid}/comm`, 'utf8')).trim() };
-    }
+    const name = await unlessHidden(() => nameOfHolder(join(proc, entry), inodes));
+    if (name !== undefined) return { pid, name };
   }
   return undefined;
 }
+
+/** The name of a process that has one of these sockets. */
+async function nameOfHolder(process: string, inodes: ReadonlySet<string>): Promise<string | undefined> {
+  for (const fd of await readdir(join(process, 'fd'))) {
+    const target = await unlessHidden(() => readlink(join(process, 'fd', fd)));
+    const inode = /^socket:\[(\d+)\]$/.exec(target ?? '')?.[1];
+    if (inode !== undefined && inodes.has(inode))
+      return (await readFile(join(process, 'comm'), 'utf8')).trim();
+  }
+  return undefined;
+}
+
+/** Processes end while they are looked at, and other users' are not shown: neither is a fault. */
+async function unlessHidden<T>(read: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (HIDDEN.has(codeOf(error) ?? '')) return undefined;
+    throw error;
+  }
+}
+
+const HIDDEN: ReadonlySet<string> = new Set(['ENOENT', 'ESRCH', 'ENOTDIR', 'EACCES', 'EPERM']);

@@ -1,3 +1,8 @@
+import type { Site } from '../../release/site.ts';
+import type { Emit } from '../emit.ts';
+import type { Bind, Bound } from '../listen.ts';
+import type { Shares } from '../shares.ts';
+
 /** Bounds on what clients may cost, and how patient the server is. Times are milliseconds, sizes bytes. */
 export interface TftpLimits {
   /** Transfers at a time, those that no client has answered yet included. Each may hold two descriptors. */
@@ -40,4 +45,37 @@ export const DEFAULT_TFTP_LIMITS: TftpLimits = {
 export interface TftpPeer {
   readonly address: string;
   readonly port: number;
+}
+
+export interface TftpServerOptions {
+  readonly site: Site;
+  /** IP addresses, each that of one interface. A wildcard works where the machine has only one. */
+  readonly bind: Bind;
+  /** 0 asks for an ephemeral one. */
+  readonly port: number;
+  readonly shares: Shares;
+  readonly emit: Emit;
+  /**
+   * Sends everything from the port that was asked, for clients behind NAT and firewalls. It gives up the
+   * transfer identifier (RFC 1350 §4): whoever writes another's address on a request can then write its ACKs
+   * too and have the file sent there. Default false.
+   */
+  readonly singlePort?: boolean;
+  readonly limits?: Partial<TftpLimits>;
+}
+
+export interface TftpServer {
+  /** The first of them. */
+  readonly address: string;
+  readonly port: number;
+  readonly bound: readonly Bound[];
+  /** Transfers under way. */
+  readonly transfers: number;
+  /** Bytes that read buffers of running transfers hold now. */
+  readonly heldBytes: number;
+  /**
+   * Takes no more requests, lets running transfers finish for up to `graceMs` milliseconds, ends the rest with
+   * ERROR. Resolves when every socket and file is closed.
+   */
+  close(options: { readonly graceMs: number }): Promise<void>;
 }

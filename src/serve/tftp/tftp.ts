@@ -12,13 +12,11 @@ import {
   tftpOpcode,
 } from '../../formats/net/tftp.ts';
 import type { Asking, TurnedAway } from '../../release/server-event.ts';
-import type { Resource, Site } from '../../release/site.ts';
+import type { Resource } from '../../release/site.ts';
 import { askedText } from '../asked.ts';
 import { ChunkPool } from '../chunk-pool.ts';
-import type { Emit } from '../emit.ts';
 import { FairSlots } from '../fair-slots.ts';
-import { type Bind, type Bound, boundAddresses, checkListenTarget, isIpv6Only } from '../listen.ts';
-import type { Shares } from '../shares.ts';
+import { type Bound, boundAddresses, checkListenTarget, isIpv6Only } from '../listen.ts';
 import { agree, no, requestedPath, siteRefusal, type Terms, type TftpNo, thrown } from './tftp-request.ts';
 import {
   closing,
@@ -30,40 +28,13 @@ import {
   sendDatagram,
 } from './tftp-socket.ts';
 import { Transfer } from './tftp-transfer.ts';
-import { DEFAULT_TFTP_LIMITS, type TftpLimits, type TftpPeer } from './tftp-types.ts';
-
-export interface TftpServerOptions {
-  readonly site: Site;
-  /** IP addresses, each that of one interface. A wildcard works where the machine has only one. */
-  readonly bind: Bind;
-  /** 0 asks for an ephemeral one. */
-  readonly port: number;
-  readonly shares: Shares;
-  readonly emit: Emit;
-  /**
-   * Sends everything from the port that was asked, for clients behind NAT and firewalls. It gives up the
-   * transfer identifier (RFC 1350 §4): whoever writes another's address on a request can then write its ACKs
-   * too and have the file sent there. Default false.
-   */
-  readonly singlePort?: boolean;
-  readonly limits?: Partial<TftpLimits>;
-}
-
-export interface TftpServer {
-  /** The first of them. */
-  readonly address: string;
-  readonly port: number;
-  readonly bound: readonly Bound[];
-  /** Transfers under way. */
-  readonly transfers: number;
-  /** Bytes that read buffers of running transfers hold now. */
-  readonly heldBytes: number;
-  /**
-   * Takes no more requests, lets running transfers finish for up to `graceMs` milliseconds, ends the rest with
-   * ERROR. Resolves when every socket and file is closed.
-   */
-  close(options: { readonly graceMs: number }): Promise<void>;
-}
+import {
+  DEFAULT_TFTP_LIMITS,
+  type TftpLimits,
+  type TftpPeer,
+  type TftpServer,
+  type TftpServerOptions,
+} from './tftp-types.ts';
 
 /**
  * Serves a site over TFTP, read-only (RFC 1350, 2347, 2348, 2349, 7440), until it is closed.

@@ -3,8 +3,8 @@ import type { TestContext } from 'node:test';
 import { decodeTftp, encodeTftp, type TftpPacket, type TftpRequest } from '../../../src/formats/net/tftp.ts';
 import type { Site } from '../../../src/release/site.ts';
 import { Shares } from '../../../src/serve/shares.ts';
-import { startTftpServer, type TftpServer } from '../../../src/serve/tftp/tftp.ts';
-import type { TftpLimits } from '../../../src/serve/tftp/tftp-types.ts';
+import { startTftpServer } from '../../../src/serve/tftp/tftp.ts';
+import type { TftpLimits, TftpServer } from '../../../src/serve/tftp/tftp-types.ts';
 import { type Told, takeDown } from '../events.ts';
 
 export interface Running extends TftpServer, Told {}
