@@ -57,6 +57,11 @@ export function compileBatch(facts: BatchFacts): readonly CompiledScript[] {
     .flatMap((planned) => told(planned, () => compileOne(planned, facts)));
 }
 
+/** One line for each, as a batch lists them. */
+export function batchLines(scripts: readonly CompiledScript[]): readonly CompiledScript[] {
+  return [...new Map(scripts.map((one) => [`${one.key} ${one.arch ?? '-'} ${one.loader}`, one])).values()];
+}
+
 /** Whether a channel's batch has the scripts of an assignment: those of its releases, and those of none. */
 function isOfBatch({ boot, channel }: Assignment, name: string, only: string | undefined): boolean {
   return boot !== 'release' || (channel ?? only) === name;

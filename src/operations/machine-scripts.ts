@@ -8,7 +8,7 @@ import { bytesContent } from '../files/measure.ts';
 import { readWhole } from '../files/reading.ts';
 import { decodeManifest } from '../formats/records/manifest.ts';
 import { decodeBundle, encodeBundle } from '../formats/records/request-bundle.ts';
-import type { BatchScript } from '../formats/records/script-batch.ts';
+import { type BatchScript, scriptFile } from '../formats/records/script-batch.ts';
 import {
   decodeScriptsRequest,
   encodeScriptsRequest,
@@ -17,7 +17,7 @@ import {
   type ScriptsRequest,
 } from '../formats/records/scripts-request.ts';
 import { RECORD, SEAL } from '../formats/records/seal-names.ts';
-import { type BatchFacts, type CompiledScript, compileBatch } from '../machines/compile-batch.ts';
+import { type BatchFacts, batchLines, type CompiledScript, compileBatch } from '../machines/compile-batch.ts';
 import { decodeRules, encodeRules } from '../machines/machine-record.ts';
 import { batchFacts, type NamedRelease, toVerify } from '../publish/machine-batch.ts';
 import { writeOutput } from '../release/write-output.ts';
@@ -111,7 +111,7 @@ export async function requestScripts(options: RequestScriptsOptions): Promise<Re
     kept,
     since: Math.floor(now / 1000) * 1000,
     rules: sha256Of(rules),
-    scripts: uniqueScripts(scripts),
+    scripts: batchLines(scripts),
   };
   const files = new Map<string, Uint8Array>([
     ['index', encodeScriptsRequest(request)],
@@ -361,16 +361,12 @@ export async function attachScripts(options: AttachScriptsOptions): Promise<Atta
   return { channel: first.request.channel, attached: sealed.length };
 }
 
-function answerName({ loader, sha256 }: BatchScript): string {
-  return `scripts/${sha256}.${loader === 'ipxe' ? 'ipxe' : 'cfg'}${SEAL.openpgp}`;
+function answerName(script: BatchScript): string {
+  return scriptFile(script) + SEAL.openpgp;
 }
 
 function uniqueTexts(scripts: readonly CompiledScript[]): readonly CompiledScript[] {
   return [...new Map(scripts.map((one) => [answerName(one), one])).values()];
-}
-
-function uniqueScripts(scripts: readonly CompiledScript[]): readonly BatchScript[] {
-  return [...new Map(scripts.map((one) => [`${one.key} ${one.arch ?? '-'} ${one.loader}`, one])).values()];
 }
 
 function sha256Of(bytes: Uint8Array): string {

@@ -1,22 +1,21 @@
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { decodeScriptBatch } from '../formats/records/script-batch.ts';
 import { assignmentText } from '../machines/assignment.ts';
 import type { Machine } from '../machines/booter.ts';
-import { ChannelScripts } from '../machines/channel-scripts.ts';
+import type { ChannelScripts } from '../machines/channel-scripts.ts';
+import { newestScripts } from '../machines/machine-booter.ts';
 import { readMachineRules } from '../machines/machine-files.ts';
-import { decodeRules, encodeRules } from '../machines/machine-record.ts';
+import { encodeRules } from '../machines/machine-record.ts';
 import { hasRules, type MachineRules } from '../machines/machine-rules.ts';
 import { type Match, Matcher, membersOf } from '../machines/match.ts';
 import { type PlannedScript, ScriptPlan } from '../machines/script-plan.ts';
 import { MACHINES } from '../publish/machine-batch.ts';
+import { readChannelScripts } from '../server/state-scripts.ts';
 import { ArmedBoots, type StoredArming } from '../store/armed-boots.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
 import { recordsOf } from '../store/folder-backend.ts';
-import { readBatch, readBatchRules } from '../store/script-batches.ts';
 import { demandState } from '../store/state.ts';
-import { decodeOr } from '../trust/check.ts';
 
 /** What a machine gets by rules, and by which script. */
 export interface Explained {
@@ -71,22 +70,16 @@ function sameRules(one: MachineRules, other: MachineRules): boolean {
   return Buffer.from(encodeRules(one)).equals(encodeRules(other));
 }
 
-/** The rules that the newest snapshot names. @throws Refusal, IoError */
+/** The rules that decide, as a server finds them. @throws Refusal, IoError */
 async function newestSigned(state: string): Promise<ChannelScripts | undefined> {
-  let newest: ChannelScripts | undefined;
+  const scripts = new Map<string, ChannelScripts>();
   for (const name of await channelNames(state)) {
     const { snapshot } = (await readChannel(state, name)) ?? {};
-    if (!snapshot?.scripts) continue;
-    const records = recordsOf(state);
-    const bytes = await readBatch(records, snapshot.scripts);
-    const batch = decodeOr(`the batch of scripts of ${name}`, () => decodeScriptBatch(bytes));
-    const rules = await readBatchRules(records, batch.rules);
-    if (newest && batch.since <= newest.since) continue;
-    newest = new ChannelScripts(
-      batch,
-      decodeOr(`the rules of ${name}`, () => decodeRules(rules)),
-    );
+    if (snapshot?.scripts === undefined) continue;
+    scripts.set(name, await readChannelScripts(recordsOf(state), name, snapshot.scripts));
   }
+  const newest = newestScripts({ scripts });
+  if (newest instanceof Refusal) throw newest;
   return newest;
 }
 

@@ -12,6 +12,7 @@ import { startsOf } from '../machines/assignment.ts';
 import {
   type BatchFacts,
   type BatchRelease,
+  batchLines,
   type CompiledScript,
   compileBatch,
 } from '../machines/compile-batch.ts';
@@ -211,7 +212,7 @@ export async function prepareBatch(
   if (waiting.length > 0) throw unsigned(channel, waiting, scripts.length);
   const rules = encodeRules(facts.rules);
   const since = await sinceOf(options, sha256Of(rules));
-  const batch = encodeScriptBatch({ channel, since, rules: sha256Of(rules), scripts: unique(scripts) });
+  const batch = encodeScriptBatch({ channel, since, rules: sha256Of(rules), scripts: batchLines(scripts) });
   return { sha256: await keepBatch(records, batch, rules), scripts: scripts.length, signed };
 }
 
@@ -231,11 +232,6 @@ async function sinceOf({ state, now }: BatchOptions, rules: string): Promise<num
   }
   if (newest?.rules === rules) return newest.since;
   return Math.max(Math.floor(now / 1000) * 1000, (newest?.since ?? 0) + 1000);
-}
-
-/** One line for each, as a batch lists them. */
-function unique(scripts: readonly CompiledScript[]): readonly CompiledScript[] {
-  return [...new Map(scripts.map((one) => [`${one.key} ${one.arch ?? '-'} ${one.loader}`, one])).values()];
 }
 
 /** A seal counts where a loader takes it now, and will for as long. */

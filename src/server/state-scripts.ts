@@ -39,7 +39,7 @@ export class StateScripts {
       const { scripts: sha256 } = snapshot;
       if (sha256 === undefined) continue;
       try {
-        const one = this.#known.get(sha256) ?? (await this.#read(name, sha256));
+        const one = this.#known.get(sha256) ?? (await readChannelScripts(this.#records, name, sha256));
         known.set(sha256, one);
         found.set(name, one);
       } catch (error) {
@@ -49,24 +49,6 @@ export class StateScripts {
     }
     this.#known = known;
     return found;
-  }
-
-  async #read(channel: string, sha256: string): Promise<ChannelScripts> {
-    const bytes = await readBatch(this.#records, sha256);
-    const batch = decodeOr(`the batch of scripts of ${channel}`, () => decodeScriptBatch(bytes));
-    if (batch.channel !== channel)
-      throw new Refusal(
-        'mixed-releases',
-        `The snapshot of ${channel} names the scripts of ${batch.channel}.`,
-        {
-          channel,
-        },
-      );
-    const rules = await readBatchRules(this.#records, batch.rules);
-    return new ChannelScripts(
-      batch,
-      decodeOr(`the rules of ${channel}`, () => decodeRules(rules)),
-    );
   }
 
   /**
@@ -99,4 +81,27 @@ export class StateScripts {
     this.#verified.set(key, { script: verified, at: now });
     return verified;
   }
+}
+
+/**
+ * What a snapshot says of machines: the batch that it names, and the rules that this was made of.
+ *
+ * @throws Refusal `absent`, `drifted`, `malformed`, `mixed-releases`; IoError.
+ */
+export async function readChannelScripts(
+  records: StoreBackend,
+  channel: string,
+  sha256: string,
+): Promise<ChannelScripts> {
+  const bytes = await readBatch(records, sha256);
+  const batch = decodeOr(`the batch of scripts of ${channel}`, () => decodeScriptBatch(bytes));
+  if (batch.channel !== channel)
+    throw new Refusal('mixed-releases', `The snapshot of ${channel} names the scripts of ${batch.channel}.`, {
+      channel,
+    });
+  const rules = await readBatchRules(records, batch.rules);
+  return new ChannelScripts(
+    batch,
+    decodeOr(`the rules of ${channel}`, () => decodeRules(rules)),
+  );
 }

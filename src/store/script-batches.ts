@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Refusal } from '../errors/refusal.ts';
+import { scriptFile } from '../formats/records/script-batch.ts';
 import { SEAL } from '../formats/records/seal-names.ts';
 import type { StoreBackend } from './backend.ts';
 import { readScript, type ScriptKind, type SignedScript } from './signed-scripts.ts';
@@ -44,7 +45,7 @@ export async function keepSealed(
   sha256: string,
   { bytes, seal }: SignedScript,
 ): Promise<void> {
-  const key = `scripts/${sha256}${kind === 'ipxe' ? '.ipxe' : '.cfg'}`;
+  const key = scriptFile({ loader: kind, sha256 });
   await records.put(key + SEAL.openpgp, seal);
   await records.putIfAbsent(key, bytes);
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Refusal } from '../errors/refusal.ts';
+import { scriptFile } from '../formats/records/script-batch.ts';
 import { SEAL } from '../formats/records/seal-names.ts';
 import type { StoreBackend } from './backend.ts';
 
@@ -18,8 +19,6 @@ export interface SignedScript {
 /** What reads it. */
 export type ScriptKind = 'ipxe' | 'grub';
 
-const ENDING = { ipxe: '.ipxe', grub: '.cfg' } as const;
-
 /** Stores a script: its seal first, so that none is ever there without. @returns its SHA-256, lower-case hex. */
 export async function keepScript(
   records: StoreBackend,
@@ -27,7 +26,7 @@ export async function keepScript(
   { bytes, seal }: SignedScript,
 ): Promise<string> {
   const sha256 = createHash('sha256').update(bytes).digest('hex');
-  const key = `scripts/${sha256}${ENDING[kind]}`;
+  const key = scriptFile({ loader: kind, sha256 });
   await records.putIfAbsent(key + SEAL.openpgp, seal);
   await records.putIfAbsent(key, bytes);
   return sha256;
@@ -43,7 +42,7 @@ export async function readScript(
   kind: ScriptKind,
   sha256: string,
 ): Promise<SignedScript> {
-  const key = `scripts/${sha256}${ENDING[kind]}`;
+  const key = scriptFile({ loader: kind, sha256 });
   const script = await records.get(key);
   const seal = await records.get(key + SEAL.openpgp);
   if (!script || !seal)

@@ -17,7 +17,7 @@ export function dhcpConfigCommand(): Command {
     'print what a DHCP server must be told, so that each kind of machine finds its loader',
     'bootseal dhcp-config dnsmasq --server 10.0.0.1 --loaders loaders > bootseal.conf',
   )
-    .argument('<server>', `whose language: ${DHCP_DIALECTS.join(', ')}`, dialect)
+    .argument('<dialect>', `whose language: ${DHCP_DIALECTS.join(', ')}`, dialect)
     .requiredOption('--server <address>', 'where "bootseal serve" listens: an IPv4 address')
     .option('--http-port <n>', 'its port', port, 8080)
     .option('--loaders <dir>', 'the folder that it offers; default: the images of "loaders grub"', folder)

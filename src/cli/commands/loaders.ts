@@ -2,10 +2,11 @@ import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { embeddedScript, writeLoaderKit } from '../../build/loader-kit.ts';
 import { buildGrubLoaders, findLoaders, type InstalledLoader } from '../../build/loaders.ts';
+import { UsageError } from '../../errors/usage.ts';
 import { dnsmasqLines } from '../../operations/dnsmasq.ts';
 import { serverAddress } from '../../scripts/server-address.ts';
 import { readAnchorFolder } from '../../trust/anchor-folder.ts';
-import { act, folder, newCommand, understood } from '../context.ts';
+import { act, folder, found, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import type { Terminal } from '../terminal.ts';
 
@@ -47,6 +48,12 @@ function printLoader(terminal: Terminal, loader: InstalledLoader): void {
 /** What DHCP asks about, for each image. */
 const KIND = { 'i386-pc-pxe': 'bios', 'x86_64-efi': 'efi', 'arm64-efi': 'arm64' } as const;
 
+/** @throws UsageError: here the parser of words cannot ask, since a command may stand in the same place. */
+function demandFolder(path: string): string {
+  if (found(path)?.isDirectory()) return path;
+  throw new UsageError(`There is no folder ${path}, and no command of that name.`);
+}
+
 export function loadersCommand(): Command {
   const loaders = newCommand(
     'loaders',
@@ -59,13 +66,13 @@ export function loadersCommand(): Command {
     .option('--anchors <dir>', 'compare the keys that they trust with this site’s', folder);
   loaders.action(
     act<FindOptions>(async ({ terminal }, { anchors }, dir) => {
-      const found = await findLoaders({
-        ...(dir === undefined ? {} : { folder: folder(dir) }),
+      const seen = await findLoaders({
+        ...(dir === undefined ? {} : { folder: demandFolder(dir) }),
         ...(anchors === undefined ? {} : { anchors: await readAnchorFolder(anchors) }),
       });
-      terminal.json({ loaders: found });
-      for (const loader of found) printLoader(terminal, loader);
-      if (found.length === 0)
+      terminal.json({ loaders: seen });
+      for (const loader of seen) printLoader(terminal, loader);
+      if (seen.length === 0)
         terminal.print(`No loader is ${dir === undefined ? 'installed here' : `in ${dir}`}.`);
       return EXIT.ok;
     }),

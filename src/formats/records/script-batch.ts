@@ -37,6 +37,11 @@ export interface BatchScript {
   readonly release: string | undefined;
 }
 
+/** The file of a script in a state, and in an answer to a request: `scripts/<sha256>.ipxe`, `.cfg`. */
+export function scriptFile({ loader, sha256 }: Pick<BatchScript, 'loader' | 'sha256'>): string {
+  return `scripts/${sha256}${loader === 'ipxe' ? '.ipxe' : '.cfg'}`;
+}
+
 /** Bytes: every machine of a large site with a script of its own. */
 export const MAX_BATCH = 32 * 1024 * 1024;
 

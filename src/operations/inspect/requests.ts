@@ -2,7 +2,9 @@ import { Malformed } from '../../errors/malformed.ts';
 import { isImageRequest } from '../../formats/records/image-request.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { decodeBundle } from '../../formats/records/request-bundle.ts';
+import { scriptFile } from '../../formats/records/script-batch.ts';
 import { decodeScriptsRequest, isScriptsRequest } from '../../formats/records/scripts-request.ts';
+import { SEAL } from '../../formats/records/seal-names.ts';
 import {
   decodeSigningRequest,
   type SigningRequest,
@@ -33,8 +35,7 @@ export function inspectBundle(bytes: Uint8Array): Recognised {
 /** Of scripts that machines get by name: facts travel, and no script before it was signed. */
 function scriptsRequestFacts(index: Uint8Array, files: ReadonlyMap<string, Uint8Array>): Facts {
   const { channel, manifests, kept, rules, scripts } = decodeScriptsRequest(index);
-  const isAnswered = ({ loader, sha256 }: (typeof scripts)[number]) =>
-    files.has(`scripts/${sha256}.${loader === 'ipxe' ? 'ipxe' : 'cfg'}.sig`);
+  const isAnswered = (script: (typeof scripts)[number]) => files.has(scriptFile(script) + SEAL.openpgp);
   return {
     channel,
     rules,
