@@ -6,6 +6,7 @@ import { KeyholderClient } from '../../src/keyholder/client.ts';
 import { serve } from '../../src/server/serve.ts';
 import { channelNames, readChannel } from '../../src/store/channels.ts';
 import { copier } from '../faults/copies.ts';
+import { hearing } from '../server/hearing.ts';
 import { sayAs } from './raw-client.ts';
 import { keyholder, keyholderSite, socketIn } from './sites.ts';
 
@@ -52,16 +53,8 @@ it('a server has changed rules signed, and says where nobody does', async (t) =>
   const socket = await socketIn(folder);
   await keyholder(t, { keys, state }, socket, ['--anchors', anchors, '--script-keys', keys]);
   const client = new KeyholderClient({ socket });
-  const waiting = new Map<string, () => void>();
-  const said: string[] = [];
-  const hear = (_facts: object, message: string) => {
-    said.push(message);
-    waiting.get(message)?.();
-  };
-  const heard = (message: string) =>
-    said.includes(message) ? undefined : new Promise<void>((done) => waiting.set(message, done));
+  const { log, heard } = hearing();
   const given = { state, anchors, channel, httpPort: 0, tftpPort: false, nbdPort: false } as const;
-  const log = { info: hear, warn: hear, error: hear };
   const server = await serve({
     ...given,
     log,

@@ -12,6 +12,7 @@ import { readScriptKeys } from '../../src/signing/keys/script-keys.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
+import { hearing } from './hearing.ts';
 
 const A = '52:54:00:00:00:0a';
 const B = '52:54:00:00:00:0b';
@@ -62,12 +63,7 @@ gets = { boot = "hold" }
 await rules(RULES);
 
 async function started(now = NOW): Promise<{ server: Serving; heard: (message: string) => Promise<void> }> {
-  const said: string[] = [];
-  const waiting = new Map<string, () => void>();
-  const hear = (_facts: object, message: string) => {
-    said.push(message);
-    waiting.get(message)?.();
-  };
+  const { log, heard } = hearing();
   const server = await serve({
     state,
     anchors,
@@ -76,13 +72,9 @@ async function started(now = NOW): Promise<{ server: Serving; heard: (message: s
     httpPort: 0,
     tftpPort: false,
     nbdPort: false,
-    log: { info: hear, warn: hear, error: hear },
+    log,
   });
-  return {
-    server,
-    heard: (message) =>
-      said.includes(message) ? Promise.resolve() : new Promise((resolve) => waiting.set(message, resolve)),
-  };
+  return { server, heard };
 }
 
 const boots = (server: Serving, mac: string) =>

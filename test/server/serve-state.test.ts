@@ -8,6 +8,7 @@ import { type Serving, serve } from '../../src/server/serve.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
+import { hearing } from './hearing.ts';
 
 const DAY = 86_400_000;
 const folder = await temporaryFolder();
@@ -26,12 +27,7 @@ await publish({ ...given, tree: join(folder, '2026.11.01') });
 
 /** A server, and the messages of its log as they come. */
 async function started(): Promise<{ server: Serving; heard: (message: string) => Promise<void> }> {
-  const said: string[] = [];
-  const waiting = new Map<string, () => void>();
-  const hear = (_facts: object, message: string) => {
-    said.push(message);
-    waiting.get(message)?.();
-  };
+  const { log, heard } = hearing();
   const server = await serve({
     state,
     anchors,
@@ -39,13 +35,9 @@ async function started(): Promise<{ server: Serving; heard: (message: string) =>
     httpPort: 0,
     tftpPort: false,
     nbdPort: false,
-    log: { info: hear, warn: hear, error: hear },
+    log,
   });
-  return {
-    server,
-    heard: (message) =>
-      said.includes(message) ? Promise.resolve() : new Promise((resolve) => waiting.set(message, resolve)),
-  };
+  return { server, heard };
 }
 
 const text = async (url: string) => (await fetch(url)).text();
