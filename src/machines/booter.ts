@@ -1,4 +1,5 @@
 import type { Refusal } from '../errors/refusal.ts';
+import type { ScriptStarts } from '../release/server-event.ts';
 
 /**
  * Decides what a machine boots. One small interface between deciding and serving: DHCP, HTTP and TFTP ask the same
@@ -40,6 +41,10 @@ export interface BootScript {
   /** `boot.ipxe`, `grub.cfg` */
   readonly name: string;
   readonly bytes: Uint8Array;
+  /** What it has the machine start; absent: a release. */
+  readonly starts?: ScriptStarts;
+  /** The armed boot that it begins. */
+  readonly once?: string;
   /** CMS for iPXE, OpenPGP for GRUB. */
   readonly seal: Uint8Array;
 }

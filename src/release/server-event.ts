@@ -1,4 +1,4 @@
-import type { Refusal } from '../errors/refusal.ts';
+import type { Refusal, RefusalCode } from '../errors/refusal.ts';
 import type { TrustLevel } from './trust-level.ts';
 
 /** The servers that machines talk to. */
@@ -153,7 +153,17 @@ export interface Asking {
   readonly asked: string;
   /** HTTP only. */
   readonly method?: string;
+  /** `52:54:00:12:34:56`: what its query says, over HTTP. A claim: it joins what belongs together, and unlocks nothing. */
+  readonly mac?: string;
 }
+
+/** What a machine's first script has it start. */
+export type ScriptStarts = 'release' | 'local' | 'menu' | 'hold';
+
+/** How early userspace reads a root image; `none`: the release has none, or another init takes over. */
+export const ROOT_MODES = ['verity', 'ram', 'none'] as const;
+
+export type RootMode = (typeof ROOT_MODES)[number];
 
 /**
  * What happens at the edges of a server, on all protocols. Read by log, metrics, and whoever follows boots.
@@ -213,6 +223,56 @@ export type ServerEvent =
       readonly trust: TrustLevel;
     }
   | {
+      /** A loader was given the script that decides what its machine starts. The request has events of its own. */
+      readonly kind: 'decided';
+      readonly server: Protocol;
+      readonly remote: string;
+      readonly loader: 'ipxe' | 'grub';
+      readonly mac?: string;
+      readonly uuid?: string;
+      readonly arch?: string;
+      readonly starts: ScriptStarts;
+      /** The armed boot that it begins. */
+      readonly once?: string;
+    }
+  | {
+      /** What early userspace says of its boot. Claimed, like all that machines say. */
+      readonly kind: 'reported';
+      readonly server: 'http';
+      readonly remote: string;
+      readonly mac: string;
+      readonly outcome: 'verified' | 'refused';
+      readonly release?: string;
+      readonly root?: RootMode;
+      /** Of a refusal. */
+      readonly code?: RefusalCode;
+      /** Of a refusal: its sentence. Printable ASCII, bounded, as are the lines. */
+      readonly message?: string;
+      /** What its console showed last, the oldest first. */
+      readonly lines: readonly string[];
+      /** The armed boot that it is. */
+      readonly once?: string;
+    }
+  | {
+      /** A loader's script says at which step it gave up. */
+      readonly kind: 'gave-up';
+      readonly server: 'http';
+      readonly remote: string;
+      readonly mac?: string;
+      /** Of a closed set; escaped all the same. */
+      readonly step: string;
+      /** iPXE's error number, in hexadecimal. */
+      readonly errno?: string;
+    }
+  | {
+      /** A line that a loader sent by syslog: a hint, since anybody can send one. Escaped and bounded. */
+      readonly kind: 'console';
+      readonly server: 'syslog';
+      readonly remote: string;
+      readonly mac?: string;
+      readonly text: string;
+    }
+  | {
       /** A connection or a datagram that never became a request that is answered. */
       readonly kind: 'turned-away';
       readonly server: Protocol;
@@ -224,7 +284,7 @@ export type ServerEvent =
   | {
       /** Something that nobody asked for went wrong: accepting a connection, closing a file. */
       readonly kind: 'fault';
-      readonly server: Protocol | 'dhcp';
+      readonly server: Protocol | 'dhcp' | 'syslog';
       readonly error: unknown;
       /** What could not be done. */
       readonly what: string;

@@ -3,30 +3,35 @@ import { claimedMac, machineClaims } from '../formats/net/machine-claims.ts';
 import { entryOf } from '../formats/records/entry-folder.ts';
 import { isChannelName } from '../formats/records/safe-path.ts';
 import { SEAL } from '../formats/records/seal-names.ts';
-import type { Booter, Machine } from '../machines/booter.ts';
+import type { Booter, BootScript, Machine } from '../machines/booter.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
 import type { Client, Resource, Site } from '../release/site.ts';
+import type { Emit } from './emit.ts';
 import { RememberedScripts } from './remembered-scripts.ts';
 
 /**
  * A site with the paths at which a loader begins that knows nothing yet: `/boot.ipxe`, `/grub.cfg`, and
  * `/anchors/<16 hex of a CA>/boot.ipxe` for loaders that trust that CA; each with its seal. The same below
  * `/entries/ARCH` for machines of one architecture, below `/machines/MAC` for a loader that cannot write a query, and
- * below `/channels/NAME` for what that channel names, whoever asks. What stands there is the booter's to say.
+ * below `/channels/NAME` for what that channel names, whoever asks. What stands there is the booter's to say, and is told
+ * as `decided` whenever a script is given.
  */
 export function withEntries(
   booter: Booter,
   site: Site,
   remembered = new RememberedScripts(() => performance.now()),
+  emit: Emit = () => {},
 ): Site {
   return {
-    find: async (path, from) => (await findEntry(booter, remembered, path, from)) ?? site.find(path, from),
+    find: async (path, from) =>
+      (await findEntry(booter, remembered, emit, path, from)) ?? site.find(path, from),
   };
 }
 
 async function findEntry(
   booter: Booter,
   remembered: RememberedScripts,
+  emit: Emit,
   path: string,
   from: Client | undefined,
 ): Promise<Resource | Refusal | undefined> {
@@ -39,8 +44,24 @@ async function findEntry(
   if (now instanceof Refusal) return now;
   const answer = before ?? now;
   if (!wanted.seal && whose !== undefined) remembered.given(whose, answer);
+  if (!wanted.seal && from) tellDecided(emit, wanted.machine, from, answer);
   const { name, bytes, seal } = answer;
   return wanted.seal ? bytesResource(name + SEAL.openpgp, seal, false) : bytesResource(name, bytes, false);
+}
+
+function tellDecided(
+  emit: Emit,
+  { loader, mac, uuid, arch }: Machine,
+  { remote, server = 'http' }: Client,
+  { starts = 'release', once }: BootScript,
+): void {
+  emit({
+    ...{ kind: 'decided', server, remote, loader, starts },
+    ...(mac === undefined ? {} : { mac }),
+    ...(uuid === undefined ? {} : { uuid }),
+    ...(arch === undefined ? {} : { arch }),
+    ...(once === undefined ? {} : { once }),
+  });
 }
 
 function machineOf(path: string, from: Client | undefined): { machine: Machine; seal: boolean } | undefined {

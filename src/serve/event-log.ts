@@ -28,7 +28,7 @@ export interface EventLog {
 
 /** Of those who say over DHCP that they are a machine that the operator knows; all others there have one address. */
 function shareOf(event: ServerEvent, shares: Shares): Share {
-  if ('mac' in event && event.known) return { name: event.mac, weight: 1 };
+  if ('known' in event && event.known) return { name: event.mac, weight: 1 };
   return 'remote' in event ? shares.of(event.remote) : OURS;
 }
 
@@ -75,6 +75,9 @@ function lineOf(event: ServerEvent): Line | undefined {
   const { kind, server, ...facts } = event;
   switch (event.kind) {
     case 'progress':
+    case 'decided':
+    case 'reported':
+    case 'console':
       return undefined;
     case 'started':
       // What lasts for days is told when it begins; of the others one line does.
@@ -95,6 +98,8 @@ function lineOf(event: ServerEvent): Line | undefined {
     }
     case 'answered':
       return { level: 'info', facts, message: kind };
+    case 'gave-up':
+      return { level: 'warn', facts, message: kind };
     case 'turned-away':
       return { level: 'warn', facts, message: kind };
     case 'offered':

@@ -115,7 +115,7 @@ export function createMetrics(): Metrics {
     for (const each of [sent, faults, leftOut]) each.inc({ server }, 0);
     for (const each of [active, open, held]) each.set({ server }, 0);
   }
-  for (const each of [faults, leftOut]) each.inc({ server: 'dhcp' }, 0);
+  for (const server of ['dhcp', 'syslog']) for (const each of [faults, leftOut]) each.inc({ server }, 0);
   for (const client of DHCP_CLIENTS) dhcpAnswers.inc({ client }, 0);
   for (const reason of DHCP_SILENCES) dhcpSilences.inc({ reason }, 0);
   for (const server of [...SERVERS, 'scrub']) {
@@ -168,6 +168,10 @@ export function createMetrics(): Metrics {
         case 'progress':
         case 'answered':
         case 'interface':
+        case 'decided':
+        case 'reported':
+        case 'gave-up':
+        case 'console':
           break;
       }
     },

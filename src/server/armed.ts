@@ -134,7 +134,7 @@ export class ArmedServing {
         mac: arming.mac,
       });
     await verifyArmedScript(arming, script, held.release, judgedBy.at(now, now), now);
-    return { name: SCRIPT_NAMES[arming.loader], ...script };
+    return { name: SCRIPT_NAMES[arming.loader], ...script, once: arming.id };
   }
 
   /** The files below `/armed/MAC/ID/`: those of the release, and each that leaves is counted. */

@@ -34,7 +34,7 @@ export function localDiskBooter({ records, roots, policy, clock }: LocalDiskOpti
         const now = clock();
         const terms = (await policy()).at(now, now);
         await verifyMachineScript({ loader, ...script, starts: 'local' }, roots().own, terms, now);
-        return { name: SCRIPT_NAMES[loader], ...script };
+        return { name: SCRIPT_NAMES[loader], ...script, starts: 'local' };
       } catch (error) {
         if (error instanceof Refusal) return error;
         throw error;

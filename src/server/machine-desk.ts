@@ -4,6 +4,7 @@ import type { Booter } from '../machines/booter.ts';
 import { newestScripts } from '../machines/machine-booter.ts';
 import type { Site } from '../release/site.ts';
 import type { DhcpClient, DhcpDecision } from '../serve/dhcp/dhcp-types.ts';
+import type { Emit } from '../serve/emit.ts';
 import { withEntries } from '../serve/entry-site.ts';
 import type { Log } from '../serve/event-log.ts';
 import type { Page } from '../serve/http/http-types.ts';
@@ -31,6 +32,7 @@ export interface MachineDeskOptions {
   /** Milliseconds of a monotonic clock. */
   readonly monotonic: () => number;
   readonly log: Log;
+  readonly emit: Emit;
 }
 
 /** Who gets what, as a running server knows it: over HTTP, TFTP and DHCP by the same rules. */
@@ -69,7 +71,7 @@ export class MachineDesk {
 
   /** The site with the paths at which machines begin. */
   site(files: Site): Site {
-    return withEntries(this.#booter, this.#armed?.site(files) ?? files, this.#remembered);
+    return withEntries(this.#booter, this.#armed?.site(files) ?? files, this.#remembered, this.#options.emit);
   }
 
   /** To which machines report their boots. */

@@ -136,6 +136,10 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let base = '';
   let httpPort = 0;
   let fault = (): string | undefined => undefined;
+  const tell: Emit = (event) => {
+    recentBoots.observe(event);
+    options.onEvent?.(event);
+  };
   const machines = new MachineDesk({
     offering: () => offering,
     state: options.state,
@@ -144,6 +148,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     clock,
     monotonic: () => performance.now(),
     log,
+    emit: tell,
   });
   const exports = new ReleaseExports((name, refusal) =>
     log.error({ export: name, ...refusal.toJSON() }, 'not served any more'),
@@ -201,10 +206,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     metrics,
     log,
     dhcp,
-    onEvent: (event) => {
-      recentBoots.observe(event);
-      options.onEvent?.(event);
-    },
+    onEvent: tell,
     loaders: new Set(loaders.keys()),
   });
   const { http, tftp, nbd } = listeners;

@@ -76,7 +76,11 @@ export class StateScripts {
     const script = await readScript(this.#records, loader, sha256);
     const { own } = held?.release.roots ?? verifier.roots;
     await verifyMachineScript({ loader, ...script, starts }, own, verifier.policy, now);
-    const verified = { name: SCRIPT_NAMES[loader], ...script };
+    const verified = {
+      name: SCRIPT_NAMES[loader],
+      ...script,
+      starts: typeof boots === 'string' ? boots : 'release',
+    };
     if (this.#verified.size > 4096) this.#verified.clear();
     this.#verified.set(key, { script: verified, at: now });
     return verified;

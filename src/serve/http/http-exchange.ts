@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Refusal } from '../../errors/refusal.ts';
+import { claimedMac } from '../../formats/net/machine-claims.ts';
 import type { Asking, Outcome, ServerEvent } from '../../release/server-event.ts';
 import { askedText } from '../asked.ts';
 import type { Connection } from './connections.ts';
@@ -59,6 +60,8 @@ export class Exchange {
     this.target = target;
     const url = req.url ?? '';
     const query = url.indexOf('?');
+    this.query = new URLSearchParams(query === -1 ? '' : url.slice(query + 1));
+    const mac = query === -1 ? undefined : claimedMac(this.query.get('mac'));
     this.asking = {
       server: 'http',
       id,
@@ -68,8 +71,8 @@ export class Exchange {
       method: this.method,
       // The query may hold what is nobody's business.
       asked: askedText(query === -1 ? url : url.slice(0, query)),
+      ...(mac === undefined ? {} : { mac }),
     };
-    this.query = new URLSearchParams(query === -1 ? '' : url.slice(query + 1));
     res.once('close', () => {
       this.#over = true;
       this.#abort?.abort();
