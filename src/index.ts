@@ -1,5 +1,8 @@
 /** The verbs of the command line, typed, for test harnesses and for programs. */
 
+export type { BootCounts, BootQuery } from './boots/boot-index.ts';
+export type { BootChange, Boots } from './boots/boots.ts';
+export type { BootOutcome, Receipt, StageRecord } from './boots/receipt.ts';
 export {
   type EmbeddedScriptOptions,
   embeddedScript,

@@ -39,6 +39,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   boot: async () => (await import('./commands/boot.ts')).bootCommand(),
   loaders: async () => (await import('./commands/loaders.ts')).loadersCommand(),
   'dhcp-config': async () => (await import('./commands/dhcp-config.ts')).dhcpConfigCommand(),
+  boots: async () => (await import('./commands/boots.ts')).bootsCommand(),
   wake: async () => (await import('./commands/wake.ts')).wakeCommand(),
   log: async () => (await import('./commands/log.ts')).logCommand(),
   keyring: async () => (await import('./commands/keyring.ts')).keyringCommand(),

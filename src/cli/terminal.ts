@@ -44,6 +44,11 @@ export class Terminal {
     process.stdout.write(`${escapeRest(JSON.stringify(value))}\n`);
   }
 
+  /** One of many, of a command that goes on: each a line. */
+  jsonLine(value: unknown): void {
+    if (this.#options.json && outputTakes()) process.stdout.write(`${escapeRest(JSON.stringify(value))}\n`);
+  }
+
   /** The last word where it is a refusal: it is never left out, whatever else is. */
   refused(text: string): void {
     if (this.#options.json || this.#options.quiet) this.error(text);

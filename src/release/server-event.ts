@@ -220,6 +220,7 @@ export type ServerEvent =
       readonly server: Protocol;
       readonly remote: string;
       readonly asked: string;
+      readonly mac?: string;
       readonly trust: TrustLevel;
     }
   | {
@@ -263,6 +264,8 @@ export type ServerEvent =
       readonly step: string;
       /** iPXE's error number, in hexadecimal. */
       readonly errno?: string;
+      /** What that number means, where it is one of those that are known. */
+      readonly code?: RefusalCode;
     }
   | {
       /** A line that a loader sent by syslog: a hint, since anybody can send one. Escaped and bounded. */

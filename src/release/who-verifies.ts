@@ -19,6 +19,13 @@ export interface VerifiedThing {
 /** The init of an overlay, as the kernel's last `rdinit=` starts it. */
 const OVERLAY_INIT = 'rdinit=/bootseal/init';
 
+/** Whether a machine of this release runs our early userspace, which verifies the manifest and says what came of it. */
+export function startsOverlay(manifest: Manifest): boolean {
+  return (
+    linuxOf(manifest).cmdline.includes(OVERLAY_INIT) && manifest.files.some(({ role }) => role === 'overlay')
+  );
+}
+
 /** The name of what a system looks for by itself. */
 const OWN_DISKS = 'own-disks';
 
@@ -29,7 +36,7 @@ const OWN_DISKS = 'own-disks';
 export function whoVerifies(manifest: Manifest): readonly VerifiedThing[] {
   const kind = layoutNamed(manifest.layout);
   const { cmdline: words } = linuxOf(manifest);
-  const overlay = words.includes(OVERLAY_INIT) && manifest.files.some(({ role }) => role === 'overlay');
+  const overlay = startsOverlay(manifest);
   const free = manifest.free.map(({ name, type }) => `${name}=${type === 'url' ? '://' : ''}`);
   const said = [...words, ...free];
   const fetched = wordsThatFetch(said, kind, overlay, manifest.files);

@@ -1,5 +1,5 @@
 import { Refusal } from '../errors/refusal.ts';
-import { machineClaims } from '../formats/net/machine-claims.ts';
+import { claimedMac, machineClaims } from '../formats/net/machine-claims.ts';
 import { entryOf } from '../formats/records/entry-folder.ts';
 import { UKI } from '../formats/records/seal-names.ts';
 import type { Client, Site } from '../release/site.ts';
@@ -38,9 +38,12 @@ export function withBootBegins(site: Site, { emit, loaders, now }: BootBeginsOpt
       const claims = claimsOf(path, from, fetched.within(remote, now(), LOADER_MS));
       if (!claims) return found;
       const trust = trustLevelOf(claims);
-      const key = `${remote} ${path}`;
-      if (!begun.within(key, now(), SAME_BOOT_MS))
-        emit({ kind: 'boot-began', server, remote, asked: askedText(path), trust });
+      const key = `${remote} ${path} ${from.query?.get('mac') ?? ''}`;
+      if (!begun.within(key, now(), SAME_BOOT_MS)) {
+        const mac = claimedMac(from.query?.get('mac'));
+        const whose = mac === undefined ? {} : { mac };
+        emit({ kind: 'boot-began', server, remote, asked: askedText(path), ...whose, trust });
+      }
       begun.note(key, now());
       return found;
     },

@@ -1,6 +1,8 @@
+import type { Boots } from '../boots/boots.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { isoSeconds } from '../formats/records/lines.ts';
 import { newestScripts } from '../machines/machine-booter.ts';
+import { TRUST_LEVELS } from '../release/trust-level.ts';
 import { whoVerifies } from '../release/who-verifies.ts';
 import { healthPage, jsonAnswer, metricsPage, readyPage } from '../serve/http/http-pages.ts';
 import type { Page, Pages } from '../serve/http/http-types.ts';
@@ -9,7 +11,6 @@ import { renderPage } from '../web/page.ts';
 import type { Configuration } from './configuration.ts';
 import type { OfferedLoader } from './loader-files.ts';
 import { type Offering, warningsOf } from './offering.ts';
-import type { RecentBoots } from './recent-boots.ts';
 
 export interface ServerPagesOptions {
   /** What is offered at the moment of a request. */
@@ -28,7 +29,7 @@ export interface ServerPagesOptions {
   /** Pages of other rooms, by path. */
   readonly more: readonly (readonly [string, Page])[];
   readonly loaders: ReadonlyMap<string, OfferedLoader>;
-  readonly recentBoots: RecentBoots;
+  readonly boots: Boots;
 }
 
 /** The server's own pages. Each is made of what is true when it is asked for. */
@@ -41,8 +42,8 @@ export function serverPages(options: ServerPagesOptions): Pages {
     ['/metrics', metricsPage(metrics)],
     ['/api/v1/release', { handle: () => jsonAnswer(200, releaseFacts(options.offering())) }],
     ...more,
+    ['/api/v1/trust', { handle: async () => jsonAnswer(200, { boots: await trustFacts(options.boots) }) }],
     ['/api/v1/loaders', { handle: () => jsonAnswer(200, loaderPins(options)) }],
-    ['/api/v1/trust', { handle: () => jsonAnswer(200, { boots: options.recentBoots.facts() }) }],
   ]);
 }
 
@@ -63,6 +64,24 @@ function warnings({ offering, clock, fault, warnings: more }: ServerPagesOptions
   const why = fault();
   const lost = why === undefined ? [] : [`the state is not followed at the moment: ${why}`];
   return [...warningsOf(offering(), clock()), ...lost, ...more()];
+}
+
+/** The boots that began last, and with which trust. */
+async function trustFacts(boots: Boots): Promise<object[]> {
+  const receipts = await boots.find({}, 256);
+  return receipts.flatMap(({ began, addresses, trust, stages }) =>
+    trust === undefined
+      ? []
+      : [
+          {
+            at: new Date(began).toISOString(),
+            remote: addresses.at(-1),
+            asked: stages.find(({ stage }) => stage === 'script' || stage === 'kernel')?.what,
+            trust,
+            level: TRUST_LEVELS[trust],
+          },
+        ],
+  );
 }
 
 function releaseFacts({ entry }: Offering): object {

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { Boots } from '../boots/boots.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { isThere } from '../files/read-if-there.ts';
@@ -19,6 +20,8 @@ import type { Anchors } from '../trust/anchors.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { Announcer } from './announcer.ts';
+import { openBootDesk } from './boot-desk.ts';
+import { bootFiles } from './boot-files.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
 import { Follower } from './follower.ts';
 import type { HeldRelease } from './held-release.ts';
@@ -29,7 +32,6 @@ import { ReleaseExports } from './nbd-exports.ts';
 import { type Offering, type OfferingSource, offeredSite } from './offering.ts';
 import { serverPages } from './pages.ts';
 import { DhcpEdge, type DhcpOffer, type ProxyDhcpRequest, proxyDhcpBind } from './proxy-dhcp.ts';
-import { RecentBoots } from './recent-boots.ts';
 import { scrubReleases } from './scrub-releases.ts';
 import { sealedElsewhere } from './sealed-address.ts';
 import { stateSource } from './state-source.ts';
@@ -95,6 +97,8 @@ export interface Serving {
   readonly http: Listening;
   readonly tftp: Listening | undefined;
   readonly nbd: Listening | undefined;
+  /** Every boot: those under way, and the receipts of those that were. */
+  readonly boots: Boots;
   /** What is answered to whom over DHCP, now; undefined where nobody is. */
   readonly dhcp: readonly DhcpOffer[] | undefined;
   /** `http://127.0.0.1:8080` */
@@ -124,7 +128,15 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let offering = await source.load();
   const loaders = await offeredLoaders(options, configuration);
   const metrics = createMetrics();
-  const recentBoots = new RecentBoots(clock);
+  const monotonic = () => performance.now();
+  const shares = new Shares(configuration.shares);
+  const desk = await openBootDesk({
+    state: options.state,
+    configuration,
+    find: bootFiles(() => offering, new Set(loaders.keys())),
+    ...{ shares, clock, monotonic, log },
+  });
+  const { boots } = desk;
   announce(offering, configuration, log);
   announceLoaders(loaders, log);
   const announcer = new Announcer(log);
@@ -137,17 +149,14 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let httpPort = 0;
   let fault = (): string | undefined => undefined;
   const tell: Emit = (event) => {
-    recentBoots.observe(event);
+    boots.observe(event);
     options.onEvent?.(event);
   };
   const machines = new MachineDesk({
     offering: () => offering,
     state: options.state,
     apply: options.applyMachines,
-    shares: new Shares(configuration.shares),
-    clock,
-    monotonic: () => performance.now(),
-    log,
+    ...{ shares, clock, monotonic, log },
     emit: tell,
   });
   const exports = new ReleaseExports((name, refusal) =>
@@ -188,7 +197,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       warnings: () => machines.warnings,
       more: machines.pages,
       loaders,
-      recentBoots,
+      boots,
     }),
     exports,
     onHttp: (http) => {
@@ -208,6 +217,9 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     dhcp,
     onEvent: tell,
     loaders: new Set(loaders.keys()),
+  }).catch(async (error: unknown) => {
+    await desk.close();
+    throw error;
   });
   const { http, tftp, nbd } = listeners;
   tellSealedAddress(offering, http.bound, log);
@@ -227,6 +239,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const endTime = keepTime({
     clock,
     onTick: async (now) => {
+      desk.tick();
       follower.look();
       // Whatever keeps the state from being read or loaded, time goes on for what is offered.
       for (const held of [...offering.releases, ...offering.former])
@@ -250,10 +263,11 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       return dhcp?.offers;
     },
     url: base,
+    boots,
     async close(graceMs = GRACE_MS) {
       ready = false;
       await Promise.all([endTime(), endScrub(), listeners.close(graceMs)]);
-      await Promise.all([follower.end(), machines.end()]);
+      await Promise.all([follower.end(), machines.end(), desk.close()]);
     },
   };
 }

@@ -1,0 +1,384 @@
+import { randomBytes } from 'node:crypto';
+import { Malformed } from '../errors/malformed.ts';
+import type { ServerEvent } from '../release/server-event.ts';
+import type { Log } from '../serve/event-log.ts';
+import { FairBudget } from '../serve/fair-budget.ts';
+import type { Share, Shares } from '../serve/shares.ts';
+import type { FindBootFile } from './boot-files.ts';
+import { type BootCounts, BootIndex, type BootQuery } from './boot-index.ts';
+import { Deadlines } from './deadlines.ts';
+import { Joiner } from './joiner.ts';
+import { MemoryLines, type ReceiptLines } from './memory-lines.ts';
+import { type Moment, OpenBoot, rankOf } from './open-boot.ts';
+import {
+  type BootOutcome,
+  decodeReceipt,
+  encodeReceipt,
+  isFailure,
+  type Receipt,
+  type Stage,
+} from './receipt.ts';
+import type { Place } from './segments.ts';
+
+export interface BootsOptions {
+  readonly find: FindBootFile;
+  /** The card that an address belongs to, where this server's own network says it. */
+  readonly neighbour?: (address: string) => string | undefined;
+  readonly shares: Shares;
+  /** Milliseconds since 1970. */
+  readonly clock: () => number;
+  /** Milliseconds of a monotonic clock. */
+  readonly monotonic: () => number;
+  readonly log: Log;
+  /** Where receipts are kept; default: the last ones, in memory. */
+  readonly lines?: ReceiptLines;
+}
+
+/** Something of a boot has changed. */
+export interface BootChange {
+  readonly receipt: Receipt;
+  /** It came to this stage now. */
+  readonly entered: Stage | undefined;
+  /** It ended so now. */
+  readonly ended: BootOutcome | undefined;
+}
+
+export type OnBoot = (change: BootChange) => void;
+
+/** Boots that may begin in a minute. One share alone gets two thirds. */
+const BEGUN = 2000;
+const BEGUN_MS = 60_000;
+/** Boots whose line waits for a disk that takes none. */
+const MOST_WAITING = 10_000;
+/** Milliseconds between two attempts at such a disk, and between two looks at what is too old. */
+const RETRY_MS = 5_000;
+const COLLECT_MS = 600_000;
+/** Milliseconds within which a boot that was under way when the server ended is gone on with. */
+const RESUME_MS = 15 * 60_000;
+
+/** Every boot of one server: those under way, and what is kept of those that were. */
+export class Boots {
+  readonly index = new BootIndex();
+  readonly #options: BootsOptions;
+  readonly #lines: ReceiptLines;
+  readonly #joiner: Joiner;
+  readonly #listeners = new Set<OnBoot>();
+  /** By id: the last that was told of it. */
+  readonly #told = new WeakMap<
+    OpenBoot,
+    { readonly outcome: BootOutcome; readonly stage: Stage | undefined }
+  >();
+  readonly #open = new Map<string, OpenBoot>();
+  readonly #waiting = new Set<OpenBoot>();
+  readonly #budget = new FairBudget(BEGUN, 2);
+  readonly #begun: { readonly at: number; readonly share: Share }[] = [];
+  #writing: Promise<void> | undefined;
+  #fault: string | undefined;
+  #faultAt = Number.NEGATIVE_INFINITY;
+  #collectedAt = 0;
+  #lost = 0;
+
+  constructor(options: BootsOptions) {
+    this.#options = options;
+    this.#lines = options.lines ?? new MemoryLines();
+    const { find, neighbour = () => undefined } = options;
+    this.#joiner = new Joiner({
+      find,
+      neighbour,
+      deadlines: new Deadlines(),
+      random: () => randomBytes(4).readUInt32BE(),
+      mayBegin: (remote) => this.#mayBegin(remote),
+      onChange: (boot) => this.#changed(boot),
+    });
+  }
+
+  /** Boots that no line was kept of, since there was no room for it. */
+  get lost(): number {
+    return this.#lost;
+  }
+
+  /** Why receipts are not written at the moment; undefined while they are. */
+  get fault(): string | undefined {
+    return this.#fault;
+  }
+
+  readonly observe = (event: ServerEvent): void => {
+    this.#joiner.observe(event, this.#now());
+  };
+
+  /** Told of every change. @returns how to end it. */
+  subscribe(listener: OnBoot): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Other servers wrote these down: `Receipt.boot`s whose lines are in the index. */
+  told(boots: Iterable<string>): void {
+    if (this.#listeners.size === 0) return;
+    for (const boot of boots) {
+      if (this.#open.has(boot)) continue;
+      const place = this.index.place(boot);
+      if (!place) continue;
+      void this.#read(place).then(
+        (receipt) => receipt && this.#announce({ receipt, entered: undefined, ended: undefined }),
+        () => {},
+      );
+    }
+  }
+
+  /** Time passes. */
+  tick(): void {
+    const now = this.#now();
+    this.#joiner.tick(now);
+    for (const boot of this.#open.values()) if (!this.#joiner.boots.has(boot)) this.#open.delete(boot.id);
+    if (this.#waiting.size > 0 && now.mono - this.#faultAt >= RETRY_MS) this.#flush();
+    if (now.mono - this.#collectedAt >= COLLECT_MS) {
+      this.#collectedAt = now.mono;
+      void this.#collect();
+    }
+  }
+
+  /** Those that go on, the last begun first. */
+  running(): readonly Receipt[] {
+    return [...this.#open.values()]
+      .filter(({ outcome, absorbed }) => outcome === 'running' && !absorbed)
+      .map((boot) => boot.receipt())
+      .sort((one, other) => other.began - one.began);
+  }
+
+  /** The newest first. @param before the id of a boot: only older ones. @throws IoError */
+  async find(query: BootQuery, most: number, before?: string): Promise<readonly Receipt[]> {
+    const found: Receipt[] = [];
+    if (before === undefined) {
+      const fresh = [...this.#open.values()].filter(({ written, absorbed }) => !written && !absorbed);
+      for (const boot of fresh) {
+        const receipt = boot.receipt();
+        if (fits(receipt, query)) found.push(receipt);
+      }
+    }
+    for (const { boot, place } of this.index.find(query, most, before)) {
+      const receipt = this.#open.get(boot)?.receipt() ?? (await this.#read(place));
+      if (receipt) found.push(receipt);
+    }
+    return found.sort((one, other) => other.began - one.began).slice(0, most);
+  }
+
+  /** @throws IoError */
+  async get(boot: string): Promise<Receipt | undefined> {
+    const open = this.#open.get(boot);
+    if (open && !open.absorbed) return open.receipt();
+    const place = this.index.place(boot);
+    return place && (await this.#read(place));
+  }
+
+  count(query: BootQuery): BootCounts {
+    const counts = this.index.count(query);
+    const fresh = [...this.#open.values()]
+      .filter(({ written, absorbed }) => !written && !absorbed)
+      .filter((boot) => fits(boot.receipt(), query)).length;
+    const { byOutcome } = counts;
+    return {
+      ...counts,
+      total: counts.total + fresh,
+      byOutcome: { ...byOutcome, running: byOutcome.running + fresh },
+    };
+  }
+
+  /**
+   * The receipt of the next boot of a machine to end, or of one that has ended since.
+   *
+   * @param since milliseconds since 1970: boots that began before do not count.
+   * @param signal ends the wait: then it rejects with its reason.
+   */
+  async ended(machine: string, since: number, signal?: AbortSignal): Promise<Receipt> {
+    return new Promise((resolve, reject) => {
+      const take = (receipt: Receipt): void => {
+        const { outcome } = receipt;
+        if (receipt.machine !== machine || receipt.began < since || outcome === 'running') return;
+        leave();
+        resolve(receipt);
+      };
+      const stop = this.subscribe(({ receipt }) => take(receipt));
+      const abort = (): void => {
+        leave();
+        reject(signal?.reason);
+      };
+      const leave = (): void => {
+        stop();
+        signal?.removeEventListener('abort', abort);
+      };
+      signal?.addEventListener('abort', abort);
+      if (signal?.aborted) abort();
+      this.find({ machine, since }, 1).then(([receipt]) => receipt && take(receipt), reject);
+    });
+  }
+
+  /** Goes on with what this server had in hand when it ended a moment ago; what is older is lost. */
+  async resume(): Promise<void> {
+    const now = this.#now();
+    for (const { boot, place } of this.index.running()) {
+      if (this.#open.has(boot)) continue;
+      const receipt = await this.#read(place);
+      if (!receipt) continue;
+      const open = OpenBoot.of(receipt, now);
+      if (now.wall - receipt.began > RESUME_MS || now.wall < receipt.began) {
+        open.end('lost', 'server');
+        this.#told.set(open, { outcome: 'lost', stage: open.stage });
+        this.#waiting.add(open);
+      } else {
+        this.#told.set(open, { outcome: 'running', stage: open.stage });
+        this.#open.set(open.id, open);
+        this.#joiner.take(open);
+      }
+    }
+    this.#flush();
+  }
+
+  /** Writes what is still to be written. */
+  async close(): Promise<void> {
+    this.#flush();
+    await this.#writing;
+    await this.#lines.close();
+  }
+
+  #now(): Moment {
+    return { wall: this.#options.clock(), mono: this.#options.monotonic() };
+  }
+
+  #mayBegin(remote: string): boolean {
+    const now = this.#options.monotonic();
+    let over = 0;
+    for (const { at, share } of this.#begun) {
+      if (at > now - BEGUN_MS) break;
+      this.#budget.give(share, 1);
+      over += 1;
+    }
+    if (over > 0) this.#begun.splice(0, over);
+    const share = this.#options.shares.of(remote);
+    if (this.#budget.room(share) < 1) return false;
+    this.#budget.take(share, 1);
+    this.#begun.push({ at: now, share });
+    return true;
+  }
+
+  #changed(boot: OpenBoot): void {
+    const before = this.#told.get(boot);
+    if (boot.absorbed) {
+      this.#open.delete(boot.id);
+      this.#waiting.delete(boot);
+      // A line of it stands in a segment: it shall not look as if it went on for ever.
+      if (boot.written) {
+        boot.end('restarted', 'server');
+        this.#waiting.add(boot);
+        this.#flush();
+      }
+      return;
+    }
+    if (this.#joiner.boots.has(boot)) this.#open.set(boot.id, boot);
+    this.#told.set(boot, { outcome: boot.outcome, stage: boot.stage });
+    const ended = boot.outcome !== 'running' && boot.outcome !== before?.outcome ? boot.outcome : undefined;
+    const reopened = boot.outcome === 'running' && before !== undefined && before.outcome !== 'running';
+    const isWorthIt = rankOf(boot.stage) >= rankOf('script');
+    if (
+      ended !== undefined ||
+      reopened ||
+      (isWorthIt && !boot.written) ||
+      (boot.stage !== before?.stage && boot.stage === 'userspace')
+    ) {
+      this.#waiting.add(boot);
+      this.#flush();
+    } else if (boot.outcome !== 'running') {
+      // What is added after the end: a line of its console, bytes that left.
+      this.#waiting.add(boot);
+    }
+    if (this.#listeners.size === 0) return;
+    const entered = boot.stage === before?.stage ? undefined : boot.stage;
+    this.#announce({ receipt: boot.receipt(), entered, ended });
+  }
+
+  #announce(change: BootChange): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(change);
+      } catch (error) {
+        this.#options.log.error({ err: error }, 'a listener of boots failed');
+      }
+    }
+  }
+
+  #flush(): void {
+    this.#writing ??= this.#writeAll().finally(() => {
+      this.#writing = undefined;
+    });
+  }
+
+  /** One line after the other: a disk that takes none keeps no boot from going on. */
+  async #writeAll(): Promise<void> {
+    const { log, monotonic } = this.#options;
+    for (const boot of this.#waiting) {
+      this.#waiting.delete(boot);
+      const receipt = boot.receipt();
+      try {
+        const place = await this.#lines.append(encodeReceipt(receipt));
+        boot.written = true;
+        this.index.put(receipt, place);
+        if (this.#fault !== undefined) log.info({}, 'receipts are written again');
+        this.#fault = undefined;
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error);
+        boot.incomplete ??= `It was not written down when it happened: ${why}`;
+        this.#waiting.add(boot);
+        for (const oldest of this.#waiting) {
+          if (this.#waiting.size <= MOST_WAITING) break;
+          this.#waiting.delete(oldest);
+          this.#lost += 1;
+        }
+        this.#faultAt = monotonic();
+        if (this.#fault !== why)
+          log.error({ err: error }, 'receipts of boots cannot be written; boots go on');
+        this.#fault = why;
+        return;
+      }
+    }
+  }
+
+  async #collect(): Promise<void> {
+    try {
+      const gone = await this.#lines.collect();
+      if (gone.length > 0) this.index.dropSegments(new Set(gone));
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'old receipts cannot be removed');
+    }
+  }
+
+  async #read(place: Place): Promise<Receipt | undefined> {
+    const line = await this.#lines.read(place);
+    if (line === undefined) return undefined;
+    try {
+      return decodeReceipt(line);
+    } catch (error) {
+      if (error instanceof Malformed) return undefined;
+      throw error;
+    }
+  }
+}
+
+function fits(receipt: Receipt, query: BootQuery): boolean {
+  const {
+    machine,
+    failed,
+    outcome,
+    stage,
+    code,
+    release,
+    since = 0,
+    until = Number.POSITIVE_INFINITY,
+  } = query;
+  if (receipt.began < since || receipt.began >= until) return false;
+  if (machine !== undefined && receipt.machine !== machine) return false;
+  if (failed === true && !isFailure(receipt.outcome)) return false;
+  if (outcome !== undefined && receipt.outcome !== outcome) return false;
+  if (stage !== undefined && receipt.stage !== stage) return false;
+  if (code !== undefined && receipt.code !== code) return false;
+  return release === undefined || receipt.release === release;
+}

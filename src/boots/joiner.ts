@@ -1,0 +1,511 @@
+import type { RefusalCode } from '../errors/refusal.ts';
+import { claimedMac } from '../formats/net/machine-claims.ts';
+import { armedPathOf } from '../formats/records/armed-folder.ts';
+import type { Asking, DhcpClientKind, ServerEvent } from '../release/server-event.ts';
+import type { BootFile, FindBootFile } from './boot-files.ts';
+import type { Deadlines } from './deadlines.ts';
+import { type Moment, OpenBoot, rankOf } from './open-boot.ts';
+import type { Join, Stage } from './receipt.ts';
+import { Whereabouts } from './whereabouts.ts';
+
+export interface JoinerOptions {
+  readonly find: FindBootFile;
+  readonly deadlines: Deadlines;
+  /** The card that an address belongs to, as this server's own network says; undefined: nobody can tell. */
+  readonly neighbour: (address: string) => string | undefined;
+  /** 32 random bits. */
+  readonly random: () => number;
+  /** Whether one more boot may begin at an address, or by a card that asks over DHCP: a flood begins no more than its share. */
+  readonly mayBegin: (remote: string) => boolean;
+  /** Told of a boot whenever something of it has changed. */
+  readonly onChange: (boot: OpenBoot) => void;
+}
+
+/** Milliseconds after which a machine that comes back to a script is on another boot, though nobody heard its DHCP. */
+const SAME_BOOT_MS = 15_000;
+/** Milliseconds after which an answer that may have been the last one was. */
+const PENDING_MS = 5_000;
+/** Milliseconds that a boot which has ended is remembered: for what comes late. */
+const REMEMBERED_MS = 60 * 60_000;
+/** Boots that are held at one time, and transfers. Whoever was not heard longest gives way. */
+export const MOST_OPEN = 20_000;
+const MOST_TRANSFERS = 50_000;
+/** The part of a deadline after which a machine is called quiet, and at least so many milliseconds. */
+const QUIET_PART = 3;
+const QUIET_MS = 10_000;
+
+const SCRIPT = rankOf('script');
+const KERNEL = rankOf('kernel');
+
+interface Whose {
+  readonly boot: OpenBoot;
+  readonly join: Join;
+}
+
+/**
+ * Joins what servers see, and what machines say, to boots: by the card's address where it is said or known, else by the
+ * address that asks. What two machines behind one address ask for is given to neither. Makes nothing out of nothing: a
+ * boot begins with DHCP, a loader, a script, an image or a report.
+ */
+export class Joiner {
+  readonly #options: JoinerOptions;
+  readonly #where = new Whereabouts();
+  readonly #transfers = new Map<string, { readonly boot: OpenBoot; readonly file: BootFile }>();
+
+  constructor(options: JoinerOptions) {
+    this.#options = options;
+  }
+
+  /** Those that go on, and those that ended a while ago. */
+  get boots(): ReadonlySet<OpenBoot> {
+    return this.#where.all;
+  }
+
+  /** One that another process of this server had in hand. */
+  take(boot: OpenBoot): void {
+    this.#where.add(boot);
+  }
+
+  observe(event: ServerEvent, at: Moment): void {
+    switch (event.kind) {
+      case 'offered':
+        if (!event.again && event.mac !== '') this.#offered(event, at);
+        return;
+      case 'started':
+        this.#started(event, at);
+        return;
+      case 'progress':
+        this.#transfers.get(keyOf(event))?.boot.hear(at.mono);
+        return;
+      case 'ended':
+        this.#ended(event, at);
+        return;
+      case 'refused': {
+        const { code, message } = event.refusal;
+        this.#said(event, at, code, message);
+        return;
+      }
+      case 'failed':
+        this.#faulted(event, at);
+        return;
+      case 'decided':
+        this.#decided(event, at);
+        return;
+      case 'boot-began':
+        this.#began(event, at);
+        return;
+      case 'reported':
+        this.#reported(event, at);
+        return;
+      case 'gave-up':
+        this.#gaveUp(event, at);
+        return;
+      case 'console':
+        this.#console(event, at);
+        return;
+      case 'answered':
+      case 'turned-away':
+      case 'fault':
+      case 'silent':
+      case 'interface':
+    }
+  }
+
+  /** Time passes: who is quiet, who has stalled, and who is forgotten. */
+  tick(at: Moment): void {
+    for (const boot of this.#where.all) {
+      const silent = at.mono - boot.heard;
+      if (boot.outcome !== 'running') {
+        if (silent > REMEMBERED_MS) this.#where.remove(boot);
+        continue;
+      }
+      if (boot.active > 0) continue;
+      if (boot.pending && silent >= PENDING_MS) {
+        boot.refuse(boot.pending.code, boot.pending.message, 'server');
+        this.#tell(boot);
+        continue;
+      }
+      const deadline = this.#options.deadlines.of(boot.machine, boot.stage);
+      if (silent >= deadline) {
+        boot.end('stalled', 'server');
+        this.#tell(boot);
+      } else if (!boot.quiet && silent >= Math.max(QUIET_MS, deadline / QUIET_PART)) {
+        boot.quiet = true;
+        this.#tell(boot);
+      }
+    }
+  }
+
+  #tell(boot: OpenBoot): void {
+    this.#options.onChange(boot);
+  }
+
+  #offered(event: Extract<ServerEvent, { kind: 'offered' }>, at: Moment): void {
+    const { mac, remote, client, uuid, file } = event;
+    const before = this.#where.ofMac(mac);
+    const goesOn =
+      before !== undefined &&
+      before.outcome === 'running' &&
+      (event.message === 'ack' ||
+        before.stage === 'dhcp' ||
+        (before.stage === 'loader' && isSecondLoader(client)));
+    const boot = goesOn ? before : this.#begin('dhcp', mac, remote, at);
+    if (!boot) return;
+    this.#where.locate(boot, remote);
+    boot.uuid ??= uuid;
+    boot.arch ??= ARCH_OF_CLIENT[client];
+    if (client.startsWith('http-') && boot.route === 'unknown') boot.route = 'http';
+    boot.enter('dhcp', at.mono, 'mac', file);
+    boot.leave('dhcp', at.mono, 0, 'offered', file);
+    this.#tell(boot);
+  }
+
+  #started(asking: Asking, at: Moment): void {
+    const file = this.#fileOf(asking);
+    if (!file) return;
+    const whose = this.#whose(asking, at, file.stage, file.begins === true);
+    if (!whose) return;
+    const { boot, join } = whose;
+    if (file.beside) {
+      boot.hear(at.mono);
+      this.#options.onChange(boot);
+      return;
+    }
+    this.#enter(boot, file.stage, at, join, asking.asked);
+    if (file.release) boot.release = file.release;
+    if (file.stage === 'loader') boot.loader = asking.asked.slice(asking.asked.lastIndexOf('/') + 1);
+    boot.active += 1;
+    this.#transfers.set(keyOf(asking), { boot, file });
+    for (const [key, { boot: oldest }] of this.#transfers) {
+      if (this.#transfers.size <= MOST_TRANSFERS) break;
+      this.#transfers.delete(key);
+      oldest.active -= 1;
+    }
+    // A block device is never whole: that it is open is all that a machine needs.
+    if (asking.server === 'nbd') boot.whole.add(file.path);
+    this.#tell(boot);
+  }
+
+  #fileOf(asking: Asking): BootFile | undefined {
+    const file = this.#options.find(asking.server, asking.asked);
+    // Firmware and mirrors ask how large something is, and then for all of it.
+    return file && asking.method === 'HEAD' ? { ...file, beside: true } : file;
+  }
+
+  #ended(event: Extract<ServerEvent, { kind: 'ended' }>, at: Moment): void {
+    const transfer = this.#transfers.get(keyOf(event));
+    if (!transfer) return;
+    const { outcome, bytes, status, asked } = event;
+    this.#transfers.delete(keyOf(event));
+    const { file } = transfer;
+    const boot = this.#ofNow(transfer.boot);
+    boot.active -= 1;
+    if (boot.outcome !== 'running') return;
+    boot.leave(file.stage, at.mono, bytes, outcome, asked);
+    if (outcome === 'complete') {
+      // A part of a root image is what its machine reads, as from a block device; a part of anything else is a part.
+      if (status !== 206 || file.stage === 'root')
+        for (const path of [file.path, ...(file.holds ?? [])]) boot.whole.add(path);
+      boot.pending = undefined;
+      const { release } = boot;
+      if (release && !release.reports && release.needs.every((path) => boot.whole.has(path)))
+        boot.end('served', 'server');
+    }
+    this.#tell(boot);
+  }
+
+  #said(asking: Asking, at: Moment, code: RefusalCode, message: string): void {
+    const transfer = this.#transfers.get(keyOf(asking));
+    const file = transfer?.file ?? this.#fileOf(asking);
+    if (!file) return;
+    const boot = transfer
+      ? this.#ofNow(transfer.boot)
+      : this.#whose(asking, at, file.stage, file.begins === true)?.boot;
+    if (boot?.outcome !== 'running') return;
+    // A loader that finds one name missing asks for the next; the others mean what they say.
+    if (code === 'absent') boot.pending = { code, message };
+    else if (!file.beside || rankOf(file.stage) <= KERNEL) boot.refuse(code, message, 'server');
+    this.#tell(boot);
+  }
+
+  #faulted(asking: Asking, at: Moment): void {
+    const transfer = this.#transfers.get(keyOf(asking));
+    const file = transfer?.file ?? this.#fileOf(asking);
+    if (!file) return;
+    const boot = transfer
+      ? this.#ofNow(transfer.boot)
+      : this.#whose(asking, at, file.stage, file.begins === true)?.boot;
+    if (boot?.outcome !== 'running') return;
+    boot.message = `This server could not read ${asking.asked}; its log says why.`;
+    boot.end('failed', 'server');
+    this.#tell(boot);
+  }
+
+  #decided(event: Extract<ServerEvent, { kind: 'decided' }>, at: Moment): void {
+    const whose = this.#whose(event, at, 'script', true);
+    if (!whose) return;
+    const { boot } = whose;
+    boot.uuid ??= event.uuid;
+    boot.arch = event.arch ?? boot.arch;
+    boot.once = event.once ?? boot.once;
+    boot.route = event.loader;
+    boot.pending = undefined;
+    if (boot.outcome !== 'running') boot.reopen();
+    this.#enter(
+      boot,
+      'script',
+      at,
+      whose.join,
+      boot.stages.findLast(({ stage }) => stage === 'script')?.what ?? '',
+    );
+    if (event.starts === 'local') boot.end('local', 'server');
+    else if (event.starts !== 'release') boot.end('waiting', 'server');
+    this.#tell(boot);
+  }
+
+  #began(event: Extract<ServerEvent, { kind: 'boot-began' }>, at: Moment): void {
+    const whose = this.#whose(event, at, event.trust === 'secure-boot' ? 'kernel' : 'script', true);
+    if (!whose) return;
+    whose.boot.trust = event.trust;
+    if (event.trust === 'secure-boot') whose.boot.route = 'uki';
+    else if (event.trust === 'grub') whose.boot.route = 'grub';
+    else whose.boot.route = 'ipxe';
+    this.#tell(whose.boot);
+  }
+
+  #reported(event: Extract<ServerEvent, { kind: 'reported' }>, at: Moment): void {
+    const { mac, remote, outcome, release, root, code, message, lines, once } = event;
+    let boot = this.#where.ofMac(mac);
+    if (!boot || boot.outcome === 'verified') {
+      const [only, ...others] = this.#where.ofAddress(remote).filter((each) => each.machine === '');
+      boot = only && others.length === 0 ? only : this.#begin('report', mac, remote, at);
+    }
+    if (!boot) return;
+    this.#nameIt(boot, mac);
+    this.#where.locate(boot, remote);
+    this.#enter(boot, 'report', at, 'id', outcome);
+    boot.leave('report', at.mono, 0, 'said', outcome);
+    boot.once = once ?? boot.once;
+    boot.root = root ?? boot.root;
+    if (release !== undefined && boot.release?.release !== release)
+      boot.release = { release, needs: [], reports: true };
+    for (const line of lines) boot.addLine(line);
+    if (outcome === 'verified') boot.end('verified', 'report');
+    else boot.refuse(code ?? 'no-verdict', message ?? 'It does not say why.', 'report');
+    this.#tell(boot);
+  }
+
+  #gaveUp(event: Extract<ServerEvent, { kind: 'gave-up' }>, at: Moment): void {
+    const whose = this.#existing(event, at);
+    if (!whose || whose.boot.outcome === 'verified') return;
+    const { boot } = whose;
+    boot.hear(at.mono);
+    const { step, errno, code } = event;
+    const why = `Its loader says that it could not ${step}${errno === undefined ? '' : ` (error ${errno})`}.`;
+    if (boot.outcome === 'refused' && boot.by === 'server') boot.addLine(why);
+    else boot.refuse(code ?? boot.pending?.code ?? 'no-verdict', boot.pending?.message ?? why, 'loader');
+    this.#tell(boot);
+  }
+
+  #console(event: Extract<ServerEvent, { kind: 'console' }>, at: Moment): void {
+    const whose = this.#existing(event, at);
+    if (!whose || event.text === '') return;
+    whose.boot.addLine(event.text);
+    this.#tell(whose.boot);
+  }
+
+  #enter(boot: OpenBoot, stage: Stage, at: Moment, join: Join, what: string): void {
+    if (boot.outcome === 'stalled' || boot.outcome === 'lost') boot.reopen();
+    else if (rankOf(stage) > rankOf(boot.stage) && isOpenEnd(boot)) boot.reopen();
+    const moved = boot.enter(stage, at.mono, join, what);
+    if (moved) this.#options.deadlines.learn(boot.machine, moved.from, moved.ms);
+  }
+
+  /** Whose boot something is, begun where there is none that it can belong to. */
+  #whose(
+    { remote, mac: said, asked }: { readonly remote: string; readonly mac?: string; readonly asked?: string },
+    at: Moment,
+    stage: Stage,
+    begins: boolean,
+  ): Whose | undefined {
+    const path = asked === undefined ? undefined : macOfPath(asked);
+    const mac = said ?? path;
+    if (mac !== undefined) return this.#byCard(mac, remote, at, stage, begins, 'mac');
+    const found = this.#existing({ remote }, at, stage);
+    if (found === 'several') return undefined;
+    if (found && !beginsAnew(found.boot, stage, at)) return found;
+    const near = this.#options.neighbour(remote);
+    if (near !== undefined && this.#where.ofMac(near))
+      return this.#byCard(near, remote, at, stage, begins, 'neighbour');
+    if (!begins) return undefined;
+    const boot = this.#begin(stage, '', remote, at);
+    return boot && { boot, join: 'address' };
+  }
+
+  /** The boot of a card, or of an address that is one machine's. */
+  #existing(event: { readonly remote: string; readonly mac?: string }, at: Moment): Whose | undefined;
+  #existing(
+    event: { readonly remote: string; readonly mac?: string },
+    at: Moment,
+    stage: Stage,
+  ): Whose | 'several' | undefined;
+  #existing(
+    { remote, mac }: { readonly remote: string; readonly mac?: string },
+    _at: Moment,
+    stage?: Stage,
+  ): Whose | 'several' | undefined {
+    const ofMac = mac === undefined ? undefined : this.#where.ofMac(mac);
+    if (ofMac) return { boot: ofMac, join: 'mac' };
+    const there = this.#where.ofAddress(remote).filter(({ outcome }) => outcome !== 'restarted');
+    const [only, ...others] = there;
+    if (!only || others.length === 0) return only && { boot: only, join: 'address' };
+    const going = there.filter(({ outcome }) => outcome === 'running');
+    const [one, ...more] = going.length > 0 ? going : there;
+    if (one && more.length === 0) return { boot: one, join: 'address' };
+    if (stage === undefined) return undefined;
+    for (const boot of going) boot.shared = true;
+    return 'several';
+  }
+
+  #byCard(
+    mac: string,
+    remote: string,
+    at: Moment,
+    stage: Stage,
+    begins: boolean,
+    join: Join,
+  ): Whose | undefined {
+    let boot = this.#where.ofMac(mac);
+    const unnamed = this.#where
+      .ofAddress(remote)
+      .filter((each) => each.machine === '' && each.outcome === 'running');
+    const [guess, ...others] = unnamed;
+    if (guess && others.length === 0 && rankOf(guess.stage) <= rankOf(stage)) {
+      const known =
+        boot && boot.outcome === 'running' && rankOf(boot.stage) <= rankOf(guess.stage) ? boot : undefined;
+      boot = this.#same(guess, known, mac);
+    }
+    if (!boot || beginsAnew(boot, stage, at)) {
+      if (!begins) return undefined;
+      boot = this.#begin(stage, mac, remote, at);
+    }
+    if (!boot) return undefined;
+    this.#where.locate(boot, remote);
+    return { boot, join };
+  }
+
+  /** Two that were seen apart are one: what was written stays under its own name. */
+  #same(guess: OpenBoot, known: OpenBoot | undefined, mac: string): OpenBoot {
+    if (!known) {
+      this.#nameIt(guess, mac);
+      return guess;
+    }
+    const [keep, gone] = guess.written && !known.written ? [guess, known] : [known, guess];
+    this.#where.remove(gone);
+    keep.absorb(gone);
+    for (const address of gone.addresses) this.#where.locate(keep, address);
+    this.#where.remove(keep);
+    keep.machine = mac;
+    this.#where.add(keep);
+    this.#merged.set(gone, keep);
+    this.#tell(gone);
+    return keep;
+  }
+
+  /** A transfer that began before two boots were known to be one ends in the one. */
+  readonly #merged = new WeakMap<OpenBoot, OpenBoot>();
+
+  #ofNow(boot: OpenBoot): OpenBoot {
+    return this.#merged.get(boot) ?? boot;
+  }
+
+  #nameIt(boot: OpenBoot, mac: string): void {
+    if (boot.machine === mac) return;
+    const before = this.#where.ofMac(mac);
+    // Seen over DHCP under its name, and since then without.
+    if (
+      before &&
+      before !== boot &&
+      before.outcome === 'running' &&
+      rankOf(before.stage) <= rankOf(boot.stage)
+    ) {
+      this.#where.remove(before);
+      boot.absorb(before);
+      this.#merged.set(before, boot);
+      this.#tell(before);
+    }
+    this.#where.name(boot, mac);
+  }
+
+  #begin(stage: Stage, mac: string, remote: string, at: Moment): OpenBoot | undefined {
+    if (!this.#options.mayBegin(remote)) return undefined;
+    const before = mac === '' ? undefined : this.#where.ofMac(mac);
+    if (before) {
+      if (before.outcome === 'running') {
+        before.end('restarted', 'server');
+        this.#tell(before);
+      }
+      this.#where.remove(before);
+    }
+    if (this.#where.all.size >= MOST_OPEN) this.#giveWay();
+    const boot = new OpenBoot(stage, mac, at, this.#options.random());
+    this.#where.add(boot);
+    this.#where.locate(boot, remote);
+    return boot;
+  }
+
+  #giveWay(): void {
+    let oldest: OpenBoot | undefined;
+    for (const boot of this.#where.all) if (!oldest || boot.heard < oldest.heard) oldest = boot;
+    if (oldest) this.#where.remove(oldest);
+  }
+}
+
+function keyOf({ server, id }: Asking): string {
+  return `${server} ${id}`;
+}
+
+/** iPXE that a ROM, or firmware, has just loaded. */
+function isSecondLoader(client: DhcpClientKind): boolean {
+  return client.startsWith('ipxe') || client.startsWith('bootseal');
+}
+
+/** What comes next may still show that it goes on. */
+function isOpenEnd({ outcome, by }: OpenBoot): boolean {
+  return outcome === 'waiting' || outcome === 'served' || (outcome === 'refused' && by !== 'report');
+}
+
+/** Whether a machine that asks for this must have been started again since. */
+function beginsAnew(boot: OpenBoot, stage: Stage, at: Moment): boolean {
+  const rank = rankOf(stage);
+  if (rank > SCRIPT) return boot.outcome === 'restarted';
+  const reached = rankOf(boot.stage);
+  if (boot.outcome === 'verified') return true;
+  // A menu's entry leads to a script again.
+  if (boot.outcome === 'waiting' && rank === SCRIPT) return false;
+  if (boot.outcome !== 'running' && at.mono - boot.heard > SAME_BOOT_MS) return true;
+  return reached > SCRIPT && reached > rank;
+}
+
+/** Loaders that can write no query say which machine they are in the path. */
+function macOfPath(path: string): string | undefined {
+  const armed = armedPathOf(path);
+  if (armed) return armed.mac;
+  const [, mac] = /\/machines\/([0-9A-Fa-f:-]{17})\//.exec(path) ?? [];
+  return claimedMac(mac);
+}
+
+const ARCH_OF_CLIENT: Readonly<Partial<Record<DhcpClientKind, string>>> = {
+  'bootseal-arm64': 'aarch64',
+  'ipxe-arm64': 'aarch64',
+  'ipxe-x64': 'x86_64',
+  ia32: 'i386',
+  x64: 'x86_64',
+  arm32: 'armv7l',
+  arm64: 'aarch64',
+  'http-ia32': 'i386',
+  'http-x64': 'x86_64',
+  'http-arm32': 'armv7l',
+  'http-arm64': 'aarch64',
+  'raspberry-pi': 'aarch64',
+};

@@ -1,0 +1,226 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Command, InvalidArgumentError } from 'commander';
+import type { BootQuery } from '../../boots/boot-index.ts';
+import {
+  BOOT_OUTCOMES,
+  type BootOutcome,
+  decodeBootId,
+  isFailure,
+  type Receipt,
+  receiptFacts,
+} from '../../boots/receipt.ts';
+import { Receipts } from '../../boots/receipts.ts';
+import { adviceOf, JOIN_WORDS, OUTCOME_WORDS, STAGE_WORDS } from '../../boots/words.ts';
+import { UsageError } from '../../errors/usage.ts';
+import { claimedMac } from '../../formats/net/machine-claims.ts';
+import { isoSeconds } from '../../formats/records/lines.ts';
+import { TRUST_LEVELS } from '../../release/trust-level.ts';
+import { act, folder, newCommand, time } from '../context.ts';
+import { EXIT } from '../exit.ts';
+import { Interrupted, interruptible } from '../interrupt.ts';
+import type { Cell } from '../table.ts';
+import type { Terminal } from '../terminal.ts';
+
+interface Options {
+  readonly state: string;
+  readonly failed?: boolean;
+  readonly outcome?: BootOutcome;
+  readonly release?: string;
+  readonly since?: number;
+  readonly n: number;
+  readonly follow?: boolean;
+}
+
+const DAY = 86_400_000;
+/** Milliseconds between two looks at what was written. */
+const FOLLOW_MS = 500;
+
+export function bootsCommand(): Command {
+  return newCommand(
+    'boots',
+    'what machines booted, how far they came, and why they stopped; of one machine, or one boot',
+    'bootseal boots --state /srv/bootseal --since 1d --failed\nbootseal boots 52:54:00:12:34:56 --state /srv/bootseal',
+  )
+    .argument('[machine]', 'a card’s address (MAC), or the id of one boot')
+    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .option('--failed', 'those that were refused, failed or stalled')
+    .option('--outcome <outcome>', `those that ended so: ${BOOT_OUTCOMES.join(', ')}`, outcome)
+    .option('--release <name>', 'of this release, NAME/VERSION')
+    .option(
+      '--since <time>',
+      'that began since: 30m, 12h, 7d, or a time; default: 7d, of one machine all',
+      ago,
+    )
+    .option('-n <number>', 'at most so many, the newest', count, 50)
+    .option('--follow', 'goes on: each boot once more whenever something of it is written down')
+    .action(
+      act<Options>(async ({ terminal, now, json }, options, word) => {
+        const receipts = new Receipts(join(options.state, 'boots'));
+        if (word !== undefined && decodeBootId(word)) return showOne(terminal, receipts, word);
+        const machine = word === undefined ? undefined : claimedMac(word);
+        if (word !== undefined && machine === undefined)
+          throw new UsageError(
+            `"${word}" is no address of a card, such as 52:54:00:12:34:56, and no id of a boot.`,
+          );
+        const since =
+          options.since === undefined ? undefined : options.since < 0 ? now + options.since : options.since;
+        const query: BootQuery = {
+          ...(machine === undefined
+            ? { since: since ?? now - 7 * DAY }
+            : since === undefined
+              ? {}
+              : { since }),
+          ...(machine === undefined ? {} : { machine }),
+          ...(options.failed ? { failed: true } : {}),
+          ...(options.outcome === undefined ? {} : { outcome: options.outcome }),
+          ...(options.release === undefined ? {} : { release: options.release }),
+        };
+        await receipts.read(query.since);
+        const found = await receipts.find(query, options.n);
+        const counts = receipts.count(query);
+        if (options.follow) {
+          for (const receipt of found.toReversed()) tellOne(terminal, receipt, json);
+          return follow(terminal, receipts, query, json);
+        }
+        terminal.json({ boots: found.map(receiptFacts), total: counts.total, outcomes: counts.byOutcome });
+        if (found.length === 0) terminal.print('No boot is on record that fits.');
+        else terminal.table(HEADER, found.map(rowOf));
+        for (const line of notesOf(found)) terminal.print(line, 'dim');
+        if (counts.total > 0) terminal.print(summaryOf(counts.total, counts.byOutcome, found.length));
+        return EXIT.ok;
+      }),
+    );
+}
+
+async function showOne(terminal: Terminal, receipts: Receipts, boot: string): Promise<number> {
+  await receipts.read((decodeBootId(boot)?.began ?? 0) - DAY);
+  const receipt = await receipts.get(boot);
+  if (!receipt) throw new UsageError(`There is no boot ${boot} on record here.`);
+  terminal.json(receiptFacts(receipt));
+  terminal.table(HEADER, [rowOf(receipt)]);
+  const advice = adviceOf(receipt);
+  if (receipt.message !== undefined) terminal.print(receipt.message);
+  if (advice !== undefined) terminal.print(advice);
+  if (receipt.incomplete !== undefined) terminal.print(receipt.incomplete, 'bad');
+  terminal.table(
+    ['STAGE', 'BEGAN', 'TOOK', 'BYTES', 'ENDED', 'JOINED', 'WHAT'],
+    receipt.stages.map(({ stage, begin, end, bytes, outcome: how, join: by, what }) => [
+      { text: stage },
+      { text: new Date(begin).toISOString().slice(11, 23) },
+      { text: end === undefined ? '–' : seconds(end - begin) },
+      { text: bytes === 0 ? '–' : bytes.toLocaleString('en') },
+      { text: how ?? 'goes on' },
+      { text: JOIN_WORDS[by], style: 'dim' },
+      { text: what },
+    ]),
+  );
+  for (const line of receipt.lines) terminal.print(`  ${line}`, 'dim');
+  return EXIT.ok;
+}
+
+async function follow(
+  terminal: Terminal,
+  receipts: Receipts,
+  query: BootQuery,
+  json: boolean,
+): Promise<number> {
+  try {
+    await interruptible(async (stop, ended) => {
+      for (;;) {
+        await sleep(FOLLOW_MS, undefined, { signal: ended }).catch(() => stop());
+        const told = await receipts.read(query.since);
+        for (const boot of told) {
+          const receipt = await receipts.get(boot);
+          if (receipt && fits(receipt, query)) tellOne(terminal, receipt, json);
+        }
+      }
+    });
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error;
+  }
+  return EXIT.ok;
+}
+
+function fits(receipt: Receipt, { machine, failed, outcome: wanted, release }: BootQuery): boolean {
+  if (machine !== undefined && receipt.machine !== machine) return false;
+  if (failed === true && !isFailure(receipt.outcome)) return false;
+  if (wanted !== undefined && receipt.outcome !== wanted) return false;
+  return release === undefined || receipt.release === release;
+}
+
+/** One line, as it comes: nobody knows how wide what follows will be. */
+function tellOne(terminal: Terminal, receipt: Receipt, json: boolean): void {
+  if (json) {
+    terminal.jsonLine(receiptFacts(receipt));
+    return;
+  }
+  const widths = [20, 17, 20, 18, 9];
+  const row = rowOf(receipt);
+  const text = row.map(({ text: cell }, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
+  terminal.print(text.trimEnd(), isFailure(receipt.outcome) ? 'bad' : undefined);
+}
+
+const HEADER = ['BEGAN', 'MACHINE', 'RELEASE', 'OUTCOME', 'CAME TO', 'LOADER', 'WHY'];
+
+function rowOf(receipt: Receipt): Cell[] {
+  const { began, machine, release, outcome: how, stage, trust, code, message, addresses } = receipt;
+  const style = isFailure(how) ? 'bad' : how === 'verified' ? 'good' : undefined;
+  return [
+    { text: isoSeconds(began) },
+    { text: machine === '' ? `? ${addresses[0] ?? ''}`.trim() : machine },
+    { text: release ?? '–' },
+    { text: OUTCOME_WORDS[how], ...(style === undefined ? {} : { style }) },
+    { text: stage },
+    { text: trust === undefined ? '–' : TRUST_LEVELS[trust] },
+    {
+      text:
+        code === undefined
+          ? how === 'stalled'
+            ? `it ${STAGE_WORDS[stage]}, and was not heard of again`
+            : ''
+          : `${code}: ${brief(message ?? '')}`,
+    },
+  ];
+}
+
+function notesOf(receipts: readonly Receipt[]): string[] {
+  const guessed = receipts.some(({ machine }) => machine === '');
+  return guessed
+    ? ['? is a machine that never said who it is: its stages are joined by its address alone.']
+    : [];
+}
+
+function summaryOf(total: number, by: Readonly<Record<BootOutcome, number>>, shown: number): string {
+  const parts = BOOT_OUTCOMES.filter((each) => by[each] > 0).map(
+    (each) => `${by[each]} ${OUTCOME_WORDS[each]}`,
+  );
+  const left = shown < total ? `; the newest ${shown} are shown` : '';
+  return `${total} ${total === 1 ? 'boot' : 'boots'}: ${parts.join(', ')}${left}. What machines say of themselves is claimed.`;
+}
+
+function brief(text: string): string {
+  return text.length > 100 ? `${text.slice(0, 99)}…` : text;
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
+}
+
+/** Milliseconds since 1970, or, below 0, from now. */
+function ago(text: string): number {
+  const [, number, unit = ''] = /^([1-9][0-9]{0,5})(m|h|d)$/.exec(text) ?? [];
+  if (number === undefined) return time(text);
+  return -Number(number) * ({ m: 60_000, h: 3_600_000, d: DAY }[unit] ?? DAY);
+}
+
+function count(text: string): number {
+  if (!/^[1-9][0-9]{0,5}$/.test(text)) throw new InvalidArgumentError('It is a number from 1 on.');
+  return Number(text);
+}
+
+function outcome(text: string): BootOutcome {
+  const found = BOOT_OUTCOMES.find((each) => each === text);
+  if (!found) throw new InvalidArgumentError(`It is one of ${BOOT_OUTCOMES.join(', ')}.`);
+  return found;
+}
