@@ -92,6 +92,13 @@ export class BootIndex {
     this.#set(row, head, place);
   }
 
+  /** What is known of a boot now whose newest line is still to be written. */
+  retell(head: ReceiptHead): void {
+    const { random } = decodeBootId(head.boot) ?? { random: 0 };
+    const row = this.#find(head.began, random, this.#machines.number(head.machine));
+    if (row !== undefined) this.#set(row, head, this.#placeOf(row));
+  }
+
   #set(row: number, { machine, release, outcome, stage, trust, code }: ReceiptHead, place: Place): void {
     const number = this.#machines.number(machine);
     if (this.#machine[row] !== number) this.#rename(row, number);
@@ -121,15 +128,25 @@ export class BootIndex {
     before?: string,
   ): readonly { readonly boot: string; readonly place: Place }[] {
     const fits = this.#fitting(query);
-    const rows: number[] = [];
-    for (const row of this.#candidates(query)) if (fits(row)) rows.push(row);
-    // Servers write apart from each other, and a boot is written when it ends: the order of rows is not that of boots.
-    rows.sort((one, other) => (this.#began[other] ?? 0) - (this.#began[one] ?? 0) || other - one);
-    const after = before === undefined ? 0 : rows.findIndex((row) => this.#idOf(row) === before) + 1;
-    if (before !== undefined && after === 0) return [];
-    return rows
-      .slice(after, after + most)
-      .map((row) => ({ boot: this.#idOf(row), place: this.#placeOf(row) }));
+    const from = before === undefined ? undefined : decodeBootId(before);
+    if (before !== undefined && !from) return [];
+    const { began: endBegan, random: endRandom } = from ?? { began: Number.POSITIVE_INFINITY, random: 0 };
+    const isAfter = (row: number, began: number, random: number): boolean => {
+      const own = this.#began[row] ?? 0;
+      return own > began || (own === began && (this.#random[row] ?? 0) >= random);
+    };
+    // Servers write apart from each other, and a boot is written when it ends: the order of rows is nearly that of boots.
+    const newest: number[] = [];
+    for (const row of this.#candidates(query)) {
+      if (isAfter(row, endBegan, endRandom) || !fits(row)) continue;
+      const last = newest.at(-1);
+      const isOlder = (one: number) => isAfter(one, this.#began[row] ?? 0, this.#random[row] ?? 0);
+      if (newest.length >= most && last !== undefined && isOlder(last)) continue;
+      const at = newest.findLastIndex(isOlder) + 1;
+      newest.splice(at, 0, row);
+      if (newest.length > most) newest.pop();
+    }
+    return newest.map((row) => ({ boot: this.#idOf(row), place: this.#placeOf(row) }));
   }
 
   /** How many fit, by what came of them. */
@@ -204,7 +221,7 @@ export class BootIndex {
   }
 
   #candidates({ machine }: BootQuery): Iterable<number> {
-    if (machine === undefined) return upTo(this.#size);
+    if (machine === undefined) return downFrom(this.#size);
     const number = this.#machines.find(machine);
     return number === undefined ? [] : this.#chain(number);
   }
@@ -245,7 +262,7 @@ export class BootIndex {
       for (const row of this.#chain(number)) {
         if (this.#began[row] === began && this.#random[row] === random) return row;
         steps += 1;
-        if (steps > LOOK_BACK) break;
+        if (steps > LOOK_BACK || (this.#began[row] ?? 0) < began - LOOK_BACK_MS) break;
       }
     }
     return undefined;
@@ -323,16 +340,18 @@ export class BootIndex {
   }
 }
 
-/** Rows of one machine that are looked at for one that is told again. */
-const LOOK_BACK = 64;
+/** Rows of one machine that are looked at for one that is told again, and how much older than it they may be. */
+const LOOK_BACK = 1024;
+const LOOK_BACK_MS = 86_400_000;
 
 function grown<T extends { set(array: T): void }>(before: T, after: T): T {
   after.set(before);
   return after;
 }
 
-function* upTo(size: number): Iterable<number> {
-  for (let row = 0; row < size; row += 1) yield row;
+/** From the last one on. */
+function* downFrom(size: number): Iterable<number> {
+  for (let row = size - 1; row >= 0; row -= 1) yield row;
 }
 
 /** Names, each once, by number. */

@@ -130,7 +130,8 @@ export class Boots {
   tick(): void {
     const now = this.#now();
     this.#joiner.tick(now);
-    for (const boot of this.#open.values()) if (!this.#joiner.boots.has(boot)) this.#open.delete(boot.id);
+    for (const boot of this.#open.values())
+      if (!this.#joiner.boots.has(boot) && boot.written) this.#open.delete(boot.id);
     if (this.#waiting.size > 0 && now.mono - this.#faultAt >= RETRY_MS) this.#flush();
     if (now.mono - this.#collectedAt >= COLLECT_MS) {
       this.#collectedAt = now.mono;
@@ -151,7 +152,7 @@ export class Boots {
     const found: Receipt[] = [];
     if (before === undefined) {
       const fresh = [...this.#open.values()].filter(({ written, absorbed }) => !written && !absorbed);
-      for (const boot of fresh) {
+      for (const boot of fresh.reverse()) {
         const receipt = boot.receipt();
         if (fits(receipt, query)) found.push(receipt);
       }
@@ -234,10 +235,15 @@ export class Boots {
     this.#flush();
   }
 
-  /** Writes what is still to be written. */
-  async close(): Promise<void> {
+  /** Resolves when all that is known is written down, or cannot be. */
+  async settled(): Promise<void> {
     this.#flush();
     await this.#writing;
+  }
+
+  /** Writes what is still to be written. */
+  async close(): Promise<void> {
+    await this.settled();
     await this.#lines.close();
   }
 
@@ -276,6 +282,7 @@ export class Boots {
     }
     if (this.#joiner.boots.has(boot)) this.#open.set(boot.id, boot);
     this.#told.set(boot, { outcome: boot.outcome, stage: boot.stage });
+    if (boot.written) this.index.retell(boot.receipt());
     const ended = boot.outcome !== 'running' && boot.outcome !== before?.outcome ? boot.outcome : undefined;
     const reopened = boot.outcome === 'running' && before !== undefined && before.outcome !== 'running';
     const isWorthIt = rankOf(boot.stage) >= rankOf('script');

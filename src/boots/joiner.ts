@@ -1,46 +1,27 @@
 import type { RefusalCode } from '../errors/refusal.ts';
-import { claimedMac } from '../formats/net/machine-claims.ts';
-import { armedPathOf } from '../formats/records/armed-folder.ts';
 import type { Asking, DhcpClientKind, ServerEvent } from '../release/server-event.ts';
 import type { BootFile, FindBootFile } from './boot-files.ts';
+import { BootFinder, type BootFinderOptions } from './boot-finder.ts';
 import type { Deadlines } from './deadlines.ts';
-import { type Moment, OpenBoot, rankOf } from './open-boot.ts';
+import { type Moment, type OpenBoot, rankOf } from './open-boot.ts';
 import type { Join, Stage } from './receipt.ts';
-import { Whereabouts } from './whereabouts.ts';
 
-export interface JoinerOptions {
+export interface JoinerOptions extends BootFinderOptions {
   readonly find: FindBootFile;
   readonly deadlines: Deadlines;
-  /** The card that an address belongs to, as this server's own network says; undefined: nobody can tell. */
-  readonly neighbour: (address: string) => string | undefined;
-  /** 32 random bits. */
-  readonly random: () => number;
-  /** Whether one more boot may begin at an address, or by a card that asks over DHCP: a flood begins no more than its share. */
-  readonly mayBegin: (remote: string) => boolean;
-  /** Told of a boot whenever something of it has changed. */
-  readonly onChange: (boot: OpenBoot) => void;
 }
 
-/** Milliseconds after which a machine that comes back to a script is on another boot, though nobody heard its DHCP. */
-const SAME_BOOT_MS = 15_000;
 /** Milliseconds after which an answer that may have been the last one was. */
 const PENDING_MS = 5_000;
 /** Milliseconds that a boot which has ended is remembered: for what comes late. */
 const REMEMBERED_MS = 60 * 60_000;
-/** Boots that are held at one time, and transfers. Whoever was not heard longest gives way. */
-export const MOST_OPEN = 20_000;
+/** Transfers that are followed at one time; the oldest is let go. */
 const MOST_TRANSFERS = 50_000;
 /** The part of a deadline after which a machine is called quiet, and at least so many milliseconds. */
 const QUIET_PART = 3;
 const QUIET_MS = 10_000;
 
-const SCRIPT = rankOf('script');
 const KERNEL = rankOf('kernel');
-
-interface Whose {
-  readonly boot: OpenBoot;
-  readonly join: Join;
-}
 
 /**
  * Joins what servers see, and what machines say, to boots: by the card's address where it is said or known, else by the
@@ -49,21 +30,22 @@ interface Whose {
  */
 export class Joiner {
   readonly #options: JoinerOptions;
-  readonly #where = new Whereabouts();
+  readonly #finder: BootFinder;
   readonly #transfers = new Map<string, { readonly boot: OpenBoot; readonly file: BootFile }>();
 
   constructor(options: JoinerOptions) {
     this.#options = options;
+    this.#finder = new BootFinder(options);
   }
 
   /** Those that go on, and those that ended a while ago. */
   get boots(): ReadonlySet<OpenBoot> {
-    return this.#where.all;
+    return this.#finder.where.all;
   }
 
   /** One that another process of this server had in hand. */
   take(boot: OpenBoot): void {
-    this.#where.add(boot);
+    this.#finder.where.add(boot);
   }
 
   observe(event: ServerEvent, at: Moment): void {
@@ -101,7 +83,7 @@ export class Joiner {
         this.#gaveUp(event, at);
         return;
       case 'console':
-        this.#console(event, at);
+        this.#console(event);
         return;
       case 'answered':
       case 'turned-away':
@@ -113,10 +95,10 @@ export class Joiner {
 
   /** Time passes: who is quiet, who has stalled, and who is forgotten. */
   tick(at: Moment): void {
-    for (const boot of this.#where.all) {
+    for (const boot of this.#finder.where.all) {
       const silent = at.mono - boot.heard;
       if (boot.outcome !== 'running') {
-        if (silent > REMEMBERED_MS) this.#where.remove(boot);
+        if (silent > REMEMBERED_MS) this.#finder.where.remove(boot);
         continue;
       }
       if (boot.active > 0) continue;
@@ -142,16 +124,16 @@ export class Joiner {
 
   #offered(event: Extract<ServerEvent, { kind: 'offered' }>, at: Moment): void {
     const { mac, remote, client, uuid, file } = event;
-    const before = this.#where.ofMac(mac);
+    const before = this.#finder.where.ofMac(mac);
     const goesOn =
       before !== undefined &&
       before.outcome === 'running' &&
       (event.message === 'ack' ||
         before.stage === 'dhcp' ||
         (before.stage === 'loader' && isSecondLoader(client)));
-    const boot = goesOn ? before : this.#begin('dhcp', mac, remote, at);
+    const boot = goesOn ? before : this.#finder.begin('dhcp', mac, remote, at);
     if (!boot) return;
-    this.#where.locate(boot, remote);
+    this.#finder.where.locate(boot, remote);
     boot.uuid ??= uuid;
     boot.arch ??= ARCH_OF_CLIENT[client];
     if (client.startsWith('http-') && boot.route === 'unknown') boot.route = 'http';
@@ -163,7 +145,7 @@ export class Joiner {
   #started(asking: Asking, at: Moment): void {
     const file = this.#fileOf(asking);
     if (!file) return;
-    const whose = this.#whose(asking, at, file.stage, file.begins === true);
+    const whose = this.#finder.whose(asking, at, file.stage, file.begins === true);
     if (!whose) return;
     const { boot, join } = whose;
     if (file.beside) {
@@ -198,7 +180,7 @@ export class Joiner {
     const { outcome, bytes, status, asked } = event;
     this.#transfers.delete(keyOf(event));
     const { file } = transfer;
-    const boot = this.#ofNow(transfer.boot);
+    const boot = this.#finder.ofNow(transfer.boot);
     boot.active -= 1;
     if (boot.outcome !== 'running') return;
     boot.leave(file.stage, at.mono, bytes, outcome, asked);
@@ -219,8 +201,8 @@ export class Joiner {
     const file = transfer?.file ?? this.#fileOf(asking);
     if (!file) return;
     const boot = transfer
-      ? this.#ofNow(transfer.boot)
-      : this.#whose(asking, at, file.stage, file.begins === true)?.boot;
+      ? this.#finder.ofNow(transfer.boot)
+      : this.#finder.whose(asking, at, file.stage, file.begins === true)?.boot;
     if (boot?.outcome !== 'running') return;
     // A loader that finds one name missing asks for the next; the others mean what they say.
     if (code === 'absent') boot.pending = { code, message };
@@ -233,8 +215,8 @@ export class Joiner {
     const file = transfer?.file ?? this.#fileOf(asking);
     if (!file) return;
     const boot = transfer
-      ? this.#ofNow(transfer.boot)
-      : this.#whose(asking, at, file.stage, file.begins === true)?.boot;
+      ? this.#finder.ofNow(transfer.boot)
+      : this.#finder.whose(asking, at, file.stage, file.begins === true)?.boot;
     if (boot?.outcome !== 'running') return;
     boot.message = `This server could not read ${asking.asked}; its log says why.`;
     boot.end('failed', 'server');
@@ -242,7 +224,7 @@ export class Joiner {
   }
 
   #decided(event: Extract<ServerEvent, { kind: 'decided' }>, at: Moment): void {
-    const whose = this.#whose(event, at, 'script', true);
+    const whose = this.#finder.whose(event, at, 'script', true);
     if (!whose) return;
     const { boot } = whose;
     boot.uuid ??= event.uuid;
@@ -264,7 +246,7 @@ export class Joiner {
   }
 
   #began(event: Extract<ServerEvent, { kind: 'boot-began' }>, at: Moment): void {
-    const whose = this.#whose(event, at, event.trust === 'secure-boot' ? 'kernel' : 'script', true);
+    const whose = this.#finder.whose(event, at, event.trust === 'secure-boot' ? 'kernel' : 'script', true);
     if (!whose) return;
     whose.boot.trust = event.trust;
     if (event.trust === 'secure-boot') whose.boot.route = 'uki';
@@ -275,14 +257,11 @@ export class Joiner {
 
   #reported(event: Extract<ServerEvent, { kind: 'reported' }>, at: Moment): void {
     const { mac, remote, outcome, release, root, code, message, lines, once } = event;
-    let boot = this.#where.ofMac(mac);
-    if (!boot || boot.outcome === 'verified') {
-      const [only, ...others] = this.#where.ofAddress(remote).filter((each) => each.machine === '');
-      boot = only && others.length === 0 ? only : this.#begin('report', mac, remote, at);
-    }
+    const before = this.#finder.ofCard(mac, remote, 'report');
+    const boot =
+      before && before.outcome !== 'verified' ? before : this.#finder.begin('report', mac, remote, at);
     if (!boot) return;
-    this.#nameIt(boot, mac);
-    this.#where.locate(boot, remote);
+    this.#finder.where.locate(boot, remote);
     this.#enter(boot, 'report', at, 'id', outcome);
     boot.leave('report', at.mono, 0, 'said', outcome);
     boot.once = once ?? boot.once;
@@ -296,7 +275,7 @@ export class Joiner {
   }
 
   #gaveUp(event: Extract<ServerEvent, { kind: 'gave-up' }>, at: Moment): void {
-    const whose = this.#existing(event, at);
+    const whose = this.#finder.existing(event);
     if (!whose || whose.boot.outcome === 'verified') return;
     const { boot } = whose;
     boot.hear(at.mono);
@@ -307,8 +286,8 @@ export class Joiner {
     this.#tell(boot);
   }
 
-  #console(event: Extract<ServerEvent, { kind: 'console' }>, at: Moment): void {
-    const whose = this.#existing(event, at);
+  #console(event: Extract<ServerEvent, { kind: 'console' }>): void {
+    const whose = this.#finder.existing(event);
     if (!whose || event.text === '') return;
     whose.boot.addLine(event.text);
     this.#tell(whose.boot);
@@ -319,145 +298,6 @@ export class Joiner {
     else if (rankOf(stage) > rankOf(boot.stage) && isOpenEnd(boot)) boot.reopen();
     const moved = boot.enter(stage, at.mono, join, what);
     if (moved) this.#options.deadlines.learn(boot.machine, moved.from, moved.ms);
-  }
-
-  /** Whose boot something is, begun where there is none that it can belong to. */
-  #whose(
-    { remote, mac: said, asked }: { readonly remote: string; readonly mac?: string; readonly asked?: string },
-    at: Moment,
-    stage: Stage,
-    begins: boolean,
-  ): Whose | undefined {
-    const path = asked === undefined ? undefined : macOfPath(asked);
-    const mac = said ?? path;
-    if (mac !== undefined) return this.#byCard(mac, remote, at, stage, begins, 'mac');
-    const found = this.#existing({ remote }, at, stage);
-    if (found === 'several') return undefined;
-    if (found && !beginsAnew(found.boot, stage, at)) return found;
-    const near = this.#options.neighbour(remote);
-    if (near !== undefined && this.#where.ofMac(near))
-      return this.#byCard(near, remote, at, stage, begins, 'neighbour');
-    if (!begins) return undefined;
-    const boot = this.#begin(stage, '', remote, at);
-    return boot && { boot, join: 'address' };
-  }
-
-  /** The boot of a card, or of an address that is one machine's. */
-  #existing(event: { readonly remote: string; readonly mac?: string }, at: Moment): Whose | undefined;
-  #existing(
-    event: { readonly remote: string; readonly mac?: string },
-    at: Moment,
-    stage: Stage,
-  ): Whose | 'several' | undefined;
-  #existing(
-    { remote, mac }: { readonly remote: string; readonly mac?: string },
-    _at: Moment,
-    stage?: Stage,
-  ): Whose | 'several' | undefined {
-    const ofMac = mac === undefined ? undefined : this.#where.ofMac(mac);
-    if (ofMac) return { boot: ofMac, join: 'mac' };
-    const there = this.#where.ofAddress(remote).filter(({ outcome }) => outcome !== 'restarted');
-    const [only, ...others] = there;
-    if (!only || others.length === 0) return only && { boot: only, join: 'address' };
-    const going = there.filter(({ outcome }) => outcome === 'running');
-    const [one, ...more] = going.length > 0 ? going : there;
-    if (one && more.length === 0) return { boot: one, join: 'address' };
-    if (stage === undefined) return undefined;
-    for (const boot of going) boot.shared = true;
-    return 'several';
-  }
-
-  #byCard(
-    mac: string,
-    remote: string,
-    at: Moment,
-    stage: Stage,
-    begins: boolean,
-    join: Join,
-  ): Whose | undefined {
-    let boot = this.#where.ofMac(mac);
-    const unnamed = this.#where
-      .ofAddress(remote)
-      .filter((each) => each.machine === '' && each.outcome === 'running');
-    const [guess, ...others] = unnamed;
-    if (guess && others.length === 0 && rankOf(guess.stage) <= rankOf(stage)) {
-      const known =
-        boot && boot.outcome === 'running' && rankOf(boot.stage) <= rankOf(guess.stage) ? boot : undefined;
-      boot = this.#same(guess, known, mac);
-    }
-    if (!boot || beginsAnew(boot, stage, at)) {
-      if (!begins) return undefined;
-      boot = this.#begin(stage, mac, remote, at);
-    }
-    if (!boot) return undefined;
-    this.#where.locate(boot, remote);
-    return { boot, join };
-  }
-
-  /** Two that were seen apart are one: what was written stays under its own name. */
-  #same(guess: OpenBoot, known: OpenBoot | undefined, mac: string): OpenBoot {
-    if (!known) {
-      this.#nameIt(guess, mac);
-      return guess;
-    }
-    const [keep, gone] = guess.written && !known.written ? [guess, known] : [known, guess];
-    this.#where.remove(gone);
-    keep.absorb(gone);
-    for (const address of gone.addresses) this.#where.locate(keep, address);
-    this.#where.remove(keep);
-    keep.machine = mac;
-    this.#where.add(keep);
-    this.#merged.set(gone, keep);
-    this.#tell(gone);
-    return keep;
-  }
-
-  /** A transfer that began before two boots were known to be one ends in the one. */
-  readonly #merged = new WeakMap<OpenBoot, OpenBoot>();
-
-  #ofNow(boot: OpenBoot): OpenBoot {
-    return this.#merged.get(boot) ?? boot;
-  }
-
-  #nameIt(boot: OpenBoot, mac: string): void {
-    if (boot.machine === mac) return;
-    const before = this.#where.ofMac(mac);
-    // Seen over DHCP under its name, and since then without.
-    if (
-      before &&
-      before !== boot &&
-      before.outcome === 'running' &&
-      rankOf(before.stage) <= rankOf(boot.stage)
-    ) {
-      this.#where.remove(before);
-      boot.absorb(before);
-      this.#merged.set(before, boot);
-      this.#tell(before);
-    }
-    this.#where.name(boot, mac);
-  }
-
-  #begin(stage: Stage, mac: string, remote: string, at: Moment): OpenBoot | undefined {
-    if (!this.#options.mayBegin(remote)) return undefined;
-    const before = mac === '' ? undefined : this.#where.ofMac(mac);
-    if (before) {
-      if (before.outcome === 'running') {
-        before.end('restarted', 'server');
-        this.#tell(before);
-      }
-      this.#where.remove(before);
-    }
-    if (this.#where.all.size >= MOST_OPEN) this.#giveWay();
-    const boot = new OpenBoot(stage, mac, at, this.#options.random());
-    this.#where.add(boot);
-    this.#where.locate(boot, remote);
-    return boot;
-  }
-
-  #giveWay(): void {
-    let oldest: OpenBoot | undefined;
-    for (const boot of this.#where.all) if (!oldest || boot.heard < oldest.heard) oldest = boot;
-    if (oldest) this.#where.remove(oldest);
   }
 }
 
@@ -473,26 +313,6 @@ function isSecondLoader(client: DhcpClientKind): boolean {
 /** What comes next may still show that it goes on. */
 function isOpenEnd({ outcome, by }: OpenBoot): boolean {
   return outcome === 'waiting' || outcome === 'served' || (outcome === 'refused' && by !== 'report');
-}
-
-/** Whether a machine that asks for this must have been started again since. */
-function beginsAnew(boot: OpenBoot, stage: Stage, at: Moment): boolean {
-  const rank = rankOf(stage);
-  if (rank > SCRIPT) return boot.outcome === 'restarted';
-  const reached = rankOf(boot.stage);
-  if (boot.outcome === 'verified') return true;
-  // A menu's entry leads to a script again.
-  if (boot.outcome === 'waiting' && rank === SCRIPT) return false;
-  if (boot.outcome !== 'running' && at.mono - boot.heard > SAME_BOOT_MS) return true;
-  return reached > SCRIPT && reached > rank;
-}
-
-/** Loaders that can write no query say which machine they are in the path. */
-function macOfPath(path: string): string | undefined {
-  const armed = armedPathOf(path);
-  if (armed) return armed.mac;
-  const [, mac] = /\/machines\/([0-9A-Fa-f:-]{17})\//.exec(path) ?? [];
-  return claimedMac(mac);
 }
 
 const ARCH_OF_CLIENT: Readonly<Partial<Record<DhcpClientKind, string>>> = {
