@@ -35,6 +35,7 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'isc-dhcp-server', needs: ['dhcpd'] },
   { packageName: 'kea-dhcp4-server', needs: ['kea-dhcp4'] },
   { packageName: 'iproute2', needs: ['ip'] },
+  { packageName: 'nftables', needs: ['nft'] },
   { packageName: 'tcpdump', needs: ['tcpdump'] },
   { packageName: 'libnbd-bin', needs: ['nbdinfo', 'nbdcopy'] },
   { packageName: 'nbd-client', needs: ['nbd-client'] },

@@ -30,6 +30,8 @@ export interface BootsOptions {
   /** Milliseconds of a monotonic clock. */
   readonly monotonic: () => number;
   readonly log: Log;
+  /** How patient to be with a machine that is silent; 1 is usual. */
+  readonly patience?: number;
   /** Where receipts are kept; default: the last ones, in memory. */
   readonly lines?: ReceiptLines;
 }
@@ -85,7 +87,7 @@ export class Boots {
     this.#joiner = new Joiner({
       find,
       neighbour,
-      deadlines: new Deadlines(),
+      deadlines: new Deadlines(options.patience),
       random: () => randomBytes(4).readUInt32BE(),
       mayBegin: (remote) => this.#mayBegin(remote),
       onChange: (boot) => this.#changed(boot),

@@ -28,8 +28,14 @@ const MOST_MACHINES = 20_000;
  * figure. Median, so that one night with a broken switch teaches nothing.
  */
 export class Deadlines {
+  readonly #patience: number;
   readonly #machines = new Map<string, Map<Stage, number[]>>();
   readonly #all = new Map<Stage, number[]>(STAGES.map((stage) => [stage, []]));
+
+  /** @param patience all figures are multiplied by it. */
+  constructor(patience = 1) {
+    this.#patience = patience;
+  }
 
   /** @param ms from the last that was heard of `stage` to the first of the next one. */
   learn(machine: string, stage: Stage, ms: number): void {
@@ -48,6 +54,10 @@ export class Deadlines {
 
   /** Milliseconds after which it is called stalled. */
   of(machine: string, stage: Stage): number {
+    return this.#patience * this.#of(machine, stage);
+  }
+
+  #of(machine: string, stage: Stage): number {
     const own = this.#machines.get(machine)?.get(stage) ?? [];
     const all = this.#all.get(stage) ?? [];
     const learnt = own.length > 1 ? own : all.length >= ENOUGH ? all : undefined;

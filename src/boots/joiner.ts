@@ -262,8 +262,11 @@ export class Joiner {
       before && before.outcome !== 'verified' ? before : this.#finder.begin('report', mac, remote, at);
     if (!boot) return;
     this.#finder.where.locate(boot, remote);
+    // It says no from wherever it was: that is how far it came.
+    const reached = boot === before ? boot.stage : 'userspace';
     this.#enter(boot, 'report', at, 'id', outcome);
     boot.leave('report', at.mono, 0, 'said', outcome);
+    if (outcome === 'refused') boot.stage = reached;
     boot.once = once ?? boot.once;
     boot.root = root ?? boot.root;
     if (release !== undefined && boot.release?.release !== release)

@@ -38,7 +38,9 @@ const LOOK_EVERY = 5;
 /** Whatever keeps receipts from being written keeps no machine from booting. */
 export async function openBootDesk(options: BootDeskOptions): Promise<BootDesk> {
   const { state, find, shares, clock, monotonic, log, configuration } = options;
-  const usual: BootsOptions = { find, shares, clock, monotonic, log, neighbour: neighbours(monotonic) };
+  const { patience } = configuration.receipts;
+  const neighbour = neighbours(monotonic);
+  const usual: BootsOptions = { find, shares, clock, monotonic, log, neighbour, patience };
   const folder = state === undefined ? undefined : join(state, 'boots');
   const writer = folder === undefined ? undefined : await openWriter(folder, configuration, clock, log);
   if (folder === undefined || writer === undefined) {

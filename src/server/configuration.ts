@@ -63,13 +63,17 @@ const CONFIGURATION = z.strictObject({
     .default({}),
   /** Hours after which everything that is served is read and held against its digest again; 0: never. */
   scrub_hours: z.number().min(0).max(336).default(24),
-  /** How long receipts of boots are kept, in days, and how much of them in MiB: the oldest go first. */
+  /**
+   * How long receipts of boots are kept, in days, and how much of them in MiB: the oldest go first. How patient to be with
+   * a machine that is silent before it is called stalled: 2 waits twice as long as usual.
+   */
   receipts: z
     .strictObject({
       keep_days: z.number().int().min(1).max(36_500).default(400),
       keep_mib: z.number().int().min(32).max(1_048_576).default(2048),
+      patience: z.number().min(0.05).max(100).default(1),
     })
-    .default({ keep_days: 400, keep_mib: 2048 }),
+    .default({ keep_days: 400, keep_mib: 2048, patience: 1 }),
   /** Who is told what over DHCP. */
   proxydhcp: PROXY_DHCP.default(PROXY_DHCP.parse({})),
 });

@@ -115,8 +115,8 @@ test('early userspace says no: with its reason, and claimed', async () => {
   scene.whole().reported('refused');
   const [receipt] = await scene.all();
   assert.deepEqual(
-    [receipt?.outcome, receipt?.code, receipt?.message, receipt?.by],
-    ['refused', 'wrong-command-line', 'A word.', 'report'],
+    [receipt?.outcome, receipt?.stage, receipt?.code, receipt?.message, receipt?.by],
+    ['refused', 'userspace', 'wrong-command-line', 'A word.', 'report'],
   );
 });
 

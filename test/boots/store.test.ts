@@ -112,7 +112,7 @@ test('two servers at one state never write one file, and each knows what the oth
   assert.deepEqual((await readdir(folder)).sort(), ['lab', 'lab-2']);
   assert.deepEqual((await readAll(folder)).toSorted(), [
     `${MAC} verified at report`,
-    `${OTHER} refused at report`,
+    `${OTHER} refused at userspace`,
   ]);
 });
 
