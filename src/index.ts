@@ -48,6 +48,7 @@ export {
   type DhcpDialect,
   dhcpConfig,
 } from './operations/dhcp-config.ts';
+export { type DirectBoot, type DirectBootOptions, directBoot } from './operations/direct-boot.ts';
 export {
   type AttachImageOptions,
   attachImage,
