@@ -33,6 +33,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   state: async () => (await import('./commands/state.ts')).stateCommand(),
   resign: async () => (await import('./commands/resign.ts')).resignCommand(),
   serve: async () => (await import('./commands/serve.ts')).serveCommand(),
+  token: async () => (await import('./commands/token.ts')).tokenCommand(),
   keyholder: async () => (await import('./commands/keyholder.ts')).keyholderCommand(),
   uki: async () => (await import('./commands/uki.ts')).ukiCommand(),
   overlay: async () => (await import('./commands/overlay.ts')).overlayCommand(),

@@ -26,6 +26,14 @@ export const REFUSAL_CODES = [
   'unsafe-keys',
   'unsafe-serial',
   'no-verdict',
+  /** Who asks did not show that they may: no token, or none that is known here. */
+  'unauthorized',
+  /** Who asks is known, or where they ask from, and may not. */
+  'forbidden',
+  /** Too many tries in too short a time. */
+  'too-often',
+  /** Asked under a name that is none of this server's. */
+  'misdirected',
 ] as const;
 
 export type RefusalCode = (typeof REFUSAL_CODES)[number];

@@ -17,6 +17,8 @@ export interface WriteOptions {
   readonly mode?: number;
   /** Refuses to replace: the name must be new, also against a second writer at the same moment. */
   readonly exclusive?: boolean;
+  /** Whose it shall be; only root may give it away. Default: whoever writes it. */
+  readonly owner?: { readonly uid: number; readonly gid: number };
 }
 
 /**
@@ -62,6 +64,7 @@ export async function writeInto(
       else for await (const piece of bytes) await handle.writeFile(piece);
       // The process's umask may have taken bits away; a private key's mode must be exact.
       await handle.chmod(options.mode ?? 0o644);
+      if (options.owner) await handle.chown(options.owner.uid, options.owner.gid);
       await handle.sync();
     } finally {
       await handle.close();

@@ -1,3 +1,4 @@
+import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { Malformed } from '../errors/malformed.ts';
 import { readOperatorFile } from '../files/operator-file.ts';
@@ -28,6 +29,34 @@ const PROXY_DHCP = z.strictObject({
   tftp_at_once: z.boolean().default(false),
   /** By kind of client. */
   loaders: z.partialRecord(z.enum(DHCP_CLIENTS), LOADER).default({}),
+});
+
+const READING = z.enum(['open', 'token']);
+
+/** `[api]` */
+const API = z.strictObject({
+  /** Whether reading needs a token, or is everybody's. Writing always needs one. */
+  read: READING.default('open'),
+  /** The same for `/metrics`; default: as `read`. */
+  metrics: READING.optional(),
+  /** Names under which people use the server, beside its addresses and `localhost`. */
+  hosts: z
+    .array(
+      z
+        .string()
+        .regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, 'must be a name in small letters, without a port'),
+    )
+    .default([]),
+});
+
+/** `[tls]` */
+const TLS = z.strictObject({
+  /** PEM: the server's certificate first, then what stands between it and a root. */
+  certificate: z.string().min(1),
+  /** PEM, without a passphrase. */
+  key: z.string().min(1),
+  /** 0: an ephemeral one. */
+  port: z.number().int().min(0).max(65_535).default(8443),
 });
 
 /** `serve --config FILE`: what an operator may change, and nothing that arrives over a network ever can. */
@@ -74,6 +103,10 @@ const CONFIGURATION = z.strictObject({
       patience: z.number().min(0.05).max(100).default(1),
     })
     .default({ keep_days: 400, keep_mib: 2048, patience: 1 }),
+  /** Who may use the API and the page. */
+  api: API.default(API.parse({})),
+  /** HTTPS beside HTTP; absent: there is none. */
+  tls: TLS.optional(),
   /** Who is told what over DHCP. */
   proxydhcp: PROXY_DHCP.default(PROXY_DHCP.parse({})),
 });
@@ -82,9 +115,13 @@ export type Configuration = z.infer<typeof CONFIGURATION>;
 
 export const DEFAULT_CONFIGURATION: Configuration = CONFIGURATION.parse({});
 
-/** Reads a configuration file. Throws a `Refusal`. */
-export function readConfiguration(path: string): Promise<Configuration> {
-  return readOperatorFile(path, CONFIGURATION);
+/** Reads a configuration file; the files that it names stand beside it, or have whole paths. Throws a `UsageError`. */
+export async function readConfiguration(path: string): Promise<Configuration> {
+  const configuration = await readOperatorFile(path, CONFIGURATION);
+  const { tls } = configuration;
+  if (tls === undefined) return configuration;
+  const beside = (file: string) => resolve(dirname(path), file);
+  return { ...configuration, tls: { ...tls, certificate: beside(tls.certificate), key: beside(tls.key) } };
 }
 
 function isPrefix(text: string): boolean {

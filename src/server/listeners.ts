@@ -4,7 +4,7 @@ import { withBootBegins } from '../serve/boot-begins.ts';
 import type { ProxyDhcp } from '../serve/dhcp/dhcp.ts';
 import { type Emit, emitTo } from '../serve/emit.ts';
 import { eventLog, type Log } from '../serve/event-log.ts';
-import { type HttpServer, startHttpServer } from '../serve/http/http.ts';
+import { type HttpServer, type HttpServerOptions, startHttpServer } from '../serve/http/http.ts';
 import type { Pages } from '../serve/http/http-types.ts';
 import type { Bind } from '../serve/listen.ts';
 import type { Metrics } from '../serve/metrics.ts';
@@ -27,6 +27,8 @@ export interface ListenersOptions {
   readonly bind: Bind;
   /** 0: an ephemeral one; false leaves the protocol out. */
   readonly ports: { readonly http: number; readonly tftp: number | false; readonly nbd: number | false };
+  /** Of HTTPS; undefined: it is not offered. */
+  readonly tls: HttpServerOptions['tls'];
   readonly configuration: Configuration;
   readonly metrics: Metrics;
   readonly log: Log;
@@ -74,6 +76,7 @@ export async function startListeners(options: ListenersOptions): Promise<Listene
     site,
     pages,
     port: ports.http,
+    tls: options.tls,
     limits: allowed.http,
     proxies: configuration.trusted_proxies.map(decodeIpPrefix),
   });

@@ -8,6 +8,9 @@ import { healthPage, jsonAnswer, metricsPage, readyPage } from '../serve/http/ht
 import type { Page, Pages } from '../serve/http/http-types.ts';
 import type { Metrics } from '../serve/metrics.ts';
 import { renderPage } from '../web/page.ts';
+import type { Access } from './access/access.ts';
+import { readable, tokenPage } from './access/guarded.ts';
+import { SIGN_IN, sessionPages } from './access/session-pages.ts';
 import type { Configuration } from './configuration.ts';
 import type { OfferedLoader } from './loader-files.ts';
 import { type Offering, warningsOf } from './offering.ts';
@@ -25,6 +28,8 @@ export interface ServerPagesOptions {
   /** What else an operator should know, one sentence each. */
   readonly warnings: () => readonly string[];
   readonly configuration: Configuration;
+  /** Who may read, and who may change something. */
+  readonly access: Access;
   readonly metrics: Metrics;
   /** Pages of other rooms, by path. */
   readonly more: readonly (readonly [string, Page])[];
@@ -34,16 +39,20 @@ export interface ServerPagesOptions {
 
 /** The server's own pages. Each is made of what is true when it is asked for. */
 export function serverPages(options: ServerPagesOptions): Pages {
-  const { metrics, more } = options;
+  const { access, more } = options;
+  const read = (facts: () => object | Promise<object>) =>
+    readable(access, async () => jsonAnswer(200, await facts()));
   return new Map<string, Page>([
-    ['/', { handle: () => homePage(options) }],
+    ['/', homePage(options)],
     ['/healthz', healthPage()],
     ['/readyz', readyPage(() => readiness(options))],
-    ['/metrics', metricsPage(metrics)],
-    ['/api/v1/release', { handle: () => jsonAnswer(200, releaseFacts(options.offering())) }],
+    ['/metrics', numbersPage(options)],
+    ['/api/v1/release', read(() => releaseFacts(options.offering()))],
+    // Where machines say what became of their boots: they have no token, and use the server under any name.
     ...more,
-    ['/api/v1/trust', { handle: async () => jsonAnswer(200, { boots: await trustFacts(options.boots) }) }],
-    ['/api/v1/loaders', { handle: () => jsonAnswer(200, loaderPins(options)) }],
+    ['/api/v1/loaders', read(() => loaderPins(options))],
+    ['/api/v1/trust', read(async () => ({ boots: await trustFacts(options.boots) }))],
+    ...sessionPages(access),
   ]);
 }
 
@@ -118,7 +127,27 @@ function loaderPins({ loaders }: ServerPagesOptions): object {
   return { loaders: facts };
 }
 
-function homePage(options: ServerPagesOptions) {
+/** Where numbers are open, whoever collects them may use any name of the server: they are nobody's secret. */
+function numbersPage({ access, configuration, metrics }: ServerPagesOptions): Page {
+  const page = metricsPage(metrics);
+  const { read, metrics: reading = read } = configuration.api;
+  return reading === 'open' ? page : tokenPage(access, page);
+}
+
+/** Somebody at a browser who has to sign in is led to where that is done. */
+function homePage(options: ServerPagesOptions): Page {
+  const page = readable(options.access, () => renderHome(options));
+  return {
+    async handle(request) {
+      const answer = await page.handle(request);
+      if (!(answer instanceof Refusal) || answer.code !== 'unauthorized' || answer.facts.shown === true)
+        return answer;
+      return { status: 303, headers: { Location: SIGN_IN }, body: '' };
+    },
+  };
+}
+
+function renderHome(options: ServerPagesOptions) {
   const { offering, base, configuration } = options;
   const now = offering();
   const { release, refusal } = now.entry;
@@ -136,7 +165,8 @@ function homePage(options: ServerPagesOptions) {
   });
   const headers = {
     'content-type': 'text/html; charset=utf-8',
-    'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'",
+    'content-security-policy':
+      "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
   };
   return { status: 200, headers, body };
 }

@@ -19,6 +19,7 @@ import { readAnchorFolder } from '../trust/anchor-folder.ts';
 import type { Anchors } from '../trust/anchors.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
+import { stateAccess } from './access/state-access.ts';
 import { Announcer } from './announcer.ts';
 import { openBootDesk } from './boot-desk.ts';
 import { bootFiles } from './boot-files.ts';
@@ -36,6 +37,7 @@ import { scrubReleases } from './scrub-releases.ts';
 import { sealedElsewhere } from './sealed-address.ts';
 import { stateSource } from './state-source.ts';
 import { keepTime } from './timekeeper.ts';
+import { TlsFiles } from './tls-files.ts';
 import { treeSource } from './tree-source.ts';
 
 export interface ServeOptions {
@@ -95,6 +97,8 @@ export interface Serving {
   readonly release: string;
   readonly anchored: boolean;
   readonly http: Listening;
+  /** The same over TLS, where the configuration names a certificate. */
+  readonly https: Listening | undefined;
   readonly tftp: Listening | undefined;
   readonly nbd: Listening | undefined;
   /** Every boot: those under way, and the receipts of those that were. */
@@ -125,6 +129,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const { proxyDhcp } = options;
   const bind = options.bind ?? (proxyDhcp ? proxyDhcpBind(proxyDhcp) : '127.0.0.1');
   const source = sourceOf(options, clock, log);
+  const access = stateAccess({ state: options.state, configuration, clock, log });
+  const tlsFiles = configuration.tls && (await TlsFiles.open(configuration.tls, clock, log));
   let offering = await source.load();
   const loaders = await offeredLoaders(options, configuration);
   const metrics = createMetrics();
@@ -194,7 +200,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       clock,
       configuration,
       metrics,
-      warnings: () => machines.warnings,
+      warnings: () => [...machines.warnings, ...access.warnings, ...(tlsFiles?.warnings ?? [])],
+      access,
       more: machines.pages,
       loaders,
       boots,
@@ -211,6 +218,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       tftp: options.tftpPort ?? DEFAULT_TFTP_PORT,
       nbd: options.nbdPort ?? DEFAULT_NBD_PORT,
     },
+    tls: configuration.tls && tlsFiles && { port: configuration.tls.port, pair: tlsFiles.pair },
     configuration,
     metrics,
     log,
@@ -246,6 +254,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
         if (held.isDue(now)) await source.judge(held);
       announcer.tell(offering, now);
       machines.look();
+      await access.look();
+      await tlsFiles?.look((pair) => http.tls?.change(pair));
     },
     onFault: (error) => log.error({ err: error }, 'judging again failed'),
   });
@@ -257,6 +267,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       return offering.entry.release.anchored;
     },
     http: listening('http', http),
+    https: http.tls && listening('https', http.tls),
     tftp: tftp && listening('tftp', tftp),
     nbd: nbd && listening('nbd', nbd),
     get dhcp() {

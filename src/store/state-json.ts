@@ -27,10 +27,13 @@ export async function readStateJson<T>(
 ): Promise<ReadJson<T> | undefined> {
   const record = await records.get(key);
   if (!record) return undefined;
-  const { bytes, version } = record;
+  return { value: decodeStateJson(key, record.bytes, schema), version: record.version };
+}
+
+/** The same of bytes that were read. @param key for messages. Throws as `readStateJson`. */
+export function decodeStateJson<T>(key: string, bytes: Uint8Array, schema: z.ZodType<T>): T {
   const result = schema.safeParse(parse(bytes));
-  if (result.success && Buffer.compare(encodeStateJson(result.data), bytes) === 0)
-    return { value: result.data, version };
+  if (result.success && Buffer.compare(encodeStateJson(result.data), bytes) === 0) return result.data;
   const issue = result.error?.issues[0];
   const why = issue ? `${issue.path.join('.') || 'top level'}: ${issue.message}` : 'it was written otherwise';
   throw new Refusal('malformed', `${key} is not as it was written: ${why}.`, { path: key });

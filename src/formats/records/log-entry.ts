@@ -81,6 +81,7 @@ export const ACT_KINDS = [
   'arm',
   'disarm',
   'consume',
+  'token',
 ] as const;
 export type ActKind = (typeof ACT_KINDS)[number];
 

@@ -13,7 +13,9 @@ export interface Underway {
 
 /** What one client connection has under way. */
 export class Connection implements Holder {
-  readonly socket: Socket;
+  /** Over TLS: the encrypted one, once hands were shaken. */
+  socket: Socket;
+  encrypted = false;
   /** Peer address; it stays known after the socket has closed. */
   readonly remote: string;
   readonly port: number;
@@ -52,6 +54,8 @@ export class Connection implements Holder {
 export class Connections {
   readonly #shares: Shares;
   readonly #all = new Map<Socket, Connection>();
+  /** Those that have not shaken hands yet, by both ends. */
+  readonly #handshakes = new Map<string, Connection>();
   readonly #welcome: FairSlots<Connection>;
   readonly #reserve: FairSlots<Connection>;
 
@@ -66,8 +70,12 @@ export class Connections {
     return this.#all.size;
   }
 
-  /** Takes a new connection in, or answers undefined where there is no room even in the reserve. */
-  admit(socket: Socket): Connection | undefined {
+  /**
+   * Takes a new connection in, or answers undefined where there is no room even in the reserve.
+   *
+   * @param handshake it will speak TLS, and `secured` tells when.
+   */
+  admit(socket: Socket, handshake = false): Connection | undefined {
     const connection = new Connection(socket, this.#shares.of(socket.remoteAddress ?? ''));
     const slots = this.#welcome.admit(connection) ? this.#welcome : this.#reserve;
     if (slots === this.#reserve) {
@@ -75,11 +83,26 @@ export class Connections {
       if (!this.#reserve.admit(connection)) return undefined;
     }
     this.#all.set(socket, connection);
+    const ends = endsOf(socket);
+    if (handshake) this.#handshakes.set(ends, connection);
     socket.once('close', () => {
-      this.#all.delete(socket);
+      this.#all.delete(connection.socket);
+      if (this.#handshakes.get(ends) === connection) this.#handshakes.delete(ends);
       slots.leave(connection);
     });
     return connection;
+  }
+
+  /** A connection that was admitted speaks TLS from now on, by another socket. False where it is gone. */
+  secured(socket: Socket): boolean {
+    const ends = endsOf(socket);
+    const connection = this.#handshakes.get(ends);
+    this.#handshakes.delete(ends);
+    if (connection === undefined || !this.#all.delete(connection.socket)) return false;
+    connection.socket = socket;
+    connection.encrypted = true;
+    this.#all.set(socket, connection);
+    return true;
   }
 
   of(socket: Socket): Connection | undefined {
@@ -105,4 +128,9 @@ export class Connections {
       socket.destroy();
     }
   }
+}
+
+/** The four numbers that tell TCP connections apart; a socket of TLS has those of the one that it wraps. */
+function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
+  return [remoteAddress, remotePort, localAddress, localPort].join(' ');
 }

@@ -25,7 +25,8 @@ export function clientOf(
   return client;
 }
 
-function isOneOf(address: string, prefixes: readonly IpPrefix[]): boolean {
+/** True where an address is in one of the networks; false for what is no address. */
+export function isOneOf(address: string, prefixes: readonly IpPrefix[]): boolean {
   if (prefixes.length === 0 || !isAddress(address)) return false;
   const decoded = decodeIpAddress(address);
   return prefixes.some((prefix) => isWithin(decoded, prefix));

@@ -5,6 +5,7 @@ import type { Asking, Outcome, ServerEvent } from '../../release/server-event.ts
 import { askedText } from '../asked.ts';
 import type { Connection } from './connections.ts';
 import { HttpAnswer } from './http-answer.ts';
+import type { Way } from './request-way.ts';
 
 /** The other side is no longer there to be answered. Not an error: clients come and go. */
 export class Gone extends Error {
@@ -26,6 +27,7 @@ export class Exchange {
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
   readonly connection: Connection;
+  readonly way: Way;
   readonly method: string;
   /** The safe path, or why there is none. */
   readonly target: string | Refusal;
@@ -44,18 +46,19 @@ export class Exchange {
   #over = false;
   #interrupt: ((error: Error) => void) | undefined;
 
-  /** @param remote the client's address: the peer's, or what a trusted proxy says. */
+  /** @param from the client's address (the peer's, or what a trusted proxy says), and by which way the request came. */
   constructor(
     id: number,
     req: IncomingMessage,
     res: ServerResponse,
     connection: Connection,
-    remote: string,
+    from: { readonly remote: string; readonly way: Way },
     target: string | Refusal,
   ) {
     this.req = req;
     this.res = res;
     this.connection = connection;
+    this.way = from.way;
     this.method = req.method ?? '';
     this.target = target;
     const url = req.url ?? '';
@@ -65,7 +68,7 @@ export class Exchange {
     this.asking = {
       server: 'http',
       id,
-      remote,
+      remote: from.remote,
       port: connection.port,
       // One of those that the parser knows.
       method: this.method,

@@ -1,7 +1,7 @@
 import { Refusal } from '../../errors/refusal.ts';
 import { HttpAnswer } from './http-answer.ts';
 import type { Exchange } from './http-exchange.ts';
-import type { Page, PageAnswer, Pages } from './http-types.ts';
+import { PAGE_FIELDS, type Page, type PageAnswer, type Pages } from './http-types.ts';
 
 /** The page for a path: the exact one, else that of the longest pattern `PREFIX/*`. */
 export function findPage(pages: Pages, path: string): Page | undefined {
@@ -24,6 +24,7 @@ export function findPage(pages: Pages, path: string): Page | undefined {
 export async function answerPage(exchange: Exchange, page: Page): Promise<void> {
   const { method, path, query, req, res } = exchange;
   const { remote } = exchange.asking;
+  for (const [name, value] of Object.entries(PAGE_FIELDS)) res.setHeader(name, value);
   const methods = allowed(page);
   if (!methods.includes(method)) {
     throw new HttpAnswer(405, `This page answers ${methods.join(', ')} only.`, {
@@ -38,6 +39,7 @@ export async function answerPage(exchange: Exchange, page: Page): Promise<void> 
     query,
     headers: req.headers,
     remote,
+    way: exchange.way,
     body,
     get signal() {
       return exchange.signal;
@@ -45,7 +47,7 @@ export async function answerPage(exchange: Exchange, page: Page): Promise<void> 
   });
   if (answer instanceof Refusal) throw answer;
 
-  const headers = { 'Cache-Control': 'no-store', ...answer.headers };
+  const { headers = {} } = answer;
   if (!isStream(answer.body)) {
     const bytes = Buffer.from(answer.body);
     res.writeHead(answer.status, { ...headers, 'Content-Length': String(bytes.length) });

@@ -18,6 +18,12 @@ export function statusOf(code: RefusalCode): number {
       return 400;
     case 'too-large':
       return 413;
+    case 'unauthorized':
+      return 401;
+    case 'misdirected':
+      return 421;
+    case 'too-often':
+      return 429;
     case 'drifted':
     case 'unreachable':
     case 'no-verdict':
@@ -54,7 +60,8 @@ export function toldOf(error: unknown): ToldAnswer {
     return { status, code: undefined, message, fields };
   }
   if (error instanceof Refusal) {
-    return { status: statusOf(error.code), code: error.code, message: error.message, fields: {} };
+    const { code, message } = error;
+    return { status: statusOf(code), code, message, fields: fieldsOf(error) };
   }
   return error instanceof IoError || codeOf(error) !== undefined
     ? {
@@ -64,6 +71,20 @@ export function toldOf(error: unknown): ToldAnswer {
         fields: {},
       }
     : { status: 500, code: undefined, message: 'The server failed to answer; its log says why.', fields: {} };
+}
+
+/** The fields that an answer of its status must have: RFC 6750 §3 and RFC 9110 §10.2.3. */
+function fieldsOf({ code, facts }: Refusal): Readonly<Record<string, string>> {
+  // A request without a token is told no more than how to bring one.
+  if (code === 'unauthorized')
+    return {
+      'WWW-Authenticate': `Bearer realm="bootseal"${facts.shown === true ? ', error="invalid_token"' : ''}`,
+    };
+  if (code === 'forbidden' && facts.scope !== undefined)
+    return {
+      'WWW-Authenticate': `Bearer realm="bootseal", error="insufficient_scope", scope="${facts.scope}"`,
+    };
+  return code === 'too-often' && facts.seconds !== undefined ? { 'Retry-After': String(facts.seconds) } : {};
 }
 
 /** The text of it, for people and for `curl -f` logs: code, sentence. */

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Refusal } from '../../errors/refusal.ts';
+import type { Way } from './request-way.ts';
 
 /** Bounds on what clients may cost. Times are milliseconds, sizes bytes. */
 export interface HttpLimits {
@@ -40,6 +41,21 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   bufferBytes: 256 * 1024 * 1024,
 };
 
+/**
+ * Fields of every answer that is a page's, or stands in the place of one; a page may say more of itself. No page of another
+ * site may show it, embed it, or learn where its readers came from. `same-origin` and not `no-referrer`, with which browsers
+ * send forms to their own server with "Origin: null" (Fetch, "append a request Origin header"): then nobody could tell them
+ * from others. No Strict-Transport-Security: boot files are fetched from the same host without TLS.
+ */
+export const PAGE_FIELDS: Readonly<Record<string, string>> = {
+  'Cache-Control': 'no-store',
+  'Content-Security-Policy':
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Referrer-Policy': 'same-origin',
+  'X-Frame-Options': 'DENY',
+};
+
 /** What a page's handler is given. */
 export interface PageRequest {
   readonly method: string;
@@ -49,6 +65,8 @@ export interface PageRequest {
   readonly headers: IncomingHttpHeaders;
   /** Address of the client: where a proxy that the operator trusts tells of another one, that. */
   readonly remote: string;
+  /** By which way it came: who could have read or changed it. */
+  readonly way: Way;
   /** Empty unless the page accepts bodies. */
   readonly body: Uint8Array;
   /** Aborted when the client goes away: a stream of events ends there. */

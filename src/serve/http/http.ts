@@ -16,6 +16,8 @@ import { clientOf } from './http-client.ts';
 import { Exchange } from './http-exchange.ts';
 import { DEFAULT_HTTP_LIMITS, type HttpLimits, type Pages } from './http-types.ts';
 import { safeRequestPath } from './request-path.ts';
+import { wayOf } from './request-way.ts';
+import { changePair, type TlsPair, tlsDoor } from './tls-door.ts';
 
 export interface HttpServerOptions {
   readonly site: Site;
@@ -29,6 +31,15 @@ export interface HttpServerOptions {
   readonly limits?: Partial<HttpLimits>;
   /** Proxies whose X-Forwarded-For is believed; default none. */
   readonly proxies?: readonly IpPrefix[];
+  /** The same over TLS, at the same addresses and a port of its own. */
+  readonly tls?: { readonly port: number; readonly pair: TlsPair } | undefined;
+}
+
+/** The door for those who speak TLS. */
+export interface HttpsDoor {
+  readonly bound: readonly Bound[];
+  /** Shows another certificate to whoever comes from now on. */
+  change(pair: TlsPair): void;
 }
 
 export interface HttpServer {
@@ -36,6 +47,8 @@ export interface HttpServer {
   readonly address: string;
   readonly port: number;
   readonly bound: readonly Bound[];
+  readonly tls: HttpsDoor | undefined;
+  /** Of both doors. */
   readonly connections: number;
   /** Bytes that read buffers of running responses hold now. */
   readonly heldBytes: number;
@@ -83,8 +96,12 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
 
     requests += 1;
     const target = safeRequestPath(req.url ?? '');
-    const client = clientOf(connection.remote, req.headers['x-forwarded-for'], proxies);
-    const exchange = new Exchange(requests, req, res, connection, client, target);
+    const { remote: peer, encrypted } = connection;
+    const from = {
+      remote: clientOf(peer, req.headers['x-forwarded-for'], proxies),
+      way: wayOf(peer, encrypted, req.headers, proxies),
+    };
+    const exchange = new Exchange(requests, req, res, connection, from, target);
     exchanges.set(res, exchange);
     connection.current = exchange;
     res.once('close', () => {
@@ -127,14 +144,31 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
 
   // As Node makes its own.
   const sockets = { allowHalfOpen: true, noDelay: true };
-  const listener = await listenStream(server, { what: 'HTTP', bind, port }, sockets, (error) => {
+  const onFault = (error: unknown): void => {
     emit({ kind: 'fault', server: 'http', error, what: 'take a connection' });
     connections.relieve();
+  };
+  const listener = await listenStream(server, { what: 'HTTP', bind, port }, sockets, onFault);
+  const openDoor = async ({ port, pair }: NonNullable<HttpServerOptions['tls']>) => {
+    const handshakeTimeoutMs = limits.headersTimeoutMs;
+    const door = tlsDoor({ pair, server, connections, handshakeTimeoutMs, emit });
+    const { bound, close } = await listenStream(
+      door,
+      { what: 'HTTPS', bind, port },
+      { noDelay: true },
+      onFault,
+    );
+    return { bound, close, change: (other: TlsPair) => changePair(door, other) };
+  };
+  const tls = await (options.tls && openDoor(options.tls))?.catch(async (error: unknown) => {
+    await listener.close();
+    throw error;
   });
   let closed: Promise<void> | undefined;
   return {
     ...listener.bound[0],
     bound: listener.bound,
+    tls,
     get connections() {
       return connections.size;
     },
@@ -146,7 +180,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       const timer = setTimeout(() => connections.destroyAll(), graceMs);
       if (closed === undefined) {
         draining = true;
-        closed = listener.close();
+        closed = Promise.all([listener.close(), tls?.close()]).then(() => {});
         connections.destroyIdle();
       }
       return closed.finally(() => clearTimeout(timer));
@@ -157,7 +191,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
 /** What happens below requests: connections, timeouts, bytes that are no HTTP. */
 function guardConnections(server: Server, connections: Connections, emit: Emit): void {
   server.on('connection', (socket: Socket) => {
-    if (connections.admit(socket) !== undefined) return;
+    // What comes through the door of TLS was let in there.
+    if (connections.of(socket) !== undefined || connections.admit(socket) !== undefined) return;
     turnAway(emit, socket.remoteAddress ?? '', 'too-many', '');
     socket.destroy();
   });

@@ -32,6 +32,7 @@ export async function serving(
   t.after(() => server.close({ graceMs: 0 }));
   return {
     bound: server.bound,
+    tls: server.tls,
     address: server.address,
     port: server.port,
     get connections() {
