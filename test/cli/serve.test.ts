@@ -190,7 +190,7 @@ describe('serve on several addresses', () => {
       const { stdout } = await curl('nbdinfo', ['--list', '--json', base]);
       assert.deepEqual(JSON.parse(stdout).exports.length > 0, true, base);
     }
-    const page = (await curl('curl', ['-g', '-s', '-H', 'Host: elsewhere.example', `${url}/`])).stdout;
+    const page = (await curl('curl', ['-g', '-s', '-H', 'Host: localhost:1', `${url}/`])).stdout;
     assert.match(page, new RegExp(`<code>http://\\[::1\\]:${http.port}/boot\\.ipxe</code>`));
     server.signal('SIGTERM');
     assert.equal((await server.ended).code, 0);

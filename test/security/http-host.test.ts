@@ -71,7 +71,8 @@ test('no page, script, refusal or field of an answer holds what a request called
     httpPort: 0,
     tftpPort: false,
     nbdPort: false,
-    configuration: { allow_unverified_loaders: true },
+    // The page knows this name, and names itself by what it listens at all the same.
+    configuration: { allow_unverified_loaders: true, api: { read: 'open', hosts: ['planted.example'] } },
     log: { info: note, warn: note, error: note },
   });
   t.after(() => server.close(0));

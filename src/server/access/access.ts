@@ -73,7 +73,7 @@ export class Access {
    * @param read `token`: what is asked for needs one in any case.
    */
   async mayRead(request: PageRequest, read = this.#options.read): Promise<Refusal | Caller> {
-    if (!isOwnHost(request.headers.host, this.#options.hosts)) return misdirected(request.headers.host);
+    if (!isOwnHost(request.headers.host, this.#options.hosts)) return misdirected();
     const caller = await this.#callerOf(request);
     if (read === 'open') {
       // Whoever shows a token wants to be told where it is none; a cookie the browser shows by itself.
@@ -90,7 +90,7 @@ export class Access {
    */
   async mayWrite(request: PageRequest, scope: Scope): Promise<Refusal | Caller> {
     const { headers, way } = request;
-    if (!isOwnHost(headers.host, this.#options.hosts)) return misdirected(headers.host);
+    if (!isOwnHost(headers.host, this.#options.hosts)) return misdirected();
     if (this.#options.tokens === undefined)
       return new Refusal(
         'forbidden',
@@ -123,7 +123,7 @@ export class Access {
     shown: string,
   ): Promise<Refusal | { readonly id: string; readonly caller: Caller }> {
     const { headers, way } = request;
-    if (!isOwnHost(headers.host, this.#options.hosts)) return misdirected(headers.host);
+    if (!isOwnHost(headers.host, this.#options.hosts)) return misdirected();
     if (way === 'plain') return tooOpen();
     // Else a page of somebody's could sign a browser in as whom its owner likes, who then sees what is done.
     const foreign = demandSameOrigin(request, 'where-said');
@@ -139,7 +139,7 @@ export class Access {
   /** Ends the session of a request, which must come from a page of this server's own. */
   async signOut(request: PageRequest): Promise<Refusal | undefined> {
     const { headers, way } = request;
-    if (!isOwnHost(headers.host, this.#options.hosts)) return misdirected(headers.host);
+    if (!isOwnHost(headers.host, this.#options.hosts)) return misdirected();
     const session = this.#sessions.find(headers, way);
     if (session === undefined) return undefined;
     const foreign = demandSameOrigin(request, 'needed') ?? demandOwnForm(request, session.formToken);
@@ -221,11 +221,11 @@ function demandScope(caller: Caller, scope: Scope): Refusal | Caller {
   });
 }
 
-function misdirected(host: string | undefined): Refusal {
+/** The name is not said again: whoever wrote it may have written anything. */
+function misdirected(): Refusal {
   return new Refusal(
     'misdirected',
     'This server is not used under that name: use its address, or have the name added to "hosts" of [api] in its configuration.',
-    { host: host?.slice(0, 100) },
   );
 }
 
