@@ -208,13 +208,22 @@ function guardConnections(server: Server, connections: Connections, emit: Emit):
     const socket = duplex as Socket;
     const connection = connections.of(socket);
     // Inside a response, an error page would become part of a file.
-    if (error.code === 'ECONNRESET' || !socket.writable || (connection?.outstanding ?? 0) > 0) {
+    // Nor is there anybody to read one behind TLS that broke.
+    if (
+      error.code === 'ECONNRESET' ||
+      error.code?.startsWith('ERR_SSL') ||
+      !socket.writable ||
+      (connection?.outstanding ?? 0) > 0
+    ) {
       socket.destroy();
       return;
     }
     const { status, phrase, text, reason } = parserAnswer(error.code);
-    // The first line only: fields may hold what is nobody's business.
-    const [line = ''] = (error.rawPacket?.toString('latin1', 0, 1024) ?? '').split(/[\r\n]/);
+    // The first line of a connection only: fields may hold what is nobody's business, and so may the first line of a packet
+    // that is not the first, which begins where the sender liked.
+    const { rawPacket } = error;
+    const isFirst = rawPacket !== undefined && socket.bytesRead <= rawPacket.length;
+    const [line = ''] = isFirst ? rawPacket.toString('latin1', 0, 1024).split(/[\r\n]/) : [];
     turnAway(emit, connection?.remote ?? '', reason, line);
     socket.end(
       `HTTP/1.1 ${status} ${phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n` +

@@ -65,12 +65,12 @@ export function demandPair(pair: TlsPair): void {
   createSecureContext(contextOf(pair));
 }
 
-/** Without tickets: their key lives as long as the process, and whoever has it later reads what was recorded before. */
+/** Without renegotiation, which only makes work; and without tickets: their key lives as long as the process, and whoever has it later reads what was recorded before. */
 function contextOf({ certificate, key }: TlsPair) {
   return {
     cert: Buffer.from(certificate),
     key: Buffer.from(key),
     minVersion: 'TLSv1.2' as const,
-    secureOptions: constants.SSL_OP_NO_TICKET,
+    secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
   };
 }
