@@ -29,6 +29,11 @@ export class FailedTries {
     this.#now = now;
   }
 
+  /** Shares that are kept in mind. */
+  get size(): number {
+    return this.#buckets.size;
+  }
+
   /** Whole seconds until an address may try again; 0: now. */
   waitOf(address: string): number {
     const share = this.#shares.of(address);
