@@ -44,7 +44,10 @@ const TOKEN = z.strictObject({
   scopes: z
     .array(z.enum(SCOPES))
     .min(1)
-    .refine((scopes) => scopes.every((scope, at) => at === 0 || rank(scopes[at - 1]) < rank(scope))),
+    .refine(
+      (scopes) => scopes.every((scope, at) => at === 0 || rank(scopes[at - 1]) < rank(scope)),
+      'not in their order, each once',
+    ),
   /** Of the whole token, prefix and all: lower-case hex. */
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
   made: z.string().refine(isStateTime),
