@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import express, { type ErrorRequestHandler, type RequestHandler } from 'express';
 import { Refusal } from '../../errors/refusal.ts';
 import type { Site } from '../../release/site.ts';
+import { holdsToken } from '../asked.ts';
 import type { ChunkPool } from '../chunk-pool.ts';
 import type { Emit } from '../emit.ts';
 import { HttpAnswer } from './http-answer.ts';
@@ -48,6 +49,12 @@ function admit({ exchangeOf }: HttpAppOptions): RequestHandler {
     const fault = hostFault(req.rawHeaders, req.httpVersion !== '1.0' && req.httpVersion !== '0.9');
     if (fault !== undefined) throw new HttpAnswer(400, fault, { Connection: 'close' });
     if (typeof target !== 'string') throw target;
+    // A path is said again in refusals, which are in the log; a query is not.
+    if (holdsToken(target)) {
+      const message =
+        'A token has no place in a path; send it as "Authorization: Bearer TOKEN", and revoke this one.';
+      throw new HttpAnswer(400, message, { Connection: 'close' });
+    }
     if ((method === 'GET' || method === 'HEAD') && hasBody(req.headers)) {
       // RFC 9110 §9.3.1: a body on GET has no meaning and is how requests are smuggled past proxies.
       throw new HttpAnswer(413, `A ${method} request has no body.`, { Connection: 'close' });
