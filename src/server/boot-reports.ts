@@ -1,35 +1,29 @@
-import { z } from 'zod';
+import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { decodeGaveUp } from '../formats/net/gave-up.ts';
 import { claimedMac } from '../formats/net/machine-claims.ts';
-import { isArmingId, isKeptMac } from '../formats/records/armed-boot.ts';
+import { isArmingId } from '../formats/records/armed-boot.ts';
+import { type BootReport, decodeBootReport, MAX_REPORT } from '../formats/records/boot-report.ts';
 import type { BootOnce } from '../machines/boot-once.ts';
+import type { Emit } from '../serve/emit.ts';
 import type { Log } from '../serve/event-log.ts';
 import { jsonAnswer } from '../serve/http/http-pages.ts';
-import type { Page, PageAnswer, PageRequest } from '../serve/http/http-types.ts';
+import type { Page, PageAnswer } from '../serve/http/http-types.ts';
 import { LineLimiter } from '../serve/line-limiter.ts';
 import { Nonces } from '../serve/nonces.ts';
 import type { Shares } from '../serve/shares.ts';
 
 /**
- * What early userspace says of its boot. It is claimed, by whoever has that address: it may end an arming, and nothing that
- * arrives here can make one.
+ * What machines say of their boots: early userspace by a report, an iPXE whose script gave up by a question. It is claimed, by
+ * whoever has that address: a report of a verified boot may end an arming, and nothing that arrives here can make one.
  *
  *     GET  /api/v1/boots/nonce?mac=52-54-00-12-34-56[&once=ID]     {"nonce":"<32 hex>"}
- *     POST /api/v1/boots   {"mac":"52:54:00:12:34:56","nonce":"<32 hex>","once":"ID","outcome":"verified"}
- *                                                                  {"answer":"consumed"}, or {"answer":"noted"} without once
+ *     POST /api/v1/boots   a BootReport                            {"answer":"consumed"}, or {"answer":"noted"} without once
+ *                                                                  and of a boot that was refused
+ *     GET  /api/v1/boots/gave-up?mac=…&step=…&errno=…              {"answer":"noted"}
  *
  * 409: the nonce is not good for this; another may be. 404, 403 and 410: the machine may not begin what it was armed with.
  */
-const REPORT = z.strictObject({
-  mac: z.string().refine(isKeptMac),
-  nonce: z.string().regex(/^[0-9a-f]{32}$/),
-  once: z.string().refine(isArmingId).optional(),
-  outcome: z.literal('verified'),
-});
-
-/** Bytes of a report. */
-const MAX_REPORT = 1024;
-
 export interface BootReportsOptions {
   /** Undefined: this server has no state, so nothing was armed. */
   readonly once: BootOnce | undefined;
@@ -37,17 +31,21 @@ export interface BootReportsOptions {
   readonly log: Log;
   /** Milliseconds of a monotonic clock. */
   readonly monotonic: () => number;
+  /** Told as many of what machines say as the log has lines of. */
+  readonly emit: Emit;
 }
 
 /** The pages that early userspace reports to, by path. */
 export function bootReportPages(options: BootReportsOptions): [string, Page][] {
-  const { once, shares, log, monotonic } = options;
+  const { once, shares, log, monotonic, emit } = options;
   const nonces = new Nonces(shares, monotonic);
   const lines = new LineLimiter(monotonic);
-  const tell = (remote: string, facts: object, message: string): void => {
-    if (lines.mayWrite(shares.of(remote))) log.info({ remote, ...facts }, message);
+  /** False where whoever says it has said too much: then nobody is told. */
+  const mayTell = (remote: string): boolean => {
+    const may = lines.mayWrite(shares.of(remote));
     const leftOut = lines.tell();
     if (leftOut) log.warn(leftOut, 'lines about reports were left out');
+    return may;
   };
   return [
     [
@@ -71,24 +69,41 @@ export function bootReportPages(options: BootReportsOptions): [string, Page][] {
       {
         methods: ['POST'],
         maxBodyBytes: MAX_REPORT,
-        async handle(request) {
-          const report = readReport(request);
-          if (!report) return new Refusal('malformed', 'That is no report of a boot.');
-          return answer(report, request.remote);
+        async handle({ body, remote }) {
+          try {
+            return await answer(decodeBootReport(body), remote);
+          } catch (error) {
+            if (error instanceof Malformed)
+              return new Refusal('malformed', 'That is no report of a boot.', {}, { cause: error });
+            throw error;
+          }
+        },
+      },
+    ],
+    [
+      '/api/v1/boots/gave-up',
+      {
+        handle({ query, remote }) {
+          const said = decodeGaveUp(query);
+          if (!said) return new Refusal('malformed', 'That says no step at which a script gave up.');
+          if (mayTell(remote)) {
+            log.warn({ remote, ...said }, 'the script of a loader gave up');
+            emit({ kind: 'gave-up', server: 'http', remote, ...said });
+          }
+          return NOTED;
         },
       },
     ],
   ];
 
-  async function answer(
-    { mac, nonce, once: id, outcome }: z.infer<typeof REPORT>,
-    remote: string,
-  ): Promise<PageAnswer | Refusal> {
+  async function answer(report: BootReport, remote: string): Promise<PageAnswer | Refusal> {
+    const { mac, nonce, once: id } = report;
     const use = { mac, address: remote, about: id ?? '' };
-    if (id === undefined) {
+    // One that was refused has begun nothing: it ends no arming, and is noted like any other.
+    if (id === undefined || report.outcome === 'refused') {
       if (!nonces.take(nonce, use)) return OTHER_NONCE;
-      tell(remote, { mac, outcome }, 'a machine reported its boot');
-      return jsonAnswer(200, { answer: 'noted' });
+      if (mayTell(remote)) tell(report, remote);
+      return NOTED;
     }
     if (!once) return new Refusal('absent', 'Nothing is armed here.');
     // The answer to a report may be lost, and the server that gave it too: the record knows the nonce that it was for.
@@ -98,28 +113,25 @@ export function bootReportPages(options: BootReportsOptions): [string, Page][] {
       await once.report(claim);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      tell(remote, { mac, once: id, ...error.toJSON() }, 'a report of an armed boot is refused');
+      if (mayTell(remote))
+        log.info({ remote, mac, once: id, ...error.toJSON() }, 'a report of an armed boot is refused');
       return error;
     }
-    tell(remote, { mac, once: id, outcome }, 'a machine reported its armed boot');
+    if (mayTell(remote)) tell(report, remote);
     return jsonAnswer(200, { answer: 'consumed' });
   }
+
+  function tell({ nonce: _nonce, ...said }: BootReport, remote: string): void {
+    const armed = said.once === undefined ? 'its boot' : 'its armed boot';
+    if (said.outcome === 'verified') log.info({ remote, ...said }, `a machine reported ${armed}`);
+    else log.warn({ remote, ...said }, `a machine refused ${armed}`);
+    emit({ kind: 'reported', server: 'http', remote, lines: [], ...said });
+  }
 }
+
+const NOTED = jsonAnswer(200, { answer: 'noted' });
 
 const OTHER_NONCE = jsonAnswer(409, {
   answer: 'refused',
   message: 'This nonce is not good for that report: it was used, is too old, or was given to another.',
 });
-
-/** Strict, and written in one way: two readers could read two things where a key stands twice. */
-function readReport({ body }: PageRequest): z.infer<typeof REPORT> | undefined {
-  const text = Buffer.from(body).toString('utf8').trim();
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-  const result = REPORT.safeParse(value);
-  return result.success && JSON.stringify(result.data) === text ? result.data : undefined;
-}

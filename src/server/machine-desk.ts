@@ -76,8 +76,8 @@ export class MachineDesk {
 
   /** To which machines report their boots. */
   get pages(): readonly (readonly [string, Page])[] {
-    const { shares, log, monotonic } = this.#options;
-    return bootReportPages({ once: this.#armed?.once, shares, log, monotonic });
+    const { shares, log, monotonic, emit } = this.#options;
+    return bootReportPages({ once: this.#armed?.once, shares, log, monotonic, emit });
   }
 
   /** Whether a card is one that somebody wrote down. */

@@ -3,7 +3,9 @@ import { rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { after, beforeEach, describe, it } from 'node:test';
+import { encodeBootReport, MAX_REPORT } from '../../src/formats/records/boot-report.ts';
 import { listArmed } from '../../src/publish/arm.ts';
+import type { ServerEvent } from '../../src/release/server-event.ts';
 import { serve } from '../../src/server/serve.ts';
 import { ArmedBoots } from '../../src/store/armed-boots.ts';
 import { recordsOf } from '../../src/store/folder-backend.ts';
@@ -20,7 +22,11 @@ import { NOW } from '../fixtures/keys.ts';
 const site = await armedSite(await temporaryFolder());
 const { state, anchors, keys } = site;
 let now = NOW;
+const told: ServerEvent[] = [];
 const server = await serve({
+  onEvent: (event) => {
+    if (event.kind === 'reported' || event.kind === 'gave-up') told.push(event);
+  },
   state,
   anchors,
   channel: 'stable',
@@ -66,7 +72,15 @@ async function nonceFor(once: string, from?: string, mac = MAC): Promise<string>
 }
 
 function report(nonce: string, once: string | undefined, from?: string, mac = MAC) {
-  return ask('POST', '/api/v1/boots', JSON.stringify({ mac, nonce, once, outcome: 'verified' }), from);
+  const whose = { mac, nonce, ...(once === undefined ? {} : { once }) };
+  const text = encodeBootReport({ ...whose, outcome: 'verified', release: REPORTING, root: 'verity' });
+  return ask('POST', '/api/v1/boots', text, from);
+}
+
+function refusal(nonce: string, once: string | undefined, from?: string) {
+  const whose = { mac: MAC, nonce, ...(once === undefined ? {} : { once }) };
+  const said = { code: 'stale', message: 'It is stale.', lines: ['bootseal: started'] } as const;
+  return ask('POST', '/api/v1/boots', encodeBootReport({ ...whose, outcome: 'refused', ...said }), from);
 }
 
 async function isArmed(): Promise<boolean> {
@@ -147,15 +161,61 @@ describe('a report', () => {
     for (const method of ['PUT', 'DELETE', 'PATCH'])
       assert.equal((await ask(method, '/api/v1/boots', '{}')).status, 405);
     // A key that stands twice: two readers could read two things.
-    const twice = `{"mac":"${MAC}","nonce":"${await fresh()}","nonce":"${await fresh()}","outcome":"verified"}`;
+    const twice = `{"mac":"${MAC}","nonce":"${await fresh()}","nonce":"${await fresh()}","outcome":"verified","release":"${REPORTING}","root":"ram"}`;
     assert.equal((await ask('POST', '/api/v1/boots', twice)).status, 400);
     assert.deepEqual(await listArmed(state), before);
   });
 
   it('that is too long is refused by its length, and with a length that it does not keep', async () => {
-    const { status } = await ask('POST', '/api/v1/boots', `{"mac":"${'a'.repeat(2000)}"}`);
+    const { status } = await ask('POST', '/api/v1/boots', `{"mac":"${'a'.repeat(MAX_REPORT)}"}`);
     assert.equal(status, 413);
     assert.ok(await isArmed());
+  });
+
+  it('of a refusal is told, and ends no arming, whoever sends it and how often', async () => {
+    told.length = 0;
+    for (const from of ['127.0.0.1', '127.0.0.2', '127.0.0.1']) {
+      const nonce = await nonceFor(id, from);
+      assert.deepEqual(await refusal(nonce, id, from), { status: 200, text: '{"answer":"noted"}\n' });
+      // Neither again, nor as the other kind.
+      assert.equal((await refusal(nonce, id, from)).status, 409);
+      assert.equal((await report(nonce, id, from)).status, 409);
+      assert.ok(await isArmed());
+    }
+    // What was given for another arming, or for none, is not good for this one.
+    assert.equal((await refusal(await nonceFor(''), id)).status, 409);
+    assert.equal((await refusal(await nonceFor(id), undefined)).status, 409);
+    assert.deepEqual(
+      told.map((event) => ('remote' in event ? event.remote : '')),
+      ['127.0.0.1', '127.0.0.2', '127.0.0.1'],
+    );
+    assert.deepEqual(told[0], {
+      ...{ kind: 'reported', server: 'http', remote: '127.0.0.1', mac: MAC, once: id, outcome: 'refused' },
+      ...{ code: 'stale', message: 'It is stale.', lines: ['bootseal: started'] },
+    });
+    assert.match(await script(MAC), new RegExp(`--signer ${REPORTING}`));
+    assert.equal((await report(await nonceFor(id), id)).status, 200);
+    assert.deepEqual(told.at(-1), {
+      ...{ kind: 'reported', server: 'http', remote: '127.0.0.1', mac: MAC, once: id, outcome: 'verified' },
+      ...{ release: REPORTING, root: 'verity', lines: [] },
+    });
+    // The arming is over, and a refusal brings nothing back.
+    assert.equal((await refusal(await nonceFor(id), id)).status, 200);
+    assert.ok(!(await isArmed()));
+  });
+
+  it('is told of one that floods no more than of all others', async () => {
+    told.length = 0;
+    await Promise.all(
+      Array.from({ length: 20 }, async () => {
+        for (let times = 0; times < 50; times += 1)
+          await ask('GET', `/api/v1/boots/gave-up?mac=${MAC}&step=78&errno=`, '', '127.0.0.9');
+      }),
+    );
+    const flooded = told.length;
+    assert.ok(flooded > 0 && flooded <= 400, String(flooded));
+    assert.equal((await refusal(await nonceFor(id), id)).status, 200);
+    assert.deepEqual([told.length, told.at(-1)?.kind], [flooded + 1, 'reported']);
   });
 
   it('comes through a thousand nonces that a neighbour asks for', async () => {

@@ -9,7 +9,7 @@ import type { EarlyOptions, EarlyVerdict } from './contract.ts';
 import { EarlyKeys } from './keys.ts';
 import { type EnforcedManifest, readPolicyFloor } from './manifest.ts';
 import { OVERLAY_INIT } from './parameters.ts';
-import { reportBoot } from './report.ts';
+import { Reporter } from './report.ts';
 import { refused, Userspace } from './userspace.ts';
 
 /**
@@ -18,6 +18,33 @@ import { refused, Userspace } from './userspace.ts';
  * check here, and none can leave one out. Blocks come by HTTP, where the real one reads them over NBD.
  */
 export async function runOverlay(options: EarlyOptions): Promise<EarlyVerdict> {
+  const lines: string[] = [];
+  const heard: EarlyOptions = {
+    ...options,
+    onEvent(event) {
+      if (event.kind === 'console') lines.push(event.text);
+      options.onEvent?.(event);
+    },
+  };
+  const network: Network = {};
+  const verdict = await run(heard, network);
+  const { refusal, mode } = verdict;
+  const { server, release } = network;
+  // Who has no network tells nobody.
+  if (refusal && server !== undefined) {
+    const known = release === undefined ? {} : { release, root: mode };
+    await new Reporter(heard, server).refused(refusal, known, lines);
+  }
+  return verdict;
+}
+
+/** What a report needs, once it is known: where it goes, and which release was verified. */
+interface Network {
+  server?: string;
+  release?: string;
+}
+
+async function run(options: EarlyOptions, network: Network): Promise<EarlyVerdict> {
   const { initramfs, policy, now } = options;
   let mode: 'ram' | 'verity' = 'verity';
   let path = '';
@@ -34,6 +61,7 @@ export async function runOverlay(options: EarlyOptions): Promise<EarlyVerdict> {
     const floor = readPolicyFloor(initramfs);
     mode = floor.mode ?? mode;
     const early = new Userspace(options, EarlyKeys.ofOverlay(initramfs));
+    network.server = early.server;
     // Nothing is judged by a clock that is surely wrong.
     early.now = raisedClock(now, floor);
     if (early.now !== now)
@@ -48,6 +76,7 @@ export async function runOverlay(options: EarlyOptions): Promise<EarlyVerdict> {
     if (enforced) follow(enforced, early);
     stage = 'image';
     const { manifest, rootfs } = enforced ?? {};
+    if (manifest) network.release = manifest.release;
     if (!rootfs) {
       throw new Refusal('absent', `${manifest?.release} lists no root image.`, {
         release: manifest?.release ?? '',
@@ -85,7 +114,11 @@ async function reported(
   const verdict = await pending;
   if (verdict.refusal || !verdict.verified) return verdict;
   try {
-    await reportBoot(options, early.server, (text) => early.print(text));
+    const { release } = verdict.manifest ?? {};
+    if (release === undefined) throw new TypeError('an overlay starts nothing without a manifest');
+    await new Reporter(options, early.server).verified({ release, root: verdict.mode }, (text) =>
+      early.print(text),
+    );
     return verdict;
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
