@@ -11,6 +11,7 @@ import {
   withAdded,
 } from '../formats/script/cmdline.ts';
 import { freeWords } from './free-words.ts';
+import { gaveUp } from './gave-up.ts';
 import { identityQuery } from './identity-query.ts';
 import { lintScript } from './lint.ts';
 import { longestCommandLine } from './lint-command.ts';
@@ -79,6 +80,7 @@ export function compileBootScript(options: ReleaseScriptOptions): string {
     machines: options.machines ? ipxeMachines(options.machines) : joinFragments([]),
     initrds: initrdLines(options, 'initrd.ipxe', true),
     reason: fragment('reason.ipxe', {}),
+    'gave-up': gaveUp(baseOf(options.server)),
   });
   return linted('boot.ipxe', text, [manifest.release]);
 }
@@ -132,6 +134,7 @@ export function compileAutoexec(options: AutoexecOptions): string {
     signer: value('signer', options.bootSigner),
     stock,
     reason: fragment('reason.ipxe', {}),
+    'gave-up': gaveUp(baseOf(options.server)),
   });
   if (options.allowUnverified) return text;
   return linted('autoexec.ipxe', text, [options.bootSigner], options.uki ? ['firmware'] : []);
@@ -172,6 +175,7 @@ export function compileEmbedded(options: EmbeddedOptions): string {
     anchor: value('hex', options.anchorId),
     identity: identityQuery(),
     reason: fragment('reason.ipxe', {}),
+    'gave-up': gaveUp(options.base),
     signer: value('signer', options.bootSigner),
   });
   return linted('embedded.ipxe', text, [options.bootSigner]);

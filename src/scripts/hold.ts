@@ -1,5 +1,6 @@
 import { UsageError } from '../errors/usage.ts';
 import { baseOf, entryBase, fragment, linted, type ScriptServer, serverSettings } from './compile.ts';
+import { gaveUp } from './gave-up.ts';
 import { lintedGrub } from './grub-config.ts';
 import { GRUB_MAC, GRUB_PLAIN, lines } from './grub-server.ts';
 import { identityQuery } from './identity-query.ts';
@@ -38,6 +39,7 @@ export function compileHold(options: IpxeHoldOptions): string {
     seconds: { kind: 'hex', text: String(seconds) },
     rounds: { kind: 'hex', text: String(rounds) },
     reason: fragment('reason.ipxe', {}),
+    'gave-up': gaveUp(baseOf(options.server)),
   });
   return linted('hold.ipxe', text, [options.signer]);
 }

@@ -1,5 +1,7 @@
 import type { IpxeScript, ScriptLine } from '../formats/script/ipxe-script.ts';
+import { saysGaveUp } from './gave-up.ts';
 import { imageNameOf, type ReadCommand, readCommand } from './lint-command.ts';
+import { commandsText } from './lint-menu.ts';
 
 /**
  * What can be true of iPXE at each line of a script, whichever way control came there.
@@ -142,6 +144,9 @@ function followLine(
         ];
       if (permits.includes('firmware') && command.does === 'execute' && IMAGE.test(command.operands[0] ?? ''))
         return executeImage(command, outcome.state, line.number, report);
+      // That it could not demand signatures is said, too.
+      if (command.does === 'fetch' && saysGaveUp(commandsText(line)))
+        return fetchImage(command, { ...outcome.state, asked: true }, line.number, report, false);
       return followCommand(command, outcome.state, permits, line.number, report);
     });
     outcomes = merge(outcomes);
@@ -246,7 +251,13 @@ function unsure(state: State): State {
   return { ...state, images, selected: undefined };
 }
 
-function fetchImage(command: ReadCommand, state: State, line: number, report: Report): readonly Outcome[] {
+function fetchImage(
+  command: ReadCommand,
+  state: State,
+  line: number,
+  report: Report,
+  demandsTrust = true,
+): readonly Outcome[] {
   const known = command.operands[0] ?? '';
   const selects = command.does === 'select';
   if (selects && state.images.get(known)?.certain) {
@@ -262,7 +273,8 @@ function fetchImage(command: ReadCommand, state: State, line: number, report: Re
       { state, ok: false },
     ];
   }
-  if (!state.trust) report('trust', line, `${command.name} comes before imgtrust --permanent has succeeded`);
+  if (demandsTrust && !state.trust)
+    report('trust', line, `${command.name} comes before imgtrust --permanent has succeeded`);
   const name = imageNameOf(command);
   if (name === undefined) {
     report('name', line, 'what this image will be called cannot be told from the script');

@@ -2,6 +2,7 @@ import { Malformed } from '../errors/malformed.ts';
 import { isCommandLineWord, MAX_COMMAND_LINE } from '../formats/script/cmdline.ts';
 import { type IpxeScript, parseIpxeScript, type ScriptLine } from '../formats/script/ipxe-script.ts';
 import { expansions } from '../formats/script/ipxe-tokens.ts';
+import { saysGaveUp } from './gave-up.ts';
 import {
   exitsAsFailure,
   hasPlainPort,
@@ -231,6 +232,9 @@ const SETTABLE = /^(bootseal-[a-z0-9-]+(:[a-z0-9]+)?|next-server|syslog)$/;
 /** Told to DHCP by loaders with `embedded.ipxe`, as user class (option 77). */
 const USER_CLASS = 'bootseal';
 
+/** A server's own pages: nothing for a script, but for one that says where it gave up. */
+const API = /\/api(\/|$)/;
+
 function checkCommand(
   command: ReadCommand,
   text: string,
@@ -240,6 +244,9 @@ function checkCommand(
 ): void {
   const { does, name, operands } = command;
   const [target = ''] = operands;
+  const asks = operands.some((word) => API.test(withoutQuery(word)[0]) && word.includes('://'));
+  if (asks && !['show', 'ask', 'set'].includes(does) && !saysGaveUp(text))
+    report('url', line, `${name} asks a server for more than its files: a script only says where it gave up`);
   switch (does) {
     case 'trust':
       if (command.options.has('allow') || !command.options.has('permanent') || operands.length > 0)

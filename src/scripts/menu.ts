@@ -2,6 +2,7 @@ import { UsageError } from '../errors/usage.ts';
 import { entryFolder } from '../formats/records/entry-folder.ts';
 import { isChannelName, isReleaseId } from '../formats/records/safe-path.ts';
 import { baseOf, entryBase, fragment, linted, type ScriptServer, serverSettings } from './compile.ts';
+import { gaveUp } from './gave-up.ts';
 import { lintedGrub } from './grub-config.ts';
 import { GRUB_PAUSE, type GrubServer, httpDevice, serverLines } from './grub-server.ts';
 import { MAX_ITEMS } from './lint-menu.ts';
@@ -99,6 +100,7 @@ export function compileMenu(options: IpxeMenuOptions): string {
     ),
     'own-disk': fragment('own-disk.ipxe', {}),
     reason: fragment('reason.ipxe', {}),
+    'gave-up': gaveUp(baseOf(server)),
   });
   return linted('menu.ipxe', text, [signer], ['menu', 'own-disk']);
 }

@@ -47,12 +47,17 @@ function commandsOf(script: string): string[] {
 const IDENTITY =
   '?mac=${netX/mac:hexhyp}&uuid=${uuid}&arch=${buildarch}&firmware=${platform}&serial=${serial:uristring}&asset=${asset:uristring}&manufacturer=${manufacturer:uristring}&product=${product:uristring}&network=${bootseal-network:int32}';
 
+const GAVE_UP =
+  '/api/v1/boots/gave-up?mac=${netX/mac:hexhyp}&step=${bootseal-step:hexraw}&errno=${bootseal-errno:hexraw}';
+/** What stands at the end of a refusal. */
+const SAID = [`imgfetch --name bootseal.said --timeout 5000 http://10.1.2.3:8080${GAVE_UP}`, 'imgfree'];
+
 describe('boot.ipxe', () => {
   it('fetches, verifies and boots kernel and initrds in load order, overlay last', () => {
     const files = `http://10.1.2.3:8080/releases/arch/2026.11.01/${BOOT}`;
     const image = (command: string, name: string): string[] => [
       `${command} --name ${name} ${files}/${name}`,
-      `imgfetch --name bootseal.seal ${files}/${name}.ipxe.sig`,
+      `imgfetch --name bootseal.seal ${files}/${name}.ipxe.sig?mac=\${netX/mac:hexhyp}`,
       `imgverify --signer arch/2026.11.01 ${name} bootseal.seal`,
     ];
     const expected = [
@@ -64,6 +69,7 @@ describe('boot.ipxe', () => {
       ...image('initrd', 'bootseal-overlay.img'),
       'boot',
       'imgfree',
+      ...SAID,
     ];
     expected[2] += ` ${commandLine(LITERAL)}`;
     assert.deepEqual(commandsOf(compileBootScript(LITERAL)), expected);
@@ -116,6 +122,32 @@ describe('boot.ipxe', () => {
     for (const step of ['fetch the kernel vmlinuz-linux', 'verify the initrd initramfs-linux.img']) {
       assert.ok(script.includes(`set bootseal-step ${step}\n`), step);
     }
+  });
+
+  it('says where it gave up once all is on the screen, and starts nothing behind that', () => {
+    for (const [script, server] of [
+      [compileBootScript(LITERAL), 'http://10.1.2.3:8080'],
+      [compileBootScript(TYPED), 'http://${next-server}:${bootseal-port:int32}'],
+      [
+        compileEmbedded({ base: DEFAULT_BASE, anchorId: ANCHOR, bootSigner: 'b', arch: 'aarch64' }),
+        DEFAULT_BASE,
+      ],
+      [
+        compileAutoexec({ bootSigner: 'b', server: { kind: 'typed' }, allowUnverified: true }),
+        'http://${next-server}:${bootseal-port:int32}',
+      ],
+    ] as const) {
+      assert.deepEqual(script.trimEnd().split('\n').slice(-7), [
+        'echo Nothing was started. This machine restarts in 30 seconds.',
+        `imgfetch --name bootseal.said --timeout 5000 ${server}${GAVE_UP} ||`,
+        'imgfree',
+        'sleep 30 ||',
+        'reboot ||',
+        'poweroff ||',
+        'exit 1',
+      ]);
+    }
+    assert.doesNotMatch(compileUnverifiedScript(TYPED), /gave-up/);
   });
 
   it('gives images of one name names of their own: iPXE would verify the first and boot both', () => {
@@ -284,6 +316,7 @@ describe('embedded.ipxe', () => {
       'imgverify --signer boot.example boot.ipxe bootseal.seal',
       'chain boot.ipxe',
       'imgfree',
+      ...SAID,
     ]);
     // The sealed script that follows uses typed settings, and must find the same server.
     assert.match(script, /^set next-server 10\.1\.2\.3\nset bootseal-port:int32 8080$/m);

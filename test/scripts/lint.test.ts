@@ -496,6 +496,61 @@ describe('the linter', () => {
   });
 });
 
+describe('a script that says where it gave up', () => {
+  const LINE =
+    'imgfetch --name bootseal.said --timeout 5000 http://10.1.2.3:8080/api/v1/boots/gave-up?mac=${netX/mac:hexhyp}&step=${bootseal-step:hexraw}&errno=${bootseal-errno:hexraw} ||';
+  const saying = (line: string, ...more: string[]) => [
+    ...CLEAN.slice(0, 9),
+    line,
+    ...more,
+    ...CLEAN.slice(9),
+  ];
+
+  const found = (lines: readonly string[]) =>
+    new Set(lint(`${lines.join('\n')}\n`).map(({ rule, line }) => `${rule} ${line}`));
+
+  it('says it by one line, word for word, and nothing else to that server', () => {
+    breaks(saying(LINE));
+    breaks(saying(LINE.replace('http://10.1.2.3:8080', 'http://${next-server}:${bootseal-port:int32}')));
+    for (const [from, to] of [
+      [' ||', ' || goto refuse'],
+      ['imgfetch', 'imgfetch --quiet'],
+      ['--timeout 5000 ', ''],
+      ['5000', '50000'],
+      ['bootseal.said', 'vmlinuz.said'],
+      ['gave-up', 'nonce'],
+      ['/api/v1/boots/gave-up', '/api/v1/machines'],
+      ['/api/v1/boots/gave-up', '/x/../api/v1/boots'],
+      ['/api/v1/boots/gave-up', '/api'],
+      ['&errno', '&once=1&errno'],
+      ['?mac=${netX/mac:hexhyp}', '?mac=52'],
+      ['${bootseal-errno:hexraw}', '${serial:uristring}'],
+    ] as const) {
+      const line = LINE.replace(from, to);
+      assert.notEqual(line, LINE);
+      assert.ok(found(saying(line)).has('url 10'), line);
+    }
+    for (const command of ['kernel', 'initrd', 'chain', 'imgverify --signer r/1 x', 'imgload']) {
+      const told = lint(`${saying(`${command} http://10.1.2.3/api/v1/boots || exit 1`).join('\n')}\n`);
+      assert.ok(
+        told.some(({ rule, message }) => rule === 'url' && /more than its files/.test(message)),
+        command,
+      );
+    }
+  });
+
+  it('holds texts of its own as hex digits alone', () => {
+    for (const value of ['${bootseal-step}', '${bootseal-step:uristring}', '${filename:uristring}'])
+      assert.ok(found(saying(LINE.replace('${bootseal-step:hexraw}', value))).has('setting 10'), value);
+  });
+
+  it('has no way on from there to anything that could start what came', () => {
+    assert.ok(found(saying(LINE, 'boot || exit 1')).has('unverified 10'));
+    const again = [...CLEAN.slice(0, 3), ':again', ...CLEAN.slice(3, 9), LINE, 'sleep 5', 'goto again'];
+    assert.ok(found(again).has('unverified 11'));
+  });
+});
+
 describe('a query', () => {
   const asking = (line: string) => [
     '#!ipxe',
