@@ -6,11 +6,13 @@ import { after, before, describe, it } from 'node:test';
 import { expectAbsent, expectMilestones } from '../lab/console.ts';
 import { createLan, type Lan } from '../lab/lan.ts';
 import { type ProbedSeal, probeSeals, verifyLine } from '../lab/loader-probe.ts';
+import { waitForOutput } from '../lab/output.ts';
 import { bootQemu, refusedLog } from '../lab/qemu.ts';
 import { flip, INITRD, KERNEL, type LabRelease, labRelease, ROOTFS } from '../lab/release.ts';
 import { REAL_ROOT_LINE } from '../lab/rootfs.ts';
 import { copySite, startProduct, startStatic } from '../lab/servers.ts';
 import { asTlsServer } from '../src/conformance/tamper/forge.ts';
+import { decodeGaveUp } from '../src/formats/net/gave-up.ts';
 import { embeddedScript, init, rotateKeys } from '../src/index.ts';
 import { delegateBootLeaves } from '../src/signing/keys/delegate.ts';
 import { certifiedKey, readKeyFolder } from '../src/signing/keys/key-folder.ts';
@@ -114,9 +116,21 @@ describe('an iPXE that verifies', { skip: firmwares.length === 0 ? unset : false
       // In a CMS seal the signature comes last. iPXE built with CERT= passes over the copies of the
       // CA before it: its own is the one that counts, so a flip there changes nothing that anybody reads.
       const tamper = (site: string) => flip(join(site, path), path.endsWith('.sig') ? -16 : undefined);
-      const log = await tamperedBoot(tamper, path === 'boot.ipxe');
+      const heard: string[] = [];
+      // The loader's own script may be of a day before there was this call; the one that it verified is of today.
+      const says = path.startsWith(INSIDE) ? heard : undefined;
+      const log = await tamperedBoot(tamper, path === 'boot.ipxe', undefined, says);
       expectMilestones(log, [`could not ${step}`, 'Reason: ', 'Nothing was started']);
       assert.match(log, new RegExp(CHANGED));
+      if (says) {
+        const [query = ''] = heard;
+        const said = decodeGaveUp(new URLSearchParams(query));
+        assert.deepEqual(said?.step, step);
+        assert.match(said?.mac ?? '', /^52:54:00:77:/);
+        // What the screen says, too, and reason.ipxe explains.
+        assert.match(said?.errno ?? '', /^0x227e1(3c|8f)$/);
+        assert.ok(log.includes(`(error ${said?.errno}).`), said?.errno);
+      }
       expectAbsent(log, [...next, REAL_ROOT_LINE]);
     });
   }
@@ -220,11 +234,15 @@ describe('an iPXE that verifies', { skip: firmwares.length === 0 ? unset : false
     expectAbsent(log, NEXT_STAGE);
   });
 
-  /** A boot from a plain web server over a copy of the site that `tamper` changed. */
+  /**
+   * A boot from a plain web server over a copy of the site that `tamper` changed. @param says what the script said where
+   * it gave up: then that is waited for.
+   */
   async function tamperedBoot(
     tamper: (site: string) => Promise<void>,
     toTheEnd = false,
     clock?: Date,
+    says?: string[],
   ): Promise<string> {
     const site = await mkdtemp(join(release.folder, 'site-'));
     await copySite(release, site);
@@ -233,8 +251,15 @@ describe('an iPXE that verifies', { skip: firmwares.length === 0 ? unset : false
     const loader = LOADERS[firmware];
     const dhcp = await lan.startDhcp({ [firmware]: loader, ipxe: loader, tftpRoot: loaders });
     const server = await startStatic(lan, site, 8080);
+    const called = waitForOutput(server.child, 'stdout', /\/api\/v1\/boots\/gave-up\?(\S+)/);
+    called.catch(() => {});
     try {
       const machine = await bootQemu({ lan, firmware, ...(clock === undefined ? {} : { clock }) });
+      if (says) {
+        const call = await Promise.race([called, machine.ended]);
+        if ('log' in call) return call.log;
+        says.push(call[1] ?? '');
+      }
       return toTheEnd ? (await machine.ended).log : await refusedLog(machine);
     } finally {
       await server.stop();

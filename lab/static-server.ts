@@ -12,7 +12,7 @@ import { pathToFileURL } from 'node:url';
  *
  *     node static-server.js FOLDER ADDRESS PORT
  *
- * and prints `listening PORT`, then one line for each request. What also lies in `FOLDER/second` is answered from
+ * and prints `listening PORT`, then one line for each request, of what is not there with its query. What also lies in `FOLDER/second` is answered from
  * there from its second request on: to whoever checks a file and opens it once more.
  */
 export function serveFolder(folder: string, address: string, port: number): void {
@@ -32,7 +32,8 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const path = decodeURIComponent(new URL(request.url ?? '/', 'http://lab').pathname);
+  const { pathname, search } = new URL(request.url ?? '/', 'http://lab');
+  const path = decodeURIComponent(pathname);
   // `normalize` of an absolute path cannot climb above the root.
   const inside = normalize(path);
   const again = join(folder, 'second', inside);
@@ -42,7 +43,7 @@ async function answer(
   const facts = await stat(file).catch(() => undefined);
   if (request.method !== 'GET' && request.method !== 'HEAD') return send(response, 405);
   if (facts === undefined || !facts.isFile()) {
-    process.stdout.write(`404 ${request.method} ${path}\n`);
+    process.stdout.write(`404 ${request.method} ${path}${search}\n`);
     return send(response, 404);
   }
   await sendFile(file, facts, request, response);

@@ -107,6 +107,11 @@ const CONFIGURATION = z.strictObject({
   api: API.default(API.parse({})),
   /** HTTPS beside HTTP; absent: there is none. */
   tls: TLS.optional(),
+  /**
+   * `[syslog]`: hears what loaders write on their consoles, at this UDP port (0: an ephemeral one). iPXE sends to 514. Without
+   * it nothing is heard.
+   */
+  syslog: z.strictObject({ port: z.number().int().min(0).max(65_535) }).optional(),
   /** Who is told what over DHCP. */
   proxydhcp: PROXY_DHCP.default(PROXY_DHCP.parse({})),
 });

@@ -11,6 +11,7 @@ import type { Metrics } from '../serve/metrics.ts';
 import { type NbdServer, startNbdServer } from '../serve/nbd/nbd.ts';
 import type { NbdExports } from '../serve/nbd/nbd-types.ts';
 import { Shares } from '../serve/shares.ts';
+import { type SyslogReceiver, startSyslog } from '../serve/syslog/syslog.ts';
 import { startTftpServer } from '../serve/tftp/tftp.ts';
 import type { TftpServer } from '../serve/tftp/tftp-types.ts';
 import type { Configuration } from './configuration.ts';
@@ -44,6 +45,8 @@ export interface Listeners {
   readonly http: HttpServer;
   readonly tftp: TftpServer | undefined;
   readonly nbd: NbdServer | undefined;
+  /** Where loaders may say what they write on their consoles. */
+  readonly syslog: SyslogReceiver | undefined;
   /** Drains: no new clients, running transfers get up to so many milliseconds. */
   close(graceMs: number): Promise<void>;
 }
@@ -83,11 +86,13 @@ export async function startListeners(options: ListenersOptions): Promise<Listene
   metrics.follow('http', () => ({ open: http.connections, heldBytes: http.heldBytes }));
   let tftp: TftpServer | undefined;
   let nbd: NbdServer | undefined;
+  let syslog: SyslogReceiver | undefined;
   let dhcp: ProxyDhcp | undefined;
   const close = async (graceMs: number): Promise<void> => {
     // Nobody is sent to a server that is about to end.
     await dhcp?.close();
     await Promise.all([http.close({ graceMs }), tftp?.close({ graceMs }), nbd?.close({ graceMs })]);
+    await syslog?.close();
     events.close();
   };
   try {
@@ -113,10 +118,14 @@ export async function startListeners(options: ListenersOptions): Promise<Listene
         requests: started.requests,
       }));
     }
-    dhcp = await options.dhcp?.start(emit, http.port, tftp?.port);
+    if (configuration.syslog) {
+      const { port } = configuration.syslog;
+      syslog = await startSyslog({ ...edge, port, onLeftOut: () => metrics.countLeftOut('syslog') });
+    }
+    dhcp = await options.dhcp?.start(emit, { http: http.port, tftp: tftp?.port, syslog: syslog?.port });
   } catch (error) {
     await close(0);
     throw error;
   }
-  return { http, tftp, nbd, close };
+  return { http, tftp, nbd, syslog, close };
 }

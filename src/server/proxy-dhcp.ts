@@ -34,6 +34,13 @@ export function proxyDhcpBind({ interfaces }: ProxyDhcpRequest): readonly string
   return demandInterfaces(interfaces, networkInterfaces()).map(({ address }) => address);
 }
 
+/** Ports, of what is served. */
+export interface ServedPorts {
+  readonly http: number;
+  readonly tftp: number | undefined;
+  readonly syslog: number | undefined;
+}
+
 /** ProxyDHCP over what a server offers. */
 export class DhcpEdge {
   readonly #request: ProxyDhcpRequest;
@@ -60,11 +67,8 @@ export class DhcpEdge {
     this.#find = find;
   }
 
-  /**
-   * @param http port of HTTP. @param tftp port of TFTP, where that is served.
-   * @throws UsageError, ListenError
-   */
-  async start(emit: Emit, http: number, tftp: number | undefined): Promise<ProxyDhcp> {
+  /** @throws UsageError, ListenError */
+  async start(emit: Emit, { http, tftp, syslog }: ServedPorts): Promise<ProxyDhcp> {
     const { relays, networks, site_port, tftp_at_once } = this.#configuration;
     this.#httpPort = site_port ?? http;
     this.#tftp = tftp === TFTP_PORT;
@@ -79,6 +83,7 @@ export class DhcpEdge {
       loaders: () => this.#loaders,
       httpPort: this.#httpPort,
       tftpAtOnce: tftp_at_once,
+      logServer: syslog === SYSLOG_PORT,
       serves: (address) => everywhere || this.#bind.includes(address),
       emit,
     });
@@ -117,3 +122,5 @@ export class DhcpEdge {
 }
 
 const TFTP_PORT = 69;
+/** Where loaders send their lines; DHCP cannot name another one. */
+const SYSLOG_PORT = 514;

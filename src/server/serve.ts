@@ -103,6 +103,8 @@ export interface Serving {
   readonly nbd: Listening | undefined;
   /** Every boot: those under way, and the receipts of those that were. */
   readonly boots: Boots;
+  /** Where loaders may send what they write on their consoles, over UDP. */
+  readonly syslog: Listening | undefined;
   /** What is answered to whom over DHCP, now; undefined where nobody is. */
   readonly dhcp: readonly DhcpOffer[] | undefined;
   /** `http://127.0.0.1:8080` */
@@ -229,7 +231,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     await desk.close();
     throw error;
   });
-  const { http, tftp, nbd } = listeners;
+  const { http, tftp, nbd, syslog } = listeners;
   tellSealedAddress(offering, http.bound, log);
   ready = true;
   const payload = () => [...offering.releases, ...offering.former].map(({ release }) => release);
@@ -270,6 +272,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     https: http.tls && listening('https', http.tls),
     tftp: tftp && listening('tftp', tftp),
     nbd: nbd && listening('nbd', nbd),
+    syslog: syslog && listening('syslog', syslog),
     get dhcp() {
       return dhcp?.offers;
     },

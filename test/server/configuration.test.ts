@@ -52,3 +52,18 @@ describe('what the configuration says of DHCP', () => {
     });
   }
 });
+
+describe('what the configuration says of syslog', () => {
+  it('is a port, and nothing is heard where nothing is said', async () => {
+    await writeFile(path, '');
+    assert.equal((await readConfiguration(path)).syslog, undefined);
+    for (const port of [0, 514]) {
+      await writeFile(path, `[syslog]\nport = ${port}\n`);
+      assert.deepEqual((await readConfiguration(path)).syslog, { port });
+    }
+    for (const wrong of ['', 'port = -1', 'port = 65536', 'port = "514"', 'port = 514\nfrom = "all"']) {
+      await writeFile(path, `[syslog]\n${wrong}\n`);
+      await assert.rejects(readConfiguration(path), UsageError, wrong);
+    }
+  });
+});

@@ -98,12 +98,12 @@ export function serveCommand(): Command {
           log,
           onProgress: bar.update,
         }).finally(bar.stop);
-        const { release, anchored, url, http, https, tftp, nbd, dhcp } = serving;
+        const { release, anchored, url, http, https, tftp, nbd, syslog, dhcp } = serving;
         terminal.json({
           ...{ release, anchored, url, http, https: https ?? null },
-          ...{ tftp: tftp ?? null, nbd: nbd ?? null, dhcp: dhcp ?? null },
+          ...{ tftp: tftp ?? null, nbd: nbd ?? null, syslog: syslog ?? null, dhcp: dhcp ?? null },
         });
-        const listening = [http, https, tftp, nbd].flatMap((where) => where?.urls ?? []).join(', ');
+        const listening = [http, https, tftp, nbd, syslog].flatMap((where) => where?.urls ?? []).join(', ');
         terminal.print(`${release} on ${listening}${anchored ? '' : ' (unanchored)'}`);
         if (dhcp !== undefined)
           terminal.table(['DHCP ON', 'KIND OF CLIENT', 'IS TOLD TO LOAD'], dhcp.map(offerRow));

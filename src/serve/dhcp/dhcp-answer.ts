@@ -43,8 +43,15 @@ export function dhcpAnswer(
   {
     address,
     httpPort,
+    logServer = false,
     asked,
-  }: { readonly address: string; readonly httpPort: number; readonly asked: number },
+  }: {
+    readonly address: string;
+    readonly httpPort: number;
+    /** iPXE sends what it writes on its console to `address`, too. */
+    readonly logServer?: boolean;
+    readonly asked: number;
+  },
 ): Buffer | undefined {
   const { message, client, loader, relay } = plan;
   const file = offeredFile(loader, address, httpPort);
@@ -56,6 +63,7 @@ export function dhcpAnswer(
     [DHCP_OPTION.vendorClass, Buffer.from(client.vendorClass)],
     ...(uuid === undefined ? [] : [[DHCP_OPTION.clientMachine, uuid] as const]),
     ...kindOptions(plan, httpPort),
+    ...(logServer && IPXE.has(client.kind) ? [[DHCP_OPTION.logServers, own] as const] : []),
     // Firmware by HTTP takes either place, shim 15.8 only the field: it would forget the folder.
     ...(client.vendorClass === 'HTTPClient' ? [[DHCP_OPTION.bootfileName, Buffer.from(file)] as const] : []),
   ]);

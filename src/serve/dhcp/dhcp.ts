@@ -35,6 +35,8 @@ export interface ProxyDhcpOptions {
   /** Of URLs. */
   readonly httpPort: number;
   readonly tftpAtOnce?: boolean;
+  /** Whether iPXE is told to send its console's lines here, to port 514. */
+  readonly logServer?: boolean;
   /** Whether what is offered is served at an address. Default: at all. */
   readonly serves?: (address: string) => boolean;
   /** Answers from memory, at once: firmware waits for seconds only. Default: every machine boots. */
@@ -257,9 +259,8 @@ class Server implements ProxyDhcp {
     for (const { address } of plan.interfaces) {
       const edge = this.#edges.find((each) => each.address === address);
       if (edge === undefined) continue;
-      const answer = dhcpAnswer(packet, plan, {
-        ...{ address, httpPort: this.#options.httpPort, asked: bytes.length },
-      });
+      const { httpPort, logServer = false } = this.#options;
+      const answer = dhcpAnswer(packet, plan, { address, httpPort, logServer, asked: bytes.length });
       if (answer === undefined) {
         silent('too-large', plan.client);
         continue;

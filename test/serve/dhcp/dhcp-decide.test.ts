@@ -68,12 +68,12 @@ function silence(bytes: Buffer, arrival = TO_ALL, terms: Partial<DhcpTerms> = {}
 }
 
 /** An answer, as its fields and options say it; its options in order. */
-function answered(bytes: Buffer, arrival = TO_ALL, terms: Partial<DhcpTerms> = {}) {
+function answered(bytes: Buffer, arrival = TO_ALL, terms: Partial<DhcpTerms> = {}, logServer = false) {
   const plan = decided(bytes, arrival, terms);
   assert.ok(!('silent' in plan), 'silent' in plan ? plan.silent : '');
   const [{ address }] = plan.interfaces as [DhcpInterface];
   const packet = decodeDhcp(bytes);
-  const sent = dhcpAnswer(packet, plan, { address, httpPort: 8080, asked: bytes.length });
+  const sent = dhcpAnswer(packet, plan, { address, httpPort: 8080, logServer, asked: bytes.length });
   assert.ok(sent);
   assert.ok(sent.length <= Math.max(300, bytes.length), `${sent.length} for ${bytes.length}`);
   const { options, ...fields } = decodeDhcp(sent);
@@ -146,6 +146,13 @@ describe('what each kind of client is offered', () => {
       assert.equal(answer.fields.broadcast, decodeDhcp(bytes).broadcast);
     });
   }
+
+  it('iPXE alone is told to send its lines here, where they are heard', () => {
+    for (const [name, bytes, , , options] of rows) {
+      const { 7: logServer, ...others } = answered(bytes, TO_ALL, {}, true).options;
+      assert.deepEqual([logServer, others], [options === IPXE ? '0a590001' : undefined, options], name);
+    }
+  });
 
   it('a Raspberry Pi, by its architecture or by its address, unless its firmware says more', () => {
     const menu = `0914000011${Buffer.from('Raspberry Pi Boot').toString('hex')}0a0400505845ff`;
