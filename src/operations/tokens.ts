@@ -84,14 +84,15 @@ export interface RevokeTokenOptions {
  * Makes a token good for nothing, and every session that it began: at once, also for servers that run. Before it is on
  * record: a log that cannot be written must keep nobody in.
  *
- * @throws UsageError where there is no such token; IoError; a `Refusal` of the tokens, or of the log (then it is revoked).
+ * @returns why it is not on record; undefined where it is.
+ * @throws UsageError where there is no such token; IoError; a `Refusal` of the tokens. Then nothing was revoked.
  */
 export async function revokeToken({
   state: folder,
   name,
   now,
   snapshotKey,
-}: RevokeTokenOptions): Promise<void> {
+}: RevokeTokenOptions): Promise<unknown> {
   const state = await openExistingState(folder);
   try {
     const before = await readTokens(state.folder);
@@ -99,7 +100,11 @@ export async function revokeToken({
     if (after.length === before.length)
       throw new UsageError(`There is no token ${name} in ${folder}; "bootseal token list" names them.`);
     await writeTokens(state.folder, after);
-    await logAct(state.folder, { time: now, act: 'token', origin: `token ${name} revoked` }, snapshotKey);
+    const act = { time: now, act: 'token', origin: `token ${name} revoked` } as const;
+    return await logAct(state.folder, act, snapshotKey).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
   } finally {
     await state.release();
   }

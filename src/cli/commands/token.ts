@@ -111,9 +111,11 @@ function revokeCommand(): Command {
     .option('--snapshot-key <dir>', SNAPSHOT_KEY, folder)
     .action(
       act<Options>(async ({ terminal, now }, { state, snapshotKey }, name = '') => {
-        await revokeToken({ state, name, now, ...(snapshotKey === undefined ? {} : { snapshotKey }) });
+        const given = snapshotKey === undefined ? {} : { snapshotKey };
+        const unlogged = await revokeToken({ state, name, now, ...given });
         terminal.json({ name, revoked: isoSeconds(Math.floor(now / 1000) * 1000) });
         terminal.print(`${name} is revoked.`, 'good');
+        if (unlogged !== undefined) throw unlogged;
         return EXIT.ok;
       }),
     );
