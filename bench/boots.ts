@@ -61,7 +61,11 @@ async function timed<T>(what: string, work: () => Promise<T> | T): Promise<T> {
 
 const folder = mkdtempSync(join(tmpdir(), 'bootseal-boots-'));
 try {
-  const retention = { clock: () => START, keepMs: Number.MAX_SAFE_INTEGER, keepBytes: Number.MAX_SAFE_INTEGER };
+  const retention = {
+    clock: () => START,
+    keepMs: Number.MAX_SAFE_INTEGER,
+    keepBytes: Number.MAX_SAFE_INTEGER,
+  };
   const writer = await SegmentWriter.open(folder, 'bench', retention);
   await timed(`write ${BOOTS.toLocaleString('en')} receipts`, async () => {
     for (let at = 0; at < BOOTS; at += 1) await writer.append(encodeReceipt(receiptOf(at)));

@@ -31,7 +31,7 @@ export interface BootReportsOptions {
   readonly log: Log;
   /** Milliseconds of a monotonic clock. */
   readonly monotonic: () => number;
-  /** Told as many of what machines say as the log has lines of. */
+  /** Told every report that a nonce was given for, and as much of the rest as the log has lines of. */
   readonly emit: Emit;
 }
 
@@ -102,7 +102,7 @@ export function bootReportPages(options: BootReportsOptions): [string, Page][] {
     // One that was refused has begun nothing: it ends no arming, and is noted like any other.
     if (id === undefined || report.outcome === 'refused') {
       if (!nonces.take(nonce, use)) return OTHER_NONCE;
-      if (mayTell(remote)) tell(report, remote);
+      tell(report, remote);
       return NOTED;
     }
     if (!once) return new Refusal('absent', 'Nothing is armed here.');
@@ -117,14 +117,16 @@ export function bootReportPages(options: BootReportsOptions): [string, Page][] {
         log.info({ remote, mac, once: id, ...error.toJSON() }, 'a report of an armed boot is refused');
       return error;
     }
-    if (mayTell(remote)) tell(report, remote);
+    tell(report, remote);
     return jsonAnswer(200, { answer: 'consumed' });
   }
 
   function tell({ nonce: _nonce, ...said }: BootReport, remote: string): void {
     const armed = said.once === undefined ? 'its boot' : 'its armed boot';
-    if (said.outcome === 'verified') log.info({ remote, ...said }, `a machine reported ${armed}`);
-    else log.warn({ remote, ...said }, `a machine refused ${armed}`);
+    const level = said.outcome === 'verified' ? 'info' : 'warn';
+    const what = said.outcome === 'verified' ? 'reported' : 'refused';
+    if (mayTell(remote)) log[level]({ remote, ...said }, `a machine ${what} ${armed}`);
+    // Each has cost a nonce: as many as boot at once are told, though the log has no lines for all.
     emit({ kind: 'reported', server: 'http', remote, lines: [], ...said });
   }
 }

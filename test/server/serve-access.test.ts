@@ -108,6 +108,8 @@ it('reads by token alone where the configuration says so; machines need none, no
     mac: '52:54:00:12:34:56',
     nonce: JSON.parse(nonce.text).nonce,
     outcome: 'verified',
+    release: 'arch/2026.11.01',
+    root: 'verity',
   });
   assert.equal((await ask(`${server.url}/api/v1/boots`, {}, 'POST', report)).text, '{"answer":"noted"}\n');
   for (const path of ['/boot.ipxe', '/healthz', '/readyz', '/sign-in'])
