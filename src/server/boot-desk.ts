@@ -26,6 +26,8 @@ export interface BootDeskOptions {
 /** The boots of a server, and of those that stand beside it at one state. */
 export interface BootDesk {
   readonly boots: Boots;
+  /** What an operator should know, one sentence each. */
+  readonly warnings: readonly string[];
   /** Called every second. */
   tick(): void;
   close(): Promise<void>;
@@ -45,7 +47,9 @@ export async function openBootDesk(options: BootDeskOptions): Promise<BootDesk> 
   const writer = folder === undefined ? undefined : await openWriter(folder, configuration, clock, log);
   if (folder === undefined || writer === undefined) {
     const boots = new Boots(usual);
-    return { boots, tick: () => boots.tick(), close: () => boots.close() };
+    const warnings =
+      folder === undefined ? [] : ['receipts of boots are kept in memory alone, and end with this server'];
+    return { boots, warnings, tick: () => boots.tick(), close: () => boots.close() };
   }
   const boots = new Boots({ ...usual, lines: folderLines(folder, writer) });
   const written = new Receipts(folder, boots.index);
@@ -65,6 +69,10 @@ export async function openBootDesk(options: BootDeskOptions): Promise<BootDesk> 
   let seconds = 0;
   return {
     boots,
+    get warnings() {
+      const { fault } = boots;
+      return fault === undefined ? [] : [`receipts of boots are not written at the moment: ${fault}`];
+    },
     tick() {
       boots.tick();
       seconds += 1;
