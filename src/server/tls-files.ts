@@ -12,6 +12,7 @@ export interface TlsPaths {
   readonly key: string;
 }
 
+const NOT_USED = 'the new certificate of HTTPS is not used, and the old one stays';
 /** Bytes; a chain of a dozen certificates has a few thousand. */
 const MAX_PEM = 256 * 1024;
 /** Milliseconds before its end from which on a certificate is warned of. */
@@ -60,9 +61,8 @@ export class TlsFiles {
     const left = Date.parse(ends) - this.#clock();
     const end = isoSeconds(Date.parse(ends));
     return [
-      ...(this.#told === undefined
-        ? []
-        : [`the new certificate of HTTPS is not used, and the old one stays: ${this.#told}`]),
+      // Why is in the log: it names files, and everybody sees this.
+      ...(this.#told === undefined ? [] : [`${NOT_USED}; the log says why`]),
       ...(left <= 0 ? [`the certificate of HTTPS ended on ${end}`] : []),
       ...(left > 0 && left <= SOON_MS ? [`the certificate of HTTPS ends on ${end}`] : []),
     ];
@@ -92,10 +92,7 @@ export class TlsFiles {
       // Seen twice, a second apart: nobody is in the middle of writing it.
       if (message === this.#fault && message !== this.#told) {
         this.#told = message;
-        this.#log.error(
-          { certificate, reason: message },
-          'the new certificate of HTTPS is not used, and the old one stays',
-        );
+        this.#log.error({ certificate, reason: message }, NOT_USED);
       }
       this.#fault = message;
     }

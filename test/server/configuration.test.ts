@@ -67,3 +67,51 @@ describe('what the configuration says of syslog', () => {
     }
   });
 });
+
+describe('what the configuration says of the API and of HTTPS', () => {
+  it('is read, and is open and without TLS where nothing is said', async () => {
+    await writeFile(path, '');
+    const { api, tls } = await readConfiguration(path);
+    assert.deepEqual([api, tls], [{ read: 'open', hosts: [] }, undefined]);
+    await writeFile(
+      path,
+      `[api]
+       read = "token"
+       metrics = "open"
+       hosts = ["netboot.example.net", "netboot"]
+       [tls]
+       certificate = "tls/fullchain.pem"
+       key = "/run/credentials/bootseal.service/tls.key"`,
+    );
+    const said = await readConfiguration(path);
+    assert.deepEqual(said.api, { read: 'token', metrics: 'open', hosts: ['netboot.example.net', 'netboot'] });
+    // Beside the file, wherever the server was started; a whole path is one.
+    assert.deepEqual(said.tls, {
+      certificate: join(folder, 'tls/fullchain.pem'),
+      key: '/run/credentials/bootseal.service/tls.key',
+      port: 8443,
+    });
+  });
+
+  for (const wrong of [
+    '[api]\nread = "none"',
+    '[api]\nread = true',
+    '[api]\nmetrics = "no"',
+    '[api]\nhosts = "netboot"',
+    '[api]\nhosts = ["netboot:8080"]',
+    '[api]\nhosts = ["NETBOOT"]',
+    '[api]\nhosts = ["*.example.net"]',
+    '[api]\nhosts = ["https://netboot"]',
+    '[api]\nhosts = [""]',
+    '[api]\ncors = "*"',
+    '[tls]\ncertificate = "a.pem"',
+    '[tls]\ncertificate = "a.pem"\nkey = ""',
+    '[tls]\ncertificate = "a.pem"\nkey = "b.pem"\nport = 65536',
+    '[tls]\ncertificate = "a.pem"\nkey = "b.pem"\nmin_version = "TLSv1"',
+  ]) {
+    it(`is not taken where it says ${JSON.stringify(wrong)}`, async () => {
+      await writeFile(path, `${wrong}\n`);
+      await assert.rejects(readConfiguration(path), UsageError);
+    });
+  }
+});

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { it, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { UsageError } from '../../src/errors/usage.ts';
+import { encodeBootReport } from '../../src/formats/records/boot-report.ts';
 import { addToken, revokeToken } from '../../src/operations/tokens.ts';
 import { publish } from '../../src/publish/publish.ts';
 import {
@@ -104,12 +105,9 @@ it('reads by token alone where the configuration says so; machines need none, no
     );
   }
   const nonce = await ask(`${server.url}/api/v1/boots/nonce?mac=52-54-00-12-34-56`);
-  const report = JSON.stringify({
-    mac: '52:54:00:12:34:56',
-    nonce: JSON.parse(nonce.text).nonce,
-    outcome: 'verified',
-    release: 'arch/2026.11.01',
-    root: 'verity',
+  const report = encodeBootReport({
+    ...{ mac: '52:54:00:12:34:56', nonce: JSON.parse(nonce.text).nonce, outcome: 'verified' },
+    ...{ release: 'arch/2026.11.01', root: 'ram' },
   });
   assert.equal((await ask(`${server.url}/api/v1/boots`, {}, 'POST', report)).text, '{"answer":"noted"}\n');
   for (const path of ['/boot.ipxe', '/healthz', '/readyz', '/sign-in'])

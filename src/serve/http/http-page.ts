@@ -50,7 +50,9 @@ export async function answerPage(exchange: Exchange, page: Page): Promise<void> 
   const { headers = {} } = answer;
   if (!isStream(answer.body)) {
     const bytes = Buffer.from(answer.body);
-    res.writeHead(answer.status, { ...headers, 'Content-Length': String(bytes.length) });
+    // RFC 9110 §8.6: an answer that says that it has no content has no length.
+    const length = answer.status === 204 ? {} : { 'Content-Length': String(bytes.length) };
+    res.writeHead(answer.status, { ...headers, ...length });
     await exchange.end(method === 'HEAD' ? undefined : bytes);
     return;
   }

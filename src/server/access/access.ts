@@ -59,7 +59,10 @@ export class Access {
 
   /** What an operator should know, one sentence each. */
   get warnings(): readonly string[] {
-    return this.#fault === undefined ? [] : [`nobody may write by the API: ${this.#fault}`];
+    // Why is in the log: it names files, and everybody sees this.
+    return this.#fault === undefined
+      ? []
+      : ['nobody may write by the API: the tokens cannot be read, and the log says why'];
   }
 
   /** Looks whether the tokens can be read. */
