@@ -89,6 +89,8 @@ it('is open to who reads, and to machines by any name', async (t) => {
     '/api/v1/boots/nonce?mac=52-54-00-12-34-56',
   ])
     assert.equal((await ask(`${server.url}${path}`, elsewhere)).status, 200, path);
+  // Open, too; that question says nothing that could be noted.
+  assert.equal((await ask(`${server.url}/api/v1/boots/gave-up`, elsewhere)).status, 400);
 });
 
 it('reads by token alone where the configuration says so; machines need none, nor does whoever watches', async (t) => {
