@@ -6,7 +6,7 @@ import { createLan, LAN_ADDRESS, type Lan } from '../lab/lan.ts';
 import { addOverlay, bootDirect, consoleOf } from '../lab/overlay.ts';
 import { type LabRelease, labRelease } from '../lab/release.ts';
 import { REAL_ROOT_LINE } from '../lab/rootfs.ts';
-import { type RunningServer, startProduct } from '../lab/servers.ts';
+import { type RunningServer, saidTo, startProduct } from '../lab/servers.ts';
 import { publish } from '../src/index.ts';
 import { armMachine, listArmed } from '../src/publish/arm.ts';
 
@@ -70,6 +70,7 @@ describe('a machine that is armed for one boot', () => {
     for (const word of arming.words) assert.ok(script.includes(` ${word} `), word);
     assert.match(script, new RegExp(`iseq \\$\\{netX/mac\\} ${MAC} `));
 
+    const reported = saidTo(server, 'reported');
     const log = await boot(arming.words);
     expectMilestones(log, [
       ...VERIFIED,
@@ -83,6 +84,13 @@ describe('a machine that is armed for one boot', () => {
     const [kept] = await listArmed(state);
     assert.equal(kept?.consumed?.how, 'report');
     assert.match(kept.consumed.address ?? '', /10\.77\.0\.\d+$/);
+    const whose = { kind: 'reported', server: 'http', mac: MAC, once: arming.id } as const;
+    const [{ remote = '' } = {}] = reported;
+    assert.match(remote, /10\.77\.0\.\d+$/);
+    assert.deepEqual(
+      [...reported],
+      [{ ...whose, remote, outcome: 'verified', release: RELEASE, root: 'ram', lines: [] }],
+    );
     // From now on it is its own disk's.
     assert.match(await offered(), /^set bootseal-next local$/m);
 
@@ -95,9 +103,27 @@ describe('a machine that is armed for one boot', () => {
       'bootseal: Nothing of this release was started. The machine is halted.',
     ]);
     expectAbsent(again, ['bootseal: starting', REAL_ROOT_LINE]);
+    // The server hears of it what the console showed.
+    assert.ok(reported[1]);
+    const { lines, ...said } = reported[1];
+    assert.deepEqual(said, {
+      ...{ ...whose, remote: said.remote, outcome: 'refused', code: 'stale' },
+      message: 'The server says that this machine is not armed for this boot, or not any more.',
+      ...{ release: RELEASE, root: 'ram' },
+    });
+    assert.equal(reported.length, 2);
+    assert.ok(lines.length <= 20);
+    expectMilestones(lines.join('\n'), [
+      'bootseal: network up',
+      `bootseal: manifest verified, ${RELEASE}`,
+      `bootseal: armed for one boot, ${arming.id}`,
+      'bootseal: REFUSED stale The server says',
+    ]);
+    for (const line of lines) assert.ok(line.startsWith('bootseal: ') && line.length <= 128, line);
   });
 
   it('that nobody armed reports what it booted, and waits for nothing', async () => {
+    const reported = saidTo(server, 'reported');
     const log = await boot([]);
     expectMilestones(log, [
       ...VERIFIED,
@@ -106,6 +132,10 @@ describe('a machine that is armed for one boot', () => {
       REAL_ROOT_LINE,
     ]);
     expectAbsent(log, ['bootseal: armed']);
+    assert.deepEqual(
+      reported.map(({ outcome, release: of, root, once }) => [outcome, of, root, once]),
+      [['verified', RELEASE, 'verity', undefined]],
+    );
   });
 
   async function offered(): Promise<string> {

@@ -1,10 +1,12 @@
 import type { ChildProcess } from 'node:child_process';
 import { cp, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { entryFolder } from '../src/formats/records/entry-folder.ts';
 import { decodeManifest } from '../src/formats/records/manifest.ts';
 import type { ServeOptions } from '../src/index.ts';
+import type { ServerEvent } from '../src/release/server-event.ts';
 import { LAN_ADDRESS, type Lan } from './lan.ts';
 import { waitForOutput } from './output.ts';
 import type { LabRelease } from './release.ts';
@@ -18,6 +20,23 @@ export interface RunningServer {
 
 /** What is served: a sealed tree, or what the channels of a STATE folder name. */
 export type Served = { readonly keys: string } & ({ readonly tree: string } | { readonly state: string });
+
+type Said = 'reported' | 'gave-up' | 'console';
+
+/** What machines have told a product, in order, from when this is called. */
+export function saidTo<K extends Said>(
+  { child }: RunningServer,
+  kind: K,
+): readonly Extract<ServerEvent, { kind: K }>[] {
+  const events: Extract<ServerEvent, { kind: K }>[] = [];
+  if (child.stdout)
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      if (!line.startsWith('event ')) return;
+      const event = JSON.parse(line.slice('event '.length)) as ServerEvent;
+      if (event.kind === kind) events.push(event as Extract<ServerEvent, { kind: K }>);
+    });
+  return events;
+}
 
 /** Bootseal, verifying and serving a release inside the LAN. */
 export async function startProduct(

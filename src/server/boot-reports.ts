@@ -1,6 +1,6 @@
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { decodeGaveUp } from '../formats/net/gave-up.ts';
+import { decodeGaveUp, GAVE_UP_PATH } from '../formats/net/gave-up.ts';
 import { claimedMac } from '../formats/net/machine-claims.ts';
 import { isArmingId } from '../formats/records/armed-boot.ts';
 import { type BootReport, decodeBootReport, MAX_REPORT } from '../formats/records/boot-report.ts';
@@ -81,7 +81,7 @@ export function bootReportPages(options: BootReportsOptions): [string, Page][] {
       },
     ],
     [
-      '/api/v1/boots/gave-up',
+      GAVE_UP_PATH,
       {
         handle({ query, remote }) {
           const said = decodeGaveUp(query);

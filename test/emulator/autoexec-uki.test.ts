@@ -5,6 +5,7 @@ import { describe, it } from 'node:test';
 import { treeTransport } from '../../src/conformance/tree-transport.ts';
 import { type BootVerdict, bootMachine } from '../../src/emulator/boot.ts';
 import type { Fetched } from '../../src/emulator/transport.ts';
+import { decodeGaveUp } from '../../src/formats/net/gave-up.ts';
 import { compileAutoexec } from '../../src/scripts/compile.ts';
 import { readAnchorFolder } from '../../src/trust/anchor-folder.ts';
 import { defaultPolicy } from '../../src/trust/policy.ts';
@@ -105,7 +106,12 @@ describe('autoexec.ipxe of a release with an image for Secure Boot', () => {
       const { verdict, asked, console } = await booted(firmware);
       assert.ok(verdict.refusal);
       assert.equal(verdict.verified, false);
-      assert.deepEqual(asked, [`${base}/autoexec.ipxe`]);
+      const [first, said = '', ...more] = asked;
+      assert.deepEqual([first, more], [`${base}/autoexec.ipxe`, []]);
+      assert.equal(
+        decodeGaveUp(new URL(said).searchParams)?.step,
+        'verify anything: this loader has no imgverify',
+      );
       assert.match(console, /^Trust level: stock \(unverified\)$/m);
       assert.match(console, /^REFUSED: could not verify anything: this loader has no imgverify\.$/m);
     });

@@ -1,4 +1,5 @@
 import { Refusal } from '../../errors/refusal.ts';
+import { GAVE_UP_PATH } from '../../formats/net/gave-up.ts';
 import { downloadFailure, ENETUNREACH, ENOTSUP, type Failure } from './failure.ts';
 import { type Image, probe } from './images.ts';
 import type { State } from './state.ts';
@@ -60,7 +61,9 @@ export async function download(
     return image;
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    const failure = downloadFailure(error);
+    const known = downloadFailure(error);
+    // A script that says why it ends ends for that, whether or not somebody heard it.
+    const failure = new URL(url).pathname === GAVE_UP_PATH ? { ...known, refusal: undefined } : known;
     state.note(failure);
     state.event({ kind: 'fetch-failed', url, refusal: error });
     done(failure);

@@ -1,5 +1,8 @@
 import { claimedMac } from './machine-claims.ts';
 
+/** Where that is said. */
+export const GAVE_UP_PATH = '/api/v1/boots/gave-up';
+
 /** At which step a loader's script gave up, and with which error. */
 export interface GaveUp {
   /** `52:54:00:12:34:56` */

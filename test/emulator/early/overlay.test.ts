@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { decodeBootReport, encodeBootReport } from '../../../src/formats/records/boot-report.ts';
 import type { PolicyFloor } from '../../../src/formats/records/policy-floor.ts';
 import { clockVectors } from '../../fixtures/clock-vectors.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import { makeKeys, NOW } from '../../fixtures/keys.ts';
 import { overlayOf } from '../../fixtures/overlay.ts';
+import { REPORT_MAC, REPORT_NONCE } from '../../fixtures/report-vectors.ts';
 import { flipped, initrd, keyFiles, outcomes, ROOT, without } from './release.ts';
 import { commandLine, earlyVerity, type Files, sealedAround } from './verity-machine.ts';
 
@@ -101,6 +103,51 @@ describe('the init of an overlay', () => {
       assert.deepEqual([ran.refusal?.code, ran.verified], [code, undefined], ran.refusal?.message);
     });
   }
+
+  it('tells the server of a root that was verified, and why of one that was not', async () => {
+    const mac = REPORT_MAC;
+    const whose = { mac, nonce: REPORT_NONCE };
+    assert.deepEqual((await booted({ mac })).reported, [
+      encodeBootReport({ ...whose, outcome: 'verified', release: 'arch/2026.11.01', root: 'verity' }),
+    ]);
+    for (const [what, setting] of Object.entries(REFUSALS)) {
+      const { refusal, reported, console, mode } = await booted({ ...(await setting())[0], mac });
+      assert.ok(refusal, what);
+      const { code, message } = refusal;
+      const [text = '', ...more] = reported;
+      const said = decodeBootReport(Buffer.from(text));
+      assert.ok(said.outcome === 'refused', what);
+      assert.deepEqual([said.code, said.message, more], [code, message.slice(0, 512), []], what);
+      // Where the manifest was good, it says of which release.
+      const image = what.startsWith('a changed image') || what.startsWith('a changed block');
+      assert.deepEqual([said.release, said.root], image ? ['arch/2026.11.01', mode] : [undefined, undefined]);
+      const shown = console.slice(-20).map((line) => line.slice(0, 128));
+      assert.deepEqual(said.lines, shown);
+      assert.match(said.lines.at(-1) ?? '', /^ERROR: /);
+    }
+  });
+
+  it('tells nobody of what it refuses before it has a network, nor without a card', async () => {
+    const mac = REPORT_MAC;
+    for (const setting of [
+      { mac, cmdline: `${commandLine(files)} vlan=0` },
+      { mac, cmdline: commandLine(files).replace(/archiso_http_srv=\S+/, 'archiso_http_srv=nowhere') },
+      { files: changed(ROOT) },
+    ]) {
+      const { refusal, reported } = await booted(setting);
+      assert.ok(refusal);
+      assert.deepEqual(reported, []);
+    }
+  });
+
+  it('starts nothing by an arming that is none, and tells of it as of any boot', async () => {
+    const ran = await booted({ mac: REPORT_MAC, cmdline: `${commandLine(files)} bootseal.once=x` });
+    assert.deepEqual([ran.refusal?.code, ran.verified], ['wrong-command-line', undefined]);
+    assert.match(
+      ran.reported[0] ?? '',
+      /^\{"mac":"[^"]*","nonce":"a{32}","outcome":"refused","code":"wrong-/,
+    );
+  });
 
   it('refuses a VLAN that is none before it asks anybody, as its init does', async () => {
     for (const vlan of ['0', '4095', '010', 'eth0.10', '']) {

@@ -11,8 +11,10 @@ import { decodeManifest } from '../../../src/formats/records/manifest.ts';
 import { defaultPolicy } from '../../../src/trust/policy.ts';
 import { NOW } from '../../fixtures/keys.ts';
 import { ROOTFS, sealFixture, writeTree } from '../../fixtures/release.ts';
+import { REPORT_NONCE } from '../../fixtures/report-vectors.ts';
 
 export const SERVER = 'http://10.0.0.1:8080/releases/arch/2026.11.01/';
+const REPORTS = 'http://10.0.0.1:8080/api/v1/boots';
 export type Files = Readonly<Record<string, Uint8Array>>;
 
 /** A sealed release around a root image: every file of it. */
@@ -58,6 +60,8 @@ export interface Setting {
   readonly askTime?: AskTime;
   /** Without it the command line is what the manifest's release sends. */
   readonly cmdline?: string;
+  /** Of its card; without one it reports nothing. */
+  readonly mac?: string;
   /** What the server does to an answer for a part. */
   readonly part?: (answer: Fetched, path: string) => Fetched;
 }
@@ -66,6 +70,8 @@ export interface Ran extends EarlyVerdict {
   /** What was asked of the server, in order: `0-4095 path` where a range was. */
   readonly asked: readonly string[];
   readonly console: readonly string[];
+  /** What it posted. */
+  readonly reported: readonly string[];
 }
 
 /** Early userspace, in mode `verity` where nothing else is said, with an initramfs and a server in memory. */
@@ -73,8 +79,16 @@ export async function earlyVerity(setting: Setting): Promise<Ran> {
   const { files, initrds, now = NOW, part = (answer) => answer } = setting;
   const asked: string[] = [];
   const console: string[] = [];
+  const reported: string[] = [];
   const transport: Transport = {
-    async fetch(url, { range } = {}) {
+    async fetch(url, { range, body } = {}) {
+      if (url.startsWith(REPORTS)) {
+        if (body !== undefined) reported.push(body);
+        const answer = Buffer.from(
+          body === undefined ? `{"nonce":"${REPORT_NONCE}"}\n` : '{"answer":"noted"}\n',
+        );
+        return { url, size: answer.length, partial: false, body: pieces(answer) };
+      }
       const path = url.slice(SERVER.length);
       asked.push(range ? `${range.first}-${range.last} ${path}` : path);
       const bytes = files[path];
@@ -89,6 +103,7 @@ export async function earlyVerity(setting: Setting): Promise<Ran> {
     initramfs: await readInitramfs(initrds, EarlyKeys.reading),
     cmdline: setting.cmdline ?? commandLine(files),
     arch: 'x86_64',
+    ...(setting.mac === undefined ? {} : { mac: setting.mac }),
     transport,
     policy: defaultPolicy(now),
     now,
@@ -96,7 +111,7 @@ export async function earlyVerity(setting: Setting): Promise<Ran> {
     mode: setting.mode ?? 'verity',
     onEvent: (event) => event.kind === 'console' && console.push(event.text),
   });
-  return { ...verdict, asked, console };
+  return { ...verdict, asked, console, reported };
 }
 
 /** As the boot script of a release has it. */
