@@ -1,5 +1,7 @@
+import assert from 'node:assert/strict';
 import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
 import { expectAbsent, expectMilestones, type Milestone } from '../lab/console.ts';
 import { addFiles, FAMILIES, type Family, labInitramfs } from '../lab/families.ts';
@@ -18,6 +20,8 @@ const INSIDE = 'releases/arch/2026.11.01';
 const EXPORT = 'arch/2026.11.01/airootfs';
 const MOUNTED = 'bootseal: root mounted';
 const HALTED = 'bootseal: The root of this release was not started. The machine is halted.';
+/** A web server gives no nonce: nothing is reported there. */
+const NONCE = /^404 GET \/api\/v1\/boots\/nonce\?mac=52:54:00:77:/;
 /** What each family's shell, or the way to it, shows. */
 const SHELLS: readonly Milestone[] = [
   '(initramfs)',
@@ -105,8 +109,11 @@ describe('the initrd overlay, handing over', () => {
           expectAbsent(log, [...SHELLS, REAL_ROOT_LINE]);
         });
 
-      it('halts, without a shell, where a hook of the initramfs fails', async () => {
-        const log = await boot(addFiles(await labInitramfs(family), broken));
+      it('halts, without a shell, where a hook of the initramfs fails, and asks to tell the server', async () => {
+        const asked: string[] = [];
+        const log = await boot(addFiles(await labInitramfs(family), broken), undefined, asked);
+        // Once for the root that was verified, and once more.
+        assert.equal(asked.filter((line) => NONCE.test(line)).length, 2, asked.join('\n'));
         expectMilestones(log, [
           MOUNTED,
           'bootseal: handing over',
@@ -147,7 +154,11 @@ describe('the initrd overlay, handing over', () => {
   ]) {
     it(`halts the machine where the initramfs ${what}`, async () => {
       const files = { 'hooks/site': `run_latehook() {\n\t${hook}\n}\n` };
-      const log = await boot(addFiles(await labInitramfs('mkinitcpio'), files));
+      const asked: string[] = [];
+      const log = await boot(addFiles(await labInitramfs('mkinitcpio'), files), undefined, asked);
+      // Another root would run while somebody is told.
+      const tells = reason.startsWith('The initramfs has entered') ? 1 : 2;
+      assert.equal(asked.filter((line) => NONCE.test(line)).length, tells, asked.join('\n'));
       expectMilestones(log, [
         MOUNTED,
         'bootseal: handing over',
@@ -168,13 +179,20 @@ describe('the initrd overlay, handing over', () => {
     expectAbsent(log, [...SHELLS, REAL_ROOT_LINE]);
   });
 
-  async function boot(initramfs: Uint8Array, change?: (site: string) => Promise<void>): Promise<string> {
+  /** @param asked gets what the web server was asked for, and answered. */
+  async function boot(
+    initramfs: Uint8Array,
+    change?: (site: string) => Promise<void>,
+    asked: string[] = [],
+  ): Promise<string> {
     const site = await mkdtemp(join(release.folder, 'site-'));
     await mkdir(join(site, 'releases/arch'), { recursive: true });
     const tree = join(site, INSIDE);
     await cp(release.tree, tree, { recursive: true });
     await change?.(tree);
     const http = await startStatic(lan, site, 8080);
+    if (http.child.stdout)
+      createInterface({ input: http.child.stdout }).on('line', (line) => asked.push(line));
     const root = join(tree, ROOTFS);
     const nbd = await startNbd(lan, { [EXPORT]: root, [`${EXPORT}.verity`]: `${root}.verity` });
     try {
