@@ -182,9 +182,8 @@ export class Joiner {
     const { file } = transfer;
     const boot = this.#finder.ofNow(transfer.boot);
     boot.active -= 1;
-    if (boot.outcome !== 'running') return;
     boot.leave(file.stage, at.mono, bytes, outcome, asked);
-    if (outcome === 'complete') {
+    if (outcome === 'complete' && boot.outcome === 'running') {
       // A part of a root image is what its machine reads, as from a block device; a part of anything else is a part.
       if (status !== 206 || file.stage === 'root')
         for (const path of [file.path, ...(file.holds ?? [])]) boot.whole.add(path);
