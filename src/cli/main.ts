@@ -45,6 +45,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   log: async () => (await import('./commands/log.ts')).logCommand(),
   keyring: async () => (await import('./commands/keyring.ts')).keyringCommand(),
   keys: async () => (await import('./commands/keys.ts')).keysCommand(),
+  doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
   demo: async () => (await import('./commands/demo.ts')).demoCommand(),
 };
 // What stands behind a command's name is that command's to read, and behind its own command's name that one's.

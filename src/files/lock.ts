@@ -29,6 +29,11 @@ const REMOTE: Readonly<Record<number, string>> = {
   16914839: '9p',
 };
 
+/** The name of a file system whose locks do not hold (statfs(2), f_type); undefined for all others. */
+export function remoteFileSystem(type: number): string | undefined {
+  return REMOTE[type >>> 0];
+}
+
 /** A pid and its newline. */
 const MAX_PID = 16;
 /** The file may be replaced between opening and locking it; more than once is no accident. */
@@ -109,7 +114,7 @@ async function isStill(path: string, handle: FileHandle): Promise<boolean> {
 
 async function demandLocal(path: string): Promise<void> {
   const { type } = await statfs(path);
-  const name = REMOTE[type >>> 0];
+  const name = remoteFileSystem(type);
   if (name !== undefined) throw unlockable(path, ` (${name})`);
 }
 

@@ -105,6 +105,22 @@ export class KeyholderClient {
     return { size, signed, entries };
   }
 
+  /**
+   * Whether somebody answers there, without asking anything.
+   *
+   * @returns why not, as the end of a sentence; undefined where somebody does.
+   * @throws Refusal `unsafe-path`, UsageError
+   */
+  async reach(): Promise<string | undefined> {
+    try {
+      (await this.#connect()).destroy();
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof IoError)) throw error;
+      return error.message.replace(/^.*?: /, '').replace(/\.$/, '');
+    }
+  }
+
   async #moved(facts: Facts<KeyholderRequest>): Promise<MovedByKeyholder> {
     const done = await this.#ask(facts);
     if (done.did !== 'moved') throw this.#odd('something else was done');

@@ -98,6 +98,36 @@ export function readLoaderImage(bytes: Uint8Array, wanted: readonly string[] = [
   };
 }
 
+/** What somebody put into a loader when it was built or signed. */
+export interface LoaderContents {
+  /** Of its Authenticode signatures, and those that an iPXE holds (CERT=). */
+  readonly certificates: readonly Certificate[];
+  /** The script that is built into an iPXE, as far as it is text. */
+  readonly script: string | undefined;
+}
+
+/** Never throws: of what cannot be read there is nothing. */
+export function readLoaderContents(bytes: Uint8Array): LoaderContents {
+  const machine = peMachine(bytes);
+  const image = machine === undefined ? undefined : peOf(bytes);
+  const code = (machine === undefined ? packedCode(bytes) : undefined) ?? bytes;
+  const text = Buffer.from(code.buffer, code.byteOffset, code.length);
+  const isIpxe = ipxeFacts(text, []) !== undefined;
+  return {
+    certificates: [...(image ? signaturesOf(bytes, image) : []), ...(isIpxe ? certificatesIn(text) : [])],
+    script: isIpxe ? embeddedScript(text) : undefined,
+  };
+}
+
+function signaturesOf(bytes: Uint8Array, image: PeImage): readonly Certificate[] {
+  try {
+    return peSignatures(bytes, image).flatMap((signature) => decodeAuthenticode(signature).certificates);
+  } catch (error) {
+    if (error instanceof Malformed) return [];
+    throw error;
+  }
+}
+
 function ipxeFacts(text: Buffer, wanted: readonly string[]): IpxeFacts | undefined {
   if (!text.includes('iPXE') || !text.includes('imgfetch\0')) return undefined;
   const holds = (sha256: string) => text.includes(Buffer.from(sha256, 'hex'));

@@ -19,28 +19,49 @@ const REMEDIES: Readonly<Record<string, string>> = {
 export async function portHolder(port: number, proc = '/proc'): Promise<string> {
   let unread = '';
   try {
-    const found = await holderOf(port, proc);
-    if (found !== undefined) {
-      const remedy = REMEDIES[found.name] ?? 'stop it, or bind it to its own address';
-      return `${found.name} (process ${found.pid}) holds that port: ${remedy}`;
-    }
+    const found = await findPortHolder('udp', port, proc);
+    if (found !== undefined)
+      return `${found.name} (process ${found.pid}) holds that port: ${portRemedy(found.name)}`;
   } catch (error) {
     unread = ` (which could not be found out: ${inWords(error)})`;
   }
   return `another program${unread} holds that port for all addresses; find it with "ss -ulpn", and stop it or bind it to its own address`;
 }
 
-async function holderOf(
+/** What to do about a program that holds port 67, as the end of a sentence. @param name as `PortHolder` has it. */
+export function portRemedy(name: string): string {
+  return REMEDIES[name] ?? 'stop it, or bind it to its own address';
+}
+
+/** A program that has a socket. */
+export interface PortHolder {
+  readonly pid: number;
+  /** The kernel's word for it (proc(5), comm). */
+  readonly name: string;
+}
+
+/** proc(5), `net/tcp`: a socket that waits for connections. */
+const LISTENS = '0A';
+
+/**
+ * Whose socket a port is, at whatever address; of TCP one that listens. Undefined where nobody's is found, or it is
+ * another user's and this process may not look.
+ *
+ * @throws what the system said where its tables cannot be read.
+ */
+export async function findPortHolder(
+  transport: 'tcp' | 'udp',
   port: number,
-  proc: string,
-): Promise<{ readonly pid: number; readonly name: string } | undefined> {
+  proc = '/proc',
+): Promise<PortHolder | undefined> {
   const inodes = new Set<string>();
-  for (const table of ['udp', 'udp6']) {
+  for (const table of [transport, `${transport}6`]) {
     // A kernel without IPv6 has no second table.
     const text = (await readIfThere(join(proc, 'net', table)))?.toString('utf8') ?? '';
     for (const line of text.split('\n').slice(1)) {
-      // proc(5): local address and port in hex, …, inode in the tenth field.
+      // proc(5): local address and port in hex, …, state in the fourth field, …, inode in the tenth.
       const fields = line.trim().split(/\s+/);
+      if (transport === 'tcp' && fields[3] !== LISTENS) continue;
       if (Number.parseInt(fields[1]?.split(':')[1] ?? '', 16) === port && fields[9]) inodes.add(fields[9]);
     }
   }

@@ -1,0 +1,413 @@
+import { isIPv4 } from 'node:net';
+import { join } from 'node:path';
+import { codeOf, inWords } from '../errors/io.ts';
+import { isThere, namesIfThere } from '../files/read-if-there.ts';
+import { urlHost } from '../formats/net/ip-address.ts';
+import { UKI } from '../formats/records/seal-names.ts';
+import { DHCP_PORTS } from '../serve/dhcp/dhcp-sockets.ts';
+import { findPortHolder } from '../serve/dhcp/port-holder.ts';
+import { type Configuration, DEFAULT_CONFIGURATION, readConfiguration } from '../server/configuration.ts';
+import { readTrustRoots, type TrustRoots } from '../trust/trust-roots.ts';
+import { isSynchronised, judgeClock } from './doctor/clock.ts';
+import { judgeConfiguration } from './doctor/configuration.ts';
+import { judgeDhcp } from './doctor/dhcp.ts';
+import { probeLan } from './doctor/dhcp-probe.ts';
+import { diskFacts, judgeDisk } from './doctor/disk.ts';
+import { earlyKeys, judgeEarlyKeys } from './doctor/early-keys.ts';
+import { judgeExpiry } from './doctor/expiry.ts';
+import { CHECKS, type CheckName, type Finding, Findings } from './doctor/finding.ts';
+import {
+  type InterfaceFacts,
+  interfaceFacts,
+  judgeInterfaces,
+  ownAddresses,
+  servingAddresses,
+} from './doctor/interfaces.ts';
+import { checkKeyholder } from './doctor/keyholder.ts';
+import { judgeLoaders, loaderFacts } from './doctor/loaders.ts';
+import { look } from './doctor/look.ts';
+import { checkMachines } from './doctor/machines.ts';
+import { judgePermissions, permissionFacts } from './doctor/permissions.ts';
+import { judgePorts, type PortFacts, portFacts, type WantedPort } from './doctor/ports.ts';
+import { judgeProgram, programFacts } from './doctor/program.ts';
+import { isHealthy, judgeServer, serverFacts } from './doctor/server.ts';
+import { checkState } from './doctor/state.ts';
+import { largestRelease, readStateFacts, type StateFacts, signedTimes } from './doctor/state-facts.ts';
+import { keysStatus } from './keys-status.ts';
+
+export type { Finding, FindingState } from './doctor/finding.ts';
+
+/** As the server would be started. */
+export interface DoctorOptions {
+  /** A STATE folder; undefined: nothing of releases is looked at. */
+  readonly state?: string;
+  /** Folders of anchors, as "serve" is given them. */
+  readonly anchors?: readonly string[];
+  /** The operator's configuration (TOML). */
+  readonly config?: string;
+  /** A folder of loaders; default: that of the state. */
+  readonly loaders?: string;
+  /** IP addresses; default: those of `proxyDhcp`, else none. */
+  readonly bind?: readonly string[];
+  readonly httpPort: number;
+  /** False: it is left out. */
+  readonly tftpPort: number | false;
+  readonly nbdPort: number | false;
+  /** Names of interfaces. */
+  readonly proxyDhcp?: readonly string[];
+  /** Path of a keyholder's socket. */
+  readonly keyholder?: string;
+  /** The uid that it runs as, where that is neither root's nor ours. */
+  readonly keyholderUid?: number;
+  /** Whether a DHCPDISCOVER is sent on each interface of `proxyDhcp`. */
+  readonly probe: boolean;
+  /** Where to look for programs, as PATH. */
+  readonly path: string;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  /** Told what is being looked at. */
+  readonly onCheck?: (check: CheckName) => void;
+}
+
+/** Milliseconds. Servers that ping an address before they offer it (dnsmasq, ISC dhcpd) take up to three seconds. */
+const OFFER_WAIT = 5000;
+
+/**
+ * Looks for what keeps machines from booting, before anybody stands in front of one. Changes nothing on this machine;
+ * sends to nobody but one DHCPDISCOVER a LAN where it is told to, and asks nobody but this machine's own server and
+ * keyholder. Ports are taken for an instant and let go.
+ *
+ * @returns findings in the order of `CHECKS`. What kept it from looking is one of them; nothing is thrown for it.
+ */
+export async function examine(options: DoctorOptions): Promise<readonly Finding[]> {
+  const examination = new Examination(options);
+  const all: Finding[] = [];
+  for (const check of CHECKS) {
+    options.onCheck?.(check);
+    all.push(...(await examination.check(check)));
+  }
+  return all;
+}
+
+class Examination {
+  readonly #options: DoctorOptions;
+  readonly #bind: readonly string[];
+  readonly #proxyDhcp: readonly string[];
+  readonly #once = new Map<string, Promise<unknown>>();
+
+  constructor(options: DoctorOptions) {
+    this.#options = options;
+    this.#bind = options.bind ?? [];
+    this.#proxyDhcp = options.proxyDhcp ?? [];
+  }
+
+  check(check: CheckName): Promise<readonly Finding[]> {
+    const { now, state, path } = this.#options;
+    switch (check) {
+      case 'program':
+        return look(check, async () => judgeProgram(await programFacts(path)), 'Install Bootseal again.');
+      case 'configuration':
+        return look(
+          check,
+          () => this.#checkConfiguration(),
+          'Mend the file: "serve" does not start with it.',
+        );
+      case 'interfaces':
+        return look(check, () => this.#checkInterfaces(), 'Look at "ip address".');
+      case 'ports':
+        return look(check, async () => judgePorts(await this.#ports()), 'Look at "ss -tulpn".');
+      case 'server':
+        return look(check, () => this.#checkServer(), 'Look at the server’s log.');
+      case 'dhcp':
+        return look(check, () => this.#checkDhcp(), 'Look at the DHCP server of this network.');
+      case 'clock':
+        return look(check, () => this.#checkClock(), 'Look at "date".');
+      case 'permissions':
+        return look(check, () => this.#checkPermissions(), 'Look at the owners of these folders.');
+      case 'disk':
+        return this.#ofState(check, async (facts) =>
+          judgeDisk(await diskFacts(facts.folder, largestRelease(facts))),
+        );
+      case 'state':
+        return this.#ofState(check, async (facts) => checkState(facts, { roots: await this.#roots(), now }));
+      case 'machines':
+        return this.#ofState(
+          check,
+          checkMachines,
+          `Mend what is written in ${join(state ?? 'STATE', 'machines')}.`,
+        );
+      case 'loaders':
+        return look(check, () => this.#checkLoaders(), 'Put the loader there that the configuration names.');
+      case 'expiry':
+        return this.#ofState(check, (facts) => this.#checkExpiry(facts));
+      case 'keyholder':
+        return look(
+          check,
+          () => this.#checkKeyholder(),
+          'Put its socket into a folder that only its user may write.',
+        );
+    }
+  }
+
+  #ofState(
+    check: CheckName,
+    work: (facts: StateFacts) => Promise<readonly Finding[]>,
+    advice = 'Look at it with "bootseal channel list" and "bootseal log check".',
+  ): Promise<readonly Finding[]> {
+    return look(
+      check,
+      async () => {
+        const facts = await this.#state();
+        if (facts) return work(facts);
+        return notGiven(check, 'no state was given', 'Name the folder with --state.');
+      },
+      advice,
+    );
+  }
+
+  async #checkConfiguration(): Promise<readonly Finding[]> {
+    const { config } = this.#options;
+    const configuration = await this.#configuration();
+    const { table } = await this.#interfaces();
+    const serving = servingAddresses(table, this.#bind, this.#proxyDhcp);
+    const networks = Object.values(table).flatMap((addresses = []) =>
+      addresses
+        .filter(({ address }) => serving.has(address))
+        .map(({ address, cidr }) => ({ address, length: Number(cidr?.split('/')[1] ?? 32) })),
+    );
+    const folder = await this.#loaderFolder();
+    const loaders = folder === undefined ? undefined : new Set(await namesIfThere(folder));
+    return judgeConfiguration({ path: config, configuration, loaders, networks });
+  }
+
+  async #checkInterfaces(): Promise<readonly Finding[]> {
+    const { tftpPort } = this.#options;
+    const chosen = { bind: this.#bind, proxyDhcp: this.#proxyDhcp, tftp: tftpPort !== false };
+    return judgeInterfaces(await this.#interfaces(), chosen);
+  }
+
+  async #checkServer(): Promise<readonly Finding[]> {
+    const { httpPort } = this.#options;
+    if (httpPort === 0)
+      return notGiven('server', 'port 0 is any free one', 'Name the port of HTTP with --http-port.');
+    const all: Finding[] = [];
+    for (const address of await this.#addresses())
+      all.push(...judgeServer(await this.#server(reachable(address), httpPort)));
+    return all;
+  }
+
+  async #checkDhcp(): Promise<readonly Finding[]> {
+    const { probe } = this.#options;
+    if (this.#proxyDhcp.length === 0)
+      return notGiven(
+        'dhcp',
+        'no interface was named',
+        'Name the one that faces the machines with --proxydhcp.',
+      );
+    if (!probe) return notGiven('dhcp', 'nothing was sent (--no-probe)', 'Leave --no-probe out.');
+    const { table } = await this.#interfaces();
+    const own = new Set(ownAddresses(table).map(({ address }) => address));
+    const ports = await this.#ports();
+    const weRun = ports.some(({ port, isOurs }) => port === DHCP_PORTS.bootServer && isOurs);
+    const all: Finding[] = [];
+    for (const name of this.#proxyDhcp) {
+      const card = table[name]?.find(({ family }) => family === 'IPv4');
+      if (!card) {
+        all.push(...notGiven('dhcp', `${name} has no IPv4 address to ask from`, 'Mend the interface first.'));
+        continue;
+      }
+      try {
+        const { offers, unreadable } = await probeLan(card.mac, card.address, OFFER_WAIT);
+        const waited = OFFER_WAIT / 1000;
+        const facts = {
+          interface: name,
+          address: card.address,
+          ownAddresses: own,
+          offers,
+          unreadable,
+          weRun,
+          waited,
+        };
+        all.push(...judgeDhcp(facts));
+      } catch (error) {
+        if (codeOf(error) === undefined) throw error;
+        all.push(...(await notAsked(name, error)));
+      }
+    }
+    return all;
+  }
+
+  async #checkClock(): Promise<readonly Finding[]> {
+    const { now } = this.#options;
+    // A state that cannot be read is told of elsewhere.
+    const facts = await this.#state().catch(() => undefined);
+    return judgeClock({ now, signed: facts ? signedTimes(facts) : [], synchronised: await isSynchronised() });
+  }
+
+  async #checkPermissions(): Promise<readonly Finding[]> {
+    const { state, anchors = [] } = this.#options;
+    if (state === undefined && anchors.length === 0)
+      return notGiven(
+        'permissions',
+        'neither state nor anchors were given',
+        'Name them with --state and --anchors.',
+      );
+    return judgePermissions(await permissionFacts({ state, anchors, loaders: await this.#loaderFolder() }));
+  }
+
+  async #checkLoaders(): Promise<readonly Finding[]> {
+    const { now, httpPort } = this.#options;
+    const folder = await this.#loaderFolder();
+    const { loaders: pins } = await this.#configuration().catch(() => DEFAULT_CONFIGURATION);
+    const facts = await this.#state().catch(() => undefined);
+    const hasUki = facts !== undefined && (await this.#hasUki(facts));
+    if (folder === undefined && !hasUki && this.#proxyDhcp.length === 0)
+      return notGiven(
+        'loaders',
+        'no folder of loaders is given, so others hand them out',
+        'Name it with --loaders, or put loaders into STATE/loaders.',
+      );
+    const roots = await this.#roots();
+    const sites = roots ? [roots.own, ...roots.others] : [];
+    // What the configuration names and is not there is told with the configuration.
+    const loaders =
+      folder === undefined ? [] : await loaderFacts(folder, await thoseThere(folder, pins), sites);
+    const http = (await this.#addresses()).map((address) => `${urlHost(address)}:${httpPort}`);
+    return judgeLoaders(loaders, {
+      ...{ folder: folder ?? 'no folder', proxyDhcp: this.#proxyDhcp.length > 0, hasUki, now },
+      http: httpPort === 0 || this.#bind.length + this.#proxyDhcp.length === 0 ? [] : http,
+    });
+  }
+
+  async #checkExpiry(facts: StateFacts): Promise<readonly Finding[]> {
+    const { now, anchors = [] } = this.#options;
+    const status = await keysStatus({ anchors, state: facts.folder, now });
+    return [...judgeExpiry(status, now), ...judgeEarlyKeys(await earlyKeys(facts), now)];
+  }
+
+  async #checkKeyholder(): Promise<readonly Finding[]> {
+    const { keyholder, keyholderUid } = this.#options;
+    if (keyholder === undefined)
+      return notGiven('keyholder', 'none was named', 'Name its socket with --keyholder, where there is one.');
+    return checkKeyholder(keyholder, keyholderUid);
+  }
+
+  // What several checks need is read once; where that fails, each of them says so.
+
+  #state(): Promise<StateFacts | undefined> {
+    const { state } = this.#options;
+    return this.#read('state', async () => (state === undefined ? undefined : readStateFacts(state)));
+  }
+
+  #roots(): Promise<TrustRoots | undefined> {
+    const { anchors = [] } = this.#options;
+    return this.#read('roots', async () => (anchors.length === 0 ? undefined : readTrustRoots(anchors)));
+  }
+
+  #configuration(): Promise<Configuration> {
+    const { config } = this.#options;
+    return this.#read('configuration', async () =>
+      config === undefined ? DEFAULT_CONFIGURATION : readConfiguration(config),
+    );
+  }
+
+  #interfaces(): Promise<InterfaceFacts> {
+    return this.#read('interfaces', interfaceFacts);
+  }
+
+  #ports(): Promise<readonly PortFacts[]> {
+    return this.#read('ports', async () => {
+      const { httpPort } = this.#options;
+      const bootseal = new Set<number>();
+      for (const address of await this.#addresses()) {
+        if (httpPort === 0 || !isHealthy(await this.#server(reachable(address), httpPort))) continue;
+        const holder = await findPortHolder('tcp', httpPort).catch(() => undefined);
+        if (holder) bootseal.add(holder.pid);
+      }
+      return portFacts(await this.#wanted(), bootseal);
+    });
+  }
+
+  #server(address: string, port: number) {
+    return this.#read(`server ${address}`, () => serverFacts(address, port));
+  }
+
+  async #wanted(): Promise<readonly WantedPort[]> {
+    const { httpPort, tftpPort, nbdPort } = this.#options;
+    const { table } = await this.#interfaces();
+    const wanted: WantedPort[] = [];
+    for (const address of await this.#addresses()) {
+      wanted.push({ what: 'HTTP', transport: 'tcp', address, port: httpPort });
+      if (tftpPort !== false) wanted.push({ what: 'TFTP', transport: 'udp', address, port: tftpPort });
+      if (nbdPort !== false) wanted.push({ what: 'NBD', transport: 'tcp', address, port: nbdPort });
+    }
+    const from = [...servingAddresses(table, [], this.#proxyDhcp)];
+    if (from.length > 0) {
+      const { server, bootServer } = DHCP_PORTS;
+      wanted.push({ what: 'DHCP', transport: 'udp', address: undefined, port: server, from });
+      for (const address of from) wanted.push({ what: 'DHCP', transport: 'udp', address, port: bootServer });
+    }
+    return wanted;
+  }
+
+  /** Where it would listen, as it stands in the options; of what "serve" does by default, loopback. */
+  async #addresses(): Promise<readonly string[]> {
+    if (this.#bind.length > 0) return this.#bind;
+    const { table } = await this.#interfaces();
+    const own = [...servingAddresses(table, [], this.#proxyDhcp)].filter(isIPv4);
+    return own.length > 0 ? own : ['127.0.0.1'];
+  }
+
+  async #loaderFolder(): Promise<string | undefined> {
+    const { loaders, state } = this.#options;
+    if (loaders !== undefined || state === undefined) return loaders;
+    const own = join(state, 'loaders');
+    return (await isThere(own)) ? own : undefined;
+  }
+
+  async #hasUki({ folder, releases }: StateFacts): Promise<boolean> {
+    for (const id of releases.keys()) if (await isThere(join(folder, 'releases', id, UKI))) return true;
+    return false;
+  }
+
+  #read<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const known = this.#once.get(name) ?? work();
+    this.#once.set(name, known);
+    return known as Promise<T>;
+  }
+}
+
+/** Whoever listens at every address is asked at this machine's own. */
+function reachable(address: string): string {
+  return address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address;
+}
+
+async function thoseThere(
+  folder: string,
+  pins: Readonly<Record<string, string>>,
+): Promise<Readonly<Record<string, string>>> {
+  const names = new Set(await namesIfThere(folder));
+  return Object.fromEntries(Object.entries(pins).filter(([name]) => names.has(name)));
+}
+
+function notGiven(check: CheckName, why: string, advice: string): readonly Finding[] {
+  const findings = new Findings(check);
+  findings.notChecked(why, advice);
+  return findings.all;
+}
+
+async function notAsked(name: string, error: unknown): Promise<readonly Finding[]> {
+  if (codeOf(error) !== 'EADDRINUSE')
+    return notGiven(
+      'dhcp',
+      `${name} could not be asked: ${inWords(error)}`,
+      'Run it as root, or leave it out with --no-probe.',
+    );
+  const holder = await findPortHolder('udp', DHCP_PORTS.client).catch(() => undefined);
+  const who = holder ? `${holder.name} (process ${holder.pid})` : 'another program';
+  return notGiven(
+    'dhcp',
+    `${name} could not be asked: ${who} has port ${DHCP_PORTS.client} and shares it with nobody`,
+    'Stop the DHCP client for that moment, or ask from another machine.',
+  );
+}

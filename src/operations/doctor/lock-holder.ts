@@ -1,0 +1,31 @@
+import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { statIfThere } from '../../files/read-if-there.ts';
+
+/**
+ * Who has a lock file open, which for a state's means that they hold it or wait for nothing else. The lock itself is not
+ * tried: whoever wanted it at that moment would be refused. Processes of other users are seen by root alone.
+ *
+ * @param proc where the kernel tells of itself, proc(5).
+ */
+export async function lockHolder(
+  path: string,
+  proc = '/proc',
+): Promise<{ readonly pid: number; readonly name: string } | undefined> {
+  const file = await statIfThere(path);
+  if (!file) return undefined;
+  for (const entry of await readdir(proc)) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    const folder = join(proc, entry);
+    for (const fd of await readdir(join(folder, 'fd')).catch(() => [])) {
+      const at = join(folder, 'fd', fd);
+      // In another mount namespace it has another name, which ends alike.
+      if (!(await readlink(at).catch(() => '')).endsWith('/lock')) continue;
+      const found = await stat(at).catch(() => undefined);
+      if (found?.dev !== file.dev || found.ino !== file.ino) continue;
+      return { pid, name: (await readFile(join(folder, 'comm'), 'utf8').catch(() => '?')).trim() };
+    }
+  }
+  return undefined;
+}
