@@ -1,11 +1,13 @@
 import { isIPv4 } from 'node:net';
 import { join } from 'node:path';
 import { codeOf, inWords } from '../errors/io.ts';
+import { Refusal } from '../errors/refusal.ts';
 import { isThere, namesIfThere } from '../files/read-if-there.ts';
 import { urlHost } from '../formats/net/ip-address.ts';
 import { UKI } from '../formats/records/seal-names.ts';
 import { DHCP_PORTS } from '../serve/dhcp/dhcp-sockets.ts';
 import { findPortHolder } from '../serve/dhcp/port-holder.ts';
+import type { Bound } from '../serve/listen.ts';
 import { type Configuration, DEFAULT_CONFIGURATION, readConfiguration } from '../server/configuration.ts';
 import { readTrustRoots, type TrustRoots } from '../trust/trust-roots.ts';
 import { isSynchronised, judgeClock } from './doctor/clock.ts';
@@ -25,7 +27,7 @@ import {
 } from './doctor/interfaces.ts';
 import { checkKeyholder } from './doctor/keyholder.ts';
 import { judgeLoaders, loaderFacts } from './doctor/loaders.ts';
-import { look } from './doctor/look.ts';
+import { look, withoutStop } from './doctor/look.ts';
 import { checkMachines } from './doctor/machines.ts';
 import { judgePermissions, permissionFacts } from './doctor/permissions.ts';
 import { judgePorts, type PortFacts, portFacts, type WantedPort } from './doctor/ports.ts';
@@ -33,7 +35,7 @@ import { judgeProgram, programFacts } from './doctor/program.ts';
 import { isHealthy, judgeServer, serverFacts } from './doctor/server.ts';
 import { checkState } from './doctor/state.ts';
 import { largestRelease, readStateFacts, type StateFacts, signedTimes } from './doctor/state-facts.ts';
-import { keysStatus } from './keys-status.ts';
+import { type KeysStatus, keysStatus } from './keys-status.ts';
 
 export type { Finding, FindingState } from './doctor/finding.ts';
 
@@ -129,7 +131,9 @@ class Examination {
           judgeDisk(await diskFacts(facts.folder, largestRelease(facts))),
         );
       case 'state':
-        return this.#ofState(check, async (facts) => checkState(facts, { roots: await this.#roots(), now }));
+        return this.#ofState(check, async (facts) =>
+          checkState(facts, { roots: await this.#roots(), now, http: await this.#bound() }),
+        );
       case 'machines':
         return this.#ofState(
           check,
@@ -208,7 +212,11 @@ class Examination {
     const { table } = await this.#interfaces();
     const own = new Set(ownAddresses(table).map(({ address }) => address));
     const ports = await this.#ports();
-    const weRun = ports.some(({ port, isOurs }) => port === DHCP_PORTS.bootServer && isOurs);
+    // Where only root is told who has it, it may be ours.
+    const weRun = ports.some(
+      ({ port, code, isOurs, holder }) =>
+        port === DHCP_PORTS.bootServer && code === 'EADDRINUSE' && (isOurs || holder === undefined),
+    );
     const all: Finding[] = [];
     for (const name of this.#proxyDhcp) {
       const card = table[name]?.find(({ family }) => family === 'IPv4');
@@ -256,7 +264,7 @@ class Examination {
   }
 
   async #checkLoaders(): Promise<readonly Finding[]> {
-    const { now, httpPort } = this.#options;
+    const { now } = this.#options;
     const folder = await this.#loaderFolder();
     const { loaders: pins } = await this.#configuration().catch(() => DEFAULT_CONFIGURATION);
     const facts = await this.#state().catch(() => undefined);
@@ -267,21 +275,38 @@ class Examination {
         'no folder of loaders is given, so others hand them out',
         'Name it with --loaders, or put loaders into STATE/loaders.',
       );
-    const roots = await this.#roots();
+    const roots = await this.#roots().catch((error: unknown) => {
+      // It is told with the state.
+      if (this.#options.state === undefined) throw error;
+      return undefined;
+    });
     const sites = roots ? [roots.own, ...roots.others] : [];
     // What the configuration names and is not there is told with the configuration.
     const loaders =
       folder === undefined ? [] : await loaderFacts(folder, await thoseThere(folder, pins), sites);
-    const http = (await this.#addresses()).map((address) => `${urlHost(address)}:${httpPort}`);
+    const http = (await this.#bound()).map(({ address, port }) => `${urlHost(address)}:${port}`);
     return judgeLoaders(loaders, {
       ...{ folder: folder ?? 'no folder', proxyDhcp: this.#proxyDhcp.length > 0, hasUki, now },
-      http: httpPort === 0 || this.#bind.length + this.#proxyDhcp.length === 0 ? [] : http,
+      http,
     });
   }
 
   async #checkExpiry(facts: StateFacts): Promise<readonly Finding[]> {
     const { now, anchors = [] } = this.#options;
-    const status = await keysStatus({ anchors, state: facts.folder, now });
+    if (facts.channels.size === 0)
+      return notGiven(
+        'expiry',
+        'no channel names a release',
+        'Publish one: "bootseal publish TREE --channel stable".',
+      );
+    let status: KeysStatus;
+    try {
+      status = await keysStatus({ anchors, state: facts.folder, now });
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      const why = `what the state names cannot be read: ${withoutStop(error.message)}`;
+      return notGiven('expiry', why, 'Mend the state first.');
+    }
     return [...judgeExpiry(status, now), ...judgeEarlyKeys(await earlyKeys(facts), now)];
   }
 
@@ -356,6 +381,13 @@ class Examination {
     const { table } = await this.#interfaces();
     const own = [...servingAddresses(table, [], this.#proxyDhcp)].filter(isIPv4);
     return own.length > 0 ? own : ['127.0.0.1'];
+  }
+
+  /** Where HTTP would listen, where that was said. */
+  async #bound(): Promise<readonly Bound[]> {
+    const { httpPort } = this.#options;
+    if (httpPort === 0 || this.#bind.length + this.#proxyDhcp.length === 0) return [];
+    return (await this.#addresses()).map((address) => ({ address, port: httpPort }));
   }
 
   async #loaderFolder(): Promise<string | undefined> {

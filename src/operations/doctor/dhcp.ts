@@ -1,3 +1,4 @@
+import { decodeIpAddress, decodeIpPrefix, isWithin } from '../../formats/net/ip-address.ts';
 import type { LanOffer } from './dhcp-offer.ts';
 import { type Finding, Findings } from './finding.ts';
 
@@ -78,11 +79,17 @@ function judgeGivers(findings: Findings, name: string, givers: readonly LanOffer
 
 function judgeGiver(
   findings: Findings,
-  { interface: name, ownAddresses }: DhcpFacts,
+  { interface: name, address, ownAddresses }: DhcpFacts,
   giver: LanOffer,
   weAnswer: boolean,
 ): void {
-  const { server, noProxy } = giver;
+  const { server, noProxy, network = '' } = giver;
+  if (!isWithin(decodeIpAddress(address), decodeIpPrefix(network)))
+    findings.warning(
+      'other-network',
+      `the DHCP server ${server} on ${name} gives addresses of ${network}, and this machine has ${address} there`,
+      `Let both be of one network, or make sure that a router leads from ${network} to ${address}.`,
+    );
   if (noProxy)
     findings.fault(
       'no-proxy-allowed',

@@ -53,14 +53,14 @@ export function judgeProgram({ node, wanted, descriptors, missing }: ProgramFact
     findings.warning('few-descriptors', `${limit} are allowed here: ${clients}`, raise);
   else findings.ok(`${limit}: ${clients}`);
   const absent = TOOLS.filter(([program]) => missing.has(program));
-  for (const [program, packageName, needs] of absent)
+  if (absent.length === 0)
+    findings.ok(`${TOOLS.length} programs of others that some commands need are installed`);
+  else
     findings.warning(
       'no-tool',
-      `${program} is not installed, which ${needs} needs`,
-      `Install it (Debian: ${packageName}), unless nobody does that on this machine.`,
+      `not installed: ${absent.map(([program, , needs]) => `${program}, which ${needs} needs`).join('; ')}`,
+      `Install what is used on this machine (Debian: ${[...new Set(absent.map(([, name]) => name))].join(', ')}).`,
     );
-  if (absent.length === 0)
-    findings.ok(`${TOOLS.length} programs of others that some commands need are there`);
   return findings.all;
 }
 

@@ -1,9 +1,13 @@
 import { join } from 'node:path';
 import { Refusal } from '../../errors/refusal.ts';
 import { FolderTree } from '../../files/folder-tree.ts';
-import { lstatIfThere } from '../../files/read-if-there.ts';
+import { lstatIfThere, readIfThere } from '../../files/read-if-there.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
+import { RECORD } from '../../formats/records/seal-names.ts';
 import type { ChannelRelease } from '../../formats/records/snapshot.ts';
+import { sealedServers } from '../../scripts/sealed-server.ts';
+import type { Bound } from '../../serve/listen.ts';
+import { sealedElsewhere } from '../../server/sealed-address.ts';
 import { auditLog } from '../../store/log-audit.ts';
 import { quarantinedReleases, readQuarantined } from '../../store/quarantine.ts';
 import { readStatePolicy } from '../../store/state-policy.ts';
@@ -22,6 +26,8 @@ export interface StateCheckOptions {
   readonly roots: TrustRoots | undefined;
   /** Milliseconds since 1970. */
   readonly now: number;
+  /** Where HTTP would listen; none: that was not said. */
+  readonly http: readonly Bound[];
 }
 
 /** Refusals that time brings about: they are told with all that ends, and with the clock. */
@@ -107,7 +113,7 @@ async function checkRelease(
   { folder, releases }: StateFacts,
   channel: string,
   { release, manifest: wanted }: ChannelRelease,
-  { roots, now }: StateCheckOptions,
+  { roots, now, http }: StateCheckOptions,
   seen: Set<string>,
 ): Promise<void> {
   const stored = releases.get(release);
@@ -125,12 +131,34 @@ async function checkRelease(
   // Several channels may name it.
   if (seen.has(release)) return;
   seen.add(release);
+  await judgeSealedAddress(findings, folder, release, http);
   const why = await refusedRelease(folder, release, stored, wanted, roots, now);
   if (why)
     findings.fault(
       why.code === 'absent' ? 'release-incomplete' : 'release-refused',
       `${release}: ${withoutStop(why.message)}`,
       `Find out who changed it, and publish it anew under another version; until then: ${back.charAt(0).toLowerCase()}${back.slice(1)}`,
+    );
+}
+
+/** Scripts name a place that nobody but their signer changes. */
+async function judgeSealedAddress(
+  findings: Findings,
+  folder: string,
+  release: string,
+  http: readonly Bound[],
+): Promise<void> {
+  if (http.length === 0) return;
+  const records = new Map<string, Uint8Array>();
+  for (const name of [RECORD.bootIpxe, RECORD.grubCfg]) {
+    const bytes = await readIfThere(join(folder, 'releases', release, name));
+    if (bytes) records.set(name, bytes);
+  }
+  for (const what of sealedElsewhere(sealedServers(records), http))
+    findings.warning(
+      'sealed-elsewhere',
+      `of ${release}: ${what}`,
+      'Serve there, or have something there that hands on to this server; else seal the release with another --url.',
     );
 }
 
