@@ -161,7 +161,14 @@ class Examination {
     return look(
       check,
       async () => {
-        const facts = await this.#state();
+        let facts: StateFacts | undefined;
+        try {
+          facts = await this.#state();
+        } catch (error) {
+          // Once is enough: why is told with the state.
+          if (check === 'state') throw error;
+          return notGiven(check, 'the state cannot be read', 'Mend the state first.');
+        }
         if (facts) return work(facts);
         return notGiven(check, 'no state was given', 'Name the folder with --state.');
       },

@@ -18,6 +18,7 @@ import {
   copySite,
   type DoctorSite,
   examine,
+  examineSite,
   keys,
   NOW,
   only,
@@ -35,10 +36,10 @@ const BIND = ['--bind', LAN_ADDRESS];
 const DAY = 86_400_000;
 
 /** A copy in which something was done, and what the doctor says of it. */
-async function planted(plant: (site: DoctorSite) => Promise<unknown>, words: readonly string[] = BIND) {
+async function planted(plant: (site: DoctorSite) => Promise<unknown>) {
   const site = await copySite();
   await plant(site);
-  return examine(lan, site, words);
+  return examineSite(site);
 }
 
 describe('doctor on a site where all is well', () => {
@@ -81,7 +82,7 @@ describe('doctor on a site where all is well', () => {
     assert.ok(rows.length >= 12);
     for (const column of [head.indexOf('STATE'), head.indexOf('FOUND')])
       for (const row of rows) assert.match(row.slice(column - 2, column + 1), /^ {2}\S$/, row);
-    assert.match(stdout, /\nWhat to do:\n {2}server +Start "bootseal serve"/);
+    assert.match(stdout, /\nWhat to do:\n(?: {2}\S+ .*\n)* {2}server +Start "bootseal serve"/);
   });
 });
 
@@ -156,7 +157,7 @@ describe('doctor finds, and names, one real fault at a time: this machine', () =
   });
 
   it('a program that is not installed', async () => {
-    const examined = await examine(lan, healthy, BIND, ['env', 'PATH=/nowhere']);
+    const examined = await examine(lan, healthy, BIND, ['/usr/bin/env', 'PATH=/nowhere']);
     const [finding] = examined.findings.filter(({ code }) => code === 'no-tool');
     // Others may be found in the folders of administrators.
     assert.match(finding?.found ?? '', /^not installed: .*flock, which everything that writes to a state/);
@@ -294,7 +295,7 @@ describe('doctor finds, and names, one real fault at a time: the state', () => {
       assert.match(text, /release arch\/2026\.11\.01/);
       await writeFile(path, text.replace('release arch/2026.11.01', 'release arch/2026.11.02'), 'latin1');
     });
-    only(examined, 'state fault log-broken', /entr/);
+    only(examined, 'state fault log-broken', /^Entry 0 of the log is not the one that was recorded$/);
   });
 
   it('a release that was withdrawn while its channel names it', async () => {
@@ -344,16 +345,16 @@ describe('doctor finds, and names, one real fault at a time: the state', () => {
     const { state, anchors } = site;
     const scriptKeys = await readScriptKeys(keys, NOW);
     await applyMachines({ state, anchors, channel: 'stable', scriptKeys, now: NOW });
-    assert.deepEqual(wrong(await examine(lan, site)), []);
+    assert.deepEqual(wrong(await examineSite(site)), []);
     const { stdout } = await run('sh', ['-c', `ls ${state}/scripts/*.ipxe | head -n 1`]);
     await rm(stdout.trim());
     only(
-      await examine(lan, site),
+      await examineSite(site),
       'machines fault script-missing',
       /^1 of 2 scripts of stable, so their machines do not boot: .*scripts\/[0-9a-f]+\.ipxe is missing$/,
     );
     await writeFile(join(state, 'machines/all.toml'), '[unknown]\ngets = { boot = "hold" }\n');
-    assert.deepEqual(wrong(await examine(lan, site)), [
+    assert.deepEqual(wrong(await examineSite(site)), [
       'machines fault script-missing',
       'machines warning not-applied',
     ]);
@@ -361,8 +362,7 @@ describe('doctor finds, and names, one real fault at a time: the state', () => {
 
   it('a folder that is no state', async () => {
     const examined = await planted(({ state }) => rm(join(state, 'format')));
-    assert.equal(examined.status, 1);
-    assert.ok(wrong(examined).includes('state fault mistake'));
+    only(examined, 'state fault mistake', /is not a state folder/);
   });
 });
 
@@ -398,26 +398,14 @@ describe('doctor finds, and names, one real fault at a time: keys, loaders, conf
     });
     if (refusal) throw refusal;
     only(
-      await examine(lan, site),
+      await examineSite(site),
       'expiry fault expired-inside',
       /the initramfs of arch\/2026\.11\.01 holds the certificate of .*codesign\.lab.*, which ended on /,
     );
   });
 
   it('a release past its best-before, and a snapshot that ended', async () => {
-    const at = async (now: number) =>
-      (
-        await examineHere({
-          ...{
-            state: healthy.state,
-            anchors: [healthy.anchors],
-            bind: ['127.0.0.1'],
-            path: '',
-            probe: false,
-          },
-          ...{ httpPort: 0, tftpPort: false, nbdPort: false, now },
-        })
-      ).filter(({ check }) => check === 'expiry' || check === 'state');
+    const at = async (now: number) => (await examineSite(healthy, { now })).findings;
     const faults = (await at(NOW + 120 * DAY)).filter(({ state }) => state === 'fault');
     assert.deepEqual(
       faults.map(({ code, found }) => [code, found.split(' ended')[0]]),
@@ -426,7 +414,7 @@ describe('doctor finds, and names, one real fault at a time: keys, loaders, conf
         ['ended', `the best-before of ${RELEASE}`],
       ],
     );
-    const soon = (await at(NOW + 5 * DAY)).filter(({ state }) => state !== 'ok');
+    const soon = (await at(NOW + 5 * DAY)).filter(({ state }) => state === 'warning' || state === 'fault');
     assert.deepEqual(
       soon.map(({ state, code, found }) => [state, code, found.split(' ends')[0]]),
       [['warning', 'ends-soon', 'the snapshot of stable']],
@@ -463,7 +451,7 @@ describe('doctor finds, and names, one real fault at a time: keys, loaders, conf
     const site = await copySite();
     const given = async (text: string) => {
       await writeFile(join(site.folder, 'bootseal.toml'), text);
-      return examine(lan, site, [...BIND, '--config', join(site.folder, 'bootseal.toml')]);
+      return examineSite(site, { config: join(site.folder, 'bootseal.toml') });
     };
     const mistaken = await given('scrub_huors = 3\n');
     only(mistaken, 'configuration fault mistake', /bootseal\.toml: .*scrub_huors/);
@@ -475,16 +463,16 @@ describe('doctor finds, and names, one real fault at a time: keys, loaders, conf
       /allow_unverified_loaders/,
     );
     only(
-      await given('trusted_proxies = ["10.77.0.0/16"]\n'),
+      await given('trusted_proxies = ["127.0.0.0/8"]\n'),
       'configuration warning proxies-everybody',
-      /10\.77\.0\.0\/16, the whole network of 10\.77\.0\.1/,
+      /127\.0\.0\.0\/8, the whole network of 127\.0\.0\.1/,
     );
   });
 
   it('a keyholder that does not run', async () => {
-    const words = [...BIND, '--keyholder', join(healthy.folder, 'keyholder.sock')];
+    const keyholder = join(healthy.folder, 'keyholder.sock');
     only(
-      await examine(lan, healthy, words),
+      await examineSite(healthy, { keyholder }),
       'keyholder fault no-keyholder',
       /keyholder\.sock: there is no such socket$/,
     );

@@ -31,7 +31,8 @@ export function judgeDhcp(facts: DhcpFacts): readonly Finding[] {
       'Start the DHCP server of this network; where it answers known cards alone, machines need not be wrong.',
     );
   judgeGivers(findings, name, givers);
-  for (const giver of givers) judgeGiver(findings, facts, giver, own !== undefined);
+  const oneNetwork = new Set(givers.map(({ network }) => network)).size === 1;
+  for (const giver of givers) judgeGiver(findings, facts, giver, { weAnswer: own !== undefined, oneNetwork });
   for (const proxy of proxies) {
     if (proxy === own) continue;
     findings.fault(
@@ -81,10 +82,11 @@ function judgeGiver(
   findings: Findings,
   { interface: name, address, ownAddresses }: DhcpFacts,
   giver: LanOffer,
-  weAnswer: boolean,
+  { weAnswer, oneNetwork }: { readonly weAnswer: boolean; readonly oneNetwork: boolean },
 ): void {
   const { server, noProxy, network = '' } = giver;
-  if (!isWithin(decodeIpAddress(address), decodeIpPrefix(network)))
+  // Of several networks that is a part of what is wrong.
+  if (oneNetwork && !isWithin(decodeIpAddress(address), decodeIpPrefix(network)))
     findings.warning(
       'other-network',
       `the DHCP server ${server} on ${name} gives addresses of ${network}, and this machine has ${address} there`,

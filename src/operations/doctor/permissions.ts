@@ -95,8 +95,7 @@ export function judgePermissions({ all, inState, offered, inReach }: PermissionF
       `whoever runs this can read the site’s private keys: ${inReach.join(', ')}`,
       'Give the server a copy of the anchors alone, and a user of its own.',
     );
-  if (findings.isWell)
-    findings.ok(`${of('key').length} private keys are closed; nobody else may change anchors and state`);
+  if (findings.isWell) findings.ok('private keys are closed, and nobody else may change anchors and state');
   return findings.all;
 }
 
