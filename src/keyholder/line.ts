@@ -5,10 +5,12 @@ import { MAX_LINE } from './protocol.ts';
 /**
  * Reads one line from a connection, its end included, and takes no more of it than a line may have.
  *
- * @returns undefined where the other side ended before it sent any.
+ * @returns undefined where either side ended it before any was sent.
  * @throws Malformed for a line that is too long or has no end, or bytes after it; what the connection's error was.
  */
 export function readLine(format: string, connection: Socket): Promise<Uint8Array | undefined> {
+  // Whoever waited for it has given it up already, and nothing is said of it any more.
+  if (connection.destroyed) return Promise.resolve(undefined);
   return new Promise((done, reject) => {
     let held = Buffer.alloc(0);
     const finish = (result: Uint8Array | undefined | Error): void => {

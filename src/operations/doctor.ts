@@ -37,7 +37,7 @@ import { checkState } from './doctor/state.ts';
 import { largestRelease, readStateFacts, type StateFacts, signedTimes } from './doctor/state-facts.ts';
 import { type KeysStatus, keysStatus } from './keys-status.ts';
 
-export type { Finding, FindingState } from './doctor/finding.ts';
+export { CHECKS, type Finding, type FindingState } from './doctor/finding.ts';
 
 /** As the server would be started. */
 export interface DoctorOptions {
@@ -67,8 +67,8 @@ export interface DoctorOptions {
   readonly path: string;
   /** Milliseconds since 1970. */
   readonly now: number;
-  /** Told what is being looked at. */
-  readonly onCheck?: (check: CheckName) => void;
+  /** Told how many of `CHECKS` are done. */
+  readonly onProgress?: (done: number) => void;
 }
 
 /** Milliseconds. Servers that ping an address before they offer it (dnsmasq, ISC dhcpd) take up to three seconds. */
@@ -84,9 +84,9 @@ const OFFER_WAIT = 5000;
 export async function examine(options: DoctorOptions): Promise<readonly Finding[]> {
   const examination = new Examination(options);
   const all: Finding[] = [];
-  for (const check of CHECKS) {
-    options.onCheck?.(check);
+  for (const [index, check] of CHECKS.entries()) {
     all.push(...(await examination.check(check)));
+    options.onProgress?.(index + 1);
   }
   return all;
 }
@@ -224,32 +224,22 @@ class Examination {
       ({ port, code, isOurs, holder }) =>
         port === DHCP_PORTS.bootServer && code === 'EADDRINUSE' && (isOurs || holder === undefined),
     );
-    const all: Finding[] = [];
-    for (const name of this.#proxyDhcp) {
+    // All at once: each waits for its offers, and hears those to its own question alone.
+    const lans = this.#proxyDhcp.map(async (name) => {
       const card = table[name]?.find(({ family }) => family === 'IPv4');
-      if (!card) {
-        all.push(...notGiven('dhcp', `${name} has no IPv4 address to ask from`, 'Mend the interface first.'));
-        continue;
-      }
+      if (!card)
+        return notGiven('dhcp', `${name} has no IPv4 address to ask from`, 'Mend the interface first.');
+      const { mac, address } = card;
+      const waited = OFFER_WAIT / 1000;
       try {
-        const { offers, unreadable } = await probeLan(card.mac, card.address, OFFER_WAIT);
-        const waited = OFFER_WAIT / 1000;
-        const facts = {
-          interface: name,
-          address: card.address,
-          ownAddresses: own,
-          offers,
-          unreadable,
-          weRun,
-          waited,
-        };
-        all.push(...judgeDhcp(facts));
+        const { offers, unreadable } = await probeLan(mac, address, OFFER_WAIT);
+        return judgeDhcp({ interface: name, address, ownAddresses: own, offers, unreadable, weRun, waited });
       } catch (error) {
         if (codeOf(error) === undefined) throw error;
-        all.push(...(await notAsked(name, error)));
+        return notAsked(name, error);
       }
-    }
-    return all;
+    });
+    return (await Promise.all(lans)).flat();
   }
 
   async #checkClock(): Promise<readonly Finding[]> {

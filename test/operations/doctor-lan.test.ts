@@ -88,6 +88,17 @@ describe('doctor on a LAN', { concurrency: 6 }, () => {
     });
   });
 
+  it('finds nothing where the DHCP server is on the same machine, as it must be beside ours', async () => {
+    await onLan([], async (lan) => {
+      await lan.startDhcp({ proxyDhcp: true });
+      const examined = await examine(lan, site, PROXY);
+      assert.deepEqual(wrong(examined), []);
+      assert.ok(
+        examined.findings.some(({ found }) => found === '10.77.0.1 gives addresses of 10.77.0.0/24 on br0'),
+      );
+    });
+  });
+
   it('sends nothing with --no-probe', async () => {
     await onLan([{}], async (lan, [log = () => '']) => {
       assert.deepEqual(wrong(await examine(lan, site, [...PROXY, '--no-probe'])), []);

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { chmod, chown, cp, mkdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,11 +7,14 @@ import { after, describe, it } from 'node:test';
 import { execute, run } from '../../lab/command.ts';
 import { createLan, LAN_ADDRESS } from '../../lab/lan.ts';
 import { waitForOutput } from '../../lab/output.ts';
+import { startKeyholder } from '../../src/keyholder/keyholder.ts';
 import { examine as examineHere } from '../../src/operations/doctor.ts';
 import { withdrawRelease } from '../../src/operations/withdraw.ts';
 import { applyMachines } from '../../src/publish/channel.ts';
 import { publish } from '../../src/publish/publish.ts';
+import { serve } from '../../src/server/serve.ts';
 import { readScriptKeys } from '../../src/signing/keys/script-keys.ts';
+import { quarantineRelease } from '../../src/store/quarantine.ts';
 import { openExistingState } from '../../src/store/state.ts';
 import { makeKeys } from '../fixtures/keys.ts';
 import { sampleTree, sealFixture } from '../fixtures/release.ts';
@@ -132,6 +136,26 @@ describe('doctor finds, and names, one real fault at a time: this machine', () =
     } finally {
       other.kill('SIGKILL');
       await once(other, 'exit');
+    }
+  });
+
+  it('a server that says that nothing can be booted', async () => {
+    const { state, anchors } = await copySite();
+    const clock = () => NOW + 200 * DAY;
+    const serving = await serve({ state, anchors, clock, httpPort: 0, tftpPort: false, nbdPort: false });
+    try {
+      const findings = await examineHere({
+        ...{ bind: ['127.0.0.1'], path: '', probe: false, httpPort: serving.http.port },
+        ...{ tftpPort: false, nbdPort: false, now: NOW },
+      });
+      const [found] = findings.filter(({ check }) => check === 'server');
+      assert.deepEqual([found?.state, found?.code], ['fault', 'not-ready']);
+      assert.match(
+        found?.found ?? '',
+        /says that no machine can be booted: stale: arch\/2026\.11\.01 was best before /,
+      );
+    } finally {
+      await serving.close(0);
     }
   });
 
@@ -360,6 +384,24 @@ describe('doctor finds, and names, one real fault at a time: the state', () => {
     ]);
   });
 
+  it('a release in quarantine', async () => {
+    const reason = {
+      origin: '',
+      code: 'expired',
+      message: 'its keys ended.',
+      command: 'bootseal resign --state S',
+    };
+    const examined = await planted(async ({ state }) => {
+      const manifest = '0'.repeat(64);
+      await quarantineRelease(state, { release: RELEASE, manifest, ...reason }, NOW, true);
+    });
+    only(
+      examined,
+      'state warning quarantined',
+      /^arch\/2026\.11\.01 is in quarantine, and in service all the same: its keys ended$/,
+    );
+  });
+
   it('a folder that is no state', async () => {
     const examined = await planted(({ state }) => rm(join(state, 'format')));
     only(examined, 'state fault mistake', /is not a state folder/);
@@ -478,6 +520,56 @@ describe('doctor finds, and names, one real fault at a time: keys, loaders, conf
     );
   });
 
+  it('nothing of a keyholder that runs, which is not asked anything', async () => {
+    const site = await copySite();
+    await mkdir(join(site.folder, 'run'), { mode: 0o700 });
+    const socket = join(site.folder, 'run/socket');
+    const lines: unknown[] = [];
+    const write = (facts: object, text: string) => void lines.push([facts, text]);
+    const log = { info: write, warn: write, error: write };
+    const keyholder = await startKeyholder({ socket, keys: site.state, state: site.state, log });
+    const before = lines.length;
+    try {
+      const { findings } = await examineSite(site, { keyholder: socket });
+      assert.deepEqual(wrong({ findings }), []);
+      assert.ok(findings.some(({ check, state }) => check === 'keyholder' && state === 'ok'));
+    } finally {
+      await keyholder.close();
+    }
+    assert.deepEqual(
+      lines.slice(before, before + 1).filter((line) => /refused/.test(JSON.stringify(line))),
+      [],
+    );
+  });
+
+  it('an iPXE whose script fetches elsewhere, and a certificate in it that ended', async () => {
+    const old = await makeKeys(scratch('old-keys'), { now: NOW - 1000 * DAY });
+    const site = await copySite();
+    await mkdir(join(site.state, 'loaders'));
+    const der = async (folder: string, name: string) =>
+      (await run('sh', ['-c', `openssl x509 -in ${folder}/anchors/${name} -outform DER | base64 -w0`]))
+        .stdout;
+    const [ca, ended] = [await der(keys, 'ca.crt'), await der(old, 'codesign.crt')].map((text) =>
+      Buffer.from(text, 'base64'),
+    );
+    assert.ok(ca && ended);
+    // What of an iPXE with imgverify tells of it; that of BOOTSEAL_IPXE trusts another CA.
+    const words = ['iPXE', 'imgfetch', 'imgverify', 'imgtrust', '1.21.1+ (g0ab22)'].join('\0');
+    const script = '#!ipxe\ndhcp\nimgverify --signer boot.lab boot.ipxe http://10.0.0.9:8081/boot.ipxe.sig\n';
+    const root = createHash('sha256').update(ca).digest();
+    const bytes = [Buffer.from(`${words}\0`), root, Buffer.from(`\0${script}\0`), ca, ended];
+    // And its digest, as an iPXE has of each that it trusts: not here, so it is no root.
+    await writeFile(join(site.state, 'loaders/undionly.kpxe'), Buffer.concat(bytes));
+    const examined = await examine(lan, site);
+    assert.deepEqual(wrong(examined), ['loaders fault expired-inside', 'loaders fault loader-elsewhere']);
+    const found = examined.findings.map((one) => one.found).join('\n');
+    assert.match(found, /undionly\.kpxe holds the certificate of .*codesign\.lab.*, which ended on /);
+    assert.match(
+      found,
+      /the script in undionly\.kpxe fetches from 10\.0\.0\.9:8081, and the server listens at 10\.77\.0\.1:8080/,
+    );
+  });
+
   it('scripts that name another server', async () => {
     const examined = await examine(lan, healthy, [...BIND, '--http-port', '8081']);
     assert.deepEqual([...new Set(wrong(examined))], ['state warning sealed-elsewhere']);
@@ -515,6 +607,14 @@ describe('doctor and its exit status', () => {
     assert.ok(
       said.findings.some(({ couldNotLook, found }) => couldNotLook && /permission is denied/.test(found)),
     );
+    // The usual port of TFTP is not everybody's.
+    const asOther = await lan.execute('setpriv', [
+      ...['--reuid', '65534', '--regid', '65534', '--clear-groups', process.execPath],
+      ...[main, 'doctor', '--json', '--anchors', site.anchors, ...BIND],
+    ]);
+    assert.equal(asOther.status, 1);
+    assert.match(asOther.stdout, /"code":"port-privileged"/);
+    assert.match(asOther.stdout, /TFTP 10\.77\.0\.1:69: whoever runs this may not listen below port 1024/);
     const wrongWords = await lan.execute(process.execPath, [
       main,
       'doctor',

@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { uidOf } from '../../keyholder/accounts.ts';
-import { examine, type Finding, type FindingState } from '../../operations/doctor.ts';
+import { CHECKS, examine, type Finding, type FindingState } from '../../operations/doctor.ts';
 import { act, folder, folders, newCommand, port } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import type { Cell } from '../table.ts';
@@ -61,6 +61,7 @@ export function doctorCommand(): Command {
         const { state, anchors, config, loaders, bind, proxydhcp, keyholder, keyholderUser } = options;
         if (keyholderUser !== undefined && keyholder === undefined)
           throw new UsageError('--keyholder-user needs --keyholder.');
+        const bar = terminal.progress('looking', CHECKS.length, String);
         const findings = await examine({
           ...(state === undefined ? {} : { state }),
           ...(anchors === undefined ? {} : { anchors }),
@@ -76,7 +77,8 @@ export function doctorCommand(): Command {
           probe: options.probe,
           path: process.env.PATH ?? '',
           now,
-        });
+          onProgress: (done) => bar.update(done),
+        }).finally(() => bar.stop());
         return show(terminal, findings);
       }),
     );

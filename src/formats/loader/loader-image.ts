@@ -98,34 +98,20 @@ export function readLoaderImage(bytes: Uint8Array, wanted: readonly string[] = [
   };
 }
 
-/** What somebody put into a loader when it was built or signed. */
-export interface LoaderContents {
-  /** Of its Authenticode signatures, and those that an iPXE holds (CERT=). */
+/** What somebody put into an iPXE when it was built. */
+export interface IpxeContents {
+  /** Certificates (CERT=). */
   readonly certificates: readonly Certificate[];
-  /** The script that is built into an iPXE, as far as it is text. */
+  /** The script that is built in, as far as it is text. */
   readonly script: string | undefined;
 }
 
-/** Never throws: of what cannot be read there is nothing. */
-export function readLoaderContents(bytes: Uint8Array): LoaderContents {
-  const machine = peMachine(bytes);
-  const image = machine === undefined ? undefined : peOf(bytes);
-  const code = (machine === undefined ? packedCode(bytes) : undefined) ?? bytes;
+/** Undefined for what is no iPXE. Never throws: of what cannot be read there is nothing. */
+export function readIpxeContents(bytes: Uint8Array): IpxeContents | undefined {
+  const code = (peMachine(bytes) === undefined ? packedCode(bytes) : undefined) ?? bytes;
   const text = Buffer.from(code.buffer, code.byteOffset, code.length);
-  const isIpxe = ipxeFacts(text, []) !== undefined;
-  return {
-    certificates: [...(image ? signaturesOf(bytes, image) : []), ...(isIpxe ? certificatesIn(text) : [])],
-    script: isIpxe ? embeddedScript(text) : undefined,
-  };
-}
-
-function signaturesOf(bytes: Uint8Array, image: PeImage): readonly Certificate[] {
-  try {
-    return peSignatures(bytes, image).flatMap((signature) => decodeAuthenticode(signature).certificates);
-  } catch (error) {
-    if (error instanceof Malformed) return [];
-    throw error;
-  }
+  if (!ipxeFacts(text, [])) return undefined;
+  return { certificates: certificatesIn(text), script: embeddedScript(text) };
 }
 
 function ipxeFacts(text: Buffer, wanted: readonly string[]): IpxeFacts | undefined {

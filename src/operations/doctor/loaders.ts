@@ -2,15 +2,16 @@ import { join } from 'node:path';
 import { readWhole } from '../../files/reading.ts';
 import { calledOf } from '../../formats/asn1/certificate-name.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
-import { readLoaderContents } from '../../formats/loader/loader-image.ts';
+import { readIpxeContents } from '../../formats/loader/loader-image.ts';
 import { LOADER_FILES } from '../../server/dhcp-loaders.ts';
 import { type OfferedLoader, readLoaders } from '../../server/loader-files.ts';
 import type { Anchors } from '../../trust/anchors.ts';
 import { day } from '../../trust/policy.ts';
 import { type Finding, Findings } from './finding.ts';
 
-/** A loader that would be offered, and what somebody put into it. */
+/** A loader that would be offered, and what was put into it. */
 export interface LoaderFacts extends Pick<OfferedLoader, 'name' | 'report'> {
+  /** Built into an iPXE. Those of a Secure Boot signature may have ended: firmware has no use for their dates. */
   readonly certificates: readonly Certificate[];
   /** Built into an iPXE. */
   readonly script: string | undefined;
@@ -126,9 +127,8 @@ export async function loaderFacts(
 ): Promise<readonly LoaderFacts[]> {
   const all: LoaderFacts[] = [];
   for (const { name, report, size } of (await readLoaders(folder, { pins, sites })).values()) {
-    const nothing = { certificates: [], script: undefined };
-    const inside = size > LOOKED_INTO ? nothing : readLoaderContents(await readWhole(join(folder, name)));
-    all.push({ name, report, ...inside });
+    const inside = size > LOOKED_INTO ? undefined : readIpxeContents(await readWhole(join(folder, name)));
+    all.push({ name, report, certificates: inside?.certificates ?? [], script: inside?.script });
   }
   return all;
 }

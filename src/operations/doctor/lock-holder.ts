@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { statIfThere } from '../../files/read-if-there.ts';
 
 /**
- * Who has a lock file open, which for a state's means that they hold it or wait for nothing else. The lock itself is not
- * tried: whoever wanted it at that moment would be refused. Processes of other users are seen by root alone.
+ * Who holds the lock that a file stands for (flock(2)). The lock itself is not tried: whoever wanted it at that moment
+ * would be refused. Processes of other users are seen by root alone.
  *
  * @param proc where the kernel tells of itself, proc(5).
  */
@@ -24,6 +24,9 @@ export async function lockHolder(
       if (!(await readlink(at).catch(() => '')).endsWith('/lock')) continue;
       const found = await stat(at).catch(() => undefined);
       if (found?.dev !== file.dev || found.ino !== file.ino) continue;
+      // Of an open file the kernel says which locks are its own; others may have it open to read it.
+      const facts = await readFile(join(folder, 'fdinfo', fd), 'latin1').catch(() => '');
+      if (!/^lock:.*\bFLOCK\b.*\bWRITE\b/m.test(facts)) continue;
       return { pid, name: (await readFile(join(folder, 'comm'), 'utf8').catch(() => '?')).trim() };
     }
   }
