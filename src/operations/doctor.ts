@@ -343,7 +343,9 @@ class Examination {
       const bootseal = new Set<number>();
       for (const address of await this.#addresses()) {
         if (httpPort === 0 || !isHealthy(await this.#server(reachable(address), httpPort))) continue;
-        const holder = await findPortHolder('tcp', httpPort).catch(() => undefined);
+        const holder = await findPortHolder({ transport: 'tcp', port: httpPort, address }).catch(
+          () => undefined,
+        );
         if (holder) bootseal.add(holder.pid);
       }
       return portFacts(await this.#wanted(), bootseal);
@@ -432,7 +434,7 @@ async function notAsked(name: string, error: unknown): Promise<readonly Finding[
       `${name} could not be asked: ${inWords(error)}`,
       'Run it as root, or leave it out with --no-probe.',
     );
-  const holder = await findPortHolder('udp', DHCP_PORTS.client).catch(() => undefined);
+  const holder = await findPortHolder({ transport: 'udp', port: DHCP_PORTS.client }).catch(() => undefined);
   const who = holder ? `${holder.name} (process ${holder.pid})` : 'another program';
   return notGiven(
     'dhcp',

@@ -54,7 +54,7 @@ export async function checkMachines(facts: StateFacts): Promise<readonly Finding
     );
   else if (findings.isWell)
     findings.ok(
-      `${rules.machines.length} machines and ${rules.groups.length} groups, signed as they are written`,
+      `signed as they are written: machines ${rules.machines.length}, groups ${rules.groups.length}`,
     );
   return findings.all;
 }

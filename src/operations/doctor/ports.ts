@@ -159,9 +159,9 @@ async function tryDhcp(from: readonly string[]): Promise<void> {
   }
 }
 
-async function holderOf({ transport, port }: WantedPort): Promise<PortHolder | undefined> {
+async function holderOf(wanted: WantedPort): Promise<PortHolder | undefined> {
   try {
-    return await findPortHolder(transport, port);
+    return await findPortHolder(wanted);
   } catch (error) {
     // Nobody is named then; that the port is taken stays.
     if (codeOf(error) === undefined) throw error;

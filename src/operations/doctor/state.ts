@@ -217,7 +217,7 @@ async function checkLog(
     const { size, waiting } = await auditLog(folder, signers, defaultPolicy(now), undefined, true);
     if (waiting > 0)
       findings.warning('log-unsigned', `${waiting} of the log’s ${size} entries wait for a signature`, sign);
-    else findings.ok(`the log holds: ${size} entries, its head signed`);
+    else findings.ok(`the log holds, its head is signed over ${size === 1 ? '1 entry' : `${size} entries`}`);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     if (error.code === 'no-verdict') findings.warning('log-unsigned', withoutStop(error.message), sign);

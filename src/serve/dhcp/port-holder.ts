@@ -2,6 +2,7 @@ import { readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { codeOf, inWords } from '../../errors/io.ts';
 import { readIfThere } from '../../files/read-if-there.ts';
+import { decodeIpAddress } from '../../formats/net/ip-address.ts';
 
 /** What to do about programs that are found at port 67. */
 const REMEDIES: Readonly<Record<string, string>> = {
@@ -19,7 +20,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
 export async function portHolder(port: number, proc = '/proc'): Promise<string> {
   let unread = '';
   try {
-    const found = await findPortHolder('udp', port, proc);
+    const found = await findPortHolder({ transport: 'udp', port }, proc);
     if (found !== undefined)
       return `${found.name} (process ${found.pid}) holds that port: ${portRemedy(found.name)}`;
   } catch (error) {
@@ -43,18 +44,26 @@ export interface PortHolder {
 /** proc(5), `net/tcp`: a socket that waits for connections. */
 const LISTENS = '0A';
 
+/** A port that somebody has. */
+export interface HeldPort {
+  readonly transport: 'tcp' | 'udp';
+  readonly port: number;
+  /** IP address; a socket for all addresses counts as well. Undefined, or one that stands for all: at whatever address. */
+  readonly address?: string | undefined;
+}
+
 /**
- * Whose socket a port is, at whatever address; of TCP one that listens. Undefined where nobody's is found, or it is
- * another user's and this process may not look.
+ * Whose socket a port is; of TCP one that listens. Undefined where nobody's is found, or it is another user's and this
+ * process may not look.
  *
  * @throws what the system said where its tables cannot be read.
  */
 export async function findPortHolder(
-  transport: 'tcp' | 'udp',
-  port: number,
+  { transport, port, address }: HeldPort,
   proc = '/proc',
 ): Promise<PortHolder | undefined> {
   const inodes = new Set<string>();
+  const wanted = address === undefined ? undefined : spellings(address);
   for (const table of [transport, `${transport}6`]) {
     // A kernel without IPv6 has no second table.
     const text = (await readIfThere(join(proc, 'net', table)))?.toString('utf8') ?? '';
@@ -62,7 +71,9 @@ export async function findPortHolder(
       // proc(5): local address and port in hex, …, state in the fourth field, …, inode in the tenth.
       const fields = line.trim().split(/\s+/);
       if (transport === 'tcp' && fields[3] !== LISTENS) continue;
-      if (Number.parseInt(fields[1]?.split(':')[1] ?? '', 16) === port && fields[9]) inodes.add(fields[9]);
+      const [at = '', held = ''] = fields[1]?.split(':') ?? [];
+      if (Number.parseInt(held, 16) !== port || (wanted && !wanted.has(at))) continue;
+      if (fields[9]) inodes.add(fields[9]);
     }
   }
   if (inodes.size === 0) return undefined;
@@ -73,6 +84,19 @@ export async function findPortHolder(
     if (name !== undefined) return { pid, name };
   }
   return undefined;
+}
+
+const ANY4 = '0'.repeat(8);
+const ANY6 = '0'.repeat(32);
+
+/** How the kernel's tables spell an address, and those that stand for it: words of 32 bits, of which the low byte is first. */
+function spellings(address: string): ReadonlySet<string> | undefined {
+  const { family, bits } = decodeIpAddress(address);
+  if (bits === 0n) return undefined;
+  const bytes = Buffer.from(bits.toString(16).padStart(family === 4 ? 8 : 32, '0'), 'hex').swap32();
+  const text = bytes.toString('hex').toUpperCase();
+  // A socket of IPv6 may be bound to an address of IPv4 (::ffff:10.0.0.1).
+  return new Set(family === 4 ? [text, `${'0'.repeat(16)}FFFF0000${text}`, ANY4, ANY6] : [text, ANY6]);
 }
 
 /** The name of a process that has one of these sockets. */

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
-import { portHolder } from '../../../src/serve/dhcp/port-holder.ts';
+import { findPortHolder, portHolder } from '../../../src/serve/dhcp/port-holder.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 
 const HEADER =
@@ -56,5 +57,31 @@ it('finds nobody where the port is our own', async () => {
     assert.match(await portHolder(socket.address().port), /^another program holds that port/);
   } finally {
     socket.close();
+  }
+});
+
+it('tells programs apart that have one port at different addresses, of TCP and of IPv6, too', async () => {
+  const children: ChildProcess[] = [];
+  const listening = async (address: string, port: number) => {
+    const program = `const s = require('net').createServer().listen(${port}, '${address}', () => console.log(s.address().port))`;
+    const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+    children.push(child);
+    const [said] = (await once(child.stdout, 'data')) as [Buffer];
+    return { pid: child.pid, port: Number(said.toString()) };
+  };
+  try {
+    const first = await listening('127.0.0.2', 0);
+    const { port } = first;
+    const second = await listening('127.0.0.3', port);
+    const third = await listening('::1', port);
+    const at = async (address?: string) => (await findPortHolder({ transport: 'tcp', port, address }))?.pid;
+    assert.equal(await at('127.0.0.2'), first.pid);
+    assert.equal(await at('127.0.0.3'), second.pid);
+    assert.equal(await at('::1'), third.pid);
+    assert.equal(await at('127.0.0.4'), undefined);
+    assert.ok([first.pid, second.pid, third.pid].includes(await at('0.0.0.0')));
+    assert.equal(await findPortHolder({ transport: 'udp', port }), undefined);
+  } finally {
+    for (const child of children) child.kill('SIGKILL');
   }
 });
