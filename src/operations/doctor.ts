@@ -1,6 +1,5 @@
 import { isIPv4 } from 'node:net';
 import { join } from 'node:path';
-import { codeOf, inWords } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { isThere, namesIfThere } from '../files/read-if-there.ts';
 import { urlHost } from '../formats/net/ip-address.ts';
@@ -12,25 +11,23 @@ import { type Configuration, DEFAULT_CONFIGURATION, readConfiguration } from '..
 import { readTrustRoots, type TrustRoots } from '../trust/trust-roots.ts';
 import { isSynchronised, judgeClock } from './doctor/clock.ts';
 import { judgeConfiguration } from './doctor/configuration.ts';
-import { judgeDhcp } from './doctor/dhcp.ts';
-import { probeLan } from './doctor/dhcp-probe.ts';
 import { diskFacts, judgeDisk } from './doctor/disk.ts';
 import { earlyKeys, judgeEarlyKeys } from './doctor/early-keys.ts';
 import { judgeExpiry } from './doctor/expiry.ts';
-import { CHECKS, type CheckName, type Finding, Findings } from './doctor/finding.ts';
+import { CHECKS, type CheckName, type Finding, notChecked } from './doctor/finding.ts';
 import {
   type InterfaceFacts,
   interfaceFacts,
   judgeInterfaces,
-  ownAddresses,
   servingAddresses,
 } from './doctor/interfaces.ts';
 import { checkKeyholder } from './doctor/keyholder.ts';
+import { checkLans } from './doctor/lans.ts';
 import { judgeLoaders, loaderFacts } from './doctor/loaders.ts';
 import { look, withoutStop } from './doctor/look.ts';
 import { checkMachines } from './doctor/machines.ts';
 import { judgePermissions, permissionFacts } from './doctor/permissions.ts';
-import { judgePorts, type PortFacts, portFacts, type WantedPort } from './doctor/ports.ts';
+import { judgePorts, type PortFacts, portFacts, wantedPorts } from './doctor/ports.ts';
 import { judgeProgram, programFacts } from './doctor/program.ts';
 import { isHealthy, judgeServer, serverFacts } from './doctor/server.ts';
 import { checkState } from './doctor/state.ts';
@@ -70,9 +67,6 @@ export interface DoctorOptions {
   /** Told how many of `CHECKS` are done. */
   readonly onProgress?: (done: number) => void;
 }
-
-/** Milliseconds. Servers that ping an address before they offer it (dnsmasq, ISC dhcpd) take up to three seconds. */
-const OFFER_WAIT = 5000;
 
 /**
  * Looks for what keeps machines from booting, before anybody stands in front of one. Changes nothing on this machine;
@@ -167,10 +161,10 @@ class Examination {
         } catch (error) {
           // Once is enough: why is told with the state.
           if (check === 'state') throw error;
-          return notGiven(check, 'the state cannot be read', 'Mend the state first.');
+          return notChecked(check, 'the state cannot be read', 'Mend the state first.');
         }
         if (facts) return work(facts);
-        return notGiven(check, 'no state was given', 'Name the folder with --state.');
+        return notChecked(check, 'no state was given', 'Name the folder with --state.');
       },
       advice,
     );
@@ -200,7 +194,7 @@ class Examination {
   async #checkServer(): Promise<readonly Finding[]> {
     const { httpPort } = this.#options;
     if (httpPort === 0)
-      return notGiven('server', 'port 0 is any free one', 'Name the port of HTTP with --http-port.');
+      return notChecked('server', 'port 0 is any free one', 'Name the port of HTTP with --http-port.');
     const all: Finding[] = [];
     for (const address of await this.#addresses())
       all.push(...judgeServer(await this.#server(reachable(address), httpPort)));
@@ -210,36 +204,20 @@ class Examination {
   async #checkDhcp(): Promise<readonly Finding[]> {
     const { probe } = this.#options;
     if (this.#proxyDhcp.length === 0)
-      return notGiven(
+      return notChecked(
         'dhcp',
         'no interface was named',
         'Name the one that faces the machines with --proxydhcp.',
       );
-    if (!probe) return notGiven('dhcp', 'nothing was sent (--no-probe)', 'Leave --no-probe out.');
+    if (!probe) return notChecked('dhcp', 'nothing was sent (--no-probe)', 'Leave --no-probe out.');
     const { table } = await this.#interfaces();
-    const own = new Set(ownAddresses(table).map(({ address }) => address));
     const ports = await this.#ports();
     // Where only root is told who has it, it may be ours.
     const weRun = ports.some(
       ({ port, code, isOurs, holder }) =>
         port === DHCP_PORTS.bootServer && code === 'EADDRINUSE' && (isOurs || holder === undefined),
     );
-    // All at once: each waits for its offers, and hears those to its own question alone.
-    const lans = this.#proxyDhcp.map(async (name) => {
-      const card = table[name]?.find(({ family }) => family === 'IPv4');
-      if (!card)
-        return notGiven('dhcp', `${name} has no IPv4 address to ask from`, 'Mend the interface first.');
-      const { mac, address } = card;
-      const waited = OFFER_WAIT / 1000;
-      try {
-        const { offers, unreadable } = await probeLan(mac, address, OFFER_WAIT);
-        return judgeDhcp({ interface: name, address, ownAddresses: own, offers, unreadable, weRun, waited });
-      } catch (error) {
-        if (codeOf(error) === undefined) throw error;
-        return notAsked(name, error);
-      }
-    });
-    return (await Promise.all(lans)).flat();
+    return checkLans(this.#proxyDhcp, table, weRun);
   }
 
   async #checkClock(): Promise<readonly Finding[]> {
@@ -252,7 +230,7 @@ class Examination {
   async #checkPermissions(): Promise<readonly Finding[]> {
     const { state, anchors = [] } = this.#options;
     if (state === undefined && anchors.length === 0)
-      return notGiven(
+      return notChecked(
         'permissions',
         'neither state nor anchors were given',
         'Name them with --state and --anchors.',
@@ -267,7 +245,7 @@ class Examination {
     const facts = await this.#state().catch(() => undefined);
     const hasUki = facts !== undefined && (await this.#hasUki(facts));
     if (folder === undefined && !hasUki && this.#proxyDhcp.length === 0)
-      return notGiven(
+      return notChecked(
         'loaders',
         'no folder of loaders is given, so others hand them out',
         'Name it with --loaders, or put loaders into STATE/loaders.',
@@ -291,7 +269,7 @@ class Examination {
   async #checkExpiry(facts: StateFacts): Promise<readonly Finding[]> {
     const { now, anchors = [] } = this.#options;
     if (facts.channels.size === 0)
-      return notGiven(
+      return notChecked(
         'expiry',
         'no channel names a release',
         'Publish one: "bootseal publish TREE --channel stable".',
@@ -302,7 +280,7 @@ class Examination {
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       const why = `what the state names cannot be read: ${withoutStop(error.message)}`;
-      return notGiven('expiry', why, 'Mend the state first.');
+      return notChecked('expiry', why, 'Mend the state first.');
     }
     return [...judgeExpiry(status, now), ...judgeEarlyKeys(await earlyKeys(facts), now)];
   }
@@ -310,7 +288,11 @@ class Examination {
   async #checkKeyholder(): Promise<readonly Finding[]> {
     const { keyholder, keyholderUid } = this.#options;
     if (keyholder === undefined)
-      return notGiven('keyholder', 'none was named', 'Name its socket with --keyholder, where there is one.');
+      return notChecked(
+        'keyholder',
+        'none was named',
+        'Name its socket with --keyholder, where there is one.',
+      );
     return checkKeyholder(keyholder, keyholderUid);
   }
 
@@ -348,30 +330,14 @@ class Examination {
         );
         if (holder) bootseal.add(holder.pid);
       }
-      return portFacts(await this.#wanted(), bootseal);
+      const { table } = await this.#interfaces();
+      const from = [...servingAddresses(table, [], this.#proxyDhcp)];
+      return portFacts(wantedPorts(this.#options, await this.#addresses(), from), bootseal);
     });
   }
 
   #server(address: string, port: number) {
     return this.#read(`server ${address}`, () => serverFacts(address, port));
-  }
-
-  async #wanted(): Promise<readonly WantedPort[]> {
-    const { httpPort, tftpPort, nbdPort } = this.#options;
-    const { table } = await this.#interfaces();
-    const wanted: WantedPort[] = [];
-    for (const address of await this.#addresses()) {
-      wanted.push({ what: 'HTTP', transport: 'tcp', address, port: httpPort });
-      if (tftpPort !== false) wanted.push({ what: 'TFTP', transport: 'udp', address, port: tftpPort });
-      if (nbdPort !== false) wanted.push({ what: 'NBD', transport: 'tcp', address, port: nbdPort });
-    }
-    const from = [...servingAddresses(table, [], this.#proxyDhcp)];
-    if (from.length > 0) {
-      const { server, bootServer } = DHCP_PORTS;
-      wanted.push({ what: 'DHCP', transport: 'udp', address: undefined, port: server, from });
-      for (const address of from) wanted.push({ what: 'DHCP', transport: 'udp', address, port: bootServer });
-    }
-    return wanted;
   }
 
   /** Where it would listen, as it stands in the options; of what "serve" does by default, loopback. */
@@ -419,26 +385,4 @@ async function thoseThere(
 ): Promise<Readonly<Record<string, string>>> {
   const names = new Set(await namesIfThere(folder));
   return Object.fromEntries(Object.entries(pins).filter(([name]) => names.has(name)));
-}
-
-function notGiven(check: CheckName, why: string, advice: string): readonly Finding[] {
-  const findings = new Findings(check);
-  findings.notChecked(why, advice);
-  return findings.all;
-}
-
-async function notAsked(name: string, error: unknown): Promise<readonly Finding[]> {
-  if (codeOf(error) !== 'EADDRINUSE')
-    return notGiven(
-      'dhcp',
-      `${name} could not be asked: ${inWords(error)}`,
-      'Run it as root, or leave it out with --no-probe.',
-    );
-  const holder = await findPortHolder({ transport: 'udp', port: DHCP_PORTS.client }).catch(() => undefined);
-  const who = holder ? `${holder.name} (process ${holder.pid})` : 'another program';
-  return notGiven(
-    'dhcp',
-    `${name} could not be asked: ${who} has port ${DHCP_PORTS.client} and shares it with nobody`,
-    'Stop the DHCP client for that moment, or ask from another machine.',
-  );
 }

@@ -70,3 +70,10 @@ export class Findings {
     this.#all.push({ check: this.#check, state: 'not-checked', found, advice });
   }
 }
+
+/** Where a whole check is left out. @param why, one line. @param advice what would let it, one sentence. */
+export function notChecked(check: CheckName, why: string, advice: string): readonly Finding[] {
+  const findings = new Findings(check);
+  findings.notChecked(why, advice);
+  return findings.all;
+}

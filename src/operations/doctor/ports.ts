@@ -90,6 +90,36 @@ function capital(sentence: string): string {
   return sentence.charAt(0).toUpperCase() + sentence.slice(1);
 }
 
+/** Ports as "serve" is given them; false leaves a protocol out. */
+export interface ServedPorts {
+  readonly httpPort: number;
+  readonly tftpPort: number | false;
+  readonly nbdPort: number | false;
+}
+
+/**
+ * What "serve" would listen at.
+ *
+ * @param addresses of HTTP, TFTP and NBD. @param from those of interfaces where DHCP is answered.
+ */
+export function wantedPorts(
+  { httpPort, tftpPort, nbdPort }: ServedPorts,
+  addresses: readonly string[],
+  from: readonly string[],
+): readonly WantedPort[] {
+  const wanted: WantedPort[] = [];
+  for (const address of addresses) {
+    wanted.push({ what: 'HTTP', transport: 'tcp', address, port: httpPort });
+    if (tftpPort !== false) wanted.push({ what: 'TFTP', transport: 'udp', address, port: tftpPort });
+    if (nbdPort !== false) wanted.push({ what: 'NBD', transport: 'tcp', address, port: nbdPort });
+  }
+  if (from.length === 0) return wanted;
+  const { server, bootServer } = DHCP_PORTS;
+  wanted.push({ what: 'DHCP', transport: 'udp', address: undefined, port: server, from });
+  for (const address of from) wanted.push({ what: 'DHCP', transport: 'udp', address, port: bootServer });
+  return wanted;
+}
+
 /**
  * Takes each port for an instant, as "serve" would, and lets it go: the system alone knows what it would answer. An
  * ephemeral one (0) can be had always.
