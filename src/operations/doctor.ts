@@ -244,7 +244,9 @@ class Examination {
     const { loaders: pins } = await this.#configuration().catch(() => DEFAULT_CONFIGURATION);
     const facts = await this.#state().catch(() => undefined);
     const hasUki = facts !== undefined && (await this.#hasUki(facts));
-    if (folder === undefined && !hasUki && this.#proxyDhcp.length === 0)
+    const proxyDhcp = this.#proxyDhcp.length > 0;
+    // Others hand them out then, or a release brings them; and of a tree nothing is known here.
+    if (folder === undefined && (facts === undefined || !proxyDhcp) && !hasUki)
       return notChecked(
         'loaders',
         'no folder of loaders is given, so others hand them out',
@@ -261,7 +263,7 @@ class Examination {
       folder === undefined ? [] : await loaderFacts(folder, await thoseThere(folder, pins), sites);
     const http = (await this.#bound()).map(({ address, port }) => `${urlHost(address)}:${port}`);
     return judgeLoaders(loaders, {
-      ...{ folder: folder ?? 'no folder', proxyDhcp: this.#proxyDhcp.length > 0, hasUki, now },
+      ...{ folder: folder ?? join(this.#options.state ?? '', 'loaders'), proxyDhcp, hasUki, now },
       http,
     });
   }

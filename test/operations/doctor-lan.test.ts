@@ -211,6 +211,32 @@ describe('doctor on a LAN', { concurrency: 6 }, () => {
     });
   });
 
+  it('finds that nothing is there to load', async () => {
+    await onLan([], async (lan) => {
+      const bare = await copySite();
+      only(
+        await examine(lan, bare, [...PROXY, '--no-probe']),
+        'loaders fault no-loader',
+        /state\/loaders, so --proxydhcp tells machines nothing$/,
+      );
+    });
+  });
+
+  it('says who keeps it from asking, and ends with 3', async () => {
+    await onLan([], async (lan) => {
+      const client = lan.spawn(process.execPath, [
+        '-e',
+        `require('dgram').createSocket('udp4').bind(68, () => console.log('listening'))`,
+      ]);
+      await waitForOutput(client, 'stdout', /listening/);
+      const examined = await examine(lan, site, PROXY);
+      assert.deepEqual(wrong(examined), []);
+      assert.equal(examined.status, 3);
+      const [unlooked] = examined.findings.filter(({ couldNotLook }) => couldNotLook);
+      assert.match(unlooked?.found ?? '', /^br0 could not be asked: node \(process \d+\) has port 68/);
+    });
+  });
+
   it('finds an interface that is not there, one that is down, and one without an address', async () => {
     await onLan([], async (lan) => {
       only(

@@ -40,16 +40,18 @@ export async function checkLans(
 
 async function notAsked(name: string, error: unknown): Promise<readonly Finding[]> {
   if (codeOf(error) !== 'EADDRINUSE')
-    return notChecked(
-      'dhcp',
+    return unlooked(
       `${name} could not be asked: ${inWords(error)}`,
       'Run it as root, or leave it out with --no-probe.',
     );
   const holder = await findPortHolder({ transport: 'udp', port: DHCP_PORTS.client }).catch(() => undefined);
   const who = holder ? `${holder.name} (process ${holder.pid})` : 'another program';
-  return notChecked(
-    'dhcp',
+  return unlooked(
     `${name} could not be asked: ${who} has port ${DHCP_PORTS.client} and shares it with nobody`,
     'Stop the DHCP client for that moment, or ask from another machine.',
   );
+}
+
+function unlooked(why: string, advice: string): readonly Finding[] {
+  return notChecked('dhcp', why, advice).map((finding) => ({ ...finding, couldNotLook: true }));
 }

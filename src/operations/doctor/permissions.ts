@@ -64,7 +64,7 @@ export function judgePermissions({ all, inState, offered, inReach }: PermissionF
     findings.fault(
       'token-readable',
       `tokens that others than their owner can read: ${named(tokens)}`,
-      'Close the file with "chmod 600", and give out new tokens.',
+      'Close the file with "chmod 600", and make new tokens where others could write it.',
     );
   for (const [kind, code, what] of [
     ['anchor', 'anchor-writable', 'anchors'],
