@@ -118,57 +118,57 @@ describe('a LAN whose DHCP server knows nothing of network boots', () => {
 
 /** As `verifying-ipxe.test.ts` has it. */
 const folder = process.env.BOOTSEAL_IPXE;
-/** The one for UEFI, where there is one: it says more. */
-const LOADERS = ['ipxe.efi', 'undionly.kpxe'];
+const LOADERS = ['undionly.kpxe', 'ipxe.efi'];
 const verifying = LOADERS.some((name) => folder !== undefined && existsSync(join(folder, name)));
 const unset =
   'BOOTSEAL_IPXE names no folder with a loader that can verify: docs/testing.md says how to make one';
 
 describe('the same LAN, with an iPXE that verifies', { skip: verifying ? false : unset }, () => {
-  const [loader = ''] = LOADERS.filter((name) => existsSync(join(folder ?? '', name)));
-  const efi = loader === 'ipxe.efi';
+  for (const loader of LOADERS.filter((name) => existsSync(join(folder ?? '', name)))) {
+    const efi = loader === 'ipxe.efi';
 
-  it('takes where to fetch, and whom to tell, from our offer, though the DHCP server names itself', async () => {
-    const release = await labRelease({ keys: join(folder ?? '', 'keys') });
-    const loaders = join(release.folder, 'loaders');
-    await mkdir(loaders);
-    await cp(join(folder ?? '', loader), join(loaders, loader));
-    const lan = await createLan();
-    const other = await createHost(lan, '10.77.0.2/24');
-    const dhcp = await DHCP_SERVERS.dnsmasq?.({ host: other, card: CARD, address: '10.77.0.2' });
-    const configuration = { ...DEFAULT_CONFIGURATION, syslog: { port: 514 } };
-    const server = await answering(lan, release, { httpPort: 8080, loaders, configuration });
-    const console = saidTo(server, 'console');
-    try {
-      const firmware = efi
-        ? ({ firmware: 'efi', ownDriver: true } as const)
-        : ({ firmware: 'bios' } as const);
-      const machine = await bootQemu({ lan, ...firmware, hungAfter: PATIENCE });
-      const { log } = await machine.ended;
-      expectMilestones(log, ['Verified: arch/2026.11.01', ...VERIFIED_BOOT.slice(1)]);
-      expectAbsent(log, ['UNVERIFIED', 'REFUSED']);
-      const offered = server.offered();
-      assert.deepEqual(
-        offered.slice(0, -1),
-        efi ? ['offer x64 ipxe.efi', 'ack x64 ipxe.efi'] : ['offer ipxe-bios undionly.kpxe'],
-      );
-      // Its script says who it is before it asks; one that was built before that is an iPXE like any other.
-      const told = [
-        `offer bootseal http://${LAN_ADDRESS}:8080/boot.ipxe`,
-        `offer ipxe http://${LAN_ADDRESS}:8080/autoexec.ipxe`,
-        `offer ipxe-x64 http://${LAN_ADDRESS}:8080/autoexec.ipxe`,
-      ];
-      assert.ok(told.includes(offered.at(-1) ?? ''), offered.at(-1));
-      // A build for UEFI sends the lines of its console to whom DHCP names; one for a BIOS cannot.
-      const said = console.map(({ text }) => text);
-      if (efi) assert.ok(said.includes('Verified: arch/2026.11.01'), said.join('\n'));
-      else assert.deepEqual(said, []);
-    } finally {
-      await server.stop();
-      await dhcp?.stop();
-      await other.close();
-      await lan.close();
-      await release.remove();
-    }
-  });
+    it(`${loader} takes where to fetch, and whom to tell, from our offer, though the DHCP server names itself`, async () => {
+      const release = await labRelease({ keys: join(folder ?? '', 'keys') });
+      const loaders = join(release.folder, 'loaders');
+      await mkdir(loaders);
+      await cp(join(folder ?? '', loader), join(loaders, loader));
+      const lan = await createLan();
+      const other = await createHost(lan, '10.77.0.2/24');
+      const dhcp = await DHCP_SERVERS.dnsmasq?.({ host: other, card: CARD, address: '10.77.0.2' });
+      const configuration = { ...DEFAULT_CONFIGURATION, syslog: { port: 514 } };
+      const server = await answering(lan, release, { httpPort: 8080, loaders, configuration });
+      const console = saidTo(server, 'console');
+      try {
+        const firmware = efi
+          ? ({ firmware: 'efi', ownDriver: true } as const)
+          : ({ firmware: 'bios' } as const);
+        const machine = await bootQemu({ lan, ...firmware, hungAfter: PATIENCE });
+        const { log } = await machine.ended;
+        expectMilestones(log, ['Verified: arch/2026.11.01', ...VERIFIED_BOOT.slice(1)]);
+        expectAbsent(log, ['UNVERIFIED', 'REFUSED']);
+        const offered = server.offered();
+        assert.deepEqual(
+          offered.slice(0, -1),
+          efi ? ['offer x64 ipxe.efi', 'ack x64 ipxe.efi'] : ['offer ipxe-bios undionly.kpxe'],
+        );
+        // Its script says who it is before it asks; one that was built before that is an iPXE like any other.
+        const told = [
+          `offer bootseal http://${LAN_ADDRESS}:8080/boot.ipxe`,
+          `offer ipxe http://${LAN_ADDRESS}:8080/autoexec.ipxe`,
+          `offer ipxe-x64 http://${LAN_ADDRESS}:8080/autoexec.ipxe`,
+        ];
+        assert.ok(told.includes(offered.at(-1) ?? ''), offered.at(-1));
+        // A build for UEFI sends the lines of its console to whom DHCP names; one for a BIOS cannot.
+        const said = console.map(({ text }) => text);
+        if (efi) assert.ok(said.includes('Verified: arch/2026.11.01'), said.join('\n'));
+        else assert.deepEqual(said, []);
+      } finally {
+        await server.stop();
+        await dhcp?.stop();
+        await other.close();
+        await lan.close();
+        await release.remove();
+      }
+    });
+  }
 });
