@@ -1,5 +1,5 @@
 import type { RefusalCode } from '../errors/refusal.ts';
-import type { RootMode } from '../release/server-event.ts';
+import type { RootMode } from '../formats/records/policy-floor.ts';
 import type { TrustLevel } from '../release/trust-level.ts';
 import type { BootedRelease } from './boot-files.ts';
 import {

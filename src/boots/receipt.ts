@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { Malformed } from '../errors/malformed.ts';
 import { REFUSAL_CODES, type RefusalCode } from '../errors/refusal.ts';
-import { type Outcome, ROOT_MODES, type RootMode } from '../release/server-event.ts';
+import { ROOT_MODES, type RootMode } from '../formats/records/policy-floor.ts';
+import type { Outcome } from '../release/server-event.ts';
 import { TRUST_LEVELS, type TrustLevel } from '../release/trust-level.ts';
 
 /** The stages of a boot, in their order, as a server sees them. */

@@ -1,4 +1,5 @@
 import type { Refusal, RefusalCode } from '../errors/refusal.ts';
+import type { RootMode } from '../formats/records/policy-floor.ts';
 import type { TrustLevel } from './trust-level.ts';
 
 /** The servers that machines talk to. */
@@ -160,11 +161,6 @@ export interface Asking {
 /** What a machine's first script has it start. */
 export type ScriptStarts = 'release' | 'local' | 'menu' | 'hold';
 
-/** How early userspace reads a root image; `none`: the release has none, or another init takes over. */
-export const ROOT_MODES = ['verity', 'ram', 'none'] as const;
-
-export type RootMode = (typeof ROOT_MODES)[number];
-
 /**
  * What happens at the edges of a server, on all protocols. Read by log, metrics, and whoever follows boots.
  *
@@ -260,7 +256,7 @@ export type ServerEvent =
       readonly server: 'http';
       readonly remote: string;
       readonly mac?: string;
-      /** Of a closed set; escaped all the same. */
+      /** The words of its screen: printable ASCII, bounded. */
       readonly step: string;
       /** iPXE's error number, in hexadecimal. */
       readonly errno?: string;

@@ -77,6 +77,7 @@ function lineOf(event: ServerEvent): Line | undefined {
     case 'progress':
     case 'decided':
     case 'reported':
+    case 'gave-up':
     case 'console':
       return undefined;
     case 'started':
@@ -98,8 +99,6 @@ function lineOf(event: ServerEvent): Line | undefined {
     }
     case 'answered':
       return { level: 'info', facts, message: kind };
-    case 'gave-up':
-      return { level: 'warn', facts, message: kind };
     case 'turned-away':
       return { level: 'warn', facts, message: kind };
     case 'offered':

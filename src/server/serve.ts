@@ -202,7 +202,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       clock,
       configuration,
       metrics,
-      warnings: () => [...machines.warnings, ...desk.warnings, ...access.warnings, ...(tlsFiles?.warnings ?? [])],
+      warnings: () => [
+        ...machines.warnings,
+        ...desk.warnings,
+        ...access.warnings,
+        ...(tlsFiles?.warnings ?? []),
+      ],
       access,
       more: machines.pages,
       loaders,
