@@ -67,12 +67,7 @@ export {
   inspect,
 } from './operations/inspect.ts';
 export { type RotateKeysOptions, rotateKeys } from './operations/keys-rotate.ts';
-export {
-  type KeysStatus,
-  type KeysStatusOptions,
-  keysStatus,
-  type StatusItem,
-} from './operations/keys-status.ts';
+export { type KeysStatus, type KeysStatusOptions, keysStatus } from './operations/keys-status.ts';
 export {
   type AttachedScripts,
   type AttachScriptsOptions,
@@ -146,3 +141,4 @@ export {
   type ShowLogRequest,
   showLog,
 } from './store/log-reader.ts';
+export type { StatusItem } from './trust/endings.ts';

@@ -1,4 +1,5 @@
 import { Refusal } from '../errors/refusal.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
 import { entryOf } from '../formats/records/entry-folder.ts';
 import type { BatchScript } from '../formats/records/script-batch.ts';
 import { SEAL, UKI } from '../formats/records/seal-names.ts';
@@ -27,6 +28,8 @@ export interface Offering {
   readonly former: readonly HeldRelease[];
   /** Of a state: its channels' snapshots. */
   readonly channels: ReadonlyMap<string, StoredSnapshot>;
+  /** Of a state: the certificates that those are signed by, several while one key takes another's place. */
+  readonly snapshotKeys?: readonly Certificate[];
   /** Of a state: who gets what by name. */
   readonly machines?: OfferedMachines;
   /** What of it was refused when it was loaded: one sentence each. */

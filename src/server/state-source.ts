@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { FolderTree } from '../files/folder-tree.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
 import { type ChannelRelease, defaultRelease } from '../formats/records/snapshot.ts';
 import { startsOf } from '../machines/assignment.ts';
 import type { ChannelScripts } from '../machines/channel-scripts.ts';
@@ -93,7 +94,8 @@ class StateSource implements OfferingSource {
     }
     // 2. What each channel names now. One that is refused stays at what it named before, and keeps nobody else.
     const warnings: string[] = [];
-    const channels = await this.#verified(verifier, warnings);
+    const snapshotKeys = await readCertificatesFile(join(state, 'anchors', 'snapshot.crt'));
+    const channels = await this.#verified(verifier, snapshotKeys, warnings);
     const entryName = this.#entryOf(channels);
     const offered = new Map<string, HeldRelease>();
     for (const [name, { snapshot }] of channels) {
@@ -142,7 +144,7 @@ class StateSource implements OfferingSource {
     const wanted = new Set(offered.values());
     const former = [...this.#known.values()].filter((one) => !wanted.has(one));
     const releases = [entry, ...[...wanted].filter((one) => one !== entry)];
-    return { entry, byArch, releases, former, channels, machines, warnings };
+    return { entry, byArch, releases, former, channels, snapshotKeys, machines, warnings };
   }
 
   /** Releases that machines are kept at, whatever their channel names. */
@@ -224,9 +226,12 @@ class StateSource implements OfferingSource {
   }
 
   /** The channels whose snapshots are by the snapshot key. One that has ended says so to mirrors; here it is a warning. */
-  async #verified({ now }: Verifier, warnings: string[]): Promise<Map<string, StoredSnapshot>> {
+  async #verified(
+    { now }: Verifier,
+    signers: readonly Certificate[],
+    warnings: string[],
+  ): Promise<Map<string, StoredSnapshot>> {
     const { state, onRefused } = this.#options;
-    const signers = await readCertificatesFile(join(state, 'anchors', 'snapshot.crt'));
     const channels = new Map<string, StoredSnapshot>();
     for (const name of await channelNames(state)) {
       try {

@@ -3,7 +3,7 @@ import { FolderTree } from '../files/folder-tree.ts';
 import { decodeDetachedCms, type SignedData, type SignerInfo } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { decodeDetachedOpenpgp } from '../formats/openpgp/openpgp-signature.ts';
-import { decodeManifest } from '../formats/records/manifest.ts';
+import { decodeManifest, type Manifest } from '../formats/records/manifest.ts';
 import { otherCaOf, otherIpxeSeal, RECORD, SEAL, VERITY } from '../formats/records/seal-names.ts';
 import type { OpenpgpPurpose } from './anchors.ts';
 import { decodeOr } from './check.ts';
@@ -35,56 +35,86 @@ const MAX_RECORD = 1024 * 1024;
 /** Throws a `Refusal` (`absent`, `malformed`) for what is no sealed tree; an IoError. */
 export async function readTreeKeys(tree: string): Promise<TreeKeys> {
   const of = new FolderTree(tree);
-  const read = (path: string) => of.read(path, MAX_RECORD);
-  const cms = async (path: string) => {
-    const bytes = await read(path);
-    return decodeOr(path, () => decodeDetachedCms(bytes));
+  const records = new Map<string, Uint8Array>();
+  const read = async (path: string) => {
+    const bytes = await of.read(path, MAX_RECORD);
+    records.set(path, bytes);
+    return bytes;
   };
   const bytes = await read(RECORD.manifest);
-  const { release, issued, bestBefore, files, verity } = decodeOr(RECORD.manifest, () =>
-    decodeManifest(bytes),
-  );
-  const otherScripts = (await of.list('')).filter((name) => otherCaOf(name) !== undefined).sort();
-  const loaderSeals = [SEAL.ipxe, ...otherScripts.map((name) => otherIpxeSeal(otherCaOf(name) ?? ''))];
+  const manifest = decodeOr(RECORD.manifest, () => decodeManifest(bytes));
+  const { scripts, images, codesign, manifests, openpgp } = sealsOf(manifest, await of.list(''));
+  for (const path of [...scripts, ...manifests, ...openpgp.map(([seal]) => seal), ...images, ...codesign])
+    await read(path);
+  return treeKeysOf(manifest, records);
+}
 
-  const boot: SignedData[] = [];
-  for (const script of [RECORD.bootIpxe, ...otherScripts]) boot.push(await cms(script + SEAL.openpgp));
-  const images: SignedData[] = [];
-  const codesign: SignerInfo[] = [];
-  const manifest = [...(await cms(RECORD.manifest + SEAL.cms)).signers];
+/**
+ * The same of what is in memory.
+ *
+ * @param records by path; the manifest is among them. A seal that is not was not looked at, and says nothing.
+ * @throws Refusal `malformed`.
+ */
+export function treeKeysOf(manifest: Manifest, records: ReadonlyMap<string, Uint8Array>): TreeKeys {
+  const { release, issued, bestBefore } = manifest;
+  const seals = sealsOf(manifest, [...records.keys()]);
+  const cms = (paths: readonly string[]): SignedData[] =>
+    paths.flatMap((path) => {
+      const bytes = records.get(path);
+      return bytes ? [decodeOr(path, () => decodeDetachedCms(bytes))] : [];
+    });
+  const boot = cms(seals.scripts);
+  const images = cms(seals.images);
   const openpgp = { payload: new Set<string>(), script: new Set<string>(), manifest: new Set<string>() };
-  const addOpenpgp = async (path: string, purpose: OpenpgpPurpose) => {
-    const seal = await read(path);
-    for (const { issuerKeyId, issuerFingerprint } of decodeOr(path, () => decodeDetachedOpenpgp(seal))) {
+  for (const [path, purpose] of seals.openpgp) {
+    const bytes = records.get(path);
+    const found = bytes ? decodeOr(path, () => decodeDetachedOpenpgp(bytes)) : [];
+    for (const { issuerKeyId, issuerFingerprint } of found) {
       const id = issuerFingerprint?.slice(-16) ?? issuerKeyId;
       if (id !== undefined) openpgp[purpose].add(id);
     }
-  };
-  await addOpenpgp(RECORD.manifest + SEAL.openpgp, 'manifest');
-  await addOpenpgp(RECORD.grubCfg + SEAL.openpgp, 'script');
-  for (const { role, path } of files) {
-    if (role === 'hashtree') continue;
-    for (const suffix of loaderSeals) images.push(await cms(path + suffix));
-    codesign.push(...(await cms(path + SEAL.cms)).signers);
-    await addOpenpgp(path + SEAL.openpgp, 'payload');
   }
-  for (const { path } of verity) manifest.push(...(await cms(path + VERITY.rootHash + VERITY.seal)).signers);
   const carried = [...boot, ...images].flatMap(({ certificates }) => certificates);
   return {
     release,
     issued,
     bestBefore,
-    manifestSha256: createHash('sha256').update(bytes).digest('hex'),
+    manifestSha256: createHash('sha256')
+      .update(records.get(RECORD.manifest) ?? '')
+      .digest('hex'),
     cas: unique(carried.filter(({ basicConstraints }) => basicConstraints?.ca)),
     boot: unique(boot.flatMap(signersOf)),
     leaves: unique(images.flatMap(signersOf)),
-    codesign,
-    manifest,
+    codesign: cms(seals.codesign).flatMap(({ signers }) => signers),
+    manifest: cms(seals.manifests).flatMap(({ signers }) => signers),
     openpgp: {
       payload: [...openpgp.payload],
       script: [...openpgp.script],
       manifest: [...openpgp.manifest],
     },
+  };
+}
+
+/** Where the seals of a release stand, by whose they are. @param names at the top of its tree: scripts, or their seals. */
+function sealsOf({ files, verity }: Manifest, names: readonly string[]) {
+  const scripts = names.map((name) => name.replace(/\.sig$/, ''));
+  const otherScripts = [...new Set(scripts)].filter((name) => otherCaOf(name) !== undefined).sort();
+  const loaderSeals = [SEAL.ipxe, ...otherScripts.map((name) => otherIpxeSeal(otherCaOf(name) ?? ''))];
+  const payload = files.filter(({ role }) => role !== 'hashtree').map(({ path }) => path);
+  const openpgp: (readonly [path: string, purpose: OpenpgpPurpose])[] = [
+    [RECORD.manifest + SEAL.openpgp, 'manifest'],
+    [RECORD.grubCfg + SEAL.openpgp, 'script'],
+    ...payload.map((path) => [path + SEAL.openpgp, 'payload'] as const),
+  ];
+  return {
+    scripts: [RECORD.bootIpxe, ...otherScripts].map((script) => script + SEAL.openpgp),
+    images: payload.flatMap((path) => loaderSeals.map((suffix) => path + suffix)),
+    codesign: payload.map((path) => path + SEAL.cms),
+    manifests: [
+      RECORD.manifest + SEAL.cms,
+      ...verity.map(({ path }) => path + VERITY.rootHash + VERITY.seal),
+    ],
+    openpgp,
   };
 }
 

@@ -3,8 +3,9 @@ import { cp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { generateKey } from 'openpgp';
-import { type KeysStatus, keysStatus, type StatusItem } from '../../src/operations/keys-status.ts';
+import { type KeysStatus, keysStatus } from '../../src/operations/keys-status.ts';
 import { publish } from '../../src/publish/publish.ts';
+import type { StatusItem } from '../../src/trust/endings.ts';
 import { NOW } from '../fixtures/keys.ts';
 import { openssl } from '../signing/judges.ts';
 import {

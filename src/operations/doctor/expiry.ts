@@ -1,5 +1,6 @@
+import type { StatusItem } from '../../trust/endings.ts';
 import { day } from '../../trust/policy.ts';
-import type { KeysStatus, StatusItem } from '../keys-status.ts';
+import type { KeysStatus } from '../keys-status.ts';
 import { type Finding, Findings } from './finding.ts';
 
 /** What ended, what is about to, and what has not begun. */
