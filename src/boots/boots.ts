@@ -16,6 +16,7 @@ import {
   encodeReceipt,
   isFailure,
   type Receipt,
+  STAGES,
   type Stage,
 } from './receipt.ts';
 import type { Place } from './segments.ts';
@@ -79,6 +80,7 @@ export class Boots {
   #faultAt = Number.NEGATIVE_INFINITY;
   #collectedAt = 0;
   #lost = 0;
+  #notFollowed = 0;
 
   constructor(options: BootsOptions) {
     this.#options = options;
@@ -97,6 +99,11 @@ export class Boots {
   /** Boots that no line was kept of, since there was no room for it. */
   get lost(): number {
     return this.#lost;
+  }
+
+  /** Boots that were not followed, since too many began at once. */
+  get notFollowed(): number {
+    return this.#notFollowed;
   }
 
   /** Why receipts are not written at the moment; undefined while they are. */
@@ -139,6 +146,14 @@ export class Boots {
       this.#collectedAt = now.mono;
       void this.#collect();
     }
+  }
+
+  /** How many go on, by the stage that they came to. */
+  runningAt(): Readonly<Record<Stage, number>> {
+    const counts = Object.fromEntries(STAGES.map((stage) => [stage, 0])) as Record<Stage, number>;
+    for (const { outcome, absorbed, stage } of this.#open.values())
+      if (outcome === 'running' && !absorbed) counts[stage] += 1;
+    return counts;
   }
 
   /** Those that go on, the last begun first. */
@@ -228,6 +243,7 @@ export class Boots {
         open.end('lost', 'server');
         this.#told.set(open, { outcome: 'lost', stage: open.stage });
         this.#waiting.add(open);
+        this.#announce({ receipt: open.receipt(), entered: undefined, ended: 'lost' });
       } else {
         this.#told.set(open, { outcome: 'running', stage: open.stage });
         this.#open.set(open.id, open);
@@ -263,7 +279,10 @@ export class Boots {
     }
     if (over > 0) this.#begun.splice(0, over);
     const share = this.#options.shares.of(remote);
-    if (this.#budget.room(share) < 1) return false;
+    if (this.#budget.room(share) < 1) {
+      this.#notFollowed += 1;
+      return false;
+    }
     this.#budget.take(share, 1);
     this.#begun.push({ at: now, share });
     return true;

@@ -1,4 +1,4 @@
-import { Counter, Gauge, Registry } from 'prom-client';
+import { Registry } from 'prom-client';
 import { REFUSAL_CODES, type RefusalCode } from '../errors/refusal.ts';
 import {
   DHCP_CLIENTS,
@@ -9,6 +9,7 @@ import {
   TURNED_AWAY,
 } from '../release/server-event.ts';
 import { TRUST_LEVELS } from '../release/trust-level.ts';
+import { meters } from './meters.ts';
 
 /**
  * The numbers of one server, in a registry of its own: two servers in one process (tests, harnesses) must
@@ -30,6 +31,8 @@ export interface Metrics {
   observeScrub(bytes: number, time: number): void;
   /** Counts a refusal of the scrub. */
   countScrubRefusal(code: RefusalCode): void;
+  /** Counts a file that the scrub could not read. */
+  countScrubFault(): void;
 }
 
 /** What a running server says of itself. */
@@ -55,16 +58,12 @@ const KNOWN_STATUS = new Set(STATUSES);
 
 export function createMetrics(): Metrics {
   const registry = new Registry();
-  const registers = [registry];
   /** Reads what running servers say of themselves; called before any number of theirs is told. */
   const readers: (() => void)[] = [];
   const collect = (): void => {
     for (const read of readers) read();
   };
-  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]): Counter<L> =>
-    new Counter({ name: `bootseal_${name}`, help, labelNames, registers, collect });
-  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]): Gauge<L> =>
-    new Gauge({ name: `bootseal_${name}`, help, labelNames, registers, collect });
+  const { counter, gauge } = meters(registry, collect);
 
   const transfers = counter('transfers_total', 'What was begun with clients, by how it ended.', [
     'server',
@@ -116,6 +115,7 @@ export function createMetrics(): Metrics {
     for (const each of [active, open, held]) each.set({ server }, 0);
   }
   for (const server of ['dhcp', 'syslog']) for (const each of [faults, leftOut]) each.inc({ server }, 0);
+  faults.inc({ server: 'scrub' }, 0);
   for (const client of DHCP_CLIENTS) dhcpAnswers.inc({ client }, 0);
   for (const reason of DHCP_SILENCES) dhcpSilences.inc({ reason }, 0);
   for (const server of [...SERVERS, 'scrub']) {
@@ -190,6 +190,7 @@ export function createMetrics(): Metrics {
     },
     countLeftOut: (server) => leftOut.inc({ server }),
     countScrubRefusal: (code) => refusals.inc({ server: 'scrub', code }),
+    countScrubFault: () => faults.inc({ server: 'scrub' }),
     observeScrub(bytes, time) {
       scrubbed.inc(bytes);
       scrubEnded.set(time / 1000);

@@ -1,6 +1,6 @@
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { fingerprint } from '../trust/chain.ts';
-import { Endings, type StatusItem } from '../trust/endings.ts';
+import { type DatedCertificate, Endings, type StatusItem } from '../trust/endings.ts';
 import { type TreeKeys, treeKeysOf } from '../trust/tree-keys.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
 import type { OfferedLoader } from './loader-files.ts';
@@ -13,7 +13,7 @@ export interface ForecastSources {
   readonly offering: Offering;
   readonly loaders?: ReadonlyMap<string, OfferedLoader>;
   /** The server's own certificate, where it has one. */
-  readonly tls?: Certificate | undefined;
+  readonly tls?: DatedCertificate | undefined;
 }
 
 /** Digits of a digest that name a certificate. */

@@ -15,18 +15,22 @@ import type { Configuration } from './configuration.ts';
 import type { OfferedLoader } from './loader-files.ts';
 import { type Offering, warningsOf } from './offering.ts';
 
-export interface ServerPagesOptions {
+/** Of what it is made whether machines may be sent here. */
+export interface Readiness {
   /** What is offered at the moment of a request. */
   readonly offering: () => Offering;
   readonly ready: () => boolean;
   /** Milliseconds since 1970. */
   readonly clock: () => number;
-  /** `http://10.0.0.1:8080` */
-  readonly base: () => string;
   /** Why the state is not followed at the moment; undefined while it is. */
   readonly fault: () => string | undefined;
   /** What else an operator should know, one sentence each. */
   readonly warnings: () => readonly string[];
+}
+
+export interface ServerPagesOptions extends Readiness {
+  /** `http://10.0.0.1:8080` */
+  readonly base: () => string;
   readonly configuration: Configuration;
   /** Who may read, and who may change something. */
   readonly access: Access;
@@ -57,7 +61,7 @@ export function serverPages(options: ServerPagesOptions): Pages {
 }
 
 /** Machines may be sent here as long as any of the releases can be booted; what else is wrong is said beside it. */
-function readiness(options: ServerPagesOptions): Refusal | readonly string[] {
+export function readiness(options: Readiness): Refusal | readonly string[] {
   const { offering, ready } = options;
   if (!ready()) return new Refusal('unreachable', 'The server is starting or stopping.', {});
   const { releases } = offering();
@@ -69,7 +73,7 @@ function readiness(options: ServerPagesOptions): Refusal | readonly string[] {
   return warnings(options);
 }
 
-function warnings({ offering, clock, fault, warnings: more }: ServerPagesOptions): readonly string[] {
+function warnings({ offering, clock, fault, warnings: more }: Readiness): readonly string[] {
   const why = fault();
   const lost = why === undefined ? [] : [`the state is not followed at the moment: ${why}`];
   return [...warningsOf(offering(), clock()), ...lost, ...more()];

@@ -27,7 +27,10 @@ export function scrubReleases(
       metrics.countScrubRefusal(refusal.code);
       log.error({ path, ...refusal.toJSON() }, 'not served any more');
     },
-    onFault: ({ path }, error) => log.error({ path, err: error }, 'scrub: a file could not be read'),
+    onFault: ({ path }, error) => {
+      metrics.countScrubFault();
+      log.error({ path, err: error }, 'scrub: a file could not be read');
+    },
     onRound: ({ files, bytes }) => {
       metrics.observeScrub(bytes, clock());
       log.info({ files, bytes }, 'scrub: everything that is served was read again');

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { countBoots } from '../boots/boot-metrics.ts';
 import type { Boots } from '../boots/boots.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
@@ -7,6 +8,7 @@ import { urlHost } from '../formats/net/ip-address.ts';
 import { entryFolder } from '../formats/records/entry-folder.ts';
 import { UKI } from '../formats/records/seal-names.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
+import { type PinnedFile, pinOf } from '../release/pin.ts';
 import type { Site } from '../release/site.ts';
 import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts';
 import { sealedServers } from '../scripts/sealed-server.ts';
@@ -15,6 +17,7 @@ import type { Log } from '../serve/event-log.ts';
 import type { Bind, Bound } from '../serve/listen.ts';
 import { createMetrics } from '../serve/metrics.ts';
 import { Shares } from '../serve/shares.ts';
+import { quarantinedReleases } from '../store/quarantine.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
 import type { Anchors } from '../trust/anchors.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
@@ -25,16 +28,19 @@ import { openBootDesk } from './boot-desk.ts';
 import { bootFiles } from './boot-files.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
 import { Follower } from './follower.ts';
+import { forecast } from './forecast.ts';
 import type { HeldRelease } from './held-release.ts';
 import { startListeners } from './listeners.ts';
 import { type OfferedLoader, readLoaders } from './loader-files.ts';
 import { MachineDesk } from './machine-desk.ts';
 import { ReleaseExports } from './nbd-exports.ts';
 import { type Offering, type OfferingSource, offeredSite } from './offering.ts';
-import { serverPages } from './pages.ts';
+import { type Readiness, readiness, serverPages } from './pages.ts';
+import { tellProcess } from './process-metrics.ts';
 import { DhcpEdge, type DhcpOffer, type ProxyDhcpRequest, proxyDhcpBind } from './proxy-dhcp.ts';
 import { scrubReleases } from './scrub-releases.ts';
 import { sealedElsewhere } from './sealed-address.ts';
+import { tellServer } from './server-metrics.ts';
 import { stateSource } from './state-source.ts';
 import { keepTime } from './timekeeper.ts';
 import { TlsFiles } from './tls-files.ts';
@@ -192,22 +198,36 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     exports.put([...offering.releases, ...offering.former].map(({ release, cut }) => ({ release, cut })));
     void dhcp?.refresh();
   };
+  const readable: Readiness = {
+    ...{ offering: () => offering, ready: () => ready, fault: () => fault(), clock },
+    warnings: () => [
+      ...machines.warnings,
+      ...desk.warnings,
+      ...access.warnings,
+      ...(tlsFiles?.warnings ?? []),
+    ],
+  };
+  const payload = () => [...offering.releases, ...offering.former].map(({ release }) => release);
+  countBoots(metrics.registry, boots);
+  tellProcess(metrics.registry);
+  tellServer(metrics.registry, {
+    ...{ ...readable, configuration, ready: () => !(readiness(readable) instanceof Refusal) },
+    forecast: () => forecast({ offering, loaders, tls: tlsFiles?.shown }, clock()),
+    receiptsFault: () => desk.warnings[0],
+    drifted: () =>
+      payload()
+        .flatMap(({ files }) => [...files.values()])
+        .filter(isWithdrawn).length,
+    quarantined: async () =>
+      options.state === undefined ? 0 : (await quarantinedReleases(options.state)).length,
+  });
   const listeners = await startListeners({
     site: { find: (path, from) => site.find(path, from) },
     pages: serverPages({
-      offering: () => offering,
-      ready: () => ready,
+      ...readable,
       base: () => base,
-      fault: () => fault(),
-      clock,
       configuration,
       metrics,
-      warnings: () => [
-        ...machines.warnings,
-        ...desk.warnings,
-        ...access.warnings,
-        ...(tlsFiles?.warnings ?? []),
-      ],
       access,
       more: machines.pages,
       loaders,
@@ -239,7 +259,6 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const { http, tftp, nbd, syslog } = listeners;
   tellSealedAddress(offering, http.bound, log);
   ready = true;
-  const payload = () => [...offering.releases, ...offering.former].map(({ release }) => release);
   const endScrub = scrubReleases(configuration, payload, { clock, metrics, log });
   const follower = new Follower(source, log, (loaded) => {
     const before = offering.entry.release.manifestSha256;
@@ -289,6 +308,11 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       await Promise.all([follower.end(), machines.end(), desk.close()]);
     },
   };
+}
+
+/** It read otherwise than it was verified. */
+function isWithdrawn(file: PinnedFile): boolean {
+  return pinOf(file).withdrawn !== undefined;
 }
 
 function sourceOf(options: ServeOptions, clock: () => number, log: Log): OfferingSource {

@@ -5,6 +5,7 @@ import { UsageError } from '../errors/usage.ts';
 import { isoSeconds } from '../formats/records/lines.ts';
 import type { Log } from '../serve/event-log.ts';
 import { demandPair, type TlsPair } from '../serve/http/tls-door.ts';
+import type { DatedCertificate } from '../trust/endings.ts';
 
 /** Where the certificate of HTTPS and its key lie: paths. */
 export interface TlsPaths {
@@ -53,6 +54,24 @@ export class TlsFiles {
 
   get pair(): TlsPair {
     return this.#pair;
+  }
+
+  /** What clients are shown first; it may be by any authority, and of any kind that TLS knows. */
+  get shown(): DatedCertificate {
+    const {
+      subject = '',
+      subjectAltName = '',
+      validFrom,
+      validTo,
+      raw,
+    } = new X509Certificate(this.#pair.certificate);
+    const name = /^CN=(.+)$/m.exec(subject)?.[1] ?? subjectAltName.split(', ')[0]?.replace(/^[^:]*:/, '');
+    return {
+      commonName: name ?? '',
+      notBefore: Date.parse(validFrom),
+      notAfter: Date.parse(validTo),
+      raw,
+    };
   }
 
   /** What an operator should know, one sentence each. */

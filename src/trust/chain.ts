@@ -148,7 +148,7 @@ function hashOf(certificate: Certificate): 'sha1' | 'sha256' | 'sha384' | 'sha51
 }
 
 /** SHA-256 of the whole certificate, lower-case hex: what `openssl x509 -fingerprint -sha256` prints. */
-export function fingerprint(certificate: Certificate): string {
+export function fingerprint(certificate: Pick<Certificate, 'raw'>): string {
   return createHash('sha256').update(certificate.raw).digest('hex');
 }
 

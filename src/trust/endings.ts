@@ -55,6 +55,9 @@ export interface StatusItem extends Ending {
   readonly due: boolean;
 }
 
+/** What is to be known of a certificate, whoever issued it, to say when it ends. */
+export type DatedCertificate = Pick<Certificate, 'commonName' | 'notBefore' | 'notAfter' | 'raw'>;
+
 const DAY = 86_400_000;
 /** Ends nearer than that are due, where nobody says otherwise. */
 export const WARN_DAYS = 30;
@@ -80,7 +83,7 @@ export class Endings {
     this.#found.set(key, known);
   }
 
-  certificate(kind: StatusKind, certificate: Certificate, user?: string, inUse?: boolean): void {
+  certificate(kind: StatusKind, certificate: DatedCertificate, user?: string, inUse?: boolean): void {
     const { commonName: name, notBefore: begins, notAfter: ends } = certificate;
     this.add({ kind, name, id: fingerprint(certificate).slice(0, 16), begins, ends }, user, inUse);
   }
