@@ -44,6 +44,7 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'tftp-hpa', needs: ['tftp'] },
   { packageName: 'wakeonlan', needs: ['wakeonlan'] },
   { packageName: 'curl', needs: ['curl'] },
+  { packageName: 'prometheus', needs: ['promtool'] },
   { packageName: 'openssl', needs: ['openssl'] },
   { packageName: 'gnupg', needs: ['gpg'] },
   { packageName: 'gpg-agent', needs: ['gpg-agent', '/usr/lib/gnupg/gpg-preset-passphrase'] },

@@ -3,7 +3,7 @@ import { REFUSAL_CODES } from '../errors/refusal.ts';
 import { TRUST_LEVELS } from '../release/trust-level.ts';
 import { meters } from '../serve/meters.ts';
 import type { BootChange, Boots } from './boots.ts';
-import { BOOT_OUTCOMES, type Receipt, ROUTES, STAGES } from './receipt.ts';
+import { BOOT_OUTCOMES, type Receipt, ROUTES, STAGES, type Stage } from './receipt.ts';
 
 /** `uname -m` of machines that are counted by it; what a machine says beyond that is `other`. */
 const ARCHES = ['x86_64', 'aarch64', 'i386', 'armv7l', 'riscv64'] as const;
@@ -12,6 +12,10 @@ const OTHER = 'other';
 const NO_TRUST = 'none';
 /** Seconds. Firmware takes some, a root image minutes. */
 const STAGE_BUCKETS = [0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600];
+/** What a boot that failed took for its last stage says nothing of how long that stage takes. */
+const ARRIVED: ReadonlySet<string> = new Set(['verified', 'served', 'local']);
+/** Boots that ended and are remembered, since they may yet go on. */
+const REMEMBERED = 20_000;
 const ENDS = BOOT_OUTCOMES.filter((outcome) => outcome !== 'running');
 
 /**
@@ -76,36 +80,35 @@ export function countBoots(registry: Registry, boots: Boots): void {
   for (const code of REFUSAL_CODES) refused.inc({ code }, 0);
   for (const trust of [...Object.keys(TRUST_LEVELS), NO_TRUST]) receipts.inc({ trust }, 0);
 
-  boots.subscribe(({ receipt, entered, ended: outcome }: BootChange) => {
-    const { stages, stage } = receipt;
-    if (entered !== undefined) {
-      const at = stages.findLastIndex((each) => each.stage === entered);
-      const [before, now] = [stages[at - 1], stages[at]];
-      if (before && now) seconds.observe({ stage: before.stage }, secondsOf(now.begin - before.begin));
-    }
+  /** When boots ended that may yet go on, by id: their stages were told up to then. */
+  const toldUntil = new Map<string, number>();
+  boots.subscribe(({ receipt, ended: outcome }: BootChange) => {
     if (outcome === undefined) return;
-    const { route, arch, trust = NO_TRUST, code } = receipt;
+    const { boot, stage, route, arch, trust = NO_TRUST, code } = receipt;
     ended.inc({ route, outcome });
     byArch.inc({ arch: known(arch), outcome });
     receipts.inc({ trust });
     if (outcome === 'stalled') stalled.inc({ stage });
     if (outcome === 'refused') refused.inc({ code: code ?? 'no-verdict' });
-    if (hasArrived(receipt)) {
-      const last = stages.findLast((each) => each.stage === stage);
-      if (last?.end !== undefined) seconds.observe({ stage }, secondsOf(last.end - last.begin));
-    }
+    // Only now: what DHCP said and what was fetched are often known to be one boot by its script alone.
+    const since = toldUntil.get(boot) ?? Number.NEGATIVE_INFINITY;
+    for (const [name, ms] of durations(receipt, since))
+      seconds.observe({ stage: name }, Math.max(0, ms) / 1000);
+    toldUntil.set(boot, receipt.stages.at(-1)?.begin ?? since);
+    const [oldest] = toldUntil.keys();
+    if (toldUntil.size > REMEMBERED && oldest !== undefined) toldUntil.delete(oldest);
+  });
+}
+
+/** Milliseconds of each stage whose next one began after `since`; of the last one where the boot came to its end. */
+function durations({ stages, outcome }: Receipt, since: number): (readonly [Stage, number])[] {
+  return stages.flatMap(({ stage, begin, end }, index) => {
+    const next = stages[index + 1]?.begin;
+    if (next !== undefined) return next > since ? [[stage, next - begin] as const] : [];
+    return ARRIVED.has(outcome) && end !== undefined ? [[stage, end - begin] as const] : [];
   });
 }
 
 function known(arch: string | undefined): string {
   return (ARCHES as readonly (string | undefined)[]).includes(arch) ? (arch ?? OTHER) : OTHER;
-}
-
-/** What a boot that failed took for its last stage says nothing of how long that stage takes. */
-function hasArrived({ outcome }: Receipt): boolean {
-  return outcome === 'verified' || outcome === 'served' || outcome === 'local';
-}
-
-function secondsOf(ms: number): number {
-  return Math.max(0, ms) / 1000;
 }
