@@ -11,6 +11,7 @@ import { quarantineRelease } from '../../src/store/quarantine.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { KERNEL, sampleTree, sealFixture } from '../fixtures/release.ts';
+import { tlsPair } from '../fixtures/tls-pair.ts';
 import { dial } from '../serve/nbd/nbd-harness.ts';
 import { rawSocket, rrq } from '../serve/tftp/tftp-harness.ts';
 import { openssl } from '../signing/judges.ts';
@@ -66,6 +67,15 @@ test('says what it is, since when, and what of it ends when, as openssl prints i
   assert.ok(memory > rss / 2 && memory < rss * 2);
   const descriptors = (await readdir('/proc/self/fd')).length;
   assert.ok(Math.abs((told.series.get('process_open_fds') ?? 0) - descriptors) < 20);
+});
+
+test('the certificate of HTTPS ends when openssl says so, whoever issued it', async (t) => {
+  const pair = await tlsPair(folder, 'shown', 5);
+  const { url } = await started(t, { tree, configuration: { tls: { ...pair, port: 0 } } });
+  const told = await Exposition.of(url);
+  const printed = openssl('x509', '-in', pair.certificate, '-noout', '-enddate').stdout;
+  const ends = Date.parse(printed.replace(/^notAfter=/, '')) / 1000;
+  assert.equal(told.value('expiry_timestamp_seconds{kind="tls"}'), ends);
 });
 
 test('what has ended is due, and nothing is ready', async (t) => {
