@@ -1,5 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { Counter, Gauge, type Registry } from 'prom-client';
+import { descriptorLimit } from './descriptors.ts';
 
 /**
  * What any exporter tells of its process, under the names that dashboards know. prom-client's own collectors are not
@@ -27,6 +28,7 @@ export function tellProcess(registry: Registry): void {
   );
   gauge('process_resident_memory_bytes', 'Resident memory size in bytes.', () => process.memoryUsage.rss());
   gauge('process_open_fds', 'Number of open file descriptors.', openDescriptors);
+  gauge('process_max_fds', 'Maximum number of open file descriptors.', () => descriptorLimit() ?? Number.NaN);
 }
 
 /** Not a number where this system does not tell. */

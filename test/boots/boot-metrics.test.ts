@@ -2,6 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Registry } from 'prom-client';
 import { countBoots } from '../../src/boots/boot-metrics.ts';
+import { Receipts } from '../../src/boots/receipts.ts';
+import { readPlace, SegmentWriter } from '../../src/boots/segments.ts';
+import { temporaryFolder } from '../fixtures/folder.ts';
 import { Exposition } from '../server/exposition.ts';
 import { MAC, OTHER, Scene } from './scene.ts';
 
@@ -113,6 +116,32 @@ test('receipts that no disk takes are told, and those that are let go for it', a
   await scene.boots.settled();
   assert.equal(scene.boots.fault, undefined);
   assert.equal(kept.length, 1);
+});
+
+test('a boot that was under way when its server ended, long ago, is counted as lost by the next one', async () => {
+  const folder = await temporaryFolder();
+  const open = async () => {
+    const keep = { clock: () => 0, keepMs: 1e15, keepBytes: 1e9 };
+    const writer = await SegmentWriter.open(folder, 'lab', keep);
+    return counted({
+      lines: {
+        append: (line) => writer.append(line),
+        read: (place) => readPlace(folder, place),
+        collect: () => writer.collect(),
+        close: () => writer.close(),
+      },
+    });
+  };
+  const before = await open();
+  before.scene.whole();
+  await before.scene.boots.close();
+  const { scene, told } = await open();
+  scene.wall = before.scene.wall + 86_400_000;
+  await new Receipts(folder, scene.boots.index).read();
+  await scene.boots.resume();
+  assert.equal((await told()).value('boots_total{route="ipxe",outcome="lost"}'), 1);
+  assert.equal((await told()).value('boots_running{stage="userspace"}'), 0);
+  await scene.boots.close();
 });
 
 test('a flood begins no more boots than its share, and says how many it left out', async () => {

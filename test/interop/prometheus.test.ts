@@ -86,6 +86,17 @@ test('the rules are clean, and each of them fires in its test', async () => {
   }
 });
 
+test('the configuration that docs/metrics.md shows is one', async () => {
+  const page = readPackageFile('docs', 'metrics.md').toString();
+  const shown = page.match(/^ {4}.*$/gm) ?? [];
+  const at = await shippedFolder('configured');
+  const text = shown.map((line) => line.slice(4)).join('\n');
+  assert.match(text, /job_name: bootseal/);
+  await writeFile(join(at, 'prometheus.yml'), text.replace('/usr/share/bootseal/prometheus', at));
+  const { stdout } = await run('promtool', ['check', 'config', join(at, 'prometheus.yml')]);
+  assert.match(stdout, new RegExp(`${ALERTS.length} rules found`));
+});
+
 test('every alert says how bad it is, what it is and what to do', () => {
   const each = RULES.split(/^ {6}- alert: /m).slice(1);
   assert.equal(each.length, ALERTS.length);

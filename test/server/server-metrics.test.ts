@@ -10,6 +10,7 @@ import { type ServeOptions, type Serving, serve } from '../../src/server/serve.t
 import { quarantineRelease } from '../../src/store/quarantine.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
+import { overlayOf } from '../fixtures/overlay.ts';
 import { KERNEL, sampleTree, sealFixture } from '../fixtures/release.ts';
 import { tlsPair } from '../fixtures/tls-pair.ts';
 import { dial } from '../serve/nbd/nbd-harness.ts';
@@ -99,6 +100,22 @@ test('a machine that boots is counted by its way, and by what came of it', async
   assert.equal(told.value('receipts_total{trust="local-imgverify"}'), 1);
   assert.equal(told.value('boot_stage_seconds_count{stage="script"}'), 1);
   assert.equal(told.value('boot_stage_seconds_count{stage="kernel"}'), 1);
+});
+
+test('a machine whose early userspace reports counts by what it says: verified, or refused and why', async (t) => {
+  const own = await sampleTree(join(folder, 'reports'), keys);
+  await writeFile(join(own, 'bootseal-overlay.img'), await overlayOf(keys, { mode: 'ram' }));
+  await sealFixture(own, keys, { free: ['ip dhcp', 'BOOTIF mac', 'archiso_http_srv url'] });
+  const { url } = await started(t, { tree: own });
+  const machine = (now: number) => boot({ url: `${url}/boot.ipxe`, anchors: keys, now });
+  assert.equal((await machine(NOW)).refusal, undefined);
+  // Its clock is past best-before, which neither the server's is nor iPXE cares about.
+  assert.equal((await machine(NOW + 91 * DAY)).refusal?.code, 'stale');
+  const told = await Exposition.of(url);
+  assert.equal(told.value('boots_total{route="ipxe",outcome="verified"}'), 1);
+  assert.equal(told.value('boots_total{route="ipxe",outcome="refused"}'), 1);
+  assert.equal(told.value('boots_refused_total{code="stale"}'), 1);
+  assert.equal(told.value('boot_stage_seconds_count{stage="kernel"}'), 2);
 });
 
 test('quarantine, and one that cannot be read', async (t) => {
