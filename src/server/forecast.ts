@@ -25,7 +25,7 @@ const known = new WeakMap<VerifiedRelease, TreeKeys>();
 /**
  * What ends when of that which is offered, the first to end first, what never ends last. It is what a server knows
  * without any key: the anchors that its releases were verified with, the certificates that their seals carry, their
- * best-before, its channels' snapshots, the CAs that its loaders trust.
+ * best-before, its channels' snapshots and the leaves that their machines' scripts are signed by, the CAs that its loaders trust.
  *
  * @param now milliseconds since 1970.
  */
@@ -38,6 +38,8 @@ export function forecast({ offering, loaders, tls }: ForecastSources, now: numbe
   for (const one of keys) found.release(one);
   for (const [name, { snapshot, seal }] of offering.channels)
     found.channel(name, snapshot, seal, offering.snapshotKeys ?? []);
+  for (const [name, signers] of offering.scriptSigners ?? [])
+    for (const signer of signers) found.certificate('scripts', signer, name);
   const cas = [...anchors].flatMap(({ ca }) => ca);
   for (const loader of loaders?.values() ?? []) addLoader(found, loader, cas);
   if (tls) found.certificate('tls', tls, undefined, true);

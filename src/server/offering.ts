@@ -30,6 +30,8 @@ export interface Offering {
   readonly channels: ReadonlyMap<string, StoredSnapshot>;
   /** Of a state: the certificates that those are signed by, several while one key takes another's place. */
   readonly snapshotKeys?: readonly Certificate[];
+  /** Of a state: by channel, whose certificates the scripts of its machines carry. */
+  readonly scriptSigners?: ReadonlyMap<string, readonly Certificate[]>;
   /** Of a state: who gets what by name. */
   readonly machines?: OfferedMachines;
   /** What of it was refused when it was loaded: one sentence each. */

@@ -22,6 +22,7 @@ import { type AnchorFolders, fittingRoots, readTrustRoots } from '../trust/trust
 import { Verifier } from '../trust/verifier.ts';
 import { HeldRelease } from './held-release.ts';
 import type { OfferedMachines, Offering, OfferingSource } from './offering.ts';
+import { ScriptSigners } from './script-signers.ts';
 import { StateScripts } from './state-scripts.ts';
 
 export interface StateSourceOptions {
@@ -52,6 +53,7 @@ class StateSource implements OfferingSource {
   /** By the manifest's SHA-256. What was verified stays so: its files are pinned, and one that drifts is not served. */
   readonly #known = new Map<string, HeldRelease>();
   readonly #scripts: StateScripts;
+  readonly #scriptSigners: ScriptSigners;
   /** What each channel names; the channel that it began with stays the entry, however many come beside it. */
   #channels = new Map<string, StoredSnapshot>();
   #entry: string | undefined;
@@ -65,6 +67,7 @@ class StateSource implements OfferingSource {
     this.#options = options;
     this.#entry = options.channel;
     this.#scripts = new StateScripts(recordsOf(options.state));
+    this.#scriptSigners = new ScriptSigners(recordsOf(options.state));
   }
 
   async load(): Promise<Offering> {
@@ -141,10 +144,11 @@ class StateSource implements OfferingSource {
       } else await this.#holdPinned(one, offered, verifier, samePolicy, warnings);
     }
     const machines = this.#machines(entryName, channels, offered, scripts);
+    const scriptSigners = await this.#scriptSigners.read(channels, scripts);
     const wanted = new Set(offered.values());
     const former = [...this.#known.values()].filter((one) => !wanted.has(one));
     const releases = [entry, ...[...wanted].filter((one) => one !== entry)];
-    return { entry, byArch, releases, former, channels, snapshotKeys, machines, warnings };
+    return { entry, byArch, releases, former, channels, snapshotKeys, scriptSigners, machines, warnings };
   }
 
   /** Releases that machines are kept at, whatever their channel names. */

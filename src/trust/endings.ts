@@ -20,6 +20,8 @@ export const STATUS_KINDS = [
   'snapshot key',
   'best-before',
   'snapshot',
+  /** What the scripts of a channel's machines are signed by. */
+  'scripts',
   /** A loader that trusts one CA. */
   'loader',
   /** The certificate of a server itself. */
@@ -209,6 +211,8 @@ const EFFECT: Readonly<Record<StatusKind, (usedBy: readonly string[], name: stri
     `bootseal serves ${name} no more, and machines with a Bootseal overlay refuse it, until it is sealed anew or a newer release takes its place; iPXE, GRUB and archiso as it is know no best-before and go on.`,
   snapshot: (_, name) =>
     `mirrors and whoever else follows ${name} take it for stale until "bootseal channel renew ${name}"; machines boot on.`,
+  scripts: (usedBy) =>
+    `iPXE refuses the scripts of machines that ${list(usedBy, 'a channel')} names: each machine that gets one of its own stops before its kernel, until "bootseal machines apply", or a keyholder, has signed them anew.`,
   loader: (usedBy, name) =>
     `${name} starts nothing more, since it trusts ${list(usedBy)} and that has ended: machines that load it stop before their first script, until it is built with a CA that stands and laid in its place.`,
   tls: (_, name) =>

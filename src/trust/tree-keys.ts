@@ -126,7 +126,8 @@ export function isSignedBy({ issuer, serialNumber }: SignerInfo, certificate: Ce
   );
 }
 
-function signersOf({ signers, certificates }: SignedData): Certificate[] {
+/** Of the certificates that it carries, those of its signers. */
+export function signersOf({ signers, certificates }: SignedData): Certificate[] {
   return certificates.filter((certificate) => signers.some((info) => isSignedBy(info, certificate)));
 }
 

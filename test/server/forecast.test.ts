@@ -1,14 +1,19 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { decodeCertificate } from '../../src/formats/asn1/x509.ts';
+import { applyMachines } from '../../src/publish/channel.ts';
 import { publish } from '../../src/publish/publish.ts';
 import { type ForecastItem, forecast } from '../../src/server/forecast.ts';
 import type { OfferedLoader } from '../../src/server/loader-files.ts';
 import type { Offering } from '../../src/server/offering.ts';
 import { stateSource } from '../../src/server/state-source.ts';
 import { treeSource } from '../../src/server/tree-source.ts';
+import { delegateBootLeaves } from '../../src/signing/keys/delegate.ts';
+import { readScriptKeys } from '../../src/signing/keys/script-keys.ts';
+import { readyKeyPair } from '../fixtures/ready-keys.ts';
 import { DAY, fingerprint, fresh, idOf, LATER, newCa, old, sealed } from '../operations/rotation.ts';
 import { openssl } from '../signing/judges.ts';
 
@@ -25,6 +30,13 @@ const only = (items: readonly ForecastItem[], kind: string): ForecastItem => {
   assert.equal(found.length, 1, kind);
   return found[0] as ForecastItem;
 };
+
+/** A folder of keys that may be changed. */
+async function copied(keys: string): Promise<string> {
+  const copy = fresh('keys');
+  await cp(keys, copy, { recursive: true });
+  return copy;
+}
 
 describe('what ends when, as a server knows it', () => {
   it('tells of everything that is offered, what ends first first, in words', () => {
@@ -106,6 +118,45 @@ describe('what ends when, as a server knows it', () => {
       item.effect,
       /^ours\.efi starts nothing more, since it trusts netboot CA lab and that has ended/,
     );
+  });
+
+  it('knows the leaf of a day that the scripts of machines are signed by, and the one that takes its place', async () => {
+    const own = fresh('state');
+    const given = { state: own, anchors: old, channel: 'stable', snapshotKey: old };
+    await publish({ ...given, tree, now: LATER });
+    await mkdir(join(own, 'machines'));
+    await writeFile(
+      join(own, 'machines', 'all.toml'),
+      '[[machine]]\nname = "a"\nmac = "52:54:00:00:00:0a"\ngets = { boot = "hold" }\n',
+    );
+    const days = fresh('days');
+    await delegateBootLeaves({
+      ...{ keys: old, out: days, days: 2, from: LATER, now: LATER, rsaBits: 2048 },
+      makeKeyPair: readyKeyPair,
+    });
+    let now = LATER;
+    const source = stateSource({ state: own, anchors: old, clock: () => now, onRefused: () => {} });
+    const items = async () => forecast({ offering: await source.load() }, now);
+    assert.ok(!kinds(await items()).includes('scripts'));
+    const sign = async (day: string) => {
+      const keys = await copied(old);
+      for (const file of ['anchors/boot.crt', 'private/boot.key'])
+        await cp(join(days, day, file), join(keys, file));
+      await applyMachines({ ...given, now, scriptKeys: await readScriptKeys(keys, now) });
+    };
+    await sign('2026-11-11');
+    const first = only(await items(), 'scripts');
+    assert.equal(first.id, fingerprint(join(days, '2026-11-11', 'anchors', 'boot.crt')).slice(0, 16));
+    assert.equal(first.ends, LATER + DAY);
+    assert.equal(first.due, false);
+    assert.match(first.effect, /refuses the scripts of machines that stable names: .* signed them anew\.$/);
+    now = LATER + DAY - 1000;
+    assert.equal(only(await items(), 'scripts').due, true);
+    now = LATER + DAY + 1000;
+    await sign('2026-11-12');
+    const second = only(await items(), 'scripts');
+    assert.equal(second.id, fingerprint(join(days, '2026-11-12', 'anchors', 'boot.crt')).slice(0, 16));
+    assert.deepEqual([second.ends, second.due], [LATER + 2 * DAY, false]);
   });
 
   it("tells the last day of the server's own certificate", () => {
