@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { countBoots } from '../boots/boot-metrics.ts';
 import type { Boots } from '../boots/boots.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
@@ -17,7 +16,6 @@ import type { Log } from '../serve/event-log.ts';
 import type { Bind, Bound } from '../serve/listen.ts';
 import { createMetrics } from '../serve/metrics.ts';
 import { Shares } from '../serve/shares.ts';
-import { quarantinedReleases } from '../store/quarantine.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
 import type { Anchors } from '../trust/anchors.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
@@ -36,7 +34,6 @@ import { MachineDesk } from './machine-desk.ts';
 import { ReleaseExports } from './nbd-exports.ts';
 import { type Offering, type OfferingSource, offeredSite } from './offering.ts';
 import { type Readiness, readiness, serverPages } from './pages.ts';
-import { tellProcess } from './process-metrics.ts';
 import { DhcpEdge, type DhcpOffer, type ProxyDhcpRequest, proxyDhcpBind } from './proxy-dhcp.ts';
 import { scrubReleases } from './scrub-releases.ts';
 import { sealedElsewhere } from './sealed-address.ts';
@@ -208,18 +205,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     ],
   };
   const payload = () => [...offering.releases, ...offering.former].map(({ release }) => release);
-  countBoots(metrics.registry, boots);
-  tellProcess(metrics.registry);
   tellServer(metrics.registry, {
-    ...{ ...readable, configuration, ready: () => !(readiness(readable) instanceof Refusal) },
+    ...{ ...readable, configuration, boots, state: options.state },
+    ready: () => !(readiness(readable) instanceof Refusal),
     forecast: () => forecast({ offering, loaders, tls: tlsFiles?.shown }, clock()),
     receiptsFault: () => desk.warnings[0],
-    drifted: () =>
-      payload()
-        .flatMap(({ files }) => [...files.values()])
-        .filter(isWithdrawn).length,
-    quarantined: async () =>
-      options.state === undefined ? 0 : (await quarantinedReleases(options.state)).length,
+    drifted: () => payload().flatMap(withdrawnFiles).length,
   });
   const listeners = await startListeners({
     site: { find: (path, from) => site.find(path, from) },
@@ -310,9 +301,9 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   };
 }
 
-/** It read otherwise than it was verified. */
-function isWithdrawn(file: PinnedFile): boolean {
-  return pinOf(file).withdrawn !== undefined;
+/** Those that read otherwise than they were verified. */
+function withdrawnFiles({ files }: VerifiedRelease): readonly PinnedFile[] {
+  return [...files.values()].filter((file) => pinOf(file).withdrawn !== undefined);
 }
 
 function sourceOf(options: ServeOptions, clock: () => number, log: Log): OfferingSource {

@@ -1,10 +1,14 @@
 import type { Gauge, Registry } from 'prom-client';
+import { countBoots } from '../boots/boot-metrics.ts';
+import type { Boots } from '../boots/boots.ts';
 import { readPackageFile } from '../files/package-file.ts';
 import { meters } from '../serve/meters.ts';
+import { quarantinedReleases } from '../store/quarantine.ts';
 import { STATUS_KINDS } from '../trust/endings.ts';
 import type { Configuration } from './configuration.ts';
 import type { ForecastItem } from './forecast.ts';
 import type { Offering } from './offering.ts';
+import { tellProcess } from './process-metrics.ts';
 
 export interface ServerMetricsOptions {
   /** What is offered at the moment of a question. */
@@ -19,8 +23,9 @@ export interface ServerMetricsOptions {
   readonly receiptsFault: () => string | undefined;
   /** How many files of what is offered are not what was verified any more. */
   readonly drifted: () => number | Promise<number>;
-  /** How many releases are in quarantine. @throws IoError, Refusal */
-  readonly quarantined: () => Promise<number>;
+  /** A state's folder; undefined: a tree is served, and nothing is ever in quarantine. */
+  readonly state: string | undefined;
+  readonly boots: Boots;
   readonly configuration: Configuration;
   /** Milliseconds since 1970. */
   readonly clock: () => number;
@@ -28,9 +33,14 @@ export interface ServerMetricsOptions {
 
 const HOUR_S = 3600;
 
-/** What a server says of what it offers, what of that will end, and whether something keeps it from doing so. */
+/**
+ * What a server says beside its traffic: boots, its process, what it offers, what of that will end, and whether something
+ * keeps it from offering it.
+ */
 export function tellServer(registry: Registry, options: ServerMetricsOptions): void {
-  const { offering, forecast, ready, fault, receiptsFault, drifted, quarantined } = options;
+  const { offering, forecast, ready, fault, receiptsFault, drifted, state, boots } = options;
+  countBoots(registry, boots);
+  tellProcess(registry);
   const always = meters(registry);
   const gauge = (name: string, help: string, value: () => number | Promise<number>): void => {
     const made: Gauge = meters(registry, async () => made.set(await value())).gauge(name, help);
@@ -60,7 +70,7 @@ export function tellServer(registry: Registry, options: ServerMetricsOptions): v
   );
   gauge('drifted_files', 'Files of what is offered that are not what was verified any more.', drifted);
   gauge('quarantined_releases', 'Releases in quarantine; NaN while the state cannot be read.', () =>
-    quarantined().catch(() => Number.NaN),
+    quarantined(state).catch(() => Number.NaN),
   );
 
   const expiry = meters(registry, () => {
@@ -85,4 +95,9 @@ export function tellServer(registry: Registry, options: ServerMetricsOptions): v
     'What has ended or is about to: within 30 days, or within the last third of its life where that is shorter.',
     ['kind'],
   );
+}
+
+/** @throws IoError, Refusal */
+async function quarantined(state: string | undefined): Promise<number> {
+  return state === undefined ? 0 : (await quarantinedReleases(state)).length;
 }
