@@ -1,5 +1,6 @@
 import { createServer, isIP, isIPv4, isIPv6, type Server, type ServerOpts } from 'node:net';
 import { codeOf, IoError } from '../errors/io.ts';
+import { UsageError } from '../errors/usage.ts';
 import { urlHost } from '../formats/net/ip-address.ts';
 
 /** What was to listen where. */
@@ -86,9 +87,27 @@ export function isIpv6Only(address: string, all: readonly string[]): boolean {
   return isIPv6(address) && all.some((other) => isIPv4(other));
 }
 
+/** Whether what listens at these addresses is there for whoever asks at another one. */
+export function isBoundAt(bound: readonly Bound[], address: string): boolean {
+  const addresses = bound.map((each) => each.address);
+  // Beside an address of IPv4, :: is IPv6 alone.
+  const everywhere = addresses.includes('0.0.0.0') || addresses.every((each) => each === '::');
+  return everywhere || addresses.includes(address);
+}
+
+/** Where a stream server shall listen. */
+export interface StreamTarget {
+  /** `HTTP`, `NBD`. */
+  readonly what: string;
+  readonly bind: Bind;
+  readonly port: number;
+  /** Descriptors of sockets that were handed over: where there are any, `bind` and `port` say nothing. */
+  readonly sockets?: readonly number[] | undefined;
+}
+
 /** A stream server that listens. */
 export interface StreamListener {
-  /** In the order of the addresses that were asked for, all with one port. */
+  /** In the order of the addresses that were asked for, all with one port; or in that of the sockets, each with its own. */
   readonly bound: readonly [Bound, ...Bound[]];
   /** Takes no more connections. Resolves when those that were taken have ended. */
   close(): Promise<void>;
@@ -102,33 +121,47 @@ export interface StreamListener {
  * @param options of the server, which its further sockets must have as well.
  * @param onFault is told of what goes wrong later, such as a connection that could not be taken because there are
  *   too many open files: no reason for a server to end.
- * @throws ListenError: then nothing listens.
+ * @throws ListenError, UsageError for a descriptor that is no such socket: then nothing listens.
  */
 export async function listenStream(
   server: Server,
-  target: { readonly what: string; readonly bind: Bind; readonly port: number },
+  { what, bind, port, sockets = [] }: StreamTarget,
   options: ServerOpts,
   onFault: (error: unknown) => void,
 ): Promise<StreamListener> {
-  const { what, bind } = target;
-  const addresses = boundAddresses(what, bind, target.port);
-  const [address, ...further] = addresses;
-  for (const each of addresses) checkListenTarget({ what, address: each, port: target.port });
   const listening: Server[] = [];
   const close = async (): Promise<void> => {
     await Promise.all(listening.map((each) => new Promise<void>((resolve) => each.close(() => resolve()))));
   };
-  const listen = async (each: Server, at: ListenTarget): Promise<Bound> => {
-    const bound = await listenOne(each, at, isIpv6Only(at.address, addresses), onFault);
+  /** The first with the server itself, further ones with sockets beside it. */
+  const listen = async (start: (each: Server) => Promise<Bound>): Promise<Bound> => {
+    const each =
+      listening.length === 0
+        ? server
+        : createServer(options, (connection) => server.emit('connection', connection));
+    const bound = await start(each);
+    each.on('error', onFault);
     listening.push(each);
     return bound;
   };
   try {
-    const first = await listen(server, { what, address, port: target.port });
+    const [handed, ...more] = sockets;
+    if (handed !== undefined) {
+      const first = await listen((each) => listenHanded(each, what, handed));
+      const rest: Bound[] = [];
+      for (const fd of more) rest.push(await listen((each) => listenHanded(each, what, fd)));
+      return { bound: [first, ...rest], close };
+    }
+    const addresses = boundAddresses(what, bind, port);
+    const [address, ...further] = addresses;
+    for (const each of addresses) checkListenTarget({ what, address: each, port });
+    const first = await listen((each) =>
+      listenAt(each, { what, address, port }, isIpv6Only(address, addresses)),
+    );
     const rest: Bound[] = [];
     for (const other of further) {
-      const socket = createServer(options, (connection) => server.emit('connection', connection));
-      rest.push(await listen(socket, { what, address: other, port: first.port }));
+      const at = { what, address: other, port: first.port };
+      rest.push(await listen((each) => listenAt(each, at, isIpv6Only(other, addresses))));
     }
     return { bound: [first, ...rest], close };
   } catch (error) {
@@ -137,22 +170,44 @@ export async function listenStream(
   }
 }
 
-async function listenOne(
-  server: Server,
-  target: ListenTarget,
-  ipv6Only: boolean,
-  onFault: (error: unknown) => void,
-): Promise<Bound> {
-  await new Promise<void>((resolve, reject) => {
-    const failed = (error: unknown): void => reject(toListenError(target, error));
-    server.once('error', failed);
-    server.listen({ host: target.address, port: target.port, backlog: 1024, ipv6Only }, () => {
-      server.off('error', failed);
-      server.on('error', onFault);
-      resolve();
-    });
-  });
+const BACKLOG = 1024;
+
+async function listenAt(server: Server, target: ListenTarget, ipv6Only: boolean): Promise<Bound> {
+  const { address: host, port } = target;
+  try {
+    await listening(server, () => server.listen({ host, port, backlog: BACKLOG, ipv6Only }));
+  } catch (error) {
+    throw toListenError(target, error);
+  }
   const bound = server.address();
   if (bound === null || typeof bound === 'string') throw new ListenError(target, 'EINVAL');
   return { address: bound.address, port: bound.port };
+}
+
+async function listenHanded(server: Server, what: string, fd: number): Promise<Bound> {
+  const wrong = (cause?: unknown) =>
+    new UsageError(
+      `${what} was handed the descriptor ${fd}, which is no TCP socket that listens; its socket unit needs ListenStream= with a port, and Accept=no.`,
+      { cause },
+    );
+  try {
+    await listening(server, () => server.listen({ fd, backlog: BACKLOG }));
+  } catch (error) {
+    throw codeOf(error) === undefined ? error : wrong(error);
+  }
+  const bound = server.address();
+  if (bound !== null && typeof bound !== 'string') return { address: bound.address, port: bound.port };
+  server.close();
+  throw wrong();
+}
+
+function listening(server: Server, listen: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.once('listening', () => {
+      server.off('error', reject);
+      resolve();
+    });
+    listen();
+  });
 }

@@ -5,6 +5,7 @@ import type { ProxyDhcp } from '../serve/dhcp/dhcp.ts';
 import { type Emit, emitTo } from '../serve/emit.ts';
 import { eventLog, type Log } from '../serve/event-log.ts';
 import { type HttpServer, type HttpServerOptions, startHttpServer } from '../serve/http/http.ts';
+import type { HandedSockets } from '../serve/handed.ts';
 import type { Pages } from '../serve/http/http-types.ts';
 import type { Bind } from '../serve/listen.ts';
 import type { Metrics } from '../serve/metrics.ts';
@@ -30,6 +31,8 @@ export interface ListenersOptions {
   readonly ports: { readonly http: number; readonly tftp: number | false; readonly nbd: number | false };
   /** Of HTTPS; undefined: it is not offered. */
   readonly tls: HttpServerOptions['tls'];
+  /** What was opened for us already. */
+  readonly sockets: HandedSockets;
   readonly configuration: Configuration;
   readonly metrics: Metrics;
   readonly log: Log;
@@ -55,10 +58,10 @@ export interface Listeners {
  * Listens with every protocol, which share one admission, one log and one stream of events. Where one cannot listen,
  * none does.
  *
- * @throws ListenError
+ * @throws ListenError, UsageError for a socket that was handed over and is not what its name says.
  */
 export async function startListeners(options: ListenersOptions): Promise<Listeners> {
-  const { pages, exports, bind, ports, configuration, metrics, log, onEvent } = options;
+  const { pages, exports, bind, ports, sockets, configuration, metrics, log, onEvent } = options;
   const shares = new Shares(configuration.shares);
   const events = eventLog({
     log,
@@ -79,7 +82,8 @@ export async function startListeners(options: ListenersOptions): Promise<Listene
     site,
     pages,
     port: ports.http,
-    tls: options.tls,
+    tls: options.tls && { ...options.tls, sockets: sockets.get('https') },
+    sockets: sockets.get('http'),
     limits: allowed.http,
     proxies: configuration.trusted_proxies.map(decodeIpPrefix),
   });
@@ -102,6 +106,7 @@ export async function startListeners(options: ListenersOptions): Promise<Listene
         ...edge,
         site,
         port: ports.tftp,
+        sockets: sockets.get('tftp'),
         limits: allowed.tftp,
         singlePort: configuration.tftp_single_port,
       });
@@ -109,7 +114,13 @@ export async function startListeners(options: ListenersOptions): Promise<Listene
       metrics.follow('tftp', () => ({ open: started.transfers, heldBytes: started.heldBytes }));
     }
     if (ports.nbd !== false) {
-      const started = await startNbdServer({ ...edge, exports, port: ports.nbd, limits: allowed.nbd });
+      const started = await startNbdServer({
+        ...edge,
+        exports,
+        port: ports.nbd,
+        sockets: sockets.get('nbd'),
+        limits: allowed.nbd,
+      });
       nbd = started;
       metrics.follow('nbd', () => ({
         open: started.connections,
@@ -120,9 +131,15 @@ export async function startListeners(options: ListenersOptions): Promise<Listene
     }
     if (configuration.syslog) {
       const { port } = configuration.syslog;
-      syslog = await startSyslog({ ...edge, port, onLeftOut: () => metrics.countLeftOut('syslog') });
+      syslog = await startSyslog({
+        ...edge,
+        port,
+        sockets: sockets.get('syslog'),
+        onLeftOut: () => metrics.countLeftOut('syslog'),
+      });
     }
-    dhcp = await options.dhcp?.start(emit, { http: http.port, tftp: tftp?.port, syslog: syslog?.port });
+    const handed = [...(sockets.get('dhcp') ?? []), ...(sockets.get('dhcp-pxe') ?? [])];
+    dhcp = await options.dhcp?.start(emit, { http, tftp, syslog }, handed);
   } catch (error) {
     await close(0);
     throw error;

@@ -7,7 +7,7 @@ import { offeredFile } from '../serve/dhcp/dhcp-answer.ts';
 import { demandInterfaces } from '../serve/dhcp/dhcp-interfaces.ts';
 import type { DhcpInterface, DhcpLoader, DhcpLoaders } from '../serve/dhcp/dhcp-types.ts';
 import type { Emit } from '../serve/emit.ts';
-import type { Bind } from '../serve/listen.ts';
+import { type Bound, isBoundAt } from '../serve/listen.ts';
 import type { Configuration } from './configuration.ts';
 import { checkNamedLoaders, findDhcpLoaders } from './dhcp-loaders.ts';
 
@@ -34,18 +34,18 @@ export function proxyDhcpBind({ interfaces }: ProxyDhcpRequest): readonly string
   return demandInterfaces(interfaces, networkInterfaces()).map(({ address }) => address);
 }
 
-/** Ports, of what is served. */
-export interface ServedPorts {
-  readonly http: number;
-  readonly tftp: number | undefined;
-  readonly syslog: number | undefined;
+/** What machines are sent to. */
+export interface DhcpTargets {
+  readonly http: { readonly port: number; readonly bound: readonly Bound[] };
+  /** Undefined where it is not served. */
+  readonly tftp: { readonly port: number; readonly bound: readonly Bound[] } | undefined;
+  readonly syslog: { readonly port: number } | undefined;
 }
 
 /** ProxyDHCP over what a server offers. */
 export class DhcpEdge {
   readonly #request: ProxyDhcpRequest;
   readonly #configuration: Configuration['proxydhcp'];
-  readonly #bind: readonly string[];
   readonly #find: Site['find'];
   #loaders: DhcpLoaders = new Map();
   #lookups = 0;
@@ -55,27 +55,23 @@ export class DhcpEdge {
 
   constructor(
     request: ProxyDhcpRequest,
-    {
-      configuration,
-      bind,
-      find,
-    }: { readonly configuration: Configuration; readonly bind: Bind; readonly find: Site['find'] },
+    { configuration, find }: { readonly configuration: Configuration; readonly find: Site['find'] },
   ) {
     this.#request = request;
     this.#configuration = configuration.proxydhcp;
-    this.#bind = typeof bind === 'string' ? [bind] : bind;
     this.#find = find;
   }
 
-  /** @throws UsageError, ListenError */
-  async start(emit: Emit, { http, tftp, syslog }: ServedPorts): Promise<ProxyDhcp> {
+  /**
+   * @param sockets descriptors that were handed over for it.
+   * @throws UsageError, ListenError
+   */
+  async start(emit: Emit, { http, tftp, syslog }: DhcpTargets, sockets: readonly number[]): Promise<ProxyDhcp> {
     const { relays, networks, site_port, tftp_at_once } = this.#configuration;
-    this.#httpPort = site_port ?? http;
-    this.#tftp = tftp === TFTP_PORT;
+    this.#httpPort = site_port ?? http.port;
+    this.#tftp = tftp?.port === TFTP_PORT;
     await checkNamedLoaders(this.#lookup());
     await this.refresh();
-    // Beside an address of IPv4, :: is IPv6 alone.
-    const everywhere = this.#bind.includes('0.0.0.0') || this.#bind.every((address) => address === '::');
     this.#server = await startProxyDhcp({
       ...this.#request,
       relays: relays.map(decodeIpPrefix),
@@ -83,9 +79,11 @@ export class DhcpEdge {
       loaders: () => this.#loaders,
       httpPort: this.#httpPort,
       tftpAtOnce: tftp_at_once,
-      logServer: syslog === SYSLOG_PORT,
-      serves: (address) => everywhere || this.#bind.includes(address),
+      logServer: syslog?.port === SYSLOG_PORT,
+      serves: (address) =>
+        isBoundAt(http.bound, address) && (tftp === undefined || isBoundAt(tftp.bound, address)),
       emit,
+      sockets,
     });
     return this.#server;
   }

@@ -13,6 +13,7 @@ import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts'
 import { sealedServers } from '../scripts/sealed-server.ts';
 import type { Emit } from '../serve/emit.ts';
 import type { Log } from '../serve/event-log.ts';
+import { demandServed, type HandedSockets } from '../serve/handed.ts';
 import type { Bind, Bound } from '../serve/listen.ts';
 import { createMetrics } from '../serve/metrics.ts';
 import { Shares } from '../serve/shares.ts';
@@ -71,6 +72,11 @@ export interface ServeOptions {
   readonly tftpPort?: number | false;
   /** 0: an ephemeral one; false leaves NBD out. Default 10809. */
   readonly nbdPort?: number | false;
+  /**
+   * Sockets that were opened before, as by systemd: what has one is served there, and its address and port above say
+   * nothing. `dhcp` needs `proxyDhcp`.
+   */
+  readonly sockets?: HandedSockets;
   /** Answers machines that boot from the network, on the interfaces that it names; absent: DHCP is left to others. */
   readonly proxyDhcp?: ProxyDhcpRequest;
   /** Milliseconds since 1970: what seals are judged by, now and whenever something ends. Default: this machine's. */
@@ -131,7 +137,16 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const clock = options.clock ?? Date.now;
   const log = options.log ?? SILENT;
   const configuration = { ...DEFAULT_CONFIGURATION, ...options.configuration };
-  const { proxyDhcp } = options;
+  const { proxyDhcp, sockets = new Map() } = options;
+  demandServed(sockets, {
+    http: true,
+    https: configuration.tls !== undefined,
+    tftp: options.tftpPort !== false,
+    nbd: options.nbdPort !== false,
+    dhcp: proxyDhcp !== undefined,
+    'dhcp-pxe': proxyDhcp !== undefined,
+    syslog: configuration.syslog !== undefined,
+  });
   const bind = options.bind ?? (proxyDhcp ? proxyDhcpBind(proxyDhcp) : '127.0.0.1');
   const source = sourceOf(options, clock, log);
   const access = stateAccess({ state: options.state, configuration, clock, log });
@@ -178,7 +193,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     proxyDhcp &&
     new DhcpEdge(
       { decide: (client) => machines.decide(client), isKnown: (mac) => machines.isKnown(mac), ...proxyDhcp },
-      { configuration, bind, find },
+      { configuration, find },
     );
   /** Makes what was loaded last the answer to every request from now on. */
   const put = (): void => {
@@ -237,6 +252,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       nbd: options.nbdPort ?? DEFAULT_NBD_PORT,
     },
     tls: configuration.tls && tlsFiles && { port: configuration.tls.port, pair: tlsFiles.pair },
+    sockets,
     configuration,
     metrics,
     log,

@@ -6,6 +6,7 @@ import type { DhcpOffer } from '../../server/proxy-dhcp.ts';
 import { type Serving, serve } from '../../server/serve.ts';
 import { act, folder, folders, newCommand, port } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { listenFds } from '../listen-fds.ts';
 import type { Cell } from '../table.ts';
 import { SOON_READ, treeProgress } from '../tree-progress.ts';
 
@@ -77,6 +78,7 @@ export function serveCommand(): Command {
           throw new UsageError('--state needs --anchors.');
         const keyholder = await keyholderOfServer(options);
         if (keyholder && state === undefined) throw new UsageError('--keyholder needs --state.');
+        const sockets = listenFds(process.env, process.pid);
         const bar = treeProgress(terminal, `verifying ${tree ?? state}`, SOON_READ);
         const serving = await serve({
           ...(tree === undefined ? {} : { tree }),
@@ -93,6 +95,7 @@ export function serveCommand(): Command {
           httpPort: options.httpPort,
           tftpPort: options.tftp ? options.tftpPort : false,
           nbdPort: options.nbd ? options.nbdPort : false,
+          sockets,
           ...(options.proxydhcp === undefined ? {} : { proxyDhcp: { interfaces: options.proxydhcp } }),
           ...(keyholder ? { applyMachines: async (name: string) => void (await keyholder.apply(name)) } : {}),
           log,

@@ -1,6 +1,8 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { codeOf } from '../../errors/io.ts';
+import { UsageError } from '../../errors/usage.ts';
 import { checkListenTarget, ListenError, toListenError } from '../listen.ts';
+import { HandedDhcpSockets } from './dhcp-handed.ts';
 import { portHolder } from './port-holder.ts';
 
 /** UDP ports: 67 and 68 (RFC 2131 §4.1), 4011 (PXE 2.1 §2.2). */
@@ -17,63 +19,111 @@ const EVERYBODY = '255.255.255.255';
 export type Receive = (bytes: Buffer, from: RemoteInfo) => void;
 export type OnFault = (error: unknown, what: string) => void;
 
-/**
- * Hears what is sent to all, on every interface, and nothing else: a DHCP server on this machine goes on to hear what
- * is sent to it alone. Node cannot say by which interface a datagram came.
- *
- * @throws ListenError
- */
-export async function openReceiver({ server }: DhcpPorts, receive: Receive, fault: OnFault): Promise<Socket> {
-  const socket = await bound(EVERYBODY, server, true, fault);
-  socket.on('message', receive);
-  return socket;
-}
+/** Opens the sockets of a server, or takes those that were handed over. */
+export class DhcpSockets {
+  readonly #ports: DhcpPorts;
+  readonly #fault: OnFault;
+  readonly #handed: HandedDhcpSockets | undefined;
 
-/**
- * Sends to all by one interface, and by no other: the address that it is bound to decides. Connected, it takes nothing
- * that comes in; without that it would steal a DHCP server of this machine what clients send to it.
- *
- * @throws ListenError
- */
-export async function openSender(
-  { server, client }: DhcpPorts,
-  address: string,
-  fault: OnFault,
-): Promise<Socket> {
-  const socket = await bound(address, server, true, fault);
-  socket.setBroadcast(true);
-  await new Promise<void>((resolve, reject) => {
-    socket.once('error', reject);
-    socket.connect(client, EVERYBODY, () => {
-      socket.off('error', reject);
-      resolve();
+  /**
+   * @param fds descriptors that were handed over: where there are any, one is needed at port 67 for each that would be
+   *   opened there.
+   * @throws UsageError for a descriptor that is no such socket.
+   */
+  constructor(ports: DhcpPorts, fds: readonly number[], fault: OnFault) {
+    this.#ports = ports;
+    this.#fault = fault;
+    if (fds.length > 0) this.#handed = new HandedDhcpSockets(fds, [ports.server, ports.bootServer], fault);
+  }
+
+  /**
+   * Hears what is sent to all, on every interface, and nothing else: a DHCP server on this machine goes on to hear what
+   * is sent to it alone. Node cannot say by which interface a datagram came.
+   *
+   * @throws ListenError, UsageError
+   */
+  async receiver(receive: Receive): Promise<Socket> {
+    const socket = await this.#at(EVERYBODY, this.#ports.server);
+    socket.on('message', receive);
+    return socket;
+  }
+
+  /**
+   * Sends to all by one interface, and by no other: the address that it is bound to decides. Connected, it takes nothing
+   * that comes in; without that it would steal a DHCP server of this machine what clients send to it.
+   *
+   * @throws ListenError, UsageError
+   */
+  async sender(address: string): Promise<Socket> {
+    const socket = await this.#at(address, this.#ports.server);
+    socket.setBroadcast(true);
+    // One that was given back.
+    if (isConnected(socket)) return socket;
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject);
+      socket.connect(this.#ports.client, EVERYBODY, () => {
+        socket.off('error', reject);
+        resolve();
+      });
     });
-  });
-  return socket;
+    return socket;
+  }
+
+  /**
+   * Hears what relays send to one address; answers leave from there.
+   *
+   * @throws ListenError, UsageError
+   */
+  async relayed(address: string, receive: Receive): Promise<Socket> {
+    const socket = await this.#at(address, this.#ports.server);
+    socket.on('message', receive);
+    return socket;
+  }
+
+  /**
+   * Hears what machines ask at port 4011 of one address; answers leave from there.
+   *
+   * @throws ListenError
+   */
+  async bootServer(address: string, receive: Receive): Promise<Socket> {
+    const port = this.#ports.bootServer;
+    const socket = this.#handed?.take(address, port) ?? (await bound(address, port, false, this.#fault));
+    socket.on('message', receive);
+    return socket;
+  }
+
+  /** A socket that is not needed now. */
+  async end(socket: Socket): Promise<void> {
+    if (this.#handed?.giveBack(socket)) return;
+    await new Promise<void>((resolve) => {
+      socket.once('close', () => resolve());
+      socket.close();
+    });
+  }
+
+  /** When every socket has ended. */
+  close(): void {
+    this.#handed?.close();
+  }
+
+  async #at(address: string, port: number): Promise<Socket> {
+    if (this.#handed === undefined) return bound(address, port, true, this.#fault);
+    const socket = this.#handed.take(address, port);
+    if (socket !== undefined) return socket;
+    throw new UsageError(
+      `DHCP was handed no socket at ${address} port ${port}, or one too few where relays are served; its socket unit needs ListenDatagram=${address}:${port}, once more where that is there.`,
+    );
+  }
 }
 
-/**
- * Hears what is sent to one address: of relays at 67, of machines at 4011; answers leave from there.
- *
- * @throws ListenError
- */
-export async function openUnicast(
-  address: string,
-  port: number,
-  shared: boolean,
-  receive: Receive,
-  fault: OnFault,
-): Promise<Socket> {
-  const socket = await bound(address, port, shared, fault);
-  socket.on('message', receive);
-  return socket;
-}
-
-export function closed(socket: Socket): Promise<void> {
-  return new Promise((resolve) => {
-    socket.once('close', () => resolve());
-    socket.close();
-  });
+function isConnected(socket: Socket): boolean {
+  try {
+    socket.remoteAddress();
+    return true;
+  } catch {
+    // Node's only way of saying no.
+    return false;
+  }
 }
 
 async function bound(address: string, port: number, shared: boolean, fault: OnFault): Promise<Socket> {

@@ -14,7 +14,7 @@ import { dhcpAnswer, offeredFile } from './dhcp-answer.ts';
 import { dhcpMac } from './dhcp-client.ts';
 import { type DhcpPlan, decideDhcp } from './dhcp-decide.ts';
 import { demandInterfaces, dhcpInterface, type InterfaceTable } from './dhcp-interfaces.ts';
-import { closed, DHCP_PORTS, type DhcpPorts, openReceiver, openSender, openUnicast } from './dhcp-sockets.ts';
+import { DHCP_PORTS, type DhcpPorts, DhcpSockets } from './dhcp-sockets.ts';
 import type {
   DhcpArrival,
   DhcpClient,
@@ -50,6 +50,8 @@ export interface ProxyDhcpOptions {
   readonly followMs?: number;
   readonly table?: () => InterfaceTable;
   readonly ports?: DhcpPorts;
+  /** Descriptors of sockets that were handed over, each found by where it is bound (`DhcpSockets`). */
+  readonly sockets?: readonly number[] | undefined;
 }
 
 export interface ProxyDhcp {
@@ -86,7 +88,11 @@ export async function startProxyDhcp(options: ProxyDhcpOptions): Promise<ProxyDh
 
 class Server implements ProxyDhcp {
   readonly #options: ProxyDhcpOptions;
+  readonly #fault = (error: unknown, what: string): void => {
+    this.#options.emit({ kind: 'fault', server: 'dhcp', error, what });
+  };
   readonly #ports: DhcpPorts;
+  readonly #sockets: DhcpSockets;
   readonly #rate: AnswerRate;
   readonly #isKnown: (mac: string) => boolean;
   readonly #told = new MacTable<true>(MOST_TOLD);
@@ -101,6 +107,7 @@ class Server implements ProxyDhcp {
   constructor(options: ProxyDhcpOptions) {
     this.#options = options;
     this.#ports = options.ports ?? DHCP_PORTS;
+    this.#sockets = new DhcpSockets(this.#ports, options.sockets ?? [], this.#fault);
     this.#rate = new AnswerRate(options.now ?? (() => performance.now()));
     this.#isKnown = options.isKnown ?? (() => false);
   }
@@ -111,14 +118,13 @@ class Server implements ProxyDhcp {
 
   async listen(): Promise<void> {
     const { interfaces, serves = () => true } = this.#options;
-    if (interfaces.length === 0) throw new UsageError('ProxyDHCP needs an interface.');
-    const found = demandInterfaces(interfaces, this.#table());
-    for (const { name, address } of found) {
-      if (!serves(address)) throw new UsageError(notServed(name, address));
-    }
     try {
-      const receive = (bytes: Buffer, from: RemoteInfo) => this.#receive(bytes, from, undefined);
-      this.#receiver = await openReceiver(this.#ports, receive, this.#fault);
+      if (interfaces.length === 0) throw new UsageError('ProxyDHCP needs an interface.');
+      const found = demandInterfaces(interfaces, this.#table());
+      for (const { name, address } of found) {
+        if (!serves(address)) throw new UsageError(notServed(name, address));
+      }
+      this.#receiver = await this.#sockets.receiver((bytes, from) => this.#receive(bytes, from, undefined));
       for (const each of found) {
         this.#edges = [...this.#edges, await this.#open(each)];
         this.#states.set(each.name, each.address);
@@ -146,7 +152,11 @@ class Server implements ProxyDhcp {
     await this.#following;
     const edges = this.#edges;
     this.#edges = [];
-    await Promise.all([...edges.map(closeEdge), this.#receiver && closed(this.#receiver)]);
+    await Promise.all([
+      ...edges.map((edge) => this.#end(edge)),
+      this.#receiver && this.#sockets.end(this.#receiver),
+    ]);
+    this.#sockets.close();
   }
 
   #table(): InterfaceTable {
@@ -163,21 +173,23 @@ class Server implements ProxyDhcp {
     };
     const hear = (bytes: Buffer, from: RemoteInfo) => this.#receive(bytes, from, address);
     const answer = (bytes: Buffer, from: RemoteInfo) => this.#receive(bytes, from, address, 'boot-server');
-    const { server, bootServer } = this.#ports;
     try {
       const relays = this.#options.relays ?? [];
       return {
         ...each,
-        sender: await keep(openSender(this.#ports, address, this.#fault)),
-        bootServer: await keep(openUnicast(address, bootServer, false, answer, this.#fault)),
+        sender: await keep(this.#sockets.sender(address)),
+        bootServer: await keep(this.#sockets.bootServer(address, answer)),
         // Whoever listens here hears what clients send to a DHCP server of this machine: only where it is needed.
-        relayed:
-          relays.length > 0 ? await keep(openUnicast(address, server, true, hear, this.#fault)) : undefined,
+        relayed: relays.length > 0 ? await keep(this.#sockets.relayed(address, hear)) : undefined,
       };
     } catch (error) {
-      await Promise.all(opened.map(closed));
+      await Promise.all(opened.map((socket) => this.#sockets.end(socket)));
       throw error;
     }
+  }
+
+  async #end({ sender, relayed, bootServer }: Edge): Promise<void> {
+    await Promise.all([sender, relayed, bootServer].map((socket) => socket && this.#sockets.end(socket)));
   }
 
   /** Addresses come and go under a server that runs for months. */
@@ -191,7 +203,7 @@ class Server implements ProxyDhcp {
         continue;
       if (edge !== undefined) {
         this.#edges = this.#edges.filter((each) => each !== edge);
-        await closeEdge(edge);
+        await this.#end(edge);
       }
       const why = await this.#begin(name, now);
       const state = why ?? now?.address ?? '';
@@ -308,16 +320,8 @@ class Server implements ProxyDhcp {
     if (!again) this.#told.set(key, known, true);
     return { server: 'dhcp', remote, mac, known, again };
   }
-
-  readonly #fault = (error: unknown, what: string): void => {
-    this.#options.emit({ kind: 'fault', server: 'dhcp', error, what });
-  };
 }
 
 function notServed(name: string, address: string): string {
   return `The interface ${name} has the address ${address}, and nothing is served there: machines would be sent to a closed door; bind the servers to that address or to 0.0.0.0.`;
-}
-
-async function closeEdge({ sender, relayed, bootServer }: Edge): Promise<void> {
-  await Promise.all([sender, relayed, bootServer].map((socket) => socket && closed(socket)));
 }

@@ -26,13 +26,22 @@ export interface HttpServerOptions {
   readonly bind: Bind;
   /** 0 asks for an ephemeral one. */
   readonly port: number;
+  /** Descriptors of sockets that were handed over (`HandedSockets`): where there are any, the two above say nothing. */
+  readonly sockets?: readonly number[] | undefined;
   readonly shares: Shares;
   readonly emit: Emit;
   readonly limits?: Partial<HttpLimits>;
   /** Proxies whose X-Forwarded-For is believed; default none. */
   readonly proxies?: readonly IpPrefix[];
   /** The same over TLS, at the same addresses and a port of its own. */
-  readonly tls?: { readonly port: number; readonly pair: TlsPair } | undefined;
+  readonly tls?:
+    | {
+        readonly port: number;
+        /** As above. */
+        readonly sockets?: readonly number[] | undefined;
+        readonly pair: TlsPair;
+      }
+    | undefined;
 }
 
 /** The door for those who speak TLS. */
@@ -62,10 +71,10 @@ export interface HttpServer {
 /**
  * Serves a site and named pages over HTTP/1.1 until it is closed.
  *
- * @throws ListenError
+ * @throws ListenError, UsageError for a descriptor that is no such socket.
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { emit, shares, bind, port, proxies = [] } = options;
+  const { emit, shares, bind, port, sockets, proxies = [] } = options;
   const limits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
   const pool = new ChunkPool(limits.bufferBytes);
   const connections = new Connections(limits.maxConnections, limits.reservedConnections, shares);
@@ -143,18 +152,18 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   guardConnections(server, connections, emit);
 
   // As Node makes its own.
-  const sockets = { allowHalfOpen: true, noDelay: true };
+  const further = { allowHalfOpen: true, noDelay: true };
   const onFault = (error: unknown): void => {
     emit({ kind: 'fault', server: 'http', error, what: 'take a connection' });
     connections.relieve();
   };
-  const listener = await listenStream(server, { what: 'HTTP', bind, port }, sockets, onFault);
-  const openDoor = async ({ port, pair }: NonNullable<HttpServerOptions['tls']>) => {
+  const listener = await listenStream(server, { what: 'HTTP', bind, port, sockets }, further, onFault);
+  const openDoor = async ({ port, sockets, pair }: NonNullable<HttpServerOptions['tls']>) => {
     const handshakeTimeoutMs = limits.headersTimeoutMs;
     const door = tlsDoor({ pair, server, connections, handshakeTimeoutMs, emit });
     const { bound, close } = await listenStream(
       door,
-      { what: 'HTTPS', bind, port },
+      { what: 'HTTPS', bind, port, sockets },
       { noDelay: true },
       onFault,
     );

@@ -14,6 +14,8 @@ export interface NbdServerOptions {
   readonly bind: Bind;
   /** 0 asks for an ephemeral one. */
   readonly port: number;
+  /** Descriptors of sockets that were handed over (`HandedSockets`): where there are any, the two above say nothing. */
+  readonly sockets?: readonly number[] | undefined;
   readonly shares: Shares;
   readonly emit: Emit;
   readonly limits?: Partial<NbdLimits>;
@@ -45,7 +47,7 @@ export interface NbdServer {
 /**
  * Serves exports over NBD, fixed newstyle, read-only, until it is closed.
  *
- * @throws ListenError
+ * @throws ListenError, UsageError for a descriptor that is no such socket.
  */
 export async function startNbdServer(options: NbdServerOptions): Promise<NbdServer> {
   const server = new Server(options);
@@ -124,8 +126,9 @@ class Server implements NbdServer {
   }
 
   async listen(): Promise<void> {
-    const { bind, port, emit } = this.#options;
-    this.#listener = await listenStream(this.#server, { what: 'NBD', bind, port }, SOCKETS, (error) => {
+    const { bind, port, sockets, emit } = this.#options;
+    const target = { what: 'NBD', bind, port, sockets };
+    this.#listener = await listenStream(this.#server, target, SOCKETS, (error) => {
       emit({ kind: 'fault', server: 'nbd', error, what: 'take a connection' });
       this.#welcome.relieve();
     });

@@ -5,13 +5,15 @@ import type { Emit } from '../emit.ts';
 import { LineLimiter } from '../line-limiter.ts';
 import { type Bind, type Bound, boundAddresses, checkListenTarget, isIpv6Only } from '../listen.ts';
 import type { Shares } from '../shares.ts';
-import { closing, type Door, openDoor } from '../tftp/tftp-socket.ts';
+import { closing, type Door, handedDoor, openDoor } from '../tftp/tftp-socket.ts';
 
 export interface SyslogOptions {
   /** IP addresses. */
   readonly bind: Bind;
   /** UDP; 0: an ephemeral one. iPXE sends to 514 and nowhere else. */
   readonly port: number;
+  /** Descriptors of sockets that were handed over (`HandedSockets`): where there are any, the two above say nothing. */
+  readonly sockets?: readonly number[] | undefined;
   readonly shares: Shares;
   readonly emit: Emit;
   /** Milliseconds of a monotonic clock. Default: the process's own. */
@@ -31,10 +33,10 @@ export interface SyslogReceiver {
  * Hears what loaders write on their consoles (`SyslogLine`), and tells it as it came: hints, since anybody can send them.
  * It answers nobody, keeps nothing, and hears each share as often as the log has lines for it.
  *
- * @throws ListenError: then nothing listens.
+ * @throws ListenError, UsageError for a descriptor that is no such socket: then nothing listens.
  */
 export async function startSyslog(options: SyslogOptions): Promise<SyslogReceiver> {
-  const { bind, port, shares, emit, now = () => performance.now(), onLeftOut } = options;
+  const { bind, port, sockets = [], shares, emit, now = () => performance.now(), onLeftOut } = options;
   const lines = new LineLimiter(now);
   const receive = (bytes: Buffer, { address: remote }: RemoteInfo): void => {
     // Before anything is read: a flood costs its sender's share, whatever it is of.
@@ -62,18 +64,21 @@ export async function startSyslog(options: SyslogOptions): Promise<SyslogReceive
       }),
     );
   };
-  const addresses = boundAddresses('syslog', bind, port);
-  for (const address of addresses) checkListenTarget({ what: 'syslog', address, port });
+  const add = (door: Door): void => {
+    doors.push(door);
+    door.socket.on('message', receive);
+    door.socket.on('error', (error) =>
+      emit({ kind: 'fault', server: 'syslog', error, what: 'hear the lines of loaders' }),
+    );
+  };
   try {
+    for (const fd of sockets) add(handedDoor('syslog', fd));
+    const addresses = sockets.length > 0 ? [] : boundAddresses('syslog', bind, port);
+    for (const address of addresses) checkListenTarget({ what: 'syslog', address, port });
     for (const address of addresses) {
       // A port that was chosen for the first is the others', too.
       const target = { what: 'syslog', address, port: doors[0]?.port ?? port };
-      const door = await openDoor(target, isIpv6Only(address, addresses));
-      doors.push(door);
-      door.socket.on('message', receive);
-      door.socket.on('error', (error) =>
-        emit({ kind: 'fault', server: 'syslog', error, what: 'hear the lines of loaders' }),
-      );
+      add(await openDoor(target, isIpv6Only(address, addresses)));
     }
   } catch (error) {
     await close();

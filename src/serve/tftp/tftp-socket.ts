@@ -1,5 +1,6 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
+import { handedDatagram } from '../handed.ts';
 import { ListenError, type ListenTarget, toListenError } from '../listen.ts';
 import type { TftpPeer } from './tftp-types.ts';
 
@@ -70,6 +71,18 @@ export async function openDoor(target: ListenTarget, ipv6Only: boolean): Promise
   const bound = socket.address();
   if (bound.port === 0) throw new ListenError(target, 'EINVAL');
   return { socket, address: bound.address, port: bound.port, ipv6Only };
+}
+
+/**
+ * The same with a socket that was handed over. Of `::` it is not known whether IPv4 comes to it, too: transfers that begin
+ * there take both.
+ *
+ * @throws UsageError where the descriptor is no such socket.
+ */
+export function handedDoor(what: string, fd: number): Door {
+  const socket = handedDatagram(what, fd);
+  const { address, port } = socket.address();
+  return { socket, address, port, ipv6Only: false };
 }
 
 /** Resolves when a socket is closed. */

@@ -53,6 +53,8 @@ export interface TftpServerOptions {
   readonly bind: Bind;
   /** 0 asks for an ephemeral one. */
   readonly port: number;
+  /** Descriptors of sockets that were handed over (`HandedSockets`): where there are any, the two above say nothing. */
+  readonly sockets?: readonly number[] | undefined;
   readonly shares: Shares;
   readonly emit: Emit;
   /**

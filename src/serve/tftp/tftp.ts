@@ -22,6 +22,7 @@ import {
   closing,
   type Door,
   datagramSocket,
+  handedDoor,
   isPeer,
   mayBeTold,
   openDoor,
@@ -39,7 +40,7 @@ import {
 /**
  * Serves a site over TFTP, read-only (RFC 1350, 2347, 2348, 2349, 7440), until it is closed.
  *
- * @throws ListenError
+ * @throws ListenError, UsageError for a descriptor that is no such socket.
  */
 export async function startTftpServer(options: TftpServerOptions): Promise<TftpServer> {
   const server = new Server(options);
@@ -105,25 +106,33 @@ class Server implements TftpServer {
   }
 
   async listen(): Promise<void> {
-    const { bind, port } = this.#options;
-    const addresses = boundAddresses('TFTP', bind, port);
-    const targets = addresses.map((address) => ({ what: 'TFTP', address, port }));
-    for (const target of targets) checkListenTarget(target);
     try {
-      for (const target of targets) {
-        const { address } = target;
-        // A port that was chosen for the first is the others', too.
-        const at = { ...target, port: this.#doors[0]?.port ?? port };
-        this.#doors.push(await openDoor(at, isIpv6Only(address, addresses)));
-      }
+      await this.#openDoors();
     } catch (error) {
-      for (const { socket } of this.#doors) socket.close();
+      this.#closeDoors();
       throw error;
     }
     for (const door of this.#doors) {
       door.socket.on('error', (error) => this.#fault(error, 'send a datagram'));
       door.socket.on('message', (bytes, peer) => this.#receive(door, bytes, peer));
       this.#track(closing(door.socket));
+    }
+  }
+
+  async #openDoors(): Promise<void> {
+    const { bind, port, sockets = [] } = this.#options;
+    if (sockets.length > 0) {
+      for (const fd of sockets) this.#doors.push(handedDoor('TFTP', fd));
+      return;
+    }
+    const addresses = boundAddresses('TFTP', bind, port);
+    const targets = addresses.map((address) => ({ what: 'TFTP', address, port }));
+    for (const target of targets) checkListenTarget(target);
+    for (const target of targets) {
+      const { address } = target;
+      // A port that was chosen for the first is the others', too.
+      const at = { ...target, port: this.#doors[0]?.port ?? port };
+      this.#doors.push(await openDoor(at, isIpv6Only(address, addresses)));
     }
   }
 
@@ -376,5 +385,5 @@ function maxBlksizeFor(remote: string): number {
 }
 
 function keyOf(door: Door, { address, port }: TftpPeer): string {
-  return `${door.address} ${address} ${port}`;
+  return `${door.address} ${door.port} ${address} ${port}`;
 }
