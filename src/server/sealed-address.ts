@@ -7,18 +7,19 @@ import type { Bound } from '../serve/listen.ts';
  * place than it listens at. One sentence each, none where all is well. A name says nothing about an address: then only
  * its port is compared; and a server that listens on every address is at whichever is named.
  *
- * @param bound where HTTP is served; all with one port.
+ * @param bound where HTTP is served.
  */
 export function sealedElsewhere({ ipxe, grub }: SealedServers, bound: readonly Bound[]): readonly string[] {
-  const port = bound[0]?.port ?? 0;
-  const everywhere = bound.some(({ address }) => address === '0.0.0.0' || address === '::');
-  const isHere = (host: string): boolean =>
-    everywhere || isIP(host) === 0 || bound.some(({ address }) => address === host);
+  const isHere = ({ address }: Bound, host: string): boolean =>
+    address === '0.0.0.0' || address === '::' || isIP(host) === 0 || address === host;
   const said: string[] = [];
   const compare = (who: string, script: string, host: string | undefined, sealed: number): void => {
+    const here = host === undefined ? bound : bound.filter((at) => isHere(at, host));
+    if (here.some(({ port }) => port === sealed)) return;
     const what = [
-      ...(host !== undefined && !isHere(host) ? [`the address ${host}`] : []),
-      ...(sealed === port ? [] : [`the port ${sealed}`]),
+      ...(here.length === 0 ? [`the address ${host}`] : []),
+      // At another address than the sealed one the port may be the right one.
+      ...(here.length === 0 && bound.some(({ port }) => port === sealed) ? [] : [`the port ${sealed}`]),
     ].join(' and ');
     if (what !== '')
       said.push(

@@ -9,6 +9,7 @@ import type { ChannelScripts } from '../machines/channel-scripts.ts';
 import { channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
 import { recordsOf } from '../store/folder-backend.ts';
 import { readScript } from '../store/signed-scripts.ts';
+import { demandState } from '../store/state.ts';
 import { stateMark } from '../store/state-mark.ts';
 import { policyFor, readStatePolicy } from '../store/state-policy.ts';
 import { withdrawnReason, withdrawnRefusal } from '../store/withdrawals.ts';
@@ -84,6 +85,8 @@ class StateSource implements OfferingSource {
 
   async #load(): Promise<Offering> {
     const { state, anchors, policy, clock, onRefused } = this.#options;
+    // Whoever starts a server before anything was published is told so, and not of the first file that is missing.
+    if (!this.#verifier) await demandState(state);
     // 1. The policy, and what was withdrawn, for all that is held: whatever comes of the channels, these end boots.
     const roots = await readTrustRoots(anchors);
     const judgedBy = this.#verifier ? await readStatePolicy(state) : await policyFor(state, policy);
@@ -237,7 +240,11 @@ class StateSource implements OfferingSource {
   ): Promise<Map<string, StoredSnapshot>> {
     const { state, onRefused } = this.#options;
     const channels = new Map<string, StoredSnapshot>();
-    for (const name of await channelNames(state)) {
+    const names = await channelNames(state);
+    // The certificate comes with the first of them.
+    if (names.length === 0) return channels;
+    const signers = await readCertificatesFile(join(state, 'anchors', 'snapshot.crt'));
+    for (const name of names) {
       try {
         const stored = await readChannel(state, name);
         if (!stored) continue;

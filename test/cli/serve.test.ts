@@ -9,6 +9,8 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
+import { openState } from '../../src/store/state.ts';
+import { temporaryFolder } from '../fixtures/folder.ts';
 import { ROOTFS, wholeSampleTree } from '../fixtures/release.ts';
 import { ask } from '../serve/http/harness.ts';
 import { type Running, run, serving } from './command.ts';
@@ -51,6 +53,26 @@ describe('serve', () => {
     assert.deepEqual([code, out.split('\n').length], [0, 2]);
     // The log is on the other stream, one object a line.
     for (const line of err.trimEnd().split('\n')) assert.ok(JSON.parse(line).msg, line);
+  });
+
+  it('says that nothing was published yet, which is no refusal', async () => {
+    const empty = await temporaryFolder();
+    const words = ['serve', '--state', empty, '--anchors', site.anchors];
+    const { code, err } = await run(words);
+    assert.equal(code, 2);
+    assert.match(err, /There is no state in \S+: "bootseal publish" makes one\./);
+    // A first publishing that was cut short.
+    await (await openState(empty)).release();
+    const begun = await run(words);
+    assert.equal(begun.code, 2, begun.err);
+    assert.match(begun.err, /has no channel yet: "bootseal publish" makes one\./);
+  });
+
+  it('takes no sockets that were opened for another process', async () => {
+    const env = { LISTEN_FDS: '1', LISTEN_PID: '1', LISTEN_FDNAMES: 'http' };
+    const { code, err } = await run([...WORDS, '--anchors', site.anchors], { env });
+    assert.equal(code, 2);
+    assert.match(err, /LISTEN_FDS tells of sockets for the process 1, and this is \d+: /);
   });
 
   it('leaves TFTP out on request', async (t) => {

@@ -26,6 +26,14 @@ describe('where sealed scripts fetch from, and where a server listens', () => {
       { ...NOWHERE, ipxe: 'http://10.0.0.1:8080' },
       [{ address: '::1', port: 8080 }, ...HERE],
     ],
+    [
+      'the second port',
+      { ipxe: 'http://10.0.0.1:8080', grub: { kind: 'dhcp', httpPort: 8080 } },
+      [
+        { address: '::', port: 80 },
+        { address: '::', port: 8080 },
+      ],
+    ],
     ['GRUB by DHCP at this port', { ...NOWHERE, grub: { kind: 'dhcp', httpPort: 8080 } }, HERE],
     ['GRUB at this server', { ...NOWHERE, grub: { kind: 'literal', host: '10.0.0.1', port: 8080 } }, HERE],
   ] as const)

@@ -1,7 +1,9 @@
 import type { Socket } from 'node:dgram';
 import { UsageError } from '../../errors/usage.ts';
 import { handedDatagram } from '../handed.ts';
-import type { OnFault } from './dhcp-sockets.ts';
+
+/** Told of what goes wrong after a socket was opened. */
+export type OnFault = (error: unknown, what: string) => void;
 
 /**
  * Sockets of DHCP that were handed over, found by where they are bound. One that is given back is there for the next who

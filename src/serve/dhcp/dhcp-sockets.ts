@@ -2,7 +2,7 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { codeOf } from '../../errors/io.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { checkListenTarget, ListenError, toListenError } from '../listen.ts';
-import { HandedDhcpSockets } from './dhcp-handed.ts';
+import { HandedDhcpSockets, type OnFault } from './dhcp-handed.ts';
 import { portHolder } from './port-holder.ts';
 
 /** UDP ports: 67 and 68 (RFC 2131 §4.1), 4011 (PXE 2.1 §2.2). */
@@ -17,7 +17,6 @@ export const DHCP_PORTS: DhcpPorts = { server: 67, client: 68, bootServer: 4011 
 const EVERYBODY = '255.255.255.255';
 
 export type Receive = (bytes: Buffer, from: RemoteInfo) => void;
-export type OnFault = (error: unknown, what: string) => void;
 
 /** Opens the sockets of a server, or takes those that were handed over. */
 export class DhcpSockets {
