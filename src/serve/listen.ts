@@ -184,6 +184,7 @@ async function listenAt(server: Server, target: ListenTarget, ipv6Only: boolean)
   return { address: bound.address, port: bound.port };
 }
 
+/** Of an object with a descriptor Node reads no backlog: it is an argument of its own. */
 async function listenHanded(server: Server, what: string, fd: number): Promise<Bound> {
   const wrong = (cause?: unknown) =>
     new UsageError(
@@ -191,7 +192,7 @@ async function listenHanded(server: Server, what: string, fd: number): Promise<B
       { cause },
     );
   try {
-    await listening(server, () => server.listen({ fd, backlog: BACKLOG }));
+    await listening(server, () => server.listen({ fd }, BACKLOG));
   } catch (error) {
     throw codeOf(error) === undefined ? error : wrong(error);
   }

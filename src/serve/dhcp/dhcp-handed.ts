@@ -6,55 +6,49 @@ import { handedDatagram } from '../handed.ts';
 export type OnFault = (error: unknown, what: string) => void;
 
 /**
- * Sockets of DHCP that were handed over, found by where they are bound. One that is given back is there for the next who
- * asks: addresses come and go under a server that runs on, and it could not open another. It stays as it is, in order too,
- * and so does what whoever handed it over still has: a sender that is connected takes nothing while no server runs.
+ * Sockets of DHCP that were handed over, found by where they are bound. They stay open while addresses come and go under
+ * a server that runs on: it could not open another.
  */
 export class HandedDhcpSockets {
-  readonly #free = new Map<string, Socket[]>();
-  readonly #all: Socket[] = [];
+  readonly #all = new Map<string, Socket>();
 
-  /** @throws UsageError where a descriptor is none, or bound to a port that is not asked at. */
+  /** @throws UsageError where a descriptor is none, is bound to a port that nobody asks at, or where another one is. */
   constructor(fds: readonly number[], ports: readonly number[], fault: OnFault) {
     try {
-      for (const fd of fds) {
-        const socket = handedDatagram('DHCP', fd);
-        this.#all.push(socket);
-        const { address, port } = socket.address();
-        if (!ports.includes(port))
-          throw new UsageError(
-            `DHCP was handed a socket at ${address} port ${port}; it listens at the ports ${ports.join(' and ')} alone.`,
-          );
-        socket.on('error', (error) => fault(error, `send from ${address}`));
-        this.#giveBack(socket);
-      }
+      for (const fd of fds) this.#add(handedDatagram('DHCP', fd), ports, fault);
     } catch (error) {
       this.close();
       throw error;
     }
   }
 
-  /** Undefined where there is none (any more). */
-  take(address: string, port: number): Socket | undefined {
-    return this.#free.get(keyOf(address, port))?.shift();
+  /** Undefined where there is none. */
+  at(address: string, port: number): Socket | undefined {
+    return this.#all.get(keyOf(address, port));
   }
 
-  /** @returns false for a socket that is none of these. */
-  giveBack(socket: Socket): boolean {
-    if (!this.#all.includes(socket)) return false;
-    socket.removeAllListeners('message');
-    this.#giveBack(socket);
-    return true;
+  has(socket: Socket): boolean {
+    return [...this.#all.values()].includes(socket);
   }
 
   close(): void {
-    for (const socket of this.#all) socket.close();
+    for (const socket of this.#all.values()) socket.close();
   }
 
-  #giveBack(socket: Socket): void {
+  #add(socket: Socket, ports: readonly number[], fault: OnFault): void {
     const { address, port } = socket.address();
     const key = keyOf(address, port);
-    this.#free.set(key, [...(this.#free.get(key) ?? []), socket]);
+    const wrong = !ports.includes(port)
+      ? `; it listens at the ports ${ports.join(' and ')} alone`
+      : this.#all.has(key)
+        ? ' twice; its socket unit needs it once'
+        : undefined;
+    if (wrong !== undefined) {
+      socket.close();
+      throw new UsageError(`DHCP was handed a socket at ${address} port ${port}${wrong}.`);
+    }
+    socket.on('error', (error) => fault(error, `send from ${address}`));
+    this.#all.set(key, socket);
   }
 }
 

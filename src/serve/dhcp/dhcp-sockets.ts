@@ -51,13 +51,15 @@ export class DhcpSockets {
    * Sends to all by one interface, and by no other: the address that it is bound to decides. Connected, it takes nothing
    * that comes in; without that it would steal a DHCP server of this machine what clients send to it.
    *
+   * One that was handed over is not connected, and does steal: it would stay connected for the next process, of which
+   * libuv then knows and Node does not, so that neither sends by it.
+   *
    * @throws ListenError, UsageError
    */
   async sender(address: string): Promise<Socket> {
     const socket = await this.#at(address, this.#ports.server);
     socket.setBroadcast(true);
-    // One that was given back.
-    if (isConnected(socket)) return socket;
+    if (this.#handed) return socket;
     await new Promise<void>((resolve, reject) => {
       socket.once('error', reject);
       socket.connect(this.#ports.client, EVERYBODY, () => {
@@ -68,8 +70,14 @@ export class DhcpSockets {
     return socket;
   }
 
+  /** Sends to all. @param sender as `sender` gave it. */
+  sendToAll(sender: Socket, answer: Buffer): void {
+    if (this.#handed) sender.send(answer, this.#ports.client, EVERYBODY);
+    else sender.send(answer);
+  }
+
   /**
-   * Hears what relays send to one address; answers leave from there.
+   * Hears what relays send to one address; answers leave from there. Of sockets that were handed over it is the sender.
    *
    * @throws ListenError, UsageError
    */
@@ -86,14 +94,17 @@ export class DhcpSockets {
    */
   async bootServer(address: string, receive: Receive): Promise<Socket> {
     const port = this.#ports.bootServer;
-    const socket = this.#handed?.take(address, port) ?? (await bound(address, port, false, this.#fault));
+    const socket = this.#handed?.at(address, port) ?? (await bound(address, port, false, this.#fault));
     socket.on('message', receive);
     return socket;
   }
 
   /** A socket that is not needed now. */
   async end(socket: Socket): Promise<void> {
-    if (this.#handed?.giveBack(socket)) return;
+    if (this.#handed?.has(socket)) {
+      socket.removeAllListeners('message');
+      return;
+    }
     await new Promise<void>((resolve) => {
       socket.once('close', () => resolve());
       socket.close();
@@ -107,21 +118,11 @@ export class DhcpSockets {
 
   async #at(address: string, port: number): Promise<Socket> {
     if (this.#handed === undefined) return bound(address, port, true, this.#fault);
-    const socket = this.#handed.take(address, port);
+    const socket = this.#handed.at(address, port);
     if (socket !== undefined) return socket;
     throw new UsageError(
-      `DHCP was handed no socket at ${address} port ${port}, or one too few where relays are served; its socket unit needs ListenDatagram=${address}:${port}, once more where that is there.`,
+      `DHCP was handed sockets, and none at ${address} port ${port}; its socket unit needs ListenDatagram=${address}:${port}.`,
     );
-  }
-}
-
-function isConnected(socket: Socket): boolean {
-  try {
-    socket.remoteAddress();
-    return true;
-  } catch {
-    // Node's only way of saying no.
-    return false;
   }
 }
 

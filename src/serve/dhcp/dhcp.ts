@@ -302,7 +302,7 @@ class Server implements ProxyDhcp {
         // Port 0, as raw sockets can write it: nothing can be sent there.
         if (to.port > 0) bootServer.send(answer, to.port, to.address);
       } else if (relay !== undefined) relayed?.send(answer, this.#ports.server, relay);
-      else sender.send(answer);
+      else this.#sockets.sendToAll(sender, answer);
     } catch (error) {
       this.#fault(error, 'send an answer');
     }
