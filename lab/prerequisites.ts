@@ -81,7 +81,16 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'libtss2-rc0', needs: ['/usr/lib/x86_64-linux-gnu/libtss2-rc.so.0'] },
   { packageName: 'libtss2-tcti-swtpm0', needs: ['/usr/lib/x86_64-linux-gnu/libtss2-tcti-swtpm.so.0'] },
   { packageName: 'swtpm', needs: ['swtpm'] },
-  { packageName: 'systemd', needs: ['/usr/lib/systemd/systemd-measure'] },
+  {
+    packageName: 'systemd',
+    needs: [
+      '/usr/lib/systemd/systemd-measure',
+      'systemd-analyze',
+      'systemd-socket-activate',
+      'systemd-sysusers',
+      'systemd-tmpfiles',
+    ],
+  },
   { packageName: 'systemd-boot-efi', needs: ['/usr/lib/systemd/boot/efi/linuxx64.efi.stub'] },
 ];
 

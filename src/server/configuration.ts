@@ -60,7 +60,7 @@ const TLS = z.strictObject({
 });
 
 /** `serve --config FILE`: what an operator may change, and nothing that arrives over a network ever can. */
-const CONFIGURATION = z.strictObject({
+export const CONFIGURATION = z.strictObject({
   /**
    * Lets loaders that cannot verify (a stock iPXE) start kernel and initrds unverified. Every page, log line
    * and screen then says so.

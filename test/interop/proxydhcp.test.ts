@@ -10,6 +10,7 @@ import { CARD, createHost } from '../../lab/host.ts';
 import { createLan, LAN_ADDRESS, type Lan } from '../../lab/lan.ts';
 import { waitForOutput } from '../../lab/output.ts';
 import { type RunningServer, running } from '../../lab/servers.ts';
+import { type KeptSocket, keeperWords, startKept, stopKept } from '../../lab/socket-keeper.ts';
 import { type DhcpPacket, decodeDhcp } from '../../src/formats/net/dhcp.ts';
 import { DHCP_OPTION } from '../../src/formats/net/dhcp-options.ts';
 import { messageType } from '../../src/formats/net/dhcp-values.ts';
@@ -83,6 +84,58 @@ describe('ProxyDHCP beside the DHCP server of a LAN', () => {
       }
     });
   }
+
+  it('at sockets that somebody else opened, by one server and by the next', async () => {
+    const dhcp = await DHCP_SERVERS.dnsmasq?.({ host: other, card: CARD, address: '10.77.0.2' });
+    const at = (address: string, port: number, name: string): KeptSocket => ({
+      ...{ kind: 'datagram', address, port, name },
+    });
+    const sockets = [
+      at(EVERYBODY, 67, 'dhcp'),
+      at(LAN_ADDRESS, 67, 'dhcp'),
+      at(LAN_ADDRESS, 4011, 'dhcp-pxe'),
+    ];
+    const words = keeperWords(sockets, [process.execPath, ...productWords()]);
+    const keeper = lan.spawn('perl', words, { stdio: ['pipe', 'pipe', 'inherit'] });
+    try {
+      await waitForOutput(keeper, 'stdout', /kept\n/);
+      for (let time = 0; time < 2; time += 1) {
+        const serving = waitForOutput(keeper, 'stdout', /^\{.*\n/m);
+        const pid = await startKept(keeper);
+        await serving;
+        await boots('10.77.0.2');
+        assert.equal(await stopKept(keeper, pid), 0);
+      }
+    } finally {
+      await running(keeper, 'SIGKILL').stop();
+      await dhcp?.stop();
+    }
+  });
+
+  it('needs a socket at each address that it answers from, and says which', async () => {
+    const words = keeperWords(
+      [{ kind: 'datagram', address: EVERYBODY, port: 67, name: 'dhcp' }],
+      [process.execPath, ...productWords()],
+    );
+    const keeper = lan.spawn('perl', words, { stdio: ['pipe', 'pipe', 'pipe'] });
+    try {
+      await waitForOutput(keeper, 'stdout', /kept\n/);
+      const said = waitForOutput(
+        keeper,
+        'stderr',
+        new RegExp(
+          `none at ${LAN_ADDRESS} port 67; its socket unit needs ListenDatagram=${LAN_ADDRESS}:67\\.`,
+        ),
+      );
+      const ended = waitForOutput(keeper, 'stdout', /ended \d+ with (\d+)\n/);
+      await startKept(keeper);
+      await said;
+      // A wait status: the exit status is its upper byte.
+      assert.equal(Number((await ended)[1]) >> 8, 2);
+    } finally {
+      await running(keeper, 'SIGKILL').stop();
+    }
+  });
 
   it('names a dnsmasq that takes the port for itself, and what to do', async () => {
     const holder = lan.spawn('dnsmasq', [

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, describe, it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { waitForOutput } from '../../lab/output.ts';
+import { keeperWords, startKept, stopKept } from '../../lab/socket-keeper.ts';
 import { cliSite } from '../cli/site.ts';
 import { ROOTFS, wholeSampleTree } from '../fixtures/release.ts';
 
@@ -186,51 +187,24 @@ describe('a socket that cannot be meant is a usage error, and nothing is served'
   }
 });
 
-/** Keeps a socket, and starts the server with it whenever it is told a line, as systemd does in a restart. */
-const KEEPER = `
-use strict; use Socket; $| = 1;
-my ($port, @command) = @ARGV;
-$^F = 10;
-socket(my $s, AF_INET, SOCK_STREAM, 0) or die;
-setsockopt($s, SOL_SOCKET, SO_REUSEADDR, 1);
-bind($s, pack_sockaddr_in($port, inet_aton("127.0.0.1"))) or die; listen($s, 64) or die;
-die unless fileno($s) == 3;
-print "kept\\n";
-while (<STDIN>) {
-  my $child = fork;
-  unless ($child) {
-    open(STDIN, "<", "/dev/null");
-    @ENV{qw(LISTEN_FDS LISTEN_PID LISTEN_FDNAMES)} = (1, $$, "http");
-    exec @command;
-  }
-  print "started $child\\n";
-  waitpid($child, 0);
-  print "ended $?\\n";
-}
-`;
-
 describe('a restart', () => {
   it('loses no client: who comes between two servers is answered by the second', async () => {
     const [port = 0] = await freePorts(1);
-    const words = ['-e', KEEPER, String(port), ...SERVE, '--no-tftp', '--no-nbd', '--quiet'];
+    const words = keeperWords(
+      [{ kind: 'stream', address: '127.0.0.1', port, name: 'http' }],
+      [...SERVE, '--no-tftp', '--no-nbd', '--quiet'],
+    );
     const keeper = spawn('perl', words, { stdio: ['pipe', 'pipe', 'inherit'] });
     children.add(keeper);
-    const url = `http://127.0.0.1:${port}/boot.ipxe`;
-    const next = async (): Promise<number> => {
-      const told = waitForOutput(keeper, 'stdout', /started (\d+)\n/);
-      keeper.stdin.write('\n');
-      return Number((await told)[1]);
-    };
     await waitForOutput(keeper, 'stdout', /kept\n/);
-    const first = await next();
+    const url = `http://127.0.0.1:${port}/boot.ipxe`;
+    const first = await startKept(keeper);
     assert.equal(await fetched(url), script);
-    const ended = waitForOutput(keeper, 'stdout', /ended 0\n/);
-    process.kill(first, 'SIGTERM');
-    await ended;
+    assert.equal(await stopKept(keeper, first), 0);
     const between = fetched(url);
-    const second = await next();
+    const second = await startKept(keeper);
     assert.equal(await between, script);
-    process.kill(second, 'SIGKILL');
+    assert.equal(await stopKept(keeper, second), 0);
     keeper.stdin.end();
     await once(keeper, 'close');
     children.delete(keeper);
