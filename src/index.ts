@@ -125,6 +125,7 @@ export { type RestoreRequest, restoreRelease } from './resigning/restore.ts';
 export { type ResignedStore, type ResignStoreRequest, resignStore } from './resigning/store.ts';
 export type { ResignRow } from './resigning/stored.ts';
 export { type ResignedTree, type ResignTreeRequest, resignTree } from './resigning/tree.ts';
+export type { HandedSockets, SocketName } from './serve/handed.ts';
 export { type Configuration, readConfiguration } from './server/configuration.ts';
 export type { DhcpOffer, ProxyDhcpRequest } from './server/proxy-dhcp.ts';
 export { type ServeOptions, type Serving, serve } from './server/serve.ts';

@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { codeOf } from '../../errors/io.ts';
 import { urlHost } from '../../formats/net/ip-address.ts';
-import { closed, DHCP_PORTS, openReceiver, openSender } from '../../serve/dhcp/dhcp-sockets.ts';
+import { DHCP_PORTS, DhcpSockets } from '../../serve/dhcp/dhcp-sockets.ts';
 import { findPortHolder, type PortHolder, portRemedy } from '../../serve/dhcp/port-holder.ts';
 import { ListenError } from '../../serve/listen.ts';
 import { type Finding, Findings } from './finding.ts';
@@ -175,17 +175,12 @@ function tryDatagram(address: string, port: number): Promise<void> {
 
 /** The very sockets of ProxyDHCP: who shares port 67 with them, and who does not, depends on how they are made. */
 async function tryDhcp(from: readonly string[]): Promise<void> {
-  const open = [
-    await openReceiver(
-      DHCP_PORTS,
-      () => {},
-      () => {},
-    ),
-  ];
+  const sockets = new DhcpSockets(DHCP_PORTS, [], () => {});
+  const open = [await sockets.receiver(() => {})];
   try {
-    for (const address of from) open.push(await openSender(DHCP_PORTS, address, () => {}));
+    for (const address of from) open.push(await sockets.sender(address));
   } finally {
-    await Promise.all(open.map(closed));
+    await Promise.all(open.map((socket) => sockets.end(socket)));
   }
 }
 
