@@ -3,8 +3,8 @@ import { claimedMac } from '../formats/net/machine-claims.ts';
 
 /** Milliseconds between two readings of the table. */
 const EVERY_MS = 200;
-/** Where Linux tells its neighbours of IPv4, proc(5). */
-const TABLE = '/proc/net/arp';
+/** Where Linux tells its neighbours of IPv4, proc(5); `/proc/net` is not there where /proc shows processes alone. */
+const TABLE = '/proc/self/net/arp';
 
 /**
  * Whose card an IPv4 address belongs to on a network of this machine's own, as the kernel's table of neighbours says. It

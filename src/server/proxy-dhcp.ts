@@ -66,7 +66,11 @@ export class DhcpEdge {
    * @param sockets descriptors that were handed over for it.
    * @throws UsageError, ListenError
    */
-  async start(emit: Emit, { http, tftp, syslog }: DhcpTargets, sockets: readonly number[]): Promise<ProxyDhcp> {
+  async start(
+    emit: Emit,
+    { http, tftp, syslog }: DhcpTargets,
+    sockets: readonly number[],
+  ): Promise<ProxyDhcp> {
     const { relays, networks, site_port, tftp_at_once } = this.#configuration;
     this.#httpPort = site_port ?? http.port;
     this.#tftp = tftp?.port === TFTP_PORT;

@@ -12,8 +12,11 @@ import { recordsOf } from './folder-backend.ts';
 export const STATE_FORMAT = 1;
 
 const KEY = 'format';
-/** What may lie in a folder before it is a state: the lock and its folder come first, and file systems bring a folder of their own. */
-const BEFORE = ['lock', 'private', 'lost+found'];
+/**
+ * What may lie in a folder before it is a state: the lock and its folder come first, file systems bring a folder of their
+ * own, and a package makes the one for receipts, which belongs to who serves.
+ */
+const BEFORE = ['lock', 'private', 'lost+found', 'boots'];
 
 /**
  * The format of a state folder; undefined for one that holds nothing yet, or does not exist.

@@ -10,7 +10,7 @@ import { isChannelName } from '../formats/records/safe-path.ts';
 import { decodeStateJson, encodeStateJson, isStateTime } from './state-json.ts';
 
 /*
- * `STATE/tokens`: who may use the API of a server of this state, 0600. A token itself is nowhere: what is kept is its
+ * `STATE/tokens`: who may use the API of a server of this state, 0640: a server need not be the state's owner. A token itself is nowhere: what is kept is its
  * SHA-256, from which nobody finds 256 random bits.
  */
 
@@ -78,7 +78,7 @@ export async function readTokens(state: string): Promise<readonly Token[]> {
     handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     const facts = await handle.stat();
     if (!facts.isFile()) throw new IoError(`${path} cannot be read: it is no file.`, path, undefined);
-    demandOwner(path, facts.uid, facts.mode);
+    demandOwner(path, facts.uid, facts.mode, (await stat(state)).uid);
     if (facts.size > MAX_FILE)
       throw new Refusal('too-large', `${path} has ${facts.size} bytes; no list of tokens is that long.`, {
         path,
@@ -93,8 +93,8 @@ export async function readTokens(state: string): Promise<readonly Token[]> {
 }
 
 /**
- * Writes the tokens of a state that the caller has opened. Where root does, the file is the state's owner's: a server
- * that runs as that one must be able to read it.
+ * Writes the tokens of a state that the caller has opened. Where root does, the file is the state's owner's and its
+ * group's: a server that runs as that one, or is in that group, must be able to read it.
  */
 export async function writeTokens(state: string, tokens: readonly Token[]): Promise<void> {
   const bytes = encodeStateJson({ format: 1, tokens });
@@ -102,7 +102,7 @@ export async function writeTokens(state: string, tokens: readonly Token[]): Prom
   decodeStateJson(path, bytes, TOKENS);
   const { uid, gid } = await stat(state);
   const owner = process.getuid?.() === 0 ? { owner: { uid, gid } } : {};
-  await writeFileAtomically(path, bytes, { mode: 0o600, ...owner });
+  await writeFileAtomically(path, bytes, { mode: 0o640, ...owner });
 }
 
 /** What begins every token: whoever finds one in a log or a repository knows what it is. */
@@ -135,8 +135,9 @@ function rank(scope: Scope | undefined): number {
   return scope === undefined ? -1 : SCOPES.indexOf(scope);
 }
 
-function demandOwner(path: string, uid: number, mode: number): void {
-  if (uid !== 0 && uid !== process.getuid?.())
+/** Whoever owns the state could replace it whole. */
+function demandOwner(path: string, uid: number, mode: number, owner: number): void {
+  if (uid !== 0 && uid !== process.getuid?.() && uid !== owner)
     throw new Refusal(
       'unsafe-keys',
       `${path} is another user's (uid ${uid}), who may write tokens into it.`,
@@ -145,7 +146,7 @@ function demandOwner(path: string, uid: number, mode: number): void {
       },
     );
   if ((mode & 0o022) === 0) return;
-  throw new Refusal('unsafe-keys', `Others may write tokens into ${path}; run "chmod 600 ${path}".`, {
+  throw new Refusal('unsafe-keys', `Others may write tokens into ${path}; run "chmod 640 ${path}".`, {
     path,
   });
 }

@@ -45,7 +45,7 @@ it('prints a token once, keeps its digest alone, and records that it was made', 
   assert.match(out, /^bst_[A-Za-z0-9_-]{43}\n$/);
   assert.match(err, /^ops may read, arm, until 20\d\d-/);
   const path = join(state, 'tokens');
-  assert.equal((await stat(path)).mode & 0o777, 0o600);
+  assert.equal((await stat(path)).mode & 0o777, 0o640);
   const kept = await readFile(path, 'utf8');
   assert.ok(!kept.includes(out.slice(4, 40)));
   // sha256sum is the judge of what is kept.

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { readFile, stat } from 'node:fs/promises';
+import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, describe, it, type TestContext } from 'node:test';
@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { waitForOutput } from '../../lab/output.ts';
 import { keeperWords, startKept, stopKept } from '../../lab/socket-keeper.ts';
 import { cliSite } from '../cli/site.ts';
+import { temporaryFolder } from '../fixtures/folder.ts';
 import { ROOTFS, wholeSampleTree } from '../fixtures/release.ts';
 
 /**
@@ -123,6 +124,41 @@ describe('served at sockets that systemd opened', () => {
     assert.deepEqual(http.urls, [`http://127.0.0.1:${one}`, `http://[::1]:${other}`]);
   });
 
+  it('HTTPS beside HTTP, each at its own', async (t) => {
+    const folder = await temporaryFolder();
+    const [key, certificate] = [join(folder, 'tls.key'), join(folder, 'tls.crt')];
+    const made = await run('openssl', [
+      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'],
+      ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'],
+      ...['-keyout', key, '-out', certificate],
+    ]);
+    assert.equal(made.code, 0, made.err);
+    await chmod(key, 0o600);
+    const config = join(folder, 'serve.toml');
+    await writeFile(config, '[tls]\ncertificate = "tls.crt"\nkey = "tls.key"\nport = 1\n');
+    const [http = 0, https = 0] = await freePorts(2);
+    const flags = ['-l', `127.0.0.1:${http}`, '-l', `127.0.0.1:${https}`, '--fdname=http:https'];
+    const server = await activated(t, flags, ['--no-tftp', '--no-nbd', '--config', config]);
+    const secure = ['-sS', '--cacert', certificate, `https://localhost:${https}/boot.ipxe`];
+    assert.equal((await run('curl', secure)).out, script);
+    assert.equal(await fetched(`http://127.0.0.1:${http}/boot.ipxe`), script);
+    assert.deepEqual((await server.addresses()).https.urls, [`https://127.0.0.1:${https}`]);
+  });
+
+  it('the lines of loaders', async (t) => {
+    const config = join(await temporaryFolder(), 'serve.toml');
+    await writeFile(config, '[syslog]\nport = 1\n');
+    const [syslog = 0] = await freePorts(1);
+    const server = await activated(
+      t,
+      ['-d', '-l', `127.0.0.1:${syslog}`, '--fdname=syslog'],
+      ['--http-port', '0', '--no-tftp', '--no-nbd', '--config', config],
+    );
+    const client = createSocket('udp4');
+    client.send('<6>ipxe: ok', syslog, '127.0.0.1', () => client.close());
+    assert.deepEqual((await server.addresses()).syslog.urls, [`syslog://127.0.0.1:${syslog}`]);
+  });
+
   it('TFTP, and what has no socket is bound as before', async (t) => {
     const [tftp = 0] = await freePorts(1);
     const server = await activated(
@@ -168,6 +204,7 @@ describe('a socket that cannot be meant is a usage error, and nothing is served'
     ],
     ['no name', [], [], /LISTEN_FDNAMES names 0: each needs FileDescriptorName=/],
     ['what is left out', ['-d', '--fdname=tftp'], ['--no-tftp'], /A socket for tftp was handed over, which/],
+    ['HTTPS without a certificate', ['--fdname=https'], [], /A socket for https was handed over, which/],
     ['DHCP on no interface', ['-d', '--fdname=dhcp'], [], /A socket for dhcp was handed over, which/],
     ['a port of no DHCP', ['-d', '--fdname=dhcp'], ['--proxydhcp', 'lo'], /listens at the ports 67 and 4011/],
   ] as const) {

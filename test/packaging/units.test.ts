@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { SOCKET_NAMES } from '../../src/serve/handed.ts';
+import { openState } from '../../src/store/state.ts';
+import { readFormat } from '../../src/store/state-format.ts';
 import { run } from '../cli/command.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 
@@ -108,14 +110,16 @@ describe('units, and what they name', () => {
     assert.deepEqual(sockets.map((name) => said(name, 'FileDescriptorName')).sort(), [
       ['dhcp'],
       ['http'],
+      ['https'],
       ['nbd'],
+      ['syslog'],
       ['tftp'],
     ]);
     for (const name of sockets) {
       const [own = ''] = said(name, 'FileDescriptorName');
       assert.ok((SOCKET_NAMES as readonly string[]).includes(own));
       assert.deepEqual(said(name, 'Service'), ['bootseal.service']);
-      const kinds = own === 'http' || own === 'nbd' ? 'ListenStream' : 'ListenDatagram';
+      const kinds = ['http', 'https', 'nbd'].includes(own) ? 'ListenStream' : 'ListenDatagram';
       assert.ok(said(name, kinds).length > 0);
     }
     // What a server says of a refusal, and of a mistake of the operator's, is not said again and again.
@@ -144,13 +148,17 @@ describe('users and folders, by the tools that make them', () => {
       ['etc/bootseal/anchors', 0, 0o755],
       ['etc/bootseal/snapshot/private', uidOf('bootseal-keyholder'), 0o700],
       ['var/lib/bootseal', uidOf('bootseal-keyholder'), 0o755],
+      ['var/lib/bootseal/boots', uidOf('bootseal'), 0o755],
       ['etc/bootseal/bootseal.toml', 0, 0o644],
     ] as const) {
       const facts = statSync(join(root, path));
       assert.deepEqual([path, facts.uid, facts.mode & 0o7777], [path, owner, mode]);
     }
-    // A folder that holds anything does not become a state.
-    assert.deepEqual(readdirSync(join(root, 'var/lib/bootseal')), []);
+    // It becomes a state.
+    const state = join(root, 'var/lib/bootseal');
+    assert.equal(await readFormat(state), undefined);
+    await (await openState(state)).release();
+    assert.equal(await readFormat(state), 1);
   });
 
   it('leave a configuration alone that is there', async () => {

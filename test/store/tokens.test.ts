@@ -21,12 +21,12 @@ const TOKEN: Token = {
   ends: '2026-11-02T00:00:00Z',
 };
 
-it('holds what was written, for its owner alone, and no token', async () => {
+it('holds what was written, for its owner and group alone, and no token', async () => {
   assert.deepEqual(await readTokens(folder), []);
   const { ends: _, ...endless } = { ...TOKEN, name: 'ci' };
   await writeTokens(folder, [TOKEN, endless]);
   assert.deepEqual(await readTokens(folder), [TOKEN, endless]);
-  assert.equal((await stat(join(folder, 'tokens'))).mode & 0o777, 0o600);
+  assert.equal((await stat(join(folder, 'tokens'))).mode & 0o777, 0o640);
   assert.doesNotMatch(await readFile(join(folder, 'tokens'), 'utf8'), /bst_/);
 });
 
@@ -36,6 +36,8 @@ it('is the owner’s of the state, where root writes it', async () => {
   await writeTokens(folder, [TOKEN]);
   const { uid, gid } = await stat(join(folder, 'tokens'));
   assert.deepEqual([uid, gid], isRoot ? [4242, 4243] : [process.getuid?.(), process.getgid?.()]);
+  // Read also by a server that is neither.
+  assert.deepEqual(await readTokens(folder), [TOKEN]);
   if (isRoot) await chown(folder, 0, 0);
 });
 
