@@ -100,8 +100,11 @@ class StateSource implements OfferingSource {
     }
     // 2. What each channel names now. One that is refused stays at what it named before, and keeps nobody else.
     const warnings: string[] = [];
-    const snapshotKeys = await readCertificatesFile(join(state, 'anchors', 'snapshot.crt'));
-    const channels = await this.#verified(verifier, snapshotKeys, warnings);
+    const names = await channelNames(state);
+    // The certificate comes with the first channel.
+    const snapshotKeys =
+      names.length === 0 ? [] : await readCertificatesFile(join(state, 'anchors', 'snapshot.crt'));
+    const channels = await this.#verified(verifier, names, snapshotKeys, warnings);
     const entryName = this.#entryOf(channels);
     const offered = new Map<string, HeldRelease>();
     for (const [name, { snapshot }] of channels) {
@@ -235,15 +238,12 @@ class StateSource implements OfferingSource {
   /** The channels whose snapshots are by the snapshot key. One that has ended says so to mirrors; here it is a warning. */
   async #verified(
     { now }: Verifier,
+    names: readonly string[],
     signers: readonly Certificate[],
     warnings: string[],
   ): Promise<Map<string, StoredSnapshot>> {
     const { state, onRefused } = this.#options;
     const channels = new Map<string, StoredSnapshot>();
-    const names = await channelNames(state);
-    // The certificate comes with the first of them.
-    if (names.length === 0) return channels;
-    const signers = await readCertificatesFile(join(state, 'anchors', 'snapshot.crt'));
     for (const name of names) {
       try {
         const stored = await readChannel(state, name);
