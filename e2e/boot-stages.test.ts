@@ -102,7 +102,7 @@ describe('a boot that stops is shown where it stopped', () => {
       {
         ...{ httpPort: 80, tftpPort: 69, loaders },
         proxyDhcp: { interfaces: ['br0'] },
-        configuration: { receipts: { keep_days: 1, keep_mib: 32, patience: 0.5 } },
+        configuration: { receipts: { keep_days: 1, keep_mib: 32, patience: 0.2 } },
       },
     );
     server.child.stdout?.on('data', told.hear);
