@@ -124,22 +124,19 @@ describe('a boot that stops is shown where it stopped', () => {
     await release?.remove();
   });
 
-  /** From now on the server hears nothing of a machine on a port. */
-  const block = (mac: string, protocol: 'udp' | 'tcp', port: number) =>
-    lan.execute('nft', [
+  /** A firewall from now on: what a machine sends to a port is lost, or answered with a reset. */
+  const block = (mac: string, protocol: 'udp' | 'tcp', port: number, ...answer: string[]) => {
+    const what = ['ether', 'saddr', mac, protocol, 'dport', String(port)];
+    return lan.execute('nft', [
       'add',
       'rule',
       'inet',
       'lab',
       'in',
-      'ether',
-      'saddr',
-      mac,
-      protocol,
-      'dport',
-      String(port),
-      'drop',
+      ...what,
+      ...(answer[0] ? answer : ['drop']),
     ]);
+  };
 
   const start = (mac: string, processor = 'qemu64'): Promise<QemuMachine> =>
     bootQemu({ lan, firmware: 'bios', mac, extra: ['-cpu', processor], hungAfter: PATIENCE });
@@ -196,7 +193,7 @@ describe('a boot that stops is shown where it stopped', () => {
   });
 
   it('userspace: a firewall lets no NBD through; the machine says why it stopped', async () => {
-    await block(MACHINES.userspace, 'tcp', 10_809);
+    await block(MACHINES.userspace, 'tcp', 10_809, 'reject', 'with', 'tcp', 'reset');
     const { code, message, by, lines } = await stops('userspace', 'refused');
     assert.deepEqual([code, by], ['unreachable', 'report'], message);
     assert.ok(lines.length > 0);
