@@ -17,13 +17,22 @@ export interface Context {
   readonly json: boolean;
 }
 
+const examples = new WeakMap<Command, string>();
+
 /** A command with the options that all of them have, and an example in its help. */
 export function newCommand(name: string, summary: string, example: string): Command {
-  return new Command(name)
+  const command = new Command(name)
     .description(summary)
     .option('--json', 'one object on standard output; everything else on standard error')
     .option('--quiet', 'say nothing but errors')
     .addHelpText('after', `\nExample:\n  ${example.replaceAll('\n', '\n  ')}\n`);
+  examples.set(command, example);
+  return command;
+}
+
+/** The example of a command that `newCommand` made. */
+export function exampleOf(command: Command): string | undefined {
+  return examples.get(command);
 }
 
 /** Runs a command's work and turns what it throws into one sentence and an exit status. */
