@@ -36,12 +36,12 @@ describe('bootseal dhcp-config', () => {
   });
 
   for (const [what, words, reason] of [
-    ['a server’s language that is not known', ['bind9', '--server', '10.0.0.1'], /One of dnsmasq, kea/],
+    ['a server’s language that is not known', ['bind9', '--server', '10.0.0.1'], /Allowed choices are dnsmasq, kea/],
     ['no address', ['dnsmasq'], /--server/],
     ['a name for an address', ['dnsmasq', '--server', 'boot.example'], /is no IPv4 address of a server/],
     ['a port that is none', ['kea', '--server', '10.0.0.1', '--http-port', '0'], /0 is no port/],
     ['a proxy that is none', ['kea', '--server', '10.0.0.1', '--proxy'], /--proxy goes with dnsmasq alone/],
-    ['what an iPXE does not get', ['kea', '--server', '10.0.0.1', '--ipxe', 'both'], /script or loader/],
+    ['what an iPXE does not get', ['kea', '--server', '10.0.0.1', '--ipxe', 'both'], /script, loader/],
     ['a folder that is not there', ['kea', '--server', '10.0.0.1', '--loaders', 'nowhere'], /no such folder/],
   ] as const)
     it(`refuses ${what}, and prints nothing to write to a file`, async () => {

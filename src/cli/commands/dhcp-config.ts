@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { Argument, type Command, Option } from 'commander';
 import { DHCP_DIALECTS, type DhcpDialect, dhcpConfig } from '../../operations/dhcp-config.ts';
 import { act, folder, newCommand, port } from '../context.ts';
 import { EXIT } from '../exit.ts';
@@ -17,14 +17,15 @@ export function dhcpConfigCommand(): Command {
     'print what a DHCP server must be told, so that each kind of machine finds its loader',
     'bootseal dhcp-config dnsmasq --server 10.0.0.1 --loaders loaders > bootseal.conf',
   )
-    .argument('<dialect>', `whose language: ${DHCP_DIALECTS.join(', ')}`, dialect)
+    .addArgument(new Argument('<dialect>', 'whose language').choices(DHCP_DIALECTS))
     .requiredOption('--server <address>', 'where "bootseal serve" listens: an IPv4 address')
     .option('--http-port <n>', 'its port', port, 8080)
     .option('--loaders <dir>', 'the folder that it offers; default: the images of "loaders grub"', folder)
-    .option(
-      '--ipxe <what>',
-      'what an iPXE gets that is not your own: script (/autoexec.ipxe) or loader (that of its firmware); default: script where an iPXE is among the loaders',
-      otherIpxe,
+    .addOption(
+      new Option(
+        '--ipxe <what>',
+        'what an iPXE gets that is not your own: script (/autoexec.ipxe) or loader (that of its firmware); default: script where an iPXE is among the loaders',
+      ).choices(['script', 'loader']),
     )
     .option('--proxy', 'dnsmasq names boot files beside another DHCP server, and gives no addresses')
     .action(
@@ -42,15 +43,4 @@ export function dhcpConfigCommand(): Command {
         return EXIT.ok;
       }),
     );
-}
-
-function dialect(text: string): DhcpDialect {
-  const known = DHCP_DIALECTS.find((name) => name === text);
-  if (known === undefined) throw new InvalidArgumentError(`One of ${DHCP_DIALECTS.join(', ')}.`);
-  return known;
-}
-
-function otherIpxe(text: string): 'script' | 'loader' {
-  if (text !== 'script' && text !== 'loader') throw new InvalidArgumentError('script or loader.');
-  return text;
 }

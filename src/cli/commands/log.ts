@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { ACT_KINDS, type ActKind, type LogEntry } from '../../formats/records/log-entry.ts';
@@ -45,7 +45,7 @@ function showCommand(): Command {
   )
     .requiredOption('--state <dir>', 'where releases and channels live', folder)
     .option('--release <name>', 'entries about this release only', releaseId)
-    .option('--act <act>', `entries of this act only: ${ACT_KINDS.join(', ')}`, actKind)
+    .addOption(new Option('--act <act>', 'entries of this act only').choices(ACT_KINDS))
     .option('-n <number>', 'only so many, the newest', count)
     .action(
       act<Options>(async ({ terminal }, { state = '', release, act: kind, n }) => {
@@ -85,10 +85,11 @@ function proveCommand(): Command {
     .argument('<release>', 'NAME/VERSION', releaseId)
     .requiredOption('--state <dir>', 'where releases and channels live', folder)
     .requiredOption('--out <file>', 'where to write the proof')
-    .option(
-      '--act <act>',
-      'the newest entry of this act; default: the newest that sealed or published it',
-      actKind,
+    .addOption(
+      new Option(
+        '--act <act>',
+        'the newest entry of this act; default: the newest that sealed or published it',
+      ).choices(ACT_KINDS),
     )
     .option('--index <number>', 'this very entry', count)
     .option('--anchors <file|dir>', 'the log’s certificate (snapshot.crt); default: the state’s own')
@@ -254,12 +255,6 @@ function remark({ refusal, rollbackFrom, counter, clock, origin, file }: LogEntr
 
 function entries(count: number): string {
   return count === 1 ? '1 entry' : `${count} entries`;
-}
-
-function actKind(text: string): ActKind {
-  const kind = ACT_KINDS.find((candidate) => candidate === text);
-  if (kind !== undefined) return kind;
-  throw new InvalidArgumentError(`There is no such act; there are ${ACT_KINDS.join(', ')}.`);
 }
 
 function count(text: string): number {

@@ -1,6 +1,6 @@
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import type { AfterOnce } from '../../formats/records/armed-boot.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
@@ -43,13 +43,16 @@ export function armCommand(): Command {
       several,
     )
     .option('--for <time>', 'how long it may begin: 30m, 4h; at most 24h; default: 4h', duration)
-    .option(
-      '--then <what>',
-      'what it boots afterwards: its local disk, or what it usually does',
-      afterOnce,
-      'local',
+    .addOption(
+      new Option('--then <what>', 'what it boots afterwards: its local disk, or what it usually does')
+        .choices(['local', 'usual'])
+        .default('local'),
     )
-    .option('--loader <loader>', 'ipxe, or grub where the policy lets it', loader, 'ipxe')
+    .addOption(
+      new Option('--loader <loader>', 'grub where the policy lets it')
+        .choices(['ipxe', 'grub'])
+        .default('ipxe'),
+    )
     .option('--state <dir>', 'where releases and channels live', folder)
     .option(
       '--keys <dir>',
@@ -225,14 +228,4 @@ function duration(text: string): number {
   if (count === undefined || milliseconds > 24 * 3_600_000)
     throw new InvalidArgumentError('Write minutes or hours, as in 30m or 4h; 24h is the longest.');
   return milliseconds;
-}
-
-function afterOnce(text: string): AfterOnce {
-  if (text === 'local' || text === 'usual') return text;
-  throw new InvalidArgumentError('Write local or usual.');
-}
-
-function loader(text: string): 'ipxe' | 'grub' {
-  if (text === 'ipxe' || text === 'grub') return text;
-  throw new InvalidArgumentError('Write ipxe or grub.');
 }

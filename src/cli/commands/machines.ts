@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { claimedMac, claimedText, claimedUuid } from '../../formats/net/machine-claims.ts';
 import type { Machine } from '../../machines/booter.ts';
@@ -97,8 +97,8 @@ interface ExplainWords extends StateWords {
   readonly manufacturer?: string;
   readonly product?: string;
   readonly arch?: string;
-  readonly firmware?: string;
-  readonly loader?: string;
+  readonly firmware?: 'bios' | 'efi';
+  readonly loader: 'ipxe' | 'grub';
 }
 
 function explainCommand(): Command {
@@ -115,8 +115,8 @@ function explainCommand(): Command {
     .option('--manufacturer <text>')
     .option('--product <text>')
     .option('--arch <name>', 'as "uname -m" says it there')
-    .option('--firmware <kind>', 'bios or efi')
-    .option('--loader <loader>', 'ipxe or grub', 'ipxe')
+    .addOption(new Option('--firmware <kind>').choices(['bios', 'efi']))
+    .addOption(new Option('--loader <loader>').choices(['ipxe', 'grub']).default('ipxe'))
     .action(
       act<ExplainWords>(async ({ terminal }, { state, ...said }, mac = '') => {
         const machine = machineOf(mac, said);
@@ -167,9 +167,6 @@ function machineOf(mac: string, said: Omit<ExplainWords, 'state'>): Machine {
   if (said.uuid !== undefined && uuid === undefined)
     throw new UsageError(`${JSON.stringify(said.uuid)} is no UUID of a machine.`);
   const { firmware, loader } = said;
-  if (firmware !== undefined && firmware !== 'bios' && firmware !== 'efi')
-    throw new UsageError('--firmware is bios or efi.');
-  if (loader !== 'ipxe' && loader !== 'grub') throw new UsageError('--loader is ipxe or grub.');
   return {
     loader,
     mac: address,
