@@ -91,7 +91,7 @@ export async function foreignApt(
 }
 
 /** The mirror of Debian that this machine's own packages come from. */
-async function debianMirror(): Promise<string> {
+export async function debianMirror(): Promise<string> {
   const format = ['--format', '$(REPO_URI)', 'Created-By: Packages'];
   const { stdout } = await run('apt-get', ['indextargets', ...format]);
   const found = stdout.split('\n').find((uri) => /^https?:\/\/\S+\/debian\/?$/.test(uri));
