@@ -31,9 +31,14 @@ export async function startDebian(options: DebianSystemOptions): Promise<DebianS
   const root = await debianRoot(options);
   const work = await mkdtemp(join(tmpdir(), 'bootseal-debian-'));
   const start = join(repositoryRoot(), 'lab', 'debian-system', 'start');
-  const child = spawn('unshare', ['--mount', start, root, work], { stdio: ['pipe', 'pipe', 'pipe'] });
+  const child = spawn('unshare', ['--mount', start, root, work], { stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = once(child, 'close');
-  const [, process = ''] = await waitForOutput(child, 'stdout', /^up (\d+)$/m);
+  const [, process = ''] = await waitForOutput(child, 'stdout', /^up (\d+)$/m).catch(
+    async (error: unknown) => {
+      await end(child, ended, work);
+      throw error;
+    },
+  );
   const enter = ['-t', process, '-m', '-p', '-n', '-i', '-u', '--', 'env', '-i'];
   const environment = ['PATH=/usr/sbin:/usr/bin:/sbin:/bin', 'HOME=/root', 'LC_ALL=C.UTF-8'];
   const words = [...enter, ...environment, 'DEBIAN_FRONTEND=noninteractive', 'sh', '-euc'];
