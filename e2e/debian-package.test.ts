@@ -126,12 +126,18 @@ describe('the Debian package', () => {
   });
 
   it('goes on after an upgrade, with state and configuration as they were', async () => {
+    const since = 'systemctl show --property ActiveEnterTimestampMonotonic bootseal-http.socket';
+    const open = await debian.run(since);
     const before = [await kept(), await debian.run('systemctl show --property MainPID bootseal.service')];
     await install(VERSIONS[1]);
     assert.match(await debian.run('dpkg-query --show bootseal'), /~two/);
     const after = [await kept(), await debian.run('systemctl show --property MainPID bootseal.service')];
     assert.equal(after[0], before[0]);
     assert.notEqual(after[1], before[1], 'it was started anew');
+    const units = `bootseal.service bootseal-keyholder.service bootseal-http.socket bootseal-tftp.socket
+      bootseal-nbd.socket bootseal-renew@stable.timer`.replace(/\s+/g, ' ');
+    assert.equal(await debian.run(`systemctl is-active ${units}`), 'active\n'.repeat(6));
+    assert.equal(await debian.run(since), open, 'its sockets stayed open');
     assert.match(await debian.run(BOOT), /VERIFIED/);
   });
 
