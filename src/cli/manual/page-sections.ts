@@ -21,6 +21,10 @@ export const ENVIRONMENT: Terms = [
   ['BOOTSEAL_DEBUG', 'Not empty: errors are told with the places in the program where they happened.'],
   ['NO_COLOR', 'Not empty: no colours, on a terminal either.'],
   ['XDG_STATE_HOME', 'Where a user’s programs keep what must outlive them, instead of ~/.local/state.'],
+  [
+    'LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES',
+    'Sockets that "bootseal serve" was given by systemd, or by whoever else opened them (sd_listen_fds(3)).',
+  ],
 ];
 
 /** Of programs that sign for Bootseal. */
@@ -35,5 +39,12 @@ export const FILES: Terms = [
   ['STATE/policy.toml', 'By what everybody judges who publishes to a state, serves it or goes back.'],
   ['STATE/machines', 'What is written about machines: which of them gets what.'],
   ['STATE/loaders', 'Loaders that a server of this state offers.'],
+  [
+    '/etc/bootseal/anchors, /etc/bootseal/snapshot',
+    'What the units of a package verify by, and the keyholder’s key.',
+  ],
+  ['/etc/bootseal/bootseal.toml', 'What their server reads as its configuration ("serve --config").'],
+  ['/etc/default/bootseal', 'Further words for them: BOOTSEAL_SERVE="…", BOOTSEAL_KEYHOLDER="…".'],
+  ['/var/lib/bootseal', 'Their state.'],
   ['~/.local/state/bootseal', 'Journals of what was interrupted, and what "bootseal demo" makes.'],
 ];
