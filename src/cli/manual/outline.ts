@@ -29,8 +29,16 @@ export interface OptionOutline {
   readonly operand?: Operand;
 }
 
-/** Reads a program made with commander. */
-export function outlineOf(command: Command, words: readonly string[] = []): CommandOutline {
+/**
+ * Reads a program made with commander.
+ *
+ * @param program the outermost, whose commands are meant where an argument is called `command`.
+ */
+export function outlineOf(
+  command: Command,
+  words: readonly string[] = [],
+  program: Command = command,
+): CommandOutline {
   const help = command.createHelp();
   const own = new Set(command.commands);
   const example = exampleOf(command);
@@ -40,7 +48,7 @@ export function outlineOf(command: Command, words: readonly string[] = []): Comm
     usage: command.usage(),
     ...(example === undefined ? {} : { example }),
     operands: help.visibleArguments(command).map((argument) => ({
-      ...operandOfArgument(argument),
+      ...(argument.name() === 'command' ? commandOperand(program) : operandOfArgument(argument)),
       summary: help.argumentDescription(argument),
     })),
     options: help
@@ -49,7 +57,7 @@ export function outlineOf(command: Command, words: readonly string[] = []): Comm
     commands: help
       .visibleCommands(command)
       .map((inner) =>
-        own.has(inner) ? outlineOf(inner, [...words, inner.name()]) : helpOutline(command, words),
+        own.has(inner) ? outlineOf(inner, [...words, inner.name()], program) : helpOutline(command, words),
       ),
   };
 }
@@ -73,13 +81,16 @@ function optionOutline(option: Option, description: string): OptionOutline {
 
 /** The one that commander adds and does not show: its word is a command beside it. */
 function helpOutline(above: Command, words: readonly string[]): CommandOutline {
-  const choices = above.commands.map((command) => command.name());
   return {
     words: [...words, 'help'],
     summary: 'tell how a command is called',
     usage: '[command]',
-    operands: [{ name: 'command', kind: 'choice', choices, many: false, summary: 'which one' }],
+    operands: [{ ...commandOperand(above), summary: 'which one' }],
     options: [],
     commands: [],
   };
+}
+
+function commandOperand({ commands }: Command): Operand {
+  return { name: 'command', kind: 'choice', choices: commands.map((one) => one.name()), many: false };
 }

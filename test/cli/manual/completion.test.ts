@@ -83,6 +83,7 @@ const TYPED: readonly (readonly [keys: string, words: readonly string[]])[] = [
   ['bootseal boot --mode=r\t', ['boot', '--mode=ram']],
   ['bootseal completion z\t', ['completion', 'zsh']],
   ['bootseal help dhcp\t', ['help', 'dhcp-config']],
+  ['bootseal manual dhcp\t', ['manual', 'dhcp-config']],
   ['bootseal serve --keyholder-user roo\t', ['serve', '--keyholder-user', 'root']],
   ['bootseal serve --proxydhcp lo\t', ['serve', '--proxydhcp', 'lo']],
 ];
