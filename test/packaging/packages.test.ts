@@ -52,7 +52,7 @@ describe('what a package lays out', async () => {
 
   it('has all that the program reads', () => {
     assert.equal(said(join(root, 'usr/bin/bootseal'), ['--version']), `${own.version}\n`);
-    for (const part of own.files) {
+    for (const part of own.files.filter((one) => !one.startsWith('packaging/'))) {
       const place = /^(docs|CHANGELOG)/.test(part) ? join(root, 'usr/share/doc/bootseal') : join(home, part);
       assert.ok(existsSync(place), part);
     }
