@@ -79,7 +79,7 @@ export {
   type SignScriptsOptions,
   signScriptsRequest,
 } from './operations/machine-scripts.ts';
-export { type ExplainedMachine, explainMachine, listMachines } from './operations/machines.ts';
+export { type ExplainedMachine, explainMachine, listMachines } from './server/written-machines.ts';
 export {
   type AttachOptions,
   type AttachResult,
@@ -95,7 +95,7 @@ export { type RestoredState, type RestoreStateOptions, restoreState } from './op
 export { type SealReleaseOptions, type SealResult, seal } from './operations/seal.ts';
 export { type UkiOptions, type UkiResult, uki } from './operations/uki.ts';
 export { type WakeOptions, type WakeSent, wake } from './operations/wake.ts';
-export { type WithdrawnRelease, type WithdrawOptions, withdrawRelease } from './operations/withdraw.ts';
+export { type WithdrawOptions, withdrawRelease } from './publish/withdraw.ts';
 export {
   type ArmedMachine,
   type ArmOptions,
@@ -129,6 +129,7 @@ export type { HandedSockets, SocketName } from './serve/handed.ts';
 export { type Configuration, readConfiguration } from './server/configuration.ts';
 export type { DhcpOffer, ProxyDhcpRequest } from './server/proxy-dhcp.ts';
 export { type ServeOptions, type Serving, serve } from './server/serve.ts';
+export type { ArmingFacts, Signer } from './server/signer.ts';
 export { createKeyFolder as init, type InitOptions } from './signing/keys/init.ts';
 export { readScriptKeys, type ScriptKeys } from './signing/keys/script-keys.ts';
 export { type Collected, type CollectOptions, collectObjects } from './store/collect.ts';
@@ -142,4 +143,5 @@ export {
   type ShowLogRequest,
   showLog,
 } from './store/log-reader.ts';
+export type { WithdrawnRelease } from './store/withdraw.ts';
 export type { StatusItem } from './trust/endings.ts';

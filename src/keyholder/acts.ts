@@ -4,19 +4,24 @@ import { UsageError } from '../errors/usage.ts';
 import { isThere } from '../files/read-if-there.ts';
 import { encodeArming } from '../formats/records/armed-boot.ts';
 import { encodeSnapshot } from '../formats/records/snapshot.ts';
-import { armMachine } from '../publish/arm.ts';
+import { assignedText, planAssigned, writeAssigned } from '../machines/assigned-file.ts';
+import { MACHINES } from '../machines/machine-files.ts';
+import { armMachine, disarmMachine } from '../publish/arm.ts';
 import { applyMachines, moveChannelTo, renewChannel } from '../publish/channel.ts';
 import type { MovedChannel } from '../publish/channel-move.ts';
+import { logAct } from '../publish/log-act.ts';
 import { signLog } from '../publish/log-sign.ts';
 import { publish } from '../publish/publish.ts';
+import { withdrawRelease } from '../publish/withdraw.ts';
 import type { ServerAddress } from '../scripts/server-address.ts';
 import type { Log } from '../serve/event-log.ts';
 import { accessOf, type KeyAccess } from '../signing/keys/passphrase.ts';
 import { readScriptKeys, type ScriptKeys } from '../signing/keys/script-keys.ts';
 import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
+import { assigningAct } from '../store/assigning-act.ts';
 import { recordAct } from '../store/log.ts';
 import { entryInWords, readWaiting } from '../store/log-waiting.ts';
-import { openExistingState } from '../store/state.ts';
+import { openExistingState, openStateWhenFree } from '../store/state.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
 import type { Peer } from './peer.ts';
 import type { Done, KeyholderRequest } from './protocol.ts';
@@ -91,6 +96,21 @@ async function act(desk: Desk, request: KeyholderRequest, peer: Peer): Promise<D
       return signed(desk);
     case 'arm':
       return armed(desk, request, peer);
+    case 'disarm': {
+      const before = await disarmMachine({ ...given, mac: request.mac, by: armedBy(request, peer) });
+      return wrote(before !== undefined);
+    }
+    case 'assign':
+      return assigned(desk, request, peer);
+    case 'withdraw': {
+      const { release, reason, cutRunning } = request;
+      const by = `by ${whoAsks(request, peer)}`;
+      const { changed, channels } = await withdrawRelease({ ...given, release, reason, cutRunning, by });
+      return wrote(
+        changed,
+        channels.map((name) => `${name} still names ${release}, and offers nothing until it is moved`),
+      );
+    }
   }
 }
 
@@ -116,7 +136,7 @@ async function logAsked(
       act: 'ask',
       ...('channel' in request ? { channel: request.channel } : {}),
       ...('release' in request ? { release: request.release } : {}),
-      origin: `keyholder: ${request.ask}${aboutWhat(request)}, asked by uid ${peer.uid}`,
+      origin: `keyholder: ${request.ask}${aboutWhat(request)}, asked by ${whoAsks(request, peer)}`,
     });
   } finally {
     await state.release();
@@ -128,6 +148,16 @@ function aboutWhat(request: KeyholderRequest): string {
   return 'mac' in request ? ` ${request.mac}` : '';
 }
 
+/** What the kernel says of who asks; and whom that one names, which nobody else vouches for. */
+function whoAsks({ by }: KeyholderRequest, { uid }: Peer): string {
+  return by === undefined ? `uid ${uid}` : `uid ${uid} for the token ${by}`;
+}
+
+/** The same, as short as an arming keeps it. */
+function armedBy({ by }: KeyholderRequest, { uid }: Peer): string {
+  return by === undefined ? `keyholder, asked by uid ${uid}` : `keyholder, uid ${uid}, token ${by}`;
+}
+
 /** What ended before it came to a signature left its entry without one. It has its own answer, whatever comes of this. */
 async function signLeft({ state, key, log }: Desk): Promise<void> {
   try {
@@ -137,13 +167,31 @@ async function signLeft({ state, key, log }: Desk): Promise<void> {
   }
 }
 
+async function assigned(
+  { state: folder, key, clock }: Desk,
+  request: Extract<KeyholderRequest, { ask: 'assign' }>,
+  peer: Peer,
+): Promise<Done> {
+  const { mac, assigned: wanted } = request;
+  const state = await openStateWhenFree(folder);
+  try {
+    const { before, after } = await planAssigned(join(folder, MACHINES), mac, wanted);
+    if (before === after) return wrote(false);
+    await logAct(folder, assigningAct(mac, wanted && assignedText(wanted), whoAsks(request, peer), clock()), key);
+    await writeAssigned(join(folder, MACHINES), mac, after);
+    return wrote(true);
+  } finally {
+    await state.release();
+  }
+}
+
 async function armed(
   { state, key, anchors = [], scripts, clock }: Desk,
   request: Extract<KeyholderRequest, { ask: 'arm' }>,
   peer: Peer,
 ): Promise<Done> {
   if (!scripts) throw new UsageError('This keyholder arms no machine.');
-  const { 'bootseal-keyholder': _, ask: _ask, ...facts } = request;
+  const { 'bootseal-keyholder': _, ask: _ask, by: _by, id, ...facts } = request;
   const now = clock();
   const { keys, server, ...access } = scripts;
   const { arming, warnings } = await armMachine({
@@ -153,7 +201,8 @@ async function armed(
     anchors,
     keys: await keysOfDay(keys, now),
     server,
-    by: `keyholder, asked by uid ${peer.uid}`,
+    by: armedBy(request, peer),
+    ...(id === undefined ? {} : { newId: () => id }),
     snapshotKey: key,
     now,
   });
@@ -170,6 +219,10 @@ async function armed(
 async function keysOfDay(keys: string, now: number): Promise<string> {
   const today = join(keys, new Date(now).toISOString().slice(0, 10));
   return (await isThere(today)) ? today : keys;
+}
+
+function wrote(changed: boolean, warnings: readonly string[] = []): Done {
+  return { 'bootseal-keyholder': 1, answer: 'done', did: 'wrote', changed, warnings: warnings.slice(0, 8) };
 }
 
 function moved({ snapshot, fingerprint, warnings }: MovedChannel): Done {

@@ -6,6 +6,8 @@ import { UsageError } from '../errors/usage.ts';
 import { claimedMac } from '../formats/net/machine-claims.ts';
 import { type Arming, decodeArming } from '../formats/records/armed-boot.ts';
 import { decodeSnapshot, type Snapshot } from '../formats/records/snapshot.ts';
+import { ASSIGNED, type Assigned } from '../machines/assigned-file.ts';
+import type { WithdrawFacts } from '../store/withdraw.ts';
 import { readLine } from './line.ts';
 import { type Done, decodeAnswer, encodeRequest, type Facts, type KeyholderRequest } from './protocol.ts';
 import { safeSocketPath, socketAt } from './socket-place.ts';
@@ -36,9 +38,15 @@ export interface SignedByKeyholder {
 }
 
 /** What an arming is asked for by. */
-export type ArmFacts = Omit<Facts<Extract<KeyholderRequest, { ask: 'arm' }>>, 'ask' | 'words'> & {
+export type ArmFacts = Omit<Facts<Extract<KeyholderRequest, { ask: 'arm' }>>, 'ask' | 'words' | 'by'> & {
   readonly words: readonly string[];
 };
+
+export interface WrittenByKeyholder {
+  /** False: it was so already. */
+  readonly changed: boolean;
+  readonly warnings: readonly string[];
+}
 
 export interface ArmedByKeyholder {
   readonly arming: Arming;
@@ -49,7 +57,7 @@ const PATIENCE = 30 * 60_000;
 
 /**
  * Asks a keyholder. What it refuses is thrown as it would be by the act itself: a `Refusal`, a `UsageError`, an
- * `IoError`; the last also where nobody answers.
+ * `IoError`; the last also where nobody answers. `by` names the token of whoever has a server ask: for the log.
  */
 export class KeyholderClient {
   readonly #options: KeyholderClientOptions;
@@ -59,13 +67,13 @@ export class KeyholderClient {
   }
 
   /** A fresh snapshot of what a channel names. */
-  renew(channel: string): Promise<MovedByKeyholder> {
-    return this.#moved({ ask: 'renew', channel });
+  renew(channel: string, by?: string): Promise<MovedByKeyholder> {
+    return this.#moved({ ask: 'renew', channel, ...byOf(by) });
   }
 
   /** Moves a channel to a release that the keyholder's state holds. */
-  move(channel: string, release: string): Promise<MovedByKeyholder> {
-    return this.#moved({ ask: 'move', channel, release });
+  move(channel: string, release: string, by?: string): Promise<MovedByKeyholder> {
+    return this.#moved({ ask: 'move', channel, release, ...byOf(by) });
   }
 
   /** Publishes a sealed tree of this machine, which the keyholder's user can read. @param tree an absolute path. */
@@ -74,7 +82,10 @@ export class KeyholderClient {
   }
 
   /** Arms a machine for one boot of a release that the keyholder's state holds. @param mac in any spelling. */
-  async arm({ mac, uuid, release, words, lasts, afterwards, loader }: ArmFacts): Promise<ArmedByKeyholder> {
+  async arm(
+    { mac, uuid, release, words, lasts, afterwards, loader, id }: ArmFacts,
+    by?: string,
+  ): Promise<ArmedByKeyholder> {
     const done = await this.#ask({
       ask: 'arm',
       mac: claimedMac(mac) ?? mac,
@@ -84,6 +95,8 @@ export class KeyholderClient {
       lasts,
       afterwards,
       loader,
+      ...(id === undefined ? {} : { id }),
+      ...byOf(by),
     });
     if (done.did !== 'armed') throw this.#odd('something else was done');
     return {
@@ -93,8 +106,30 @@ export class KeyholderClient {
   }
 
   /** Has what is written about machines count: scripts are compiled there, signed, and named by a fresh snapshot. */
-  apply(channel: string): Promise<MovedByKeyholder> {
-    return this.#moved({ ask: 'apply', channel });
+  apply(channel: string, by?: string): Promise<MovedByKeyholder> {
+    return this.#moved({ ask: 'apply', channel, ...byOf(by) });
+  }
+
+  /** Takes an arming back, or ends what followed one. @param mac in any spelling. */
+  disarm(mac: string, by?: string): Promise<WrittenByKeyholder> {
+    return this.#wrote({ ask: 'disarm', mac: claimedMac(mac) ?? mac, ...byOf(by) });
+  }
+
+  /** Writes down what a machine gets; it counts once it is applied. @param assigned undefined: nothing of its own any more. */
+  assign(mac: string, assigned: Assigned | undefined, by?: string): Promise<WrittenByKeyholder> {
+    // In the one way in which it is written.
+    const said = assigned && ASSIGNED.parse(assigned);
+    return this.#wrote({
+      ask: 'assign',
+      mac: claimedMac(mac) ?? mac,
+      ...(said === undefined ? {} : { assigned: said }),
+      ...byOf(by),
+    });
+  }
+
+  /** Takes a release out of use for good. */
+  withdraw({ release, reason, cutRunning }: WithdrawFacts, by?: string): Promise<WrittenByKeyholder> {
+    return this.#wrote({ ask: 'withdraw', release, reason, cutRunning, ...byOf(by) });
   }
 
   /** Signs the log's head where entries wait for it. */
@@ -130,6 +165,13 @@ export class KeyholderClient {
       fingerprint,
       warnings,
     };
+  }
+
+  async #wrote(facts: Facts<KeyholderRequest>): Promise<WrittenByKeyholder> {
+    const done = await this.#ask(facts);
+    if (done.did !== 'wrote') throw this.#odd('something else was done');
+    const { changed, warnings } = done;
+    return { changed, warnings };
   }
 
   async #ask(facts: Facts<KeyholderRequest>): Promise<Done> {
@@ -226,4 +268,8 @@ export class KeyholderClient {
       undefined,
     );
   }
+}
+
+function byOf(by: string | undefined): { by?: string } {
+  return by === undefined ? {} : { by };
 }

@@ -3,10 +3,12 @@ import { z } from 'zod';
 import { Malformed } from '../errors/malformed.ts';
 import { REFUSAL_CODES } from '../errors/refusal.ts';
 import { claimedUuid } from '../formats/net/machine-claims.ts';
-import { isKeptMac, LONGEST_ARMING, MAX_ARMING } from '../formats/records/armed-boot.ts';
+import { isArmingId, isKeptMac, LONGEST_ARMING, MAX_ARMING } from '../formats/records/armed-boot.ts';
 import { isChannelName, isReleaseId } from '../formats/records/safe-path.ts';
 import { MAX_SNAPSHOT } from '../formats/records/snapshot.ts';
 import { isCommandLineWord } from '../formats/script/cmdline.ts';
+import { ASSIGNED } from '../machines/assigned-file.ts';
+import { MAX_REASON } from '../store/withdrawals.ts';
 
 /**
  * What is said over the keyholder's socket: one line of JSON each way, then the connection ends.
@@ -31,13 +33,18 @@ const TREE = z
   .max(4096)
   .refine((path) => resolve(path) === path && !/\p{Cc}/u.test(path), 'no absolute path');
 
+/** Of a request that a server hands on: the name of the token by which it was told. It vouches for nothing. */
+const BY = z.string().refine(isChannelName, 'no name of a token').optional();
+const MAC = z.string().refine(isKeptMac, "no card's address");
+
 const REQUEST = z.discriminatedUnion('ask', [
-  z.strictObject({ 'bootseal-keyholder': FORMAT, ask: z.literal('renew'), channel: CHANNEL }),
+  z.strictObject({ 'bootseal-keyholder': FORMAT, ask: z.literal('renew'), channel: CHANNEL, by: BY }),
   z.strictObject({
     'bootseal-keyholder': FORMAT,
     ask: z.literal('move'),
     channel: CHANNEL,
     release: RELEASE,
+    by: BY,
   }),
   z.strictObject({
     'bootseal-keyholder': FORMAT,
@@ -45,13 +52,14 @@ const REQUEST = z.discriminatedUnion('ask', [
     channel: CHANNEL,
     /** A folder on the keyholder's machine, which its user can read. */
     tree: TREE,
+    by: BY,
   }),
-  z.strictObject({ 'bootseal-keyholder': FORMAT, ask: z.literal('apply'), channel: CHANNEL }),
-  z.strictObject({ 'bootseal-keyholder': FORMAT, ask: z.literal('checkpoint') }),
+  z.strictObject({ 'bootseal-keyholder': FORMAT, ask: z.literal('apply'), channel: CHANNEL, by: BY }),
+  z.strictObject({ 'bootseal-keyholder': FORMAT, ask: z.literal('checkpoint'), by: BY }),
   z.strictObject({
     'bootseal-keyholder': FORMAT,
     ask: z.literal('arm'),
-    mac: z.string().refine(isKeptMac, "no card's address"),
+    mac: MAC,
     uuid: z
       .string()
       .refine((text) => claimedUuid(text) === text, 'no UUID')
@@ -63,13 +71,43 @@ const REQUEST = z.discriminatedUnion('ask', [
     lasts: z.int().min(1000).max(LONGEST_ARMING),
     afterwards: z.enum(['local', 'usual']),
     loader: z.enum(['ipxe', 'grub']),
+    /** Which arming it is to be: whoever asks twice for the same arms once. */
+    id: z.string().refine(isArmingId, 'no id of an arming').optional(),
+    by: BY,
+  }),
+  z.strictObject({ 'bootseal-keyholder': FORMAT, ask: z.literal('disarm'), mac: MAC, by: BY }),
+  z.strictObject({
+    'bootseal-keyholder': FORMAT,
+    ask: z.literal('assign'),
+    mac: MAC,
+    /** Absent: what was assigned to it is taken away. */
+    assigned: ASSIGNED.optional(),
+    by: BY,
+  }),
+  z.strictObject({
+    'bootseal-keyholder': FORMAT,
+    ask: z.literal('withdraw'),
+    release: RELEASE,
+    reason: z.string().min(1).max(MAX_REASON),
+    cutRunning: z.boolean(),
+    by: BY,
   }),
 ]);
 
 export type KeyholderRequest = z.infer<typeof REQUEST>;
 export type Ask = KeyholderRequest['ask'];
 /** What can be asked for. */
-export const ASKS: readonly Ask[] = ['renew', 'move', 'publish', 'apply', 'checkpoint', 'arm'];
+export const ASKS: readonly Ask[] = [
+  'renew',
+  'move',
+  'publish',
+  'apply',
+  'checkpoint',
+  'arm',
+  'disarm',
+  'assign',
+  'withdraw',
+];
 /** A request without what every line has. */
 export type Facts<R> = R extends unknown ? Omit<R, 'bootseal-keyholder'> : never;
 
@@ -106,6 +144,14 @@ const DONE = z.discriminatedUnion('did', [
     did: z.literal('armed'),
     /** The arming as it is kept. */
     arming: z.string().max(MAX_ARMING),
+    warnings: z.array(z.string().max(1000)).max(8),
+  }),
+  z.strictObject({
+    'bootseal-keyholder': FORMAT,
+    answer: z.literal('done'),
+    did: z.literal('wrote'),
+    /** False: it was so already. */
+    changed: z.boolean(),
     warnings: z.array(z.string().max(1000)).max(8),
   }),
 ]);

@@ -9,6 +9,9 @@ import { UsageError } from '../errors/usage.ts';
 import { readBeneathIfThere } from '../files/beneath.ts';
 import { type KnownMachine, MACHINE_FILE, type MachineRules, NO_RULES } from './machine-rules.ts';
 
+/** Where a state keeps what an operator wrote about its machines. */
+export const MACHINES = 'machines';
+
 /** Of all files together. */
 const MOST_MACHINES = 200_000;
 const MOST_GROUPS = 5000;
@@ -53,8 +56,13 @@ export async function readMachineRules(folder: string): Promise<MachineRules> {
   return parseMachineRules(await listMachineFiles(folder));
 }
 
-/** The same of files that were read. @throws UsageError */
-export function parseMachineRules(files: readonly MachineFile[]): MachineRules {
+/**
+ * The same of files that were read.
+ *
+ * @param whole false: some files of a folder, whose groups may name machines of others.
+ * @throws UsageError
+ */
+export function parseMachineRules(files: readonly MachineFile[], whole = true): MachineRules {
   const machines: KnownMachine[] = [];
   let rules: MachineRules = NO_RULES;
   const names = new Places('the name');
@@ -87,7 +95,7 @@ export function parseMachineRules(files: readonly MachineFile[]): MachineRules {
         `${path}: with it there are more than ${MOST_MACHINES} machines or ${MOST_GROUPS} groups.`,
       );
   }
-  demandNames(files, rules);
+  if (whole) demandNames(files, rules);
   return rules;
 }
 

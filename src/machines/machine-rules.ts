@@ -34,7 +34,8 @@ const MAC_PATTERN = z
   .transform((text) => text.replaceAll('-', ':'))
   .refine((text) => isMacPattern(text), 'is neither a MAC address nor the beginning of one and a *');
 const TEXT = z.string().regex(/^[\x20-\x7e]{1,64}$/, 'is not 1 to 64 characters of ASCII');
-const NAME = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'is no name: letters, digits, ._-');
+/** What a machine is called, and a label. */
+export const NAME = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'is no name: letters, digits, ._-');
 const ARCH = z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, 'is no architecture, as uname -m says it');
 const FIRMWARE = z.enum(['bios', 'efi']);
 

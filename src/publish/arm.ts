@@ -142,9 +142,11 @@ export async function armMachine(options: ArmOptions): Promise<ArmedMachine> {
     const script = await keepScript(records, loader, { bytes, seal });
     const complete: Arming = { ...whole, script };
     if (complete.afterwards === 'local') await keepLocalDisk(options, mac);
-    await logAct(folder, armingAct(complete, now), options.snapshotKey);
     const kept = new ArmedBoots(records);
     const before = await kept.newest(mac);
+    if (before?.arming.id === complete.id)
+      throw new UsageError(`${mac} was armed as ${complete.id} before, and no arming counts twice.`);
+    await logAct(folder, armingAct(complete, now), options.snapshotKey);
     if (before && !before.consumed)
       await kept.consume(before, { id: before.arming.id, how: 'cancelled', time: armed });
     await kept.add(complete);

@@ -16,7 +16,7 @@ import {
   type CompiledScript,
   compileBatch,
 } from '../machines/compile-batch.ts';
-import { readMachineRules } from '../machines/machine-files.ts';
+import { MACHINES, readMachineRules } from '../machines/machine-files.ts';
 import { encodeRules } from '../machines/machine-record.ts';
 import { hasRules, type MachineRules } from '../machines/machine-rules.ts';
 import { sealedAddress } from '../scripts/server-address.ts';
@@ -31,9 +31,6 @@ import type { PolicyFile } from '../trust/policy-file.ts';
 import { fittingRoots, type TrustRoots } from '../trust/trust-roots.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { Verifier } from '../trust/verifier.ts';
-
-/** Where a state keeps what an operator wrote about its machines. */
-export const MACHINES = 'machines';
 
 /** Milliseconds: a seal that ends sooner is made anew, where its key is at hand. */
 const SOON = 12 * 3_600_000;

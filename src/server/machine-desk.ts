@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Refusal } from '../errors/refusal.ts';
 import type { Booter } from '../machines/booter.ts';
 import { newestScripts } from '../machines/machine-booter.ts';
+import { MACHINES } from '../machines/machine-files.ts';
 import type { Site } from '../release/site.ts';
 import type { DhcpClient, DhcpDecision } from '../serve/dhcp/dhcp-types.ts';
 import type { Emit } from '../serve/emit.ts';
@@ -25,7 +26,7 @@ export interface MachineDeskOptions {
   /** Where machines are armed and written down; undefined: a tree is served, and knows none. */
   readonly state: string | undefined;
   /** Has a channel's scripts signed by what is written now; undefined: nobody is there to ask. */
-  readonly apply?: ((channel: string) => Promise<void>) | undefined;
+  readonly apply?: ((channel: string) => Promise<unknown>) | undefined;
   readonly shares: Shares;
   /** Milliseconds since 1970. */
   readonly clock: () => number;
@@ -61,7 +62,7 @@ export class MachineDesk {
     });
     this.#booter = this.#armed.booter(usual, local);
     this.#watch = new MachineWatch({
-      folder: join(state, 'machines'),
+      folder: join(state, MACHINES),
       signed: () => offering().machines?.scripts ?? new Map<string, Refusal>(),
       channels: () => [...(offering().machines?.channels.keys() ?? [])],
       apply,
@@ -110,6 +111,11 @@ export class MachineDesk {
   /** Looks whether something was written since. */
   look(): void {
     this.#watch?.look();
+  }
+
+  /** Looks at once. @returns why what is written does not count yet; undefined: it is signed. */
+  async lookNow(): Promise<string | undefined> {
+    return this.#watch?.lookNow();
   }
 
   get warnings(): readonly string[] {

@@ -17,7 +17,7 @@ export interface MachineWatchOptions {
   /** The channels of the state. */
   readonly channels: () => readonly string[];
   /** Has a channel's scripts signed by what is written now; undefined: nobody is there to ask. */
-  readonly apply?: ((channel: string) => Promise<void>) | undefined;
+  readonly apply?: ((channel: string) => Promise<unknown>) | undefined;
   readonly log: Log;
 }
 
@@ -29,6 +29,8 @@ export class MachineWatch {
   readonly #options: MachineWatchOptions;
   #mark: string | undefined;
   #warning: string | undefined;
+  /** Why what is written does not count yet. */
+  #unsigned: string | undefined;
   #skip = 0;
   #looking: Promise<void> | undefined;
 
@@ -46,6 +48,20 @@ export class MachineWatch {
     this.#looking ??= this.#look().finally(() => {
       this.#looking = undefined;
     });
+  }
+
+  /**
+   * Looks now, once what was just written is to be looked at, too.
+   *
+   * @returns why it does not count yet; undefined: it is signed.
+   */
+  async lookNow(): Promise<string | undefined> {
+    await this.#looking;
+    this.#skip = 0;
+    this.#mark = undefined;
+    this.look();
+    await this.#looking;
+    return this.#unsigned;
   }
 
   /** Resolves when no look is under way any more. */
@@ -73,12 +89,14 @@ export class MachineWatch {
           : 'matcher' in newest && Buffer.from(encodeRules(newest.matcher.rules)).equals(written);
       // Where a keyholder is asked it is told only what came of that.
       this.#tell(isSigned || this.#options.apply ? undefined : UNSIGNED);
+      this.#unsigned = isSigned ? undefined : UNSIGNED;
       if (!isSigned) await this.#apply();
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       const warning = `what is written about machines is not read, and what was signed before stays: ${message}`;
       if (warning !== this.#warning) log.error({ reason: message }, 'the files of machines are not read');
       this.#warning = warning;
+      this.#unsigned = warning;
     }
   }
 
@@ -90,6 +108,7 @@ export class MachineWatch {
   async #apply(): Promise<void> {
     const { apply, channels, log } = this.#options;
     if (!apply) return;
+    this.#unsigned = undefined;
     for (const channel of channels()) {
       try {
         await apply(channel);
@@ -98,6 +117,7 @@ export class MachineWatch {
         const message = error instanceof Error ? error.message : String(error);
         log.error({ channel, reason: message }, 'the scripts of its machines could not be signed');
         this.#warning = `${UNSIGNED}: ${message}`;
+        this.#unsigned = this.#warning;
         // Whoever signs may be away for a moment.
         this.#skip = RETRY;
         this.#mark = undefined;

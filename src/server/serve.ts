@@ -39,6 +39,7 @@ import { DhcpEdge, type DhcpOffer, type ProxyDhcpRequest, proxyDhcpBind } from '
 import { scrubReleases } from './scrub-releases.ts';
 import { sealedElsewhere } from './sealed-address.ts';
 import { tellServer } from './server-metrics.ts';
+import type { Signer } from './signer.ts';
 import { stateSource } from './state-source.ts';
 import { keepTime } from './timekeeper.ts';
 import { TlsFiles } from './tls-files.ts';
@@ -85,10 +86,10 @@ export interface ServeOptions {
   readonly log?: Log;
   readonly onProgress?: (path: string, bytes: number, size: number) => void;
   /**
-   * Has what is written about machines signed for a channel, whenever it changed: by a keyholder, say. Absent: it is said
-   * that somebody has to.
+   * Who signs for it: what is written about machines, whenever it changed, and what somebody asks for by the API. A
+   * `KeyholderClient` is one. Absent: it is said that somebody has to.
    */
-  readonly applyMachines?: (channel: string) => Promise<void>;
+  readonly signer?: Signer;
   /** Told of everything that happens with clients. Must not block. */
   readonly onEvent?: Emit;
 }
@@ -137,7 +138,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const clock = options.clock ?? Date.now;
   const log = options.log ?? SILENT;
   const configuration = { ...DEFAULT_CONFIGURATION, ...options.configuration };
-  const { proxyDhcp, sockets = new Map() } = options;
+  const { proxyDhcp, signer, sockets = new Map() } = options;
   demandServed(sockets, {
     http: true,
     https: configuration.tls !== undefined,
@@ -181,7 +182,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const machines = new MachineDesk({
     offering: () => offering,
     state: options.state,
-    apply: options.applyMachines,
+    apply: signer && ((channel) => signer.apply(channel)),
     ...{ shares, clock, monotonic, log },
     emit: tell,
   });

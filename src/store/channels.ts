@@ -63,6 +63,30 @@ export async function channelHistory(state: string, channel: string): Promise<St
 }
 
 /**
+ * The newest snapshots that were current, the newest first.
+ *
+ * @param before only those with a smaller counter.
+ * @throws as `readChannel`.
+ */
+export async function recentSnapshots(
+  state: string,
+  channel: string,
+  most: number,
+  before = Number.POSITIVE_INFINITY,
+): Promise<StoredSnapshot[]> {
+  const records = recordsOf(state);
+  const current = await readCurrent(records, channel);
+  const { written, passedOver } = await readCounters(records, channel);
+  const counters = written.filter(
+    (counter) => counter <= (current?.counter ?? 0) && counter < before && !passedOver.has(counter),
+  );
+  const found: StoredSnapshot[] = [];
+  for (const counter of counters.slice(-most).reverse())
+    found.push(await readSnapshot(records, channel, counter));
+  return found;
+}
+
+/**
  * The counter that the next snapshot of a channel has: above every one that is there, also of those that a crash left
  * behind, and above what others saw of a state that was restored from a backup.
  */

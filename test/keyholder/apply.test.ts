@@ -58,7 +58,7 @@ it('a server has changed rules signed, and says where nobody does', async (t) =>
   const server = await serve({
     ...given,
     log,
-    applyMachines: async (name) => void (await client.apply(name)),
+    signer: client,
   });
   t.after(() => server.close(0));
   await write(state, `{ channel = "${channel}" }`);

@@ -7,7 +7,7 @@ import { tamper } from '../../src/conformance/tamper.ts';
 import { verifyAs } from '../../src/conformance/verify-as.ts';
 import { decodeManifest } from '../../src/formats/records/manifest.ts';
 import { boot } from '../../src/operations/boot.ts';
-import { withdrawRelease } from '../../src/operations/withdraw.ts';
+import { withdrawRelease } from '../../src/publish/withdraw.ts';
 import { listChannels, renewChannel, rollbackChannel, showChannel } from '../../src/publish/channel.ts';
 import { publish } from '../../src/publish/publish.ts';
 import { nextSnapshot } from '../../src/resigning/next-snapshot.ts';

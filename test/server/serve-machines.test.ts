@@ -3,7 +3,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { boot } from '../../src/operations/boot.ts';
-import { withdrawRelease } from '../../src/operations/withdraw.ts';
+import { withdrawRelease } from '../../src/publish/withdraw.ts';
 import { applyMachines, renewChannel } from '../../src/publish/channel.ts';
 import { publish } from '../../src/publish/publish.ts';
 import { resignStore } from '../../src/resigning/store.ts';

@@ -3,7 +3,7 @@ import { UsageError } from '../../errors/usage.ts';
 import { claimedMac, claimedText, claimedUuid } from '../../formats/net/machine-claims.ts';
 import type { Machine } from '../../machines/booter.ts';
 import { attachScripts, requestScripts } from '../../operations/machine-scripts.ts';
-import { type Explained, explainMachine, listMachines, ruleText } from '../../operations/machines.ts';
+import { type Explained, explainMachine, listMachines, ruleText } from '../../server/written-machines.ts';
 import { applyMachines } from '../../publish/channel.ts';
 import { accessOf } from '../../signing/keys/passphrase.ts';
 import { readScriptKeys } from '../../signing/keys/script-keys.ts';

@@ -65,7 +65,7 @@ export function serveCommand(): Command {
     )
     .option(
       '--keyholder <socket>',
-      'with --state: whom to ask for signatures when what is written about machines has changed',
+      'with --state: whom to ask for signatures when what is written about machines has changed, and for what is asked for by the API',
     )
     .option('--keyholder-user <name|uid>', 'the user that it runs as, where that is neither root nor you')
     .action(
@@ -97,7 +97,7 @@ export function serveCommand(): Command {
           nbdPort: options.nbd ? options.nbdPort : false,
           sockets,
           ...(options.proxydhcp === undefined ? {} : { proxyDhcp: { interfaces: options.proxydhcp } }),
-          ...(keyholder ? { applyMachines: async (name: string) => void (await keyholder.apply(name)) } : {}),
+          ...(keyholder ? { signer: keyholder } : {}),
           log,
           onProgress: bar.update,
         }).finally(bar.stop);

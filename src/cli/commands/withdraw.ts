@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { withdrawRelease } from '../../operations/withdraw.ts';
+import { withdrawRelease } from '../../publish/withdraw.ts';
 import { act, folder, newCommand, releaseId } from '../context.ts';
 import { EXIT } from '../exit.ts';
 

@@ -82,6 +82,7 @@ export const ACT_KINDS = [
   'disarm',
   'consume',
   'token',
+  'assign',
 ] as const;
 export type ActKind = (typeof ACT_KINDS)[number];
 

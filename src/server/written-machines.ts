@@ -5,17 +5,16 @@ import { assignmentText } from '../machines/assignment.ts';
 import type { Machine } from '../machines/booter.ts';
 import type { ChannelScripts } from '../machines/channel-scripts.ts';
 import { newestScripts } from '../machines/machine-booter.ts';
-import { readMachineRules } from '../machines/machine-files.ts';
+import { MACHINES, readMachineRules } from '../machines/machine-files.ts';
 import { encodeRules } from '../machines/machine-record.ts';
 import { hasRules, type MachineRules } from '../machines/machine-rules.ts';
 import { type Match, Matcher, membersOf } from '../machines/match.ts';
 import { type PlannedScript, ScriptPlan } from '../machines/script-plan.ts';
-import { MACHINES } from '../publish/machine-batch.ts';
-import { readChannelScripts } from '../server/state-scripts.ts';
 import { ArmedBoots, type StoredArming } from '../store/armed-boots.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
 import { recordsOf } from '../store/folder-backend.ts';
 import { demandState } from '../store/state.ts';
+import { readChannelScripts } from './state-scripts.ts';
 
 /** What a machine gets by rules, and by which script. */
 export interface Explained {

@@ -6,24 +6,19 @@ import { readIfThere } from '../files/read-if-there.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import { namesRelease } from '../formats/records/snapshot.ts';
-import { logAct } from '../publish/log-act.ts';
-import { channelNames, readChannel } from '../store/channels.ts';
-import { quarantinedReleases, storedReleases } from '../store/quarantine.ts';
-import { openExistingState } from '../store/state.ts';
-import { MAX_REASON, type Withdrawal, withdrawnReason, writeWithdrawal } from '../store/withdrawals.ts';
+import { channelNames, readChannel } from './channels.ts';
+import type { Act } from './log.ts';
+import { quarantinedReleases, storedReleases } from './quarantine.ts';
+import { MAX_REASON, type Withdrawal, withdrawnReason, writeWithdrawal } from './withdrawals.ts';
 
-export interface WithdrawOptions {
-  readonly state: string;
+/** What is to be taken out of use. */
+export interface WithdrawFacts {
   /** `NAME/VERSION`, published before. */
   readonly release: string;
   /** For people who find it refused: one line. */
   readonly reason: string;
   /** Machines that run it lose their root, too. */
   readonly cutRunning: boolean;
-  /** A folder of the shape that `init` makes; default: the state's own. It signs the log. */
-  readonly snapshotKey?: string;
-  /** Milliseconds since 1970. */
-  readonly now: number;
 }
 
 export interface WithdrawnRelease {
@@ -35,33 +30,35 @@ export interface WithdrawnRelease {
 }
 
 /**
- * Takes a release out of use for good: it is never served, published, exported or rolled back to again. On record in the
- * log before it takes effect. What machines or copies elsewhere hold of it, nobody can take back.
+ * Takes a release of a state, which is the caller's (`openState`), out of use for good. On record before it takes effect.
  *
+ * @param now milliseconds since 1970.
+ * @param origin who withdraws it, for the log.
+ * @param record writes the act into the log; needs no key.
  * @throws UsageError for a release that was never published here; IoError; a `Refusal` of the log.
  */
-export async function withdrawRelease(options: WithdrawOptions): Promise<WithdrawnRelease> {
-  const { release, cutRunning, snapshotKey, now } = options;
-  const reason = demandReason(options.reason);
+export async function withdrawStored(
+  state: string,
+  { release, reason: text, cutRunning }: WithdrawFacts,
+  now: number,
+  origin: string | undefined,
+  record: (act: Act) => Promise<unknown>,
+): Promise<WithdrawnRelease> {
+  const reason = demandReason(text);
   if (!isReleaseId(release))
     throw new UsageError(`${JSON.stringify(release)} is no release; write NAME/VERSION.`);
-  const state = await openExistingState(options.state);
-  try {
-    const before = await withdrawnReason(state.folder, release);
-    if (!before) await demandKnown(state.folder, release);
-    const channels = await channelsAt(state.folder, release);
-    if (before && (before.now || !cutRunning)) return { withdrawal: before, changed: false, channels };
-    const withdrawal: Withdrawal = before
-      ? { ...before, now: true }
-      : { release, manifest: await manifestOf(state.folder, release), time: now, reason, now: cutRunning };
-    const manifest = withdrawal.manifest || undefined;
-    const refusal = new Refusal('withdrawn', cutRunning ? `${reason} (now)` : reason);
-    await logAct(state.folder, { time: now, act: 'withdraw', release, manifest, refusal }, snapshotKey);
-    await writeWithdrawal(state.folder, withdrawal);
-    return { withdrawal, changed: true, channels };
-  } finally {
-    await state.release();
-  }
+  const before = await withdrawnReason(state, release);
+  if (!before) await demandKnown(state, release);
+  const channels = await channelsAt(state, release);
+  if (before && (before.now || !cutRunning)) return { withdrawal: before, changed: false, channels };
+  const withdrawal: Withdrawal = before
+    ? { ...before, now: true }
+    : { release, manifest: await manifestOf(state, release), time: now, reason, now: cutRunning };
+  const manifest = withdrawal.manifest || undefined;
+  const refusal = new Refusal('withdrawn', cutRunning ? `${reason} (now)` : reason);
+  await record({ time: now, act: 'withdraw', release, manifest, origin, refusal });
+  await writeWithdrawal(state, withdrawal);
+  return { withdrawal, changed: true, channels };
 }
 
 /** The reason, as one line. Throws a `UsageError`. */
