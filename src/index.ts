@@ -79,7 +79,6 @@ export {
   type SignScriptsOptions,
   signScriptsRequest,
 } from './operations/machine-scripts.ts';
-export { type ExplainedMachine, explainMachine, listMachines } from './server/written-machines.ts';
 export {
   type AttachOptions,
   type AttachResult,
@@ -95,7 +94,6 @@ export { type RestoredState, type RestoreStateOptions, restoreState } from './op
 export { type SealReleaseOptions, type SealResult, seal } from './operations/seal.ts';
 export { type UkiOptions, type UkiResult, uki } from './operations/uki.ts';
 export { type WakeOptions, type WakeSent, wake } from './operations/wake.ts';
-export { type WithdrawOptions, withdrawRelease } from './publish/withdraw.ts';
 export {
   type ArmedMachine,
   type ArmOptions,
@@ -121,6 +119,7 @@ export { type SignedLog, type SignLogOptions, signLog } from './publish/log-sign
 export { type SetPolicyOptions, setPolicy, showPolicy } from './publish/policy.ts';
 export { type PublishOptions, type PublishResult, publish } from './publish/publish.ts';
 export type { GateRow } from './publish/publish-gate.ts';
+export { type WithdrawOptions, withdrawRelease } from './publish/withdraw.ts';
 export { type RestoreRequest, restoreRelease } from './resigning/restore.ts';
 export { type ResignedStore, type ResignStoreRequest, resignStore } from './resigning/store.ts';
 export type { ResignRow } from './resigning/stored.ts';
@@ -130,6 +129,7 @@ export { type Configuration, readConfiguration } from './server/configuration.ts
 export type { DhcpOffer, ProxyDhcpRequest } from './server/proxy-dhcp.ts';
 export { type ServeOptions, type Serving, serve } from './server/serve.ts';
 export type { ArmingFacts, Signer } from './server/signer.ts';
+export { type ExplainedMachine, explainMachine, listMachines } from './server/written-machines.ts';
 export { createKeyFolder as init, type InitOptions } from './signing/keys/init.ts';
 export { readScriptKeys, type ScriptKeys } from './signing/keys/script-keys.ts';
 export { type Collected, type CollectOptions, collectObjects } from './store/collect.ts';

@@ -177,7 +177,11 @@ async function assigned(
   try {
     const { before, after } = await planAssigned(join(folder, MACHINES), mac, wanted);
     if (before === after) return wrote(false);
-    await logAct(folder, assigningAct(mac, wanted && assignedText(wanted), whoAsks(request, peer), clock()), key);
+    await logAct(
+      folder,
+      assigningAct(mac, wanted && assignedText(wanted), whoAsks(request, peer), clock()),
+      key,
+    );
     await writeAssigned(join(folder, MACHINES), mac, after);
     return wrote(true);
   } finally {

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { Refusal } from '../errors/refusal.ts';
 import { type Manifest, PLAIN_LAYOUT } from '../formats/records/manifest.ts';
+import { shellLine } from '../formats/script/shell-line.ts';
 import { serialOf } from '../release/serial.ts';
 
 /** What a person types, in a shell, to take a release back that is in quarantine. */
@@ -71,7 +72,5 @@ function layoutWords(release: string, { files, cmdline, moduleCmdline, layout, s
 
 /** Words that a shell reads as they are meant. */
 function words(...list: readonly string[]): string {
-  return list
-    .map((word) => (/^[A-Za-z0-9._+:,=/@%-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
-    .join(' ');
+  return shellLine(list);
 }

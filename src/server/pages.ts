@@ -1,19 +1,24 @@
 import type { Boots } from '../boots/boots.ts';
 import { Refusal } from '../errors/refusal.ts';
+import type { Certificate } from '../formats/asn1/x509.ts';
 import { isoSeconds } from '../formats/records/lines.ts';
 import { newestScripts } from '../machines/machine-booter.ts';
-import { TRUST_LEVELS } from '../release/trust-level.ts';
 import { whoVerifies } from '../release/who-verifies.ts';
-import { healthPage, jsonAnswer, metricsPage, readyPage } from '../serve/http/http-pages.ts';
+import type { Log } from '../serve/event-log.ts';
+import { healthPage, metricsPage, readyPage } from '../serve/http/http-pages.ts';
 import type { Page, Pages } from '../serve/http/http-types.ts';
 import type { Metrics } from '../serve/metrics.ts';
 import { renderPage } from '../web/page.ts';
 import type { Access } from './access/access.ts';
 import { readable, tokenPage } from './access/guarded.ts';
 import { SIGN_IN, sessionPages } from './access/session-pages.ts';
+import { operatorsApi } from './api/api.ts';
+import type { ApiDesk } from './api/api-desk.ts';
+import { bothPages } from './api/api-pages.ts';
 import type { Configuration } from './configuration.ts';
 import type { OfferedLoader } from './loader-files.ts';
 import { type Offering, warningsOf } from './offering.ts';
+import type { Signer } from './signer.ts';
 
 /** Of what it is made whether machines may be sent here. */
 export interface Readiness {
@@ -39,25 +44,43 @@ export interface ServerPagesOptions extends Readiness {
   readonly more: readonly (readonly [string, Page])[];
   readonly loaders: ReadonlyMap<string, OfferedLoader>;
   readonly boots: Boots;
+  /** The STATE folder; undefined: a tree is served. */
+  readonly state: string | undefined;
+  /** Who signs what is asked for by the API; undefined: nobody. */
+  readonly signer: Signer | undefined;
+  /** Looks at what is written about machines. @returns why it does not count yet. */
+  readonly lookAtMachines: () => Promise<string | undefined>;
+  /** The server's own, where it has one. */
+  readonly certificate: () => Certificate | undefined;
+  readonly log: Log;
 }
 
 /** The server's own pages. Each is made of what is true when it is asked for. */
 export function serverPages(options: ServerPagesOptions): Pages {
   const { access, more } = options;
-  const read = (facts: () => object | Promise<object>) =>
-    readable(access, async () => jsonAnswer(200, await facts()));
-  return new Map<string, Page>([
+  const pages = new Map<string, Page>([
+    ...operatorsApi(apiDesk(options), access),
     ['/', homePage(options)],
     ['/healthz', healthPage()],
     ['/readyz', readyPage(() => readiness(options))],
     ['/metrics', numbersPage(options)],
-    ['/api/v1/release', read(() => releaseFacts(options.offering()))],
-    // Where machines say what became of their boots: they have no token, and use the server under any name.
-    ...more,
-    ['/api/v1/loaders', read(() => loaderPins(options))],
-    ['/api/v1/trust', read(async () => ({ boots: await trustFacts(options.boots) }))],
     ...sessionPages(access),
   ]);
+  // Where machines say what became of their boots: they have no token, and use the server under any name.
+  for (const [path, page] of more) {
+    const other = pages.get(path);
+    pages.set(path, other ? bothPages(other, page) : page);
+  }
+  return pages;
+}
+
+function apiDesk(options: ServerPagesOptions): ApiDesk {
+  const { state, offering, boots, loaders, clock, signer, lookAtMachines, certificate, log } = options;
+  return {
+    ...{ state, offering, boots, loaders, clock, signer, lookAtMachines, certificate, log },
+    began: clock(),
+    readiness: () => readiness(options),
+  };
 }
 
 /** Machines may be sent here as long as any of the releases can be booted; what else is wrong is said beside it. */
@@ -77,58 +100,6 @@ function warnings({ offering, clock, fault, warnings: more }: Readiness): readon
   const why = fault();
   const lost = why === undefined ? [] : [`the state is not followed at the moment: ${why}`];
   return [...warningsOf(offering(), clock()), ...lost, ...more()];
-}
-
-/** The boots that began last, and with which trust. */
-async function trustFacts(boots: Boots): Promise<object[]> {
-  const receipts = await boots.find({}, 256);
-  return receipts.flatMap(({ began, addresses, trust, stages }) =>
-    trust === undefined
-      ? []
-      : [
-          {
-            at: new Date(began).toISOString(),
-            remote: addresses.at(-1),
-            asked: stages.find(({ stage }) => stage === 'script' || stage === 'kernel')?.what,
-            trust,
-            level: TRUST_LEVELS[trust],
-          },
-        ],
-  );
-}
-
-function releaseFacts({ entry }: Offering): object {
-  const { manifest, manifestSha256, anchored } = entry.release;
-  const { issued, bestBefore, ...rest } = manifest;
-  return {
-    anchored,
-    refusal: entry.refusal?.toJSON(),
-    manifestSha256,
-    ...rest,
-    issued: isoSeconds(issued),
-    bestBefore: isoSeconds(bestBefore),
-    whoVerifies: whoVerifies(manifest),
-  };
-}
-
-/** What begins the trust of those who fetch it here, and what it was pinned to when the server started. */
-function loaderPins({ loaders }: ServerPagesOptions): object {
-  const facts = [...loaders.values()].map(({ name, size, sha256, demanded, report }) => ({
-    name,
-    size,
-    sha256,
-    demanded,
-    kind: report?.image.kind,
-    firmware: report?.image.firmware,
-    arch: report?.image.arch,
-    version: report?.image.version,
-    verifies: report?.verifies,
-    verification: report?.verification,
-    trusts: report?.trusts,
-    ours: report?.ours,
-    warnings: report?.warnings,
-  }));
-  return { loaders: facts };
 }
 
 /** Where numbers are open, whoever collects them may use any name of the server: they are nobody's secret. */

@@ -1,17 +1,10 @@
 import { cannotRead } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { isThere } from '../files/read-if-there.ts';
 import { readFully } from '../files/read-fully.ts';
+import { isThere } from '../files/read-if-there.ts';
 import { decodeLogEntry, type LogEntry, MAX_LOG_ENTRY } from '../formats/records/log-entry.ts';
 import { decodeOr } from '../trust/check.ts';
-import {
-  LOG_FILES,
-  logPath,
-  OFFSET_OCTETS,
-  openLogFile,
-  readCheckpoint,
-  readOffset,
-} from './log-files.ts';
+import { LOG_FILES, logPath, OFFSET_OCTETS, openLogFile, readCheckpoint, readOffset } from './log-files.ts';
 
 /** Some entries of a log, as they stand there: whoever verifies reads all of it (`checkLog`). */
 export interface LogPage {

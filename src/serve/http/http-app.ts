@@ -146,7 +146,7 @@ function randomBoundary(): string {
 }
 
 /** Tells why there is no answer. A response that has begun cannot become another one: it is cut off instead. */
-function refusals({ emit, exchangeOf }: HttpAppOptions): ErrorRequestHandler {
+function refusals({ emit, exchangeOf, pages }: HttpAppOptions): ErrorRequestHandler {
   return async (error: unknown, req, res, _next) => {
     if (isGone(error)) return;
     const exchange = exchangeOf(res);
@@ -162,7 +162,11 @@ function refusals({ emit, exchangeOf }: HttpAppOptions): ErrorRequestHandler {
       return;
     }
     try {
-      const json = req.accepts(['text/plain', 'application/json']) === 'application/json';
+      const page = exchange.path === undefined ? undefined : findPage(pages, exchange.path);
+      const types = page?.prefersJson
+        ? ['application/json', 'text/plain']
+        : ['text/plain', 'application/json'];
+      const json = req.accepts(types) === 'application/json';
       const text = Buffer.from(json ? toldJson(told) : toldText(told));
       res.writeHead(status, {
         'Content-Type': json ? 'application/json; charset=utf-8' : 'text/plain; charset=utf-8',

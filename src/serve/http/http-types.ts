@@ -93,6 +93,8 @@ export interface Page {
   handle(request: PageRequest): PageAnswer | Refusal | Promise<PageAnswer | Refusal>;
   /** It answers also where there is room for nothing else: who watches over the server asks for it. */
   readonly vital?: boolean;
+  /** Whoever does not say which of the two they want is told why there is no answer in JSON, and not as text. */
+  readonly prefersJson?: boolean;
   /** Without HEAD, which goes with GET. Default: GET only. */
   readonly methods?: readonly ('GET' | 'POST' | 'PUT' | 'DELETE')[];
   /** Largest request body, bytes; default 0: none. Never on GET and HEAD. */
