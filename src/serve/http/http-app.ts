@@ -162,7 +162,8 @@ function refusals({ emit, exchangeOf, pages }: HttpAppOptions): ErrorRequestHand
       return;
     }
     try {
-      const page = exchange.path === undefined ? undefined : findPage(pages, exchange.path);
+      // An unsafe path is no page's, and whoever sent it meant one.
+      const page = findPage(pages, exchange.path ?? req.url.replace(/\?.*/s, ''));
       const types = page?.prefersJson
         ? ['application/json', 'text/plain']
         : ['text/plain', 'application/json'];

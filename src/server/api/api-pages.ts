@@ -36,13 +36,11 @@ export function apiPages(routes: readonly Route[], options: ApiPagesOptions): Ap
     }
   }
   for (const [prefix, of] of patterns) pages.set(prefix, dispatcher(of));
-  pages.set(`${API}/*`, {
-    methods: ['GET', 'POST', 'PUT', 'DELETE'],
-    prefersJson: true,
-    handle: () => NONE,
-  });
+  pages.set(`${API}/*`, { methods: METHODS, prefersJson: true, handle: () => NONE });
   return [...pages];
 }
+
+const METHODS: readonly Method[] = ['GET', 'POST', 'PUT', 'DELETE'];
 
 const NONE = new Refusal('absent', `The API has no such address; ${API}/openapi.json lists them.`, {});
 
@@ -57,10 +55,10 @@ function matching(path: string): RegExp {
 
 /** One page for several paths that begin alike. */
 function dispatcher(all: readonly { readonly match: RegExp; readonly page: Page }[]): Page {
-  const methods = [...new Set(all.flatMap(({ page }) => page.methods ?? []))];
   const bytes = Math.max(...all.map(({ page }) => page.maxBodyBytes ?? 0));
   return {
-    methods,
+    // Which of them the path has, only the path says.
+    methods: METHODS,
     prefersJson: true,
     maxBodyBytes: bytes,
     handle(request) {

@@ -10,7 +10,7 @@ export const MAC = z
   .string()
   .regex(/^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$/, "is no card's address; write 52:54:00:12:34:56")
   .refine((text) => claimedMac(text) !== undefined, "is no card's address: a group's, or zero")
-  .transform((text) => claimedMac(text) ?? text)
+  .overwrite((text) => claimedMac(text) ?? text)
   .meta({ description: 'A network card: 52:54:00:12:34:56, or with dashes.' });
 
 export const CHANNEL = z
