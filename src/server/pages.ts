@@ -1,6 +1,5 @@
 import type { Boots } from '../boots/boots.ts';
 import { Refusal } from '../errors/refusal.ts';
-import type { Certificate } from '../formats/asn1/x509.ts';
 import { isoSeconds } from '../formats/records/lines.ts';
 import { newestScripts } from '../machines/machine-booter.ts';
 import { whoVerifies } from '../release/who-verifies.ts';
@@ -8,6 +7,7 @@ import type { Log } from '../serve/event-log.ts';
 import { healthPage, metricsPage, readyPage } from '../serve/http/http-pages.ts';
 import type { Page, Pages } from '../serve/http/http-types.ts';
 import type { Metrics } from '../serve/metrics.ts';
+import type { DatedCertificate } from '../trust/endings.ts';
 import { renderPage } from '../web/page.ts';
 import type { Access } from './access/access.ts';
 import { readable, tokenPage } from './access/guarded.ts';
@@ -51,7 +51,7 @@ export interface ServerPagesOptions extends Readiness {
   /** Looks at what is written about machines. @returns why it does not count yet. */
   readonly lookAtMachines: () => Promise<string | undefined>;
   /** The server's own, where it has one. */
-  readonly certificate: () => Certificate | undefined;
+  readonly certificate: () => DatedCertificate | undefined;
   readonly log: Log;
 }
 

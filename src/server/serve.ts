@@ -3,7 +3,6 @@ import type { Boots } from '../boots/boots.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { isThere } from '../files/read-if-there.ts';
-import type { Certificate } from '../formats/asn1/x509.ts';
 import { urlHost } from '../formats/net/ip-address.ts';
 import { entryFolder } from '../formats/records/entry-folder.ts';
 import { UKI } from '../formats/records/seal-names.ts';
@@ -15,12 +14,11 @@ import { sealedServers } from '../scripts/sealed-server.ts';
 import type { Emit } from '../serve/emit.ts';
 import type { Log } from '../serve/event-log.ts';
 import { demandServed, type HandedSockets } from '../serve/handed.ts';
-import type { TlsPair } from '../serve/http/tls-door.ts';
 import type { Bind, Bound } from '../serve/listen.ts';
 import { createMetrics } from '../serve/metrics.ts';
 import { Shares } from '../serve/shares.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
-import { type Anchors, decodeCertificates } from '../trust/anchors.ts';
+import type { Anchors } from '../trust/anchors.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { stateAccess } from './access/state-access.ts';
@@ -244,7 +242,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       state: options.state,
       signer,
       lookAtMachines: () => machines.lookNow(),
-      certificate: () => tlsFiles && certificateOf(tlsFiles.pair),
+      certificate: () => tlsFiles?.shown,
       log,
     }),
     exports,
@@ -328,11 +326,6 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 /** Those that read otherwise than they were verified. */
 function withdrawnFiles({ files }: VerifiedRelease): readonly PinnedFile[] {
   return [...files.values()].filter((file) => pinOf(file).withdrawn !== undefined);
-}
-
-/** The server's own certificate: the first one of what it shows. */
-function certificateOf({ certificate }: TlsPair): Certificate | undefined {
-  return decodeCertificates('The certificate of HTTPS', Buffer.from(certificate))[0];
 }
 
 function sourceOf(options: ServeOptions, clock: () => number, log: Log): OfferingSource {

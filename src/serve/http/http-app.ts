@@ -163,7 +163,7 @@ function refusals({ emit, exchangeOf, pages }: HttpAppOptions): ErrorRequestHand
     }
     try {
       // An unsafe path is no page's, and whoever sent it meant one.
-      const page = findPage(pages, exchange.path ?? req.url.replace(/\?.*/s, ''));
+      const page = findPage(pages, exchange.path ?? exchange.asking.asked);
       const types = page?.prefersJson
         ? ['application/json', 'text/plain']
         : ['text/plain', 'application/json'];

@@ -1,8 +1,8 @@
 import type { z } from 'zod';
 import type { Boots } from '../../boots/boots.ts';
 import type { Refusal } from '../../errors/refusal.ts';
-import type { Certificate } from '../../formats/asn1/x509.ts';
 import type { Log } from '../../serve/event-log.ts';
+import type { DatedCertificate } from '../../trust/endings.ts';
 import type { OfferedLoader } from '../loader-files.ts';
 import type { Offering } from '../offering.ts';
 import type { Signer } from '../signer.ts';
@@ -23,7 +23,7 @@ export interface ApiDesk {
   /** Why machines may not be sent here; or what an operator should know all the same. */
   readonly readiness: () => Refusal | readonly string[];
   /** The server's own certificate, where it has one. */
-  readonly certificate: () => Certificate | undefined;
+  readonly certificate: () => DatedCertificate | undefined;
   /** Who signs; undefined: what needs a signature waits. */
   readonly signer: Signer | undefined;
   /** Looks at what is written about machines. @returns why it does not count yet; undefined: it is signed. */

@@ -3,7 +3,7 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { Validator } from '@seriousme/openapi-schema-validator';
-import { type AnySchema, Ajv2020 } from 'ajv/dist/2020.js';
+import { Ajv2020, type AnySchema } from 'ajv/dist/2020.js';
 import formats from 'ajv-formats';
 import { armMachine } from '../../../src/publish/arm.ts';
 import { withdrawRelease } from '../../../src/publish/withdraw.ts';
@@ -66,6 +66,9 @@ const READS: Readonly<Record<string, readonly string[]>> = {
   '/api/v1/boots/{id}': [`/boots/${boot.boot}`],
   '/api/v1/boots/summary': ['/boots/summary', '/boots/summary?since=2026-01-01T00:00:00Z'],
   '/api/v1/boots/nonce': [`/boots/nonce?mac=${MAC}`],
+  '/api/v1/boots/gave-up': [
+    `/boots/gave-up?mac=${MAC}&step=${Buffer.from('verify the kernel').toString('hex')}&errno=`,
+  ],
   '/api/v1/refusals': ['/refusals'],
   '/api/v1/log': ['/log', '/log?limit=2&before=3'],
   '/api/v1/openapi.json': ['/openapi.json'],
@@ -130,11 +133,12 @@ describe('what can be read', () => {
     });
     const first = (await ask(server, 'GET', '/releases?limit=2')).value;
     assert.deepEqual([first.releases.length, first.next], [2, OLD]);
-    const rest = (await ask(server, 'GET', `/releases?limit=2&after=${encodeURIComponent(first.next)}`)).value;
-    assert.deepEqual([rest.releases.map((one: { release: string }) => one.release), rest.next], [
-      [NEW],
-      undefined,
-    ]);
+    const rest = (await ask(server, 'GET', `/releases?limit=2&after=${encodeURIComponent(first.next)}`))
+      .value;
+    assert.deepEqual(
+      [rest.releases.map((one: { release: string }) => one.release), rest.next],
+      [[NEW], undefined],
+    );
     const one = (await ask(server, 'GET', `/releases/${OLD}`)).value;
     assert.equal(one.verified, true);
     assert.deepEqual(one.drifted, []);
@@ -206,12 +210,7 @@ describe('what can be read', () => {
       if (next === undefined) break;
       before = `&before=${next}`;
     }
-    assert.deepEqual([...seen].sort(), [
-      MAC,
-      '52:54:00:00:01:01',
-      '52:54:00:00:01:02',
-      '52:54:00:00:01:03',
-    ]);
+    assert.deepEqual([...seen].sort(), [MAC, '52:54:00:00:01:01', '52:54:00:00:01:02', '52:54:00:00:01:03']);
   });
 });
 

@@ -1,8 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { addToken } from '../../../src/operations/tokens.ts';
-import { type ServeOptions, type Serving, serve } from '../../../src/server/serve.ts';
 import type { Log } from '../../../src/serve/event-log.ts';
+import { type ServeOptions, type Serving, serve } from '../../../src/server/serve.ts';
 import { SCOPES, type Scope } from '../../../src/store/tokens.ts';
 import { type KeyholderSite, keyholderSite } from '../../keyholder/sites.ts';
 
