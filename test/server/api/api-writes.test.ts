@@ -323,7 +323,7 @@ it('a body is JSON, small, whole, and holds nothing that nobody asked for', asyn
     assert.equal(told.status, status, `${what}: ${JSON.stringify(told.value)}`);
 });
 
-it('a server that may not write to its state says what is to be done instead', async (t) => {
+it('a server that may not write to its state says what is to be done instead', async () => {
   if (process.getuid?.() !== 0) throw new Error('Only root can become somebody else.');
   const state = await fresh();
   await chmod(folder, 0o755);
