@@ -42,6 +42,14 @@ export class Follower {
     });
   }
 
+  /** Looks at once, and resolves when what was found is offered. */
+  async lookNow(): Promise<void> {
+    await this.#looking;
+    this.#skip = 0;
+    this.look();
+    await this.#looking;
+  }
+
   /** Resolves when no look is under way any more. */
   async end(): Promise<void> {
     this.#ended = true;

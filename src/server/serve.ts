@@ -175,6 +175,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let base = '';
   let httpPort = 0;
   let fault = (): string | undefined => undefined;
+  let follow = async (): Promise<void> => {};
   const tell: Emit = (event) => {
     boots.observe(event);
     options.onEvent?.(event);
@@ -241,7 +242,11 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       boots,
       state: options.state,
       signer,
-      lookAtMachines: () => machines.lookNow(),
+      lookAtMachines: async () => {
+        // What was signed a moment ago is what counts, and not what was signed before.
+        await follow();
+        return machines.lookNow();
+      },
       certificate: () => tlsFiles?.shown,
       log,
     }),
@@ -283,6 +288,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     tellSealedAddress(offering, http.bound, log);
   });
   fault = () => follower.fault;
+  follow = () => follower.lookNow();
   const endTime = keepTime({
     clock,
     onTick: async (now) => {

@@ -9,7 +9,7 @@ import { createLan, LAN_ADDRESS } from '../../lab/lan.ts';
 import { waitForOutput } from '../../lab/output.ts';
 import { startKeyholder } from '../../src/keyholder/keyholder.ts';
 import { examine as examineHere } from '../../src/operations/doctor.ts';
-import { withdrawRelease } from '../../src/operations/withdraw.ts';
+import { withdrawRelease } from '../../src/publish/withdraw.ts';
 import { applyMachines } from '../../src/publish/channel.ts';
 import { publish } from '../../src/publish/publish.ts';
 import { serve } from '../../src/server/serve.ts';

@@ -3,7 +3,7 @@ import type { BootQuery, FailureGroup } from '../../boots/boot-index.ts';
 import { BOOT_OUTCOMES, JOINS, type Receipt, ROUTES, receiptFacts, STAGES } from '../../boots/receipt.ts';
 import { adviceOf } from '../../boots/words.ts';
 import { REFUSAL_CODES, Refusal } from '../../errors/refusal.ts';
-import { ROOT_MODES } from '../../release/server-event.ts';
+import { ROOT_MODES } from '../../formats/records/policy-floor.ts';
 import { TRUST_LEVELS, type TrustLevel } from '../../release/trust-level.ts';
 import { type ApiDesk, route } from './api-desk.ts';
 import type { Route } from './route.ts';
