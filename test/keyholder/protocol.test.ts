@@ -23,7 +23,16 @@ describe('a request', () => {
       { ask: 'move', channel: 'stable', release: 'arch/2026.11.01' },
       { ask: 'publish', channel: 'stable', tree: '/srv/out/netboot' },
       { ask: 'checkpoint' },
-    ] as const)
+      { ask: 'apply', channel: 'stable', by: 'lab-ci' },
+      { ask: 'disarm', mac: '52:54:00:00:00:0a', by: 'lab-ci' },
+      {
+        ask: 'assign',
+        mac: '52:54:00:00:00:0a',
+        assigned: { labels: ['readers'], gets: { boot: 'release', channel: 'next', words: [] } },
+      },
+      { ask: 'assign', mac: '52:54:00:00:00:0a' },
+      { ask: 'withdraw', release: 'arch/2026.11.01', reason: 'It loses data.', cutRunning: false },
+    ] as Parameters<typeof encodeRequest>[0][])
       assert.deepEqual(decodeRequest(encodeRequest(facts)), { 'bootseal-keyholder': 1, ...facts });
   });
 
@@ -38,6 +47,17 @@ describe('a request', () => {
     ['a key that stands twice', RENEW.replace('}', ',"channel":"next"}'), /in another way/],
     ['another order', '{"ask":"checkpoint","bootseal-keyholder":1}\n', /in another way/],
     ['blanks', RENEW.replace(':1', ': 1'), /in another way/],
+    ['a name that no token has', RENEW.replace('}', ',"by":"a b"}'), /by: no name of a token/],
+    [
+      'an assignment that says nothing',
+      '{"bootseal-keyholder":1,"ask":"assign","mac":"52:54:00:00:00:0a","assigned":{}}\n',
+      /assigned: has neither labels nor gets/,
+    ],
+    [
+      'a text of a file',
+      '{"bootseal-keyholder":1,"ask":"assign","mac":"52:54:00:00:00:0a","assigned":{"text":"x"}}\n',
+      /assigned: /,
+    ],
     ['an escape', RENEW.replace('stable', '\\u0073table'), /in another way/],
     ['a path for a channel', RENEW.replace('stable', '../stable'), /channel: no name of a channel/],
     ['a line end in a channel', RENEW.replace('stable', 'a\\nb'), /channel: /],

@@ -38,7 +38,7 @@ const WRITES: Readonly<Record<string, { readonly path: string; readonly body?: u
 const OF_MACHINES = new Set(['post /api/v1/boots']);
 
 const { value: described } = await ask(server, 'GET', '/openapi.json');
-const routes = Object.entries<Record<string, { security: Record<string, Scope[]>[] }>>(
+const routes = Object.entries<Record<string, { security: { readonly token: readonly Scope[] }[] }>>(
   described.paths,
 ).flatMap(([path, methods]) =>
   Object.entries(methods)
@@ -66,7 +66,7 @@ it('there are routes that change something', () => {
 for (const { name, method, security } of routes.filter((route) => !OF_MACHINES.has(route.name)))
   describe(name, () => {
     const { path, body } = WRITES[name] ?? { path: '' };
-    const [wanted = ''] = security[0]?.['token'] ?? [];
+    const [wanted = ''] = security[0]?.token ?? [];
     const tries = async (token: string | undefined, headers = {}) => {
       const before = await digest();
       const { status, value } = await ask(server, method, path, { token, body, headers });

@@ -107,7 +107,8 @@ export function bootRoutes({ boots }: ApiDesk): readonly Route[] {
       answers: { 200: z.strictObject({ boots: z.array(RECEIPT), next: BOOT_ID.optional() }) },
       async handle({ query: { limit, before, ...query } }) {
         const found = await boots.find(said(query), limit, before);
-        const last = found.at(-1)?.boot;
+        // One that has only just begun stands in no segment, and nothing can be looked for behind it.
+        const last = found.findLast((receipt) => boots.index.place(receipt.boot) !== undefined)?.boot;
         const next = found.length === limit && last !== undefined ? { next: last } : {};
         return { 200: { boots: found.map(bootFacts), ...next } };
       },

@@ -96,6 +96,7 @@ const LAST_BOOTS = 10;
 
 /** Who is written down or was seen, and what it gets. */
 export function machineRoutes(desk: ApiDesk): readonly Route[] {
+  let reading: Promise<WrittenMachines> | undefined;
   return [
     route({
       method: 'GET',
@@ -117,7 +118,11 @@ export function machineRoutes(desk: ApiDesk): readonly Route[] {
         }),
       },
       async handle({ query: { limit, after = '' } }) {
-        const { written, signed, fault } = await writtenMachines(desk);
+        // However many ask at once, the files are read once for them: a large site has megabytes of them.
+        reading ??= writtenMachines(desk).finally(() => {
+          reading = undefined;
+        });
+        const { written, signed, fault } = await reading;
         const byKey = new Map<string, ListedMachine | undefined>();
         const known = new Set(written.flatMap(({ macs }) => macs));
         for (const machine of written) byKey.set(machine.name, machine);
@@ -175,11 +180,13 @@ export function machineRoutes(desk: ApiDesk): readonly Route[] {
   ];
 }
 
-async function writtenMachines({ state }: ApiDesk): Promise<{
+interface WrittenMachines {
   readonly written: readonly ListedMachine[];
   readonly signed: boolean;
   readonly fault: string | undefined;
-}> {
+}
+
+async function writtenMachines({ state }: ApiDesk): Promise<WrittenMachines> {
   if (state === undefined) return { written: [], signed: true, fault: undefined };
   try {
     const { machines, signed, written } = await listMachines(state);

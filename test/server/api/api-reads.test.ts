@@ -101,9 +101,9 @@ describe('the description of the API', () => {
 });
 
 describe('what can be read', () => {
-  for (const [path, methods] of Object.entries<Record<string, Described>>(described.paths)) {
-    if (methods['get'] === undefined) continue;
-    const { schema } = methods['get'].responses['200'].content['application/json'];
+  for (const [path, methods] of Object.entries<{ readonly get?: Described }>(described.paths)) {
+    if (methods.get === undefined) continue;
+    const { schema } = methods.get.responses[200].content['application/json'];
     it(`${path} answers what its schema says`, async () => {
       const examples = READS[path] ?? [];
       assert.ok(examples.length > 0, 'there is an example');
