@@ -73,9 +73,11 @@ export async function planAssigned(
   const files = await listMachineFiles(folder);
   const others = files.filter((file) => file.path !== path);
   const before = files.find((file) => file.path === path)?.text;
-  const after = assigned && encodeAssigned(mac, assigned);
+  // What is taken away may be what two files say of one machine.
+  if (assigned === undefined) return { before, after: undefined };
+  const after = encodeAssigned(mac, assigned);
   demandNobodyElse(others, mac);
-  parseMachineRules(after === undefined ? others : [...others, { path, text: after }]);
+  parseMachineRules([...others, { path, text: after }]);
   return { before, after };
 }
 

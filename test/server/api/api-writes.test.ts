@@ -193,6 +193,26 @@ it('what somebody else wrote about a machine stays, and what could not be signed
   assert.deepEqual(await readdir(join(state, 'machines')), ['10-room.toml']);
 });
 
+it('what was assigned here is taken away also where somebody has written the machine down since', async (t) => {
+  const { state, server } = await alone(t);
+  const path = `/machines/${OTHER_MAC}/assignment`;
+  const given = { token: tokens.assign };
+  assert.equal((await ask(server, 'PUT', path, { ...given, body: { labels: ['readers'] } })).status, 202);
+  await writeFile(
+    join(state, 'machines', '20-more.toml'),
+    `[[machine]]\nname = "kiosk"\nmac = "${OTHER_MAC}"\n`,
+  );
+  const { fault } = (await ask(server, 'GET', '/machines')).value;
+  assert.match(
+    fault,
+    /^machines\/api-52-54-00-00-00-0b\.toml, line 2: the address .* is another machine's already/,
+  );
+  const gone = await ask(server, 'DELETE', path, given);
+  assert.equal(gone.status, 202, JSON.stringify(gone.value));
+  assert.deepEqual(await readdir(join(state, 'machines')), ['10-room.toml', '20-more.toml']);
+  assert.equal((await ask(server, 'GET', '/machines')).value.fault, undefined);
+});
+
 it('without anybody who signs, what needs no key is done and what needs one waits, with what does it', async (t) => {
   const { state, server } = await alone(t);
   // 1. Armed: nothing is done, and the command does it.
