@@ -44,7 +44,7 @@ export class BootFinder {
     begins: boolean,
   ): Whose | undefined {
     const path = asked === undefined ? undefined : macOfPath(asked);
-    const mac = said ?? path;
+    const mac = this.#believed(said ?? path, remote);
     if (mac !== undefined) return this.#byCard(mac, remote, at, stage, begins, 'mac');
     const found = this.existing({ remote }, stage);
     if (found === 'several') return undefined;
@@ -67,7 +67,8 @@ export class BootFinder {
     { remote, mac }: { readonly remote: string; readonly mac?: string },
     stage?: Stage,
   ): Whose | 'several' | undefined {
-    const ofMac = mac === undefined ? undefined : this.where.ofMac(mac);
+    const believed = this.#believed(mac, remote);
+    const ofMac = believed === undefined ? undefined : this.where.ofMac(believed);
     if (ofMac) return { boot: ofMac, join: 'mac' };
     const there = this.where.ofAddress(remote).filter(({ outcome }) => outcome !== 'restarted');
     const [only, ...others] = there;
@@ -78,6 +79,23 @@ export class BootFinder {
     if (stage === undefined) return undefined;
     for (const boot of going) boot.shared = true;
     return 'several';
+  }
+
+  /**
+   * Whether this server's own network speaks against what an address says of itself: that address has another card, and the
+   * card is where its machine is booting now.
+   */
+  isDenied(mac: string, remote: string): boolean {
+    const boot = this.where.ofMac(mac);
+    if (boot?.outcome !== 'running') return false;
+    const { neighbour } = this.#options;
+    const near = neighbour(remote);
+    if (near === undefined || near === mac) return false;
+    return boot.addresses.some((address) => address !== remote && neighbour(address) === mac);
+  }
+
+  #believed(mac: string | undefined, remote: string): string | undefined {
+    return mac === undefined || this.isDenied(mac, remote) ? undefined : mac;
   }
 
   #byCard(
@@ -112,6 +130,7 @@ export class BootFinder {
   /** Two that were seen apart are one: what was written stays under its own name. */
   #same(guess: OpenBoot, known: OpenBoot | undefined, mac: string): OpenBoot {
     if (!known) {
+      this.#endBefore(mac);
       this.where.name(guess, mac);
       return guess;
     }
@@ -131,19 +150,14 @@ export class BootFinder {
   readonly #merged = new WeakMap<OpenBoot, OpenBoot>();
 
   ofNow(boot: OpenBoot): OpenBoot {
-    return this.#merged.get(boot) ?? boot;
+    let now = boot;
+    for (let next = this.#merged.get(now); next; next = this.#merged.get(now)) now = next;
+    return now;
   }
 
   begin(stage: Stage, mac: string, remote: string, at: Moment): OpenBoot | undefined {
     if (!this.#options.mayBegin(remote)) return undefined;
-    const before = mac === '' ? undefined : this.where.ofMac(mac);
-    if (before) {
-      if (before.outcome === 'running') {
-        before.end('restarted', 'server');
-        this.#options.onChange(before);
-      }
-      this.where.remove(before);
-    }
+    if (mac !== '') this.#endBefore(mac);
     if (this.where.all.size >= MOST_OPEN) this.#giveWay();
     const boot = new OpenBoot(stage, mac, at, this.#options.random());
     this.where.add(boot);
@@ -151,9 +165,35 @@ export class BootFinder {
     return boot;
   }
 
+  /** One that was under way before this server began: its machine may have begun anew since. */
+  take(boot: OpenBoot): void {
+    if (boot.machine !== '' && this.where.ofMac(boot.machine)) {
+      boot.end('restarted', 'server');
+      this.#options.onChange(boot);
+    } else this.where.add(boot);
+  }
+
+  /** A card has one boot at a time. */
+  #endBefore(mac: string): void {
+    const before = this.where.ofMac(mac);
+    if (!before) return;
+    if (before.outcome === 'running') {
+      before.end('restarted', 'server');
+      this.#options.onChange(before);
+    }
+    this.where.remove(before);
+  }
+
+  /** What has ended goes first: nobody's flood ends a boot that is under way. */
   #giveWay(): void {
     let oldest: OpenBoot | undefined;
-    for (const boot of this.where.all) if (!oldest || boot.heard < oldest.heard) oldest = boot;
+    let oldestEnded: OpenBoot | undefined;
+    for (const boot of this.where.all) {
+      if (!oldest || boot.heard < oldest.heard) oldest = boot;
+      const isEnded = boot.outcome !== 'running' && boot.active === 0;
+      if (isEnded && (!oldestEnded || boot.heard < oldestEnded.heard)) oldestEnded = boot;
+    }
+    oldest = oldestEnded ?? oldest;
     if (!oldest) return;
     if (oldest.outcome === 'running') {
       oldest.end('lost', 'server');

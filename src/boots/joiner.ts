@@ -22,6 +22,7 @@ const QUIET_PART = 3;
 const QUIET_MS = 10_000;
 
 const KERNEL = rankOf('kernel');
+const USERSPACE = rankOf('userspace');
 
 /**
  * Joins what servers see, and what machines say, to boots: by the card's address where it is said or known, else by the
@@ -45,7 +46,7 @@ export class Joiner {
 
   /** One that another process of this server had in hand. */
   take(boot: OpenBoot): void {
-    this.#finder.where.add(boot);
+    this.#finder.take(boot);
   }
 
   observe(event: ServerEvent, at: Moment): void {
@@ -57,7 +58,7 @@ export class Joiner {
         this.#started(event, at);
         return;
       case 'progress':
-        this.#transfers.get(keyOf(event))?.boot.hear(at.mono);
+        this.#progress(event, at);
         return;
       case 'ended':
         this.#ended(event, at);
@@ -161,11 +162,16 @@ export class Joiner {
     for (const [key, { boot: oldest }] of this.#transfers) {
       if (this.#transfers.size <= MOST_TRANSFERS) break;
       this.#transfers.delete(key);
-      oldest.active -= 1;
+      this.#finder.ofNow(oldest).active -= 1;
     }
     // A block device is never whole: that it is open is all that a machine needs.
     if (asking.server === 'nbd') boot.whole.add(file.path);
     this.#tell(boot);
+  }
+
+  #progress(asking: Asking, at: Moment): void {
+    const transfer = this.#transfers.get(keyOf(asking));
+    if (transfer) this.#finder.ofNow(transfer.boot).hear(at.mono);
   }
 
   #fileOf(asking: Asking): BootFile | undefined {
@@ -256,11 +262,14 @@ export class Joiner {
 
   #reported(event: Extract<ServerEvent, { kind: 'reported' }>, at: Moment): void {
     const { mac, remote, outcome, release, root, code, message, lines, once } = event;
-    const before = this.#finder.ofCard(mac, remote, 'report');
-    const boot =
-      before && before.outcome !== 'verified' ? before : this.#finder.begin('report', mac, remote, at);
+    const isDenied = this.#finder.isDenied(mac, remote);
+    const before = isDenied ? this.#finder.where.ofMac(mac) : this.#finder.ofCard(mac, remote, 'report');
+    // What early userspace said of a boot stands: a machine that halts says nothing more of it.
+    const isOver =
+      before?.outcome === 'verified' || (before?.outcome === 'refused' && before.by === 'report');
+    const boot = before && !isOver ? before : this.#finder.begin('report', mac, remote, at);
     if (!boot) return;
-    this.#finder.where.locate(boot, remote);
+    if (!isDenied) this.#finder.where.locate(boot, remote);
     // It says no from wherever it was: that is how far it came.
     const reached = boot === before ? boot.stage : 'userspace';
     this.#enter(boot, 'report', at, 'id', outcome);
@@ -271,6 +280,8 @@ export class Joiner {
     if (release !== undefined && boot.release?.release !== release)
       boot.release = { release, needs: [], reports: true };
     for (const line of lines) boot.addLine(line);
+    if (isDenied)
+      boot.addLine(`${remote} reported this; this network says that the machine is at another address.`);
     if (outcome === 'verified') boot.end('verified', 'report');
     else boot.refuse(code ?? 'no-verdict', message ?? 'It does not say why.', 'report');
     this.#tell(boot);
@@ -283,7 +294,9 @@ export class Joiner {
     boot.hear(at.mono);
     const { step, errno, code } = event;
     const why = `Its loader says that it could not ${step}${errno === undefined ? '' : ` (error ${errno})`}.`;
-    if (boot.outcome === 'refused' && boot.by === 'server') boot.addLine(why);
+    // Others have said why already, who know more; and where early userspace runs, no loader is left that could say it.
+    if (rankOf(boot.stage) >= USERSPACE || (boot.outcome === 'refused' && boot.by !== 'loader'))
+      boot.addLine(why);
     else boot.refuse(code ?? boot.pending?.code ?? 'no-verdict', boot.pending?.message ?? why, 'loader');
     this.#tell(boot);
   }

@@ -10,6 +10,7 @@ import {
   type Join,
   MOST_ADDRESSES,
   MOST_LINES,
+  MOST_MESSAGE,
   MOST_STAGES,
   type Receipt,
   type Route,
@@ -68,6 +69,9 @@ export class OpenBoot {
   quiet = false;
   /** Whether a line of it was written. */
   written = false;
+  /** How many, and by the monotonic clock when the next one may be written. */
+  linesWritten = 0;
+  nextLine = Number.NEGATIVE_INFINITY;
   /** Another boot has taken it in: nothing more is to be told of it. */
   absorbed = false;
   readonly #addresses: string[] = [];
@@ -184,7 +188,7 @@ export class OpenBoot {
 
   refuse(code: RefusalCode, message: string, by: Receipt['by']): void {
     this.code = code;
-    this.message = message;
+    this.message = message.slice(0, MOST_MESSAGE);
     this.end('refused', by);
   }
 

@@ -135,6 +135,8 @@ export interface Receipt {
 export const MOST_STAGES = 16;
 export const MOST_LINES = 20;
 export const MOST_ADDRESSES = 4;
+/** Characters of its message. */
+export const MOST_MESSAGE = 1024;
 /** Bytes of one line of a segment. */
 export const MAX_RECEIPT = 16 * 1024;
 
@@ -197,9 +199,17 @@ export function receiptFacts(receipt: Receipt): Readonly<Record<string, unknown>
   };
 }
 
-/** One line of a segment, its newline with it. */
+/**
+ * One line of a segment, its newline with it: at most `MAX_RECEIPT` bytes. Where it would be more, the oldest lines of the
+ * console are left out: whoever fills them (with what JSON has to escape) keeps no receipt from being written.
+ */
 export function encodeReceipt(receipt: Receipt): Buffer {
-  return Buffer.from(`${JSON.stringify(receiptFacts(receipt))}\n`);
+  let { lines } = receipt;
+  for (;;) {
+    const line = Buffer.from(`${JSON.stringify(receiptFacts({ ...receipt, lines }))}\n`);
+    if (line.length <= MAX_RECEIPT || lines.length === 0) return line;
+    lines = lines.slice(1);
+  }
 }
 
 /** @throws Malformed */

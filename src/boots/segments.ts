@@ -139,7 +139,10 @@ export class SegmentWriter {
       try {
         const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
         const handle = await open(path, flags, 0o640);
-        await syncDirectory(this.#folder);
+        await syncDirectory(this.#folder).catch(async (error: unknown) => {
+          await handle.close().catch(() => {});
+          throw error;
+        });
         this.#open = { name, handle, since: now, size: 0 };
         return this.#open;
       } catch (error) {
