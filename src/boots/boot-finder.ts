@@ -73,6 +73,10 @@ export class BootFinder {
     const there = this.where.ofAddress(remote).filter(({ outcome }) => outcome !== 'restarted');
     const [only, ...others] = there;
     if (!only || others.length === 0) return only && { boot: only, join: 'address' };
+    // Whoever says that it has somebody's address makes nothing of that one's its own.
+    const near = this.#options.neighbour(remote);
+    const own = there.find(({ machine }) => machine !== '' && machine === near);
+    if (own) return { boot: own, join: 'neighbour' };
     const going = there.filter(({ outcome }) => outcome === 'running');
     const [one, ...more] = going.length > 0 ? going : there;
     if (one && more.length === 0) return { boot: one, join: 'address' };

@@ -73,8 +73,8 @@ export class BootIndex {
   #stage = new Uint8Array(FIRST_ROWS);
   #trust = new Uint8Array(FIRST_ROWS);
   #code = new Uint8Array(FIRST_ROWS);
-  readonly #machines = new Names();
-  readonly #releases = new Names();
+  #machines = new Names();
+  #releases = new Names();
   readonly #segments = new Names();
   /** By number of a machine: its newest row. */
   #newest: number[] = [];
@@ -216,8 +216,26 @@ export class BootIndex {
     for (const column of this.#columns())
       for (const [to, from] of kept.entries()) column[to] = column[from] ?? 0;
     this.#size = kept.length;
+    this.#forgetNames();
     this.#newest = [];
     for (let row = 0; row < this.#size; row += 1) this.#link(row, this.#machine[row] ?? 0);
+  }
+
+  /** Names that no row has any more: a machine may call itself what it likes, and a server runs for years. */
+  #forgetNames(): void {
+    const [machines, releases] = [new Names(), new Names()];
+    for (let row = 0; row < this.#size; row += 1) {
+      this.#machine[row] = machines.number(this.#machines.name(this.#machine[row] ?? 0));
+      const release = this.#release[row] ?? NONE;
+      if (release !== NONE) this.#release[row] = releases.number(this.#releases.name(release));
+    }
+    this.#machines = machines;
+    this.#releases = releases;
+  }
+
+  /** Names of machines and releases that are held. */
+  get names(): number {
+    return this.#machines.size + this.#releases.size;
   }
 
   #candidates({ machine }: BootQuery): Iterable<number> {
@@ -366,6 +384,10 @@ class Names {
     const own = Buffer.from(name, 'latin1').toString('latin1');
     this.#numbers.set(own, this.#names.length);
     return this.#names.push(own) - 1;
+  }
+
+  get size(): number {
+    return this.#names.length;
   }
 
   find(name: string): number | undefined {

@@ -12,13 +12,14 @@ import { MemoryLines, type ReceiptLines } from './memory-lines.ts';
 import { type Moment, OpenBoot, rankOf } from './open-boot.ts';
 import {
   type BootOutcome,
+  decodeBootId,
   decodeReceipt,
-  encodeReceipt,
   isFailure,
   type Receipt,
   STAGES,
   type Stage,
 } from './receipt.ts';
+import { ReceiptQueue } from './receipt-queue.ts';
 import type { Place } from './segments.ts';
 
 export interface BootsOptions {
@@ -35,6 +36,8 @@ export interface BootsOptions {
   readonly patience?: number;
   /** Where receipts are kept; default: the last ones, in memory. */
   readonly lines?: ReceiptLines;
+  /** Bytes that are kept of them: in a day each share may fill a part of that. Default: as much as it likes. */
+  readonly keepBytes?: number;
 }
 
 /** Something of a boot has changed. */
@@ -51,10 +54,9 @@ export type OnBoot = (change: BootChange) => void;
 /** Boots that may begin in a minute. One share alone gets two thirds. */
 const BEGUN = 2000;
 const BEGUN_MS = 60_000;
-/** Boots whose line waits for a disk that takes none. */
-const MOST_WAITING = 10_000;
-/** Milliseconds between two attempts at such a disk, and between two looks at what is too old. */
-const RETRY_MS = 5_000;
+/** Milliseconds after which nobody else has a boot in hand, though its receipt says that it goes on. */
+const OTHERS_MS = 86_400_000;
+/** Milliseconds between two looks at what is too old. */
 const COLLECT_MS = 600_000;
 /** Milliseconds within which a boot that was under way when the server ended is gone on with. */
 const RESUME_MS = 15 * 60_000;
@@ -72,20 +74,20 @@ export class Boots {
     { readonly outcome: BootOutcome; readonly stage: Stage | undefined }
   >();
   readonly #open = new Map<string, OpenBoot>();
-  readonly #waiting = new Set<OpenBoot>();
+  readonly #queue: ReceiptQueue;
   readonly #budget = new FairBudget(BEGUN, 2);
   readonly #begun: { readonly at: number; readonly share: Share }[] = [];
-  #writing: Promise<void> | undefined;
-  #fault: string | undefined;
-  #faultAt = Number.NEGATIVE_INFINITY;
   #collectedAt = 0;
-  #lost = 0;
   #notFollowed = 0;
 
   constructor(options: BootsOptions) {
     this.#options = options;
     this.#lines = options.lines ?? new MemoryLines();
-    const { find, neighbour = () => undefined } = options;
+    const { find, keepBytes, shares, monotonic, log, neighbour = () => undefined } = options;
+    this.#queue = new ReceiptQueue({
+      ...{ lines: this.#lines, keepBytes, shares, monotonic, log },
+      onWritten: (receipt, place) => this.index.put(receipt, place),
+    });
     this.#joiner = new Joiner({
       find,
       neighbour,
@@ -98,7 +100,7 @@ export class Boots {
 
   /** Boots that no line was kept of, since there was no room for it. */
   get lost(): number {
-    return this.#lost;
+    return this.#queue.lost;
   }
 
   /** Boots that were not followed, since too many began at once. */
@@ -108,7 +110,7 @@ export class Boots {
 
   /** Why receipts are not written at the moment; undefined while they are. */
   get fault(): string | undefined {
-    return this.#fault;
+    return this.#queue.fault;
   }
 
   readonly observe = (event: ServerEvent): void => {
@@ -139,9 +141,10 @@ export class Boots {
   tick(): void {
     const now = this.#now();
     this.#joiner.tick(now);
+    // Also those of which no line was kept.
     for (const boot of this.#open.values())
-      if (!this.#joiner.boots.has(boot) && boot.written) this.#open.delete(boot.id);
-    if (this.#waiting.size > 0 && now.mono - this.#faultAt >= RETRY_MS) this.#flush();
+      if (!this.#joiner.boots.has(boot) && !this.#queue.holds(boot)) this.#open.delete(boot.id);
+    this.#queue.tick((boot) => this.#joiner.boots.has(boot));
     if (now.mono - this.#collectedAt >= COLLECT_MS) {
       this.#collectedAt = now.mono;
       void this.#collect();
@@ -231,18 +234,24 @@ export class Boots {
     });
   }
 
-  /** Goes on with what this server had in hand when it ended a moment ago; what is older is lost. */
-  async resume(): Promise<void> {
+  /**
+   * Goes on with what this server had in hand when it ended a moment ago; what is older is lost.
+   *
+   * @param series where this server writes: what stands elsewhere other servers have in hand. Default: all is its own.
+   */
+  async resume(series?: string): Promise<void> {
     const now = this.#now();
     for (const { boot, place } of this.index.running()) {
       if (this.#open.has(boot)) continue;
+      const isOthers = series !== undefined && !place.segment.startsWith(`${series}/`);
+      if (isOthers && now.wall - (decodeBootId(boot)?.began ?? 0) < OTHERS_MS) continue;
       const receipt = await this.#read(place);
       if (!receipt) continue;
       const open = OpenBoot.of(receipt, now);
       if (now.wall - receipt.began > RESUME_MS || now.wall < receipt.began) {
         open.end('lost', 'server');
         this.#told.set(open, { outcome: 'lost', stage: open.stage });
-        this.#waiting.add(open);
+        this.#queue.add(open, true);
         this.#announce({ receipt: open.receipt(), entered: undefined, ended: 'lost' });
       } else {
         this.#told.set(open, { outcome: 'running', stage: open.stage });
@@ -250,13 +259,11 @@ export class Boots {
         this.#joiner.take(open);
       }
     }
-    this.#flush();
   }
 
   /** Resolves when all that is known is written down, or cannot be. */
   async settled(): Promise<void> {
-    this.#flush();
-    await this.#writing;
+    await this.#queue.settled();
   }
 
   /** Writes what is still to be written. */
@@ -292,12 +299,11 @@ export class Boots {
     const before = this.#told.get(boot);
     if (boot.absorbed) {
       this.#open.delete(boot.id);
-      this.#waiting.delete(boot);
+      this.#queue.remove(boot);
       // A line of it stands in a segment: it shall not look as if it went on for ever.
       if (boot.written) {
         boot.end('restarted', 'server');
-        this.#waiting.add(boot);
-        this.#flush();
+        this.#queue.add(boot, true);
       }
       return;
     }
@@ -307,18 +313,13 @@ export class Boots {
     const ended = boot.outcome !== 'running' && boot.outcome !== before?.outcome ? boot.outcome : undefined;
     const reopened = boot.outcome === 'running' && before !== undefined && before.outcome !== 'running';
     const isWorthIt = rankOf(boot.stage) >= rankOf('script');
-    if (
+    const isNews =
       ended !== undefined ||
       reopened ||
       (isWorthIt && !boot.written) ||
-      (boot.stage !== before?.stage && boot.stage === 'userspace')
-    ) {
-      this.#waiting.add(boot);
-      this.#flush();
-    } else if (boot.outcome !== 'running') {
-      // What is added after the end: a line of its console, bytes that left.
-      this.#waiting.add(boot);
-    }
+      (boot.stage !== before?.stage && boot.stage === 'userspace');
+    // What is added after the end, a line of its console, bytes that left: it has time.
+    if (isNews || boot.outcome !== 'running') this.#queue.add(boot, isNews);
     if (this.#listeners.size === 0) return;
     const entered = boot.stage === before?.stage ? undefined : boot.stage;
     this.#announce({ receipt: boot.receipt(), entered, ended });
@@ -330,42 +331,6 @@ export class Boots {
         listener(change);
       } catch (error) {
         this.#options.log.error({ err: error }, 'a listener of boots failed');
-      }
-    }
-  }
-
-  #flush(): void {
-    this.#writing ??= this.#writeAll().finally(() => {
-      this.#writing = undefined;
-    });
-  }
-
-  /** One line after the other: a disk that takes none keeps no boot from going on. */
-  async #writeAll(): Promise<void> {
-    const { log, monotonic } = this.#options;
-    for (const boot of this.#waiting) {
-      this.#waiting.delete(boot);
-      const receipt = boot.receipt();
-      try {
-        const place = await this.#lines.append(encodeReceipt(receipt));
-        boot.written = true;
-        this.index.put(receipt, place);
-        if (this.#fault !== undefined) log.info({}, 'receipts are written again');
-        this.#fault = undefined;
-      } catch (error) {
-        const why = error instanceof Error ? error.message : String(error);
-        boot.incomplete ??= `It was not written down when it happened: ${why}`;
-        this.#waiting.add(boot);
-        for (const oldest of this.#waiting) {
-          if (this.#waiting.size <= MOST_WAITING) break;
-          this.#waiting.delete(oldest);
-          this.#lost += 1;
-        }
-        this.#faultAt = monotonic();
-        if (this.#fault !== why)
-          log.error({ err: error }, 'receipts of boots cannot be written; boots go on');
-        this.#fault = why;
-        return;
       }
     }
   }

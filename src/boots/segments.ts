@@ -101,7 +101,8 @@ export class SegmentWriter {
   }
 
   /**
-   * Removes segments that are too old, or too many.
+   * Removes segments that are too old, or too many. Of the old ones the oldest alone, each time: a clock that has jumped
+   * years ahead for an hour takes no history with it.
    *
    * @returns those that are gone: `SERVER/NAME`.
    * @throws IoError
@@ -115,8 +116,8 @@ export class SegmentWriter {
     for (const [index, name] of names.entries()) {
       const next = names[index + 1];
       if (next === undefined || name === this.#open?.name) break;
-      const newest = timeOfName(next);
-      if (bytes <= keepBytes && clock() - newest <= keepMs) break;
+      const isOld = gone.length === 0 && clock() - timeOfName(next) > keepMs;
+      if (bytes <= keepBytes && !isOld) break;
       const path = join(this.#folder, name);
       await unlink(path).catch((error: unknown) => {
         if (!isAbsent(error)) throw explain(error, path);

@@ -38,9 +38,10 @@ export function withBootBegins(site: Site, { emit, loaders, now }: BootBeginsOpt
       const claims = claimsOf(path, from, fetched.within(remote, now(), LOADER_MS));
       if (!claims) return found;
       const trust = trustLevelOf(claims);
-      const key = `${remote} ${path} ${from.query?.get('mac') ?? ''}`;
+      const mac = claimedMac(from.query?.get('mac'));
+      // Of what is remembered nobody chooses how long it is.
+      const key = `${remote} ${path} ${mac ?? ''}`;
       if (!begun.within(key, now(), SAME_BOOT_MS)) {
-        const mac = claimedMac(from.query?.get('mac'));
         const whose = mac === undefined ? {} : { mac };
         emit({ kind: 'boot-began', server, remote, asked: askedText(path), ...whose, trust });
       }

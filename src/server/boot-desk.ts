@@ -34,6 +34,7 @@ export interface BootDesk {
 }
 
 const DAY = 86_400_000;
+const MIB = 1024 * 1024;
 /** Seconds between two looks at what other servers wrote. */
 const LOOK_EVERY = 5;
 
@@ -51,7 +52,8 @@ export async function openBootDesk(options: BootDeskOptions): Promise<BootDesk> 
       folder === undefined ? [] : ['receipts of boots are kept in memory alone, and end with this server'];
     return { boots, warnings, tick: () => boots.tick(), close: () => boots.close() };
   }
-  const boots = new Boots({ ...usual, lines: folderLines(folder, writer) });
+  const keepBytes = configuration.receipts.keep_mib * MIB;
+  const boots = new Boots({ ...usual, lines: folderLines(folder, writer), keepBytes });
   const written = new Receipts(folder, boots.index);
   const look = async (except?: string): Promise<void> => {
     try {
@@ -62,7 +64,7 @@ export async function openBootDesk(options: BootDeskOptions): Promise<BootDesk> 
   };
   // A million lines take seconds; machines boot meanwhile.
   let looking: Promise<void> | undefined = look()
-    .then(() => boots.resume())
+    .then(() => boots.resume(writer.series))
     .finally(() => {
       looking = undefined;
     });
@@ -94,7 +96,7 @@ async function openWriter(
   clock: () => number,
   log: Log,
 ): Promise<SegmentWriter | undefined> {
-  const retention = { clock, keepMs: receipts.keep_days * DAY, keepBytes: receipts.keep_mib * 1024 * 1024 };
+  const retention = { clock, keepMs: receipts.keep_days * DAY, keepBytes: receipts.keep_mib * MIB };
   try {
     return await SegmentWriter.open(folder, hostname(), retention);
   } catch (error) {

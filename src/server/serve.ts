@@ -11,7 +11,7 @@ import { type PinnedFile, pinOf } from '../release/pin.ts';
 import type { Site } from '../release/site.ts';
 import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts';
 import { sealedServers } from '../scripts/sealed-server.ts';
-import type { Emit } from '../serve/emit.ts';
+import { type Emit, emitTo } from '../serve/emit.ts';
 import type { Log } from '../serve/event-log.ts';
 import { demandServed, type HandedSockets } from '../serve/handed.ts';
 import type { Bind, Bound } from '../serve/listen.ts';
@@ -176,10 +176,10 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let httpPort = 0;
   let fault = (): string | undefined => undefined;
   let follow = async (): Promise<void> => {};
-  const tell: Emit = (event) => {
-    boots.observe(event);
-    options.onEvent?.(event);
-  };
+  // Told by listeners, and by those who give scripts and take reports: none of them ends by what somebody makes of it.
+  const tell = emitTo([boots.observe, ...(options.onEvent ? [options.onEvent] : [])], (error, { kind }) =>
+    log.error({ err: error, event: kind }, 'a listener of events failed'),
+  );
   const machines = new MachineDesk({
     offering: () => offering,
     state: options.state,

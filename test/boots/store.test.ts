@@ -261,7 +261,12 @@ test('what is too old goes, a whole segment at a time, and so does what is too m
   await scene.boots.close();
   const again = await SegmentWriter.open(folder, 'lab', keep);
   const before = (await readdir(join(folder, 'lab'))).length;
-  const gone = await again.collect();
+  const gone: string[] = [];
+  for (let look = 0; look < 100; look += 1) {
+    const old = await again.collect();
+    assert.ok(old.length <= 1);
+    gone.push(...old);
+  }
   const after = (await readdir(join(folder, 'lab'))).length;
   assert.equal(before - after, gone.length);
   assert.ok(gone.length >= 18 && gone.length <= 21, `${gone.length} of 30 days`);
@@ -269,6 +274,26 @@ test('what is too old goes, a whole segment at a time, and so does what is too m
   await receipts.read();
   assert.equal(receipts.index.size, 30 - gone.length);
   await again.close();
+});
+
+test('a clock that is years ahead for an hour leaves nearly all that is kept', async () => {
+  const folder = await temporaryFolder();
+  let now = Date.UTC(2026, 0, 1);
+  const keep = { clock: () => now, keepMs: 400 * DAY, keepBytes: 1e9 };
+  const writer = await SegmentWriter.open(folder, 'lab', keep);
+  for (let day = 0; day < 30; day += 1) {
+    await writer.append(Buffer.from('{}\n'));
+    now += DAY + 1000;
+  }
+  now += 10_000 * DAY;
+  await writer.append(Buffer.from('{}\n'));
+  for (let look = 0; look < 6; look += 1) await writer.collect();
+  now -= 10_000 * DAY;
+  await writer.append(Buffer.from('{}\n'));
+  await writer.collect();
+  await writer.close();
+  const kept = (await readdir(join(folder, 'lab'))).filter((name) => name.endsWith('.jsonl'));
+  assert.ok(kept.length >= 24, `${kept.length} segments`);
 });
 
 test('a line that nobody of us wrote is no receipt', async () => {
@@ -313,4 +338,45 @@ test('the head of a line says what the line says, whatever a machine called itse
   });
   assert.deepEqual(receiptFacts(decodeReceipt(line)), receiptFacts(receipt as Receipt));
   assert.ok(receipt?.lines.includes(hostile));
+});
+
+test('a server that starts takes nothing out of the hands of another at the same state', async () => {
+  const folder = await temporaryFolder();
+  const one = await sceneAt(folder);
+  one.whole();
+  await one.boots.settled();
+  const two = await sceneAt(folder);
+  two.wall = one.wall + 1000;
+  await new Receipts(folder, two.boots.index).read();
+  await two.boots.resume('lab-2');
+  one.pass(5).reported('verified');
+  await one.boots.settled();
+  two.pass(3600);
+  await Promise.all([one.boots.close(), two.boots.close()]);
+  assert.deepEqual(await readAll(folder), [`${MAC} verified at report`]);
+  const late = await sceneAt(folder);
+  late.whole(OTHER);
+  await late.boots.close();
+  const days = await sceneAt(folder);
+  days.wall = late.wall + 2 * DAY;
+  await new Receipts(folder, days.boots.index).read();
+  await days.boots.resume('lab-9');
+  await days.boots.close();
+  assert.ok((await readAll(folder)).includes(`${OTHER} lost at userspace`));
+});
+
+test('a machine that began anew while a server was starting is not taken for what it was before', async () => {
+  const folder = await temporaryFolder();
+  const before = await sceneAt(folder);
+  before.whole();
+  await before.boots.close();
+  const after = await sceneAt(folder);
+  after.wall = before.wall + 60_000;
+  after.script(MAC);
+  await new Receipts(folder, after.boots.index).read();
+  await after.boots.resume('lab');
+  after.gets('/releases/ours/1/vmlinuz').pass(1);
+  assert.deepEqual(await after.said(), [`${MAC} restarted at userspace`, `${MAC} running at kernel`]);
+  await after.boots.close();
+  assert.deepEqual(await readAll(folder), [`${MAC} restarted at userspace`, `${MAC} running at kernel`]);
 });

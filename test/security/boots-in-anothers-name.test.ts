@@ -98,3 +98,13 @@ test('a card has one boot at a time, also where a boot is known to be its only l
   it.whole().pass(1).gets('/grub.cfg', { remote: '10.0.0.9' }).pass(1).script(MAC, '10.0.0.9');
   assert.deepEqual(await it.said(), [`${MAC} restarted at userspace`, `${MAC} running at script`]);
 });
+
+test('a card that says over DHCP that it has its address takes nothing of what it asks for', async () => {
+  const it = scene();
+  it.script(MAC).offered('52:54:00:66:66:66', 'x64', AT).pass(1).gets('/releases/ours/1/vmlinuz');
+  const [receipt] = await it.boots.find({ machine: MAC }, 1);
+  assert.deepEqual(
+    [receipt?.stage, receipt?.stages.at(-1)?.join, receipt?.shared],
+    ['kernel', 'neighbour', undefined],
+  );
+});
