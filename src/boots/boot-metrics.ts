@@ -63,7 +63,10 @@ export function countBoots(registry: Registry, boots: Boots): void {
     'Receipts of boots that ended, by the level of trust that their loader claims; none: it never came to a script.',
     ['trust'],
   );
-  const lost = ask.counter('receipts_lost_total', 'Receipts that were not kept: no disk took them in time.');
+  const lost = ask.counter(
+    'receipts_lost_total',
+    'Receipts that were not kept: no disk took them in time, or their address had begun too many boots that day.',
+  );
   const notFollowed = ask.counter(
     'boots_not_followed_total',
     'Boots that were served and not followed, since too many began at once.',

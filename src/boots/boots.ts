@@ -123,17 +123,14 @@ export class Boots {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Other servers wrote these down: `Receipt.boot`s whose lines are in the index. */
-  told(boots: Iterable<string>): void {
+  /** Other servers wrote these down: `Receipt.boot`s whose lines are in the index. One after the other: they may be thousands. */
+  async told(boots: Iterable<string>): Promise<void> {
     if (this.#listeners.size === 0) return;
     for (const boot of boots) {
       if (this.#open.has(boot)) continue;
       const place = this.index.place(boot);
-      if (!place) continue;
-      void this.#read(place).then(
-        (receipt) => receipt && this.#announce({ receipt, entered: undefined, ended: undefined }),
-        () => {},
-      );
+      const receipt = place && (await this.#read(place).catch(() => undefined));
+      if (receipt) this.#announce({ receipt, entered: undefined, ended: undefined });
     }
   }
 

@@ -57,7 +57,9 @@ export async function openBootDesk(options: BootDeskOptions): Promise<BootDesk> 
   const written = new Receipts(folder, boots.index);
   const look = async (except?: string): Promise<void> => {
     try {
-      boots.told(await written.read(0, except));
+      const told = await written.read(0, except);
+      // What was written before this server began is no news.
+      if (except !== undefined) await boots.told(told);
     } catch (error) {
       log.error({ err: error }, 'receipts of boots cannot be read');
     }

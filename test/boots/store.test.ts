@@ -4,7 +4,7 @@ import { appendFile, mkdir, readdir, readFile, truncate } from 'node:fs/promises
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
-import type { ReceiptLines } from '../../src/boots/memory-lines.ts';
+import { MemoryLines, type ReceiptLines } from '../../src/boots/memory-lines.ts';
 import {
   decodeReceipt,
   decodeReceiptHead,
@@ -379,4 +379,34 @@ test('a machine that began anew while a server was starting is not taken for wha
   assert.deepEqual(await after.said(), [`${MAC} restarted at userspace`, `${MAC} running at kernel`]);
   await after.boots.close();
   assert.deepEqual(await readAll(folder), [`${MAC} restarted at userspace`, `${MAC} running at kernel`]);
+});
+
+test('what other servers wrote is read one after the other, however much it is', async () => {
+  const kept = new MemoryLines();
+  let open = 0;
+  let most = 0;
+  const lines: ReceiptLines = {
+    append: (line) => kept.append(line),
+    async read(place) {
+      open += 1;
+      most = Math.max(most, open);
+      await new Promise((resolve) => setImmediate(resolve));
+      open -= 1;
+      return kept.read(place);
+    },
+    collect: () => kept.collect(),
+    close: () => kept.close(),
+  };
+  const here = new Scene({ lines });
+  const told: string[] = [];
+  here.boots.subscribe(({ receipt }) => told.push(receipt.boot));
+  const there = new Scene();
+  for (let boot = 0; boot < 100; boot += 1) {
+    const card = `52:54:00:00:01:${boot.toString(16).padStart(2, '0')}`;
+    there.script(card, '10.0.0.9', 'local').pass(1);
+  }
+  const receipts = await there.boots.find({}, 100);
+  for (const receipt of receipts) here.boots.index.put(receipt, await kept.append(encodeReceipt(receipt)));
+  await here.boots.told(receipts.map(({ boot }) => boot));
+  assert.deepEqual([told.length, most], [100, 1]);
 });
