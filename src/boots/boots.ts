@@ -58,6 +58,8 @@ const BEGUN_MS = 60_000;
 const OTHERS_MS = 86_400_000;
 /** Milliseconds between two looks at what is too old. */
 const COLLECT_MS = 600_000;
+/** Lines after which it is looked at once, too: memory is small, and a flood is fast. */
+const COLLECT_LINES = 2_000;
 /** Milliseconds within which a boot that was under way when the server ended is gone on with. */
 const RESUME_MS = 15 * 60_000;
 
@@ -78,6 +80,7 @@ export class Boots {
   readonly #budget = new FairBudget(BEGUN, 2);
   readonly #begun: { readonly at: number; readonly share: Share }[] = [];
   #collectedAt = 0;
+  #linesSince = 0;
   #notFollowed = 0;
 
   constructor(options: BootsOptions) {
@@ -86,7 +89,10 @@ export class Boots {
     const { find, keepBytes, shares, monotonic, log, neighbour = () => undefined } = options;
     this.#queue = new ReceiptQueue({
       ...{ lines: this.#lines, keepBytes, shares, monotonic, log },
-      onWritten: (receipt, place) => this.index.put(receipt, place),
+      onWritten: (receipt, place) => {
+        this.index.put(receipt, place);
+        this.#linesSince += 1;
+      },
     });
     this.#joiner = new Joiner({
       find,
@@ -142,8 +148,9 @@ export class Boots {
     for (const boot of this.#open.values())
       if (!this.#joiner.boots.has(boot) && !this.#queue.holds(boot)) this.#open.delete(boot.id);
     this.#queue.tick((boot) => this.#joiner.boots.has(boot));
-    if (now.mono - this.#collectedAt >= COLLECT_MS) {
+    if (now.mono - this.#collectedAt >= COLLECT_MS || this.#linesSince >= COLLECT_LINES) {
       this.#collectedAt = now.mono;
+      this.#linesSince = 0;
       void this.#collect();
     }
   }

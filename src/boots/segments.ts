@@ -196,11 +196,13 @@ export async function readLines(path: string, from: number, onLine: OnLine): Pro
     if (isAbsent(error)) return from;
     throw cannotRead(path, error);
   }
-  const chunk = Buffer.alloc(CHUNK + MAX_RECEIPT);
   let kept = 0;
   let position = from;
   let start = from;
   try {
+    // Most segments are looked at again and again, and are never written to any more.
+    if ((await handle.stat()).size <= from) return from;
+    const chunk = Buffer.alloc(CHUNK + MAX_RECEIPT);
     for (;;) {
       const { bytesRead } = await handle.read(chunk, kept, CHUNK, position);
       if (bytesRead === 0) return start;

@@ -138,3 +138,17 @@ test('names that machines gave themselves are forgotten with their receipts', ()
   assert.equal(index.count({ release: 'r/5' }).total, 0);
   assert.equal(index.machines().length, 10);
 });
+
+test('a server that keeps receipts in memory keeps some thousand, however fast they come', async () => {
+  const scene = new Scene();
+  for (let number = 0; number < 16_000; number += 1) {
+    if (number % 500 === 0) {
+      scene.pass(25);
+      await scene.boots.settled();
+    }
+    scene.script(macOf(number), `10.6.${number % 5}.6`, 'local');
+  }
+  await scene.boots.settled();
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.ok(scene.boots.index.size <= 12_000, `${scene.boots.index.size} boots`);
+});
