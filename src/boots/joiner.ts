@@ -265,8 +265,7 @@ export class Joiner {
     const isDenied = this.#finder.isDenied(mac, remote);
     const before = isDenied ? this.#finder.where.ofMac(mac) : this.#finder.ofCard(mac, remote, 'report');
     // What early userspace said of a boot stands: a machine that halts says nothing more of it.
-    const isOver =
-      before?.outcome === 'verified' || (before?.outcome === 'refused' && before.by === 'report');
+    const isOver = before?.by === 'report' && !before.doubted;
     const boot = before && !isOver ? before : this.#finder.begin('report', mac, remote, at);
     if (!boot) return;
     if (!isDenied) this.#finder.where.locate(boot, remote);
@@ -275,6 +274,7 @@ export class Joiner {
     this.#enter(boot, 'report', at, 'id', outcome);
     boot.leave('report', at.mono, 0, 'said', outcome);
     if (outcome === 'refused') boot.stage = reached;
+    boot.doubted = isDenied;
     boot.once = once ?? boot.once;
     boot.root = root ?? boot.root;
     if (release !== undefined && boot.release?.release !== release)
@@ -326,8 +326,10 @@ function isSecondLoader(client: DhcpClientKind): boolean {
 }
 
 /** What comes next may still show that it goes on. */
-function isOpenEnd({ outcome, by }: OpenBoot): boolean {
-  return outcome === 'waiting' || outcome === 'served' || (outcome === 'refused' && by !== 'report');
+function isOpenEnd({ outcome, by, doubted }: OpenBoot): boolean {
+  return (
+    doubted || outcome === 'waiting' || outcome === 'served' || (outcome === 'refused' && by !== 'report')
+  );
 }
 
 const ARCH_OF_CLIENT: Readonly<Partial<Record<DhcpClientKind, string>>> = {

@@ -50,6 +50,8 @@ export class OpenBoot {
   code: RefusalCode | undefined;
   message: string | undefined;
   by: Receipt['by'];
+  /** What was reported of it came from where its machine is not: what is seen or said of it later counts more. */
+  doubted = false;
   release: BootedRelease | undefined;
   route: Route = 'unknown';
   loader: string | undefined;
@@ -180,6 +182,7 @@ export class OpenBoot {
   /** What was thought to be over goes on. */
   reopen(): void {
     this.outcome = 'running';
+    this.doubted = false;
     this.code = undefined;
     this.message = undefined;
     this.by = undefined;

@@ -108,3 +108,17 @@ test('a card that says over DHCP that it has its address takes nothing of what i
     ['kernel', 'neighbour', undefined],
   );
 });
+
+test("a report from elsewhere ends nothing that goes on, and the last word is the machine's", async () => {
+  const it = scene();
+  it.whole().reported('refused', MAC, EVIL).pass(1);
+  assert.deepEqual(await it.said(), [`${MAC} refused at userspace`]);
+  it.begin('ours/1/root', { server: 'nbd' });
+  assert.deepEqual(await it.said(), [`${MAC} running at root`]);
+  it.reported('verified', MAC, EVIL).pass(1).reported('refused');
+  const all = await it.all();
+  assert.deepEqual(
+    all.map(({ machine, outcome, code }) => [machine, outcome, code]),
+    [[MAC, 'refused', 'wrong-command-line']],
+  );
+});
