@@ -43,6 +43,7 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'qemu-utils', needs: ['qemu-img', 'qemu-io'] },
   { packageName: 'tftp-hpa', needs: ['tftp'] },
   { packageName: 'wakeonlan', needs: ['wakeonlan'] },
+  { packageName: 'chromium', needs: ['/usr/bin/chromium'] },
   { packageName: 'curl', needs: ['curl'] },
   { packageName: 'prometheus', needs: ['promtool'] },
   { packageName: 'openssl', needs: ['openssl'] },

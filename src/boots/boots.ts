@@ -5,7 +5,7 @@ import type { Log } from '../serve/event-log.ts';
 import { FairBudget } from '../serve/fair-budget.ts';
 import type { Share, Shares } from '../serve/shares.ts';
 import type { FindBootFile } from './boot-files.ts';
-import { type BootCounts, BootIndex, type BootQuery } from './boot-index.ts';
+import { type BootCounts, BootIndex, type BootQuery, type FailureGroup } from './boot-index.ts';
 import { Deadlines } from './deadlines.ts';
 import { Joiner } from './joiner.ts';
 import { MemoryLines, type ReceiptLines } from './memory-lines.ts';
@@ -173,19 +173,12 @@ export class Boots {
 
   /** The newest first. @param before the id of a boot: only older ones. @throws IoError */
   async find(query: BootQuery, most: number, before?: string): Promise<readonly Receipt[]> {
-    const found: Receipt[] = [];
-    if (before === undefined) {
-      const fresh = [...this.#open.values()].filter(({ written, absorbed }) => !written && !absorbed);
-      for (const boot of fresh.reverse()) {
-        const receipt = boot.receipt();
-        if (fits(receipt, query)) found.push(receipt);
-      }
-    }
+    const found = this.#fresh(query).filter(({ boot }) => before === undefined || isOlder(boot, before));
     for (const { boot, place } of this.index.find(query, most, before)) {
       const receipt = this.#open.get(boot)?.receipt() ?? (await this.#read(place));
       if (receipt) found.push(receipt);
     }
-    return found.sort((one, other) => other.began - one.began).slice(0, most);
+    return found.sort((one, other) => (isOlder(one.boot, other.boot) ? 1 : -1)).slice(0, most);
   }
 
   /** @throws IoError */
@@ -197,16 +190,15 @@ export class Boots {
   }
 
   count(query: BootQuery): BootCounts {
-    const counts = this.index.count(query);
-    const fresh = [...this.#open.values()]
+    return withMore(this.index.count(query), this.#fresh(query));
+  }
+
+  /** Boots of which no line is written yet. */
+  #fresh(query: BootQuery): Receipt[] {
+    return [...this.#open.values()]
       .filter(({ written, absorbed }) => !written && !absorbed)
-      .filter((boot) => fits(boot.receipt(), query)).length;
-    const { byOutcome } = counts;
-    return {
-      ...counts,
-      total: counts.total + fresh,
-      byOutcome: { ...byOutcome, running: byOutcome.running + fresh },
-    };
+      .map((boot) => boot.receipt())
+      .filter((receipt) => fits(receipt, query));
   }
 
   /**
@@ -358,6 +350,45 @@ export class Boots {
       throw error;
     }
   }
+}
+
+/** By time, and by the random part of those of one moment: the order of the index. */
+function isOlder(boot: string, than: string): boolean {
+  return boot.length === than.length ? boot < than : boot.length < than.length;
+}
+
+/** Counts, with boots that are not among them. */
+function withMore({ total, byOutcome, failures }: BootCounts, more: readonly Receipt[]): BootCounts {
+  const outcomes = { ...byOutcome };
+  const groups = new Map(failures.map((group) => [keyOf(group), group]));
+  const machines = new Set<string>();
+  for (const receipt of more) {
+    const { outcome, stage, code, machine, boot, began } = receipt;
+    outcomes[outcome] += 1;
+    if (!isFailure(outcome)) continue;
+    const key = keyOf(receipt);
+    const before = groups.get(key) ?? { count: 0, machines: 0, last: boot, lastBegan: began };
+    const isNewest = began >= before.lastBegan;
+    // Whether it is one that was counted before, nobody can tell here.
+    const isNew = !machines.has(`${key} ${machine}`);
+    machines.add(`${key} ${machine}`);
+    groups.set(key, {
+      ...{ outcome, stage },
+      ...(code === undefined ? {} : { code }),
+      count: before.count + 1,
+      machines: before.machines + (isNew ? 1 : 0),
+      last: isNewest ? boot : before.last,
+      lastBegan: isNewest ? began : before.lastBegan,
+    });
+  }
+  const sorted = [...groups.values()].sort(
+    (one, other) => other.count - one.count || other.lastBegan - one.lastBegan,
+  );
+  return { total: total + more.length, byOutcome: outcomes, failures: sorted };
+}
+
+function keyOf({ outcome, stage, code }: Pick<FailureGroup, 'outcome' | 'stage' | 'code'>): string {
+  return `${outcome} ${stage} ${code}`;
 }
 
 function fits(receipt: Receipt, query: BootQuery): boolean {

@@ -1,4 +1,5 @@
-import type { FileHandle } from 'node:fs/promises';
+import { type FileHandle, lstat } from 'node:fs/promises';
+import { cannotRead, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { demandSameFile, type FileIdentity, identityOf, onlyRelinked } from '../files/file-identity.ts';
 import { type MeasureOptions, measureFile } from '../files/measure.ts';
@@ -49,13 +50,30 @@ export class Pin {
   async demand(handle: FileHandle): Promise<void> {
     if (this.#withdrawn) throw this.#withdrawn;
     const now = await this.#identityOf(handle);
-    if (onlyRelinked(this.#identity, now)) {
-      this.#renewal ??= this.#renew().finally(() => {
-        this.#renewal = undefined;
-      });
-      await this.#renewal;
-    }
+    if (onlyRelinked(this.#identity, now)) await this.#renewOnce();
     demandSameFile(this.#file.name, this.#identity, await this.#identityOf(handle));
+  }
+
+  /**
+   * Looks whether the file by its path still is the one that was verified: by its identity, and by its content where only
+   * its links may have changed. For whoever wants to tell before anybody asks for it.
+   *
+   * @throws Refusal `drifted`; what the system says where it cannot be looked at.
+   */
+  async look(): Promise<void> {
+    if (this.#withdrawn) throw this.#withdrawn;
+    const { path, name } = this.#file;
+    const seen = async (): Promise<FileIdentity> => {
+      try {
+        return identityOf(await lstat(path, { bigint: true }));
+      } catch (error) {
+        if (isAbsent(error)) throw new Refusal('drifted', `${name} is gone.`, { path: name });
+        throw cannotRead(name, error);
+      }
+    };
+    const now = await seen();
+    if (onlyRelinked(this.#identity, now)) await this.#renewOnce();
+    demandSameFile(name, this.#identity, await seen());
   }
 
   /**
@@ -79,6 +97,13 @@ export class Pin {
 
   #identityOf(handle: FileHandle): Promise<FileIdentity> {
     return reading(this.#file.name, undefined, async () => identityOf(await handle.stat({ bigint: true })));
+  }
+
+  #renewOnce(): Promise<void> {
+    this.#renewal ??= this.#renew().finally(() => {
+      this.#renewal = undefined;
+    });
+    return this.#renewal;
   }
 
   async #renew(): Promise<void> {

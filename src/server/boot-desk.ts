@@ -28,6 +28,8 @@ export interface BootDesk {
   readonly boots: Boots;
   /** What an operator should know, one sentence each. */
   readonly warnings: readonly string[];
+  /** Resolves when what was written before is known. */
+  readonly loaded: Promise<void>;
   /** Called every second. */
   tick(): void;
   close(): Promise<void>;
@@ -50,7 +52,8 @@ export async function openBootDesk(options: BootDeskOptions): Promise<BootDesk> 
     const boots = new Boots(usual);
     const warnings =
       folder === undefined ? [] : ['receipts of boots are kept in memory alone, and end with this server'];
-    return { boots, warnings, tick: () => boots.tick(), close: () => boots.close() };
+    const loaded = Promise.resolve();
+    return { boots, warnings, loaded, tick: () => boots.tick(), close: () => boots.close() };
   }
   const keepBytes = configuration.receipts.keep_mib * MIB;
   const boots = new Boots({ ...usual, lines: folderLines(folder, writer), keepBytes });
@@ -70,6 +73,7 @@ export async function openBootDesk(options: BootDeskOptions): Promise<BootDesk> 
     .finally(() => {
       looking = undefined;
     });
+  const loaded = looking;
   let seconds = 0;
   return {
     boots,
@@ -77,6 +81,7 @@ export async function openBootDesk(options: BootDeskOptions): Promise<BootDesk> 
       const { fault } = boots;
       return fault === undefined ? [] : [`receipts of boots are not written at the moment: ${fault}`];
     },
+    loaded,
     tick() {
       boots.tick();
       seconds += 1;

@@ -8,10 +8,9 @@ import { healthPage, metricsPage, readyPage } from '../serve/http/http-pages.ts'
 import type { Page, Pages } from '../serve/http/http-types.ts';
 import type { Metrics } from '../serve/metrics.ts';
 import type { DatedCertificate } from '../trust/endings.ts';
-import { renderPage } from '../web/page.ts';
 import type { Access } from './access/access.ts';
 import { readable, tokenPage } from './access/guarded.ts';
-import { SIGN_IN, sessionPages } from './access/session-pages.ts';
+import { sessionPages } from './access/session-pages.ts';
 import { operatorsApi } from './api/api.ts';
 import type { ApiDesk } from './api/api-desk.ts';
 import { bothPages } from './api/api-pages.ts';
@@ -34,8 +33,6 @@ export interface Readiness {
 }
 
 export interface ServerPagesOptions extends Readiness {
-  /** `http://10.0.0.1:8080` */
-  readonly base: () => string;
   readonly configuration: Configuration;
   /** Who may read, and who may change something. */
   readonly access: Access;
@@ -60,7 +57,6 @@ export function serverPages(options: ServerPagesOptions): Pages {
   const { access, more } = options;
   const pages = new Map<string, Page>([
     ...operatorsApi(apiDesk(options), access),
-    ['/', homePage(options)],
     ['/healthz', healthPage()],
     ['/readyz', readyPage(() => readiness(options))],
     ['/metrics', numbersPage(options)],
@@ -93,10 +89,11 @@ export function readiness(options: Readiness): Refusal | readonly string[] {
   const newest = newestScripts({ scripts: offering().machines?.scripts ?? new Map() });
   if (newest instanceof Refusal)
     return new Refusal(newest.code, `No machine boots: ${newest.message}`, newest.facts);
-  return warnings(options);
+  return allWarnings(options);
 }
 
-function warnings({ offering, clock, fault, warnings: more }: Readiness): readonly string[] {
+/** What an operator should know, though machines boot: one sentence each. */
+export function allWarnings({ offering, clock, fault, warnings: more }: Readiness): readonly string[] {
   const why = fault();
   const lost = why === undefined ? [] : [`the state is not followed at the moment: ${why}`];
   return [...warningsOf(offering(), clock()), ...lost, ...more()];
@@ -107,41 +104,4 @@ function numbersPage({ access, configuration, metrics }: ServerPagesOptions): Pa
   const page = metricsPage(metrics);
   const { read, metrics: reading = read } = configuration.api;
   return reading === 'open' ? page : tokenPage(access, page);
-}
-
-/** Somebody at a browser who has to sign in is led to where that is done. */
-function homePage(options: ServerPagesOptions): Page {
-  const page = readable(options.access, () => renderHome(options));
-  return {
-    async handle(request) {
-      const answer = await page.handle(request);
-      if (!(answer instanceof Refusal) || answer.code !== 'unauthorized' || answer.facts.shown === true)
-        return answer;
-      return { status: 303, headers: { Location: SIGN_IN }, body: '' };
-    },
-  };
-}
-
-function renderHome(options: ServerPagesOptions) {
-  const { offering, base, configuration } = options;
-  const now = offering();
-  const { release, refusal } = now.entry;
-  const body = renderPage({
-    release: release.release,
-    issued: isoSeconds(release.manifest.issued),
-    bestBefore: isoSeconds(release.manifest.bestBefore),
-    anchored: release.anchored,
-    ended: refusal?.message,
-    warnings: warnings(options),
-    unverifiedLoadersAllowed: configuration.allow_unverified_loaders,
-    base: base(),
-    files: release.manifest.files,
-    machine: whoVerifies(release.manifest),
-  });
-  const headers = {
-    'content-type': 'text/html; charset=utf-8',
-    'content-security-policy':
-      "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-  };
-  return { status: 200, headers, body };
 }

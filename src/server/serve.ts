@@ -14,6 +14,8 @@ import { sealedServers } from '../scripts/sealed-server.ts';
 import { type Emit, emitTo } from '../serve/emit.ts';
 import type { Log } from '../serve/event-log.ts';
 import { demandServed, type HandedSockets } from '../serve/handed.ts';
+import { findPage } from '../serve/http/http-page.ts';
+import type { Pages } from '../serve/http/http-types.ts';
 import type { Bind, Bound } from '../serve/listen.ts';
 import { createMetrics } from '../serve/metrics.ts';
 import { Shares } from '../serve/shares.ts';
@@ -26,6 +28,7 @@ import { Announcer } from './announcer.ts';
 import { openBootDesk } from './boot-desk.ts';
 import { bootFiles } from './boot-files.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
+import { DriftWatch } from './drift-watch.ts';
 import { Follower } from './follower.ts';
 import { forecast } from './forecast.ts';
 import type { HeldRelease } from './held-release.ts';
@@ -34,7 +37,7 @@ import { type OfferedLoader, readLoaders } from './loader-files.ts';
 import { MachineDesk } from './machine-desk.ts';
 import { ReleaseExports } from './nbd-exports.ts';
 import { type Offering, type OfferingSource, offeredSite } from './offering.ts';
-import { type Readiness, readiness, serverPages } from './pages.ts';
+import { allWarnings, type Readiness, readiness, serverPages } from './pages.ts';
 import { DhcpEdge, type DhcpOffer, type ProxyDhcpRequest, proxyDhcpBind } from './proxy-dhcp.ts';
 import { scrubReleases } from './scrub-releases.ts';
 import { sealedElsewhere } from './sealed-address.ts';
@@ -44,6 +47,7 @@ import { stateSource } from './state-source.ts';
 import { keepTime } from './timekeeper.ts';
 import { TlsFiles } from './tls-files.ts';
 import { treeSource } from './tree-source.ts';
+import { openWebDesk } from './web-desk.ts';
 
 export interface ServeOptions {
   /** A sealed tree; or else `state`. */
@@ -212,44 +216,53 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     exports.put([...offering.releases, ...offering.former].map(({ release, cut }) => ({ release, cut })));
     void dhcp?.refresh();
   };
+  const payload = () => [...offering.releases, ...offering.former].map(({ release }) => release);
+  const drift = new DriftWatch({ releases: payload, log });
   const readable: Readiness = {
     ...{ offering: () => offering, ready: () => ready, fault: () => fault(), clock },
     warnings: () => [
-      ...machines.warnings,
-      ...desk.warnings,
-      ...access.warnings,
-      ...(tlsFiles?.warnings ?? []),
+      ...[...drift.warnings, ...machines.warnings, ...desk.warnings],
+      ...[...access.warnings, ...(tlsFiles?.warnings ?? [])],
     ],
   };
-  const payload = () => [...offering.releases, ...offering.former].map(({ release }) => release);
+  const ends = () => forecast({ offering, loaders, tls: tlsFiles?.shown }, clock());
   tellServer(metrics.registry, {
     ...{ ...readable, configuration, boots, state: options.state },
     ready: () => !(readiness(readable) instanceof Refusal),
-    forecast: () => forecast({ offering, loaders, tls: tlsFiles?.shown }, clock()),
+    forecast: ends,
     receiptsFault: () => desk.warnings[0],
-    drifted: () => payload().flatMap(withdrawnFiles).length,
+    drifted: () => drift.drifted.length,
+  });
+  const web = openWebDesk({
+    ...{ offering: () => offering, boots, loaded: desk.loaded, drift, access },
+    ...{ state: options.state, configuration, fault: () => fault(), base: () => base },
+    readiness: () => readiness(readable),
+    warnings: () => allWarnings(readable),
+    endings: ends,
+    api: (path) => findPage(pages, path),
+    ...{ shares, clock, monotonic, log },
+  });
+  const pages: Pages = serverPages({
+    ...readable,
+    configuration,
+    metrics,
+    access,
+    more: [...machines.pages, ...web.pages],
+    loaders,
+    boots,
+    state: options.state,
+    signer,
+    lookAtMachines: async () => {
+      // What was signed a moment ago is what counts, and not what was signed before.
+      await follow();
+      return machines.lookNow();
+    },
+    certificate: () => tlsFiles?.shown,
+    log,
   });
   const listeners = await startListeners({
     site: { find: (path, from) => site.find(path, from) },
-    pages: serverPages({
-      ...readable,
-      base: () => base,
-      configuration,
-      metrics,
-      access,
-      more: machines.pages,
-      loaders,
-      boots,
-      state: options.state,
-      signer,
-      lookAtMachines: async () => {
-        // What was signed a moment ago is what counts, and not what was signed before.
-        await follow();
-        return machines.lookNow();
-      },
-      certificate: () => tlsFiles?.shown,
-      log,
-    }),
+    pages,
     exports,
     onHttp: (http) => {
       base = listening('http', http).urls[0] ?? '';
@@ -271,6 +284,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     onEvent: tell,
     loaders: new Set(loaders.keys()),
   }).catch(async (error: unknown) => {
+    web.end();
     await desk.close();
     throw error;
   });
@@ -299,6 +313,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
         if (held.isDue(now)) await source.judge(held);
       announcer.tell(offering, now);
       machines.look();
+      drift.look();
+      web.tick();
       await access.look();
       await tlsFiles?.look((pair) => http.tls?.change(pair));
     },
@@ -323,15 +339,11 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     boots,
     async close(graceMs = GRACE_MS) {
       ready = false;
+      web.end();
       await Promise.all([endTime(), endScrub(), listeners.close(graceMs)]);
-      await Promise.all([follower.end(), machines.end(), desk.close()]);
+      await Promise.all([follower.end(), machines.end(), drift.end(), desk.close()]);
     },
   };
-}
-
-/** Those that read otherwise than they were verified. */
-function withdrawnFiles({ files }: VerifiedRelease): readonly PinnedFile[] {
-  return [...files.values()].filter((file) => pinOf(file).withdrawn !== undefined);
 }
 
 function sourceOf(options: ServeOptions, clock: () => number, log: Log): OfferingSource {

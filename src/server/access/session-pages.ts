@@ -1,7 +1,9 @@
 import { Refusal } from '../../errors/refusal.ts';
 import { jsonAnswer } from '../../serve/http/http-pages.ts';
 import type { Page, PageAnswer, PageRequest } from '../../serve/http/http-types.ts';
-import { renderSignIn, SIGN_IN_POLICY } from '../../web/sign-in-page.ts';
+import { readAssets } from '../../web/assets.ts';
+import { PAGE_POLICY } from '../../web/frame.ts';
+import { renderSignIn } from '../../web/sign-in-page.ts';
 import type { Access, Caller } from './access.ts';
 import { readable } from './guarded.ts';
 import { mediaTypeOf, readFields } from './request-fields.ts';
@@ -63,8 +65,10 @@ async function signOut(access: Access, request: PageRequest): Promise<PageAnswer
 }
 
 function signInPage({ way }: PageRequest): PageAnswer {
-  const headers = { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': SIGN_IN_POLICY };
-  return { status: 200, headers, body: renderSignIn({ action: '/api/v1/session', safe: way !== 'plain' }) };
+  const headers = { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': PAGE_POLICY };
+  const { paths: assets } = readAssets();
+  const facts = { assets, action: '/api/v1/session', safe: way !== 'plain' };
+  return { status: 200, headers, body: renderSignIn(facts) };
 }
 
 /** The one field of a request that signs in. What it holds is said in no answer. */
