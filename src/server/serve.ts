@@ -7,7 +7,6 @@ import { urlHost } from '../formats/net/ip-address.ts';
 import { entryFolder } from '../formats/records/entry-folder.ts';
 import { UKI } from '../formats/records/seal-names.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
-import { type PinnedFile, pinOf } from '../release/pin.ts';
 import type { Site } from '../release/site.ts';
 import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts';
 import { sealedServers } from '../scripts/sealed-server.ts';
