@@ -1,15 +1,13 @@
 import type { Boots } from '../boots/boots.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { isoSeconds } from '../formats/records/lines.ts';
 import { newestScripts } from '../machines/machine-booter.ts';
-import { whoVerifies } from '../release/who-verifies.ts';
 import type { Log } from '../serve/event-log.ts';
 import { healthPage, metricsPage, readyPage } from '../serve/http/http-pages.ts';
 import type { Page, Pages } from '../serve/http/http-types.ts';
 import type { Metrics } from '../serve/metrics.ts';
 import type { DatedCertificate } from '../trust/endings.ts';
 import type { Access } from './access/access.ts';
-import { readable, tokenPage } from './access/guarded.ts';
+import { tokenPage } from './access/guarded.ts';
 import { sessionPages } from './access/session-pages.ts';
 import { operatorsApi } from './api/api.ts';
 import type { ApiDesk } from './api/api-desk.ts';

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { appendFile, chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it, type TestContext } from 'node:test';
+import { addToken } from '../../src/operations/tokens.ts';
 import { rollbackChannel } from '../../src/publish/channel.ts';
 import type { Serving } from '../../src/server/serve.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
@@ -29,6 +30,7 @@ async function busy(t: TestContext): Promise<{ server: Serving; get: (path: stri
     .refused('wrong-command-line', 'It holds break=premount.', ['last words']);
   new SeenMachine(boots, 3, TESTING).dhcp().script().kernel();
   new SeenMachine(boots, 4, STABLE).dhcp().script().local();
+  await boots.settled();
   return {
     server,
     get: async (path) => {
@@ -216,4 +218,35 @@ it('a tree has pages, too: nobody vouches for it, and that is said', async (t) =
     'quarantine',
   ])
     assert.equal((await fetch(`${server.url}/ui/${path}`)).status, 200, path);
+});
+
+it('who has signed in with the scope arm is offered to arm a machine, and nobody else can', async (t) => {
+  const { server, get } = await busy(t);
+  const { secret } = await addToken({ state: site.state, name: 'armer', scopes: ['read', 'arm'], now: NOW });
+  const path = '/ui/machines/52-54-00-00-01-01';
+  assert.doesNotMatch(await get(path), /<form method="post"|class="danger"/);
+  const headers = { Origin: server.url, 'Content-Type': 'application/json' };
+  const signed = await fetch(`${server.url}/api/v1/session`, {
+    ...{ method: 'POST', headers, body: JSON.stringify({ token: secret }) },
+  });
+  const { csrf } = (await signed.json()) as { csrf: string };
+  const cookie = (signed.headers.get('set-cookie') ?? '').split(';')[0] ?? '';
+  const page = await (await fetch(server.url + path, { headers: { Cookie: cookie } })).text();
+  assert.match(page, /<form class="filter" method="post" action="\/ui\/machines\/52-54-00-00-01-01">/);
+  const send = (fields: Readonly<Record<string, string>>) =>
+    fetch(server.url + path, {
+      ...{ method: 'POST', redirect: 'manual', body: new URLSearchParams(fields) },
+      headers: { Cookie: cookie, Origin: server.url },
+    });
+  const wanted = { act: 'arm', release: STABLE, afterwards: 'local', sure: '1' };
+  assert.equal((await send(wanted)).status, 403, 'not by a page of this session');
+  assert.equal((await send({ ...wanted, csrf: 'guessed' })).status, 403);
+  assert.equal((await send({ ...wanted, csrf, sure: '' })).status, 400);
+  const waits = await send({ ...wanted, csrf });
+  assert.equal(waits.status, 202);
+  assert.match(
+    textOf(await waits.text()),
+    /It waits for a signature .*bootseal machines arm 52:54:00:00:01:01/,
+  );
+  assert.equal((await send({ act: 'disarm', csrf })).status, 303);
 });
