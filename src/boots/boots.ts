@@ -202,7 +202,8 @@ export class Boots {
   }
 
   /**
-   * The receipt of the next boot of a machine to end, or of one that has ended since.
+   * The receipt of the next boot of a machine to end, or of one that has ended since. One that began anew has not ended: what
+   * it began is waited for.
    *
    * @param since milliseconds since 1970: boots that began before do not count.
    * @param signal ends the wait: then it rejects with its reason.
@@ -211,7 +212,8 @@ export class Boots {
     return new Promise((resolve, reject) => {
       const take = (receipt: Receipt): void => {
         const { outcome } = receipt;
-        if (receipt.machine !== machine || receipt.began < since || outcome === 'running') return;
+        if (receipt.machine !== machine || receipt.began < since) return;
+        if (outcome === 'running' || outcome === 'restarted') return;
         leave();
         resolve(receipt);
       };
@@ -264,6 +266,9 @@ export class Boots {
 
   /** Writes what is still to be written. */
   async close(): Promise<void> {
+    // How far those came that go on: whoever serves next goes on with them.
+    for (const boot of this.#open.values())
+      if (boot.written && boot.outcome === 'running') this.#queue.add(boot, true);
     await this.settled();
     await this.#lines.close();
   }

@@ -294,7 +294,7 @@ test('lines of a console belong to the one machine at that address', async () =>
 test('who waits for a boot is told its receipt', async () => {
   const scene = new Scene();
   const ended = scene.boots.ended(MAC, scene.wall);
-  scene.whole().pass(1).reported('verified');
+  scene.offered().whole().pass(1).offered().pass(1).whole().pass(1).reported('verified');
   assert.equal((await ended).outcome, 'verified');
   await assert.rejects(scene.boots.ended(OTHER, 0, AbortSignal.abort(new Error('no longer'))), /no longer/);
 });
