@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { appendFile, chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import type { Browser } from 'playwright-core';
+import { openBrowser, watchBoot } from '../lab/browser.ts';
 import { DHCP_SERVERS } from '../lab/dhcp-servers.ts';
 import { CARD, createHost } from '../lab/host.ts';
 import { createLan, LAN_ADDRESS, type Lan } from '../lab/lan.ts';
@@ -20,6 +22,7 @@ import { buildGrubLoaders, publish, type Receipt } from '../src/index.ts';
 const URL = `http://${LAN_ADDRESS}`;
 const PATIENCE = 15 * 60_000;
 const RELEASE = 'arch/2026.11.01';
+const STAGES = ['dhcp', 'loader', 'script', 'kernel', 'initrd', 'userspace', 'root', 'report'];
 
 /** Whose boots they are, by where they stop. */
 const MACHINES = {
@@ -72,6 +75,7 @@ describe('a boot that stops is shown where it stopped', () => {
   let dhcp: RunningServer | undefined;
   let server: RunningServer;
   let state: string;
+  let browser: Browser;
   const told = new Told();
 
   before(async () => {
@@ -106,6 +110,7 @@ describe('a boot that stops is shown where it stopped', () => {
       },
     );
     server.child.stdout?.on('data', told.hear);
+    browser = await openBrowser(lan);
     await lan.execute('nft', ['add', 'table', 'inet', 'lab']);
     await lan.execute('nft', [
       'add',
@@ -117,6 +122,7 @@ describe('a boot that stops is shown where it stopped', () => {
     ]);
   });
   after(async () => {
+    await browser?.close();
     await server?.stop();
     await dhcp?.stop();
     await other?.close();
@@ -207,13 +213,24 @@ describe('a boot that stops is shown where it stopped', () => {
     await machine.kill();
   });
 
-  it('report: a whole boot, verified, as the machine says', async () => {
-    const { release: booted, by, root, stages, rootHash } = await stops('report', 'verified');
+  it('report: a whole boot, verified, as the machine says; an open page shows it moving, and green', async () => {
+    let receipt: Receipt | undefined;
+    const seen = await watchBoot(browser, URL, MACHINES.report, async () => {
+      receipt = await stops('report', 'verified');
+    });
+    assert.deepEqual([seen.outcome, seen.loads, seen.complaints], ['verified (claimed)', 1, []]);
+    assert.match(seen.row, /\bgood\b/);
+    assert.deepEqual(
+      seen.stages,
+      seen.stages.toSorted((one, other) => STAGES.indexOf(one) - STAGES.indexOf(other)),
+    );
+    for (const stage of ['dhcp', 'kernel', 'initrd']) assert.ok(seen.stages.includes(stage), stage);
+    const { release: booted, by, root, stages = [], rootHash } = receipt ?? {};
     assert.deepEqual([booted, by, root], [RELEASE, 'report', 'verity']);
     assert.match(rootHash ?? '', /^[0-9a-f]{64}$/);
     assert.deepEqual(
       stages.map(({ stage }) => stage),
-      ['dhcp', 'loader', 'script', 'kernel', 'initrd', 'userspace', 'root', 'report'],
+      STAGES,
     );
     for (const { stage, begin, end } of stages) assert.ok(end === undefined || end >= begin, stage);
   });
@@ -222,8 +239,12 @@ describe('a boot that stops is shown where it stopped', () => {
     const path = join(state, 'releases', RELEASE, KERNEL);
     await chmod(path, 0o644);
     await appendFile(path, 'x');
-    const { code, by } = await stops('kernel', 'refused');
-    assert.deepEqual([code, by], ['drifted', 'server']);
+    const seen = await watchBoot(browser, URL, MACHINES.kernel, async () => {
+      const { code, by } = await stops('kernel', 'refused');
+      assert.deepEqual([code, by], ['drifted', 'server']);
+    });
+    assert.deepEqual([seen.outcome, seen.complaints], ['REFUSED', []]);
+    assert.match(seen.row, /\bbad\b/);
   });
 
   it('says the same by the command, in a table', async () => {

@@ -1,14 +1,32 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import type { Lan } from './lan.ts';
 
 /** A browser that judges the server's pages: Debian's chromium, without a screen. */
 
 const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 
-/** Tests run as root in places, where chromium has no sandbox of its own; it sees no page but ours. */
-export function openBrowser(): Promise<Browser> {
-  return chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
+const CHROMIUM = '/usr/bin/chromium';
+
+/**
+ * Tests run as root in places, where chromium has no sandbox of its own; it sees no page but ours.
+ *
+ * @param lan whose servers it shall reach: it is led by a pipe, so it may stand in another network.
+ */
+export async function openBrowser(lan?: Lan): Promise<Browser> {
+  return chromium.launch({
+    executablePath: lan === undefined ? CHROMIUM : await programInside(lan, CHROMIUM),
+    args: ['--no-sandbox'],
+  });
+}
+
+/** A program that starts another one inside of a network. */
+async function programInside(lan: Lan, program: string): Promise<string> {
+  const path = join(lan.workFolder, 'inside');
+  await writeFile(path, `#!/bin/sh\nexec ip netns exec ${lan.name} ${program} "$@"\n`, { mode: 0o755 });
+  return path;
 }
 
 /** A page, and what its console complained about. */
