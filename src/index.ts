@@ -1,6 +1,7 @@
 /** The verbs of the command line, typed, for test harnesses and for programs. */
 
-export type { BootCounts, BootQuery } from './boots/boot-index.ts';
+export type { BootCounts } from './boots/boot-index.ts';
+export type { BootQuery } from './boots/boot-query.ts';
 export type { BootChange, Boots } from './boots/boots.ts';
 export type { BootOutcome, Receipt, StageRecord } from './boots/receipt.ts';
 export {

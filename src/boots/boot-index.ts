@@ -1,5 +1,6 @@
 import { REFUSAL_CODES, type RefusalCode } from '../errors/refusal.ts';
 import { TRUST_LEVELS, type TrustLevel } from '../release/trust-level.ts';
+import type { BootQuery } from './boot-query.ts';
 import {
   BOOT_OUTCOMES,
   type BootOutcome,
@@ -15,23 +16,6 @@ import type { Place } from './segments.ts';
 const TRUST = Object.keys(TRUST_LEVELS) as TrustLevel[];
 const NONE = 0xffffffff;
 const FIRST_ROWS = 1024;
-
-/** Which receipts are asked for. */
-export interface BootQuery {
-  /** `52:54:00:12:34:56` */
-  readonly machine?: string;
-  /** Those that somebody has to look at: refused, failed, stalled. */
-  readonly failed?: boolean;
-  readonly outcome?: BootOutcome;
-  readonly stage?: Stage;
-  readonly code?: RefusalCode;
-  /** `NAME/VERSION` */
-  readonly release?: string;
-  /** Milliseconds since 1970: began then or later. */
-  readonly since?: number;
-  /** Began before. */
-  readonly until?: number;
-}
 
 /** How many boots there were. */
 export interface BootCounts {

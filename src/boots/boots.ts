@@ -5,7 +5,8 @@ import type { Log } from '../serve/event-log.ts';
 import { FairBudget } from '../serve/fair-budget.ts';
 import type { Share, Shares } from '../serve/shares.ts';
 import type { FindBootFile } from './boot-files.ts';
-import { type BootCounts, BootIndex, type BootQuery, type FailureGroup } from './boot-index.ts';
+import { type BootCounts, BootIndex, type FailureGroup } from './boot-index.ts';
+import { type BootQuery, fitsQuery } from './boot-query.ts';
 import { Deadlines } from './deadlines.ts';
 import { Joiner } from './joiner.ts';
 import { MemoryLines, type ReceiptLines } from './memory-lines.ts';
@@ -135,7 +136,7 @@ export class Boots {
     for (const boot of boots) {
       if (this.#open.has(boot)) continue;
       const place = this.index.place(boot);
-      const receipt = place && (await this.#read(place).catch(() => undefined));
+      const receipt = place && (await this.#read(place));
       if (receipt) this.#announce({ receipt, entered: undefined, ended: undefined });
     }
   }
@@ -198,7 +199,7 @@ export class Boots {
     return [...this.#open.values()]
       .filter(({ written, absorbed }) => !written && !absorbed)
       .map((boot) => boot.receipt())
-      .filter((receipt) => fits(receipt, query));
+      .filter((receipt) => fitsQuery(receipt, query));
   }
 
   /**
@@ -394,24 +395,4 @@ function withMore({ total, byOutcome, failures }: BootCounts, more: readonly Rec
 
 function keyOf({ outcome, stage, code }: Pick<FailureGroup, 'outcome' | 'stage' | 'code'>): string {
   return `${outcome} ${stage} ${code}`;
-}
-
-function fits(receipt: Receipt, query: BootQuery): boolean {
-  const {
-    machine,
-    failed,
-    outcome,
-    stage,
-    code,
-    release,
-    since = 0,
-    until = Number.POSITIVE_INFINITY,
-  } = query;
-  if (receipt.began < since || receipt.began >= until) return false;
-  if (machine !== undefined && receipt.machine !== machine) return false;
-  if (failed === true && !isFailure(receipt.outcome)) return false;
-  if (outcome !== undefined && receipt.outcome !== outcome) return false;
-  if (stage !== undefined && receipt.stage !== stage) return false;
-  if (code !== undefined && receipt.code !== code) return false;
-  return release === undefined || receipt.release === release;
 }

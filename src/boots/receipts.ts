@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { Malformed } from '../errors/malformed.ts';
-import { type BootCounts, BootIndex, type BootQuery } from './boot-index.ts';
+import { type BootCounts, BootIndex } from './boot-index.ts';
+import type { BootQuery } from './boot-query.ts';
 import { decodeReceipt, decodeReceiptHead, HEAD_BYTES, type Receipt } from './receipt.ts';
 import { listSegments, type Place, readLines, readPlace, timeOfName } from './segments.ts';
 

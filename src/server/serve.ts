@@ -1,14 +1,10 @@
-import { join } from 'node:path';
 import type { Boots } from '../boots/boots.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { isThere } from '../files/read-if-there.ts';
 import { urlHost } from '../formats/net/ip-address.ts';
 import { entryFolder } from '../formats/records/entry-folder.ts';
-import { UKI } from '../formats/records/seal-names.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
 import type { Site } from '../release/site.ts';
-import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts';
 import { sealedServers } from '../scripts/sealed-server.ts';
 import { type Emit, emitTo } from '../serve/emit.ts';
 import type { Log } from '../serve/event-log.ts';
@@ -18,10 +14,7 @@ import type { Pages } from '../serve/http/http-types.ts';
 import type { Bind, Bound } from '../serve/listen.ts';
 import { createMetrics } from '../serve/metrics.ts';
 import { Shares } from '../serve/shares.ts';
-import { readAnchorFolder } from '../trust/anchor-folder.ts';
-import type { Anchors } from '../trust/anchors.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
-import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { stateAccess } from './access/state-access.ts';
 import { Announcer } from './announcer.ts';
 import { openBootDesk } from './boot-desk.ts';
@@ -32,12 +25,13 @@ import { Follower } from './follower.ts';
 import { forecast } from './forecast.ts';
 import type { HeldRelease } from './held-release.ts';
 import { startListeners } from './listeners.ts';
-import { type OfferedLoader, readLoaders } from './loader-files.ts';
 import { MachineDesk } from './machine-desk.ts';
 import { ReleaseExports } from './nbd-exports.ts';
+import { announceLoaders, offeredLoaders } from './offered-loaders.ts';
 import { type Offering, type OfferingSource, offeredSite } from './offering.ts';
 import { allWarnings, type Readiness, readiness, serverPages } from './pages.ts';
 import { DhcpEdge, type DhcpOffer, type ProxyDhcpRequest, proxyDhcpBind } from './proxy-dhcp.ts';
+import { renderedScripts } from './rendered-scripts.ts';
 import { scrubReleases } from './scrub-releases.ts';
 import { sealedElsewhere } from './sealed-address.ts';
 import { tellServer } from './server-metrics.ts';
@@ -360,32 +354,6 @@ function sourceOf(options: ServeOptions, clock: () => number, log: Log): Offerin
   return stateSource({ state, anchors, channel, policy, clock, onProgress, onRefused });
 }
 
-async function offeredLoaders(
-  { loaders: named, state, anchors = [] }: ServeOptions,
-  { loaders: pins }: Configuration,
-): Promise<ReadonlyMap<string, OfferedLoader>> {
-  const own = state === undefined ? undefined : join(state, 'loaders');
-  const loaders = named ?? (own !== undefined && (await isThere(own)) ? own : undefined);
-  if (loaders === undefined) {
-    const [pinned] = Object.keys(pins);
-    if (pinned === undefined) return new Map();
-    throw new UsageError(`The configuration names the loader ${pinned}, and no folder of loaders is given.`);
-  }
-  const sites: Anchors[] = [];
-  for (const folder of typeof anchors === 'string' ? [anchors] : anchors)
-    sites.push(await readAnchorFolder(folder));
-  return readLoaders(loaders, { pins, sites });
-}
-
-/** What begins the trust is said by name and digest; what does not fit this site, by name and reason. */
-function announceLoaders(loaders: ReadonlyMap<string, OfferedLoader>, log: Log): void {
-  for (const { name, size, sha256, demanded, report } of loaders.values()) {
-    const facts = { loader: name, size, sha256, demanded, verifies: report?.verifies };
-    log.info(facts, 'offering a loader, pinned to this digest');
-    for (const warning of report?.warnings ?? []) log.warn({ loader: name, sha256 }, `${name} ${warning}`);
-  }
-}
-
 function announce({ entry }: Offering, configuration: Configuration, log: Log): void {
   const { release, anchored, unjudged } = entry.release;
   if (!anchored) log.warn({ release }, 'serving unanchored: the seals agree, and nobody vouches for them');
@@ -400,30 +368,6 @@ function tellSealedAddress({ entry, byArch }: Offering, bound: readonly Bound[],
   for (const { release } of new Set([entry, ...byArch.values()]))
     for (const what of sealedElsewhere(sealedServers(release.records), bound))
       log.info({ release: release.release, listening: bound }, `${what}; serve there, or seal with --url`);
-}
-
-function renderedScripts(
-  release: VerifiedRelease,
-  configuration: Configuration,
-  port: number,
-  arch: string | undefined,
-): [string, string][] {
-  const server = { kind: 'typed', port } as const;
-  const allowUnverified = configuration.allow_unverified_loaders;
-  const scripts: [string, string][] = [
-    [
-      'autoexec.ipxe',
-      compileAutoexec({
-        allowUnverified,
-        bootSigner: release.bootSigner,
-        server,
-        uki: release.files.has(UKI),
-        ...(arch === undefined ? {} : { arch }),
-      }),
-    ],
-  ];
-  if (allowUnverified) scripts.push(['unverified.ipxe', compileUnverifiedScript({ ...release, server })]);
-  return scripts;
 }
 
 function listening(scheme: string, { bound }: { readonly bound: readonly Bound[] }): Listening {

@@ -1,4 +1,4 @@
-import type { BootQuery } from '../boots/boot-index.ts';
+import type { BootQuery } from '../boots/boot-query.ts';
 import { BOOT_OUTCOMES, decodeBootId, STAGES } from '../boots/receipt.ts';
 import { REFUSAL_CODES } from '../errors/refusal.ts';
 import { claimedMac } from '../formats/net/machine-claims.ts';

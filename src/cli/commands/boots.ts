@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
-import type { BootQuery } from '../../boots/boot-index.ts';
+import { type BootQuery, fitsQuery } from '../../boots/boot-query.ts';
 import {
   BOOT_OUTCOMES,
   type BootOutcome,
@@ -132,7 +132,7 @@ async function follow(
         const told = await receipts.read(query.since);
         for (const boot of told) {
           const receipt = await receipts.get(boot);
-          if (receipt && fits(receipt, query)) tellOne(terminal, receipt, json);
+          if (receipt && fitsQuery(receipt, query)) tellOne(terminal, receipt, json);
         }
       }
     });
@@ -140,13 +140,6 @@ async function follow(
     if (!(error instanceof Interrupted)) throw error;
   }
   return EXIT.ok;
-}
-
-function fits(receipt: Receipt, { machine, failed, outcome: wanted, release }: BootQuery): boolean {
-  if (machine !== undefined && receipt.machine !== machine) return false;
-  if (failed === true && !isFailure(receipt.outcome)) return false;
-  if (wanted !== undefined && receipt.outcome !== wanted) return false;
-  return release === undefined || receipt.release === release;
 }
 
 /** One line, as it comes: nobody knows how wide what follows will be. */

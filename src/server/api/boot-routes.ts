@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import type { BootQuery, FailureGroup } from '../../boots/boot-index.ts';
+import type { FailureGroup } from '../../boots/boot-index.ts';
+import type { BootQuery } from '../../boots/boot-query.ts';
 import { BOOT_OUTCOMES, JOINS, type Receipt, ROUTES, receiptFacts, STAGES } from '../../boots/receipt.ts';
 import { adviceOf } from '../../boots/words.ts';
 import { REFUSAL_CODES, Refusal } from '../../errors/refusal.ts';
