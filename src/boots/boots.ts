@@ -78,6 +78,7 @@ export class Boots {
   >();
   readonly #open = new Map<string, OpenBoot>();
   readonly #queue: ReceiptQueue;
+  #history: Promise<void> = Promise.resolve();
   readonly #budget = new FairBudget(BEGUN, 2);
   readonly #begun: { readonly at: number; readonly share: Share }[] = [];
   #collectedAt = 0;
@@ -123,6 +124,11 @@ export class Boots {
   readonly observe = (event: ServerEvent): void => {
     this.#joiner.observe(event, this.#now());
   };
+
+  /** What was written before is being read: whoever asks how a boot ended waits for that. */
+  awaitHistory(read: Promise<void>): void {
+    this.#history = read;
+  }
 
   /** Told of every change. @returns how to end it. */
   subscribe(listener: OnBoot): () => void {
@@ -229,7 +235,9 @@ export class Boots {
       };
       signal?.addEventListener('abort', abort);
       if (signal?.aborted) abort();
-      this.find({ machine, since }, 1).then(([receipt]) => receipt && take(receipt), reject);
+      this.#history
+        .then(() => this.find({ machine, since }, 1))
+        .then(([receipt]) => receipt && take(receipt), reject);
     });
   }
 

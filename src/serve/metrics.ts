@@ -51,7 +51,8 @@ const SERVERS: readonly Protocol[] = ['http', 'tftp', 'nbd'];
 
 /** Statuses that this server answers with; any other is `other`. */
 const STATUSES = [
-  ...['0', '200', '206', '304', '400', '403', '404', '405', '408', '410', '412', '413', '416', '431'],
+  ...['0', '200', '202', '206', '303', '304', '400', '401', '403', '404', '405', '408', '409', '410'],
+  ...['412', '413', '415', '416', '421', '429', '431'],
   ...['500', '503', 'other'],
 ];
 const KNOWN_STATUS = new Set(STATUSES);

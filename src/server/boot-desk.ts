@@ -74,6 +74,7 @@ export async function openBootDesk(options: BootDeskOptions): Promise<BootDesk> 
       looking = undefined;
     });
   const loaded = looking;
+  boots.awaitHistory(loaded);
   let seconds = 0;
   return {
     boots,

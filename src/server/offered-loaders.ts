@@ -4,13 +4,20 @@ import { isThere } from '../files/read-if-there.ts';
 import type { Log } from '../serve/event-log.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
 import type { Anchors } from '../trust/anchors.ts';
+import type { AnchorFolders } from '../trust/trust-roots.ts';
 import type { Configuration } from './configuration.ts';
 import { type OfferedLoader, readLoaders } from './loader-files.ts';
-import type { ServeOptions } from './serve.ts';
+
+/** Where a server's loaders may lie, and whose machines they are for. */
+export interface LoaderPlaces {
+  readonly loaders?: string;
+  readonly state?: string;
+  readonly anchors?: AnchorFolders;
+}
 
 /** The loaders that a server offers: those of the folder that was named, else of its state. @throws UsageError, Refusal, IoError */
 export async function offeredLoaders(
-  { loaders: named, state, anchors = [] }: Pick<ServeOptions, 'loaders' | 'state' | 'anchors'>,
+  { loaders: named, state, anchors = [] }: LoaderPlaces,
   { loaders: pins }: Configuration,
 ): Promise<ReadonlyMap<string, OfferedLoader>> {
   const own = state === undefined ? undefined : join(state, 'loaders');
