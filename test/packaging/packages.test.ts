@@ -56,7 +56,7 @@ describe('what a package lays out', async () => {
       const place = /^(docs|CHANGELOG)/.test(part) ? join(root, 'usr/share/doc/bootseal') : join(home, part);
       assert.ok(existsSync(place), part);
     }
-    for (const folder of ['early-userspace', 'ipxe-scripts', 'certs'])
+    for (const folder of ['early-userspace', 'ipxe-scripts', 'certs', 'src/web/assets'])
       for (const name of readdirSync(folder))
         assert.deepEqual(readFileSync(join(home, folder, name)), readFileSync(join(folder, name)), name);
   });
