@@ -213,6 +213,8 @@ function beginsAnew(boot: OpenBoot, stage: Stage, at: Moment): boolean {
   if (rank > SCRIPT) return boot.outcome === 'restarted';
   const reached = rankOf(boot.stage);
   if (boot.outcome === 'verified') return true;
+  // It was slower than it ever was, and goes on.
+  if (boot.outcome === 'stalled' && rank > reached) return false;
   // A menu's entry leads to a script again.
   if (boot.outcome === 'waiting' && rank === SCRIPT) return false;
   if (boot.outcome !== 'running' && at.mono - boot.heard > SAME_BOOT_MS) return true;

@@ -217,6 +217,13 @@ test('a machine that is quiet is called so, then stalled, and goes on where it g
   assert.equal(again?.ended, undefined);
 });
 
+test('a machine that is slower than it ever was is on the same boot, stage by stage', async () => {
+  const scene = new Scene();
+  scene.neighbours.set(AT, MAC);
+  scene.offered().pass(100).gets('ipxe.efi', { server: 'tftp' }).pass(200).script(MAC);
+  await expect(scene, `${MAC} running at script`);
+});
+
 test('a transfer that takes long is no stall', async () => {
   const scene = new Scene();
   const slow = scene.script(MAC).begin('/releases/ours/1/vmlinuz');
