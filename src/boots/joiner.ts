@@ -126,14 +126,16 @@ export class Joiner {
   #offered(event: Extract<ServerEvent, { kind: 'offered' }>, at: Moment): void {
     const { mac, remote, client, uuid, file } = event;
     const before = this.#finder.where.ofMac(mac);
+    const isRunning = before?.outcome === 'running';
+    // A loader that its firmware took long to start asks once more, in its own name.
+    const isLoaders =
+      before?.stage === 'loader' && isSecondLoader(client) && (isRunning || before.outcome === 'stalled');
     const goesOn =
       before !== undefined &&
-      before.outcome === 'running' &&
-      (event.message === 'ack' ||
-        before.stage === 'dhcp' ||
-        (before.stage === 'loader' && isSecondLoader(client)));
+      (isLoaders || (isRunning && (event.message === 'ack' || before.stage === 'dhcp')));
     const boot = goesOn ? before : this.#finder.begin('dhcp', mac, remote, at);
     if (!boot) return;
+    if (boot.outcome === 'stalled') boot.reopen();
     this.#finder.where.locate(boot, remote);
     boot.uuid ??= uuid;
     boot.arch ??= ARCH_OF_CLIENT[client];

@@ -220,7 +220,13 @@ test('a machine that is quiet is called so, then stalled, and goes on where it g
 test('a machine that is slower than it ever was is on the same boot, stage by stage', async () => {
   const scene = new Scene();
   scene.neighbours.set(AT, MAC);
-  scene.offered().pass(100).gets('ipxe.efi', { server: 'tftp' }).pass(200).script(MAC);
+  scene
+    .offered()
+    .pass(100)
+    .gets('ipxe.efi', { server: 'tftp' })
+    .pass(200)
+    .offered(MAC, 'bootseal')
+    .script(MAC);
   await expect(scene, `${MAC} running at script`);
 });
 
