@@ -40,6 +40,8 @@ export { CHECKS, type Finding, type FindingState } from './doctor/finding.ts';
 export interface DoctorOptions {
   /** A STATE folder; undefined: nothing of releases is looked at. */
   readonly state?: string;
+  /** The channel whose release machines boot by default, as "serve" is told. */
+  readonly channel?: string;
   /** Folders of anchors, as "serve" is given them. */
   readonly anchors?: readonly string[];
   /** The operator's configuration (TOML). */
@@ -126,7 +128,10 @@ class Examination {
         );
       case 'state':
         return this.#ofState(check, async (facts) =>
-          checkState(facts, { roots: await this.#roots(), now, http: await this.#bound() }),
+          checkState(facts, {
+            ...{ roots: await this.#roots(), now, http: await this.#bound() },
+            entry: this.#options.channel,
+          }),
         );
       case 'machines':
         return this.#ofState(

@@ -17,7 +17,7 @@ const folder = await temporaryFolder();
 // Other accounts look at it, too.
 await chmod(folder, 0o755);
 export const keys = await makeKeys(join(folder, 'keys'), { now: NOW });
-const tree = await sampleTree(join(folder, 'tree'), keys);
+export const tree = await sampleTree(join(folder, 'tree'), keys);
 await sealFixture(tree, keys, { now: NOW });
 const whole = join(folder, 'whole');
 await mkdir(whole);

@@ -9,6 +9,7 @@ import { createLan, LAN_ADDRESS } from '../../lab/lan.ts';
 import { waitForOutput } from '../../lab/output.ts';
 import { startKeyholder } from '../../src/keyholder/keyholder.ts';
 import { examine as examineHere } from '../../src/operations/doctor.ts';
+import { addToken } from '../../src/operations/tokens.ts';
 import { applyMachines } from '../../src/publish/channel.ts';
 import { publish } from '../../src/publish/publish.ts';
 import { withdrawRelease } from '../../src/publish/withdraw.ts';
@@ -29,6 +30,7 @@ import {
   RELEASE,
   scratch,
   siteIn,
+  tree,
   wrong,
 } from './doctor-site.ts';
 
@@ -44,6 +46,11 @@ async function planted(plant: (site: DoctorSite) => Promise<unknown>) {
   const site = await copySite();
   await plant(site);
   return examineSite(site);
+}
+
+async function addChannel({ state, anchors }: DoctorSite, channel: string): Promise<void> {
+  const { refusal } = await publish({ tree, anchors, state, channel, now: NOW });
+  if (refusal) throw refusal;
 }
 
 describe('doctor on a site where all is well', () => {
@@ -184,7 +191,10 @@ describe('doctor finds, and names, one real fault at a time: this machine', () =
     const examined = await examine(lan, healthy, BIND, ['/usr/bin/env', 'PATH=/nowhere']);
     const [finding] = examined.findings.filter(({ code }) => code === 'no-tool');
     // Others may be found in the folders of administrators.
-    assert.match(finding?.found ?? '', /^not installed: .*flock, which everything that writes to a state/);
+    assert.match(
+      finding?.found ?? '',
+      /^not installed: .*flock, needed for everything that writes to a state/,
+    );
     assert.match(finding?.advice ?? '', /util-linux/);
   });
 
@@ -240,9 +250,28 @@ describe('doctor finds, and names, one real fault at a time: who may do what', (
     only(examined, 'permissions fault key-readable', /state\/private\/snapshot\.key \(0644\)$/);
   });
 
+  it('several channels, and none named for "serve"', async () => {
+    const site = await copySite();
+    await addChannel(site, 'next');
+    only(await examineSite(site), 'state warning entry-not-named', /without --channel.*: next, stable$/);
+    assert.deepEqual(wrong(await examineSite(site, { channel: 'stable' })), []);
+    only(
+      await examineSite(site, { channel: 'stabel' }),
+      'state fault no-such-channel',
+      /^there is no channel stabel; there are next, stable$/,
+    );
+  });
+
   it('tokens that all accounts can read', async () => {
     const examined = await planted(({ state }) => writeFile(join(state, 'tokens'), 'x', { mode: 0o644 }));
     only(examined, 'permissions fault token-readable', /state\/tokens \(0644\)$/);
+  });
+
+  it('nothing in tokens as "token add" leaves them', async () => {
+    const examined = await planted(({ state }) =>
+      addToken({ state, name: 'lab-ci', scopes: ['read'], now: Date.now() }),
+    );
+    assert.deepEqual(wrong(examined), []);
   });
 
   it('anchors that anybody may change', async () => {

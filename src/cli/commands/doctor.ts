@@ -10,6 +10,7 @@ import type { Terminal } from '../terminal.ts';
 
 interface Options {
   readonly state?: string;
+  readonly channel?: string;
   readonly anchors?: readonly string[];
   readonly config?: string;
   readonly loaders?: string;
@@ -32,6 +33,7 @@ export function doctorCommand(): Command {
     'bootseal doctor --state /srv/bootseal --anchors keys/anchors --proxydhcp eth0',
   )
     .option('--state <dir>', 'where releases and channels live', folder)
+    .option('--channel <name>', 'as of "serve": the channel whose release machines boot by default')
     .option('--anchors <dir>', 'what the releases must lead to, once for each CA', folders)
     .option('--config <file>', 'the operator’s configuration (TOML)')
     .option('--loaders <dir>', 'the folder of loaders; default: STATE/loaders', folder)
@@ -51,19 +53,22 @@ export function doctorCommand(): Command {
     .option('--keyholder-user <name|uid>', 'the user that it runs as, where that is neither root nor you')
     .addHelpText(
       'after',
-      '\nGive it the options that "serve" is given. Nothing is changed: ports are taken for an instant and let go, and' +
+      '\nGive it the options that "serve --state" is given. Nothing is changed: ports are taken for an instant and let go, and' +
         '\nnobody is asked but the server and the keyholder of this machine. With --proxydhcp, and without --no-probe, one' +
         '\nDHCPDISCOVER is sent on each interface.' +
         '\nExit status: 0 nothing is wrong (there may be warnings), 1 a fault was found, 3 it could not look everywhere.\n',
     )
     .action(
       act<Options>(async ({ terminal, now }, options) => {
-        const { state, anchors, config, loaders, bind, proxydhcp, keyholder, keyholderUser } = options;
+        const { state, channel, anchors, config, loaders, bind, proxydhcp, keyholder, keyholderUser } =
+          options;
+        if (channel !== undefined && state === undefined) throw new UsageError('--channel needs --state.');
         if (keyholderUser !== undefined && keyholder === undefined)
           throw new UsageError('--keyholder-user needs --keyholder.');
         const bar = terminal.progress('looking', CHECKS.length, String);
         const findings = await examine({
           ...(state === undefined ? {} : { state }),
+          ...(channel === undefined ? {} : { channel }),
           ...(anchors === undefined ? {} : { anchors }),
           ...(config === undefined ? {} : { config }),
           ...(loaders === undefined ? {} : { loaders }),

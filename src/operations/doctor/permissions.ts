@@ -37,6 +37,8 @@ export interface PermissionFacts {
 }
 
 const OTHERS = 0o077;
+/** A file of tokens belongs to the state's group, too: a server reads it by that. It holds digests. */
+const OTHERS_OF_TOKENS = 0o027;
 const WRITE_OTHER = 0o002;
 const WRITE_GROUP = 0o020;
 /** What of one kind is named one by one. */
@@ -59,12 +61,12 @@ export function judgePermissions({ all, inState, offered, inReach }: PermissionF
       `folders of private keys that others can look into: ${named(folders)}`,
       'Close them with "chmod 700".',
     );
-  const tokens = of('token').filter(({ mode }) => mode & OTHERS);
+  const tokens = of('token').filter(({ mode }) => mode & OTHERS_OF_TOKENS);
   if (tokens.length > 0)
     findings.fault(
       'token-readable',
-      `tokens that others than their owner can read: ${named(tokens)}`,
-      'Close the file with "chmod 600", and make new tokens where others could write it.',
+      `tokens that others than their owner and group can read, or others than their owner can change: ${named(tokens)}`,
+      'Close the file with "chmod 640", and make new tokens where others could write it.',
     );
   for (const [kind, code, what] of [
     ['anchor', 'anchor-writable', 'anchors'],

@@ -58,7 +58,7 @@ export function judgeProgram({ node, wanted, descriptors, missing }: ProgramFact
   else
     findings.warning(
       'no-tool',
-      `not installed: ${absent.map(([program, , needs]) => `${program}, which ${needs} needs`).join('; ')}`,
+      `not installed: ${absent.map(([program, , needs]) => `${program}, needed for ${needs}`).join('; ')}`,
       `Install what is used on this machine (Debian: ${[...new Set(absent.map(([, name]) => name))].join(', ')}).`,
     );
   return findings.all;

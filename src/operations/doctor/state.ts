@@ -28,6 +28,8 @@ export interface StateCheckOptions {
   readonly now: number;
   /** Where HTTP would listen; none: that was not said. */
   readonly http: readonly Bound[];
+  /** The channel whose release machines boot by default; undefined: none was named. */
+  readonly entry: string | undefined;
 }
 
 /** Refusals that time brings about: they are told with all that ends, and with the clock. */
@@ -49,6 +51,7 @@ export async function checkState(facts: StateFacts, options: StateCheckOptions):
       `${folder} has no channel, so nothing is served`,
       'Publish a release: "bootseal publish TREE --channel stable".',
     );
+  judgeEntry(findings, [...channels.keys()], options.entry);
   const seen = new Set<string>();
   for (const [name, stored] of channels) {
     const refusal =
@@ -82,6 +85,22 @@ export async function checkState(facts: StateFacts, options: StateCheckOptions):
       `Wait until it has ended; where it hangs, end process ${holder.pid}.`,
     );
   return findings.all;
+}
+
+/** "serve" ends at once where it cannot know whose release machines boot. */
+function judgeEntry(findings: Findings, names: readonly string[], entry: string | undefined): void {
+  if (entry !== undefined && names.length > 0 && !names.includes(entry))
+    findings.fault(
+      'no-such-channel',
+      `there is no channel ${entry}; there are ${names.join(', ')}`,
+      'Name one of them with --channel, here and where the server is started.',
+    );
+  if (entry === undefined && names.length > 1)
+    findings.warning(
+      'entry-not-named',
+      `"serve" does not start here without --channel, since there are several: ${names.join(', ')}`,
+      'Name the one that machines boot by default with --channel, here and where the server is started.',
+    );
 }
 
 async function refusedSnapshot(
