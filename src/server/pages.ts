@@ -26,6 +26,8 @@ export interface Readiness {
   readonly clock: () => number;
   /** Why the state is not followed at the moment; undefined while it is. */
   readonly fault: () => string | undefined;
+  /** Whether a file of an offered release is known not to be what was verified. */
+  readonly isDrifted: (release: string) => boolean;
   /** What else an operator should know, one sentence each. */
   readonly warnings: () => readonly string[];
 }
@@ -84,6 +86,15 @@ export function readiness(options: Readiness): Refusal | readonly string[] {
   const { releases } = offering();
   const [first] = releases;
   if (first?.refusal && releases.every(({ refusal }) => refusal)) return first.refusal;
+  if (
+    first &&
+    releases.every(({ refusal, release }) => refusal || options.isDrifted(release.manifest.release))
+  )
+    return new Refusal(
+      'drifted',
+      `No machine boots: files are not what was verified, and are not served; publish ${first.release.manifest.release} again.`,
+      {},
+    );
   const newest = newestScripts({ scripts: offering().machines?.scripts ?? new Map() });
   if (newest instanceof Refusal)
     return new Refusal(newest.code, `No machine boots: ${newest.message}`, newest.facts);

@@ -212,6 +212,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const payload = () => [...offering.releases, ...offering.former].map(({ release }) => release);
   const drift = new DriftWatch({ releases: payload, log });
   const readable: Readiness = {
+    isDrifted: (release) => drift.of(release).length > 0,
     ...{ offering: () => offering, ready: () => ready, fault: () => fault(), clock },
     warnings: () => [
       ...[...drift.warnings, ...machines.warnings, ...desk.warnings],
