@@ -78,7 +78,8 @@ export class Endings {
 
   /** @param user a release or channel that needs it. */
   add(ending: Ending, user?: string, inUse = user !== undefined): void {
-    const key = `${ending.kind} ${ending.id}`;
+    // Two channels may name one release, and each has a snapshot of its own.
+    const key = `${ending.kind} ${ending.id}${ending.kind === 'snapshot' ? ` ${ending.name}` : ''}`;
     const known = this.#found.get(key) ?? { ...ending, usedBy: new Set<string>(), inUse: false };
     if (user !== undefined) known.usedBy.add(user);
     known.inUse ||= inUse;
