@@ -15,13 +15,21 @@ export function identityOf(stat: BigIntStats): FileIdentity {
   return { dev, ino, size, mtimeNs, ctimeNs };
 }
 
+const CHANGES: Readonly<Record<keyof FileIdentity, string>> = {
+  dev: 'another file system is there now',
+  ino: 'another file is there now',
+  size: 'its size is another',
+  mtimeNs: 'it was written to',
+  ctimeNs: 'its mode, owner or links were changed, or its times put back',
+};
+
 /** Throws a `drifted` refusal unless both are the same file, unchanged. */
 export function demandSameFile(path: string, before: FileIdentity, now: FileIdentity): void {
   const changed = (['dev', 'ino', 'size', 'mtimeNs', 'ctimeNs'] as const).find(
     (key) => before[key] !== now[key],
   );
   if (changed) {
-    throw new Refusal('drifted', `${path} changed while it was being used (${changed} differs).`, {
+    throw new Refusal('drifted', `${path} changed while it was being used: ${CHANGES[changed]}.`, {
       path,
       changed,
     });
