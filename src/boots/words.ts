@@ -51,6 +51,9 @@ const STALLED_ADVICE: Readonly<Record<Stage, string>> = {
   report: 'It reported, and nothing more was heard.',
 };
 
+/** Stages in which a loader runs, and nothing of the release. */
+const LOADS: ReadonlySet<Stage> = new Set<Stage>(['dhcp', 'loader', 'script', 'kernel', 'initrd']);
+
 /** One sentence of what to do about a boot that did not end well; undefined where there is nothing to do. */
 export function adviceOf({
   outcome,
@@ -84,7 +87,11 @@ export function adviceOf({
     case 'mixed-releases':
     case 'rolled-back':
       return 'What it was given is not what was signed for it: "bootseal verify" says whether that is so here; else somebody on its network answers in your place.';
+    case 'no-verdict':
+      return LOADS.has(stage)
+        ? 'Its screen says more; where it could not verify, the usual reasons are a loader that trusts another CA, a wrong clock, or a file that was changed on its way, and where it could not fetch, the log of the server says why.'
+        : 'Its console says why, and so do the lines of it that came with the report.';
     default:
-      return 'The page of this boot shows what was seen of it.';
+      return 'Look at the console of the machine, and at what this boot asked for last.';
   }
 }

@@ -57,7 +57,14 @@ export function bootsCommand(): Command {
     .action(
       act<Options>(async ({ terminal, now, json }, options, word) => {
         const receipts = new Receipts(join(options.state, 'boots'));
-        if (word !== undefined && decodeBootId(word)) return showOne(terminal, receipts, word);
+        if (word !== undefined && decodeBootId(word)) {
+          const { failed, outcome: wanted, release, since: from, follow: on } = options;
+          if (failed || on || [wanted, release, from].some((each) => each !== undefined))
+            throw new UsageError(
+              'An id names one boot: --failed, --outcome, --release, --since and --follow choose among several.',
+            );
+          return showOne(terminal, receipts, word);
+        }
         const machine = word === undefined ? undefined : claimedMac(word);
         if (word !== undefined && machine === undefined)
           throw new UsageError(
@@ -80,6 +87,7 @@ export function bootsCommand(): Command {
         const found = await receipts.find(query, options.n);
         const counts = receipts.count(query);
         if (options.follow) {
+          terminal.print(lineOf(HEADER), 'bold');
           for (const receipt of found.toReversed()) tellOne(terminal, receipt, json);
           return follow(terminal, receipts, query, json);
         }
@@ -100,14 +108,16 @@ async function showOne(terminal: Terminal, receipts: Receipts, boot: string): Pr
   terminal.json(receiptFacts(receipt));
   terminal.table(HEADER, [rowOf(receipt)]);
   const advice = adviceOf(receipt);
+  terminal.print();
   if (receipt.message !== undefined) terminal.print(receipt.message);
   if (advice !== undefined) terminal.print(advice);
   if (receipt.incomplete !== undefined) terminal.print(receipt.incomplete, 'bad');
+  if ([receipt.message, advice, receipt.incomplete].some((text) => text !== undefined)) terminal.print();
   terminal.table(
     ['STAGE', 'BEGAN', 'TOOK', 'BYTES', 'ENDED', 'JOINED', 'WHAT'],
     receipt.stages.map(({ stage, begin, end, bytes, outcome: how, join: by, what }) => [
       { text: stage },
-      { text: new Date(begin).toISOString().slice(11, 23) },
+      { text: new Date(begin).toISOString().slice(11) },
       { text: end === undefined ? '–' : seconds(end - begin) },
       { text: bytes === 0 ? '–' : bytes.toLocaleString('en') },
       { text: how ?? 'goes on' },
@@ -148,18 +158,27 @@ function tellOne(terminal: Terminal, receipt: Receipt, json: boolean): void {
     terminal.jsonLine(receiptFacts(receipt));
     return;
   }
-  const widths = [20, 17, 20, 18, 9];
-  const row = rowOf(receipt);
-  const text = row.map(({ text: cell }, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
-  terminal.print(text.trimEnd(), isFailure(receipt.outcome) ? 'bad' : undefined);
+  const row = rowOf(receipt).map(({ text }) => text);
+  terminal.print(lineOf(row), isFailure(receipt.outcome) ? 'bad' : undefined);
 }
 
-const HEADER = ['BEGAN', 'MACHINE', 'RELEASE', 'OUTCOME', 'CAME TO', 'LOADER', 'WHY'];
+/** Characters of each column but the last. */
+const WIDTHS = [17, 20, 17, 20, 18, 9, 26];
+
+function lineOf(cells: readonly string[]): string {
+  return cells
+    .map((cell, column) => cell.padEnd(WIDTHS[column] ?? 0))
+    .join('  ')
+    .trimEnd();
+}
+
+const HEADER = ['BOOT', 'BEGAN', 'MACHINE', 'RELEASE', 'OUTCOME', 'CAME TO', 'LOADER', 'WHY'];
 
 function rowOf(receipt: Receipt): Cell[] {
-  const { began, machine, release, outcome: how, stage, trust, code, message, addresses } = receipt;
+  const { boot, began, machine, release, outcome: how, stage, trust, code, message, addresses } = receipt;
   const style = isFailure(how) ? 'bad' : how === 'verified' ? 'good' : undefined;
   return [
+    { text: boot },
     { text: isoSeconds(began) },
     { text: machine === '' ? `? ${addresses[0] ?? ''}`.trim() : machine },
     { text: release ?? '–' },
@@ -188,7 +207,7 @@ function summaryOf(total: number, by: Readonly<Record<BootOutcome, number>>, sho
   const parts = BOOT_OUTCOMES.filter((each) => by[each] > 0).map(
     (each) => `${by[each]} ${OUTCOME_WORDS[each]}`,
   );
-  const left = shown < total ? `; the newest ${shown} are shown` : '';
+  const left = shown < total ? `; ${shown === 1 ? 'the newest is' : `the newest ${shown} are`} shown` : '';
   return `${total} ${total === 1 ? 'boot' : 'boots'}: ${parts.join(', ')}${left}. What machines say of themselves is claimed.`;
 }
 
@@ -197,13 +216,19 @@ function brief(text: string): string {
 }
 
 function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(1)} s`;
+  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
 /** Milliseconds since 1970, or, below 0, from now. */
 function ago(text: string): number {
   const [, number, unit = ''] = /^([1-9][0-9]{0,5})(m|h|d)$/.exec(text) ?? [];
-  if (number === undefined) return time(text);
+  if (number === undefined) {
+    try {
+      return time(text);
+    } catch {
+      throw new InvalidArgumentError('It is 30m, 12h, 7d, 2026-11-01, 2026-11-01T00:00:00Z or @SECONDS.');
+    }
+  }
   return -Number(number) * ({ m: 60_000, h: 3_600_000, d: DAY }[unit] ?? DAY);
 }
 
