@@ -239,13 +239,16 @@ function actCell({ act: kind, refusal }: LogEntry): Cell {
   return refusal ? { text: kind, style: 'bad' } : { text: kind };
 }
 
-function remark({ refusal, rollbackFrom, counter, clock, origin, file }: LogEntry, signed: boolean): string {
+function remark(
+  { act: kind, refusal, rollbackFrom, counter, clock, origin, file }: LogEntry,
+  signed: boolean,
+): string {
   return [
     refusal && `${refusal.message} [${refusal.code}]`,
     counter === undefined ? undefined : `snapshot ${counter}`,
     rollbackFrom && `back from ${rollbackFrom}`,
     file?.path,
-    origin && `from ${origin}`,
+    origin && (kind === 'token' ? origin : `from ${origin}`),
     signed ? undefined : 'waiting for a signature',
     clock === undefined ? undefined : `the clock said ${isoSeconds(clock)}`,
   ]
