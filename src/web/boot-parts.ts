@@ -134,5 +134,5 @@ export function verifiedShare({ verified, ended }: DayFacts): Html {
   return share === undefined
     ? html`<p class="huge dim">–</p><p>No boot of a release ended in the last 24 hours.</p>`
     : html`<p class="huge ${share === 100 ? 'good-ink' : ''}">${share}<small> %</small></p>
-<p><b>${verified.toLocaleString('en')}</b> of ${counted(ended, 'boot')} of a release that ended in the last 24 hours say that all was verified.</p>`;
+<p><b>${verified.toLocaleString('en')}</b> of ${counted(ended, 'boot')} of a release ${ended === 1 ? 'says' : 'say'} that all was verified. ${ended === 1 ? 'It' : 'They'} ended in the last 24 hours.</p>`;
 }

@@ -39,7 +39,11 @@ ${
         cell: ({ expires, expired, channel }) =>
           html`${moment(expires)}${expired && html`<br><span class="badge warn">ended</span> mirrors refuse it until <code>bootseal channel renew ${channel}</code>; machines boot on`}`,
       },
-      { head: 'Machines', cell: ({ scripts }) => scripts ?? html`<span class="dim">all boot it</span>` },
+      {
+        head: 'Scripts of machines',
+        cell: ({ scripts, entry }) =>
+          scripts ?? html`<span class="dim">${entry ? 'none: every machine boots it' : 'none'}</span>`,
+      },
       {
         head: 'Snapshot',
         cell: ({ channel, counter }) =>

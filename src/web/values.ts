@@ -30,9 +30,10 @@ export function sinceThen(time: number): Html {
   return html`<time datetime="${iso}" data-since>since ${iso.slice(11, 19)} UTC</time>`;
 }
 
-/** Milliseconds: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
+/** Milliseconds: `40 ms`, `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
 export function span(ms: number): string {
   const positive = Math.max(0, ms);
+  if (positive < SECOND / 10) return `${Math.round(positive)} ms`;
   if (positive < 10 * SECOND) return `${(positive / SECOND).toFixed(1)} s`;
   if (positive < MINUTE) return `${Math.floor(positive / SECOND)} s`;
   const [big, small, names] =
