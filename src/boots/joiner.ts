@@ -153,7 +153,13 @@ export class Joiner {
     const { boot, join } = whose;
     if (file.beside) {
       boot.hear(at.mono);
-      this.#options.onChange(boot);
+      // Behind an address that many share, what a seal is asked for by name is all that tells how far a machine is.
+      if (join === 'mac' && boot.outcome === 'running' && rankOf(file.stage) > rankOf(boot.stage)) {
+        this.#enter(boot, file.stage, at, join, asking.asked);
+        boot.leave(file.stage, at.mono, 0, undefined, asking.asked);
+        if (file.release) boot.release = file.release;
+      }
+      this.#tell(boot);
       return;
     }
     this.#enter(boot, file.stage, at, join, asking.asked);

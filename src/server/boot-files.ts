@@ -54,7 +54,7 @@ export function bootFiles(offering: () => Offering, loaders: ReadonlySet<string>
     const payload = release.manifest.files.find((each) => path.startsWith(`${each.path}.`));
     // What a loader fetches beside what it starts says only that it is there; the others are asked for by what it started.
     if (payload && LOADED.has(payload.role))
-      return { stage: STAGE_OF_ROLE[payload.role], path, beside: true };
+      return { stage: STAGE_OF_ROLE[payload.role], release: booted, path, beside: true };
     if (/^(boot(\.[0-9a-f]+)?\.ipxe|grub\.cfg)(\.sig)?$/.test(path)) return undefined;
     return { stage: 'userspace', release: booted, path };
   };

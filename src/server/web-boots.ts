@@ -196,6 +196,7 @@ export function dayFacts(counts: BootCounts, since: number): DayFacts {
     running: byOutcome.running,
     ended: OF_A_RELEASE.reduce((sum, outcome) => sum + byOutcome[outcome], 0),
     verified: byOutcome.verified,
+    served: byOutcome.served,
     failed: byOutcome.refused + byOutcome.failed + byOutcome.stalled,
     outcomes: outcomeCounts(counts),
   };

@@ -129,10 +129,10 @@ export function outcomeBar(outcomes: readonly OutcomeCount[]): Html {
 }
 
 /** `92 %`, and of what. */
-export function verifiedShare({ verified, ended }: DayFacts): Html {
+export function verifiedShare({ verified, ended, served }: DayFacts): Html {
   const share = shareOf(verified, ended);
   return share === undefined
     ? html`<p class="huge dim">–</p><p>No boot of a release ended in the last 24 hours.</p>`
     : html`<p class="huge ${share === 100 ? 'good-ink' : ''}">${share}<small> %</small></p>
-<p><b>${verified.toLocaleString('en')}</b> of ${counted(ended, 'boot')} of a release ${ended === 1 ? 'says' : 'say'} that all was verified. ${ended === 1 ? 'It' : 'They'} ended in the last 24 hours.</p>`;
+<p><b>${verified.toLocaleString('en')}</b> of ${counted(ended, 'boot')} of a release ${ended === 1 ? 'says' : 'say'} that all was verified. ${ended === 1 ? 'It' : 'They'} ended in the last 24 hours.</p>${served > 0 && html`<p class="dim">${counted(served, 'boot')} ${served === 1 ? 'was' : 'were'} served whole: nothing on such a machine says what came of it, where its release has no overlay.</p>`}`;
 }

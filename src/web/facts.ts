@@ -113,6 +113,8 @@ export interface DayFacts {
   /** Of those that ended and booted a release: all, and those that say that they verified it. */
   readonly ended: number;
   readonly verified: number;
+  /** Of them, those of which everything was fetched, and whose machine cannot say more. */
+  readonly served: number;
   /** Those that somebody has to look at. */
   readonly failed: number;
   /** None of them is 0. */

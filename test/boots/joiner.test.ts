@@ -186,6 +186,14 @@ test('two machines behind one address are never made one', async () => {
   await expect(scene, `${MAC} running at script`, `${OTHER} verified at report`);
 });
 
+test('behind one address a seal that is asked for by its card tells how far a machine is', async () => {
+  const scene = new Scene();
+  scene.script(MAC).script(OTHER).gets('/releases/ours/1/vmlinuz');
+  scene.gets('/releases/ours/1/vmlinuz.ipxe.sig', { mac: OTHER });
+  await expect(scene, `${MAC} running at script`, `${OTHER} running at kernel`);
+  assert.equal((await scene.all()).at(-1)?.release, 'ours/1');
+});
+
 test('a report nobody saw the rest of is a boot, too', async () => {
   const scene = new Scene();
   await expect(scene.reported('verified'), `${MAC} verified at report`);

@@ -39,7 +39,7 @@ const find: FindBootFile = (server, asked) => {
   if (name === undefined) return undefined;
   const release = name === 'ours' ? OURS : ARCH;
   if (server === 'nbd') return { stage: 'root', release, path: 'root' };
-  if (path.endsWith('.ipxe.sig')) return { stage: 'kernel', path, beside: true };
+  if (path.endsWith('.ipxe.sig')) return { stage: 'kernel', release, path, beside: true };
   const stage = {
     vmlinuz: 'kernel',
     initrd: 'initrd',
