@@ -87,6 +87,9 @@ it('knows them after a restart, and so does the command that needs no server', a
   assert.match(one.out, /Write the machine down/);
   assert.match((await run(['boots', A, '--state', state])).out, /served whole/);
   assert.match((await run(['boots', '52:54:00:00:00:ff', '--state', state])).out, /No boot is on record/);
+  const elsewhere = await run(['boots', '--state', folder]);
+  assert.deepEqual([elsewhere.code, elsewhere.out], [2, '']);
+  assert.match(elsewhere.err, /is not a state folder/);
   assert.equal((await run(['boots', 'nonsense', '--state', state])).code, 2);
   assert.equal((await run(['boots', '00000000-00000000', '--state', state])).code, 2);
 });

@@ -16,6 +16,7 @@ import { UsageError } from '../../errors/usage.ts';
 import { claimedMac } from '../../formats/net/machine-claims.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { TRUST_LEVELS } from '../../release/trust-level.ts';
+import { demandState } from '../../store/state.ts';
 import { act, folder, newCommand, time } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { Interrupted, interruptible } from '../interrupt.ts';
@@ -56,6 +57,7 @@ export function bootsCommand(): Command {
     .option('--follow', 'goes on: each boot once more whenever something of it is written down')
     .action(
       act<Options>(async ({ terminal, now, json }, options, word) => {
+        await demandState(options.state);
         const receipts = new Receipts(join(options.state, 'boots'));
         if (word !== undefined && decodeBootId(word)) {
           const { failed, outcome: wanted, release, since: from, follow: on } = options;
