@@ -26,6 +26,7 @@ import { checkLans } from './doctor/lans.ts';
 import { judgeLoaders, loaderFacts } from './doctor/loaders.ts';
 import { look, withoutStop } from './doctor/look.ts';
 import { checkMachines } from './doctor/machines.ts';
+import { toldElsewhere } from './doctor/passed-over.ts';
 import { judgePermissions, permissionFacts } from './doctor/permissions.ts';
 import { judgePorts, type PortFacts, portFacts, wantedPorts } from './doctor/ports.ts';
 import { judgeProgram, programFacts } from './doctor/program.ts';
@@ -228,7 +229,7 @@ class Examination {
   async #checkClock(): Promise<readonly Finding[]> {
     const { now } = this.#options;
     // A state that cannot be read is told of elsewhere.
-    const facts = await this.#state().catch(() => undefined);
+    const facts = await this.#state().catch(toldElsewhere);
     return judgeClock({ now, signed: facts ? signedTimes(facts) : [], synchronised: await isSynchronised() });
   }
 
@@ -246,8 +247,8 @@ class Examination {
   async #checkLoaders(): Promise<readonly Finding[]> {
     const { now } = this.#options;
     const folder = await this.#loaderFolder();
-    const { loaders: pins } = await this.#configuration().catch(() => DEFAULT_CONFIGURATION);
-    const facts = await this.#state().catch(() => undefined);
+    const { loaders: pins } = (await this.#configuration().catch(toldElsewhere)) ?? DEFAULT_CONFIGURATION;
+    const facts = await this.#state().catch(toldElsewhere);
     const hasUki = facts !== undefined && (await this.#hasUki(facts));
     const proxyDhcp = this.#proxyDhcp.length > 0;
     // Others hand them out then, or a release brings them; and of a tree nothing is known here.

@@ -6,6 +6,7 @@ import { judgeDhcp } from './dhcp.ts';
 import { probeLan } from './dhcp-probe.ts';
 import { type Finding, notChecked } from './finding.ts';
 import { ownAddresses } from './interfaces.ts';
+import { toldElsewhere } from './passed-over.ts';
 
 /** Milliseconds. Servers that ping an address before they offer it (dnsmasq, ISC dhcpd) take up to three seconds. */
 const OFFER_WAIT = 5000;
@@ -44,7 +45,7 @@ async function notAsked(name: string, error: unknown): Promise<readonly Finding[
       `${name} could not be asked: ${inWords(error)}`,
       'Run it as root, or leave it out with --no-probe.',
     );
-  const holder = await findPortHolder({ transport: 'udp', port: DHCP_PORTS.client }).catch(() => undefined);
+  const holder = await findPortHolder({ transport: 'udp', port: DHCP_PORTS.client }).catch(toldElsewhere);
   const who = holder ? `${holder.name} (process ${holder.pid})` : 'another program';
   return unlooked(
     `${name} could not be asked: ${who} has port ${DHCP_PORTS.client} and shares it with nobody`,
