@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { Malformed } from '../errors/malformed.ts';
 import type { ServerEvent } from '../release/server-event.ts';
 import type { Log } from '../serve/event-log.ts';
-import { FairBudget } from '../serve/fair-budget.ts';
-import type { Share, Shares } from '../serve/shares.ts';
+import type { Shares } from '../serve/shares.ts';
+import { Beginnings } from './beginnings.ts';
 import type { FindBootFile } from './boot-files.ts';
 import { type BootCounts, BootIndex, type FailureGroup } from './boot-index.ts';
 import { type BootQuery, fitsQuery } from './boot-query.ts';
@@ -52,9 +52,6 @@ export interface BootChange {
 
 export type OnBoot = (change: BootChange) => void;
 
-/** Boots that may begin in a minute. One share alone gets two thirds. */
-const BEGUN = 2000;
-const BEGUN_MS = 60_000;
 /** Milliseconds after which nobody else has a boot in hand, though its receipt says that it goes on. */
 const OTHERS_MS = 86_400_000;
 /** Milliseconds between two looks at what is too old. */
@@ -79,14 +76,14 @@ export class Boots {
   readonly #open = new Map<string, OpenBoot>();
   readonly #queue: ReceiptQueue;
   #history: Promise<void> = Promise.resolve();
-  readonly #budget = new FairBudget(BEGUN, 2);
-  readonly #begun: { readonly at: number; readonly share: Share }[] = [];
+  readonly #beginnings: Beginnings;
   #collectedAt = 0;
   #linesSince = 0;
   #notFollowed = 0;
 
   constructor(options: BootsOptions) {
     this.#options = options;
+    this.#beginnings = new Beginnings(options.monotonic);
     this.#lines = options.lines ?? new MemoryLines();
     const { find, keepBytes, shares, monotonic, log, neighbour = () => undefined } = options;
     this.#queue = new ReceiptQueue({
@@ -287,22 +284,9 @@ export class Boots {
   }
 
   #mayBegin(remote: string): boolean {
-    const now = this.#options.monotonic();
-    let over = 0;
-    for (const { at, share } of this.#begun) {
-      if (at > now - BEGUN_MS) break;
-      this.#budget.give(share, 1);
-      over += 1;
-    }
-    if (over > 0) this.#begun.splice(0, over);
-    const share = this.#options.shares.of(remote);
-    if (this.#budget.room(share) < 1) {
-      this.#notFollowed += 1;
-      return false;
-    }
-    this.#budget.take(share, 1);
-    this.#begun.push({ at: now, share });
-    return true;
+    if (this.#beginnings.take(this.#options.shares.of(remote))) return true;
+    this.#notFollowed += 1;
+    return false;
   }
 
   #changed(boot: OpenBoot): void {
