@@ -25,6 +25,27 @@ export interface StoredFile {
   readonly sha256: string;
 }
 
+/** Content that was opened where it lies. What is read of it is what the store gives: nobody has verified it. */
+export interface StoredContent {
+  /** Bytes, as the store says. */
+  readonly size: number;
+  /**
+   * Fills `buffer` from `position` on, unless the content ends before; resolves with the bytes read, 0 at the end.
+   *
+   * @throws IoError
+   */
+  read(buffer: Uint8Array, position: number): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** What a store says of a key without reading it. */
+export interface StoredFacts {
+  /** Bytes. */
+  readonly size: number;
+  /** When it was written last; milliseconds since 1970, by the store's clock. */
+  readonly modified: number;
+}
+
 /**
  * The records of one state. What is absent is told from what cannot be read: `undefined`, `false` and an empty list mean
  * that a key is not there, and every other fault is thrown as an `IoError`.
@@ -47,6 +68,21 @@ export interface StoreBackend {
    * @throws Refusal `drifted` where it is another file; nothing is stored then.
    */
   putFile(key: string, file: StoredFile): Promise<void>;
+
+  /** Opens content of any size; undefined only where there is none. */
+  open(key: string): Promise<StoredContent | undefined>;
+
+  /** Undefined only where there is nothing under the key. */
+  facts(key: string): Promise<StoredFacts | undefined>;
+
+  /**
+   * Lets content be found under another key, too, whatever was there: a link in a folder, a copy that the engine makes in a
+   * bucket. Nothing is read here. Durable when it resolves; false, and nothing is changed, where there is none to copy.
+   */
+  copy(from: string, to: string): Promise<boolean>;
+
+  /** Takes a key away; nothing happens where there is none. A bucket asks no questions: whoever calls must know. */
+  remove(key: string): Promise<void>;
 
   /**
    * Goes from one content of a key to the next. Undefined stands for no record: before, it must be absent; after, it is

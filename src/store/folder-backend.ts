@@ -7,13 +7,16 @@ import { Refusal } from '../errors/refusal.ts';
 import { explain, isGone, removeTemporaries, syncDirectory } from '../files/atomic-file.ts';
 import { makeFolders } from '../files/make-folders.ts';
 import { measureFile } from '../files/measure.ts';
-import { entriesIfThere } from '../files/read-if-there.ts';
+import { entriesIfThere, lstatIfThere } from '../files/read-if-there.ts';
+import { readInto, reading } from '../files/reading.ts';
 import {
   demandKey,
   isKeySegment,
   MAX_NAMES,
   MAX_RECORD,
   type StoreBackend,
+  type StoredContent,
+  type StoredFacts,
   type StoredFile,
   type StoredRecord,
   type Version,
@@ -97,6 +100,57 @@ export class FolderBackend implements StoreBackend {
       }
       await rename(draft, path);
     });
+  }
+
+  async open(key: string): Promise<StoredContent | undefined> {
+    const path = this.#path(key);
+    try {
+      await this.#demandNoLinks(key);
+      const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+      try {
+        const { size } = await demandFile(path, handle);
+        return {
+          size,
+          read: (buffer, position) => reading(path, undefined, () => readInto(handle, buffer, position)),
+          close: () => handle.close(),
+        };
+      } catch (error) {
+        await handle.close();
+        throw error;
+      }
+    } catch (error) {
+      if (isAbsent(error)) return undefined;
+      throw codeOf(error) === undefined || error instanceof IoError ? error : cannotRead(path, error);
+    }
+  }
+
+  async facts(key: string): Promise<StoredFacts | undefined> {
+    const path = this.#path(key);
+    await this.#demandNoLinks(key);
+    const found = await lstatIfThere(path);
+    if (!found) return undefined;
+    if (!found.isFile()) throw new IoError(`${path} cannot be read: it is no file.`, path, undefined);
+    return { size: found.size, modified: found.mtimeMs };
+  }
+
+  async copy(from: string, to: string): Promise<boolean> {
+    const source = this.#path(from);
+    await this.#demandNoLinks(from);
+    if (!(await lstatIfThere(source))) return false;
+    const path = await this.#prepare(to);
+    await this.#draft(path, async (draft) => {
+      await link(source, draft);
+      // Over a link to the same file rename() does nothing, and leaves both (POSIX).
+      await rename(draft, path);
+      await rm(draft, { force: true });
+    });
+    return true;
+  }
+
+  async remove(key: string): Promise<void> {
+    const path = this.#path(key);
+    await this.#demandNoLinks(key);
+    if (await lstatIfThere(path)) await remove(path);
   }
 
   compareAndSwap(key: string, before: Version | undefined, after: Uint8Array | undefined): Promise<boolean> {

@@ -60,6 +60,10 @@ describe('a reinstall loop cannot be provoked', () => {
         list: (prefix) => memory.list(prefix),
         put: (key, bytes) => memory.put(key, bytes),
         putFile: (key, file) => memory.putFile(key, file),
+        open: (key) => memory.open(key),
+        facts: (key) => memory.facts(key),
+        copy: (from, to) => memory.copy(from, to),
+        remove: (key) => memory.remove(key),
         compareAndSwap: (key, before, after) => memory.compareAndSwap(key, before, after),
         async putIfAbsent(key, bytes) {
           if (await memory.get(key)) return false;

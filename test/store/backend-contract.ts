@@ -13,6 +13,8 @@ const text = async (backend: StoreBackend, key: string) => {
   return record && Buffer.from(record.bytes).toString();
 };
 
+const sha256 = (content: Uint8Array) => createHash('sha256').update(content).digest('hex');
+
 /** What every maker of a `StoreBackend` does. @param make an empty one. */
 export function backendContract(name: string, make: () => Promise<StoreBackend>): void {
   describe(`${name} as a StoreBackend`, () => {
@@ -75,6 +77,46 @@ export function backendContract(name: string, make: () => Promise<StoreBackend>)
       );
       assert.equal(won.filter(Boolean).length, 1);
       assert.equal(await text(backend, 'k'), `by ${won.indexOf(true)}`);
+    });
+
+    it('opens content at any place of it, and what is not there is undefined', async () => {
+      const backend = await make();
+      assert.equal(await backend.open('objects/a'), undefined);
+      assert.equal(await backend.facts('objects/a'), undefined);
+      const content = Buffer.from('0123456789');
+      await backend.putFile('objects/a', { source: content, name: 'a', size: 10, sha256: sha256(content) });
+      const opened = await backend.open('objects/a');
+      assert.ok(opened);
+      try {
+        assert.equal(opened.size, 10);
+        const buffer = Buffer.alloc(4);
+        assert.equal(await opened.read(buffer, 3), 4);
+        assert.equal(buffer.toString(), '3456');
+        assert.equal(await opened.read(buffer, 8), 2);
+        assert.equal(buffer.toString('latin1', 0, 2), '89');
+        assert.equal(await opened.read(buffer, 10), 0);
+        assert.equal(await opened.read(buffer, 11), 0);
+      } finally {
+        await opened.close();
+      }
+      assert.equal((await backend.facts('objects/a'))?.size, 10);
+    });
+
+    it('a copy is found under both keys, also again and over another, and goes on without the first', async () => {
+      const backend = await make();
+      assert.equal(await backend.copy('objects/a', 'releases/a'), false);
+      assert.equal(await backend.get('releases/a'), undefined);
+      await backend.put('objects/a', bytes('content'));
+      await backend.put('releases/a', bytes('other'));
+      for (let round = 0; round < 2; round++) {
+        assert.equal(await backend.copy('objects/a', 'releases/a'), true);
+        assert.equal(await text(backend, 'releases/a'), 'content');
+        assert.deepEqual(await backend.list('releases'), ['a']);
+      }
+      await backend.remove('objects/a');
+      await backend.remove('objects/a');
+      assert.equal(await backend.get('objects/a'), undefined);
+      assert.equal(await text(backend, 'releases/a'), 'content');
     });
 
     it('compareAndSwap to nothing removes, and only what it expects', async () => {

@@ -5,23 +5,29 @@ import {
   demandKey,
   MAX_NAMES,
   type StoreBackend,
+  type StoredContent,
+  type StoredFacts,
   type StoredFile,
   type StoredRecord,
 } from '../../src/store/backend.ts';
 
 /** A state as a bucket has it: keys and bytes, no folders. Each change gives its key a version of its own. */
 export class MemoryBackend implements StoreBackend {
-  readonly #records = new Map<string, StoredRecord>();
+  readonly #records = new Map<string, StoredRecord & { readonly modified: number }>();
   #changes = 0;
 
-  async get(key: string): Promise<StoredRecord | undefined> {
+  async get(key: string): Promise<(StoredRecord & { readonly modified: number }) | undefined> {
     demandKey(key);
     return this.#records.get(key);
   }
 
   async put(key: string, bytes: Uint8Array): Promise<void> {
     demandKey(key);
-    this.#records.set(key, { bytes: Uint8Array.from(bytes), version: String(++this.#changes) });
+    this.#records.set(key, {
+      bytes: Uint8Array.from(bytes),
+      version: String(++this.#changes),
+      modified: Date.now(),
+    });
   }
 
   async putIfAbsent(key: string, bytes: Uint8Array): Promise<boolean> {
@@ -33,6 +39,37 @@ export class MemoryBackend implements StoreBackend {
     if (bytes.length !== size || createHash('sha256').update(bytes).digest('hex') !== sha256)
       throw new Refusal('drifted', `${name} changed after it was verified.`, { path: name });
     await this.put(key, bytes);
+  }
+
+  async open(key: string): Promise<StoredContent | undefined> {
+    const record = await this.get(key);
+    if (!record) return undefined;
+    const { bytes } = record;
+    return {
+      size: bytes.length,
+      read: async (buffer, position) => {
+        const piece = bytes.subarray(position, position + buffer.length);
+        buffer.set(piece);
+        return piece.length;
+      },
+      close: async () => {},
+    };
+  }
+
+  async facts(key: string): Promise<StoredFacts | undefined> {
+    const record = await this.get(key);
+    return record && { size: record.bytes.length, modified: record.modified };
+  }
+
+  async copy(from: string, to: string): Promise<boolean> {
+    const record = await this.get(from);
+    if (record) await this.put(to, record.bytes);
+    return record !== undefined;
+  }
+
+  async remove(key: string): Promise<void> {
+    demandKey(key);
+    this.#records.delete(key);
   }
 
   async compareAndSwap(
