@@ -1,8 +1,10 @@
 import { EventEmitter, once } from 'node:events';
+import { closeSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ConsoleText, findMilestone, type Milestone, shown, tail } from './console.ts';
 import type { Lan } from './lan.ts';
+import { makePipe } from './pipe.ts';
 
 export interface QemuOptions {
   readonly lan: Lan;
@@ -86,19 +88,24 @@ export async function bootQemu(options: QemuOptions): Promise<QemuMachine> {
     ...(options.extra ?? []),
   ];
 
+  const serial = await makePipe(options.lan.workFolder);
   const child = options.lan.spawn(
     options.firmware === 'arm64' ? 'qemu-system-aarch64' : 'qemu-system-x86_64',
     args,
+    { stdio: ['ignore', serial.writer, 'pipe'] },
   );
+  closeSync(serial.writer);
   const console = new ConsoleText();
   const changes = new EventEmitter().setMaxListeners(0);
   let complaints = '';
   let over = false;
   let failure: Error | undefined;
-  child.stdout?.setEncoding('utf8').on('data', (piece: string) => {
+  serial.reader.setEncoding('utf8').on('data', (piece: string) => {
     console.push(piece);
     changes.emit('change');
   });
+  const shownAll = once(serial.reader, 'close');
+  shownAll.catch(() => {});
   child.stderr?.setEncoding('utf8').on('data', (piece: string) => {
     complaints += piece;
   });
@@ -122,7 +129,9 @@ export async function bootQemu(options: QemuOptions): Promise<QemuMachine> {
       failure = error;
       settle(null);
     });
-    child.once('close', settle);
+    child.once('close', (exitCode: number | null) => {
+      shownAll.then(() => settle(exitCode), reject);
+    });
   });
   // Whoever waits for milestones hears of a failure there.
   ended.catch(() => {});
