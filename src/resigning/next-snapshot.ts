@@ -2,7 +2,13 @@ import type { Manifest } from '../formats/records/manifest.ts';
 import { type ChannelRelease, namesRelease, withReleases } from '../formats/records/snapshot.ts';
 import { SNAPSHOT_DAYS, standingReleases } from '../publish/channel-move.ts';
 import { type SnapshotKey, signSnapshot } from '../signing/keys/snapshot-key.ts';
-import { channelNames, nextCounter, readChannel, type StoredSnapshot } from '../store/channels.ts';
+import {
+  channelNames,
+  type NextSnapshot,
+  nextCounter,
+  readChannel,
+  type StoredSnapshot,
+} from '../store/channels.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
 
@@ -41,7 +47,7 @@ export async function nextSnapshot(
   key: SnapshotKey,
   now: number,
   scripts: (releases: readonly ChannelRelease[]) => Promise<string | undefined>,
-): Promise<StoredSnapshot> {
+): Promise<NextSnapshot> {
   await demandMovable(stored, key, now);
   const { snapshot: before } = stored;
   const issued = Math.floor(now / 1000) * 1000;
@@ -59,5 +65,5 @@ export async function nextSnapshot(
     ...(batch === undefined ? {} : { scripts: batch }),
     releases,
   };
-  return { snapshot, ...(await signSnapshot(snapshot, key)) };
+  return { snapshot, ...(await signSnapshot(snapshot, key)), follows: before.counter };
 }

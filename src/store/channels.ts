@@ -5,6 +5,7 @@ import { decodeOr } from '../trust/check.ts';
 import type { StoreBackend, Version } from './backend.ts';
 import { recordsOf } from './folder-backend.ts';
 import { readRestored } from './restored.ts';
+import { isBucketState } from './s3/location.ts';
 import { readFormat } from './state-format.ts';
 
 /**
@@ -14,16 +15,28 @@ import { readFormat } from './state-format.ts';
  *
  * Nothing here is removed or written over. What a crash left beyond `current` was never current; the next writer says
  * so beside it (`COUNTER.never-current`) and goes on with a counter above.
+ *
+ * In a bucket what stands beyond `current` may also be another publisher's, who is about to move the channel: nobody can
+ * say of it that it never will be current. So there each snapshot says beside it which one it follows
+ * (`COUNTER.follows-OTHER`), before the channel moves to it, and the ones that counted are those that the current one leads
+ * back to.
  */
 
 export const SNAPSHOT = 'snapshot';
 const CURRENT = 'current';
 const NEVER_CURRENT = '.never-current';
+const FOLLOWS = '.follows-';
 
 export interface StoredSnapshot {
   readonly snapshot: Snapshot;
   readonly bytes: Uint8Array;
   readonly seal: Uint8Array;
+}
+
+/** A snapshot that is about to be a channel's. */
+export interface NextSnapshot extends StoredSnapshot {
+  /** The counter of the one that it was made after: another in its place would be overruled unseen. 0: none. */
+  readonly follows: number;
 }
 
 /**
@@ -53,12 +66,9 @@ export async function readChannel(state: string, channel: string): Promise<Store
 export async function channelHistory(state: string, channel: string): Promise<StoredSnapshot[]> {
   const records = recordsOf(state);
   const current = await readCurrent(records, channel);
-  const { written, passedOver } = await readCounters(records, channel);
   const found: StoredSnapshot[] = [];
-  for (const counter of written) {
-    if (counter > (current?.counter ?? 0) || passedOver.has(counter)) continue;
+  for (const counter of countedOf(channel, await readCounters(records, channel), current))
     found.push(await readSnapshot(records, channel, counter));
-  }
   return found;
 }
 
@@ -76,10 +86,8 @@ export async function recentSnapshots(
 ): Promise<StoredSnapshot[]> {
   const records = recordsOf(state);
   const current = await readCurrent(records, channel);
-  const { written, passedOver } = await readCounters(records, channel);
-  const counters = written.filter(
-    (counter) => counter <= (current?.counter ?? 0) && counter < before && !passedOver.has(counter),
-  );
+  const counted = countedOf(channel, await readCounters(records, channel), current);
+  const counters = counted.filter((counter) => counter < before);
   const found: StoredSnapshot[] = [];
   for (const counter of counters.slice(-most).reverse())
     found.push(await readSnapshot(records, channel, counter));
@@ -98,13 +106,25 @@ export async function nextCounter(state: string, channel: string): Promise<numbe
   return Math.max(current?.counter ?? 0, written.at(-1) ?? 0, restored?.counter ?? 0) + 1;
 }
 
+/** The counter of the snapshot that a channel is at; 0 where it has none. Throws as `readChannel`. */
+export async function channelStandsAt(state: string, channel: string): Promise<number> {
+  return (await readCurrent(recordsOf(state), channel))?.counter ?? 0;
+}
+
 /**
- * Adds a snapshot and moves the channel to it: readers see the old one or the new, with its own seal. The state is the
- * caller's. What is there already is left as it is, so it may be called again after a crash.
+ * Adds a snapshot and moves the channel to it: readers see the old one or the new, with its own seal. What is there already
+ * is left as it is, so it may be called again after a crash.
  *
- * @throws Refusal `drifted` where another snapshot has that counter.
+ * @param follows the counter that the channel was at when the snapshot was made; undefined: whatever it is at, since the
+ *   state is the caller's.
+ * @throws Refusal `rolled-back` where somebody else has moved the channel meanwhile; `drifted` where another snapshot has
+ *   that counter.
  */
-export async function moveChannel(state: string, { snapshot, bytes, seal }: StoredSnapshot): Promise<void> {
+export async function moveChannel(
+  state: string,
+  { snapshot, bytes, seal }: StoredSnapshot,
+  follows?: number,
+): Promise<void> {
   const records = recordsOf(state);
   const { channel, counter } = snapshot;
   const key = (name: string) => `channels/${channel}/${name}`;
@@ -113,15 +133,25 @@ export async function moveChannel(state: string, { snapshot, bytes, seal }: Stor
   await records.putIfAbsent(key(CURRENT), Buffer.from('0\n'));
   const current = await readCurrent(records, channel);
   if (!current || current.counter >= counter) throw goesBack(channel, counter, current?.counter);
-  const { written, passedOver } = await readCounters(records, channel);
+  if (follows !== undefined && current.counter !== follows) throw movedMeanwhile(channel, current.counter);
+  const { written, passedOver, followed } = await readCounters(records, channel);
   const left = written.filter((one) => one > current.counter && one < counter && !passedOver.has(one));
-  // A crash leaves one. More of them were current once, and somebody has put `current` back.
-  if (left.length > 1) throw goesBack(channel, left.at(-1) ?? 0, current.counter);
-  for (const one of left) await records.putIfAbsent(key(`${one}${NEVER_CURRENT}`), new Uint8Array());
-  await keep(records, key(`${counter}/${SNAPSHOT}`), bytes);
+  if (isBucketState(state)) {
+    // Any number of publishers may have lost, or be at it. One that follows another beyond `current` saw that one current.
+    const later = left.find((one) => (followed.get(one) ?? 0) > current.counter);
+    if (later !== undefined) throw goesBack(channel, later, current.counter);
+    if (!(await isKept(records, key(`${counter}/${SNAPSHOT}`), bytes)))
+      throw movedMeanwhile(channel, undefined);
+    await records.putIfAbsent(key(`${counter}${FOLLOWS}${current.counter}`), new Uint8Array());
+  } else {
+    // A crash leaves one. More of them were current once, and somebody has put `current` back.
+    if (left.length > 1) throw goesBack(channel, left.at(-1) ?? 0, current.counter);
+    for (const one of left) await records.putIfAbsent(key(`${one}${NEVER_CURRENT}`), new Uint8Array());
+    await keep(records, key(`${counter}/${SNAPSHOT}`), bytes);
+  }
   await keep(records, key(`${counter}/${SNAPSHOT}${SEAL.cms}`), seal);
   const moved = await records.compareAndSwap(key(CURRENT), current.version, Buffer.from(`${counter}\n`));
-  if (!moved) throw goesBack(channel, counter, undefined);
+  if (!moved) throw movedMeanwhile(channel, undefined);
 }
 
 interface Current {
@@ -149,19 +179,56 @@ async function readCurrent(records: StoreBackend, channel: string): Promise<Curr
   );
 }
 
-/** @returns counters, ascending: of all snapshots, and of those that never were current. */
-async function readCounters(
-  records: StoreBackend,
-  channel: string,
-): Promise<{ written: readonly number[]; passedOver: ReadonlySet<number> }> {
+interface Counters {
+  /** Of all snapshots, ascending. */
+  readonly written: readonly number[];
+  /** Those that never were current. */
+  readonly passedOver: ReadonlySet<number>;
+  /** Which one each follows, where it says so. */
+  readonly followed: ReadonlyMap<number, number>;
+}
+
+/** @throws Refusal `drifted` where one follows two. */
+async function readCounters(records: StoreBackend, channel: string): Promise<Counters> {
   const written: number[] = [];
   const passedOver = new Set<number>();
+  const followed = new Map<number, number>();
   for (const name of await records.list(`channels/${channel}`)) {
-    const [, counter, rest] = /^([1-9][0-9]{0,14})(\/|\.never-current)$/.exec(name) ?? [];
+    const [, counter, rest, other] =
+      /^([1-9][0-9]{0,14})(\/|\.never-current|\.follows-(0|[1-9][0-9]{0,14}))$/.exec(name) ?? [];
     if (rest === '/') written.push(Number(counter));
     else if (rest === NEVER_CURRENT) passedOver.add(Number(counter));
+    else if (other !== undefined) {
+      if (followed.has(Number(counter)) || Number(other) >= Number(counter))
+        throw new Refusal('drifted', `Snapshot ${counter} of ${channel} follows what it cannot: ${name}.`, {
+          channel,
+        });
+      followed.set(Number(counter), Number(other));
+    }
   }
-  return { written: written.sort((a, b) => a - b), passedOver };
+  return { written: written.sort((a, b) => a - b), passedOver, followed };
+}
+
+/** Counters of the snapshots that were current, ascending. */
+function countedOf(
+  channel: string,
+  { written, passedOver, followed }: Counters,
+  current: Current | undefined,
+): readonly number[] {
+  const there = new Set(written);
+  const led: number[] = [];
+  let at = current?.counter ?? 0;
+  for (let next = followed.get(at); next !== undefined; next = followed.get(at)) {
+    if (!there.has(at))
+      throw new Refusal(
+        'drifted',
+        `Snapshot ${at} of ${channel} is missing: it was there, and was taken away.`,
+        { channel },
+      );
+    led.push(at);
+    at = next;
+  }
+  return [...written.filter((one) => one <= at && !passedOver.has(one)), ...led.reverse()];
 }
 
 async function readSnapshot(
@@ -190,9 +257,13 @@ async function demandRecord(records: StoreBackend, key: string): Promise<Uint8Ar
   throw new Refusal('drifted', `${key} is missing: it was there, and was taken away.`, { path: key });
 }
 
+async function isKept(records: StoreBackend, key: string, bytes: Uint8Array): Promise<boolean> {
+  if (await records.putIfAbsent(key, bytes)) return true;
+  return Buffer.compare(await demandRecord(records, key), bytes) === 0;
+}
+
 async function keep(records: StoreBackend, key: string, bytes: Uint8Array): Promise<void> {
-  if (await records.putIfAbsent(key, bytes)) return;
-  if (Buffer.compare(await demandRecord(records, key), bytes) === 0) return;
+  if (await isKept(records, key, bytes)) return;
   throw new Refusal('drifted', `${key} is there with other content, and is not replaced.`, { path: key });
 }
 
@@ -201,5 +272,14 @@ function goesBack(channel: string, counter: number, current: number | undefined)
     'rolled-back',
     `Channel ${channel} is at snapshot ${current ?? 'another'}, and ${counter} stands beside it: somebody has moved it meanwhile, or put it back.`,
     { channel, counter, current },
+  );
+}
+
+function movedMeanwhile(channel: string, current: number | undefined): Refusal {
+  const at = current === undefined ? '' : `, to snapshot ${current}`;
+  return new Refusal(
+    'rolled-back',
+    `Somebody else moved channel ${channel} meanwhile${at}; it is as they left it: try again.`,
+    { channel, current },
   );
 }

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { link, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import { codeOf, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { explain, syncDirectory } from '../files/atomic-file.ts';
 import { makeFolders } from '../files/make-folders.ts';
@@ -9,10 +10,12 @@ import { isThere, readIfThere } from '../files/read-if-there.ts';
 import { isReleaseId, isSafePath } from '../formats/records/safe-path.ts';
 import { decodeSnapshot } from '../formats/records/snapshot.ts';
 import { decodeOr } from '../trust/check.ts';
-import { moveChannel, readChannel, type StoredSnapshot } from './channels.ts';
+import { moveChannel, readChannel } from './channels.ts';
 import { cleanFolder, recordsOf } from './folder-backend.ts';
-import { keepEarlier, PROVENANCE, type Provenance, writeProvenance } from './provenance.ts';
-import { objectKey, objectPath, storeBytes } from './release-store.ts';
+import { objectKey } from './objects.ts';
+import { PROVENANCE, provenanceKey, writeProvenance } from './provenance.ts';
+import type { ReleaseChange } from './release-shelf.ts';
+import { objectPath, storeBytes } from './release-store.ts';
 import { encodeStateJson, readStateJson } from './state-json.ts';
 
 /**
@@ -39,21 +42,6 @@ const JOURNAL = z.strictObject({
 
 type Journal = z.infer<typeof JOURNAL>;
 
-/** A release that was signed anew. */
-export interface ReleaseChange {
-  readonly release: string;
-  readonly to: string;
-  /** SHA-256 of the manifest that it has until now. */
-  readonly from: string;
-  /** The records that change, by path: verified bytes. */
-  readonly records: ReadonlyMap<string, Uint8Array>;
-  /** The next snapshots of the channels that name it. */
-  readonly channels: readonly StoredSnapshot[];
-  readonly provenance: Provenance;
-  /** Milliseconds since 1970. */
-  readonly now: number;
-}
-
 const KEY = 'private/journal.json';
 
 /** Makes a change, whole. The state is the caller's while it does (`openState`). Throws an `IoError`. */
@@ -78,6 +66,30 @@ export async function changeRelease(state: string, change: ReleaseChange): Promi
   };
   await recordsOf(state).put(KEY, encodeStateJson(JOURNAL.parse(journal)));
   await finishChange(state);
+}
+
+/** Keeps records as they were before they are replaced: links to the very files, so nothing is copied or lost. */
+async function keepEarlier(
+  state: string,
+  release: string,
+  manifestSha256: string,
+  paths: Iterable<string>,
+): Promise<void> {
+  const folder = join(state, provenanceKey(release, 'earlier', manifestSha256));
+  const folders = new Set([folder]);
+  await makeFolders(folder);
+  for (const path of paths) {
+    const to = join(folder, path);
+    await makeFolders(dirname(to));
+    for (let at = dirname(to); at !== folder; at = dirname(at)) folders.add(at);
+    try {
+      await link(join(state, 'releases', release, path), to);
+    } catch (error) {
+      // A file that the new release adds has no earlier one; after a crash it may be here already.
+      if (codeOf(error) !== 'EEXIST' && !isAbsent(error)) throw explain(error, to);
+    }
+  }
+  for (const at of [...folders].reverse()) await syncDirectory(at);
 }
 
 /**

@@ -1,10 +1,5 @@
-import { link } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { codeOf, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { explain, syncDirectory } from '../files/atomic-file.ts';
-import { makeFolders } from '../files/make-folders.ts';
 import { isOrigin } from '../formats/records/countersignature.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
 import { SEAL } from '../formats/records/seal-names.ts';
@@ -142,30 +137,6 @@ export function withResigned(
 export async function writeProvenance(state: string, provenance: Provenance): Promise<void> {
   const bytes = encodeStateJson(PROVENANCE.parse(provenance));
   await recordsOf(state).put(provenanceKey(provenance.release, 'record.json'), bytes);
-}
-
-/** Keeps records as they were before they are replaced: links to the very files, so nothing is copied or lost. */
-export async function keepEarlier(
-  state: string,
-  release: string,
-  manifestSha256: string,
-  paths: Iterable<string>,
-): Promise<void> {
-  const folder = join(state, provenanceKey(release, 'earlier', manifestSha256));
-  const folders = new Set([folder]);
-  await makeFolders(folder);
-  for (const path of paths) {
-    const to = join(folder, path);
-    await makeFolders(dirname(to));
-    for (let at = dirname(to); at !== folder; at = dirname(at)) folders.add(at);
-    try {
-      await link(join(state, 'releases', release, path), to);
-    } catch (error) {
-      // A file that the new release adds has no earlier one; after a crash it may be here already.
-      if (codeOf(error) !== 'EEXIST' && !isAbsent(error)) throw explain(error, to);
-    }
-  }
-  for (const at of [...folders].reverse()) await syncDirectory(at);
 }
 
 const COUNTERSIGNATURE = 'countersignature';

@@ -1,20 +1,15 @@
-import { rename, rmdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { codeOf, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { explain, syncDirectory } from '../files/atomic-file.ts';
-import { makeFolders } from '../files/make-folders.ts';
-import { isThere } from '../files/read-if-there.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
 import { recordsOf } from './folder-backend.ts';
 import { provenanceKey } from './provenance.ts';
+import { shelfOf } from './shelf-of.ts';
 import { encodeStateJson, isStateTime, readStateJson, stateTime } from './state-json.ts';
 
 /**
  * What cannot be verified or signed anew, and is not deleted for it: `quarantine/NAME/VERSION/reason.json`, and
- * beside it `release/`, the release's folder as it was. Where that is missing the release is *held*: it still is
- * in its place and in service, and this is a mark on it.
+ * beside it `release/`, the release's folder as it was, or in a bucket its `list`. Where that is missing the release is
+ * *held*: it still is in its place and in service, and this is a mark on it.
  */
 
 const REASON = z.strictObject({
@@ -40,7 +35,6 @@ export interface Quarantined extends QuarantineReason {
 }
 
 const reasonKey = (release: string) => `quarantine/${release}/reason.json`;
-const movedPath = (state: string, release: string) => join(state, 'quarantine', release, 'release');
 
 /**
  * Why a release is in quarantine; undefined where it is not.
@@ -49,12 +43,13 @@ const movedPath = (state: string, release: string) => join(state, 'quarantine', 
  */
 export async function readQuarantined(state: string, release: string): Promise<Quarantined | undefined> {
   const found = await readStateJson(recordsOf(state), reasonKey(release), REASON);
-  const moved = await isThere(movedPath(state, release));
+  const shelf = shelfOf(state);
+  const moved = await shelf.isAside(release);
   if (!found && !moved) return undefined;
   if (!found) {
     throw new Refusal(
       'drifted',
-      `${movedPath(state, release)} was put in quarantine, and its reason.json is gone: nobody can tell why.`,
+      `${shelf.treeAside(release).name} was put in quarantine, and its reason.json is gone: nobody can tell why.`,
       { release },
     );
   }
@@ -64,17 +59,23 @@ export async function readQuarantined(state: string, release: string): Promise<Q
 
 /** Releases in quarantine, the held ones among them. */
 export async function quarantinedReleases(state: string): Promise<string[]> {
+  const records = recordsOf(state);
+  const below = async (prefix: string) => (await records.list(prefix)).filter((name) => name.endsWith('/'));
   const marked: string[] = [];
-  for (const id of await releaseIds(state, 'quarantine')) {
-    const names = await recordsOf(state).list(`quarantine/${id}`);
-    if (names.includes('reason.json') || names.includes('release/')) marked.push(id);
+  for (const name of await below('quarantine')) {
+    for (const version of await below(`quarantine/${name.slice(0, -1)}`)) {
+      const id = `${name}${version.slice(0, -1)}`;
+      if (!isReleaseId(id)) continue;
+      const names = await records.list(`quarantine/${id}`);
+      if (['reason.json', 'release/', 'list'].some((one) => names.includes(one))) marked.push(id);
+    }
   }
-  return marked;
+  return marked.sort();
 }
 
 /** `NAME/VERSION` of every release in the store, sorted. */
 export function storedReleases(state: string): Promise<string[]> {
-  return releaseIds(state, 'releases');
+  return shelfOf(state).ids();
 }
 
 /**
@@ -90,8 +91,7 @@ export async function quarantineRelease(
   hold: boolean,
 ): Promise<void> {
   const { release, manifest, origin, code, message, command } = reason;
-  const target = movedPath(state, release);
-  const from = join(state, 'releases', release);
+  const shelf = shelfOf(state);
   const bytes = encodeStateJson({
     'bootseal-quarantine': 1,
     release,
@@ -103,10 +103,9 @@ export async function quarantineRelease(
     command,
   });
   // Another release of this name was put here before: it stays, one step aside.
-  if (!hold && (await isThere(target)) && (await isThere(from))) await stepAside(state, release);
+  if (!hold) await shelf.makeRoom(release);
   await recordsOf(state).put(reasonKey(release), bytes);
-  if (hold || !(await isThere(from))) return;
-  await moveFolder(from, target);
+  if (!hold) await shelf.moveAside(release);
 }
 
 /**
@@ -116,18 +115,7 @@ export async function quarantineRelease(
  * @throws Refusal `mixed-releases` where another release of that name was published meanwhile.
  */
 export async function takeBack(state: string, release: string, time: number): Promise<void> {
-  const from = movedPath(state, release);
-  const to = join(state, 'releases', release);
-  if (await isThere(from)) {
-    if (await isThere(to)) {
-      throw new Refusal(
-        'mixed-releases',
-        `Another ${release} was published while this one was in quarantine; it stays there.`,
-        { release },
-      );
-    }
-    await moveFolder(from, to);
-  }
+  await shelfOf(state).moveBack(release);
   await keepReason(state, release, time);
 }
 
@@ -146,49 +134,5 @@ async function keepReason(state: string, release: string, time: number): Promise
     if (kept && Buffer.compare(kept.bytes, reason.bytes) === 0) break;
   }
   await records.compareAndSwap(reasonKey(release), reason.version, undefined);
-  await removeIfEmpty(join(state, 'quarantine', release));
-  await removeIfEmpty(dirname(join(state, 'quarantine', release)));
-}
-
-/** In one step, reason and release together: neither is ever without the other. */
-async function stepAside(state: string, release: string): Promise<void> {
-  const from = dirname(movedPath(state, release));
-  for (let count = 1; ; count += 1) {
-    const aside = join(state, provenanceKey(release, 'quarantined', `before-${count}`));
-    if (await isThere(aside)) continue;
-    return moveFolder(from, aside);
-  }
-}
-
-async function moveFolder(from: string, to: string): Promise<void> {
-  await makeFolders(dirname(to));
-  try {
-    await rename(from, to);
-    await syncDirectory(dirname(to));
-    await syncDirectory(dirname(from));
-  } catch (error) {
-    throw explain(error, to);
-  }
-}
-
-/** An empty folder alone: rmdir removes nothing else. */
-async function removeIfEmpty(folder: string): Promise<void> {
-  try {
-    await rmdir(folder);
-  } catch (error) {
-    if (!isAbsent(error) && codeOf(error) !== 'ENOTEMPTY') throw explain(error, folder);
-  }
-}
-
-async function releaseIds(state: string, folder: string): Promise<string[]> {
-  const records = recordsOf(state);
-  const below = async (prefix: string) => (await records.list(prefix)).filter((name) => name.endsWith('/'));
-  const ids: string[] = [];
-  for (const name of await below(folder)) {
-    for (const version of await below(`${folder}/${name.slice(0, -1)}`)) {
-      const id = `${name}${version.slice(0, -1)}`;
-      if (isReleaseId(id)) ids.push(id);
-    }
-  }
-  return ids.sort();
+  await shelfOf(state).tidy(release);
 }

@@ -9,16 +9,10 @@ import { RECORD } from '../formats/records/seal-names.ts';
 import type { PinnedFile } from '../release/pin.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { cleanFolder, recordsOf } from './folder-backend.ts';
-
-const DAY = 86_400_000;
-/**
- * An object that nothing refers to, and older than this, is written again by whoever wants it: seven days after it was
- * marked a collector deletes it (collect.ts), and a bucket has no lock that would keep the two apart.
- */
-const REWRITE_AFTER = 6 * DAY;
+import { objectKey, REWRITE_AFTER } from './objects.ts';
 
 /**
- * Puts a verified release into the store, whole or not at all. Bytes are copied (or reflinked), never linked
+ * Puts a verified release into a folder, whole or not at all. Bytes are copied (or reflinked), never linked
  * out of the operator's tree, and the copy is what is hashed.
  *
  * @param now milliseconds since 1970.
@@ -76,11 +70,6 @@ async function alreadyThere(target: string, { release, files, records }: Verifie
     if ((await lstatIfThere(join(target, path)))?.size !== size) throw lost(path);
   }
   return true;
-}
-
-/** The key of the content with a digest. */
-export function objectKey(sha256: string): string {
-  return `objects/sha256/${sha256.slice(0, 2)}/${sha256.slice(2)}`;
 }
 
 /** Where the content of a digest is, or would be. */

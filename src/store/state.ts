@@ -5,7 +5,7 @@ import { UsageError } from '../errors/usage.ts';
 import { takeLock } from '../files/lock.ts';
 import { makeFolders } from '../files/make-folders.ts';
 import { cleanFolder } from './folder-backend.ts';
-import { finishChange } from './journal.ts';
+import { shelfOf } from './shelf-of.ts';
 import { demandFormat, readFormat } from './state-format.ts';
 
 /** A STATE folder (DESIGN §9), opened by its one writer at a time. */
@@ -36,7 +36,7 @@ export async function openState(folder: string): Promise<State> {
     await demandFormat(folder);
     for (const name of FOLDERS) await makeFolders(join(folder, name));
     await cleanFolder(folder);
-    await finishChange(folder);
+    await shelfOf(folder).finishChange();
   } catch (error) {
     await lock.release();
     throw error;

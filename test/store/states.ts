@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { encodeSnapshot } from '../../src/formats/records/snapshot.ts';
-import { moveChannel, nextCounter, type StoredSnapshot } from '../../src/store/channels.ts';
+import { channelStandsAt, moveChannel, nextCounter, type StoredSnapshot } from '../../src/store/channels.ts';
 import { changeRelease } from '../../src/store/journal.ts';
 import { recordAct } from '../../src/store/log.ts';
 import { readProvenance, recordIngest, withResigned } from '../../src/store/provenance.ts';
@@ -98,7 +98,7 @@ export async function change(state: string, release: string): Promise<void> {
     to: release,
     from: sha256(manifestOf(release)),
     records: new Map([['release.manifest', manifest]]),
-    channels: [snapshotOf(counter, release)],
+    channels: [{ ...snapshotOf(counter, release), follows: await channelStandsAt(state, CHANNEL) }],
     provenance: withResigned(release, await readProvenance(state, release), {
       time: '2026-11-01T00:00:00Z',
       from: sha256(manifestOf(release)),
