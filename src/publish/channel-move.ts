@@ -1,9 +1,5 @@
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { writeFileAtomically } from '../files/atomic-file.ts';
-import { makeFolders } from '../files/make-folders.ts';
-import { isThere } from '../files/read-if-there.ts';
 import { encodePem } from '../formats/asn1/armor.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { isChannelName } from '../formats/records/safe-path.ts';
@@ -18,6 +14,7 @@ import {
 import {
   channelHistory,
   channelNames,
+  movedMeanwhile,
   moveChannel,
   nextCounter,
   readChannel,
@@ -25,6 +22,8 @@ import {
 } from '../store/channels.ts';
 import { type Act, recordAct } from '../store/log.ts';
 import { readCheckpoint } from '../store/log-files.ts';
+import { writeSnapshotAnchors } from '../store/state-anchors.ts';
+import { demandHoldsKeys, holdsSnapshotKey } from '../store/state-keys.ts';
 import {
   demandNotWithdrawn,
   type Withdrawal,
@@ -97,6 +96,11 @@ export interface Move {
   readonly batch?: ((releases: readonly ChannelRelease[]) => Promise<string | undefined>) | undefined;
   /** What the channel names from now on for its architecture; undefined: what it names already. */
   readonly facts: ChannelRelease | undefined;
+  /**
+   * The counter that the channel was at when it was asked whether it may move (`channelStandsAt`): it moves from no other.
+   * Undefined: nothing was asked of it before.
+   */
+  readonly follows?: number;
   /** Every script, record and seal of the release, where they were verified for this. */
   readonly seals?: ReadonlyMap<string, Uint8Array>;
   readonly origin?: string | undefined;
@@ -112,6 +116,8 @@ export async function move(options: ChannelOptions, wanted: Move): Promise<Moved
   if (facts) await demandNotWithdrawn(state, facts.release);
   const { key, made } = await snapshotKeyOf(options, wanted.makeKey);
   const before = await readChannel(state, channel);
+  const follows = before?.snapshot.counter ?? 0;
+  if (wanted.follows !== undefined && wanted.follows !== follows) throw movedMeanwhile(channel, follows);
   if (before) {
     // A channel that another key signs is not ours to move, unless ours took that key's place; its age does not matter here.
     const { bytes, seal, snapshot } = before;
@@ -120,8 +126,7 @@ export async function move(options: ChannelOptions, wanted: Move): Promise<Moved
   const { standing, warnings } = await standingReleases(state, before?.snapshot, facts);
   // The state tells its own readers, the server first, which keys move its channels.
   const anchors = key.accepted.map(({ raw }) => encodePem('CERTIFICATE', raw)).join('');
-  await makeFolders(join(state, 'anchors'));
-  await writeFileAtomically(join(state, 'anchors', 'snapshot.crt'), Buffer.from(anchors));
+  await writeSnapshotAnchors(state, anchors);
   const issued = Math.floor(now / 1000) * 1000;
   const releases = withReleases(standing, facts ? [facts] : []);
   const scripts = wanted.batch ? await wanted.batch(releases) : before?.snapshot.scripts;
@@ -144,7 +149,7 @@ export async function move(options: ChannelOptions, wanted: Move): Promise<Moved
       checkpointSigner(key),
     );
   }
-  await moveChannel(state, { snapshot, bytes, seal });
+  await moveChannel(state, { snapshot, bytes, seal }, follows);
   return {
     snapshot,
     signer: key.certificate,
@@ -203,7 +208,8 @@ export async function demandSnapshotKey(
   { snapshotKey: given, state }: ChannelOptions,
   mayMake: boolean,
 ): Promise<boolean> {
-  if (given !== undefined || (await isThere(join(state, 'private', 'snapshot.key')))) return true;
+  if (given !== undefined || (await holdsSnapshotKey(state))) return true;
+  demandHoldsKeys(state);
   if (mayMake && (await channelNames(state)).length === 0 && !(await readCheckpoint(state))) return false;
   throw new UsageError(
     `${state} has no snapshot key of its own: name the folder of the one that signs its channels with --snapshot-key.`,

@@ -1,10 +1,10 @@
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
 import { namesRelease, releaseFor, type Snapshot } from '../formats/records/snapshot.ts';
-import { channelHistory, channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
+import { channelHistory, channelNames, channelStandsAt, readChannel, type StoredSnapshot } from '../store/channels.ts';
 import { demandState, openExistingState } from '../store/state.ts';
+import { demandSnapshotAnchors } from '../store/state-anchors.ts';
 import { policyFor } from '../store/state-policy.ts';
 import { demandNotWithdrawn, withdrawnReason, withdrawnRefusal } from '../store/withdrawals.ts';
 import { readCertificatesFile } from '../trust/certificates-file.ts';
@@ -92,7 +92,9 @@ async function judge(
 ): Promise<Pick<ListedChannel, 'refusal' | 'withdrawn'>> {
   const withdrawn = new Map<string, Refusal>();
   try {
-    const signers = await readCertificatesFile(snapshotCertificate ?? join(state, 'anchors', 'snapshot.crt'));
+    const signers = snapshotCertificate
+      ? await readCertificatesFile(snapshotCertificate)
+      : await demandSnapshotAnchors(state);
     await verifySnapshot(channel, bytes, seal, signers, defaultPolicy(now), now);
     for (const { arch, release } of snapshot.releases) {
       const withdrawal = await withdrawnReason(state, release);
@@ -197,6 +199,7 @@ async function moveToStored(options: RollbackOptions, mayGoForward: boolean): Pr
   const state = await openExistingState(options.state);
   try {
     return await onRecord(options, { release }, async () => {
+      const follows = await channelStandsAt(state.folder, channel);
       await demandElsewhere(options);
       await demandNotWithdrawn(state.folder, release);
       if (judged instanceof Refusal) throw judged;
@@ -211,13 +214,21 @@ async function moveToStored(options: RollbackOptions, mayGoForward: boolean): Pr
         // What nobody verifies on a machine was let go by a policy, which may be another by now.
         demandVerified(verified.manifest, policy.publish);
         const back = { ...facts, rollbackFrom: await lastRelease(state.folder, channel, arch) };
-        return await move(options, { act: 'rollback', facts: back, seals, batch, makeKey: false });
+        return await move(options, { act: 'rollback', facts: back, follows, seals, batch, makeKey: false });
       }
       if (gated.refusal) throw gated.refusal;
       // Another may have moved the channel further meanwhile.
       demandSerial(verified.manifest, await highestOf(options, arch), policy.publish, now);
       const { warnings } = gated;
-      return await move(options, { act: 'publish', facts, seals, batch, warnings, makeKey: false });
+      return await move(options, {
+        act: 'publish',
+        facts,
+        follows,
+        seals,
+        batch,
+        warnings,
+        makeKey: false,
+      });
     });
   } finally {
     await state.release();

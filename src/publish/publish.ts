@@ -1,13 +1,12 @@
-import { join } from 'node:path';
 import type { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { FolderTree } from '../files/folder-tree.ts';
-import { isThere, readIfThere } from '../files/read-if-there.ts';
+import { readIfThere } from '../files/read-if-there.ts';
 import { isOrigin } from '../formats/records/countersignature.ts';
 import { withReleases } from '../formats/records/snapshot.ts';
-import { readChannel } from '../store/channels.ts';
+import { channelStandsAt, readChannel } from '../store/channels.ts';
 import { recordIngest } from '../store/provenance.ts';
-import { storeRelease } from '../store/release-store.ts';
+import { shelfOf } from '../store/shelf-of.ts';
 import { openState } from '../store/state.ts';
 import { isFresh, policyFor } from '../store/state-policy.ts';
 import { demandNotWithdrawn } from '../store/withdrawals.ts';
@@ -97,15 +96,18 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
     }
     const facts = snapshotFacts(release);
     const moved = await onRecord(options, facts, async () => {
+      // Whatever is asked from here on is asked of this snapshot; by the one that another puts in its place nothing moves.
+      const follows = await channelStandsAt(state.folder, channel);
       // What was asked before the lock is asked again where another publisher may have answered meanwhile.
       demandSerial(release.manifest, await highestOf(options, facts.arch), rules, now);
       await demandNotWithdrawn(state.folder, release.release);
       await adoptPolicy(options, given);
       await recordOrigin(options, release);
-      await storeRelease(state.folder, release, now);
+      await shelfOf(state.folder).store(release, now);
       return move(options, {
         act: 'publish',
         facts,
+        follows,
         seals: release.records,
         batch: batchFor({ ...options, roots, policy, keys: options.scriptKeys }, release),
         origin: options.origin,
@@ -126,7 +128,7 @@ async function checkScripts(
   release: VerifiedRelease,
 ): Promise<void> {
   const { state, channel } = options;
-  const current = (await isThere(state)) ? await readChannel(state, channel) : undefined;
+  const current = await readChannel(state, channel);
   const named = withReleases(current?.snapshot.releases ?? [], [snapshotFacts(release)]);
   await checkBatch({ ...options, roots, policy, keys: options.scriptKeys }, named, release);
 }
@@ -166,7 +168,7 @@ async function recordOrigin(
   { state, origin = 'local', now }: PublishOptions,
   { release, manifestSha256, records, roots }: VerifiedRelease,
 ): Promise<void> {
-  if (await isThere(join(state, 'releases', release))) return;
+  if (await shelfOf(state).has(release)) return;
   const signers = signerFingerprints(signersOf(records, roots.own, []));
   await recordIngest(state, release, { time: now, origin, manifest: manifestSha256, signers });
 }

@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { FolderTree } from '../files/folder-tree.ts';
-import { isThere, readIfThere } from '../files/read-if-there.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
+import { shelfOf } from '../store/shelf-of.ts';
+import { readManifestOf } from '../store/stored-manifest.ts';
 import type { PolicyFile } from '../trust/policy-file.ts';
 import { fittingRoots, type TrustRoots } from '../trust/trust-roots.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
@@ -28,14 +27,13 @@ export async function judgeStored(
   policy: PolicyFile,
   now: number,
 ): Promise<JudgedRelease | Refusal> {
-  const folder = join(state, 'releases', release);
-  if (!(await isThere(join(folder, RECORD.manifest)))) {
-    throw new UsageError(
-      `${state} does not hold ${release}: it was never published there, or its folder was removed.`,
-    );
-  }
-  const tree = new FolderTree(folder);
+  const tree = shelfOf(state).tree(release);
   try {
+    if (!(await tree.list('')).includes(RECORD.manifest)) {
+      throw new UsageError(
+        `${state} does not hold ${release}: it was never published there, or its folder was removed.`,
+      );
+    }
     const verifier = new Verifier(await fittingRoots(tree, roots), policy, () => now);
     const verdict = await verifier.verify(tree);
     const { release: verified, refusal } = verdict;
@@ -52,7 +50,7 @@ export async function demandUnchanged(
   state: string,
   { release, manifestSha256 }: VerifiedRelease,
 ): Promise<void> {
-  const manifest = await readIfThere(join(state, 'releases', release, RECORD.manifest));
+  const manifest = await readManifestOf(shelfOf(state).tree(release));
   if (manifest && createHash('sha256').update(manifest).digest('hex') === manifestSha256) return;
   throw new UsageError(`${release} changed meanwhile; try again.`);
 }

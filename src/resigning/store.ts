@@ -1,7 +1,5 @@
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { isThere } from '../files/read-if-there.ts';
 import { isoSeconds } from '../formats/records/lines.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
 import { readSnapshotKey, type SnapshotKey } from '../signing/keys/snapshot-key.ts';
@@ -10,6 +8,7 @@ import { channelNames, readChannel } from '../store/channels.ts';
 import { quarantinedReleases, storedReleases } from '../store/quarantine.ts';
 import { endResignJob, type ResignJob, readResignJob, writeResignJob } from '../store/resign-job.ts';
 import { demandState, openExistingState } from '../store/state.ts';
+import { demandHoldsKeys, holdsSnapshotKey } from '../store/state-keys.ts';
 import { policyFor } from '../store/state-policy.ts';
 import { demandMovable } from './next-snapshot.ts';
 import { resignOne } from './release.ts';
@@ -156,7 +155,8 @@ async function snapshotKeyOf({
 }: ResignStoreRequest): Promise<SnapshotKey | undefined> {
   const names = await channelNames(state);
   if (names.length === 0) return undefined;
-  if (snapshotKey === undefined && !(await isThere(join(state, 'private', 'snapshot.key')))) {
+  if (snapshotKey === undefined && !(await holdsSnapshotKey(state))) {
+    demandHoldsKeys(state);
     throw new UsageError(
       `${state} has no snapshot key of its own: name the folder of the one that signs its channels with --snapshot-key.`,
     );

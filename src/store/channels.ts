@@ -275,7 +275,8 @@ function goesBack(channel: string, counter: number, current: number | undefined)
   );
 }
 
-function movedMeanwhile(channel: string, current: number | undefined): Refusal {
+/** What who was too late is told. @param current the counter that the channel is at, where that is known. */
+export function movedMeanwhile(channel: string, current: number | undefined): Refusal {
   const at = current === undefined ? '' : `, to snapshot ${current}`;
   return new Refusal(
     'rolled-back',

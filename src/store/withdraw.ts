@@ -1,14 +1,12 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { readIfThere } from '../files/read-if-there.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
-import { RECORD } from '../formats/records/seal-names.ts';
 import { namesRelease } from '../formats/records/snapshot.ts';
 import { channelNames, readChannel } from './channels.ts';
 import type { Act } from './log.ts';
 import { quarantinedReleases, storedReleases } from './quarantine.ts';
+import { readStoredManifest } from './stored-manifest.ts';
 import { MAX_REASON, type Withdrawal, withdrawnReason, writeWithdrawal } from './withdrawals.ts';
 
 /** What is to be taken out of use. */
@@ -87,9 +85,12 @@ async function channelsAt(state: string, release: string): Promise<string[]> {
 }
 
 async function manifestOf(state: string, release: string): Promise<string> {
-  for (const folder of [join(state, 'releases', release), join(state, 'quarantine', release, 'release')]) {
-    const bytes = await readIfThere(join(folder, RECORD.manifest));
-    if (bytes) return createHash('sha256').update(bytes).digest('hex');
+  try {
+    const bytes = await readStoredManifest(state, release);
+    return bytes ? createHash('sha256').update(bytes).digest('hex') : '';
+  } catch (error) {
+    // What nobody can read any more is withdrawn all the same.
+    if (error instanceof Refusal) return '';
+    throw error;
   }
-  return '';
 }

@@ -1,15 +1,13 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { z } from 'zod';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
-import { readBeneathIfThere } from '../../files/beneath.ts';
-import { decodeManifest, MAX_MANIFEST, type Manifest } from '../../formats/records/manifest.ts';
-import { RECORD } from '../../formats/records/seal-names.ts';
+import { decodeManifest, type Manifest } from '../../formats/records/manifest.ts';
 import { namesRelease } from '../../formats/records/snapshot.ts';
 import { fileResource } from '../../release/file-resource.ts';
 import { whoVerifies } from '../../release/who-verifies.ts';
 import { quarantinedReleases, readQuarantined, storedReleases } from '../../store/quarantine.ts';
+import { readStoredManifest } from '../../store/stored-manifest.ts';
 import { withdrawnReason } from '../../store/withdrawals.ts';
 import type { VerifiedRelease } from '../../trust/verified-release.ts';
 import type { HeldRelease } from '../held-release.ts';
@@ -237,18 +235,15 @@ export async function storedManifest(
   id: string,
 ): Promise<{ readonly manifest: Manifest; readonly manifestSha256: string } | undefined> {
   if (state === undefined) return undefined;
-  for (const folder of [`releases/${id}`, `quarantine/${id}/release`]) {
-    const bytes = await readBeneathIfThere(join(state, folder), RECORD.manifest, MAX_MANIFEST);
-    if (!bytes) continue;
-    try {
-      const manifestSha256 = createHash('sha256').update(bytes).digest('hex');
-      return { manifest: decodeManifest(bytes), manifestSha256 };
-    } catch (error) {
-      if (!(error instanceof Malformed)) throw error;
-      return undefined;
-    }
+  const bytes = await readStoredManifest(state, id);
+  if (!bytes) return undefined;
+  try {
+    const manifestSha256 = createHash('sha256').update(bytes).digest('hex');
+    return { manifest: decodeManifest(bytes), manifestSha256 };
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    return undefined;
   }
-  return undefined;
 }
 
 function manifestFacts({
