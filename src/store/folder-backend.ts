@@ -21,6 +21,7 @@ import {
   type StoredRecord,
   type Version,
 } from './backend.ts';
+import { bucketOf } from './s3/buckets.ts';
 
 /** Below it nobody but the owner reads. */
 const PRIVATE = 'private';
@@ -314,9 +315,13 @@ async function oneAtATime<T>(path: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The records of a state folder. */
+/**
+ * The records of a state, wherever it lies: the one place that tells a folder from a bucket.
+ *
+ * @throws UsageError for what begins like a bucket and is none.
+ */
 export function recordsOf(state: string): StoreBackend {
-  return new FolderBackend(state);
+  return bucketOf(state) ?? new FolderBackend(state);
 }
 
 /** Removes what a killed writer left unfinished in a folder of the state. The state is the caller's. */

@@ -1,0 +1,479 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
+import type { PutObjectCommandInput } from '@aws-sdk/client-s3';
+import { IoError } from '../../errors/io.ts';
+import { Refusal } from '../../errors/refusal.ts';
+import {
+  demandKey,
+  isKeySegment,
+  MAX_NAMES,
+  MAX_RECORD,
+  type StoreBackend,
+  type StoredContent,
+  type StoredFacts,
+  type StoredFile,
+  type StoredRecord,
+  type Version,
+} from '../backend.ts';
+import { etagOf, listedKey, openedObject } from './answer.ts';
+import { fillFrom } from './body.ts';
+import { type EtagForm, etagInForm, probeConditions } from './conditions.ts';
+import { ATTEMPTS, Engine, type EngineOptions } from './engine.ts';
+import { EngineFault, NotS3 } from './fault.ts';
+import type { BucketPlace } from './location.ts';
+import { isRemovedByList, isRemovedMark, REMOVED_SIZE, removedMark } from './removed.ts';
+import { type Source, withSource } from './source.ts';
+
+/** Says who wrote an object, so that a writer whose answer was lost knows its own again. */
+const WRITER = 'bootseal-write';
+/** Bytes. What every engine takes in one PUT, and copies in one. */
+const MAX_CONTENT = 5 * 1024 ** 3;
+/** Names on one page of a list: S3's own limit. */
+const PAGE = 1000;
+/** Pages of one list. Full ones hold ten times what is listed; an engine that gives empty ones for ever is no engine. */
+const MAX_PAGES = (MAX_NAMES / PAGE) * 10;
+/** How often two writers of one key are told to come again (409) before that is a fault. */
+const CONFLICTS = 5;
+
+interface Head {
+  readonly size: number;
+  readonly etag: string;
+  readonly modified: number;
+}
+
+/** What a PUT asks for first. */
+type Condition = { readonly absent: true } | { readonly ifMatch: string } | undefined;
+
+/**
+ * A state in a bucket. Every write is one PUT, never in parts: conditions are not kept when parts are joined. What several
+ * may write at once is written on a condition (`putIfAbsent`, `compareAndSwap`); whether the engine keeps conditions is
+ * tried before the first such write, since nothing else holds two writers apart. A version is the ETag, bare.
+ *
+ * Where the answer to a conditional write was lost, the key is read, and the write was ours if it bears our mark. Somebody
+ * may have replaced it in between: then `compareAndSwap` answers false although it had moved. Keys that are only ever put
+ * if absent know no such doubt.
+ *
+ * A record that is swapped for nothing leaves a mark that reads as absent (removed.ts). `remove` is a plain DELETE: it is
+ * for keys that are written once and that nobody writes now.
+ */
+export class S3Backend implements StoreBackend {
+  readonly #place: BucketPlace;
+  readonly #engine: Engine;
+  #form: Promise<EtagForm> | undefined;
+
+  constructor(place: BucketPlace, options: EngineOptions = {}) {
+    this.#place = place;
+    this.#engine = new Engine(place, options);
+  }
+
+  /** Finds out, once, whether the engine keeps conditions. @throws UsageError for one that does not; IoError. */
+  async demandConditions(): Promise<void> {
+    await this.#etagForm();
+  }
+
+  async get(key: string): Promise<StoredRecord | undefined> {
+    const subject = this.#subject(key);
+    const found = await this.#absentIfNoKey(
+      this.#engine.ask(
+        subject,
+        'read',
+        async ({ client, sdk, abortSignal }) => {
+          const answer = await client.send(new sdk.GetObjectCommand(this.#at(key)), { abortSignal });
+          const { size, etag, body } = openedObject(answer);
+          if (size > MAX_RECORD) {
+            body.destroy();
+            throw new Refusal('too-large', `${subject} has ${size} bytes; no record is that long.`, {
+              path: subject,
+            });
+          }
+          const bytes = new Uint8Array(size);
+          await fillFrom(body, bytes);
+          return { bytes, version: etag };
+        },
+        MAX_RECORD,
+      ),
+    );
+    return found && !isRemovedMark(found.bytes) ? found : undefined;
+  }
+
+  async put(key: string, bytes: Uint8Array): Promise<void> {
+    await this.#put(key, bytes, undefined);
+  }
+
+  putIfAbsent(key: string, bytes: Uint8Array): Promise<boolean> {
+    return this.compareAndSwap(key, undefined, bytes);
+  }
+
+  async compareAndSwap(
+    key: string,
+    before: Version | undefined,
+    after: Uint8Array | undefined,
+  ): Promise<boolean> {
+    const subject = this.#subject(key);
+    const bytes = after ?? removedMark();
+    if (isRemovedMark(bytes) && after) throw new RangeError(`${subject}: these bytes stand for no record`);
+    if (before === undefined) {
+      if (!after) return (await this.get(key)) === undefined;
+      if (await this.#write(key, bytes, { absent: true })) return true;
+      const mark = await this.#removedEtag(key);
+      return mark !== undefined && (await this.#writeIfMatch(key, bytes, mark));
+    }
+    return this.#writeIfMatch(key, bytes, before);
+  }
+
+  async putFile(key: string, file: StoredFile): Promise<void> {
+    demandKey(key);
+    if (file.size > MAX_CONTENT)
+      throw new Refusal(
+        'too-large',
+        `${file.name} has ${file.size} bytes, and a bucket takes ${MAX_CONTENT} in one piece.`,
+        { path: file.name, limit: MAX_CONTENT },
+      );
+    await withSource(file, async (source) => {
+      for (let tries = 1; ; tries++) {
+        try {
+          await this.#send(key, file, source);
+          return;
+        } catch (error) {
+          source.ended();
+          // What is read from a file is sent once: the SDK does not repeat it.
+          const passing = error instanceof EngineFault && (error.status === undefined || error.status >= 500);
+          if (!passing || typeof file.source !== 'string' || tries >= ATTEMPTS) throw error;
+          await setTimeout(100 * 2 ** tries);
+        }
+      }
+    });
+  }
+
+  async open(key: string): Promise<StoredContent | undefined> {
+    const head = await this.#head(key);
+    if (!head || (await this.#isRemoved(key, head))) return undefined;
+    const { size, etag } = head;
+    const subject = this.#subject(key);
+    return {
+      size,
+      read: async (buffer, position) => {
+        const length = Math.min(buffer.length, size - position);
+        if (length <= 0) return 0;
+        const ask = this.#readRange(key, etag, size, buffer.subarray(0, length), position);
+        if ((await this.#absentIfNoKey(ask)) === undefined)
+          throw new IoError(`${subject} was taken away while it was read.`, subject, undefined);
+        return length;
+      },
+      close: async () => {},
+    };
+  }
+
+  async facts(key: string): Promise<StoredFacts | undefined> {
+    const head = await this.#head(key);
+    if (!head || (await this.#isRemoved(key, head))) return undefined;
+    return { size: head.size, modified: head.modified };
+  }
+
+  async copy(from: string, to: string): Promise<boolean> {
+    const subject = this.#subject(to);
+    const head = await this.#head(from);
+    if (!head || (await this.#isRemoved(from, head))) return false;
+    const source = `${this.#place.bucket}/${this.#full(from).split('/').map(encodeURIComponent).join('/')}`;
+    const done = await this.#absentIfNoKey(
+      this.#engine.ask(
+        subject,
+        'written',
+        async ({ client, sdk, abortSignal }) => {
+          const command = new sdk.CopyObjectCommand({
+            ...this.#at(to),
+            CopySource: source,
+            MetadataDirective: 'COPY',
+          });
+          const answer = await client.send(command, { abortSignal });
+          etagOf(answer.CopyObjectResult?.ETag);
+          return true;
+        },
+        head.size,
+      ),
+    );
+    return done === true;
+  }
+
+  async remove(key: string): Promise<void> {
+    await this.#absentIfNoKey(
+      this.#engine.ask(this.#subject(key), 'removed', async ({ client, sdk, abortSignal }) => {
+        await client.send(new sdk.DeleteObjectCommand(this.#at(key)), { abortSignal });
+      }),
+    );
+  }
+
+  async list(prefix: string): Promise<readonly string[]> {
+    if (prefix !== '') demandKey(prefix);
+    const start = `${this.#place.prefix}${prefix === '' ? '' : `${prefix}/`}`;
+    const subject = prefix === '' ? this.#place.state : `${this.#place.state}/${prefix}`;
+    const names = new Set<string>();
+    const doubtful: string[] = [];
+    let token: string | undefined;
+    for (let pages = 0; ; pages++) {
+      const page = await this.#page(subject, start, token);
+      for (const { key, size, etag } of page.keys) {
+        const name = key.slice(start.length);
+        if (!key.startsWith(start) || !isKeySegment(name)) continue;
+        const removed = isRemovedByList(size, etag);
+        if (removed === true) continue;
+        if (removed === undefined) doubtful.push(name);
+        names.add(name);
+      }
+      for (const key of page.prefixes) {
+        const name = key.slice(start.length, -1);
+        if (key.startsWith(start) && key.endsWith('/') && isKeySegment(name)) names.add(`${name}/`);
+      }
+      if (names.size > MAX_NAMES || pages >= MAX_PAGES)
+        throw new Refusal(
+          'too-large',
+          `${subject} holds more than ${MAX_NAMES} names; no state has so many.`,
+          {
+            path: subject,
+          },
+        );
+      token = page.next;
+      if (token === undefined) break;
+    }
+    for (const name of doubtful)
+      if ((await this.get(prefix === '' ? name : `${prefix}/${name}`)) === undefined) names.delete(name);
+    return [...names].sort();
+  }
+
+  async #send(key: string, { size, sha256 }: StoredFile, source: Source): Promise<void> {
+    await this.#engine.ask(
+      this.#subject(key),
+      'written',
+      async ({ client, sdk, abortSignal }) => {
+        const { piece, failed } = source.body();
+        const command = new sdk.PutObjectCommand({
+          ...this.#at(key),
+          Body: piece,
+          ContentLength: size,
+          ContentMD5: source.md5,
+        });
+        // Signed along with the request: the engine compares it with what arrives.
+        command.middlewareStack.add(
+          (next) => (args) => {
+            (args.request as { headers: Record<string, string> }).headers['x-amz-content-sha256'] = sha256;
+            return next(args);
+          },
+          { step: 'build', name: 'bootsealDigest' },
+        );
+        etagOf((await client.send(command, { abortSignal: AbortSignal.any([abortSignal, failed]) })).ETag);
+      },
+      size,
+    );
+  }
+
+  async #page(subject: string, start: string, token: string | undefined) {
+    return this.#engine.ask(subject, 'listed', async ({ client, sdk, abortSignal }) => {
+      const answer = await client.send(
+        new sdk.ListObjectsV2Command({
+          Bucket: this.#place.bucket,
+          Prefix: start,
+          Delimiter: '/',
+          MaxKeys: PAGE,
+          EncodingType: 'url',
+          ContinuationToken: token,
+        }),
+        { abortSignal },
+      );
+      // A page of HTML has none of it, and would pass for an empty list.
+      if (answer.Name !== this.#place.bucket || answer.IsTruncated === undefined)
+        throw new NotS3('something that is no list of this bucket');
+      const plain = (text = '') => (answer.EncodingType === 'url' ? listedKey(text) : text);
+      const next = answer.IsTruncated ? answer.NextContinuationToken : undefined;
+      if (answer.IsTruncated && (next === undefined || next === '' || next === token))
+        throw new NotS3('a list that does not go on');
+      return {
+        keys: (answer.Contents ?? []).map(({ Key, Size, ETag }) => ({
+          key: plain(Key),
+          size: Size,
+          etag: ETag,
+        })),
+        prefixes: (answer.CommonPrefixes ?? []).map(({ Prefix }) => plain(Prefix)),
+        next,
+      };
+    });
+  }
+
+  async #readRange(
+    key: string,
+    etag: string,
+    size: number,
+    into: Uint8Array,
+    position: number,
+  ): Promise<true> {
+    const subject = this.#subject(key);
+    return this.#engine.ask(
+      subject,
+      'read',
+      async ({ client, sdk, abortSignal }) => {
+        const last = position + into.length - 1;
+        const answer = await client.send(
+          new sdk.GetObjectCommand({ ...this.#at(key), Range: `bytes=${position}-${last}` }),
+          { abortSignal },
+        );
+        const { size: length, etag: found, body } = openedObject(answer);
+        try {
+          // Not by `If-Match`: an engine that does not keep it would go unnoticed.
+          if (found !== etag)
+            throw new IoError(
+              `${subject} was replaced while it was read; read it again.`,
+              subject,
+              undefined,
+            );
+          const whole = position === 0 && into.length === size && answer.ContentRange === undefined;
+          if (!whole && answer.ContentRange !== `bytes ${position}-${last}/${size}`)
+            throw new NotS3('another range than it was asked for');
+          if (length !== into.length) throw new NotS3('another length than it was asked for');
+          await fillFrom(body, into);
+        } catch (error) {
+          body.destroy();
+          throw error;
+        }
+        return true as const;
+      },
+      into.length,
+    );
+  }
+
+  /** Undefined only where the engine says that there is no such key: the answer to HEAD has no room for why it is 404. */
+  async #head(key: string): Promise<Head | undefined> {
+    const subject = this.#subject(key);
+    try {
+      return await this.#engine.ask(subject, 'looked at', async ({ client, sdk, abortSignal }) => {
+        const answer = await client.send(new sdk.HeadObjectCommand(this.#at(key)), { abortSignal });
+        const { ContentLength: size, LastModified: modified } = answer;
+        if (size === undefined || !modified || Number.isNaN(modified.getTime()))
+          throw new NotS3('no length or no date');
+        return { size, etag: etagOf(answer.ETag), modified: modified.getTime() };
+      });
+    } catch (error) {
+      if (!(error instanceof EngineFault && error.status === 404)) throw error;
+    }
+    return this.#absentIfNoKey(
+      this.#engine.ask(subject, 'looked at', async ({ client, sdk, abortSignal }) => {
+        const answer = await client.send(new sdk.GetObjectCommand(this.#at(key)), { abortSignal });
+        const { size, etag, body } = openedObject(answer);
+        body.destroy();
+        return { size, etag, modified: answer.LastModified?.getTime() ?? Date.now() };
+      }),
+    );
+  }
+
+  async #isRemoved(key: string, { size }: Head): Promise<boolean> {
+    return size === REMOVED_SIZE && (await this.get(key)) === undefined;
+  }
+
+  /** The version of the mark that stands for no record; undefined where a record is. */
+  async #removedEtag(key: string): Promise<string | undefined> {
+    const head = await this.#head(key);
+    if (head?.size !== REMOVED_SIZE) return undefined;
+    return (await this.get(key)) === undefined ? head.etag : undefined;
+  }
+
+  async #writeIfMatch(key: string, bytes: Uint8Array, etag: string): Promise<boolean> {
+    if (!/^[\w.+/=:-]{1,256}$/.test(etag)) return false;
+    return this.#write(key, bytes, { ifMatch: etagInForm(etag, await this.#etagForm()) });
+  }
+
+  /** A write on a condition: false where it did not hold. */
+  async #write(key: string, bytes: Uint8Array, condition: NonNullable<Condition>): Promise<boolean> {
+    await this.#etagForm();
+    return (await this.#put(key, bytes, condition)) !== undefined;
+  }
+
+  #etagForm(): Promise<EtagForm> {
+    this.#form ??= this.#probe().catch((error: unknown) => {
+      this.#form = undefined;
+      throw error;
+    });
+    return this.#form;
+  }
+
+  async #probe(): Promise<EtagForm> {
+    return probeConditions(
+      await this.#engine.name(),
+      (key, bytes, condition) => this.#put(key, bytes, condition),
+      (key) => this.remove(key),
+    );
+  }
+
+  /** The new ETag; undefined where the condition did not hold. */
+  async #put(key: string, bytes: Uint8Array, condition: Condition): Promise<string | undefined> {
+    const subject = this.#subject(key);
+    const writer = randomBytes(16).toString('hex');
+    const conditions: Partial<PutObjectCommandInput> =
+      condition === undefined
+        ? {}
+        : 'absent' in condition
+          ? { IfNoneMatch: '*' }
+          : { IfMatch: condition.ifMatch };
+    const input = {
+      ...this.#at(key),
+      Body: bytes,
+      ContentLength: bytes.length,
+      ContentMD5: createHash('md5').update(bytes).digest('base64'),
+      Metadata: { [WRITER]: writer },
+      ...conditions,
+    };
+    for (let conflicts = 1; ; conflicts++) {
+      try {
+        return await this.#engine.ask(
+          subject,
+          'written',
+          async ({ client, sdk, abortSignal }) =>
+            etagOf((await client.send(new sdk.PutObjectCommand(input), { abortSignal })).ETag),
+          bytes.length,
+        );
+      } catch (error) {
+        if (!condition || !(error instanceof EngineFault)) throw error;
+        if (error.isAmbiguous) {
+          const mine = await this.#writtenBy(key, writer).catch(() => undefined);
+          if (mine !== undefined) return mine;
+        }
+        // For If-Match, an object that is gone is not the one that was expected.
+        if (error.isUnmet || (error.isNoKey && 'ifMatch' in condition)) return undefined;
+        // Two at once: who comes again meets what the other wrote.
+        if (error.status !== 409 || conflicts >= CONFLICTS) throw error;
+        await setTimeout(50 * conflicts);
+      }
+    }
+  }
+
+  /** The ETag of a key that this writer wrote last. */
+  async #writtenBy(key: string, writer: string): Promise<string | undefined> {
+    return this.#absentIfNoKey(
+      this.#engine.ask(this.#subject(key), 'read', async ({ client, sdk, abortSignal }) => {
+        const answer = await client.send(new sdk.GetObjectCommand(this.#at(key)), { abortSignal });
+        openedObject(answer).body.destroy();
+        return answer.Metadata?.[WRITER] === writer ? etagOf(answer.ETag) : undefined;
+      }),
+    );
+  }
+
+  async #absentIfNoKey<T>(asked: Promise<T>): Promise<T | undefined> {
+    try {
+      return await asked;
+    } catch (error) {
+      if (error instanceof EngineFault && error.isNoKey) return undefined;
+      throw error;
+    }
+  }
+
+  #at(key: string) {
+    return { Bucket: this.#place.bucket, Key: this.#full(key) };
+  }
+
+  #full(key: string): string {
+    return this.#place.prefix + key;
+  }
+
+  /** What messages call a key; throws for none. */
+  #subject(key: string): string {
+    demandKey(key);
+    return `${this.#place.state}/${key}`;
+  }
+}
