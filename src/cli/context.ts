@@ -5,6 +5,7 @@ import { cannotRead, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { isChannelName, isReleaseId } from '../formats/records/safe-path.ts';
+import { bucketPlace, isBucketState } from '../store/s3/location.ts';
 import { report } from './report.ts';
 import { Terminal } from './terminal.ts';
 
@@ -68,8 +69,14 @@ export function found(path: string): Stats | undefined {
 
 /** A folder that must exist: a misspelt name is told from a folder that holds the wrong things. */
 export function folder(text: string): string {
+  if (isBucketState(text)) throw new InvalidArgumentError('A bucket cannot be used here: name a folder.');
   if (!found(text)?.isDirectory()) throw new InvalidArgumentError('There is no such folder.');
   return text;
+}
+
+/** Where a state lies: a folder that must exist, or a place in a bucket (docs/s3.md). */
+export function stateAt(text: string): string {
+  return isBucketState(text) ? understood(bucketPlace)(text) : folder(text);
 }
 
 /** A file that must exist. */

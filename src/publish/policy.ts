@@ -1,16 +1,14 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { UsageError } from '../errors/usage.ts';
-import { writeFileAtomically } from '../files/atomic-file.ts';
 import { readIfThere } from '../files/read-if-there.ts';
 import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { openState } from '../store/state.ts';
-import { readStatePolicy, STATE_POLICY } from '../store/state-policy.ts';
+import { readStatePolicy, STATE_POLICY, statePolicyText, writeStatePolicy } from '../store/state-policy.ts';
 import { parsePolicyFile } from '../trust/policy-file.ts';
 import { logAct } from './log-act.ts';
 
 export interface SetPolicyOptions {
-  /** The STATE folder. */
+  /** A folder, or a place in a bucket. */
   readonly state: string;
   /** Path of a policy file (TOML). */
   readonly policy: string;
@@ -59,10 +57,10 @@ export async function writePolicy(
   // Before it counts: a crash may leave an entry whose act never was, and never an act without its entry.
   const file = { sha256: createHash('sha256').update(text).digest('hex'), path: STATE_POLICY };
   await logAct(state, { time: now, act: 'policy', file }, snapshotKey);
-  await writeFileAtomically(join(state, STATE_POLICY), text);
+  await writeStatePolicy(state, text);
 }
 
 /** The text of a state's policy; undefined where it has the default one. @throws IoError */
 export async function showPolicy(state: string): Promise<string | undefined> {
-  return (await readIfThere(join(state, STATE_POLICY)))?.toString('utf8');
+  return statePolicyText(state);
 }

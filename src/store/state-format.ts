@@ -3,6 +3,7 @@ import { UsageError } from '../errors/usage.ts';
 import { TEMPORARY } from '../files/atomic-file.ts';
 import { namesIfThere } from '../files/read-if-there.ts';
 import { recordsOf } from './folder-backend.ts';
+import { isBucketState } from './s3/location.ts';
 
 /**
  * `STATE/format`: a number, for the shape of everything in the folder. It is the first record of a new state, so a folder
@@ -17,16 +18,25 @@ const KEY = 'format';
  * own, and a package makes the one for receipts, which belongs to who serves.
  */
 const BEFORE = ['lock', 'private', 'lost+found', 'boots'];
+/** What a writer that was killed while it tried a bucket's engine left there. */
+const PROBE = /^probe-[0-9a-f]{32}$/;
 
 /**
- * The format of a state folder; undefined for one that holds nothing yet, or does not exist.
+ * The format of a state; undefined for a folder or a prefix that holds nothing yet, or does not exist.
  *
- * @throws UsageError for a folder that is no state; Refusal `malformed` for a format that this program cannot read.
+ * @throws UsageError for what is no state; Refusal `malformed` for a format that this program cannot read.
  */
 export async function readFormat(state: string): Promise<number | undefined> {
   const record = await recordsOf(state).get(KEY);
   const refuse = (what: string) => new Refusal('malformed', `${state} ${what}.`, { path: state });
   if (!record) {
+    if (isBucketState(state)) {
+      const names = (await recordsOf(state).list('')).filter((name) => !PROBE.test(name));
+      if (names.length === 0) return undefined;
+      throw new UsageError(
+        `${state} is not a state: it holds keys and no "format", so another program writes there. Name another prefix.`,
+      );
+    }
     const names = (await namesIfThere(state)).filter(
       (name) => !BEFORE.includes(name) && !TEMPORARY.test(name),
     );
@@ -46,7 +56,7 @@ export async function readFormat(state: string): Promise<number | undefined> {
 }
 
 /**
- * Makes a folder a state of this format, or leaves it one. Whoever calls holds the lock: this is where a state of an
+ * Makes a folder or a prefix a state of this format, or leaves it one. Whoever calls has opened it: this is where a state of an
  * earlier format would be brought up to date, and there is none yet.
  */
 export async function demandFormat(state: string): Promise<void> {

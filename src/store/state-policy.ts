@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { UsageError } from '../errors/usage.ts';
-import { isThere, readIfThere } from '../files/read-if-there.ts';
+import { writeFileAtomically } from '../files/atomic-file.ts';
+import { readIfThere } from '../files/read-if-there.ts';
 import {
   DEFAULT_POLICY_FILE,
   type PolicyFile,
@@ -8,20 +9,36 @@ import {
   readPolicyFile,
 } from '../trust/policy-file.ts';
 import { channelNames } from './channels.ts';
+import { recordsOf } from './folder-backend.ts';
+import { isBucketState } from './s3/location.ts';
 
 /** `STATE/policy.toml`: what everybody who publishes, serves or goes back judges by (DESIGN §3, rule 17). */
 export const STATE_POLICY = 'policy.toml';
 
 /** The policy of a state; the default one where it has none. @throws UsageError, IoError */
 export async function readStatePolicy(state: string): Promise<PolicyFile> {
-  const path = join(state, STATE_POLICY);
-  const text = await readIfThere(path);
-  return text === undefined ? DEFAULT_POLICY_FILE : parsePolicyFile(path, text.toString('utf8'));
+  const text = await statePolicyText(state);
+  if (text === undefined) return DEFAULT_POLICY_FILE;
+  return parsePolicyFile(isBucketState(state) ? `${state}/${STATE_POLICY}` : join(state, STATE_POLICY), text);
+}
+
+/** The text of it; undefined where there is none. In a folder it may be a link to where an operator keeps it. @throws IoError */
+export async function statePolicyText(state: string): Promise<string | undefined> {
+  const bytes = isBucketState(state)
+    ? (await recordsOf(state).get(STATE_POLICY))?.bytes
+    : await readIfThere(join(state, STATE_POLICY));
+  return bytes && Buffer.from(bytes).toString('utf8');
+}
+
+/** Writes the policy of a state that the caller has opened, and has judged. @throws IoError */
+export async function writeStatePolicy(state: string, text: Uint8Array): Promise<void> {
+  if (isBucketState(state)) await recordsOf(state).put(STATE_POLICY, text);
+  else await writeFileAtomically(join(state, STATE_POLICY), text);
 }
 
 /** True for a state that nothing was ever published to, and that was told no policy. @throws IoError */
 export async function isFresh(state: string): Promise<boolean> {
-  return !(await isThere(join(state, STATE_POLICY))) && (await channelNames(state)).length === 0;
+  return (await statePolicyText(state)) === undefined && (await channelNames(state)).length === 0;
 }
 
 /**

@@ -5,27 +5,33 @@ import { UsageError } from '../errors/usage.ts';
 import { takeLock } from '../files/lock.ts';
 import { makeFolders } from '../files/make-folders.ts';
 import { cleanFolder } from './folder-backend.ts';
+import type { S3Backend } from './s3/backend.ts';
+import { bucketOf } from './s3/buckets.ts';
 import { shelfOf } from './shelf-of.ts';
 import { demandFormat, readFormat } from './state-format.ts';
 
-/** A STATE folder (DESIGN §9), opened by its one writer at a time. */
+/** A STATE (DESIGN §9), opened: a folder by its one writer at a time, a bucket by whoever may write to it. */
 export interface State {
+  /** A folder, or a place in a bucket. */
   readonly folder: string;
-  /** Lets the next writer in. */
+  /** Lets the next writer in. Of a bucket it does nothing. */
   release(): Promise<void>;
 }
 
 const FOLDERS = ['objects/sha256', 'releases', 'channels', 'quarantine', 'log'] as const;
 
 /**
- * Opens a state folder for writing; makes it where it does not exist. One writer at a time: two publishers would each
- * judge a serial that the other is about to change. A change that a crash cut short is finished first. It is quick: what
- * takes long (judging a tree) is done before, since everybody else waits.
+ * Opens a state for writing; makes it where it does not exist. A folder has one writer at a time: two publishers would
+ * each judge a serial that the other is about to change. A change that a crash cut short is finished first. It is quick:
+ * what takes long (judging a tree) is done before, since everybody else waits. A bucket has no lock, and is opened by many
+ * at once; every change in it is one conditional write, and whoever comes second is told so by that.
  *
- * @throws IoError where another process is writing, or the folder cannot be written; UsageError where it does not lock;
- *   Refusal `malformed` for a folder that is no state of this format.
+ * @throws IoError where another process is writing, or the folder cannot be written; UsageError where it does not lock,
+ *   or the bucket's engine keeps no conditions; Refusal `malformed` for a folder that is no state of this format.
  */
 export async function openState(folder: string): Promise<State> {
+  const bucket = bucketOf(folder);
+  if (bucket) return openBucket(folder, bucket);
   // Before the lock is made: a folder that was meant for something else gets no file of ours.
   await readFormat(folder);
   await makeFolders(folder);
@@ -42,6 +48,13 @@ export async function openState(folder: string): Promise<State> {
     throw error;
   }
   return { folder, release: () => lock.release() };
+}
+
+/** Nothing is held: each write is made on the condition that nobody else made it. */
+async function openBucket(state: string, bucket: S3Backend): Promise<State> {
+  await bucket.demandConditions();
+  await demandFormat(state);
+  return { folder: state, release: async () => {} };
 }
 
 /** Opens a state that must be there already: what only changes a state does not make one. Throws as `openState`. */
@@ -69,7 +82,7 @@ export async function openStateWhenFree(folder: string): Promise<State> {
   }
 }
 
-/** Throws a `UsageError` for a folder that holds no state. */
+/** Throws a `UsageError` for a folder or a bucket that holds no state. */
 export async function demandState(folder: string): Promise<void> {
   if ((await readFormat(folder)) !== undefined) return;
   throw new UsageError(`There is no state in ${folder}: "bootseal publish" makes one.`);

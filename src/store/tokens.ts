@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { cannotRead, IoError, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { writeFileAtomically } from '../files/atomic-file.ts';
 import { isChannelName } from '../formats/records/safe-path.ts';
+import { isBucketState } from './s3/location.ts';
 import { decodeStateJson, encodeStateJson, isStateTime } from './state-json.ts';
 
 /*
@@ -66,12 +68,13 @@ const TOKENS = z.strictObject({
 export type Token = z.infer<typeof TOKEN>;
 
 /**
- * The tokens of a state; none where there is no file.
+ * The tokens of a state; none where there is no file, and none in a bucket, which never holds any.
  *
  * @throws Refusal `malformed` for a file that is not as it was written, `unsafe-keys` for one in which others may write;
  *   IoError. Neither means that there are none.
  */
 export async function readTokens(state: string): Promise<readonly Token[]> {
+  if (isBucketState(state)) return [];
   const path = join(state, STATE_TOKENS);
   let handle: FileHandle | undefined;
   try {
@@ -95,8 +98,14 @@ export async function readTokens(state: string): Promise<readonly Token[]> {
 /**
  * Writes the tokens of a state that the caller has opened. Where root does, the file is the state's owner's and its
  * group's: a server that runs as that one, or is in that group, must be able to read it.
+ *
+ * @throws UsageError for a bucket.
  */
 export async function writeTokens(state: string, tokens: readonly Token[]): Promise<void> {
+  if (isBucketState(state))
+    throw new UsageError(
+      `${state} is in a bucket, which holds no tokens: whoever reads it would read them, too. Use a state in a folder for a server with an API.`,
+    );
   const bytes = encodeStateJson({ format: 1, tokens });
   const path = join(state, STATE_TOKENS);
   decodeStateJson(path, bytes, TOKENS);

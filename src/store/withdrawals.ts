@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { IoError } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
 import { recordsOf } from './folder-backend.ts';
@@ -34,6 +35,9 @@ export interface Withdrawal {
   readonly now: boolean;
 }
 
+/** How often a withdrawal is written anew because another one came first. */
+const TRIES = 10;
+
 const keyOf = (release: string) => `withdrawn/${release}.json`;
 
 /** Why a release may not be used any more; undefined where it may. Throws a `Refusal` (`malformed`), an IoError. */
@@ -61,11 +65,20 @@ export async function demandNotWithdrawn(state: string, release: string): Promis
   if (withdrawal) throw withdrawnRefusal(withdrawal);
 }
 
-/** The state is the caller's. Once withdrawn stays withdrawn: the first time and reason are kept, `now` may be added. */
+/**
+ * The state is the caller's. Once withdrawn stays withdrawn: the first time and reason are kept, `now` may be added. In a
+ * bucket somebody else may do the same meanwhile: then both are heard.
+ */
 export async function writeWithdrawal(state: string, withdrawal: Withdrawal): Promise<void> {
-  const { release, manifest, time, reason, now } = withdrawal;
-  const bytes = encodeStateJson(
-    WITHDRAWN.parse({ 'bootseal-withdrawn': 1, release, manifest, time: stateTime(time), reason, now }),
-  );
-  await recordsOf(state).put(keyOf(release), bytes);
+  const { release, manifest, time, reason } = withdrawal;
+  const records = recordsOf(state);
+  const key = keyOf(release);
+  for (let tries = 0; tries < TRIES; tries++) {
+    const before = await readStateJson(records, key, WITHDRAWN);
+    const first = before?.value ?? { release, manifest, time: stateTime(time), reason };
+    const now = withdrawal.now || before?.value.now === true;
+    const bytes = encodeStateJson(WITHDRAWN.parse({ 'bootseal-withdrawn': 1, ...first, now }));
+    if (await records.compareAndSwap(key, before?.version, bytes)) return;
+  }
+  throw new IoError(`${key} is being written by others all the time; try again.`, key, undefined);
 }

@@ -10,7 +10,7 @@ import {
   showChannel,
 } from '../../publish/channel.ts';
 import { readScriptKeys } from '../../signing/keys/script-keys.ts';
-import { act, channelName, folder, folders, newCommand, releaseId } from '../context.ts';
+import { act, channelName, folder, folders, newCommand, releaseId, stateAt } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
 import type { Cell } from '../table.ts';
@@ -44,13 +44,13 @@ export function channelCommand(): Command {
 }
 
 function ofState(command: Command): Command {
-  return command.requiredOption('--state <dir>', 'where releases and channels live', folder);
+  return command.requiredOption('--state <dir>', 'where releases and channels live', stateAt);
 }
 
 function moving(command: Command): Command {
   return withKeyholder(
     command
-      .option('--state <dir>', 'where releases and channels live', folder)
+      .option('--state <dir>', 'where releases and channels live', stateAt)
       .option(
         '--snapshot-key <dir>',
         'a folder as "init" makes it; default: a key of the state’s own',

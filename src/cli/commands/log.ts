@@ -6,7 +6,7 @@ import type { SignedLog } from '../../publish/log-sign.ts';
 import { checkLog, checkLogProof, proveLog, showLog } from '../../store/log-reader.ts';
 import { entryInWords, readWaiting } from '../../store/log-waiting.ts';
 import type { ProvenEntry } from '../../trust/log-proof-check.ts';
-import { act, folder, newCommand, releaseId } from '../context.ts';
+import { act, folder, newCommand, releaseId, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
 import type { Cell } from '../table.ts';
@@ -43,7 +43,7 @@ function showCommand(): Command {
     'its entries, the newest last',
     `${EXAMPLE} show --state /srv/bootseal --release arch/2026.11.01`,
   )
-    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .option('--release <name>', 'entries about this release only', releaseId)
     .addOption(new Option('--act <act>', 'entries of this act only').choices(ACT_KINDS))
     .option('-n <number>', 'only so many, the newest', count)
@@ -83,7 +83,7 @@ function proveCommand(): Command {
     `${EXAMPLE} prove arch/2026.11.01 --state /srv/bootseal --out proof.txt`,
   )
     .argument('<release>', 'NAME/VERSION', releaseId)
-    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .requiredOption('--out <file>', 'where to write the proof')
     .addOption(
       new Option(
@@ -119,7 +119,7 @@ function checkCommand(): Command {
     `${EXAMPLE} check --state /srv/bootseal --since checkpoint\n${EXAMPLE} check proof.txt --anchors keys/anchors`,
   )
     .argument('[proof]', 'a file that "log prove" wrote')
-    .option('--state <dir>', 'where releases and channels live', folder)
+    .option('--state <dir>', 'where releases and channels live', stateAt)
     .option('--allow-waiting', 'entries that wait for a signature are counted, and no reason to refuse')
     .option('--since <file>', 'a checkpoint that you kept: the log must be a continuation of it')
     .option(
@@ -181,7 +181,7 @@ function signCommand(): Command {
       'sign its head, where entries wait for a signature',
       `${EXAMPLE} sign --keyholder /run/bootseal-keyholder/socket`,
     )
-      .option('--state <dir>', 'where releases and channels live', folder)
+      .option('--state <dir>', 'where releases and channels live', stateAt)
       .option(
         '--snapshot-key <dir>',
         'a folder as "init" makes it; default: a key of the state’s own',

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { setPolicy, showPolicy } from '../../publish/policy.ts';
-import { act, file, folder, newCommand } from '../context.ts';
+import { act, file, folder, newCommand, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
 
 interface Options {
@@ -27,7 +27,7 @@ function setCommand(): Command {
     `${EXAMPLE} set policy.toml --state /srv/bootseal`,
   )
     .argument('<file>', 'dates, pins, revocations and gate rules (TOML)', file)
-    .requiredOption('--state <dir>', 'where releases and channels live')
+    .requiredOption('--state <dir>', 'where releases and channels live; made where it does not exist')
     .option('--snapshot-key <dir>', 'signs the log; default: the state’s own key', folder)
     .action(
       act<Options>(async ({ terminal, now }, { state, snapshotKey }, policy = '') => {
@@ -47,7 +47,7 @@ function setCommand(): Command {
 
 function showCommand(): Command {
   return newCommand('show', 'the policy of a state', `${EXAMPLE} show --state /srv/bootseal`)
-    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .action(
       act<Options>(async ({ terminal }, { state }) => {
         const policy = await showPolicy(state);

@@ -17,6 +17,7 @@ import {
   newCommand,
   releaseId,
   releaseIds,
+  stateAt,
   time,
   understood,
 } from '../context.ts';
@@ -57,7 +58,7 @@ export function resignCommand(): Command {
     EXAMPLE,
   )
     .argument('[tree]', 'a sealed tree', folder)
-    .option('--state <dir>', 'instead of a tree: every release of this store', folder)
+    .option('--state <dir>', 'instead of a tree: every release of this store', stateAt)
     .option('--keys <dir>', 'the folder with the keys that sealed them, or with those that follow', folder)
     .option('--also-keys <dir>', 'such a folder of another CA; may be repeated', folders)
     .option(

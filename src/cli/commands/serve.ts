@@ -4,7 +4,7 @@ import { UsageError } from '../../errors/usage.ts';
 import { readConfiguration } from '../../server/configuration.ts';
 import type { DhcpOffer } from '../../server/proxy-dhcp.ts';
 import { type Serving, serve } from '../../server/serve.ts';
-import { act, folder, folders, newCommand, port } from '../context.ts';
+import { act, folder, folders, newCommand, port, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { listenFds } from '../listen-fds.ts';
 import type { Cell } from '../table.ts';
@@ -37,7 +37,7 @@ export function serveCommand(): Command {
     'bootseal serve --tree out/netboot --anchors keys/anchors --bind 10.0.0.1 --loaders loaders',
   )
     .option('--tree <dir>', 'a sealed tree', folder)
-    .option('--state <dir>', 'or what "bootseal publish" made: the server follows its channels', folder)
+    .option('--state <dir>', 'or what "bootseal publish" made: the server follows its channels', stateAt)
     .option('--channel <name>', 'with --state: the channel whose release machines boot by default')
     .option(
       '--anchors <dir>',

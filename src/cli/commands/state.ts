@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { restoreState } from '../../operations/restore-state.ts';
 import { COLLECT_AFTER, collectObjects, type UnusedObject } from '../../store/collect.ts';
-import { act, file, folder, newCommand } from '../context.ts';
+import { act, file, folder, newCommand, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { octets } from '../terminal.ts';
 
@@ -36,7 +36,7 @@ function collectCommand(): Command {
     'free what no release refers to: marked by one run, deleted by one seven days later',
     `${EXAMPLE} collect --state /srv/bootseal`,
   )
-    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .option('--dry-run', 'say what would be marked and deleted, and change nothing')
     .action(
       act<CollectOptions>(async ({ terminal, now }, { state, dryRun = false }) => {

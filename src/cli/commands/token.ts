@@ -4,7 +4,7 @@ import { isoSeconds } from '../../formats/records/lines.ts';
 import { addToken, revokeToken } from '../../operations/tokens.ts';
 import { demandState } from '../../store/state.ts';
 import { isLive, readTokens, SCOPES, type Scope } from '../../store/tokens.ts';
-import { act, folder, newCommand, time } from '../context.ts';
+import { act, folder, newCommand, stateAt, time } from '../context.ts';
 import { EXIT } from '../exit.ts';
 
 interface Options {
@@ -37,7 +37,7 @@ function addCommand(): Command {
     `${EXAMPLE} add lab-ci --state /srv/bootseal --scope read --scope arm --expires 90d`,
   )
     .argument('<name>', 'what you call it; log and answers name it so')
-    .requiredOption('--state <dir>', STATE, folder)
+    .requiredOption('--state <dir>', STATE, stateAt)
     .requiredOption('--scope <scope>', `what it allows, once for each: ${SCOPES.join(', ')}`, scopes)
     .option('--expires <time>', 'its end: 90d, 12h, or a date; default: until it is revoked', end)
     .option('--snapshot-key <dir>', SNAPSHOT_KEY, folder)
@@ -70,7 +70,7 @@ function listCommand(): Command {
     'the tokens of a state; not what they are',
     `${EXAMPLE} list --state /srv/bootseal`,
   )
-    .requiredOption('--state <dir>', STATE, folder)
+    .requiredOption('--state <dir>', STATE, stateAt)
     .action(
       act<Options>(async ({ terminal, now }, { state }) => {
         await demandState(state);
@@ -107,7 +107,7 @@ function revokeCommand(): Command {
     `${EXAMPLE} revoke lab-ci --state /srv/bootseal`,
   )
     .argument('<name>', 'as "bootseal token list" names it')
-    .requiredOption('--state <dir>', STATE, folder)
+    .requiredOption('--state <dir>', STATE, stateAt)
     .option('--snapshot-key <dir>', SNAPSHOT_KEY, folder)
     .action(
       act<Options>(async ({ terminal, now }, { state, snapshotKey }, name = '') => {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { withdrawRelease } from '../../publish/withdraw.ts';
-import { act, folder, newCommand, releaseId } from '../context.ts';
+import { act, folder, newCommand, releaseId, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
 
 interface Options {
@@ -18,7 +18,7 @@ export function withdrawCommand(): Command {
     'bootseal withdraw arch/2026.11.01 --reason "kernel eats disks" --state /srv/bootseal',
   )
     .argument('<release>', 'NAME/VERSION', releaseId)
-    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .requiredOption('--reason <text>', 'one line, for whoever finds it refused')
     .option('--now', 'cut the root of machines that run it, too; else only new boots end')
     .option('--snapshot-key <dir>', 'what signs the log; default: a key of the state’s own', folder)

@@ -6,7 +6,6 @@ import { Refusal } from '../../errors/refusal.ts';
 import {
   demandKey,
   isKeySegment,
-  MAX_NAMES,
   MAX_RECORD,
   type StoreBackend,
   type StoredContent,
@@ -15,11 +14,12 @@ import {
   type StoredRecord,
   type Version,
 } from '../backend.ts';
-import { etagOf, listedKey, openedObject } from './answer.ts';
+import { etagOf, openedObject } from './answer.ts';
 import { fillFrom } from './body.ts';
 import { type EtagForm, etagInForm, probeConditions } from './conditions.ts';
 import { ATTEMPTS, Engine, type EngineOptions } from './engine.ts';
 import { EngineFault, NotS3 } from './fault.ts';
+import { eachPage } from './listing.ts';
 import type { BucketPlace } from './location.ts';
 import { isRemovedByList, isRemovedMark, REMOVED_SIZE, removedMark } from './removed.ts';
 import { type Source, withSource } from './source.ts';
@@ -28,10 +28,6 @@ import { type Source, withSource } from './source.ts';
 const WRITER = 'bootseal-write';
 /** Bytes. What every engine takes in one PUT, and copies in one. */
 const MAX_CONTENT = 5 * 1024 ** 3;
-/** Names on one page of a list: S3's own limit. */
-const PAGE = 1000;
-/** Pages of one list. Full ones hold ten times what is listed; an engine that gives empty ones for ever is no engine. */
-const MAX_PAGES = (MAX_NAMES / PAGE) * 10;
 /** How often two writers of one key are told to come again (409) before that is a fault. */
 const CONFLICTS = 5;
 
@@ -205,39 +201,39 @@ export class S3Backend implements StoreBackend {
 
   async list(prefix: string): Promise<readonly string[]> {
     if (prefix !== '') demandKey(prefix);
-    const start = `${this.#place.prefix}${prefix === '' ? '' : `${prefix}/`}`;
-    const subject = prefix === '' ? this.#place.state : `${this.#place.state}/${prefix}`;
     const names = new Set<string>();
     const doubtful: string[] = [];
-    let token: string | undefined;
-    for (let pages = 0; ; pages++) {
-      const page = await this.#page(subject, start, token);
-      for (const { key, size, etag } of page.keys) {
-        const name = key.slice(start.length);
-        if (!key.startsWith(start) || !isKeySegment(name)) continue;
+    await eachPage(this.#engine, this.#place, prefix, '/', ({ keys, prefixes }) => {
+      for (const { name, size, etag } of keys) {
+        if (!isKeySegment(name)) continue;
         const removed = isRemovedByList(size, etag);
         if (removed === true) continue;
         if (removed === undefined) doubtful.push(name);
         names.add(name);
       }
-      for (const key of page.prefixes) {
-        const name = key.slice(start.length, -1);
-        if (key.startsWith(start) && key.endsWith('/') && isKeySegment(name)) names.add(`${name}/`);
-      }
-      if (names.size > MAX_NAMES || pages >= MAX_PAGES)
-        throw new Refusal(
-          'too-large',
-          `${subject} holds more than ${MAX_NAMES} names; no state has so many.`,
-          {
-            path: subject,
-          },
-        );
-      token = page.next;
-      if (token === undefined) break;
-    }
+      for (const name of prefixes) if (name.endsWith('/') && isKeySegment(name.slice(0, -1))) names.add(name);
+      return names.size;
+    });
     for (const name of doubtful)
       if ((await this.get(prefix === '' ? name : `${prefix}/${name}`)) === undefined) names.delete(name);
     return [...names].sort();
+  }
+
+  /**
+   * Every key below a prefix, however deep, with its version, sorted by key: one request for a thousand of them.
+   *
+   * @throws Refusal `too-large` for more than `MAX_NAMES`.
+   */
+  async versionsBelow(prefix: string): Promise<ReadonlyMap<string, Version>> {
+    demandKey(prefix);
+    const found: [string, Version][] = [];
+    await eachPage(this.#engine, this.#place, prefix, undefined, ({ keys }) => {
+      for (const { name, size, etag } of keys)
+        if (name.split('/').every(isKeySegment) && isRemovedByList(size, etag) !== true)
+          found.push([`${prefix}/${name}`, etagOf(etag)]);
+      return found.length;
+    });
+    return new Map(found.sort(([a], [b]) => (a < b ? -1 : 1)));
   }
 
   async #send(key: string, { size, sha256 }: StoredFile, source: Source): Promise<void> {
@@ -264,38 +260,6 @@ export class S3Backend implements StoreBackend {
       },
       size,
     );
-  }
-
-  async #page(subject: string, start: string, token: string | undefined) {
-    return this.#engine.ask(subject, 'listed', async ({ client, sdk, abortSignal }) => {
-      const answer = await client.send(
-        new sdk.ListObjectsV2Command({
-          Bucket: this.#place.bucket,
-          Prefix: start,
-          Delimiter: '/',
-          MaxKeys: PAGE,
-          EncodingType: 'url',
-          ContinuationToken: token,
-        }),
-        { abortSignal },
-      );
-      // A page of HTML has none of it, and would pass for an empty list.
-      if (answer.Name !== this.#place.bucket || answer.IsTruncated === undefined)
-        throw new NotS3('something that is no list of this bucket');
-      const plain = (text = '') => (answer.EncodingType === 'url' ? listedKey(text) : text);
-      const next = answer.IsTruncated ? answer.NextContinuationToken : undefined;
-      if (answer.IsTruncated && (next === undefined || next === '' || next === token))
-        throw new NotS3('a list that does not go on');
-      return {
-        keys: (answer.Contents ?? []).map(({ Key, Size, ETag }) => ({
-          key: plain(Key),
-          size: Size,
-          etag: ETag,
-        })),
-        prefixes: (answer.CommonPrefixes ?? []).map(({ Prefix }) => plain(Prefix)),
-        next,
-      };
-    });
   }
 
   async #readRange(
