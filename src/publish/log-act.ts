@@ -1,12 +1,12 @@
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
-import { isThere } from '../files/read-if-there.ts';
 import type { LogEntry } from '../formats/records/log-entry.ts';
 import { readSnapshotKey, type SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { sealRecord } from '../signing/seal-record.ts';
 import { certifiedSigner } from '../signing/signatories.ts';
-import { type Act, recordAct, recordActs, type SignCheckpoint } from '../store/log.ts';
-import { readCertificatesFile } from '../trust/certificates-file.ts';
+import { type Act, recordAct, recordActs } from '../store/log.ts';
+import type { SignCheckpoint } from '../store/log-store.ts';
+import { isBucketState } from '../store/s3/location.ts';
+import { readSnapshotAnchors } from '../store/state-anchors.ts';
 import { fingerprint } from '../trust/chain.ts';
 
 /** Signs checkpoints of the log, as snapshots are signed; their first lines tell them apart. */
@@ -35,15 +35,14 @@ export async function logActs(
   return recordActs(state, acts, await knownSigner(state, snapshotKey));
 }
 
-async function knownSigner(
-  state: string,
-  given: string | SnapshotKey = state,
-): Promise<SignCheckpoint | undefined> {
-  const told = join(state, 'anchors', 'snapshot.crt');
-  if (!(await isThere(told))) return undefined;
+async function knownSigner(state: string, given?: string | SnapshotKey): Promise<SignCheckpoint | undefined> {
+  // A bucket holds no private key.
+  const named = given ?? (isBucketState(state) ? undefined : state);
+  if (named === undefined) return undefined;
   try {
-    const key = typeof given === 'string' ? await readSnapshotKey(given) : given;
-    const known = (await readCertificatesFile(told)).map(fingerprint);
+    const known = (await readSnapshotAnchors(state)).map(fingerprint);
+    if (known.length === 0) return undefined;
+    const key = typeof named === 'string' ? await readSnapshotKey(named) : named;
     return known.includes(fingerprint(key.certificate)) ? checkpointSigner(key) : undefined;
   } catch (error) {
     if (error instanceof Refusal) return undefined;

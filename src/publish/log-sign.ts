@@ -1,14 +1,13 @@
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { isThere } from '../files/read-if-there.ts';
 import type { LogEntry } from '../formats/records/log-entry.ts';
 import { readSnapshotKey, type SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { TransparencyLog } from '../store/log.ts';
 import { findLogName } from '../store/log-files.ts';
 import { readWaiting } from '../store/log-waiting.ts';
+import { isBucketState } from '../store/s3/location.ts';
 import { openExistingState } from '../store/state.ts';
-import { readCertificatesFile } from '../trust/certificates-file.ts';
+import { readSnapshotAnchors, snapshotAnchorsName } from '../store/state-anchors.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { checkpointSigner } from './log-act.ts';
 
@@ -38,7 +37,7 @@ export const MOST_TOLD = 50;
  *   of the key or the log; IoError.
  */
 export async function signLog({ state: folder, snapshotKey }: SignLogOptions): Promise<SignedLog> {
-  const key = typeof snapshotKey === 'object' ? snapshotKey : await keyOf(snapshotKey ?? folder);
+  const key = typeof snapshotKey === 'object' ? snapshotKey : await keyOf(folder, snapshotKey);
   const state = await openExistingState(folder);
   try {
     await demandTold(folder, key);
@@ -61,15 +60,20 @@ export async function signLog({ state: folder, snapshotKey }: SignLogOptions): P
   }
 }
 
-async function keyOf(folder: string): Promise<SnapshotKey> {
+async function keyOf(state: string, given: string | undefined): Promise<SnapshotKey> {
+  const folder = given ?? (isBucketState(state) ? undefined : state);
+  const none = (options?: ErrorOptions) =>
+    new UsageError(
+      `${folder ?? state} has no snapshot key: name the folder of the one that signs its log with --snapshot-key, or ask a keyholder with --keyholder.`,
+      options,
+    );
+  // A bucket holds no private key.
+  if (folder === undefined) throw none();
   try {
     return await readSnapshotKey(folder);
   } catch (error) {
-    if (!(error instanceof Refusal && error.code === 'absent')) throw error;
-    throw new UsageError(
-      `${folder} has no snapshot key: name the folder of the one that signs its log with --snapshot-key, or ask a keyholder with --keyholder.`,
-      { cause: error },
-    );
+    if (error instanceof Refusal && error.code === 'absent') throw none({ cause: error });
+    throw error;
   }
 }
 
@@ -80,23 +84,21 @@ async function keyOf(folder: string): Promise<SnapshotKey> {
  * @throws UsageError
  */
 export async function demandOfState(state: string, { accepted }: SnapshotKey): Promise<void> {
-  const told = join(state, 'anchors', 'snapshot.crt');
-  if (!(await isThere(told))) return;
-  const known = (await readCertificatesFile(told)).map(fingerprint);
+  const known = (await readSnapshotAnchors(state)).map(fingerprint);
+  if (known.length === 0) return;
   if (accepted.some((certificate) => known.includes(fingerprint(certificate)))) return;
   throw new UsageError(
-    `${told} holds none of these snapshot keys, so readers of ${state} would refuse what they sign; they may be the keys of another site.`,
+    `${snapshotAnchorsName(state)} holds none of these snapshot keys, so readers of ${state} would refuse what they sign; they may be the keys of another site.`,
   );
 }
 
 /** A checkpoint by a key that nobody was told of would make the whole log unreadable to those who check it. */
 async function demandTold(state: string, key: SnapshotKey): Promise<void> {
-  const told = join(state, 'anchors', 'snapshot.crt');
-  const known = (await isThere(told)) ? (await readCertificatesFile(told)).map(fingerprint) : [];
+  const known = (await readSnapshotAnchors(state)).map(fingerprint);
   if (known.includes(fingerprint(key.certificate))) return;
   throw new UsageError(
     known.length === 0
       ? `Readers of ${state} know no snapshot key yet: its first publishing tells them.`
-      : `${told} does not hold this snapshot key; what it signs, readers of ${state} would refuse.`,
+      : `${snapshotAnchorsName(state)} does not hold this snapshot key; what it signs, readers of ${state} would refuse.`,
   );
 }

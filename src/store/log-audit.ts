@@ -1,12 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
-import { readIfThere } from '../files/read-if-there.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { type Checkpoint, decodeCheckpointFile } from '../formats/records/checkpoint.ts';
 import {
   consistencyRanges,
-  HASH_OCTETS,
   hashesToStore,
   isConsistent,
   joinNodes,
@@ -18,17 +16,10 @@ import {
 import { decodeOr } from '../trust/check.ts';
 import { verifyCheckpoint } from '../trust/checkpoint-check.ts';
 import type { Policy } from '../trust/policy.ts';
-import {
-  LOG_FILES,
-  logPath,
-  OFFSET_OCTETS,
-  openLogFile,
-  readCheckpoint,
-  readLogName,
-  readSealList,
-  scanEntries,
-} from './log-files.ts';
+import { readCheckpoint, readLogName, readSealList } from './log-files.ts';
+import { logOf } from './log-of.ts';
 import { namesCheckpoint } from './log-restored.ts';
+import type { FoundEntry, LogStore } from './log-store.ts';
 
 export interface LogAudit {
   readonly log: string;
@@ -55,41 +46,34 @@ export interface LogAudit {
  * @throws Refusal with the index of the first entry that something is wrong with.
  */
 export async function auditLog(
-  state: string,
+  state: string | LogStore,
   signers: readonly Certificate[],
   policy: Policy,
   since?: string,
   allowWaiting = false,
 ): Promise<LogAudit> {
-  const log = await readLogName(state);
+  const store = logOf(state);
+  const log = await readLogName(store);
   // 1. The checkpoint before the entries: those that come in meanwhile are then more, not fewer.
-  const found = await readCheckpoint(state);
-  const entries = await openLogFile(state, LOG_FILES.entries);
-  const tree = new AuditedTree(
-    (await readIfThere(logPath(state, LOG_FILES.hashes))) ?? Buffer.alloc(0),
-    (await readIfThere(logPath(state, LOG_FILES.offsets))) ?? Buffer.alloc(0),
-  );
+  const found = await readCheckpoint(store);
+  const recorded = await store.recorded();
+  const tree = new AuditedTree();
   const restored: { readonly index: number; readonly origin: string }[] = [];
-  let torn = 0;
-  try {
-    // 2. Every entry is canonical, in its place, not earlier than the last, and the one that was recorded.
-    const whole = await scanEntries(entries, 0, 0, async ({ index, entry, bytes, end }) => {
-      tree.add(index, bytes, end);
-      if (entry.act === 'restore-state') restored.push({ index, origin: entry.origin ?? '' });
-      if (entry.seals !== undefined && !(await readSealList(state, entry.seals))) {
-        throw new Refusal(
-          'drifted',
-          `The list of seals that entry ${index} of the log names is gone or changed.`,
-          { index },
-        );
-      }
-    });
-    torn = (await entries.stat()).size - whole;
-  } finally {
-    await entries.close().catch(() => {});
-  }
+  // 2. Every entry is canonical, in its place, not earlier than the last, and the one that was recorded.
+  const { torn } = await store.scan(0, async (one) => {
+    const { index, entry } = one;
+    await recorded.demand(one, tree.add(one));
+    if (entry.act === 'restore-state') restored.push({ index, origin: entry.origin ?? '' });
+    if (entry.seals !== undefined && !(await readSealList(store, entry.seals))) {
+      throw new Refusal(
+        'drifted',
+        `The list of seals that entry ${index} of the log names is gone or changed.`,
+        { index },
+      );
+    }
+  });
   // 3. None was taken from the end.
-  tree.demandComplete();
+  await recorded.demandNoMore(tree.size);
   // 4. The log is a continuation of what the auditor saw before.
   const kept = since === undefined ? undefined : await readKept(since);
   if (kept) demandContinued(kept, log, tree, restored);
@@ -174,43 +158,18 @@ function demandContinued(
   );
 }
 
-/** The tree over the entries as they are, beside the hashes and offsets that were stored with them. */
+/** The tree over the entries as they are. */
 class AuditedTree {
   readonly #hashes: Uint8Array[] = [];
-  readonly #stored: Buffer;
-  readonly #offsets: Buffer;
   size = 0;
 
-  constructor(stored: Buffer, offsets: Buffer) {
-    this.#stored = stored;
-    this.#offsets = offsets;
-  }
-
-  add(index: number, bytes: Uint8Array, end: number): void {
+  /** Answers the hashes that follow from an entry. */
+  add({ index, bytes }: FoundEntry): readonly Uint8Array[] {
     const left = leftOf(index).map((position) => this.#at(position));
     const hashes = hashesToStore(leafHash(bytes), left);
-    const from = this.#hashes.length * HASH_OCTETS;
-    const stored = this.#stored.subarray(from, from + hashes.length * HASH_OCTETS);
-    // The next writer makes the records that a crash left out; a part of them is none yet.
-    const recorded = this.#offsets.length >= (index + 1) * OFFSET_OCTETS;
-    if (recorded && Buffer.compare(stored, Buffer.concat(hashes)) !== 0) {
-      throw new Refusal('drifted', `Entry ${index} of the log is not the one that was recorded.`, { index });
-    }
-    if (recorded && this.#offsets.readBigUInt64BE(index * OFFSET_OCTETS) !== BigInt(end)) {
-      throw new Refusal('drifted', `The log's offset of entry ${index} was changed.`, { index });
-    }
     for (const hash of hashes) this.#hashes.push(hash);
     this.size = index + 1;
-  }
-
-  demandComplete(): void {
-    const recorded = Math.floor(this.#offsets.length / OFFSET_OCTETS);
-    if (recorded <= this.size) return;
-    throw new Refusal(
-      'drifted',
-      `Entry ${this.size} of the log was taken away: ${recorded} were recorded, and ${this.size} are there.`,
-      { index: this.size, recorded },
-    );
+    return hashes;
   }
 
   hasRoot({ size, root }: Checkpoint): boolean {

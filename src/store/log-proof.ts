@@ -3,27 +3,22 @@ import type { LogEntry } from '../formats/records/log-entry.ts';
 import { encodeLogProof } from '../formats/records/log-proof.ts';
 import { inclusionRanges } from '../formats/records/merkle.ts';
 import { decodeOr } from '../trust/check.ts';
-import {
-  type FoundEntry,
-  LOG_FILES,
-  openLogFile,
-  rangeHash,
-  readCheckpoint,
-  readSealList,
-  scanEntries,
-} from './log-files.ts';
+import { readCheckpoint, readSealList, takenAway } from './log-files.ts';
+import { logOf } from './log-of.ts';
+import type { FoundEntry, LogStore } from './log-store.ts';
 
-/** Every entry, the oldest first. Throws `absent`, `malformed`, `drifted`. */
+/**
+ * Every entry, the oldest first. Throws `absent`, `malformed`, `drifted`, which it is too where the checkpoint is over more
+ * entries than there are.
+ */
 export async function readLogEntries(
-  state: string,
+  state: string | LogStore,
   onEntry: (found: FoundEntry) => void | Promise<void>,
 ): Promise<void> {
-  const entries = await openLogFile(state, LOG_FILES.entries);
-  try {
-    await scanEntries(entries, 0, 0, onEntry);
-  } finally {
-    await entries.close().catch(() => {});
-  }
+  const log = logOf(state);
+  const signed = (await readCheckpoint(log))?.file.checkpoint.size ?? 0;
+  const { size } = await log.scan(0, onEntry);
+  if (size < signed) throw takenAway(log, signed, size);
 }
 
 /**
@@ -34,16 +29,17 @@ export async function readLogEntries(
  * @throws Refusal `absent` where there is no such entry, no checkpoint over it, or its list of seals is gone.
  */
 export async function makeLogProof(
-  state: string,
+  state: string | LogStore,
   what: string,
   wanted: (entry: LogEntry) => boolean,
 ): Promise<Uint8Array> {
-  const checkpoint = await readCheckpoint(state);
+  const log = logOf(state);
+  const checkpoint = await readCheckpoint(log);
   let found: FoundEntry | undefined;
-  await readLogEntries(state, (entry) => {
+  await readLogEntries(log, (entry) => {
     if (wanted(entry.entry)) found = entry;
   });
-  if (!found) throw new Refusal('absent', `The log in ${state} has no ${what}.`, { path: state });
+  if (!found) throw new Refusal('absent', `The log in ${log.where} has no ${what}.`, { path: log.where });
   const { index, entry, bytes } = found;
   const size = checkpoint?.file.checkpoint.size ?? 0;
   if (!checkpoint || index >= size) {
@@ -53,7 +49,7 @@ export async function makeLogProof(
       { index, size },
     );
   }
-  const seals = entry.seals === undefined ? undefined : await readSealList(state, entry.seals);
+  const seals = entry.seals === undefined ? undefined : await readSealList(log, entry.seals);
   if (entry.seals !== undefined && !seals) {
     throw new Refusal(
       'absent',
@@ -63,12 +59,6 @@ export async function makeLogProof(
       },
     );
   }
-  const hashes = await openLogFile(state, LOG_FILES.hashes);
-  try {
-    const path: Uint8Array[] = [];
-    for (const range of inclusionRanges(index, size)) path.push(await rangeHash(hashes, range));
-    return decodeOr('The proof', () => encodeLogProof(path, bytes, seals, checkpoint.bytes));
-  } finally {
-    await hashes.close().catch(() => {});
-  }
+  const path = await log.rangeHashes(inclusionRanges(index, size));
+  return decodeOr('The proof', () => encodeLogProof(path, bytes, seals, checkpoint.bytes));
 }

@@ -13,9 +13,11 @@ import { type ProvenEntry, verifyLogProof } from '../trust/log-proof-check.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { auditLog, type LogAudit } from './log-audit.ts';
 import { makeLogProof, readLogEntries } from './log-proof.ts';
+import { isBucketState } from './s3/location.ts';
+import { demandSnapshotAnchors } from './state-anchors.ts';
 
 export interface ShowLogRequest {
-  /** The STATE folder. */
+  /** A folder, or a place in a bucket. */
   readonly state: string;
   readonly release?: string;
   readonly act?: ActKind;
@@ -120,8 +122,9 @@ export async function readLogProof(path: string): Promise<Uint8Array> {
   }
 }
 
-/** Certificates of a log's key: a PEM file, or a folder of anchors that holds `snapshot.crt`. Throws a `Refusal`. */
+/** Certificates of a log's key: a PEM file, or a folder of anchors, or a state, that holds `snapshot.crt`. Throws a `Refusal`. */
 export async function readLogCertificates(path: string): Promise<Certificate[]> {
+  if (isBucketState(path)) return demandSnapshotAnchors(path);
   const isFolder = (await statIfThere(path))?.isDirectory() === true;
   const bytes = isFolder ? await readAnchorFile(path, 'snapshot.crt') : await readIfThere(path);
   const name = isFolder ? join(path, 'snapshot.crt') : path;

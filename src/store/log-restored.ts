@@ -1,6 +1,8 @@
 import type { Checkpoint } from '../formats/records/checkpoint.ts';
-import { LOG_FILES, openLogFile, rangeHash, readLogName } from './log-files.ts';
+import { readLogName } from './log-files.ts';
+import { logOf } from './log-of.ts';
 import { readLogEntries } from './log-proof.ts';
+import type { LogStore } from './log-store.ts';
 
 /** What an entry `restore-state` says: up to where others had seen a log of which a backup held less. */
 
@@ -24,20 +26,16 @@ export interface LogState {
 }
 
 /** Reads every entry. Throws `absent`, `malformed`, `drifted`. */
-export async function logState(state: string, at: number): Promise<LogState> {
-  const name = await readLogName(state);
+export async function logState(state: string | LogStore, at: number): Promise<LogState> {
+  const log = logOf(state);
+  const name = await readLogName(log);
   const restored: string[] = [];
   let size = 0;
-  await readLogEntries(state, ({ entry: { act, origin } }) => {
+  await readLogEntries(log, ({ entry: { act, origin } }) => {
     size += 1;
     if (act === 'restore-state' && origin !== undefined) restored.push(origin);
   });
   if (size < at) return { name, size, root: undefined, restored };
-  const hashes = await openLogFile(state, LOG_FILES.hashes);
-  try {
-    const root = Buffer.from(await rangeHash(hashes, { from: 0, to: at })).toString('hex');
-    return { name, size, root, restored };
-  } finally {
-    await hashes.close().catch(() => {});
-  }
+  const [root] = await log.rangeHashes([{ from: 0, to: at }]);
+  return { name, size, root: root && Buffer.from(root).toString('hex'), restored };
 }

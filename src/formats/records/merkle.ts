@@ -42,9 +42,17 @@ export function leafPosition(index: number): number {
   return storedHashes(index);
 }
 
-/** Positions of the complete subtrees that a range is made of, the left one first. */
-export function nodesOf({ from, to }: Range): number[] {
-  const positions: number[] = [];
+/** A complete subtree: its hash is stored when its last leaf is, after those of the smaller ones that end with it. */
+export interface Subtree {
+  /** Index of its last leaf. */
+  readonly last: number;
+  /** It has 2^level leaves. */
+  readonly level: number;
+}
+
+/** The complete subtrees that a range is made of, the left one first. */
+export function subtreesOf({ from, to }: Range): Subtree[] {
+  const found: Subtree[] = [];
   for (let at = from; at < to; ) {
     let level = 0;
     let width = 1;
@@ -52,11 +60,15 @@ export function nodesOf({ from, to }: Range): number[] {
       width *= 2;
       level += 1;
     }
-    // A subtree is stored when its last leaf is, after the smaller ones that end with it.
-    positions.push(storedHashes(at + width - 1) + level);
+    found.push({ last: at + width - 1, level });
     at += width;
   }
-  return positions;
+  return found;
+}
+
+/** Positions of the complete subtrees that a range is made of, the left one first. */
+export function nodesOf(range: Range): number[] {
+  return subtreesOf(range).map(({ last, level }) => storedHashes(last) + level);
 }
 
 /** Hash of a range (§2.1.1) from those of `nodesOf`; of none: the root of the empty tree. */
