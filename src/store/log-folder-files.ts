@@ -88,11 +88,18 @@ export async function scanEntries(
   }
 }
 
+/** Bytes of `entries`, an entry in the making among them. @throws IoError */
+export async function octetsOf(entries: FileHandle): Promise<number> {
+  try {
+    return (await entries.stat()).size;
+  } catch (error) {
+    throw cannotRead(ENTRIES, error);
+  }
+}
+
 /** A disk that gives nothing where there is something must not make a log look shorter: its end would be cut off. */
 async function demandEnd(entries: FileHandle, end: number): Promise<void> {
-  const { size } = await entries.stat().catch((error: unknown) => {
-    throw cannotRead(ENTRIES, error);
-  });
+  const size = await octetsOf(entries);
   if (size <= end) return;
   throw new IoError(
     `The log's entries have ${size} bytes, and ${end} were read.`,

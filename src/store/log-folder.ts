@@ -11,6 +11,7 @@ import { LOG_FILES } from './log-files.ts';
 import {
   logPath,
   OFFSET_OCTETS,
+  octetsOf,
   openLogFile,
   rangeHash,
   readOffset,
@@ -77,7 +78,7 @@ export class FolderLog implements LogStore {
         size += 1;
         return onEntry(found);
       });
-      return { size, torn: (await entries.stat()).size - whole };
+      return { size, torn: (await octetsOf(entries)) - whole };
     });
   }
 
