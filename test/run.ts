@@ -5,6 +5,7 @@ import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
 import { installPrerequisites } from '../lab/prerequisites.ts';
+import { withSharedS3 } from '../lab/s3.ts';
 
 /**
  * All tests: `npm test`. `npm test -- unit` leaves QEMU out, `npm test -- e2e` runs nothing else, `long` runs the full
@@ -72,12 +73,14 @@ if (!suites.includes('e2e') || suites.includes('unit')) {
   const files = testFiles('test').reverse();
   // One more than there are cores, since some of them always wait for a disk.
   const atOnce = availableParallelism() + 1;
-  results.push(await withReadyKeys(() => suite('unit, interop and security tests', files, atOnce)));
+  results.push(
+    await withSharedS3(() => withReadyKeys(() => suite('unit, interop and security tests', files, atOnce))),
+  );
 }
 if (!suites.includes('unit') || suites.includes('e2e')) {
   await installPrerequisites();
   // A machine under TCG keeps one core busy; one that refused waits 30 s, as it would for a person.
-  results.push(await suite('boots in QEMU', testFiles('e2e'), 4));
+  results.push(await withSharedS3(() => suite('boots in QEMU', testFiles('e2e'), 4)));
 }
 
 console.log('\nran:');

@@ -52,6 +52,8 @@ export async function openState(folder: string): Promise<State> {
 
 /** Nothing is held: each write is made on the condition that nobody else made it. */
 async function openBucket(state: string, bucket: S3Backend): Promise<State> {
+  // Before the engine is tried: what was meant for something else gets no key of ours.
+  await readFormat(state);
   await bucket.demandConditions();
   await demandFormat(state);
   return { folder: state, release: async () => {} };
