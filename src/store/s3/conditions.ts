@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { UsageError } from '../../errors/usage.ts';
+import { EngineFault } from './fault.ts';
 
 /** How an engine wants the ETag in `If-Match`: as RFC 9110 §13.1.1 has it, or bare. */
 export type EtagForm = 'quoted' | 'bare';
@@ -36,7 +37,11 @@ export async function probeConditions(
     new UsageError(
       `The engine at ${engine} ${what}, so two writers could both win: no state can be written there, only read.`,
     );
-  const first = await write(key, Buffer.from('1'), { absent: true });
+  const first = await write(key, Buffer.from('1'), { absent: true }).catch((error: unknown) => {
+    throw error instanceof EngineFault && error.status === 501
+      ? lacks('does not know If-None-Match (501)')
+      : error;
+  });
   if (first === undefined) throw lacks('refuses If-None-Match for a key that is not there');
   try {
     if ((await write(key, Buffer.from('2'), { absent: true })) !== undefined)

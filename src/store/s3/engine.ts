@@ -80,13 +80,15 @@ export class Engine {
         return await work({ client, sdk, abortSignal });
       } catch (error) {
         if (error instanceof Refusal || error instanceof IoError) throw error;
-        if (error instanceof CutShort && ++cuts < ATTEMPTS) continue;
+        if (error instanceof CutShort && !abortSignal.aborted && ++cuts < ATTEMPTS) continue;
         if (!renewed && asksForCredentials(error)) {
           renewed = true;
           if (this.#connection === connecting) this.#connection = undefined;
           continue;
         }
-        throw explainFault(this.#place, subject, doing, endpoint, error);
+        // Whatever broke because time was up.
+        const cause = abortSignal.aborted ? abortSignal.reason : error;
+        throw explainFault(this.#place, subject, doing, endpoint, cause);
       }
     }
   }

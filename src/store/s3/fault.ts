@@ -47,8 +47,16 @@ export interface FaultFacts {
 /** An answer that ended before it was whole. It is asked for again. */
 export class CutShort extends Error {}
 
-/** An answer that does not follow the protocol; the message goes on after "it answers with". */
-export class NotS3 extends Error {}
+/** An answer that does not follow the protocol. */
+export class NotS3 extends Error {
+  /** Goes on after "it answers with". The SDK adds words of its own to messages. */
+  readonly what: string;
+
+  constructor(what: string) {
+    super(what);
+    this.what = what;
+  }
+}
 
 /** Of credentials that are no longer, or not yet, good: others may have been put in their place. */
 const CREDENTIALS = new Set([
@@ -82,7 +90,7 @@ export function explainFault(
   const facts = factsOf(error);
   const why =
     error instanceof NotS3
-      ? `the engine at ${endpoint} answers with ${error.message}`
+      ? `the engine at ${endpoint} answers with ${error.what}`
       : reason(place, endpoint, facts, error);
   return new EngineFault(`${subject} cannot be ${doing}: ${why}.`, subject, facts);
 }
