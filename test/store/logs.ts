@@ -5,6 +5,7 @@ import type { LogEntry } from '../../src/formats/records/log-entry.ts';
 import { checkpointSigner } from '../../src/publish/log-act.ts';
 import { makeSnapshotKey } from '../../src/signing/keys/snapshot-key.ts';
 import { type Act, recordAct } from '../../src/store/log.ts';
+import type { LogStore } from '../../src/store/log-store.ts';
 import { NOW } from '../fixtures/keys.ts';
 import { readyKeyPair } from '../fixtures/ready-keys.ts';
 
@@ -38,7 +39,7 @@ export function actOf(index: number, more: Partial<Act> = {}): Act {
 
 /** Appends `count` acts, each with a checkpoint where there is a key. */
 export async function record(
-  state: string,
+  state: string | LogStore,
   count: number,
   key?: LogKey,
   more: Partial<Act> = {},
