@@ -117,12 +117,18 @@ const MOST_AHEAD = 16;
 /** Objects by index, one after the other, where the next ones are on their way already. */
 export class ReadAhead {
   readonly #read: (index: number) => Promise<StoredRecord | undefined>;
+  readonly #end: number;
   readonly #coming = new Map<number, Promise<StoredRecord | undefined>>();
   /** How many at a time: few are asked for in vain where there are few. */
   #width = 1;
 
-  constructor(read: (index: number) => Promise<StoredRecord | undefined>) {
+  /** @param end none is asked for from here on; default: nobody knows how many there are. */
+  constructor(
+    read: (index: number) => Promise<StoredRecord | undefined>,
+    end: number = Number.POSITIVE_INFINITY,
+  ) {
     this.#read = read;
+    this.#end = end;
   }
 
   /** @param index not smaller than that of the call before. */
@@ -132,8 +138,8 @@ export class ReadAhead {
     this.#coming.delete(index);
     if (!found) return undefined;
     this.#width = Math.min(2 * this.#width, MOST_AHEAD);
-    for (let next = index + 1; next < index + this.#width; next += 1)
-      if (!this.#coming.has(next)) void this.#begin(next);
+    const to = Math.min(index + this.#width, this.#end);
+    for (let next = index + 1; next < to; next += 1) if (!this.#coming.has(next)) void this.#begin(next);
     return found;
   }
 

@@ -48,7 +48,7 @@ export class BucketLog implements LogStore {
   }
 
   async entries(from: number, to: number): Promise<LogEntry[]> {
-    const ahead = this.#ahead();
+    const ahead = this.#ahead(to);
     const found: LogEntry[] = [];
     for (let index = from; index < to; index += 1) {
       const record = await ahead.at(index);
@@ -107,8 +107,8 @@ export class BucketLog implements LogStore {
     return BucketLogWriter.open(this);
   }
 
-  #ahead(): ReadAhead {
-    return new ReadAhead((index) => this.records.get(entryKey(index)));
+  #ahead(end?: number): ReadAhead {
+    return new ReadAhead((index) => this.records.get(entryKey(index)), end);
   }
 }
 
