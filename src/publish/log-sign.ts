@@ -45,13 +45,15 @@ export async function signLog({ state: folder, snapshotKey }: SignLogOptions): P
       throw new UsageError(`There is no log in ${folder}: nothing happened there yet.`);
     const log = await TransparencyLog.open(folder);
     try {
-      // Whoever signs has read it: each entry is decoded, and told.
+      // Whoever signs has read it: each entry is decoded, and told. In a bucket there may be others by now.
+      const { size } = log;
       const entries: LogEntry[] = [];
-      const { signed: before, count } = await readWaiting(folder, (entry) => {
-        if (entries.length < MOST_TOLD) entries.push(entry);
+      const { signed: before } = await readWaiting(folder, (entry) => {
+        if (entry.index < size && entries.length < MOST_TOLD) entries.push(entry);
       });
-      if (count > 0) await log.writeCheckpoint(checkpointSigner(key));
-      return { size: before + count, entries, signed: count };
+      const signed = Math.max(0, size - before);
+      if (signed > 0) await log.writeCheckpoint(checkpointSigner(key));
+      return { size, entries, signed };
     } finally {
       await log.close();
     }

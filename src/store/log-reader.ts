@@ -14,7 +14,7 @@ import { defaultPolicy } from '../trust/policy.ts';
 import { auditLog, type LogAudit } from './log-audit.ts';
 import { makeLogProof, readLogEntries } from './log-proof.ts';
 import { isBucketState } from './s3/location.ts';
-import { demandSnapshotAnchors } from './state-anchors.ts';
+import { readSnapshotAnchors, snapshotAnchorsName } from './state-anchors.ts';
 
 export interface ShowLogRequest {
   /** A folder, or a place in a bucket. */
@@ -124,10 +124,18 @@ export async function readLogProof(path: string): Promise<Uint8Array> {
 
 /** Certificates of a log's key: a PEM file, or a folder of anchors, or a state, that holds `snapshot.crt`. Throws a `Refusal`. */
 export async function readLogCertificates(path: string): Promise<Certificate[]> {
-  if (isBucketState(path)) return demandSnapshotAnchors(path);
+  if (isBucketState(path)) {
+    const found = await readSnapshotAnchors(path);
+    if (found.length > 0) return found;
+    throw unknownKey(snapshotAnchorsName(path), path);
+  }
   const isFolder = (await statIfThere(path))?.isDirectory() === true;
   const bytes = isFolder ? await readAnchorFile(path, 'snapshot.crt') : await readIfThere(path);
   const name = isFolder ? join(path, 'snapshot.crt') : path;
   if (bytes) return decodeCertificates(name, bytes);
-  throw new Refusal('absent', `${name} is not there: whose key signs the log is not known.`, { path });
+  throw unknownKey(name, path);
+}
+
+function unknownKey(name: string, path: string): Refusal {
+  return new Refusal('absent', `${name} is not there: whose key signs the log is not known.`, { path });
 }
