@@ -6,8 +6,8 @@ import { RECORD } from '../formats/records/seal-names.ts';
 import type { ChannelRelease } from '../formats/records/snapshot.ts';
 import { batchFor } from '../publish/machine-batch.ts';
 import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
-import { changeRelease } from '../store/journal.ts';
 import { withResigned } from '../store/provenance.ts';
+import { shelfOf } from '../store/shelf-of.ts';
 import { readStatePolicy } from '../store/state-policy.ts';
 import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import { fingerprint } from '../trust/chain.ts';
@@ -21,13 +21,13 @@ import {
   type Batch,
   bringBack,
   factsOf,
-  folderOf,
   log,
   type Outcome,
   putAway,
   type ResignRow,
   rowOf,
   type Stored,
+  treeOf,
 } from './stored.ts';
 
 /**
@@ -42,7 +42,7 @@ export async function resignOne(
   const { state, trusted } = batch;
   let stored: Stored = {
     release,
-    folder: await folderOf(state, release),
+    tree: await treeOf(state, release),
     origin: { origin: 'local', recorded: false },
     provenance: undefined,
     mark: undefined,
@@ -59,7 +59,7 @@ export async function resignOne(
   }
   let standing: Standing | undefined;
   try {
-    standing = await readStanding(stored.folder, trusted);
+    standing = await readStanding(stored.tree, trusted);
     const work = stored.origin.origin === 'local' ? signAnew : countersign;
     return { row: rowOf(stored, await work(batch, stored, standing)), stopped: undefined };
   } catch (error) {
@@ -108,7 +108,7 @@ async function signAnew(batch: Batch, stored: Stored, standing: Standing): Promi
     const { channel, counter } = snapshot;
     await log(batch, { ...facts, channel, counter, signers: snapshotSigner(snapshotKey) });
   }
-  await changeRelease(state, {
+  await shelfOf(state).change({
     release,
     to,
     from: standing.manifestSha256,

@@ -11,8 +11,8 @@ export interface RestoreFacts {
   /** The `init` folder that was given. */
   readonly keys: string;
   readonly release: string;
-  /** Where its files are, or are about to be. */
-  readonly folder: string;
+  /** Where its files are, or are about to be; undefined: on no machine, but in a bucket. */
+  readonly folder: string | undefined;
   /** Undefined where its manifest could not be read. */
   readonly manifest: Manifest | undefined;
   readonly refusal: Refusal;
@@ -34,12 +34,14 @@ export function restoreCommand({
     const wanted = refusal.code === 'unreachable' ? keys : `FOLDER-WITH-${wantedKey(refusal)}`;
     return words('bootseal', 'resign', '--state', state, '--only', release, '--keys', wanted);
   }
-  if (!manifest) return words('bootseal', 'verify', folder, '--anchors', join(keys, 'anchors'));
+  if (!manifest && folder === undefined)
+    return words('bootseal', 'resign', '--state', state, '--restore', release, '--keys', keys);
+  if (!manifest) return words('bootseal', 'verify', folder ?? release, '--anchors', join(keys, 'anchors'));
   // Its seals hold no more: it is sealed as if it were new, from a copy, and passes every gate again.
-  const copy = release.replace('/', '-');
+  const copy = folder === undefined ? 'ITS-TREE' : release.replace('/', '-');
   const good = refusal.code === 'expired' || refusal.code === 'revoked' ? 'NEW-KEYS' : keys;
   return [
-    words('cp', '-r', folder, copy),
+    ...(folder === undefined ? [] : [words('cp', '-r', folder, copy)]),
     words('bootseal', 'seal', copy, '--keys', good, ...layoutWords(release, manifest)),
     words('bootseal', 'publish', copy, '--state', state, '--anchors', good, '--channel', 'CHANNEL'),
   ].join(' && ');

@@ -3,7 +3,7 @@ import { openExistingState } from '../store/state.ts';
 import { policyFor } from '../store/state-policy.ts';
 import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import { readStanding, readTrusted } from './standing.ts';
-import { bringBack, factsOf, folderOf, type ResignRow, rowOf, type Stored } from './stored.ts';
+import { bringBack, factsOf, type ResignRow, rowOf, type Stored, treeOf } from './stored.ts';
 
 export interface RestoreRequest {
   /** The STATE folder. */
@@ -38,14 +38,14 @@ async function restoreOne(request: RestoreRequest): Promise<ResignRow> {
   const { state, release, anchors, now, policy, snapshotKey } = request;
   const stored: Stored = {
     release,
-    folder: await folderOf(state, release),
+    tree: await treeOf(state, release),
     ...(await factsOf(state, release)),
   };
   if (!stored.mark) throw new UsageError(`${release} is not in quarantine in ${state}.`);
   await demandNotWithdrawn(state, release);
   const file = await policyFor(state, policy);
   const trusted = await readTrusted(anchors, file.at(now, now), now);
-  const standing = await readStanding(stored.folder, trusted);
+  const standing = await readStanding(stored.tree, trusted);
   await bringBack({ state, now, snapshotFolder: snapshotKey }, stored, standing);
   return rowOf(stored, { outcome: 'restored' });
 }

@@ -1,9 +1,7 @@
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { listedContent } from '../files/listed-content.ts';
 import { MemoryTree } from '../files/memory-tree.ts';
-import { isThere } from '../files/read-if-there.ts';
 import { otherIpxeSeal, SEAL, UKI } from '../formats/records/seal-names.ts';
 import { splitCommandLine } from '../formats/script/cmdline.ts';
 import { literalServer } from '../scripts/sealed-server.ts';
@@ -74,7 +72,7 @@ export async function rework(
   const terms = await sealTerms(
     { release, arch, layout, artifacts: [], cmdline, free, notes: [] },
     {
-      tree: standing.folder,
+      tree: standing.tree.name,
       issued: change.issued,
       now: change.issued,
       serial,
@@ -91,7 +89,8 @@ export async function rework(
     others: otherCasOf(others),
   });
   // It names the manifest, and nobody here has the stub that it was made of.
-  if (draft.manifestSha256 !== standing.manifestSha256 && (await isThere(join(standing.folder, UKI)))) {
+  const hasUki = (await standing.tree.list('')).includes(UKI);
+  if (draft.manifestSha256 !== standing.manifestSha256 && hasUki) {
     throw new Refusal(
       'mixed-releases',
       `${manifest.release} has a ${UKI}, which names the manifest as it stands; seal a new version of its tree, and make the image of that.`,

@@ -1,10 +1,9 @@
 import { Refusal } from '../errors/refusal.ts';
-import { lstatBeneath } from '../files/beneath.ts';
-import { FolderTree } from '../files/folder-tree.ts';
+import type { Tree } from '../files/tree.ts';
 import type { Manifest, ManifestFile } from '../formats/records/manifest.ts';
 import { checksumPath, otherBootIpxe, otherCaOf, VERITY } from '../formats/records/seal-names.ts';
 import { payloadSeals } from '../signing/seal-keys.ts';
-import { readExisting } from '../signing/tree-draft.ts';
+import { LONGEST_SEAL } from '../signing/tree-draft.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
 import { type Anchors, anchorId } from '../trust/anchors.ts';
 import type { Policy } from '../trust/policy.ts';
@@ -24,7 +23,7 @@ export interface Trusted {
 
 /** A sealed release as it stands, its records verified. Its payload was looked at from outside only. */
 export interface Standing {
-  readonly folder: string;
+  readonly tree: Tree;
   readonly manifest: Manifest;
   /** Lower-case hex. */
   readonly manifestSha256: string;
@@ -65,10 +64,9 @@ export function pooled({ folders }: Trusted, bootSigner: string | undefined): An
  *
  * @throws Refusal with the reason of the first seal that does not hold.
  */
-export async function readStanding(folder: string, trusted: Trusted): Promise<Standing> {
+export async function readStanding(tree: Tree, trusted: Trusted): Promise<Standing> {
   const { policy, now } = trusted;
   // 1. Which site's name `boot.ipxe` bears decides nothing: whoever it names must be one of ours.
-  const tree = new FolderTree(folder);
   const { bootSigner } = await readSelfAnchor(tree);
   const known = trusted.folders.some((anchors) => anchors.bootSigner === bootSigner);
   const anchors = pooled(trusted, known ? bootSigner : trusted.folders[0]?.bootSigner);
@@ -79,13 +77,13 @@ export async function readStanding(folder: string, trusted: Trusted): Promise<St
   const verdict = await new Verifier(roots, { at: () => policy }, () => now).verifyRecords(tree);
   if (verdict.refusal) throw verdict.refusal;
   const { manifest, manifestSha256 } = verdict;
-  if (!manifest) throw new Refusal('no-verdict', `Nothing vouches for ${folder}.`, { path: folder });
+  if (!manifest) throw new Refusal('no-verdict', `Nothing vouches for ${tree.name}.`, { path: tree.name });
   const line = refusedLine(verdict.records, manifest, manifestSha256);
   if (line) throw line;
   // 3. The payload is there, and nothing of it is read.
   const records = new Map(verdict.records);
-  for (const file of manifest.files) await addSeals(folder, file, ids, records);
-  return { folder, manifest, manifestSha256, records, signers: signersOf(records, anchors, ids) };
+  for (const file of manifest.files) await addSeals(tree, file, ids, records);
+  return { tree, manifest, manifestSha256, records, signers: signersOf(records, anchors, ids) };
 }
 
 function otherAnchors(id: string, { folders }: Trusted): Anchors {
@@ -100,14 +98,14 @@ function otherAnchors(id: string, { folders }: Trusted): Anchors {
 }
 
 async function addSeals(
-  folder: string,
+  tree: Tree,
   { role, path, size }: ManifestFile,
   ids: readonly string[],
   records: Map<string, Uint8Array>,
 ): Promise<void> {
-  const stat = await lstatBeneath(folder, path);
-  if (!stat) throw new Refusal('absent', `${path} is missing from ${folder}.`, { path });
-  if (!stat.isFile() || stat.size !== size) {
+  const opened = await tree.open(path);
+  await opened.close();
+  if (opened.size !== size) {
     throw new Refusal('drifted', `${path} is not the file that its manifest lists: its size differs.`, {
       path,
     });
@@ -117,9 +115,19 @@ async function addSeals(
   const roothash = path + VERITY.rootHash;
   const optional = [checksumPath(path), roothash, roothash + VERITY.seal];
   for (const name of [...wanted, ...(role === 'rootfs' ? optional : [])]) {
-    const bytes = await readExisting(folder, name);
+    const bytes = await readSeal(tree, name);
     if (bytes) records.set(name, bytes);
     else if (wanted.includes(name))
-      throw new Refusal('absent', `${name} is missing from ${folder}.`, { path: name });
+      throw new Refusal('absent', `${name} is missing from ${tree.name}.`, { path: name });
+  }
+}
+
+/** Undefined where there is none, or what lies there is no seal by its length. */
+async function readSeal(tree: Tree, path: string): Promise<Uint8Array | undefined> {
+  try {
+    return await tree.read(path, LONGEST_SEAL);
+  } catch (error) {
+    if (error instanceof Refusal && (error.code === 'absent' || error.code === 'too-large')) return undefined;
+    throw error;
   }
 }

@@ -1,16 +1,15 @@
-import { join } from 'node:path';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { FolderTree } from '../files/folder-tree.ts';
-import { isThere, readIfThere } from '../files/read-if-there.ts';
+import type { Tree } from '../files/tree.ts';
 import { decodeManifest, type Manifest } from '../formats/records/manifest.ts';
-import { RECORD } from '../formats/records/seal-names.ts';
 import { logAct } from '../publish/log-act.ts';
 import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import type { Signing } from '../signing/sealer.ts';
 import type { Act } from '../store/log.ts';
 import { type Origin, originOf, type Provenance, readProvenance } from '../store/provenance.ts';
 import { type Quarantined, quarantineRelease, readQuarantined, takeBack } from '../store/quarantine.ts';
+import { shelfOf } from '../store/shelf-of.ts';
+import { readManifestOf } from '../store/stored-manifest.ts';
 import type { SuccessionStep } from '../trust/succession.ts';
 import { readSelfRoots } from '../trust/trust-roots.ts';
 import { Verifier } from '../trust/verifier.ts';
@@ -61,7 +60,7 @@ export interface Batch {
 /** A release as the store has it. */
 export interface Stored {
   readonly release: string;
-  readonly folder: string;
+  readonly tree: Tree;
   readonly origin: Origin;
   readonly provenance: Provenance | undefined;
   /** Its mark, where it is in quarantine. */
@@ -82,8 +81,8 @@ export async function putAway(
   const { release, origin, mark, channels } = stored;
   const moved = mark !== undefined && !mark.held;
   const hold = !moved && channels.length > 0 && (await holdsForClients(stored, standing, refusal, batch));
-  const folder = hold ? stored.folder : join(state, 'quarantine', release, 'release');
-  const manifest = standing?.manifest ?? (await unverifiedManifest(stored.folder));
+  const folder = shelfOf(state).folder(release, !hold);
+  const manifest = standing?.manifest ?? (await unverifiedManifest(stored.tree));
   const sound = standing !== undefined;
   const command = restoreCommand({ state, keys, release, folder, manifest, refusal, sound });
   const result: Outcome = { outcome: 'quarantined', held: hold, refusal, command };
@@ -106,7 +105,7 @@ export async function putAway(
 
 /** Whether machines go on booting it: its seals hold, or they hold under a CA that we merely were not told of. */
 async function holdsForClients(
-  { folder }: Stored,
+  { tree }: Stored,
   standing: Standing | undefined,
   { code }: Refusal,
   { trusted: { policy, now } }: Batch,
@@ -114,7 +113,6 @@ async function holdsForClients(
   if (standing) return true;
   if (code !== 'untrusted-signer') return false;
   try {
-    const tree = new FolderTree(folder);
     const verifier = new Verifier(await readSelfRoots(tree), { at: () => policy }, () => now);
     const { refusal } = await verifier.verifyRecords(tree);
     return refusal === undefined;
@@ -145,28 +143,24 @@ export async function factsOf(
   const provenance = await readProvenance(state, release);
   const found = await readQuarantined(state, release);
   // What was moved out under a name that was published again since is another release's affair.
-  const mark = found && (found.held || !(await isStored(state, release))) ? found : undefined;
+  const mark = found && (found.held || !(await shelfOf(state).has(release))) ? found : undefined;
   const channels = (await channelsOf(state, release)).map(({ snapshot }) => snapshot.channel);
   return { origin: originOf(provenance), provenance, mark, channels };
 }
 
-function isStored(state: string, release: string): Promise<boolean> {
-  return isThere(join(state, 'releases', release));
-}
-
-export async function folderOf(state: string, release: string): Promise<string> {
-  return (await isStored(state, release))
-    ? join(state, 'releases', release)
-    : join(state, 'quarantine', release, 'release');
+/** A release as it lies there: in its place, or in quarantine. */
+export async function treeOf(state: string, release: string): Promise<Tree> {
+  const shelf = shelfOf(state);
+  return (await shelf.has(release)) ? shelf.tree(release) : shelf.treeAside(release);
 }
 
 /** For the words of a command alone. */
-async function unverifiedManifest(folder: string): Promise<Manifest | undefined> {
-  const bytes = await readIfThere(join(folder, RECORD.manifest));
+async function unverifiedManifest(tree: Tree): Promise<Manifest | undefined> {
   try {
+    const bytes = await readManifestOf(tree);
     return bytes && decodeManifest(bytes);
   } catch (error) {
-    if (error instanceof Malformed) return undefined;
+    if (error instanceof Malformed || error instanceof Refusal) return undefined;
     throw error;
   }
 }

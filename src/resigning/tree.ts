@@ -1,3 +1,4 @@
+import { FolderTree } from '../files/folder-tree.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import { type AskPassphrase, accessOf } from '../signing/keys/passphrase.ts';
 import { Signing } from '../signing/sealer.ts';
@@ -60,7 +61,7 @@ export async function resignTree(request: ResignTreeRequest): Promise<ResignedTr
     request,
     await readPolicyFileOr(request.policy),
   );
-  const standing = await readStanding(tree, trusted);
+  const standing = await readStanding(new FolderTree(tree), trusted);
   const steps = await demandSuccession(standing.signers, resignKeys, trusted);
   const wanted = await rework(standing, resignKeys, { ...request, issued: issued ?? wholeSeconds(now) });
   const { draft, changes, asItStands } = wanted;

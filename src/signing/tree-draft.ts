@@ -294,7 +294,7 @@ function demandDistinct(artifacts: readonly Artifact[], others: readonly OtherCa
 }
 
 /** Longer than any seal or record can be: not ours, and not worth reading. Bytes. */
-const LONGEST_SEAL = 1024 * 1024;
+export const LONGEST_SEAL = 1024 * 1024;
 
 /**
  * An output that stands already; undefined where there is none, or none that could be ours. A symlink or folder in

@@ -84,17 +84,21 @@ export async function changeInBucket(
   };
   if (!(await records.putIfAbsent(KEY, encodeStateJson(JOURNAL.parse(journal)))))
     throw new UsageError(`Somebody else is changing a release in ${state}; try again.`);
-  await finishBucketChange(state, records);
+  const givenUp = await finishBucketChange(state, records);
+  if (givenUp) throw givenUp;
 }
 
 /**
  * Does what the journal says is to be done, as often as it takes; nothing where there is none.
  *
- * @throws UsageError where it was given up, since others had moved what it was to change.
+ * @returns why it was given up, all of it or in part: others had moved what it was to change.
  */
-export async function finishBucketChange(state: string, records: StoreBackend): Promise<void> {
+export async function finishBucketChange(
+  state: string,
+  records: StoreBackend,
+): Promise<UsageError | undefined> {
   const journal = await readStateJson(records, KEY, JOURNAL);
-  if (!journal) return;
+  if (!journal) return undefined;
   const { release, to, before, after, provenance } = journal.value;
   const end = async () => {
     await records.compareAndSwap(KEY, journal.version, undefined);
@@ -105,17 +109,16 @@ export async function finishBucketChange(state: string, records: StoreBackend): 
     // Whoever ended it took that away; and if it was lost, it would stand in everybody's way for good.
     await end();
     const { bytes } = (await records.get(listKey(to))) ?? {};
-    if (bytes && digestOf(bytes) === after) return;
-    throw meanwhile(release);
+    return bytes && digestOf(bytes) === after ? undefined : meanwhile(release);
   }
   const [first, ...others] = journal.value.channels.map((one) => storedOf(one));
   if (first && !(await moves(state, first))) {
     await end();
-    throw meanwhile(release);
+    return meanwhile(release);
   }
   if (!(await changeList(records, journal.value, staged.bytes))) {
     await end();
-    throw meanwhile(release);
+    return meanwhile(release);
   }
   const { files } = listOf(stagedKey(after), staged.bytes, to);
   await writeCopies(records, to, files);
@@ -124,9 +127,9 @@ export async function finishBucketChange(state: string, records: StoreBackend): 
   const left: string[] = [];
   for (const one of others) if (!(await moves(state, one))) left.push(one.snapshot.channel);
   await end();
-  if (left.length === 0) return;
-  throw new UsageError(
-    `${to} was changed (before: ${before.slice(0, 16)}), and somebody else moved ${left.join(', ')} meanwhile: publish it there again.`,
+  if (left.length === 0) return undefined;
+  return new UsageError(
+    `${to} was signed anew, and somebody else moved ${left.join(', ')} meanwhile: publish it there again.`,
   );
 }
 

@@ -51,6 +51,10 @@ export class BucketShelf implements ReleaseShelf {
     return this.#tree(release, asideKey(release), `quarantine/${release}`);
   }
 
+  folder(): undefined {
+    return undefined;
+  }
+
   store(verified: VerifiedRelease, now: number): Promise<boolean> {
     return storeInBucket(this.#records, verified, now);
   }
@@ -97,8 +101,9 @@ export class BucketShelf implements ReleaseShelf {
     return changeInBucket(this.#state, this.#records, change);
   }
 
-  finishChange(): Promise<void> {
-    return finishBucketChange(this.#state, this.#records);
+  async finishChange(): Promise<void> {
+    // One that was given up is told to who made it.
+    await finishBucketChange(this.#state, this.#records);
   }
 
   #tree(release: string, key: string, place: string, options: ShelfTreeOptions = {}): Tree {

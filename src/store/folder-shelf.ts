@@ -52,6 +52,10 @@ export class FolderShelf implements ReleaseShelf {
     return new FolderTree(this.#aside(release));
   }
 
+  folder(release: string, aside: boolean): string {
+    return aside ? this.#aside(release) : this.#place(release);
+  }
+
   store(verified: VerifiedRelease, now: number): Promise<boolean> {
     return storeRelease(this.#state, verified, now);
   }

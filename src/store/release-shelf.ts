@@ -41,6 +41,9 @@ export interface ReleaseShelf {
   /** Whether a release was taken out of its place (quarantine.ts). */
   isAside(release: string): Promise<boolean>;
 
+  /** Where a release lies on this machine, or would, in its place or aside; undefined where it lies on none. */
+  folder(release: string, aside: boolean): string | undefined;
+
   /** A release that was taken out of its place. */
   treeAside(release: string): Tree;
 

@@ -56,6 +56,7 @@ async function openBucket(state: string, bucket: S3Backend): Promise<State> {
   await readFormat(state);
   await bucket.demandConditions();
   await demandFormat(state);
+  await shelfOf(state).finishChange();
   return { folder: state, release: async () => {} };
 }
 
