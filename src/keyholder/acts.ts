@@ -5,7 +5,6 @@ import { isThere } from '../files/read-if-there.ts';
 import { encodeArming } from '../formats/records/armed-boot.ts';
 import { encodeSnapshot } from '../formats/records/snapshot.ts';
 import { assignedText, planAssigned, writeAssigned } from '../machines/assigned-file.ts';
-import { MACHINES } from '../machines/machine-files.ts';
 import { armMachine, disarmMachine } from '../publish/arm.ts';
 import { applyMachines, moveChannelTo, renewChannel } from '../publish/channel.ts';
 import type { MovedChannel } from '../publish/channel-move.ts';
@@ -22,6 +21,7 @@ import { assigningAct } from '../store/assigning-act.ts';
 import { recordAct } from '../store/log.ts';
 import { entryInWords, readWaiting } from '../store/log-waiting.ts';
 import { openExistingState, openStateWhenFree } from '../store/state.ts';
+import { machineFilesOf } from '../store/state-machines.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
 import type { Peer } from './peer.ts';
 import type { Done, KeyholderRequest } from './protocol.ts';
@@ -175,14 +175,14 @@ async function assigned(
   const { mac, assigned: wanted } = request;
   const state = await openStateWhenFree(folder);
   try {
-    const { before, after } = await planAssigned(join(folder, MACHINES), mac, wanted);
+    const { before, after } = await planAssigned(machineFilesOf(folder), mac, wanted);
     if (before === after) return wrote(false);
     await logAct(
       folder,
       assigningAct(mac, wanted && assignedText(wanted), whoAsks(request, peer), clock()),
       key,
     );
-    await writeAssigned(join(folder, MACHINES), mac, after);
+    await writeAssigned(machineFilesOf(folder), mac, after);
     return wrote(true);
   } finally {
     await state.release();

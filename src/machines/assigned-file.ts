@@ -7,7 +7,13 @@ import { explain, syncDirectory, writeFileAtomically } from '../files/atomic-fil
 import { makeFolders } from '../files/make-folders.ts';
 import { macFolder } from '../formats/records/armed-folder.ts';
 import { ASSIGNMENT, assignmentText } from './assignment.ts';
-import { listMachineFiles, type MachineFile, parseMachineRules } from './machine-files.ts';
+import {
+  listMachineFiles,
+  type MachineFile,
+  type MachineRecords,
+  machineFilePath,
+  parseMachineRules,
+} from './machine-files.ts';
 import { NAME } from './machine-rules.ts';
 
 /**
@@ -65,11 +71,11 @@ export function encodeAssigned(mac: string, { name = macFolder(mac), labels, get
  *   IoError.
  */
 export async function planAssigned(
-  folder: string,
+  folder: string | MachineRecords,
   mac: string,
   assigned: Assigned | undefined,
 ): Promise<{ readonly before: string | undefined; readonly after: string | undefined }> {
-  const path = join(folder, assignedName(mac));
+  const path = machineFilePath(folder, assignedName(mac));
   const files = await listMachineFiles(folder);
   const others = files.filter((file) => file.path !== path);
   const before = files.find((file) => file.path === path)?.text;
@@ -82,7 +88,12 @@ export async function planAssigned(
 }
 
 /** Writes what `planAssigned` answered. The state is the caller's. @throws IoError */
-export async function writeAssigned(folder: string, mac: string, text: string | undefined): Promise<void> {
+export async function writeAssigned(
+  folder: string | MachineRecords,
+  mac: string,
+  text: string | undefined,
+): Promise<void> {
+  if (typeof folder !== 'string') return folder.write(assignedName(mac), text);
   const path = join(folder, assignedName(mac));
   if (text !== undefined) {
     await makeFolders(folder);

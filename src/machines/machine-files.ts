@@ -22,6 +22,17 @@ export interface MachineFile {
   readonly text: string;
 }
 
+/** Files that are in no folder of this machine. */
+export interface MachineRecords {
+  /** How sentences name where they are. */
+  readonly name: string;
+  names(): Promise<readonly string[]>;
+  /** Undefined where there is none of that name. @param limit bytes. @throws Refusal, IoError */
+  read(name: string, limit: number): Promise<Uint8Array | undefined>;
+  /** Writes one, or takes it away. @throws IoError */
+  write(name: string, text: string | undefined): Promise<void>;
+}
+
 /** Bytes of one file. */
 const MOST_BYTES = 32 * 1024 * 1024;
 
@@ -31,17 +42,17 @@ const MOST_BYTES = 32 * 1024 * 1024;
  *
  * @throws UsageError, IoError
  */
-export async function listMachineFiles(folder: string): Promise<readonly MachineFile[]> {
-  const names = await readdir(folder).catch((error: unknown) => {
-    if (isAbsent(error)) return [];
-    throw unreadable(folder, error, `The folder of machines ${folder}`);
-  });
+export async function listMachineFiles(from: string | MachineRecords): Promise<readonly MachineFile[]> {
+  const names = await (typeof from === 'string' ? namesOf(from) : from.names());
   const files: MachineFile[] = [];
   // Hidden ones are an editor's.
   for (const name of names.filter((one) => one.endsWith('.toml') && !one.startsWith('.')).sort()) {
-    const path = join(folder, name);
+    const path = machineFilePath(from, name);
     try {
-      const bytes = await readBeneathIfThere(folder, name, MOST_BYTES);
+      const bytes =
+        typeof from === 'string'
+          ? await readBeneathIfThere(from, name, MOST_BYTES)
+          : await from.read(name, MOST_BYTES);
       if (bytes) files.push({ path, text: Buffer.from(bytes).toString('utf8') });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -51,9 +62,21 @@ export async function listMachineFiles(folder: string): Promise<readonly Machine
   return files;
 }
 
-/** Reads a folder, all of it or none. @throws UsageError that names file and line; IoError. */
-export async function readMachineRules(folder: string): Promise<MachineRules> {
-  return parseMachineRules(await listMachineFiles(folder));
+async function namesOf(folder: string): Promise<readonly string[]> {
+  return readdir(folder).catch((error: unknown) => {
+    if (isAbsent(error)) return [];
+    throw unreadable(folder, error, `The folder of machines ${folder}`);
+  });
+}
+
+/** How sentences name a file. */
+export function machineFilePath(from: string | MachineRecords, name: string): string {
+  return typeof from === 'string' ? join(from, name) : `${from.name}/${name}`;
+}
+
+/** Reads all files or none. @param from their folder. @throws UsageError that names file and line; IoError. */
+export async function readMachineRules(from: string | MachineRecords): Promise<MachineRules> {
+  return parseMachineRules(await listMachineFiles(from));
 }
 
 /**

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
@@ -27,7 +26,9 @@ import { readScriptKeys, type ScriptKeys, sealScript } from '../signing/keys/scr
 import { decodeOrRefuse } from '../signing/requests/open-request.ts';
 import { readChannel } from '../store/channels.ts';
 import { recordsOf } from '../store/folder-backend.ts';
+import { MAX_RECORD } from '../store/backend.ts';
 import { keepSealed } from '../store/script-batches.ts';
+import { shelfOf } from '../store/shelf-of.ts';
 import { demandState, openExistingState } from '../store/state.ts';
 import { policyFor } from '../store/state-policy.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
@@ -93,7 +94,7 @@ export async function requestScripts(options: RequestScriptsOptions): Promise<Re
   const facts = await batchFacts({ state, channel, roots, policy, now }, named);
   if (!facts)
     throw new UsageError(
-      `Nothing is written about machines in ${join(state, 'machines')}: there is nothing to sign.`,
+      `Nothing is written about machines in ${state}/machines: there is nothing to sign.`,
     );
   const scripts = compileBatch(facts);
   const rules = encodeRules(facts.rules);
@@ -148,7 +149,7 @@ async function carried(
 ): Promise<Uint8Array | undefined> {
   // A release that starts by GRUB alone has no boot.ipxe of use, and the other way round.
   if (elsewhere) return undefined;
-  return readWhole(join(state, 'releases', release, name));
+  return shelfOf(state).tree(release).read(name, MAX_RECORD);
 }
 
 function carriedName({ sha256 }: RequestedManifest, name: string): string {

@@ -1,8 +1,6 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { FolderTree } from '../files/folder-tree.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import { decodeManifest } from '../formats/records/manifest.ts';
 import { decodeScriptBatch, encodeScriptBatch } from '../formats/records/script-batch.ts';
@@ -16,7 +14,7 @@ import {
   type CompiledScript,
   compileBatch,
 } from '../machines/compile-batch.ts';
-import { MACHINES, readMachineRules } from '../machines/machine-files.ts';
+import { readMachineRules } from '../machines/machine-files.ts';
 import { encodeRules } from '../machines/machine-record.ts';
 import { hasRules, type MachineRules } from '../machines/machine-rules.ts';
 import { sealedAddress } from '../scripts/server-address.ts';
@@ -24,6 +22,8 @@ import { type ScriptKeys, sealScript } from '../signing/keys/script-keys.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
 import { recordsOf } from '../store/folder-backend.ts';
 import { findSealed, keepBatch, keepSealed, readBatch } from '../store/script-batches.ts';
+import { shelfOf } from '../store/shelf-of.ts';
+import { machineFilesOf } from '../store/state-machines.ts';
 import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import { decodeOr } from '../trust/check.ts';
 import { type MachineScript, verifyMachineScript } from '../trust/machine-script-check.ts';
@@ -66,7 +66,7 @@ export async function batchFacts(
   named: readonly NamedRelease[],
 ): Promise<BatchFacts | undefined> {
   const { state, channel, roots } = options;
-  const rules = await readMachineRules(join(state, MACHINES));
+  const rules = await readMachineRules(machineFilesOf(state));
   if (!hasRules(rules)) return undefined;
   const releases: BatchRelease[] = [];
   for (const one of named) releases.push(await releaseFacts(options, one));
@@ -93,7 +93,7 @@ async function releaseFacts(
   { state, roots, policy, now }: BatchOptions,
   { release, manifestSha256, records }: NamedRelease,
 ): Promise<BatchRelease> {
-  const tree = new FolderTree(join(state, 'releases', release));
+  const tree = shelfOf(state).tree(release);
   const found = records
     ? { records, manifestSha256, manifest: undefined, refusal: undefined }
     : await new Verifier(await fittingRoots(tree, roots), policy, () => now).verifyRecords(tree);

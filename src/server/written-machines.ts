@@ -1,11 +1,10 @@
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { assignmentText } from '../machines/assignment.ts';
 import type { Machine } from '../machines/booter.ts';
 import type { ChannelScripts } from '../machines/channel-scripts.ts';
 import { newestScripts } from '../machines/machine-booter.ts';
-import { MACHINES, readMachineRules } from '../machines/machine-files.ts';
+import { readMachineRules } from '../machines/machine-files.ts';
 import { encodeRules } from '../machines/machine-record.ts';
 import { hasRules, type MachineRules } from '../machines/machine-rules.ts';
 import { type Match, Matcher, membersOf } from '../machines/match.ts';
@@ -14,6 +13,7 @@ import { ArmedBoots, type StoredArming } from '../store/armed-boots.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
 import { recordsOf } from '../store/folder-backend.ts';
 import { demandState } from '../store/state.ts';
+import { machineFilesOf } from '../store/state-machines.ts';
 import { readChannelScripts } from './state-scripts.ts';
 
 /** What a machine gets by rules, and by which script. */
@@ -49,7 +49,7 @@ export async function explainMachine(state: string, machine: Machine): Promise<E
   const newest = await newestSigned(state);
   const signed = newest && explained(machine, newest.matcher, newest.plan);
   try {
-    const rules = await readMachineRules(join(state, MACHINES));
+    const rules = await readMachineRules(machineFilesOf(state));
     const written = explained(machine, new Matcher(rules), new ScriptPlan(rules));
     const differs = newest !== undefined && !sameRules(rules, newest.matcher.rules);
     return { written, fault: undefined, signed, differs, armed };
@@ -113,7 +113,7 @@ export interface ListedMachines {
 /** Every machine that was written down. What it says of itself when it boots may put it into another group. */
 export async function listMachines(state: string): Promise<ListedMachines> {
   await demandState(state);
-  const rules = await readMachineRules(join(state, MACHINES));
+  const rules = await readMachineRules(machineFilesOf(state));
   const matcher = new Matcher(rules);
   const machines = rules.machines.map(({ name, mac = [], uuid, serial }): ListedMachine => {
     const claims = {

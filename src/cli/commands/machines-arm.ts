@@ -8,7 +8,7 @@ import { type ArmedMachine, armMachine, disarmMachine, listArmed } from '../../p
 import { serverAddress } from '../../scripts/server-address.ts';
 import { accessOf } from '../../signing/keys/passphrase.ts';
 import type { StoredArming } from '../../store/armed-boots.ts';
-import { act, folder, folders, newCommand, releaseId, understood } from '../context.ts';
+import { act, folder, folders, newCommand, releaseId, stateAt, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
@@ -53,7 +53,7 @@ export function armCommand(): Command {
         .choices(['ipxe', 'grub'])
         .default('ipxe'),
     )
-    .option('--state <dir>', 'where releases and channels live', folder)
+    .option('--state <dir>', 'where releases and channels live', stateAt)
     .option(
       '--keys <dir>',
       'a folder that "init" made, with the key of the CA, or one day of "keys delegate"',
@@ -138,7 +138,7 @@ export function disarmCommand(): Command {
     'bootseal machines disarm 52:54:00:12:34:56 --state /srv/bootseal',
   )
     .argument('<mac>', 'the address of the card that it boots from')
-    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .option('--snapshot-key <dir>', SNAPSHOT_KEY, folder)
     .action(
       act<StateWords>(async ({ terminal, now }, { state, snapshotKey }, mac = '') => {
@@ -167,7 +167,7 @@ export function armedCommand(): Command {
     'list machines that are armed, and what became of those that were',
     'bootseal machines armed --state /srv/bootseal',
   )
-    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .action(
       act<StateWords>(async ({ terminal, now }, { state }) => {
         const all = await listArmed(state);

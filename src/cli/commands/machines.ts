@@ -8,7 +8,7 @@ import { type Explained, explainMachine, listMachines, ruleText } from '../../se
 import { accessOf } from '../../signing/keys/passphrase.ts';
 import { readScriptKeys } from '../../signing/keys/script-keys.ts';
 import { channelNames } from '../../store/channels.ts';
-import { act, channelName, folder, folders, newCommand } from '../context.ts';
+import { act, channelName, folder, folders, newCommand, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
@@ -47,7 +47,7 @@ function listCommand(): Command {
     'the machines that are written down in STATE/machines, and what each gets',
     'bootseal machines list --state /srv/bootseal',
   )
-    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .action(
       act<StateWords>(async ({ terminal }, { state }) => {
         const { written, groups, machines, unknown, signed } = await listMachines(state);
@@ -108,7 +108,7 @@ function explainCommand(): Command {
     'bootseal machines explain 52:54:00:12:34:56 --state /srv/bootseal --firmware efi',
   )
     .argument('<mac>', 'the address of the card that it boots from')
-    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .option('--uuid <uuid>', 'what else the machine would say of itself')
     .option('--serial <text>')
     .option('--asset <text>')
@@ -243,7 +243,7 @@ function applyCommand(): Command {
       'only this one, and needed with --keyholder; default: every channel of the state',
       channelName,
     )
-    .option('--state <dir>', 'where releases and channels live', folder)
+    .option('--state <dir>', 'where releases and channels live', stateAt)
     .option('--anchors <dir>', 'what releases and scripts must lead to; once for each CA', folders)
     .option(
       '--script-keys <dir>',
@@ -302,7 +302,7 @@ function requestCommand(): Command {
     'write down which scripts of machines must be signed, for "bootseal sign-request" where the keys are',
     'bootseal machines request --state /srv/bootseal --channel stable --anchors keys/anchors --out scripts.cpio',
   )
-    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .requiredOption('--channel <name>', 'whose machines', channelName)
     .option(
       '--tree <dir>',
@@ -334,7 +334,7 @@ function attachCommand(): Command {
     'bootseal machines attach answer.cpio --state /srv/bootseal --anchors keys/anchors',
   )
     .argument('<response...>', 'the answers, in any order and in parts')
-    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .requiredOption('--anchors <dir>', 'what the scripts must lead to; once for each CA', folders)
     .action(
       act<AttachWords>(async ({ terminal, now }, { state, anchors }, ...rest) => {

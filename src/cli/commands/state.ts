@@ -95,7 +95,7 @@ function restoreCommand(): Command {
     'let a state that was put back from a backup go on above what others have seen of it',
     `${EXAMPLE} restore --after 41 --checkpoint kept-checkpoint --state /srv/bootseal`,
   )
-    .requiredOption('--state <dir>', 'as the backup has it', folder)
+    .requiredOption('--state <dir>', 'as the backup has it', stateAt)
     .requiredOption('--after <counter>', 'the highest counter of a snapshot that anybody saw', counter)
     .requiredOption('--checkpoint <file>', 'the newest checkpoint of its log that anybody kept', file)
     .option('--snapshot-key <dir>', 'what signs the log; default: a key of the state’s own', folder)

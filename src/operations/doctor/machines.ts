@@ -7,6 +7,7 @@ import { encodeRules } from '../../machines/machine-record.ts';
 import { hasRules } from '../../machines/machine-rules.ts';
 import { readChannelScripts } from '../../server/state-scripts.ts';
 import { recordsOf } from '../../store/folder-backend.ts';
+import { machineFilesOf } from '../../store/state-machines.ts';
 import { readScript } from '../../store/signed-scripts.ts';
 import { type Finding, Findings } from './finding.ts';
 import { withoutStop } from './look.ts';
@@ -37,7 +38,7 @@ export async function checkMachines(facts: StateFacts): Promise<readonly Finding
       );
     else await checkScripts(findings, facts, found, apply);
   }
-  const rules = await readMachineRules(join(folder, MACHINES));
+  const rules = await readMachineRules(machineFilesOf(folder));
   const newest = newestScripts({ scripts });
   const signed = newest instanceof Refusal ? undefined : newest;
   const written = hasRules(rules);

@@ -16,6 +16,7 @@ import { freeWords } from '../../scripts/free-words.ts';
 import { assigningAct } from '../../store/assigning-act.ts';
 import { channelNames } from '../../store/channels.ts';
 import { storedReleases } from '../../store/quarantine.ts';
+import { machineFilesOf } from '../../store/state-machines.ts';
 import { demandNotWithdrawn } from '../../store/withdrawals.ts';
 import { type ApiDesk, route } from './api-desk.ts';
 import { storedManifest } from './release-routes.ts';
@@ -74,7 +75,7 @@ async function assign(
   assigned: Assigned | undefined,
   by: string,
 ): Promise<{ 200: z.input<typeof DONE> } | { 202: z.input<typeof WAITING> }> {
-  const folder = join(state, MACHINES);
+  const folder = machineFilesOf(state);
   const planned = await planAssigned(folder, mac, assigned);
   const file = `${MACHINES}/${assignedName(mac)}`;
   const text = assigned && assignedText(assigned);
