@@ -160,7 +160,9 @@ async function adoptPolicy(
 /** An address that a record of provenance can hold. @throws UsageError */
 export function demandOrigin(origin: string): void {
   if (isOrigin(origin)) return;
-  throw new UsageError(`${JSON.stringify(origin)} is no origin; write http://… or https://….`);
+  throw new UsageError(
+    `${JSON.stringify(origin)} is no origin; write http://…, https://…, rsync://…, s3://… or file://….`,
+  );
 }
 
 /** Before the release is there: were this lost, a fetched one would count as ours, and be signed anew. */

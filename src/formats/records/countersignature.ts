@@ -30,9 +30,12 @@ export const MAX_COUNTERSIGNATURE = 4096;
 export const MAX_ORIGINAL_SIGNERS = 8;
 
 const MAGIC = 'bootseal-countersignature 1';
-const ORIGIN = /^https?:\/\/[!-~]{1,290}$/;
+const ORIGIN = /^(?:https?|rsync|s3|file):\/\/[!-~]{1,290}$/;
 
-/** An address that a record of provenance can hold: http or https, printable ASCII without blanks. */
+/**
+ * An address that a record of provenance can hold: http, https, rsync, s3, or a file that was carried here; printable ASCII
+ * without blanks.
+ */
 export function isOrigin(text: string): boolean {
   return ORIGIN.test(text);
 }
@@ -68,7 +71,7 @@ export function decodeCountersignature(bytes: Uint8Array): Countersignature {
   const manifest = lines.one('manifest');
   if (!/^[0-9a-f]{64}$/.test(manifest)) throw lines.fail('manifest is no SHA-256');
   const origin = lines.one('origin');
-  if (!isOrigin(origin)) throw lines.fail('origin is no http address');
+  if (!isOrigin(origin)) throw lines.fail('origin is no address');
   const originalSigners: string[] = [];
   for (let fields = lines.optional('original-signer', 1); fields; ) {
     const [signer = ''] = fields;

@@ -75,6 +75,7 @@ export const ACT_KINDS = [
   'policy',
   'withdraw',
   'restore-state',
+  'pull',
   'lost',
   'ask',
   'apply',

@@ -1,0 +1,398 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { Refusal } from '../errors/refusal.ts';
+import { FolderTree } from '../files/folder-tree.ts';
+import { isThere, readIfThere } from '../files/read-if-there.ts';
+import type { Tree } from '../files/tree.ts';
+import { RECORD } from '../formats/records/seal-names.ts';
+import { type ChannelRelease, namesRelease, type Snapshot } from '../formats/records/snapshot.ts';
+import { logActs } from '../publish/log-act.ts';
+import { demandVerified, type GateRow, runGate } from '../publish/publish-gate.ts';
+import { moveChannel, readChannel } from '../store/channels.ts';
+import type { Act } from '../store/log.ts';
+import { recordIngest } from '../store/provenance.ts';
+import { storeRelease } from '../store/release-store.ts';
+import { openState } from '../store/state.ts';
+import { policyFor } from '../store/state-policy.ts';
+import { demandNotWithdrawn } from '../store/withdrawals.ts';
+import { fingerprint } from '../trust/chain.ts';
+import type { PolicyFile } from '../trust/policy-file.ts';
+import { signerFingerprints, signersOf } from '../trust/record-signers.ts';
+import { fittingRoots, type TrustRoots } from '../trust/trust-roots.ts';
+import type { VerifiedRelease } from '../trust/verified-release.ts';
+import { type Verdict, Verifier } from '../trust/verifier.ts';
+import {
+  keepUpstreamBatch,
+  type ReadRecord,
+  readUpstreamBatch,
+  type StartedRelease,
+  type UpstreamBatch,
+  verifyBatch,
+} from './channel-scripts-intake.ts';
+import {
+  demandFollows,
+  type JudgedSnapshot,
+  judgeSnapshot,
+  tellFollows,
+  type UpstreamSnapshot,
+  type UpstreamTerms,
+} from './upstream.ts';
+
+/**
+ * How releases of somebody else come into a state: pulled from a mirror, or out of a bundle that was carried there. What
+ * they lie in is hostile; what they must lead to, the operator was given by other ways.
+ */
+export interface IntakeTerms extends UpstreamTerms {
+  /** What releases must lead to. */
+  readonly roots: TrustRoots;
+  /** Where it came from, for the record: see `isOrigin`. */
+  readonly origin: string;
+  /** Signs the log's checkpoint, where there is a key; without one entries wait for theirs. */
+  readonly snapshotKey?: string;
+}
+
+export interface IntakeRequest {
+  /** Undefined: releases alone come in, and no channel moves. */
+  readonly snapshot?: UpstreamSnapshot;
+  /** By name: what is taken in. Those that the state holds already need not be among them. */
+  readonly trees: ReadonlyMap<string, Tree>;
+  /** Where the snapshot's scripts for machines are; default: a snapshot that names some is refused. */
+  readonly readRecord?: ReadRecord;
+}
+
+/** What became of one release. */
+export interface IntakeRow {
+  readonly release: string;
+  /** `kept`: the state held this very release. `held`: it is good, and something else was refused. */
+  readonly outcome: 'stored' | 'kept' | 'refused' | 'held';
+  readonly gates: readonly GateRow[];
+  readonly refusal: Refusal | undefined;
+  readonly verdict: Verdict | undefined;
+}
+
+export interface IntakeResult {
+  readonly rows: readonly IntakeRow[];
+  /** The first refusal of all; undefined: everything came in. */
+  readonly refusal: Refusal | undefined;
+  /** What the channel is at; undefined where none was asked for, or it did not move. */
+  readonly snapshot: Snapshot | undefined;
+  /** False where the channel was there already. */
+  readonly moved: boolean;
+}
+
+/** A release as it was judged, before anything is kept. */
+export interface JudgedTree extends Pick<IntakeRow, 'gates' | 'refusal' | 'verdict'> {
+  /** Undefined where there is a refusal. */
+  readonly release: VerifiedRelease | undefined;
+}
+
+/** What a snapshot, or a script, says of a release; more than its name need not be known. */
+export type NamedRelease = Pick<ChannelRelease, 'release'> & Partial<ChannelRelease>;
+
+/**
+ * Verifies, asks the gate, stores, and moves the channel: all of it or nothing. Trees are judged before the state is
+ * locked, and what may have changed meanwhile is asked again under the lock. What is refused is on record in the log.
+ *
+ * @throws UsageError for a state that moves its own channels; Refusal where the snapshot itself is refused; IoError.
+ */
+export async function takeIn(terms: IntakeTerms, request: IntakeRequest): Promise<IntakeResult> {
+  const { state } = terms;
+  const { snapshot: upstream, trees, readRecord } = request;
+  if (upstream) await demandFollows(state, terms.snapshotSigners);
+  const policy = await policyFor(state);
+  return onRecord(terms, upstream?.channel, async () => {
+    const snapshot = upstream && (await judgeSnapshot(terms, upstream));
+    const batch = snapshot && (await batchOf(snapshot, readRecord));
+    const judged = new Map<string, JudgedTree>();
+    for (const named of namedReleases(trees.keys(), snapshot, batch)) {
+      if (await holds(state, named)) continue;
+      const tree = trees.get(named.release);
+      judged.set(
+        named.release,
+        tree
+          ? await judgeTree(terms, policy, tree, named, snapshot?.highest.get(named.arch ?? ''))
+          : notThere(named),
+      );
+    }
+    return takeJudged(terms, policy, { snapshot, batch, judged });
+  });
+}
+
+/** What a channel's snapshot says of machines, where it says anything. */
+export async function batchOf(
+  { channel, snapshot: { scripts } }: JudgedSnapshot,
+  read: ReadRecord | undefined,
+): Promise<UpstreamBatch | undefined> {
+  if (scripts === undefined) return undefined;
+  if (!read)
+    throw new Refusal(
+      'absent',
+      `The snapshot of ${channel} names scripts for machines, and none came along.`,
+      {
+        channel,
+      },
+    );
+  return readUpstreamBatch(channel, scripts, read);
+}
+
+/** Every release that has to be there: what was brought, what the channel names, and what its scripts start beside that. */
+export function namedReleases(
+  brought: Iterable<string>,
+  snapshot: JudgedSnapshot | undefined,
+  batch: UpstreamBatch | undefined,
+): NamedRelease[] {
+  const named = new Map<string, NamedRelease>();
+  for (const one of snapshot?.snapshot.releases ?? []) named.set(one.release, one);
+  for (const [release, manifest] of batch?.kept ?? [])
+    if (!named.has(release)) named.set(release, { release, manifest });
+  for (const release of brought) if (!named.has(release)) named.set(release, { release });
+  return [...named.values()];
+}
+
+/** Whether the state holds this very release; one of which only the name is known has to be judged. */
+export async function holds(state: string, { release, manifest }: NamedRelease): Promise<boolean> {
+  return manifest !== undefined && (await storedManifest(state, release)) === manifest;
+}
+
+async function storedManifest(state: string, release: string): Promise<string | undefined> {
+  const bytes = await readIfThere(join(state, 'releases', release, RECORD.manifest));
+  return bytes && createHash('sha256').update(bytes).digest('hex');
+}
+
+function notThere({ release }: NamedRelease): JudgedTree {
+  const refusal = new Refusal('absent', `${release} is named, and neither held here nor brought along.`, {
+    release,
+  });
+  return { release: undefined, refusal, gates: [], verdict: undefined };
+}
+
+/**
+ * Judges one tree: every seal of every file, that it is what was named, and the gate.
+ *
+ * @param highest what the channel had before, for the gate.
+ * @throws IoError.
+ */
+export async function judgeTree(
+  { state, roots, now }: IntakeTerms,
+  policy: PolicyFile,
+  tree: Tree,
+  named: NamedRelease,
+  highest: { readonly release: string; readonly serial: number } | undefined,
+): Promise<JudgedTree> {
+  try {
+    await demandNotWithdrawn(state, named.release);
+    const verifier = new Verifier(await fittingRoots(tree, roots), policy, () => now);
+    const verdict = await verifier.verify(tree);
+    const { release } = verdict;
+    if (release) demandNamed(release, named);
+    // Whether it goes back was judged with the snapshot, which may say that it does so on purpose.
+    const before = highest && release && release.manifest.serial > highest.serial ? highest : undefined;
+    const { rows, refusal } = await runGate({ verdict, verifier, rules: policy.publish, highest: before });
+    return { release: refusal ? undefined : release, gates: rows, refusal, verdict };
+  } catch (error) {
+    if (error instanceof Refusal)
+      return { release: undefined, gates: [], refusal: error, verdict: undefined };
+    throw error;
+  }
+}
+
+/** Somebody else's release under this name, or another one of the same name. @throws Refusal `mixed-releases` */
+export function demandNamed(
+  { manifest, manifestSha256 }: Pick<VerifiedRelease, 'manifest' | 'manifestSha256'>,
+  named: NamedRelease,
+): void {
+  const { release, arch, serial, bestBefore } = manifest;
+  const fault =
+    release !== named.release
+      ? `it is ${release}`
+      : named.manifest !== undefined && manifestSha256 !== named.manifest
+        ? 'its manifest is another'
+        : named.arch !== undefined && arch !== named.arch
+          ? `it is for ${arch}`
+          : named.serial !== undefined && serial !== named.serial
+            ? `its serial is ${serial}`
+            : named.bestBefore !== undefined && bestBefore !== named.bestBefore
+              ? 'its best-before is another'
+              : undefined;
+  if (fault === undefined) return;
+  throw new Refusal(
+    'mixed-releases',
+    `What lies there as ${named.release} is not what was named: ${fault}.`,
+    {
+      release: named.release,
+    },
+  );
+}
+
+/** What was judged, and is to be kept. */
+export interface JudgedIntake {
+  readonly snapshot: JudgedSnapshot | undefined;
+  readonly batch: UpstreamBatch | undefined;
+  /** By name; what the state holds already is not among them. */
+  readonly judged: ReadonlyMap<string, JudgedTree>;
+}
+
+/**
+ * Keeps what was judged, whole, and moves the channel. Nothing is kept where one thing is refused.
+ *
+ * @param policy what it was judged by.
+ */
+export async function takeJudged(
+  terms: IntakeTerms,
+  policy: PolicyFile,
+  { snapshot, batch, judged }: JudgedIntake,
+): Promise<IntakeResult> {
+  const { state: folder, roots, now, snapshotSigners } = terms;
+  const state = await openState(folder);
+  try {
+    // 1. What was asked before the lock, again.
+    await policyFor(folder, undefined, policy);
+    const again = snapshot && (await judgeSnapshot(terms, snapshot));
+    if (snapshot) await demandFollows(folder, snapshotSigners);
+    const names = namedReleases(judged.keys(), snapshot, batch);
+    for (const { release } of names) await demandNotWithdrawn(folder, release);
+    // 2. What is held already: its records still hold together, and the policy still lets it go.
+    const started = new Map<string, StartedRelease>();
+    for (const named of names) {
+      const { release } = judged.get(named.release) ?? {};
+      if (release) started.set(named.release, release);
+      else if (!judged.has(named.release))
+        started.set(named.release, await judgeHeld(folder, roots, policy, named, now));
+    }
+    const refused = [...judged.values()].find(({ refusal }) => refusal)?.refusal;
+    if (!refused && batch) await verifyBatch(batch, started, roots, policy, now);
+    if (refused) {
+      await logRefused(terms, snapshot?.channel, refused, [...judged]);
+      return { rows: rowsOf(names, judged, true), refusal: refused, snapshot: undefined, moved: false };
+    }
+    // 3. The releases, each whole; nothing names them yet.
+    for (const { release } of judged.values()) {
+      if (!release) continue;
+      await recordOrigin(terms, release);
+      await storeRelease(folder, release, now);
+    }
+    if (batch) await keepUpstreamBatch(folder, batch);
+    // 4. On record, then the channel.
+    const moved = again !== undefined && !again.same;
+    if (again) await tellFollows(folder, snapshotSigners);
+    const acts = moved ? await movedActs(terms, again, judged) : [...judged].flatMap(broughtAct(terms));
+    await logActs(folder, acts, terms.snapshotKey);
+    if (moved) await moveChannel(folder, again);
+    return { rows: rowsOf(names, judged, false), refusal: undefined, snapshot: again?.snapshot, moved };
+  } finally {
+    await state.release();
+  }
+}
+
+function rowsOf(
+  names: readonly NamedRelease[],
+  judged: ReadonlyMap<string, JudgedTree>,
+  refused: boolean,
+): IntakeRow[] {
+  return names.map(({ release }) => {
+    const { gates = [], refusal, verdict } = judged.get(release) ?? {};
+    const good = refused ? ('held' as const) : ('stored' as const);
+    const outcome = refusal ? ('refused' as const) : judged.has(release) ? good : ('kept' as const);
+    return { release, outcome, gates, refusal, verdict };
+  });
+}
+
+async function judgeHeld(
+  state: string,
+  roots: TrustRoots,
+  policy: PolicyFile,
+  named: NamedRelease,
+  now: number,
+): Promise<StartedRelease> {
+  const tree = new FolderTree(join(state, 'releases', named.release));
+  const verifier = new Verifier(await fittingRoots(tree, roots), policy, () => now);
+  const { manifest, manifestSha256, refusal } = await verifier.verifyRecords(tree);
+  if (refusal || !manifest)
+    throw refusal ?? new Refusal('no-verdict', `Nothing vouches for ${named.release}.`, {});
+  demandNamed({ manifest, manifestSha256 }, named);
+  demandVerified(manifest, policy.publish);
+  return { manifest, manifestSha256, roots: verifier.roots };
+}
+
+/** Before the release is there: were this lost, a fetched one would count as ours, and be signed anew. */
+async function recordOrigin(
+  { state, origin, now }: IntakeTerms,
+  { release, manifestSha256, records, roots }: VerifiedRelease,
+): Promise<void> {
+  if (await isThere(join(state, 'releases', release))) return;
+  const signers = signerFingerprints(signersOf(records, roots.own, []));
+  await recordIngest(state, release, { time: now, origin, manifest: manifestSha256, signers });
+}
+
+/** One entry for each release that the channel names anew; where they are the same ones, for each of these. */
+async function movedActs(
+  { state, origin, now, snapshotSigners }: IntakeTerms,
+  { channel, snapshot }: JudgedSnapshot,
+  judged: ReadonlyMap<string, JudgedTree>,
+): Promise<Act[]> {
+  const before = (await readChannel(state, channel))?.snapshot;
+  const { counter, releases } = snapshot;
+  const signers = snapshotSigners.map(fingerprint);
+  const entry = ({ release, manifest, serial, rollbackFrom }: ChannelRelease): Act => {
+    const seals = judged.get(release)?.release?.records;
+    const facts = { channel, release, manifest, serial, counter, rollbackFrom, origin };
+    return { time: now, act: 'pull', ...facts, seals, signers };
+  };
+  const fresh = releases.filter(
+    ({ release, manifest }) =>
+      !before || !namesRelease(before, release) || !before.releases.some((one) => one.manifest === manifest),
+  );
+  return (fresh.length === 0 ? releases : fresh).map(entry);
+}
+
+function broughtAct({ now, origin }: IntakeTerms) {
+  return ([, { release: verified }]: readonly [string, JudgedTree]): Act[] => {
+    if (!verified) return [];
+    const { release, manifest, manifestSha256, records } = verified;
+    const { serial } = manifest;
+    return [{ time: now, act: 'pull', release, manifest: manifestSha256, serial, origin, seals: records }];
+  };
+}
+
+/** What is refused on the way is logged too, as far as the log can be written. */
+async function onRecord<T>(
+  terms: IntakeTerms,
+  channel: string | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof Refusal) await recordRefusal(terms, channel, error);
+    throw error;
+  }
+}
+
+/** Puts a refusal on record that ended an intake before it had a state to write to. */
+export async function recordRefusal(
+  terms: IntakeTerms,
+  channel: string | undefined,
+  refusal: Refusal,
+): Promise<void> {
+  try {
+    const state = await openState(terms.state);
+    try {
+      await logRefused(terms, channel, refusal, []);
+    } finally {
+      await state.release();
+    }
+  } catch {
+    // The log may be what was refused; what ended the intake is said all the same.
+  }
+}
+
+async function logRefused(
+  { state, now, origin, snapshotKey }: IntakeTerms,
+  channel: string | undefined,
+  refusal: Refusal,
+  judged: readonly (readonly [string, JudgedTree])[],
+): Promise<void> {
+  const about = judged.find(([, one]) => one.refusal === refusal)?.[0];
+  const act: Act = { time: now, act: 'refuse', channel, release: about, origin, refusal };
+  await logActs(state, [act], snapshotKey);
+}

@@ -1,0 +1,33 @@
+/**
+ * Somebody who holds the files of an upstream's state, and whom nobody trusts. Keys are those of a state
+ * (`releases/arch/2026.11.01/boot.ipxe`, `scripts/…`), so that a server, a plain web server over the folder, a copy of it
+ * and a bucket are one thing to whoever pulls.
+ */
+export interface MirrorSource {
+  /** How sentences name it. */
+  readonly name: string;
+  /** For the record of where a release came from; see `isOrigin`. */
+  readonly origin: string;
+  /**
+   * A channel's snapshot and its seal, unverified.
+   *
+   * @throws Refusal `absent`, `malformed`, `too-large`, `unreachable`; IoError.
+   */
+  snapshot(channel: string): Promise<{ readonly bytes: Uint8Array; readonly seal: Uint8Array }>;
+  /** A small file, whole. @param limit bytes. @throws as `snapshot`. */
+  read(key: string, limit: number): Promise<Uint8Array>;
+  /**
+   * A file of any size from one of its bytes on.
+   *
+   * @param size bytes that it has, as was signed: one that says otherwise is refused before its first byte.
+   * @returns which byte the content begins with: 0 where this mirror knows no ranges.
+   * @throws as `snapshot`, and while the content is read.
+   */
+  open(key: string, first: number, size: number, signal?: AbortSignal): Promise<MirrorFile>;
+  close(): Promise<void>;
+}
+
+export interface MirrorFile {
+  readonly first: number;
+  readonly content: AsyncIterable<Uint8Array>;
+}
