@@ -278,16 +278,16 @@ async function* bodyOf(
 ): AsyncGenerator<Uint8Array> {
   let octets = 0;
   let ended = false;
+  let slow: Refusal | undefined;
   const pieces = res[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
   const short = (cause?: unknown) =>
     unreachable(url, `ends after ${octets} of ${size} bytes`, { bytes: octets, size }, cause);
   try {
     for (;;) {
-      const piece = await patience.wait(pieces.next(), () =>
-        req.destroy(
-          unreachable(url, `sends too slowly: it stopped after ${octets} bytes`, { bytes: octets }),
-        ),
-      );
+      const piece = await patience.wait(pieces.next(), () => {
+        slow = unreachable(url, `sends too slowly: ${octets} bytes, and no more`, { bytes: octets });
+        req.destroy(slow);
+      });
       if (piece.done) break;
       octets += piece.value.length;
       patience.arrived(piece.value.length);
@@ -295,6 +295,8 @@ async function* bodyOf(
     }
     ended = true;
   } catch (error) {
+    // What ends a request after its response has begun, the response calls an abortion.
+    if (slow) throw slow;
     if (error instanceof Refusal || size === undefined || octets >= size) throw asRefusal(url, error);
     throw short(error);
   } finally {
