@@ -1,21 +1,21 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
-import { FolderTree } from '../files/folder-tree.ts';
-import { isThere, readIfThere } from '../files/read-if-there.ts';
 import type { Tree } from '../files/tree.ts';
-import { RECORD } from '../formats/records/seal-names.ts';
+import { decodeManifest, type Manifest } from '../formats/records/manifest.ts';
 import { type ChannelRelease, namesRelease, type Snapshot } from '../formats/records/snapshot.ts';
 import { logActs } from '../publish/log-act.ts';
 import { demandVerified, type GateRow, runGate } from '../publish/publish-gate.ts';
+import { MAX_RECORD } from '../store/backend.ts';
 import { moveChannel, readChannel } from '../store/channels.ts';
 import type { Act } from '../store/log.ts';
-import { recordIngest } from '../store/provenance.ts';
-import { storeRelease } from '../store/release-store.ts';
+import { readProvenance, recordIngest, withIngest } from '../store/provenance.ts';
+import { shelfOf } from '../store/shelf-of.ts';
 import { openState } from '../store/state.ts';
 import { policyFor } from '../store/state-policy.ts';
+import { readManifestOf } from '../store/stored-manifest.ts';
 import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import { fingerprint } from '../trust/chain.ts';
+import { decodeOr } from '../trust/check.ts';
 import type { PolicyFile } from '../trust/policy-file.ts';
 import { signerFingerprints, signersOf } from '../trust/record-signers.ts';
 import { fittingRoots, type TrustRoots } from '../trust/trust-roots.ts';
@@ -155,7 +155,7 @@ export async function holds(state: string, { release, manifest }: NamedRelease):
 }
 
 async function storedManifest(state: string, release: string): Promise<string | undefined> {
-  const bytes = await readIfThere(join(state, 'releases', release, RECORD.manifest));
+  const bytes = await readManifestOf(shelfOf(state).tree(release));
   return bytes && createHash('sha256').update(bytes).digest('hex');
 }
 
@@ -266,18 +266,14 @@ export async function takeJudged(
       return { rows: rowsOf(names, judged, true), refusal: refused, snapshot: undefined, moved: false };
     }
     // 3. The releases, each whole; nothing names them yet.
-    for (const { release } of judged.values()) {
-      if (!release) continue;
-      await recordOrigin(terms, release);
-      await storeRelease(folder, release, now);
-    }
+    for (const { release } of judged.values()) if (release) await keepRelease(terms, release);
     if (batch) await keepUpstreamBatch(folder, batch);
     // 4. On record, then the channel.
     const moved = again !== undefined && !again.same;
     if (again) await tellFollows(folder, snapshotSigners);
     const acts = moved ? await movedActs(terms, again, judged) : [...judged].flatMap(broughtAct(terms));
     await logActs(folder, acts, terms.snapshotKey);
-    if (moved) await moveChannel(folder, again);
+    if (moved) await moveChannel(folder, again, again.follows);
     return { rows: rowsOf(names, judged, false), refusal: undefined, snapshot: again?.snapshot, moved };
   } finally {
     await state.release();
@@ -304,7 +300,7 @@ async function judgeHeld(
   named: NamedRelease,
   now: number,
 ): Promise<StartedRelease> {
-  const tree = new FolderTree(join(state, 'releases', named.release));
+  const tree = shelfOf(state).tree(named.release);
   const verifier = new Verifier(await fittingRoots(tree, roots), policy, () => now);
   const { manifest, manifestSha256, refusal } = await verifier.verifyRecords(tree);
   if (refusal || !manifest)
@@ -314,14 +310,57 @@ async function judgeHeld(
   return { manifest, manifestSha256, roots: verifier.roots };
 }
 
-/** Before the release is there: were this lost, a fetched one would count as ours, and be signed anew. */
-async function recordOrigin(
-  { state, origin, now }: IntakeTerms,
-  { release, manifestSha256, records, roots }: VerifiedRelease,
-): Promise<void> {
-  if (await isThere(join(state, 'releases', release))) return;
+/**
+ * Stores a release, or gives the one that is there the records that its upstream signed anew. Where it came from is
+ * written before it is there: were that lost, a fetched one would count as ours, and be signed anew.
+ */
+async function keepRelease({ state, origin, now }: IntakeTerms, verified: VerifiedRelease): Promise<void> {
+  const { release, manifestSha256, records, roots } = verified;
+  const shelf = shelfOf(state);
   const signers = signerFingerprints(signersOf(records, roots.own, []));
-  await recordIngest(state, release, { time: now, origin, manifest: manifestSha256, signers });
+  const ingest = { time: now, origin, manifest: manifestSha256, signers };
+  const standing = await storedManifest(state, release);
+  if (standing === undefined) await recordIngest(state, release, ingest);
+  if (standing === undefined || standing === manifestSha256) {
+    await shelf.store(verified, now);
+    return;
+  }
+  const changed = await signedAnew(state, verified);
+  await shelf.change({
+    ...{ release, to: release, from: standing, records: changed, channels: [], now },
+    provenance: withIngest(release, await readProvenance(state, release), ingest),
+  });
+}
+
+/**
+ * The records of a release that its upstream signed anew: what machines run of it is the very same.
+ *
+ * @throws Refusal `mixed-releases` where it is another release under this name.
+ */
+async function signedAnew(
+  state: string,
+  { release, manifest, records }: VerifiedRelease,
+): Promise<Map<string, Uint8Array>> {
+  const tree = shelfOf(state).tree(release);
+  const bytes = (await readManifestOf(tree)) ?? new Uint8Array();
+  const standing = decodeOr(`the manifest of ${release}`, () => decodeManifest(bytes));
+  const payload = ({ files }: Manifest) =>
+    JSON.stringify(files.map(({ path, size, sha256 }) => [path, size, sha256]).sort());
+  if (standing.serial !== manifest.serial || payload(standing) !== payload(manifest))
+    throw new Refusal(
+      'mixed-releases',
+      `${release} is here already with other files; a published release never changes.`,
+      { release },
+    );
+  const changed = new Map<string, Uint8Array>();
+  for (const [path, now] of records) {
+    const before = await tree.read(path, MAX_RECORD).catch((error: unknown) => {
+      if (error instanceof Refusal && error.code === 'absent') return undefined;
+      throw error;
+    });
+    if (!before || Buffer.compare(before, now) !== 0) changed.set(path, now);
+  }
+  return changed;
 }
 
 /** One entry for each release that the channel names anew; where they are the same ones, for each of these. */

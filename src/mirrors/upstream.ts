@@ -2,14 +2,14 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { writeFileAtomically } from '../files/atomic-file.ts';
-import { makeFolders } from '../files/make-folders.ts';
 import { isThere } from '../files/read-if-there.ts';
 import { encodePem } from '../formats/asn1/armor.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { namesRelease, type Snapshot } from '../formats/records/snapshot.ts';
 import { demandChannelName } from '../publish/channel-move.ts';
 import { channelHistory, readChannel } from '../store/channels.ts';
+import { readSnapshotAnchors, snapshotAnchorsName, writeSnapshotAnchors } from '../store/state-anchors.ts';
+import { holdsSnapshotKey } from '../store/state-keys.ts';
 import { readCertificatesFile } from '../trust/certificates-file.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { defaultPolicy } from '../trust/policy.ts';
@@ -42,6 +42,8 @@ export interface JudgedSnapshot extends UpstreamSnapshot {
   readonly snapshot: Snapshot;
   /** The very snapshot that the mirror has. */
   readonly same: boolean;
+  /** The counter that the channel was at; 0 where there is none. */
+  readonly follows: number;
   /** The highest serials that the mirror's history of the channel names, by architecture. */
   readonly highest: ReadonlyMap<string, { readonly release: string; readonly serial: number }>;
 }
@@ -58,7 +60,7 @@ export async function judgeSnapshot(
 ): Promise<JudgedSnapshot> {
   const { channel, bytes, seal } = upstream;
   demandChannelName(channel);
-  const current = (await isThere(state)) ? await readChannel(state, channel) : undefined;
+  const current = await readChannel(state, channel);
   const known = current && { counter: current.snapshot.counter, sha256: sha256Of(current.bytes) };
   // 1. By the key, of this channel, fresh, and not older than what is here.
   const snapshot = await verifySnapshot(
@@ -83,7 +85,8 @@ export async function judgeSnapshot(
       { channel, serial, highest: top.serial },
     );
   }
-  return { ...upstream, snapshot, same: known?.counter === snapshot.counter, highest };
+  const follows = known?.counter ?? 0;
+  return { ...upstream, snapshot, same: follows === snapshot.counter, follows, highest };
 }
 
 async function highestSerials(
@@ -99,32 +102,28 @@ async function highestSerials(
   return highest;
 }
 
-const TOLD = ['anchors', 'snapshot.crt'] as const;
-
 /**
  * Refuses a state that moves its own channels, or follows somebody else: one file says whose snapshots its readers take.
  *
  * @throws UsageError, Refusal `malformed`, IoError.
  */
 export async function demandFollows(state: string, signers: readonly Certificate[]): Promise<void> {
-  if (await isThere(join(state, 'private', 'snapshot.key')))
+  if (await holdsSnapshotKey(state))
     throw new UsageError(
       `${state} moves its channels by a key of its own: pull into a state of its own, and serve that.`,
     );
-  const told = join(state, ...TOLD);
-  if (!(await isThere(told))) return;
-  const known = (await readCertificatesFile(told)).map(fingerprint);
-  if (signers.some((one) => known.includes(fingerprint(one)))) return;
+  const known = (await readSnapshotAnchors(state)).map(fingerprint);
+  if (known.length === 0 || signers.some((one) => known.includes(fingerprint(one)))) return;
   throw new UsageError(
-    `${told} holds none of the given snapshot keys: this state follows another upstream, and one state follows one.`,
+    `${snapshotAnchorsName(state)} holds none of the given snapshot keys: this state follows another upstream, and one state follows one.`,
   );
 }
 
 /** Tells the state's readers, the server first, whose snapshots they take. The state is the caller's. */
 export async function tellFollows(state: string, signers: readonly Certificate[]): Promise<void> {
-  const bytes = Buffer.from(signers.map(({ raw }) => encodePem('CERTIFICATE', raw)).join(''));
-  await makeFolders(join(state, TOLD[0]));
-  await writeFileAtomically(join(state, ...TOLD), bytes);
+  const known = await readSnapshotAnchors(state);
+  if (known.map(fingerprint).join() === signers.map(fingerprint).join()) return;
+  await writeSnapshotAnchors(state, signers.map(({ raw }) => encodePem('CERTIFICATE', raw)).join(''));
 }
 
 /** @throws as `readCertificatesFile`. */

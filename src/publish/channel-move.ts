@@ -14,8 +14,8 @@ import {
 import {
   channelHistory,
   channelNames,
-  movedMeanwhile,
   moveChannel,
+  movedMeanwhile,
   nextCounter,
   readChannel,
   type StoredSnapshot,

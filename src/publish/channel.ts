@@ -2,7 +2,13 @@ import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
 import { namesRelease, releaseFor, type Snapshot } from '../formats/records/snapshot.ts';
-import { channelHistory, channelNames, channelStandsAt, readChannel, type StoredSnapshot } from '../store/channels.ts';
+import {
+  channelHistory,
+  channelNames,
+  channelStandsAt,
+  readChannel,
+  type StoredSnapshot,
+} from '../store/channels.ts';
 import { demandState, openExistingState } from '../store/state.ts';
 import { demandSnapshotAnchors } from '../store/state-anchors.ts';
 import { policyFor } from '../store/state-policy.ts';

@@ -90,34 +90,33 @@ export function originOf(provenance: Provenance | undefined): Origin {
  * Records that a release comes into the store. Called before it appears there: a crash in between must not leave
  * a fetched release that looks like one of ours.
  */
-export async function recordIngest(
-  state: string,
+export async function recordIngest(state: string, release: string, ingest: Ingest): Promise<void> {
+  await writeProvenance(state, withIngest(release, await readProvenance(state, release), ingest));
+}
+
+/** One time that a release came into the store. */
+export interface Ingest {
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  /** `local` or an address. */
+  readonly origin: string;
+  /** SHA-256 of its manifest, lower-case hex. */
+  readonly manifest: string;
+  readonly signers: readonly string[];
+}
+
+/** What a release's record says once it has come in. */
+export function withIngest(
   release: string,
-  ingest: {
-    /** Milliseconds since 1970. */
-    readonly time: number;
-    /** `local` or an address. */
-    readonly origin: string;
-    /** SHA-256 of its manifest, lower-case hex. */
-    readonly manifest: string;
-    readonly signers: readonly string[];
-  },
-): Promise<void> {
-  const before = await readProvenance(state, release);
-  await writeProvenance(state, {
+  before: Provenance | undefined,
+  { time, origin, manifest, signers }: Ingest,
+): Provenance {
+  return {
     'bootseal-provenance': 1,
     release,
-    ingests: [
-      ...(before?.ingests ?? []),
-      {
-        time: stateTime(ingest.time),
-        origin: ingest.origin,
-        manifest: ingest.manifest,
-        signers: [...ingest.signers],
-      },
-    ],
+    ingests: [...(before?.ingests ?? []), { time: stateTime(time), origin, manifest, signers: [...signers] }],
     resigned: before?.resigned ?? [],
-  });
+  };
 }
 
 /** What a release's record says once it was signed anew. */
