@@ -41,6 +41,13 @@ export {
   type KeyringOptions,
   type KeyringReport,
 } from './keyrings/keyring.ts';
+export {
+  type AuditDepth,
+  type AuditOptions,
+  type AuditReport,
+  audit,
+} from './mirrors/audit/audit.ts';
+export type { MirrorRow } from './mirrors/audit/audit-mirror.ts';
 export { type BootImageOptions, type BootOptions, boot, bootImage } from './operations/boot.ts';
 export {
   DHCP_DIALECTS,

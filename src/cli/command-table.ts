@@ -31,6 +31,7 @@ export const COMMANDS: Readonly<Record<string, Load>> = {
   'dhcp-config': async () => (await import('./commands/dhcp-config.ts')).dhcpConfigCommand(),
   boots: async () => (await import('./commands/boots.ts')).bootsCommand(),
   wake: async () => (await import('./commands/wake.ts')).wakeCommand(),
+  mirror: async () => (await import('./commands/mirror.ts')).mirrorCommand(),
   log: async () => (await import('./commands/log.ts')).logCommand(),
   keyring: async () => (await import('./commands/keyring.ts')).keyringCommand(),
   keys: async () => (await import('./commands/keys.ts')).keysCommand(),

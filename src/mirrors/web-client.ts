@@ -27,6 +27,8 @@ export interface WebClientOptions {
   readonly ca?: string | Uint8Array;
   /** Connections to one host. Default 8. */
   readonly maxConnections?: number;
+  /** Connections in all. Default 256. */
+  readonly maxTotalConnections?: number;
   /** What requests call their client. */
   readonly userAgent?: string;
 }
@@ -52,7 +54,12 @@ export interface WebAnswer {
   /** Milliseconds from the request to the answer's head. */
   readonly latencyMs: number;
   /** Nothing is read ahead; it must be read or given up by `return()`, which closes the connection. */
-  readonly body: AsyncGenerator<Uint8Array>;
+  readonly body: WebBody;
+}
+
+export interface WebBody extends AsyncIterable<Uint8Array> {
+  next(): Promise<IteratorResult<Uint8Array>>;
+  return(value?: undefined): Promise<IteratorResult<Uint8Array>>;
 }
 
 /** Longest response header, bytes. */
@@ -73,7 +80,11 @@ export class WebClient {
 
   constructor(options: WebClientOptions = {}) {
     this.#options = options;
-    const pool = { keepAlive: true, maxSockets: options.maxConnections ?? 8, maxTotalSockets: 256 };
+    const pool = {
+      keepAlive: true,
+      maxSockets: options.maxConnections ?? 8,
+      maxTotalSockets: options.maxTotalConnections ?? 256,
+    };
     this.#agents = { 'http:': new HttpAgent(pool), 'https:': new HttpsAgent(pool) };
   }
 
@@ -203,7 +214,7 @@ export class WebClient {
         ...part,
         type: type.trim().toLowerCase(),
         latencyMs,
-        body: asked.method === 'HEAD' ? nothing(req) : bodyOf(url, req, res, size, patience),
+        body: asked.method === 'HEAD' ? nothing(req) : givenUp(req, bodyOf(url, req, res, size, patience)),
       };
     } catch (error) {
       req.destroy();
@@ -269,6 +280,23 @@ async function* nothing(req: ClientRequest): AsyncGenerator<Uint8Array> {
   req.destroy();
 }
 
+/** A generator that was never begun does not hear that it is given up: its connection is closed here. */
+function givenUp(req: ClientRequest, body: AsyncGenerator<Uint8Array>): WebBody {
+  let begun = false;
+  const heard: WebBody = {
+    next() {
+      begun = true;
+      return body.next();
+    },
+    return() {
+      if (!begun) req.destroy();
+      return body.return(undefined);
+    },
+    [Symbol.asyncIterator]: () => heard,
+  };
+  return heard;
+}
+
 async function* bodyOf(
   url: URL,
   req: ClientRequest,
@@ -285,7 +313,10 @@ async function* bodyOf(
   try {
     for (;;) {
       const piece = await patience.wait(pieces.next(), () => {
-        slow = unreachable(url, `sends too slowly: ${octets} bytes, and no more`, { bytes: octets });
+        slow = unreachable(url, `sends too slowly: it stopped after ${octets} bytes`, {
+          bytes: octets,
+          slow: true,
+        });
         req.destroy(slow);
       });
       if (piece.done) break;
@@ -295,7 +326,7 @@ async function* bodyOf(
     }
     ended = true;
   } catch (error) {
-    // What ends a request after its response has begun, the response calls an abortion.
+    // What the stream says of a request that was destroyed is that it was cut off, and not why.
     if (slow) throw slow;
     if (error instanceof Refusal || size === undefined || octets >= size) throw asRefusal(url, error);
     throw short(error);

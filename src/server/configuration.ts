@@ -1,8 +1,10 @@
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { Malformed } from '../errors/malformed.ts';
+import { UsageError } from '../errors/usage.ts';
 import { readOperatorFile } from '../files/operator-file.ts';
 import { decodeIpPrefix } from '../formats/net/ip-address.ts';
+import { isMirrorUrl } from '../formats/records/mirror-health.ts';
 import { isSafePath } from '../formats/records/safe-path.ts';
 import { DHCP_CLIENTS } from '../release/server-event.ts';
 
@@ -59,6 +61,33 @@ const TLS = z.strictObject({
   port: z.number().int().min(0).max(65_535).default(8443),
 });
 
+/** One of `[[mirrors]]`: who holds what this server serves, as `bootseal mirror audit` looks at it. */
+const MIRROR = z.strictObject({
+  /** Of the folder that holds `releases`; ends in a slash. */
+  url: z
+    .string()
+    .refine(
+      isMirrorUrl,
+      'must be http:// or https://, a host in small letters and a folder that ends in a slash',
+    ),
+  /** One of twice the weight gets twice as many machines. */
+  weight: z.number().int().min(1).max(1000).default(1),
+  /** Machines of these networks alone are sent there; none: all are. */
+  networks: z.array(PREFIX).default([]),
+});
+
+export type Mirror = z.infer<typeof MIRROR>;
+
+/** `[steering]`: sends machines to mirrors for large files. */
+const STEERING = z.strictObject({
+  /** What `bootseal mirror audit --out` wrote, for each channel; a mirror counts that was verified there. */
+  health: z.array(z.string().min(1)).min(1),
+  /** Older than that, it says nothing, and nobody is sent anywhere. */
+  max_age_hours: z.number().min(0.01).max(720).default(24),
+  /** Files that are smaller are sent from here. */
+  least_kib: z.number().int().min(0).max(1_073_741_824).default(1024),
+});
+
 /** `serve --config FILE`: what an operator may change, and nothing that arrives over a network ever can. */
 export const CONFIGURATION = z.strictObject({
   /**
@@ -112,6 +141,9 @@ export const CONFIGURATION = z.strictObject({
    * it nothing is heard.
    */
   syslog: z.strictObject({ port: z.number().int().min(0).max(65_535) }).optional(),
+  mirrors: z.array(MIRROR).default([]),
+  /** Absent: every byte is sent from here. */
+  steering: STEERING.optional(),
   /** Who is told what over DHCP. */
   proxydhcp: PROXY_DHCP.default(PROXY_DHCP.parse({})),
 });
@@ -123,10 +155,15 @@ export const DEFAULT_CONFIGURATION: Configuration = CONFIGURATION.parse({});
 /** Reads a configuration file; the files that it names stand beside it, or have whole paths. Throws a `UsageError`. */
 export async function readConfiguration(path: string): Promise<Configuration> {
   const configuration = await readOperatorFile(path, CONFIGURATION);
-  const { tls } = configuration;
-  if (tls === undefined) return configuration;
+  const { tls, steering, mirrors } = configuration;
+  if (steering && mirrors.length === 0)
+    throw new UsageError(`${path} has [steering] and no [[mirrors]] that machines could be sent to.`);
   const beside = (file: string) => resolve(dirname(path), file);
-  return { ...configuration, tls: { ...tls, certificate: beside(tls.certificate), key: beside(tls.key) } };
+  return {
+    ...configuration,
+    ...(tls && { tls: { ...tls, certificate: beside(tls.certificate), key: beside(tls.key) } }),
+    ...(steering && { steering: { ...steering, health: steering.health.map(beside) } }),
+  };
 }
 
 function isPrefix(text: string): boolean {

@@ -14,6 +14,34 @@ export interface KnownSnapshot {
 }
 
 /**
+ * A snapshot that the snapshot key signed for this channel, however old it is: steps 1 and 2 of `verifySnapshot`. Whoever
+ * goes by it looks at its dates and its counter himself, as an auditor does who says how old it is.
+ *
+ * @throws Refusal `mixed-releases` and what a signature may be refused for.
+ */
+export async function readSignedSnapshot(
+  channel: string,
+  bytes: Uint8Array,
+  seal: Uint8Array,
+  signer: Certificate | readonly Certificate[],
+  policy: Policy,
+  now: number,
+): Promise<Snapshot> {
+  const what = `the snapshot of ${channel}`;
+  const signers = 'raw' in signer ? [signer] : signer;
+  // 1. By the snapshot key.
+  await verifySnapshotSeal(what, bytes, seal, signers, policy, now);
+  // 2. Of this channel: a snapshot of "testing" says nothing about "stable".
+  const snapshot = decodeOr(what, () => decodeSnapshot(bytes));
+  if (snapshot.channel === channel) return snapshot;
+  throw new Refusal(
+    'mixed-releases',
+    `A snapshot of ${snapshot.channel} stands in the place of ${channel}.`,
+    { channel: snapshot.channel },
+  );
+}
+
+/**
  * Verifies a channel's snapshot. It is signed by exactly one key, which can sign nothing that boots; it is of
  * the channel that was asked for; it has not expired; and its counter has not gone back.
  *
@@ -31,21 +59,8 @@ export async function verifySnapshot(
   now: number,
   known?: KnownSnapshot,
 ): Promise<Snapshot> {
-  const what = `the snapshot of ${channel}`;
-  const signers = 'raw' in signer ? [signer] : signer;
-  // 1. By the snapshot key.
-  await verifySnapshotSeal(what, bytes, seal, signers, policy, now);
-  // 2. Of this channel: a snapshot of "testing" says nothing about "stable".
-  const snapshot = decodeOr(what, () => decodeSnapshot(bytes));
-  if (snapshot.channel !== channel) {
-    throw new Refusal(
-      'mixed-releases',
-      `A snapshot of ${snapshot.channel} stands in the place of ${channel}.`,
-      {
-        channel: snapshot.channel,
-      },
-    );
-  }
+  // 1. and 2. By the snapshot key, of this channel.
+  const snapshot = await readSignedSnapshot(channel, bytes, seal, signer, policy, now);
   // 3. Fresh.
   if (now > snapshot.expires) {
     throw new Refusal('stale', `The snapshot of ${channel} expired on ${day(snapshot.expires)}.`, {

@@ -4,7 +4,14 @@ import { decodeSuperblock } from './dm-verity.ts';
 import { BLOCK_SIZE, DIGEST_SIZE, DIGESTS_PER_BLOCK, levelLengths } from './verity-tree.ts';
 
 /** Whether a block is the one that was sealed, and if not, what is odd. Nothing else may be read as a yes. */
-export type BlockVerdict = { readonly verified: true } | { readonly verified: false; readonly fact: string };
+export type BlockVerdict = { readonly verified: true } | OddBlock;
+
+export interface OddBlock {
+  readonly verified: false;
+  readonly fact: string;
+  /** The block of the hash device that is odd; undefined: it is the data block that was asked about. */
+  readonly hashBlock?: number;
+}
 
 /** Reads `length` bytes of the hash device from `offset`. What it gives is not trusted; it may reject. */
 export type ReadHash = (offset: number, length: number) => Uint8Array | Promise<Uint8Array>;
@@ -33,6 +40,8 @@ export interface VerityReader {
    * before. Rejects only with what `readHash` rejects with.
    */
   verifyBlock(index: number, block: Uint8Array, readHash: ReadHash): Promise<BlockVerdict>;
+  /** The same by the SHA-256 of the block: for whoever has hashed it, and a tree without a salt. */
+  verifyDigest(index: number, digest: Uint8Array, readHash: ReadHash): Promise<BlockVerdict>;
 }
 
 /** @throws Malformed where the superblock is no such thing, or of another tree than the one that was signed. */
@@ -71,18 +80,27 @@ class Reader implements VerityReader {
   }
 
   async verifyBlock(index: number, block: Uint8Array, readHash: ReadHash): Promise<BlockVerdict> {
+    if (block.length !== BLOCK_SIZE) return odd(`data block ${index} has ${block.length} bytes`);
+    return this.#verify(index, this.#hash(block), readHash);
+  }
+
+  async verifyDigest(index: number, digest: Uint8Array, readHash: ReadHash): Promise<BlockVerdict> {
+    if (this.#salt.length > 0) return odd('the tree has a salt', 0);
+    return this.#verify(index, Buffer.from(digest), readHash);
+  }
+
+  async #verify(index: number, digest: Buffer, readHash: ReadHash): Promise<BlockVerdict> {
     if (!Number.isInteger(index) || index < 0 || index >= this.dataBlocks) {
       return odd(`there is no data block ${index}`);
     }
-    if (block.length !== BLOCK_SIZE) return odd(`data block ${index} has ${block.length} bytes`);
-    const digest = await this.#digestOf(0, index, readHash);
-    if (!(digest instanceof Uint8Array)) return digest;
-    if (!this.#hash(block).equals(digest)) return odd(`data block ${index} is not the one that was sealed`);
+    const wanted = await this.#digestOf(0, index, readHash);
+    if (!(wanted instanceof Uint8Array)) return wanted;
+    if (!digest.equals(wanted)) return odd(`data block ${index} is not the one that was sealed`);
     return { verified: true };
   }
 
   /** The digest that block `index` below `level` must have; below the lowest are the data blocks. */
-  async #digestOf(level: number, index: number, readHash: ReadHash): Promise<Buffer | BlockVerdict> {
+  async #digestOf(level: number, index: number, readHash: ReadHash): Promise<Buffer | OddBlock> {
     const row = this.#levels[level];
     if (!row) return this.#rootHash;
     const inRow = Math.floor(index / DIGESTS_PER_BLOCK);
@@ -99,18 +117,19 @@ class Reader implements VerityReader {
     place: number,
     digests: number,
     readHash: ReadHash,
-  ): Promise<Buffer | BlockVerdict> {
+  ): Promise<Buffer | OddBlock> {
     const wanted = await this.#digestOf(level + 1, inRow, readHash);
     if (!(wanted instanceof Uint8Array)) return wanted;
     const read = await readHash(place * BLOCK_SIZE, BLOCK_SIZE);
-    if (read.length !== BLOCK_SIZE) return odd(`hash block ${place} has ${read.length} bytes`);
+    if (read.length !== BLOCK_SIZE) return odd(`hash block ${place} has ${read.length} bytes`, place);
     // A copy, taken before it is hashed: whoever read it may use its memory again.
     const block = Buffer.from(read);
-    if (!this.#hash(block).equals(wanted)) return odd(`hash block ${place} is not the one that was sealed`);
+    if (!this.#hash(block).equals(wanted))
+      return odd(`hash block ${place} is not the one that was sealed`, place);
     const used = Math.min(digests - inRow * DIGESTS_PER_BLOCK, DIGESTS_PER_BLOCK) * DIGEST_SIZE;
     // Sealed like that, yet no tool makes it, and `veritysetup verify` refuses it.
     if (block.subarray(used).some((octet) => octet !== 0)) {
-      return odd(`hash block ${place} has more than its digests`);
+      return odd(`hash block ${place} has more than its digests`, place);
     }
     this.#remember(place, block);
     return block;
@@ -135,6 +154,6 @@ class Reader implements VerityReader {
   }
 }
 
-function odd(fact: string): BlockVerdict {
-  return { verified: false, fact };
+function odd(fact: string, hashBlock?: number): OddBlock {
+  return { verified: false, fact, ...(hashBlock === undefined ? {} : { hashBlock }) };
 }
