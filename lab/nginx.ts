@@ -34,12 +34,15 @@ export async function startNginx(
   await writeFile(conf, configuration(folder, sites, address));
   await run('nginx', ['-t', '-q', '-p', folder, '-c', conf]);
   const words = ['-p', folder, '-c', conf];
-  const child = lan ? lan.spawn('nginx', words) : spawn('nginx', words, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = lan
+    ? lan.spawn('nginx', words)
+    : spawn('nginx', words, { stdio: ['ignore', 'pipe', 'pipe'] });
   // It listens before it says so.
   await waitForOutput(child, 'stderr', /start worker process/);
   return {
     ...running(child, 'SIGQUIT'),
-    asked: async () => (await readFile(join(folder, 'asked'), 'latin1')).split('\n').filter((line) => line !== ''),
+    asked: async () =>
+      (await readFile(join(folder, 'asked'), 'latin1')).split('\n').filter((line) => line !== ''),
   };
 }
 

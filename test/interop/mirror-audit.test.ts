@@ -38,7 +38,10 @@ it('tells honest, stale, tampering and absent mirrors apart, the last by every b
     ],
   );
   const [good, stale, bad] = rows;
-  assert.deepEqual(bad?.drifted.map(({ path, block }) => [path, block]), [[image, 4321]]);
+  assert.deepEqual(
+    bad?.drifted.map(({ path, block }) => [path, block]),
+    [[image, 4321]],
+  );
   assert.deepEqual([good?.drifted, stale?.drifted], [[], []]);
   assert.deepEqual([stale?.releases[0]?.release, good?.releases[0]?.release], [OLD, NEW]);
   assert.ok((good?.bytes ?? 0) > 32 * 1024 * 1024);

@@ -1,5 +1,6 @@
 import { Refusal } from '../../errors/refusal.ts';
 import type { Manifest, ManifestFile } from '../../formats/records/manifest.ts';
+import { RECORD } from '../../formats/records/seal-names.ts';
 import type { ChannelRelease } from '../../formats/records/snapshot.ts';
 import { BLOCK_SIZE } from '../../formats/verity/verity-tree.ts';
 import { type Column, ReleaseJudge, type TreeRow } from '../../trust/release-judge.ts';
@@ -72,7 +73,9 @@ export async function auditRelease(
   // 1. The records, whole.
   const { manifest, manifestSha256, refusal } = await verifier.verifyRecords(tree);
   if (refusal) {
-    note(refusal, tree, 'release.manifest', findings);
+    // The verdict over all records does not say in its facts which of them it is about.
+    const named = Object.values(RECORD).find((name) => refusal.message.includes(name));
+    note(refusal, tree, named ?? RECORD.manifest, findings);
     return;
   }
   // 2. They are those that the snapshot names: somebody else's release is no less signed.
