@@ -63,6 +63,9 @@ export class Joiner {
       case 'ended':
         this.#ended(event, at);
         return;
+      case 'redirected':
+        this.#redirected(event);
+        return;
       case 'refused': {
         const { code, message } = event.refusal;
         this.#said(event, at, code, message);
@@ -180,6 +183,11 @@ export class Joiner {
   #progress(asking: Asking, at: Moment): void {
     const transfer = this.#transfers.get(keyOf(asking));
     if (transfer) this.#finder.ofNow(transfer.boot).hear(at.mono);
+  }
+
+  #redirected(event: Extract<ServerEvent, { kind: 'redirected' }>): void {
+    const transfer = this.#transfers.get(keyOf(event));
+    if (transfer) this.#finder.ofNow(transfer.boot).byMirror(transfer.file.stage, event.bytes);
   }
 
   #fileOf(asking: Asking): BootFile | undefined {

@@ -167,6 +167,12 @@ export class OpenBoot {
     last.what = what;
   }
 
+  /** A mirror was to send so many bytes of a stage. */
+  byMirror(stage: Stage, bytes: number): void {
+    const last = this.#stages.findLast((each) => each.stage === stage);
+    if (last) last.byMirror = (last.byMirror ?? 0) + bytes;
+  }
+
   hear(mono: number): void {
     this.heard = mono;
     this.quiet = false;

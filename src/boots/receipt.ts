@@ -79,6 +79,8 @@ export interface StageRecord {
   readonly end?: number;
   /** That were sent. */
   readonly bytes: number;
+  /** That a mirror was to send, where the machine was sent there. */
+  readonly byMirror?: number;
   /** Undefined while it goes on. Of several files: of the last. */
   readonly outcome?: Outcome | 'offered' | 'said';
   readonly join: Join;
@@ -171,6 +173,7 @@ const RECEIPT = z.strictObject({
         begin: TIME,
         end: TIME.optional(),
         bytes: z.number().int().min(0),
+        byMirror: z.number().int().min(0).optional(),
         outcome: z.string().optional(),
         join: z.enum(JOINS),
         what: z.string(),

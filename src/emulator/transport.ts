@@ -13,6 +13,8 @@ export interface FetchOptions {
   readonly body?: string;
   /** First and last byte, inclusive, as in an HTTP Range request. */
   readonly range?: { readonly first: number; readonly last: number };
+  /** What the client calls itself over HTTP; absent: nothing. */
+  readonly userAgent?: string;
   readonly signal?: AbortSignal;
 }
 

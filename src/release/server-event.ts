@@ -210,6 +210,12 @@ export type ServerEvent =
       readonly error: unknown;
       readonly status: number;
     } & Asking)
+  | ({
+      /** HTTP: it was sent to a mirror for a file of so many bytes. */
+      readonly kind: 'redirected';
+      readonly mirror: string;
+      readonly bytes: number;
+    } & Asking)
   | {
       /** A boot begins: its first script or image was asked for, and there is one. The request has events of its own. */
       readonly kind: 'boot-began';

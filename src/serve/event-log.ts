@@ -98,6 +98,7 @@ function lineOf(event: ServerEvent): Line | undefined {
       return { level: event.trust === 'stock' ? 'warn' : 'info', facts: line, message: kind };
     }
     case 'answered':
+    case 'redirected':
       return { level: 'info', facts, message: kind };
     case 'turned-away':
       return { level: 'warn', facts, message: kind };

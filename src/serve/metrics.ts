@@ -51,7 +51,7 @@ const SERVERS: readonly Protocol[] = ['http', 'tftp', 'nbd'];
 
 /** Statuses that this server answers with; any other is `other`. */
 const STATUSES = [
-  ...['0', '200', '202', '206', '303', '304', '400', '401', '403', '404', '405', '408', '409', '410'],
+  ...['0', '200', '202', '206', '302', '303', '304', '400', '401', '403', '404', '405', '408', '409', '410'],
   ...['412', '413', '415', '416', '421', '429', '431'],
   ...['500', '503', 'other'],
 ];
@@ -167,6 +167,7 @@ export function createMetrics(): Metrics {
           dhcpSilences.inc({ reason: event.reason });
           break;
         case 'progress':
+        case 'redirected':
         case 'answered':
         case 'interface':
         case 'decided':

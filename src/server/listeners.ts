@@ -42,6 +42,8 @@ export interface ListenersOptions {
   readonly dhcp?: DhcpEdge | undefined;
   /** Names at the top of the site that are loaders. */
   readonly loaders: ReadonlySet<string>;
+  /** Sends clients to mirrors for whole files. */
+  readonly steer?: HttpServerOptions['steer'];
 }
 
 export interface Listeners {
@@ -86,6 +88,7 @@ export async function startListeners(options: ListenersOptions): Promise<Listene
     sockets: sockets.get('http'),
     limits: allowed.http,
     proxies: configuration.trusted_proxies.map(decodeIpPrefix),
+    steer: options.steer,
   });
   metrics.follow('http', () => ({ open: http.connections, heldBytes: http.heldBytes }));
   let tftp: TftpServer | undefined;

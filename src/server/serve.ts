@@ -37,6 +37,7 @@ import { sealedElsewhere } from './sealed-address.ts';
 import { tellServer } from './server-metrics.ts';
 import type { Signer } from './signer.ts';
 import { stateSource } from './state-source.ts';
+import { Steering } from './steering.ts';
 import { keepTime } from './timekeeper.ts';
 import { TlsFiles } from './tls-files.ts';
 import { treeSource } from './tree-source.ts';
@@ -174,8 +175,14 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let fault = (): string | undefined => undefined;
   let follow = async (): Promise<void> => {};
   // Told by listeners, and by those who give scripts and take reports: none of them ends by what somebody makes of it.
-  const tell = emitTo([boots.observe, ...(options.onEvent ? [options.onEvent] : [])], (error, { kind }) =>
-    log.error({ err: error, event: kind }, 'a listener of events failed'),
+  const steering = new Steering({
+    ...{ configuration, registry: metrics.registry, clock, monotonic },
+    releases: () => [...offering.releases, ...offering.former].map(({ release }) => release),
+  });
+  await steering.look();
+  const tell = emitTo(
+    [boots.observe, (event) => steering.observe(event), ...(options.onEvent ? [options.onEvent] : [])],
+    (error, { kind }) => log.error({ err: error, event: kind }, 'a listener of events failed'),
   );
   const machines = new MachineDesk({
     offering: () => offering,
@@ -215,7 +222,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     isDrifted: (release) => drift.of(release).length > 0,
     ...{ offering: () => offering, ready: () => ready, fault: () => fault(), clock },
     warnings: () => [
-      ...[...drift.warnings, ...machines.warnings, ...desk.warnings],
+      ...[...drift.warnings, ...machines.warnings, ...desk.warnings, ...steering.warnings],
       ...[...access.warnings, ...(tlsFiles?.warnings ?? [])],
     ],
   };
@@ -277,6 +284,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     dhcp,
     onEvent: tell,
     loaders: new Set(loaders.keys()),
+    steer: steering.steer,
   }).catch(async (error: unknown) => {
     web.end();
     await desk.close();
@@ -308,6 +316,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       announcer.tell(offering, now);
       machines.look();
       drift.look();
+      await steering.look();
       web.tick();
       await access.look();
       await tlsFiles?.look((pair) => http.tls?.change(pair));

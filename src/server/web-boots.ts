@@ -134,12 +134,13 @@ function stageRow(
   record: StageRecord,
   { stages, stage: furthest, outcome: whole, ended }: Receipt,
 ): StageRow {
-  const { stage, begin, bytes, outcome, join, what } = record;
+  const { stage, begin, bytes, byMirror, outcome, join, what } = record;
   const goesOn = whole === 'running' && stage === furthest;
   const next = stages.find((each) => STAGES.indexOf(each.stage) > STAGES.indexOf(stage))?.begin;
   const end = record.end ?? (goesOn ? undefined : (next ?? ended));
   return {
     ...{ stage, begin, bytes, what },
+    ...(byMirror === undefined ? {} : { byMirror }),
     ...(end === undefined ? {} : { end }),
     outcome: outcome === undefined ? (goesOn ? 'goes on' : 'not seen to end') : ENDED_WORDS[outcome],
     joined: JOIN_WORDS[join],

@@ -65,12 +65,21 @@ function timeline({ stages, began, now, running, ended }: BootFacts): Html {
         cell: ({ begin, end }) =>
           scaleBar(begin - began, (end ?? (running ? now : last)) - began, whole, end),
       },
-      { head: 'Bytes', kind: 'n', cell: ({ bytes }) => (bytes === 0 ? '–' : bytesText(bytes)) },
+      { head: 'Bytes', kind: 'n', cell: sentText },
       { head: 'Ended', cell: ({ outcome }) => outcome },
       { head: 'Known', cell: ({ joined }) => html`<span class="dim">${joined}</span>` },
       { head: 'Asked for', cell: ({ what }) => html`<code>${what}</code>` },
     ],
   });
+}
+
+/** What left from here, and what a mirror was to send. */
+function sentText({ bytes, byMirror = 0 }: { readonly bytes: number; readonly byMirror?: number }): string {
+  const texts = [
+    ...(bytes === 0 ? [] : [bytesText(bytes)]),
+    ...(byMirror === 0 ? [] : [`${bytesText(byMirror)} by mirror`]),
+  ];
+  return texts.join(' + ') || '–';
 }
 
 function scaleBar(from: number, to: number, whole: number, end: number | undefined): Html {

@@ -53,6 +53,8 @@ export interface StageRow {
   readonly begin: number;
   readonly end?: number;
   readonly bytes: number;
+  /** That a mirror was to send. */
+  readonly byMirror?: number;
   /** How it ended, or that it goes on. */
   readonly outcome: string;
   /** How it is known that it belongs to this boot. */

@@ -117,11 +117,11 @@ async function showOne(terminal: Terminal, receipts: Receipts, boot: string): Pr
   if ([receipt.message, advice, receipt.incomplete].some((text) => text !== undefined)) terminal.print();
   terminal.table(
     ['STAGE', 'BEGAN', 'TOOK', 'BYTES', 'ENDED', 'JOINED', 'WHAT'],
-    receipt.stages.map(({ stage, begin, end, bytes, outcome: how, join: by, what }) => [
+    receipt.stages.map(({ stage, begin, end, bytes, byMirror, outcome: how, join: by, what }) => [
       { text: stage },
       { text: new Date(begin).toISOString().slice(11) },
       { text: end === undefined ? '–' : seconds(end - begin) },
-      { text: bytes === 0 ? '–' : bytes.toLocaleString('en') },
+      { text: bytesText(bytes, byMirror) },
       { text: how ?? 'goes on' },
       { text: JOIN_WORDS[by], style: 'dim' },
       { text: what },
@@ -129,6 +129,15 @@ async function showOne(terminal: Terminal, receipts: Receipts, boot: string): Pr
   );
   for (const line of receipt.lines) terminal.print(`  ${line}`, 'dim');
   return EXIT.ok;
+}
+
+/** What left from the server, and what a mirror was to send. */
+function bytesText(bytes: number, byMirror = 0): string {
+  const texts = [
+    ...(bytes === 0 ? [] : [bytes.toLocaleString('en')]),
+    ...(byMirror === 0 ? [] : [`${byMirror.toLocaleString('en')} by mirror`]),
+  ];
+  return texts.join(' + ') || '–';
 }
 
 async function follow(

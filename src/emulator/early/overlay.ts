@@ -91,7 +91,7 @@ async function run(options: EarlyOptions, network: Network): Promise<EarlyVerdic
     const cms = (bytes: Uint8Array) =>
       cmsCheck(seal, bytes, leafRules(keys.codesign(), keys.ca()), policy, early.now);
     const checks = floor.require.includes('cms') ? [await early.sidecar('cms', seal, cms)] : [];
-    return await reported(early.ram(path, checks, enforced), options, early);
+    return await reported(early.ram(path, checks, enforced, true), options, early);
   } catch (error) {
     return refused(error, options, { mode, path, stage });
   }

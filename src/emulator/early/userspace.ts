@@ -4,7 +4,7 @@ import type { PolicyFloor, RootMode } from '../../formats/records/policy-floor.t
 import { isOfType, lastValue, splitCommandLine } from '../../formats/script/cmdline.ts';
 import { type Check, lost } from '../../trust/check.ts';
 import { manifestCheck } from '../../trust/plain-checks.ts';
-import { examine, type Finding } from '../../trust/verify.ts';
+import { type Examined, examine, type Finding } from '../../trust/verify.ts';
 import type { EarlyOptions, EarlyVerdict } from './contract.ts';
 import type { EarlyKeys } from './keys.ts';
 import { type EnforcedManifest, enforceManifest } from './manifest.ts';
@@ -12,6 +12,11 @@ import { RangeSource } from './range-source.ts';
 import { mountVerity } from './verity.ts';
 
 const SIDECAR_LIMIT = 1024 * 1024;
+
+/** What fetches in early userspace, archiso's and ours: by that a server knows who follows redirects. */
+const USER_AGENT = 'curl/7.88.1';
+/** Asks a server for the file itself, and not for where else it is. */
+const DIRECT = '?direct';
 
 /** The server of a release, and what every kind of early userspace does with what comes from it. */
 export class Userspace {
@@ -91,17 +96,28 @@ export class Userspace {
     };
   }
 
-  /** Mode `ram`: the whole root image, once, held against all of these checks. */
+  /**
+   * Mode `ram`: the whole root image, once, held against all of these checks.
+   *
+   * @param again one that is refused is fetched once more, from the server itself: it may have sent this machine to a mirror.
+   */
   async ram(
     path: string,
     checks: readonly Check[],
     enforced: EnforcedManifest | undefined,
+    again = false,
   ): Promise<EarlyVerdict> {
     const listed = enforced ? [listedCheck(path, enforced)] : [];
-    const { findings, verified } = await examine(this.#image(path, enforced?.rootfs?.size), [
-      ...listed,
-      ...checks,
-    ]);
+    const all = [...listed, ...checks];
+    const size = enforced?.rootfs?.size;
+    let examined: Examined | Refusal = await this.#examine(this.#image(path, size), all);
+    const why = again ? refusalOf(examined) : undefined;
+    if (why) {
+      this.print(`${why.message} It is fetched once more, from the server itself.`);
+      examined = await this.#examine(this.#image(path, size, DIRECT), all);
+    }
+    if (examined instanceof Refusal) throw examined;
+    const { findings, verified } = examined;
     for (const finding of findings) this.#say(finding);
     const refused = findings.find((finding) => !finding.verified);
     const refusal =
@@ -154,17 +170,27 @@ export class Userspace {
   fetch(path: string, options?: { range: { first: number; last: number } }) {
     const url = this.server + path;
     this.#options.onEvent?.({ kind: 'fetch', url });
-    return this.#options.transport.fetch(url, options);
+    return this.#options.transport.fetch(url, { ...options, userAgent: USER_AGENT });
   }
 
   print(text: string): void {
     this.#options.onEvent?.({ kind: 'console', text });
   }
 
-  /** @param listed bytes, by the manifest: a longer image is cut off there. */
-  #image(path: string, listed: number | undefined): Content {
+  /** What an image is judged as, or why it did not come. */
+  async #examine(image: Content, checks: readonly Check[]): Promise<Examined | Refusal> {
+    try {
+      return await examine(image, checks);
+    } catch (error) {
+      if (error instanceof Refusal) return error;
+      throw error;
+    }
+  }
+
+  /** @param listed bytes, by the manifest: a longer image is cut off there. @param query behind its path. */
+  #image(path: string, listed: number | undefined, query = ''): Content {
     const limit = listed ?? this.#options.maxRootBytes ?? 64 * 1024 ** 3;
-    const fetching = this.fetch(path);
+    const fetching = this.fetch(path + query);
     // Awaited by measure(); until then a rejection must not count as unhandled.
     fetching.catch(() => {});
     return {
@@ -203,6 +229,12 @@ export class Userspace {
       yield piece;
     }
   }
+}
+
+function refusalOf(examined: Examined | Refusal): Refusal | undefined {
+  if (examined instanceof Refusal) return examined;
+  const refused = examined.findings.find(({ verified }) => !verified);
+  return refused && !refused.verified ? refused.refusal : undefined;
 }
 
 /** What a stage answers that came no further: a refusal is a verdict, and anything else a fault. */

@@ -7,6 +7,9 @@ import { formatUri, nameOfUri, parseUri, portableUrl, redactedUri, resolveUri, t
 
 const GIB = 2 ** 30;
 
+/** As Debian 12's calls itself; servers tell by it who follows redirects. */
+const USER_AGENT = 'iPXE/1.21.1+';
+
 /** `imgacquire`: an image of that very name, else a download of that URI. Source: iPXE `src/usr/imgmgmt.c`. */
 export async function acquire(
   state: State,
@@ -98,7 +101,10 @@ async function collect(state: State, url: string): Promise<{ bytes: Uint8Array; 
   const limit = Math.min(maxImageBytes, maxMemoryBytes - state.images.totalBytes());
   const tooLarge = (size: number): Refusal =>
     new Refusal('too-large', `${url} is larger than iPXE's memory allows`, { url, size, limit });
-  const fetched = await transport.fetch(url, signal === undefined ? {} : { signal });
+  const fetched = await transport.fetch(url, {
+    userAgent: USER_AGENT,
+    ...(signal === undefined ? {} : { signal }),
+  });
   if (fetched.size !== undefined && fetched.size > limit) throw tooLarge(fetched.size);
   const pieces: Uint8Array[] = [];
   let size = 0;

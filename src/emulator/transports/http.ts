@@ -71,7 +71,7 @@ function parsed(text: string, base: string | URL): URL {
 
 function send(
   url: URL,
-  { method = 'GET', body, range, signal }: FetchOptions,
+  { method = 'GET', body, range, userAgent, signal }: FetchOptions,
   { connectTimeoutMs, stallTimeoutMs, localAddress }: HttpTransportOptions,
 ): Promise<{ req: ClientRequest; res: IncomingMessage }> {
   return new Promise((resolve, reject) => {
@@ -83,6 +83,7 @@ function send(
       // A coding would change the bytes that were sealed.
       headers: {
         'Accept-Encoding': 'identity',
+        ...(userAgent === undefined ? {} : { 'User-Agent': userAgent }),
         ...(range === undefined ? {} : { Range: encodeRange([range]) }),
         ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
       },

@@ -5,13 +5,14 @@ import type { Site } from '../../release/site.ts';
 import { holdsToken } from '../asked.ts';
 import type { ChunkPool } from '../chunk-pool.ts';
 import type { Emit } from '../emit.ts';
+import { followsRedirects } from './follows-redirects.ts';
 import { HttpAnswer } from './http-answer.ts';
 import type { Exchange } from './http-exchange.ts';
 import { answerFile } from './http-file.ts';
 import { answerPage, findPage } from './http-page.ts';
 import { isGone, sendFile } from './http-send.ts';
 import { toldJson, toldOf, toldText } from './http-status.ts';
-import type { HttpLimits, Pages } from './http-types.ts';
+import type { HttpLimits, Pages, Steer, Steered } from './http-types.ts';
 import { hostFault } from './request-host.ts';
 
 /** What the application answers from. */
@@ -23,6 +24,8 @@ export interface HttpAppOptions {
   /** The exchange that the edge opened for this response. */
   exchangeOf(res: object): Exchange;
   readonly emit: Emit;
+  /** Sends clients elsewhere for whole files; absent: nobody is sent anywhere. */
+  readonly steer?: Steer | undefined;
 }
 
 /**
@@ -86,7 +89,7 @@ function namedPages(options: HttpAppOptions): RequestHandler {
   };
 }
 
-function files({ site, pool, limits, exchangeOf, emit }: HttpAppOptions): RequestHandler {
+function files({ site, pool, limits, exchangeOf, emit, steer }: HttpAppOptions): RequestHandler {
   return async (req, res) => {
     const exchange = exchangeOf(res);
     const { method, path } = exchange;
@@ -101,6 +104,15 @@ function files({ site, pool, limits, exchangeOf, emit }: HttpAppOptions): Reques
     const { query, asking } = exchange;
     const resource = await site.find(path, { query, remote: asking.remote });
     if (resource instanceof Refusal) throw resource;
+    const steered = steer && steeredTo(steer, exchange, resource.size);
+    if (steered) {
+      const { location, mirror, bytes } = steered;
+      emit({ kind: 'redirected', ...asking, mirror, bytes });
+      // 302, which every client knows that knows any; never kept, since the next answer may be another.
+      res.writeHead(302, { Location: location, 'Cache-Control': 'no-store', 'Content-Length': '0' });
+      await exchange.end();
+      return;
+    }
     const conditions = {
       ifMatch: req.headers['if-match'],
       ifNoneMatch: req.headers['if-none-match'],
@@ -134,6 +146,19 @@ function files({ site, pool, limits, exchangeOf, emit }: HttpAppOptions): Reques
       await open.close();
     }
   };
+}
+
+/** Whole files alone, and no conditions: who asks for a part has begun, and goes on where it is. */
+function steeredTo(
+  steer: Steer,
+  { req, method, path, query, asking }: Exchange,
+  size: number,
+): Steered | undefined {
+  const client = followsRedirects(req.headers['user-agent']);
+  const { range, 'if-match': match, 'if-none-match': noneMatch } = req.headers;
+  if (client === undefined || method !== 'GET' || path === undefined) return undefined;
+  if ([range, match, noneMatch].some((field) => field !== undefined)) return undefined;
+  return steer({ path, size, client, remote: asking.remote, direct: query.has('direct') });
 }
 
 /** If-Range is not a list: Node hands it over as a string, or joined by commas, which matches no tag. */

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Refusal } from '../../errors/refusal.ts';
+import type { FollowingClient } from './follows-redirects.ts';
 import type { Way } from './request-way.ts';
 
 /** Bounds on what clients may cost. Times are milliseconds, sizes bytes. */
@@ -55,6 +56,31 @@ export const PAGE_FIELDS: Readonly<Record<string, string>> = {
   'Referrer-Policy': 'same-origin',
   'X-Frame-Options': 'DENY',
 };
+
+/** A whole file that a client asks for which follows redirects. */
+export interface SteerRequest {
+  /** Decoded and safe. */
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly client: FollowingClient;
+  /** The client's address. */
+  readonly remote: string;
+  /** Its query says that it wants no redirect. */
+  readonly direct: boolean;
+}
+
+/** Where a client is sent for a file. */
+export interface Steered {
+  /** The mirror's address. */
+  readonly mirror: string;
+  readonly location: string;
+  /** Of the file, that the mirror is to send. */
+  readonly bytes: number;
+}
+
+/** Whether a file is answered with a redirect; undefined: with its bytes. */
+export type Steer = (asked: SteerRequest) => Steered | undefined;
 
 /** What a page's handler is given. */
 export interface PageRequest {

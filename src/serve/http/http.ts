@@ -14,7 +14,7 @@ import { expressServer } from './express-server.ts';
 import { httpApp } from './http-app.ts';
 import { clientOf } from './http-client.ts';
 import { Exchange } from './http-exchange.ts';
-import { DEFAULT_HTTP_LIMITS, type HttpLimits, type Pages } from './http-types.ts';
+import { DEFAULT_HTTP_LIMITS, type HttpLimits, type Pages, type Steer } from './http-types.ts';
 import { safeRequestPath } from './request-path.ts';
 import { wayOf } from './request-way.ts';
 import { changePair, type TlsPair, tlsDoor } from './tls-door.ts';
@@ -33,6 +33,8 @@ export interface HttpServerOptions {
   readonly limits?: Partial<HttpLimits>;
   /** Proxies whose X-Forwarded-For is believed; default none. */
   readonly proxies?: readonly IpPrefix[];
+  /** Sends clients elsewhere for whole files; absent: nobody is sent anywhere. */
+  readonly steer?: Steer | undefined;
   /** The same over TLS, at the same addresses and a port of its own. */
   readonly tls?:
     | {
@@ -87,8 +89,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     if (exchange === undefined) throw new Error('a response without its exchange');
     return exchange;
   };
-  const { site, pages } = options;
-  const app = httpApp({ site, pages, limits, pool, exchangeOf, emit });
+  const { site, pages, steer } = options;
+  const app = httpApp({ site, pages, limits, pool, exchangeOf, emit, steer });
 
   const answer = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
     const connection = connections.of(req.socket);

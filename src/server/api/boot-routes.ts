@@ -47,6 +47,8 @@ export const RECEIPT = z.strictObject({
       begin: TIME,
       end: TIME.optional(),
       bytes: COUNT,
+      /** That a mirror was to send. */
+      byMirror: COUNT.optional(),
       outcome: z.string().optional(),
       join: z.enum(JOINS),
       what: z.string(),

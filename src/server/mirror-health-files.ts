@@ -1,0 +1,81 @@
+import type { Stats } from 'node:fs';
+import { IoError } from '../errors/io.ts';
+import { Malformed } from '../errors/malformed.ts';
+import { readIfThere, statIfThere } from '../files/read-if-there.ts';
+import { isoSeconds } from '../formats/records/lines.ts';
+import { decodeMirrorHealth, MAX_HEALTH, type MirrorHealth } from '../formats/records/mirror-health.ts';
+
+/** Milliseconds that an audit may be ahead of this clock. */
+const AHEAD_MS = 5 * 60_000;
+
+interface Followed {
+  readonly path: string;
+  mark: string;
+  health: MirrorHealth | undefined;
+  /** Why nothing is known by it; one sentence without its stop. */
+  fault: string | undefined;
+}
+
+/** What audits wrote of mirrors, followed while the server runs: what is too old, or cannot be read, says nothing. */
+export class MirrorHealthFiles {
+  readonly #files: readonly Followed[];
+  readonly #maxAgeMs: number;
+  readonly #clock: () => number;
+  #looking: Promise<void> | undefined;
+
+  /** @param maxAgeMs milliseconds. @param clock milliseconds since 1970. */
+  constructor(paths: readonly string[], maxAgeMs: number, clock: () => number) {
+    this.#files = paths.map((path) => ({ path, mark: '', health: undefined, fault: 'it was not read yet' }));
+    this.#maxAgeMs = maxAgeMs;
+    this.#clock = clock;
+  }
+
+  /** What is known now. */
+  get known(): readonly MirrorHealth[] {
+    return this.#files.flatMap(({ health }) => (health && this.#age(health) === undefined ? [health] : []));
+  }
+
+  get warnings(): readonly string[] {
+    return this.#files.flatMap(({ path, health, fault }) => {
+      const why = fault ?? (health && this.#age(health));
+      return why === undefined ? [] : [`no machine is sent to a mirror by ${path}: ${why}`];
+    });
+  }
+
+  /** Reads what has changed, unless the last look goes on. */
+  look(): Promise<void> {
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = undefined;
+    });
+    return this.#looking;
+  }
+
+  async #look(): Promise<void> {
+    for (const file of this.#files) {
+      try {
+        const stat = await statIfThere(file.path);
+        const mark = stat ? markOf(stat) : 'absent';
+        if (mark === file.mark) continue;
+        const bytes = stat && stat.size <= MAX_HEALTH ? await readIfThere(file.path) : undefined;
+        file.health = bytes && decodeMirrorHealth(bytes);
+        file.fault = bytes ? undefined : stat ? 'it is too long' : 'it is not there; audit the mirrors';
+        file.mark = mark;
+      } catch (error) {
+        if (!(error instanceof Malformed || error instanceof IoError)) throw error;
+        file.health = undefined;
+        file.fault = error.message.replace(/\.$/, '');
+      }
+    }
+  }
+
+  #age({ audited }: MirrorHealth): string | undefined {
+    const age = this.#clock() - audited;
+    if (age > this.#maxAgeMs)
+      return `the last audit, of ${isoSeconds(audited)}, is too old; is its timer running?`;
+    return age < -AHEAD_MS ? `its audit is of ${isoSeconds(audited)}, which is yet to come` : undefined;
+  }
+}
+
+function markOf({ dev, ino, size, mtimeMs, ctimeMs }: Stats): string {
+  return [dev, ino, size, mtimeMs, ctimeMs].join(' ');
+}
