@@ -54,12 +54,7 @@ export interface WebAnswer {
   /** Milliseconds from the request to the answer's head. */
   readonly latencyMs: number;
   /** Nothing is read ahead; it must be read or given up by `return()`, which closes the connection. */
-  readonly body: WebBody;
-}
-
-export interface WebBody extends AsyncIterable<Uint8Array> {
-  next(): Promise<IteratorResult<Uint8Array>>;
-  return(value?: undefined): Promise<IteratorResult<Uint8Array>>;
+  readonly body: AsyncGenerator<Uint8Array>;
 }
 
 /** Longest response header, bytes. */
@@ -214,7 +209,7 @@ export class WebClient {
         ...part,
         type: type.trim().toLowerCase(),
         latencyMs,
-        body: asked.method === 'HEAD' ? nothing(req) : givenUp(req, bodyOf(url, req, res, size, patience)),
+        body: givenUp(req, asked.method === 'HEAD' ? nothing(req) : bodyOf(url, req, res, size, patience)),
       };
     } catch (error) {
       req.destroy();
@@ -281,20 +276,19 @@ async function* nothing(req: ClientRequest): AsyncGenerator<Uint8Array> {
 }
 
 /** A generator that was never begun does not hear that it is given up: its connection is closed here. */
-function givenUp(req: ClientRequest, body: AsyncGenerator<Uint8Array>): WebBody {
+function givenUp(req: ClientRequest, body: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const [next, end] = [body.next.bind(body), body.return.bind(body)];
   let begun = false;
-  const heard: WebBody = {
+  return Object.assign(body, {
     next() {
       begun = true;
-      return body.next();
+      return next();
     },
     return() {
       if (!begun) req.destroy();
-      return body.return(undefined);
+      return end(undefined);
     },
-    [Symbol.asyncIterator]: () => heard,
-  };
-  return heard;
+  });
 }
 
 async function* bodyOf(
@@ -313,7 +307,7 @@ async function* bodyOf(
   try {
     for (;;) {
       const piece = await patience.wait(pieces.next(), () => {
-        slow = unreachable(url, `sends too slowly: it stopped after ${octets} bytes`, {
+        slow = unreachable(url, `sends too slowly: ${octets} bytes, and no more`, {
           bytes: octets,
           slow: true,
         });

@@ -125,9 +125,13 @@ describe('steering', () => {
   it('sends nobody twice for one file, so that a lying mirror costs one attempt', async (t) => {
     const { get, server } = await started(t, [{ url: A }], [verified(A)]);
     assert.deepEqual([(await get(ROOTFS, CURL)).status, (await get(ROOTFS, CURL)).status], [302, 200]);
-    await fetch(`${server.url}/api/v1/gave-up?step=verify+the+kernel`).then((answer) => answer.arrayBuffer());
+    const step = Buffer.from('verify the kernel').toString('hex');
+    const said = await fetch(`${server.url}/api/v1/boots/gave-up?mac=52-54-00-12-34-56&step=${step}&errno=`);
+    await said.arrayBuffer();
+    assert.equal((await get(KERNEL, IPXE)).status, 200);
     const metrics = await (await fetch(`${server.url}/metrics`)).text();
     assert.match(metrics, /^bootseal_redirects_direct_total\{reason="again"\} 1$/m);
+    assert.match(metrics, /^bootseal_redirects_direct_total\{reason="refused"\} 1$/m);
   });
 
   it('sends nobody for what a loader starts that verifies nothing', async (t) => {

@@ -1,5 +1,5 @@
 import { Refusal } from '../../errors/refusal.ts';
-import type { WebAnswer, WebBody, WebClient, WebRequest } from '../web-client.ts';
+import type { WebAnswer, WebClient, WebRequest } from '../web-client.ts';
 import type { ByteBudget } from './byte-budget.ts';
 import type { ConnectionSlots } from './connection-slots.ts';
 
@@ -13,6 +13,16 @@ export interface LinkOptions {
   readonly slowAfterMs: number;
   /** Milliseconds, monotonic. */
   readonly monotonic: () => number;
+}
+
+export interface MirrorAnswer extends Omit<WebAnswer, 'body'> {
+  readonly body: MirrorBody;
+}
+
+export interface MirrorBody extends AsyncIterable<Uint8Array> {
+  next(): Promise<IteratorResult<Uint8Array>>;
+  /** Gives it up, and its connection. */
+  return(): Promise<IteratorResult<Uint8Array>>;
 }
 
 /** One mirror: what is asked of it passes here, and is counted. */
@@ -47,7 +57,7 @@ export class MirrorLink {
   }
 
   /** Asks for a file by its path below the mirror. The body must be read or given up: until then a connection is held. */
-  async get(path: string, asked: WebRequest = {}): Promise<WebAnswer> {
+  async get(path: string, asked: WebRequest = {}): Promise<MirrorAnswer> {
     const { client, slots, budget } = this.#options;
     budget.demand();
     const release = await slots.take(this.#host);
@@ -61,7 +71,7 @@ export class MirrorLink {
       this.#demandRate();
       return { ...answer, body: this.#counted(answer.body, release) };
     } catch (error) {
-      await answer?.body.return();
+      await answer?.body.return(undefined);
       release();
       if (!(error instanceof Refusal)) throw error;
       throw new Refusal(error.code, error.message, { ...error.facts, file: path }, { cause: error });
@@ -87,15 +97,15 @@ export class MirrorLink {
   }
 
   /** No generator: one that was never begun would not hear that it is given up, and keep its connection. */
-  #counted(body: WebBody, release: () => void): WebBody {
+  #counted(body: WebAnswer['body'], release: () => void): MirrorBody {
     const end = async (): Promise<IteratorResult<Uint8Array>> => {
       try {
-        return await body.return();
+        return await body.return(undefined);
       } finally {
         release();
       }
     };
-    const counted: WebBody = {
+    const counted: MirrorBody = {
       next: async () => {
         try {
           const piece = await this.#waitFor(body.next());

@@ -1,6 +1,5 @@
 import { Refusal } from '../../errors/refusal.ts';
-import type { WebAnswer } from '../web-client.ts';
-import type { MirrorLink } from './mirror-link.ts';
+import type { MirrorAnswer, MirrorLink } from './mirror-link.ts';
 
 /** Bytes of a hash tree that a server which knows no ranges may send whole: one of an image of 8 GiB. */
 const MOST_WHOLE = 68 * 1024 * 1024;
@@ -54,7 +53,7 @@ export class RangedFile {
     return this.#whole.subarray(offset, offset + length);
   }
 
-  async #ask({ offset, length }: FilePart): Promise<WebAnswer> {
+  async #ask({ offset, length }: FilePart): Promise<MirrorAnswer> {
     const answer = await this.#link.get(this.path, { range: { first: offset, last: offset + length - 1 } });
     if (answer.total === undefined || answer.total === this.size) {
       if (answer.total !== undefined || answer.first === 0) return answer;
@@ -80,7 +79,7 @@ export class RangedFile {
   }
 
   /** The first bytes of an answer; what comes behind them is not read. */
-  async #take({ body }: WebAnswer, { length }: FilePart): Promise<Buffer> {
+  async #take({ body }: MirrorAnswer, { length }: FilePart): Promise<Buffer> {
     const bytes = Buffer.alloc(length);
     let at = 0;
     for await (const piece of body) {
@@ -92,7 +91,7 @@ export class RangedFile {
   }
 
   async *#passing(
-    { body }: WebAnswer,
+    { body }: MirrorAnswer,
     wanted: readonly FilePart[],
   ): AsyncGenerator<{ readonly part: FilePart; readonly bytes: Buffer }> {
     const left = [...wanted];
@@ -117,7 +116,7 @@ export class RangedFile {
     throw this.#short(position);
   }
 
-  async #takeWhole(answer: WebAnswer): Promise<Buffer> {
+  async #takeWhole(answer: MirrorAnswer): Promise<Buffer> {
     if (this.size <= MOST_WHOLE) return this.#take(answer, { offset: 0, length: this.size });
     await answer.body.return();
     throw new Refusal(

@@ -15,6 +15,9 @@ export interface ShownSnapshot {
   readonly sha256: string;
 }
 
+/** Looks at a channel that moves between two requests. */
+const LOOKS = 3;
+
 /** Bytes of a seal; none is that long. */
 const MAX_SEAL = 256 * 1024;
 
@@ -22,7 +25,7 @@ const MAX_SEAL = 256 * 1024;
  * The snapshot that a mirror shows, signed, however old. A plain web server over a STATE folder has `channels/NAME/current`
  * and a folder for each counter; a server of Bootseal has the current one as `channels/NAME`.
  *
- * @throws Refusal with the fact `path` for what is not as it was signed.
+ * @throws Refusal with the fact `file` for what is not as it was signed.
  */
 export async function readShownSnapshot(
   link: MirrorLink,
@@ -32,14 +35,21 @@ export async function readShownSnapshot(
   now: number,
 ): Promise<ShownSnapshot> {
   const path = await snapshotPath(link, channel);
-  try {
+  const read = async (): Promise<ShownSnapshot> => {
     const bytes = await link.small(path, MAX_SNAPSHOT);
     const seal = await link.small(path + SEAL.cms, MAX_SEAL);
     const snapshot = await readSignedSnapshot(channel, bytes, seal, signers, policy, now);
     return { snapshot, sha256: createHash('sha256').update(bytes).digest('hex') };
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    throw new Refusal(error.code, error.message, { file: path, ...error.facts }, { cause: error });
+  };
+  for (let looks = 1; ; looks += 1) {
+    try {
+      return await read();
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      // A channel may move between its snapshot and the seal.
+      if (error.code === 'bad-signature' && looks < LOOKS) continue;
+      throw new Refusal(error.code, error.message, { file: path, ...error.facts }, { cause: error });
+    }
   }
 }
 
