@@ -178,7 +178,7 @@ export class S3Stub {
       const object = names.get(name);
       const shown = encodeURIComponent(name);
       return object
-        ? `<Contents><Key>${shown}</Key><Size>${object.bytes.length}</Size><ETag>&quot;${object.etag}&quot;</ETag></Contents>`
+        ? `<Contents><Key>${shown}</Key><Size>${object.bytes.length}</Size><ETag>&quot;${object.etag}&quot;</ETag><LastModified>${object.modified.toISOString()}</LastModified></Contents>`
         : `<CommonPrefixes><Prefix>${shown}</Prefix></CommonPrefixes>`;
     });
     const token = next === undefined ? '' : `<NextContinuationToken>${next}</NextContinuationToken>`;

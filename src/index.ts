@@ -140,7 +140,8 @@ export type { ArmingFacts, Signer } from './server/signer.ts';
 export { type ExplainedMachine, explainMachine, listMachines } from './server/written-machines.ts';
 export { createKeyFolder as init, type InitOptions } from './signing/keys/init.ts';
 export { readScriptKeys, type ScriptKeys } from './signing/keys/script-keys.ts';
-export { type Collected, type CollectOptions, collectObjects } from './store/collect.ts';
+export { type CollectOptions, collectObjects } from './store/collect.ts';
+export type { Collected, UnusedObject } from './store/collect-marks.ts';
 export {
   type CheckLogProofRequest,
   type CheckLogRequest,

@@ -1,52 +1,32 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { z } from 'zod';
 import { cannotRead, codeOf, isAbsent } from '../errors/io.ts';
 import { explain, syncDirectory } from '../files/atomic-file.ts';
 import { lstatIfThere } from '../files/read-if-there.ts';
+import { collectInBucket } from './collect-bucket.ts';
+import {
+  COLLECT_AFTER,
+  type Collected,
+  MARKS,
+  MARKS_KEY,
+  marksOf,
+  OBJECT_SHA256,
+  type UnusedObject,
+} from './collect-marks.ts';
 import { cleanFolder, recordsOf } from './folder-backend.ts';
 import { objectPath } from './release-store.ts';
+import { bucketOf } from './s3/buckets.ts';
 import { demandState, openExistingState } from './state.ts';
-import { encodeStateJson, isStateTime, readStateJson, stateTime } from './state-json.ts';
+import { encodeStateJson, readStateJson } from './state-json.ts';
 
 /**
  * Frees the objects that nothing refers to any more. A release, wherever it lies (in service, in quarantine, among what
- * is kept of earlier records), refers to its objects by links, so an object with one link is nobody's. It is marked first
+ * is kept of earlier records), refers to its objects by links, so an object with one link is nobody's; in a bucket it does
+ * so by lists (collect-bucket.ts). It is marked first
  * (`STATE/collect.json`), and deleted by a later run, seven days after, if it still is nobody's and no process has it open.
  *
  * Releases themselves are never deleted here: which of them may go is the operator's to say.
  */
-
-const DAY = 86_400_000;
-/** From the mark until an object may go. */
-export const COLLECT_AFTER = 7 * DAY;
-
-const SHA256 = /^[0-9a-f]{64}$/;
-const MARKS = z.strictObject({
-  'bootseal-collect': z.literal(1),
-  /** Objects that nothing refers to, and since when that is known; by digest. */
-  marked: z.record(z.string().regex(SHA256), z.string().refine(isStateTime)),
-});
-const KEY = 'collect.json';
-
-export interface UnusedObject {
-  readonly sha256: string;
-  /** Bytes. */
-  readonly size: number;
-  /** When it was marked; milliseconds since 1970. */
-  readonly since: number;
-}
-
-export interface Collected {
-  /** Found just now. */
-  readonly marked: readonly UnusedObject[];
-  /** Marked before, and not seven days ago. */
-  readonly waiting: readonly UnusedObject[];
-  /** Old enough, and open: a machine may run on it. */
-  readonly open: readonly UnusedObject[];
-  /** Gone, or would be. */
-  readonly deleted: readonly UnusedObject[];
-}
 
 export interface CollectOptions {
   readonly state: string;
@@ -56,12 +36,14 @@ export interface CollectOptions {
   readonly now: number;
 }
 
-/** @throws UsageError for a folder that holds no state; IoError, `Refusal` (`malformed`) for marks that are not ours. */
+/** @throws UsageError for a folder or a bucket that holds no state; IoError, `Refusal` (`malformed`) for marks that are not ours. */
 export async function collectObjects({
   state: folder,
   dryRun = false,
   now,
 }: CollectOptions): Promise<Collected> {
+  const bucket = bucketOf(folder);
+  if (bucket) return collectInBucket(folder, bucket, now, dryRun);
   if (dryRun) {
     await demandState(folder);
     return sort(folder, now);
@@ -71,9 +53,7 @@ export async function collectObjects({
     await cleanDrafts(folder);
     const found = await sort(folder, now);
     for (const { sha256 } of found.deleted) await remove(objectPath(folder, sha256));
-    const left = [...found.marked, ...found.waiting, ...found.open];
-    const marked = Object.fromEntries(left.map(({ sha256, since }) => [sha256, stateTime(since)]));
-    await recordsOf(folder).put(KEY, encodeStateJson(MARKS.parse({ 'bootseal-collect': 1, marked })));
+    await recordsOf(folder).put(MARKS_KEY, encodeStateJson(marksOf(found)));
     return found;
   } finally {
     await state.release();
@@ -81,7 +61,7 @@ export async function collectObjects({
 }
 
 async function sort(state: string, now: number): Promise<Collected> {
-  const marks = (await readStateJson(recordsOf(state), KEY, MARKS))?.value.marked ?? {};
+  const marks = (await readStateJson(recordsOf(state), MARKS_KEY, MARKS))?.value.marked ?? {};
   const marked: UnusedObject[] = [];
   const waiting: UnusedObject[] = [];
   const due: (UnusedObject & { readonly id: string })[] = [];
@@ -113,7 +93,7 @@ async function objects(state: string): Promise<string[]> {
     if (!/^[0-9a-f]{2}\/$/.test(name)) continue;
     const start = name.slice(0, 2);
     for (const rest of await records.list(`objects/sha256/${start}`)) {
-      if (SHA256.test(start + rest)) found.push(start + rest);
+      if (OBJECT_SHA256.test(start + rest)) found.push(start + rest);
     }
   }
   return found;

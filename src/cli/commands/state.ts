@@ -1,7 +1,8 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { restoreState } from '../../operations/restore-state.ts';
-import { COLLECT_AFTER, collectObjects, type UnusedObject } from '../../store/collect.ts';
+import { collectObjects } from '../../store/collect.ts';
+import { COLLECT_AFTER, type UnusedObject } from '../../store/collect-marks.ts';
 import { act, file, folder, newCommand, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { octets } from '../terminal.ts';

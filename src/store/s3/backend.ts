@@ -236,6 +236,23 @@ export class S3Backend implements StoreBackend {
     return new Map(found.sort(([a], [b]) => (a < b ? -1 : 1)));
   }
 
+  /**
+   * Gives every key below a prefix to `take`, however deep it lies and however many there are: one page of a list is in
+   * memory at once.
+   */
+  async eachBelow(prefix: string, take: (key: string, facts: StoredFacts) => void): Promise<void> {
+    demandKey(prefix);
+    await eachPage(this.#engine, this.#place, prefix, undefined, ({ keys }) => {
+      for (const { name, size, etag, modified } of keys) {
+        if (!name.split('/').every(isKeySegment) || isRemovedByList(size, etag) === true) continue;
+        if (size === undefined || modified === undefined || Number.isNaN(modified))
+          throw new NotS3('a list without sizes and dates');
+        take(`${prefix}/${name}`, { size, modified });
+      }
+      return 0;
+    });
+  }
+
   async #send(key: string, { size, sha256 }: StoredFile, source: Source): Promise<void> {
     await this.#engine.ask(
       this.#subject(key),

@@ -16,6 +16,8 @@ export interface Listed {
   /** Bytes. */
   readonly size: number | undefined;
   readonly etag: string | undefined;
+  /** When it was written last; milliseconds since 1970, by the engine's clock. */
+  readonly modified: number | undefined;
 }
 
 export interface ListPage {
@@ -84,10 +86,11 @@ function readPage(
       return key.slice(start.length);
     };
     return {
-      keys: (answer.Contents ?? []).map(({ Key, Size, ETag }) => ({
+      keys: (answer.Contents ?? []).map(({ Key, Size, ETag, LastModified }) => ({
         name: below(Key),
         size: Size,
         etag: ETag,
+        modified: LastModified?.getTime(),
       })),
       prefixes: (answer.CommonPrefixes ?? []).map(({ Prefix }) => below(Prefix)),
       next,
