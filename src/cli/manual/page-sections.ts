@@ -19,6 +19,14 @@ export const ENVIRONMENT: Terms = [
     'From which level on lines are logged: trace, debug, info (the default), warn, error or silent.',
   ],
   ['BOOTSEAL_DEBUG', 'Not empty: errors are told with the places in the program where they happened.'],
+  [
+    'AWS_ENDPOINT_URL_S3, AWS_REGION, AWS_PROFILE, AWS_ACCESS_KEY_ID …',
+    'Where the bucket of a state lies, and who may use it, as for other programs: docs/s3.md.',
+  ],
+  [
+    'BOOTSEAL_S3_PATH_STYLE',
+    'yes or no: whether the name of a bucket stands in the path or in the host’s name.',
+  ],
   ['NO_COLOR', 'Not empty: no colours, on a terminal either.'],
   ['XDG_STATE_HOME', 'Where a user’s programs keep what must outlive them, instead of ~/.local/state.'],
   [

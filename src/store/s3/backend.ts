@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
-import type { PutObjectCommandInput } from '@aws-sdk/client-s3';
+import type { PutObjectCommand, PutObjectCommandInput } from '@aws-sdk/client-s3';
 import { IoError } from '../../errors/io.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import {
@@ -265,14 +265,7 @@ export class S3Backend implements StoreBackend {
           ContentLength: size,
           ContentMD5: source.md5,
         });
-        // Signed along with the request: the engine compares it with what arrives.
-        command.middlewareStack.add(
-          (next) => (args) => {
-            (args.request as { headers: Record<string, string> }).headers['x-amz-content-sha256'] = sha256;
-            return next(args);
-          },
-          { step: 'build', name: 'bootsealDigest' },
-        );
+        signDigest(command, sha256);
         etagOf((await client.send(command, { abortSignal: AbortSignal.any([abortSignal, failed]) })).ETag);
       },
       size,
@@ -386,6 +379,7 @@ export class S3Backend implements StoreBackend {
   async #put(key: string, bytes: Uint8Array, condition: Condition): Promise<string | undefined> {
     const subject = this.#subject(key);
     const writer = randomBytes(16).toString('hex');
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
     const conditions: Partial<PutObjectCommandInput> =
       condition === undefined
         ? {}
@@ -405,8 +399,11 @@ export class S3Backend implements StoreBackend {
         return await this.#engine.ask(
           subject,
           'written',
-          async ({ client, sdk, abortSignal }) =>
-            etagOf((await client.send(new sdk.PutObjectCommand(input), { abortSignal })).ETag),
+          async ({ client, sdk, abortSignal }) => {
+            const command = new sdk.PutObjectCommand(input);
+            signDigest(command, sha256);
+            return etagOf((await client.send(command, { abortSignal })).ETag);
+          },
           bytes.length,
         );
       } catch (error) {
@@ -457,4 +454,15 @@ export class S3Backend implements StoreBackend {
     demandKey(key);
     return `${this.#place.state}/${key}`;
   }
+}
+
+/** The digest of what is sent is signed along with the request, and the engine compares it with what arrives. */
+function signDigest(command: PutObjectCommand, sha256: string): void {
+  command.middlewareStack.add(
+    (next) => (args) => {
+      (args.request as { headers: Record<string, string> }).headers['x-amz-content-sha256'] = sha256;
+      return next(args);
+    },
+    { step: 'build', name: 'bootsealDigest' },
+  );
 }
