@@ -1,6 +1,3 @@
-import { createHash, randomBytes } from 'node:crypto';
-import { setTimeout } from 'node:timers/promises';
-import type { PutObjectCommand, PutObjectCommandInput } from '@aws-sdk/client-s3';
 import { IoError } from '../../errors/io.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import {
@@ -16,29 +13,23 @@ import {
 } from '../backend.ts';
 import { etagOf, openedObject } from './answer.ts';
 import { fillFrom } from './body.ts';
-import { type EtagForm, etagInForm, probeConditions } from './conditions.ts';
-import { ATTEMPTS, Engine, type EngineOptions } from './engine.ts';
-import { EngineFault, NotS3 } from './fault.ts';
+import { Engine, type EngineOptions } from './engine.ts';
+import { absentIfNoKey, EngineFault, NotS3 } from './fault.ts';
 import { eachPage } from './listing.ts';
-import type { BucketPlace } from './location.ts';
+import { type BucketPlace, objectAt, subjectOf } from './location.ts';
 import { isRemovedByList, isRemovedMark, REMOVED_SIZE, removedMark } from './removed.ts';
-import { type Source, withSource } from './source.ts';
+import { BucketWriter } from './writer.ts';
 
-/** Says who wrote an object, so that a writer whose answer was lost knows its own again. */
-const WRITER = 'bootseal-write';
 /** Bytes. What every engine takes in one PUT, and copies in one. */
 const MAX_CONTENT = 5 * 1024 ** 3;
-/** How often two writers of one key are told to come again (409) before that is a fault. */
-const CONFLICTS = 5;
+/** Bytes that a record may take its time for: most are shorter, and one that is longer must come faster. */
+const RECORD = 16 * 1024 * 1024;
 
 interface Head {
   readonly size: number;
   readonly etag: string;
   readonly modified: number;
 }
-
-/** What a PUT asks for first. */
-type Condition = { readonly absent: true } | { readonly ifMatch: string } | undefined;
 
 /**
  * A state in a bucket. Every write is one PUT, never in parts: conditions are not kept when parts are joined. What several
@@ -55,26 +46,29 @@ type Condition = { readonly absent: true } | { readonly ifMatch: string } | unde
 export class S3Backend implements StoreBackend {
   readonly #place: BucketPlace;
   readonly #engine: Engine;
-  #form: Promise<EtagForm> | undefined;
+  readonly #writer: BucketWriter;
 
   constructor(place: BucketPlace, options: EngineOptions = {}) {
     this.#place = place;
     this.#engine = new Engine(place, options);
+    this.#writer = new BucketWriter(place, this.#engine);
   }
 
   /** Finds out, once, whether the engine keeps conditions. @throws UsageError for one that does not; IoError. */
   async demandConditions(): Promise<void> {
-    await this.#etagForm();
+    await this.#writer.etagForm();
   }
 
   async get(key: string): Promise<StoredRecord | undefined> {
-    const subject = this.#subject(key);
-    const found = await this.#absentIfNoKey(
+    const subject = subjectOf(this.#place, key);
+    const found = await absentIfNoKey(
       this.#engine.ask(
         subject,
         'read',
         async ({ client, sdk, abortSignal }) => {
-          const answer = await client.send(new sdk.GetObjectCommand(this.#at(key)), { abortSignal });
+          const answer = await client.send(new sdk.GetObjectCommand(objectAt(this.#place, key)), {
+            abortSignal,
+          });
           const { size, etag, body } = openedObject(answer);
           if (size > MAX_RECORD) {
             body.destroy();
@@ -86,14 +80,14 @@ export class S3Backend implements StoreBackend {
           await fillFrom(body, bytes);
           return { bytes, version: etag };
         },
-        MAX_RECORD,
+        RECORD,
       ),
     );
     return found && !isRemovedMark(found.bytes) ? found : undefined;
   }
 
   async put(key: string, bytes: Uint8Array): Promise<void> {
-    await this.#put(key, bytes, undefined);
+    await this.#writer.put(key, bytes, undefined);
   }
 
   putIfAbsent(key: string, bytes: Uint8Array): Promise<boolean> {
@@ -105,16 +99,16 @@ export class S3Backend implements StoreBackend {
     before: Version | undefined,
     after: Uint8Array | undefined,
   ): Promise<boolean> {
-    const subject = this.#subject(key);
+    const subject = subjectOf(this.#place, key);
     const bytes = after ?? removedMark();
     if (isRemovedMark(bytes) && after) throw new RangeError(`${subject}: these bytes stand for no record`);
     if (before === undefined) {
       if (!after) return (await this.get(key)) === undefined;
-      if (await this.#write(key, bytes, { absent: true })) return true;
+      if (await this.#writer.writeIfAbsent(key, bytes)) return true;
       const mark = await this.#removedEtag(key);
-      return mark !== undefined && (await this.#writeIfMatch(key, bytes, mark));
+      return mark !== undefined && (await this.#writer.writeIfMatch(key, bytes, mark));
     }
-    return this.#writeIfMatch(key, bytes, before);
+    return this.#writer.writeIfMatch(key, bytes, before);
   }
 
   async putFile(key: string, file: StoredFile): Promise<void> {
@@ -125,34 +119,21 @@ export class S3Backend implements StoreBackend {
         `${file.name} has ${file.size} bytes, and a bucket takes ${MAX_CONTENT} in one piece.`,
         { path: file.name, limit: MAX_CONTENT },
       );
-    await withSource(file, async (source) => {
-      for (let tries = 1; ; tries++) {
-        try {
-          await this.#send(key, file, source);
-          return;
-        } catch (error) {
-          source.ended();
-          // What is read from a file is sent once: the SDK does not repeat it.
-          const passing = error instanceof EngineFault && (error.status === undefined || error.status >= 500);
-          if (!passing || typeof file.source !== 'string' || tries >= ATTEMPTS) throw error;
-          await setTimeout(100 * 2 ** tries);
-        }
-      }
-    });
+    await this.#writer.putFile(key, file);
   }
 
   async open(key: string): Promise<StoredContent | undefined> {
     const head = await this.#head(key);
     if (!head || (await this.#isRemoved(key, head))) return undefined;
     const { size, etag } = head;
-    const subject = this.#subject(key);
+    const subject = subjectOf(this.#place, key);
     return {
       size,
       read: async (buffer, position) => {
         const length = Math.min(buffer.length, size - position);
         if (length <= 0) return 0;
         const ask = this.#readRange(key, etag, size, buffer.subarray(0, length), position);
-        if ((await this.#absentIfNoKey(ask)) === undefined)
+        if ((await absentIfNoKey(ask)) === undefined)
           throw new IoError(`${subject} was taken away while it was read.`, subject, undefined);
         return length;
       },
@@ -167,17 +148,18 @@ export class S3Backend implements StoreBackend {
   }
 
   async copy(from: string, to: string): Promise<boolean> {
-    const subject = this.#subject(to);
+    const subject = subjectOf(this.#place, to);
     const head = await this.#head(from);
     if (!head || (await this.#isRemoved(from, head))) return false;
-    const source = `${this.#place.bucket}/${this.#full(from).split('/').map(encodeURIComponent).join('/')}`;
-    const done = await this.#absentIfNoKey(
+    const place = objectAt(this.#place, from);
+    const source = `${place.Bucket}/${place.Key.split('/').map(encodeURIComponent).join('/')}`;
+    const done = await absentIfNoKey(
       this.#engine.ask(
         subject,
         'written',
         async ({ client, sdk, abortSignal }) => {
           const command = new sdk.CopyObjectCommand({
-            ...this.#at(to),
+            ...objectAt(this.#place, to),
             CopySource: source,
             MetadataDirective: 'COPY',
           });
@@ -191,12 +173,8 @@ export class S3Backend implements StoreBackend {
     return done === true;
   }
 
-  async remove(key: string): Promise<void> {
-    await this.#absentIfNoKey(
-      this.#engine.ask(this.#subject(key), 'removed', async ({ client, sdk, abortSignal }) => {
-        await client.send(new sdk.DeleteObjectCommand(this.#at(key)), { abortSignal });
-      }),
-    );
+  remove(key: string): Promise<void> {
+    return this.#writer.remove(key);
   }
 
   async list(prefix: string): Promise<readonly string[]> {
@@ -253,25 +231,6 @@ export class S3Backend implements StoreBackend {
     });
   }
 
-  async #send(key: string, { size, sha256 }: StoredFile, source: Source): Promise<void> {
-    await this.#engine.ask(
-      this.#subject(key),
-      'written',
-      async ({ client, sdk, abortSignal }) => {
-        const { piece, failed } = source.body();
-        const command = new sdk.PutObjectCommand({
-          ...this.#at(key),
-          Body: piece,
-          ContentLength: size,
-          ContentMD5: source.md5,
-        });
-        signDigest(command, sha256);
-        etagOf((await client.send(command, { abortSignal: AbortSignal.any([abortSignal, failed]) })).ETag);
-      },
-      size,
-    );
-  }
-
   async #readRange(
     key: string,
     etag: string,
@@ -279,14 +238,14 @@ export class S3Backend implements StoreBackend {
     into: Uint8Array,
     position: number,
   ): Promise<true> {
-    const subject = this.#subject(key);
+    const subject = subjectOf(this.#place, key);
     return this.#engine.ask(
       subject,
       'read',
       async ({ client, sdk, abortSignal }) => {
         const last = position + into.length - 1;
         const answer = await client.send(
-          new sdk.GetObjectCommand({ ...this.#at(key), Range: `bytes=${position}-${last}` }),
+          new sdk.GetObjectCommand({ ...objectAt(this.#place, key), Range: `bytes=${position}-${last}` }),
           { abortSignal },
         );
         const { size: length, etag: found, body } = openedObject(answer);
@@ -315,10 +274,12 @@ export class S3Backend implements StoreBackend {
 
   /** Undefined only where the engine says that there is no such key: the answer to HEAD has no room for why it is 404. */
   async #head(key: string): Promise<Head | undefined> {
-    const subject = this.#subject(key);
+    const subject = subjectOf(this.#place, key);
     try {
       return await this.#engine.ask(subject, 'looked at', async ({ client, sdk, abortSignal }) => {
-        const answer = await client.send(new sdk.HeadObjectCommand(this.#at(key)), { abortSignal });
+        const answer = await client.send(new sdk.HeadObjectCommand(objectAt(this.#place, key)), {
+          abortSignal,
+        });
         const { ContentLength: size, LastModified: modified } = answer;
         if (size === undefined || !modified || Number.isNaN(modified.getTime()))
           throw new NotS3('no length or no date');
@@ -327,9 +288,11 @@ export class S3Backend implements StoreBackend {
     } catch (error) {
       if (!(error instanceof EngineFault && error.status === 404)) throw error;
     }
-    return this.#absentIfNoKey(
+    return absentIfNoKey(
       this.#engine.ask(subject, 'looked at', async ({ client, sdk, abortSignal }) => {
-        const answer = await client.send(new sdk.GetObjectCommand(this.#at(key)), { abortSignal });
+        const answer = await client.send(new sdk.GetObjectCommand(objectAt(this.#place, key)), {
+          abortSignal,
+        });
         const { size, etag, body } = openedObject(answer);
         body.destroy();
         return { size, etag, modified: answer.LastModified?.getTime() ?? Date.now() };
@@ -347,122 +310,4 @@ export class S3Backend implements StoreBackend {
     if (head?.size !== REMOVED_SIZE) return undefined;
     return (await this.get(key)) === undefined ? head.etag : undefined;
   }
-
-  async #writeIfMatch(key: string, bytes: Uint8Array, etag: string): Promise<boolean> {
-    if (!/^[\w.+/=:-]{1,256}$/.test(etag)) return false;
-    return this.#write(key, bytes, { ifMatch: etagInForm(etag, await this.#etagForm()) });
-  }
-
-  /** A write on a condition: false where it did not hold. */
-  async #write(key: string, bytes: Uint8Array, condition: NonNullable<Condition>): Promise<boolean> {
-    await this.#etagForm();
-    return (await this.#put(key, bytes, condition)) !== undefined;
-  }
-
-  #etagForm(): Promise<EtagForm> {
-    this.#form ??= this.#probe().catch((error: unknown) => {
-      this.#form = undefined;
-      throw error;
-    });
-    return this.#form;
-  }
-
-  async #probe(): Promise<EtagForm> {
-    return probeConditions(
-      await this.#engine.name(),
-      (key, bytes, condition) => this.#put(key, bytes, condition),
-      (key) => this.remove(key),
-    );
-  }
-
-  /** The new ETag; undefined where the condition did not hold. */
-  async #put(key: string, bytes: Uint8Array, condition: Condition): Promise<string | undefined> {
-    const subject = this.#subject(key);
-    const writer = randomBytes(16).toString('hex');
-    const sha256 = createHash('sha256').update(bytes).digest('hex');
-    const conditions: Partial<PutObjectCommandInput> =
-      condition === undefined
-        ? {}
-        : 'absent' in condition
-          ? { IfNoneMatch: '*' }
-          : { IfMatch: condition.ifMatch };
-    const input = {
-      ...this.#at(key),
-      Body: bytes,
-      ContentLength: bytes.length,
-      ContentMD5: createHash('md5').update(bytes).digest('base64'),
-      Metadata: { [WRITER]: writer },
-      ...conditions,
-    };
-    for (let conflicts = 1; ; conflicts++) {
-      try {
-        return await this.#engine.ask(
-          subject,
-          'written',
-          async ({ client, sdk, abortSignal }) => {
-            const command = new sdk.PutObjectCommand(input);
-            signDigest(command, sha256);
-            return etagOf((await client.send(command, { abortSignal })).ETag);
-          },
-          bytes.length,
-        );
-      } catch (error) {
-        if (!condition || !(error instanceof EngineFault)) throw error;
-        if (error.isAmbiguous) {
-          const mine = await this.#writtenBy(key, writer).catch(() => undefined);
-          if (mine !== undefined) return mine;
-        }
-        // For If-Match, an object that is gone is not the one that was expected.
-        if (error.isUnmet || (error.isNoKey && 'ifMatch' in condition)) return undefined;
-        // Two at once: who comes again meets what the other wrote.
-        if (error.status !== 409 || conflicts >= CONFLICTS) throw error;
-        await setTimeout(50 * conflicts);
-      }
-    }
-  }
-
-  /** The ETag of a key that this writer wrote last. */
-  async #writtenBy(key: string, writer: string): Promise<string | undefined> {
-    return this.#absentIfNoKey(
-      this.#engine.ask(this.#subject(key), 'read', async ({ client, sdk, abortSignal }) => {
-        const answer = await client.send(new sdk.GetObjectCommand(this.#at(key)), { abortSignal });
-        openedObject(answer).body.destroy();
-        return answer.Metadata?.[WRITER] === writer ? etagOf(answer.ETag) : undefined;
-      }),
-    );
-  }
-
-  async #absentIfNoKey<T>(asked: Promise<T>): Promise<T | undefined> {
-    try {
-      return await asked;
-    } catch (error) {
-      if (error instanceof EngineFault && error.isNoKey) return undefined;
-      throw error;
-    }
-  }
-
-  #at(key: string) {
-    return { Bucket: this.#place.bucket, Key: this.#full(key) };
-  }
-
-  #full(key: string): string {
-    return this.#place.prefix + key;
-  }
-
-  /** What messages call a key; throws for none. */
-  #subject(key: string): string {
-    demandKey(key);
-    return `${this.#place.state}/${key}`;
-  }
-}
-
-/** The digest of what is sent is signed along with the request, and the engine compares it with what arrives. */
-function signDigest(command: PutObjectCommand, sha256: string): void {
-  command.middlewareStack.add(
-    (next) => (args) => {
-      (args.request as { headers: Record<string, string> }).headers['x-amz-content-sha256'] = sha256;
-      return next(args);
-    },
-    { step: 'build', name: 'bootsealDigest' },
-  );
 }

@@ -44,6 +44,16 @@ export interface FaultFacts {
   readonly code: string | undefined;
 }
 
+/** What was asked for; undefined where the engine says that there is no such key. */
+export async function absentIfNoKey<T>(asked: Promise<T>): Promise<T | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (error instanceof EngineFault && error.isNoKey) return undefined;
+    throw error;
+  }
+}
+
 /** An answer that ended before it was whole. It is asked for again. */
 export class CutShort extends Error {}
 

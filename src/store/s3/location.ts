@@ -1,5 +1,5 @@
 import { UsageError } from '../../errors/usage.ts';
-import { isKeySegment } from '../backend.ts';
+import { demandKey, isKeySegment } from '../backend.ts';
 
 /** A state in a bucket: `s3://BUCKET/PREFIX`, or `s3://BUCKET` for the whole of it. */
 export interface BucketPlace {
@@ -30,4 +30,15 @@ export function bucketPlace(state: string): BucketPlace {
       `${JSON.stringify(state)} is no place in a bucket: it is written "s3://BUCKET" or "s3://BUCKET/PREFIX", in small letters, without a slash at its end.`,
     );
   return { state, bucket, prefix: rest === undefined ? '' : `${rest}/` };
+}
+
+/** What messages call a key. Throws a `RangeError` for what is none. */
+export function subjectOf({ state }: BucketPlace, key: string): string {
+  demandKey(key);
+  return `${state}/${key}`;
+}
+
+/** Where a key lies, as requests name it. */
+export function objectAt({ bucket, prefix }: BucketPlace, key: string) {
+  return { Bucket: bucket, Key: prefix + key };
 }
