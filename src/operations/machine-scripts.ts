@@ -24,9 +24,9 @@ import { sealedAddress } from '../scripts/server-address.ts';
 import { accessOf, type KeyAccess } from '../signing/keys/passphrase.ts';
 import { readScriptKeys, type ScriptKeys, sealScript } from '../signing/keys/script-keys.ts';
 import { decodeOrRefuse } from '../signing/requests/open-request.ts';
+import { MAX_RECORD } from '../store/backend.ts';
 import { readChannel } from '../store/channels.ts';
 import { recordsOf } from '../store/folder-backend.ts';
-import { MAX_RECORD } from '../store/backend.ts';
 import { keepSealed } from '../store/script-batches.ts';
 import { shelfOf } from '../store/shelf-of.ts';
 import { demandState, openExistingState } from '../store/state.ts';
@@ -93,9 +93,7 @@ export async function requestScripts(options: RequestScriptsOptions): Promise<Re
     );
   const facts = await batchFacts({ state, channel, roots, policy, now }, named);
   if (!facts)
-    throw new UsageError(
-      `Nothing is written about machines in ${state}/machines: there is nothing to sign.`,
-    );
+    throw new UsageError(`Nothing is written about machines in ${state}/machines: there is nothing to sign.`);
   const scripts = compileBatch(facts);
   const rules = encodeRules(facts.rules);
   const own = facts.releases.map(({ manifest, manifestSha256 }) => ({

@@ -5,6 +5,7 @@ import { logAct } from '../publish/log-act.ts';
 import { openExistingState } from '../store/state.ts';
 import { stateTime } from '../store/state-json.ts';
 import {
+  demandHoldsTokens,
   MAX_TOKENS,
   readTokens,
   SCOPES,
@@ -47,6 +48,8 @@ export async function addToken(options: AddTokenOptions): Promise<AddedToken> {
   if (scopes.length === 0) throw new UsageError(`A token needs a scope: ${SCOPES.join(', ')}.`);
   if (ends !== undefined && ends <= now)
     throw new UsageError('A token whose end has passed is good for nothing.');
+  // Before anything is on record.
+  demandHoldsTokens(options.state);
   const state = await openExistingState(options.state);
   try {
     const before = await readTokens(state.folder);

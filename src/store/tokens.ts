@@ -95,6 +95,14 @@ export async function readTokens(state: string): Promise<readonly Token[]> {
   }
 }
 
+/** Throws a `UsageError` for a state that never holds tokens. */
+export function demandHoldsTokens(state: string): void {
+  if (!isBucketState(state)) return;
+  throw new UsageError(
+    `${state} is in a bucket, which holds no tokens: whoever reads it would read them, too. Use a state in a folder for a server with an API.`,
+  );
+}
+
 /**
  * Writes the tokens of a state that the caller has opened. Where root does, the file is the state's owner's and its
  * group's: a server that runs as that one, or is in that group, must be able to read it.
@@ -102,10 +110,7 @@ export async function readTokens(state: string): Promise<readonly Token[]> {
  * @throws UsageError for a bucket.
  */
 export async function writeTokens(state: string, tokens: readonly Token[]): Promise<void> {
-  if (isBucketState(state))
-    throw new UsageError(
-      `${state} is in a bucket, which holds no tokens: whoever reads it would read them, too. Use a state in a folder for a server with an API.`,
-    );
+  demandHoldsTokens(state);
   const bytes = encodeStateJson({ format: 1, tokens });
   const path = join(state, STATE_TOKENS);
   decodeStateJson(path, bytes, TOKENS);

@@ -53,14 +53,16 @@ async function steered(t: TestContext, urls: readonly string[], health: string) 
   return server;
 }
 
-const booted = (url: string) =>
-  boot({ url: `${url}/boot.ipxe`, anchors, now, anyKernel: true, mode: 'ram' });
+const booted = (url: string) => boot({ url: `${url}/boot.ipxe`, anchors, now, anyKernel: true, mode: 'ram' });
 
 it('a machine boots verified with bytes of the mirror that the audit verified', async (t) => {
   const { nginx, roots, urls, ports } = await mirrors(t, 2);
   await flipByte(join(roots[1] ?? '', 'releases', RELEASE, ROOTFS), 5000);
   const report = await audit({ mirrors: urls, channel: 'stable', anchors, now, share: 1 });
-  assert.deepEqual(report.rows.map(({ verdict }) => verdict), ['verified', 'drifted']);
+  assert.deepEqual(
+    report.rows.map(({ verdict }) => verdict),
+    ['verified', 'drifted'],
+  );
   const health = join(folder, 'health');
   await writeFile(health, encodeHealth(report));
   const server = await steered(t, urls, health);
@@ -69,7 +71,10 @@ it('a machine boots verified with bytes of the mirror that the audit verified', 
   await nginx.stop();
   const asked = (await nginx.asked()).filter((line) => !line.includes(' 206 '));
   for (const name of [KERNEL, ROOTFS])
-    assert.ok(asked.includes(`${ports[0]} 200 GET /releases/${RELEASE}/${name} 262144`), `${name}: ${asked.join('\n')}`);
+    assert.ok(
+      asked.includes(`${ports[0]} 200 GET /releases/${RELEASE}/${name} 262144`),
+      `${name}: ${asked.join('\n')}`,
+    );
   const [receipt] = await server.boots.find({}, 1);
   assert.deepEqual(
     receipt?.stages.flatMap(({ stage, byMirror }) => (byMirror === undefined ? [] : [[stage, byMirror]])),

@@ -10,6 +10,7 @@ import { s3Engine } from '../../lab/s3.ts';
 import { newBucket, s3Client } from '../../lab/s3-bucket.ts';
 import { IoError } from '../../src/errors/io.ts';
 import { UsageError } from '../../src/errors/usage.ts';
+import { addToken } from '../../src/operations/tokens.ts';
 import { S3Backend } from '../../src/store/s3/backend.ts';
 import { bucketPlace } from '../../src/store/s3/location.ts';
 import { demandState, openState } from '../../src/store/state.ts';
@@ -167,6 +168,9 @@ describe('a state in a bucket', () => {
     assert.equal(await stateMark(state), marks.at(-1));
     assert.deepEqual(await readTokens(state), []);
     await assert.rejects(writeTokens(state, []), UsageError);
+    const before = await at(state).list('');
+    await assert.rejects(addToken({ state, name: 'ci', scopes: ['read'], now: 0 }), UsageError);
+    assert.deepEqual(await at(state).list(''), before);
   });
 });
 
