@@ -51,8 +51,13 @@ export interface StoredFacts {
  * that a key is not there, and every other fault is thrown as an `IoError`.
  */
 export interface StoreBackend {
-  /** A record, whole; undefined only where there is none. At most `MAX_RECORD` bytes. */
-  get(key: string): Promise<StoredRecord | undefined>;
+  /**
+   * A record, whole; undefined only where there is none.
+   *
+   * @param most bytes; default: `MAX_RECORD`.
+   * @throws Refusal `too-large` for one that is longer, before it is read.
+   */
+  get(key: string, most?: number): Promise<StoredRecord | undefined>;
 
   /** Writes a record, whatever was there. Durable when it resolves. */
   put(key: string, bytes: Uint8Array): Promise<void>;

@@ -38,14 +38,14 @@ export class FolderBackend implements StoreBackend {
     this.#root = root;
   }
 
-  async get(key: string): Promise<StoredRecord | undefined> {
+  async get(key: string, most = MAX_RECORD): Promise<StoredRecord | undefined> {
     const path = this.#path(key);
     try {
       await this.#demandNoLinks(key);
       const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
       try {
         const { size } = await demandFile(path, handle);
-        if (size > MAX_RECORD)
+        if (size > most)
           throw new Refusal('too-large', `${path} has ${size} bytes; no record is that long.`, { path });
         const bytes = await handle.readFile();
         // What is written whole and never changed in place was read whole, or the disk gave less than it has.

@@ -1,5 +1,6 @@
 import { Refusal } from '../errors/refusal.ts';
-import { HASH_OCTETS, leftOf, subtreesOf } from '../formats/records/merkle.ts';
+import { MAX_LOG_ENTRY } from '../formats/records/log-entry.ts';
+import { HASH_OCTETS, leftOf, MAX_PROOF, subtreesOf } from '../formats/records/merkle.ts';
 import { MerkleFrontier } from '../formats/records/merkle-frontier.ts';
 import type { StoredRecord } from './backend.ts';
 import { decodeEntryAt, LOG_FILES, type LogHome, logKey, takenAway } from './log-files.ts';
@@ -15,6 +16,8 @@ import type { FoundEntry } from './log-store.ts';
  * no others. The head (`log/checkpoint`) moves after both: it may lag behind the entries and never leads.
  */
 
+/** Bytes: a leaf may complete a subtree of each level. */
+const MAX_NODES = (MAX_PROOF + 1) * HASH_OCTETS;
 /** Digits of an index in a key: enough for any, and names sort as numbers do. */
 const DIGITS = 15;
 
@@ -28,8 +31,24 @@ export function nodesKey(index: number): string {
 
 /** Undefined where there is none. Throws `malformed`, with the index. */
 export async function readEntry(home: LogHome, index: number): Promise<FoundEntry | undefined> {
-  const record = await home.records.get(entryKey(index));
+  const record = await entryRecord(home, index);
   return record && foundEntry(index, record);
+}
+
+/** Whoever writes into the bucket may have made it as long as he likes. Throws `malformed`. */
+export function entryRecord({ records }: LogHome, index: number): Promise<StoredRecord | undefined> {
+  return records.get(entryKey(index), MAX_LOG_ENTRY).catch((error: unknown) => {
+    if (!(error instanceof Refusal && error.code === 'too-large')) throw error;
+    throw new Refusal('malformed', `Entry ${index} of the log is longer than any entry.`, { index });
+  });
+}
+
+/** What was recorded of an entry. Throws `drifted` for what is longer than that. */
+export function nodesRecord({ records }: LogHome, index: number): Promise<StoredRecord | undefined> {
+  return records.get(nodesKey(index), MAX_NODES).catch((error: unknown) => {
+    if (!(error instanceof Refusal && error.code === 'too-large')) throw error;
+    throw notAsRecorded(index);
+  });
 }
 
 export function foundEntry(index: number, { bytes }: StoredRecord): FoundEntry {
@@ -38,7 +57,7 @@ export function foundEntry(index: number, { bytes }: StoredRecord): FoundEntry {
 
 /** The hashes of an entry's leaf and of the subtrees that it completes, as recorded. Throws `drifted`. */
 export async function readNodes(home: LogHome, index: number): Promise<readonly Uint8Array[]> {
-  const record = await home.records.get(nodesKey(index));
+  const record = await nodesRecord(home, index);
   if (record) return splitNodes(index, record.bytes);
   throw new Refusal(
     'drifted',

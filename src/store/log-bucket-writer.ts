@@ -9,6 +9,7 @@ import {
   findEnd,
   isEnd,
   nodesKey,
+  nodesRecord,
   notAsRecorded,
   readEntry,
   readFrontier,
@@ -154,11 +155,11 @@ export class BucketLogWriter implements LogWriter {
     const { records } = this.#home;
     const key = nodesKey(index);
     if (isOurs && (await records.putIfAbsent(key, hashes))) return;
-    let stored = await records.get(key);
+    let stored = await nodesRecord(this.#home, index);
     if (!stored) {
       // Its writer has died, or has not come to it yet.
       if (await records.putIfAbsent(key, hashes)) return;
-      stored = await records.get(key);
+      stored = await nodesRecord(this.#home, index);
     }
     if (!stored || Buffer.compare(stored.bytes, hashes) !== 0) throw notAsRecorded(index);
   }

@@ -4,10 +4,11 @@ import { joinNodes, type Range, subtreesOf } from '../formats/records/merkle.ts'
 import type { StoreBackend } from './backend.ts';
 import {
   entryKey,
+  entryRecord,
   findEnd,
   foundEntry,
   isEnd,
-  nodesKey,
+  nodesRecord,
   notAsRecorded,
   ReadAhead,
   readEntry,
@@ -108,7 +109,7 @@ export class BucketLog implements LogStore {
   }
 
   #ahead(end?: number): ReadAhead {
-    return new ReadAhead((index) => this.records.get(entryKey(index)), end);
+    return new ReadAhead((index) => entryRecord(this, index), end);
   }
 }
 
@@ -120,7 +121,7 @@ class RecordedInObjects implements RecordedNodes {
 
   constructor(home: LogHome) {
     this.#home = home;
-    this.#ahead = new ReadAhead((index) => home.records.get(nodesKey(index)));
+    this.#ahead = new ReadAhead((index) => nodesRecord(home, index));
   }
 
   async demand({ index }: FoundEntry, hashes: readonly Uint8Array[]): Promise<void> {
@@ -139,7 +140,7 @@ class RecordedInObjects implements RecordedNodes {
   async #demandLeft(): Promise<void> {
     if (!this.#left) return;
     const { index, hashes } = this.#left;
-    const stored = await this.#home.records.get(nodesKey(index));
+    const stored = await nodesRecord(this.#home, index);
     if (!stored)
       throw new Refusal('drifted', `What was recorded of entry ${index} of the log was taken away.`, {
         index,

@@ -33,6 +33,14 @@ export function backendContract(name: string, make: () => Promise<StoreBackend>)
       }
     });
 
+    it('what is longer than what was asked for is refused, and not read', async () => {
+      const backend = await make();
+      await backend.put('k', bytes('12345'));
+      assert.equal(Buffer.from((await backend.get('k', 5))?.bytes ?? []).toString(), '12345');
+      await assert.rejects(backend.get('k', 4), refused('too-large', /has 5 bytes; no record is that long/));
+      assert.equal(await backend.get('other', 0), undefined);
+    });
+
     it('a version stands for bytes: the next bytes have another', async () => {
       const backend = await make();
       await backend.put('k', bytes('1'));

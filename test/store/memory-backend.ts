@@ -4,6 +4,7 @@ import { Refusal } from '../../src/errors/refusal.ts';
 import {
   demandKey,
   MAX_NAMES,
+  MAX_RECORD,
   type StoreBackend,
   type StoredContent,
   type StoredFacts,
@@ -16,9 +17,15 @@ export class MemoryBackend implements StoreBackend {
   readonly #records = new Map<string, StoredRecord & { readonly modified: number }>();
   #changes = 0;
 
-  async get(key: string): Promise<(StoredRecord & { readonly modified: number }) | undefined> {
+  async get(
+    key: string,
+    most = MAX_RECORD,
+  ): Promise<(StoredRecord & { readonly modified: number }) | undefined> {
     demandKey(key);
-    return this.#records.get(key);
+    const record = this.#records.get(key);
+    if (record && record.bytes.length > most)
+      throw new Refusal('too-large', `${key} has ${record.bytes.length} bytes; no record is that long.`, {});
+    return record;
   }
 
   async put(key: string, bytes: Uint8Array): Promise<void> {

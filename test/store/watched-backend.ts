@@ -7,7 +7,7 @@ export function watched(base: StoreBackend, told: (what: string) => void): Store
     return work();
   };
   return {
-    get: (key) => verb('get', key, () => base.get(key)),
+    get: (key, most) => verb('get', key, () => base.get(key, most)),
     list: (prefix) => verb('list', prefix, () => base.list(prefix)),
     put: (key, bytes) => verb('put', key, () => base.put(key, bytes)),
     putIfAbsent: (key, bytes) => verb('putIfAbsent', key, () => base.putIfAbsent(key, bytes)),

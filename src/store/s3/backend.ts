@@ -59,7 +59,7 @@ export class S3Backend implements StoreBackend {
     await this.#writer.etagForm();
   }
 
-  async get(key: string): Promise<StoredRecord | undefined> {
+  async get(key: string, most = MAX_RECORD): Promise<StoredRecord | undefined> {
     const subject = subjectOf(this.#place, key);
     const found = await absentIfNoKey(
       this.#engine.ask(
@@ -70,7 +70,7 @@ export class S3Backend implements StoreBackend {
             abortSignal,
           });
           const { size, etag, body } = openedObject(answer);
-          if (size > MAX_RECORD) {
+          if (size > most) {
             body.destroy();
             throw new Refusal('too-large', `${subject} has ${size} bytes; no record is that long.`, {
               path: subject,
@@ -80,7 +80,7 @@ export class S3Backend implements StoreBackend {
           await fillFrom(body, bytes);
           return { bytes, version: etag };
         },
-        RECORD,
+        Math.min(most, RECORD),
       ),
     );
     return found && !isRemovedMark(found.bytes) ? found : undefined;
