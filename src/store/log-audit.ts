@@ -60,18 +60,17 @@ export async function auditLog(
   const tree = new AuditedTree();
   const restored: { readonly index: number; readonly origin: string }[] = [];
   // 2. Every entry is canonical, in its place, not earlier than the last, and the one that was recorded.
-  const { torn } = await store.scan(0, async (one) => {
+  const lists = new SealLists(store);
+  const scanned = store.scan(0, async (one) => {
     const { index, entry } = one;
     await recorded.demand(one, tree.add(one));
     if (entry.act === 'restore-state') restored.push({ index, origin: entry.origin ?? '' });
-    if (entry.seals !== undefined && !(await readSealList(store, entry.seals))) {
-      throw new Refusal(
-        'drifted',
-        `The list of seals that entry ${index} of the log names is gone or changed.`,
-        { index },
-      );
-    }
+    if (entry.seals !== undefined) await lists.demand(index, entry.seals);
   });
+  // Whatever ended it: what an earlier entry names comes first.
+  await scanned.catch(() => {});
+  await lists.demandAll();
+  const { torn } = await scanned;
   // 3. None was taken from the end.
   await recorded.demandNoMore(tree.size);
   // 4. The log is a continuation of what the auditor saw before.
@@ -156,6 +155,43 @@ function demandContinued(
     `Among entries 0 to ${kept.size - 1} one or more are not those that the log had when the kept checkpoint was made.`,
     { index: 0, known: kept.size },
   );
+}
+
+/** Lists of seals that are read at a time. */
+const MOST_LISTS = 16;
+
+/** The lists of seals that entries name, in their order; the next entries are read while they are on their way. */
+class SealLists {
+  readonly #log: LogStore;
+  readonly #coming: { readonly index: number; readonly list: Promise<Uint8Array | undefined> }[] = [];
+
+  constructor(log: LogStore) {
+    this.#log = log;
+  }
+
+  /** Throws `drifted` for this entry or one before it. */
+  async demand(index: number, sha256: string): Promise<void> {
+    const list = readSealList(this.#log, sha256);
+    // Told once it is this one's turn.
+    list.catch(() => {});
+    this.#coming.push({ index, list });
+    if (this.#coming.length >= MOST_LISTS) await this.#demandFirst();
+  }
+
+  async demandAll(): Promise<void> {
+    while (this.#coming.length > 0) await this.#demandFirst();
+  }
+
+  async #demandFirst(): Promise<void> {
+    const first = this.#coming.shift();
+    if (!first || (await first.list)) return;
+    const { index } = first;
+    throw new Refusal(
+      'drifted',
+      `The list of seals that entry ${index} of the log names is gone or changed.`,
+      { index },
+    );
+  }
 }
 
 /** The tree over the entries as they are. */

@@ -3,6 +3,7 @@ import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { type CheckpointFile, decodeCheckpointFile } from '../formats/records/checkpoint.ts';
 import { decodeLogEntry, type LogEntry } from '../formats/records/log-entry.ts';
+import { MAX_SEAL_LIST } from '../formats/records/seal-list.ts';
 import { decodeOr } from '../trust/check.ts';
 import type { StoreBackend } from './backend.ts';
 import { recordsOf } from './folder-backend.ts';
@@ -94,7 +95,15 @@ export async function readCheckpoint(place: LogPlace): Promise<StoredCheckpoint 
 
 /** A list of seals that an entry names; undefined where it is gone or another. */
 export async function readSealList(place: LogPlace, sha256: string): Promise<Uint8Array | undefined> {
-  const bytes = (await homeOf(place).records.get(logKey(LOG_FILES.seals, sha256)))?.bytes;
+  const bytes = await homeOf(place)
+    .records.get(logKey(LOG_FILES.seals, sha256), MAX_SEAL_LIST)
+    .then(
+      (record) => record?.bytes,
+      (error: unknown) => {
+        if (error instanceof Refusal && error.code === 'too-large') return undefined;
+        throw error;
+      },
+    );
   if (!bytes || createHash('sha256').update(bytes).digest('hex') !== sha256) return undefined;
   return bytes;
 }

@@ -10,6 +10,9 @@ import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
 import { s3Engine } from '../../lab/s3.ts';
 import { encodePem } from '../../src/formats/asn1/armor.ts';
 import { decodeCheckpointFile } from '../../src/formats/records/checkpoint.ts';
+import type { Caller } from '../../src/server/access/access.ts';
+import type { ApiDesk } from '../../src/server/api/api-desk.ts';
+import { logRoutes } from '../../src/server/api/log-routes.ts';
 import { makeSnapshotKey } from '../../src/signing/keys/snapshot-key.ts';
 import { recordsOf } from '../../src/store/folder-backend.ts';
 import { recordAct } from '../../src/store/log.ts';
@@ -139,6 +142,23 @@ describe('the log of a bucket in Ceph', async () => {
     assert.deepEqual([made.code, made.err], [0, '']);
     const checked = await run(['log', 'check', proof, '--anchors', join(keys, 'anchors')]);
     assert.match(checked.out, /^VERIFIED: publish arch\/2026\.11\.01 of \S+Z is entry 41 of 101 of log/);
+  });
+
+  it('the API shows a page of it', async () => {
+    const [route] = logRoutes({ state } as ApiDesk);
+    assert.ok(route?.handle);
+    const { value } = await route.handle({
+      parameters: {},
+      query: { limit: 3, before: 50 },
+      body: undefined,
+      caller: {} as Caller,
+    });
+    const { entries, size, next } = value as {
+      entries: { index: number }[];
+      size: number;
+      next: number;
+    };
+    assert.deepEqual([entries.map(({ index }) => index), size, next], [[49, 48, 47], 101, 47]);
   });
 
   it('somebody who writes into the bucket is found out', async () => {

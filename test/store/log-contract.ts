@@ -141,7 +141,10 @@ export function logContract(name: string, maker: LogMaker, tampered = true): voi
 
     it('shows a page from its end, and those before it', async () => {
       const log = await maker.make();
-      await record(log, 40, undefined);
+      await recordActs(
+        log,
+        Array.from({ length: 40 }, (_, index) => actOf(index)),
+      );
       await record(log, 1, key, {}, 40);
       await record(log, 4, undefined, {}, 41);
       const page = await readLogPage(log, 30);
@@ -160,7 +163,7 @@ export function logContract(name: string, maker: LogMaker, tampered = true): voi
 
     it('proves each of its entries, under every size', async () => {
       const log = await maker.make();
-      for (let size = 1; size <= 9; size += 1) {
+      for (let size = 1; size <= 7; size += 1) {
         await record(log, 1, key, { seals }, size - 1);
         for (let index = 0; index < size; index += 1) {
           const proof = await makeLogProof(log, 'entry', (entry) => entry.index === index);
@@ -170,10 +173,10 @@ export function logContract(name: string, maker: LogMaker, tampered = true): voi
         const { root } = await logState(log, size);
         assert.equal(root, (await audit(log)).checkpoint.root);
       }
-      await record(log, 1, undefined, {}, 9);
+      await record(log, 1, undefined, {}, 7);
       await assert.rejects(
-        makeLogProof(log, 'entry', ({ index }) => index === 9),
-        refused('absent', /Entry 9 of the log is under no checkpoint yet/),
+        makeLogProof(log, 'entry', ({ index }) => index === 7),
+        refused('absent', /Entry 7 of the log is under no checkpoint yet/),
       );
     });
 
@@ -189,12 +192,12 @@ export function logContract(name: string, maker: LogMaker, tampered = true): voi
     describe('after a crash', () => {
       it('between an entry and what follows from it, the next writer completes it', async () => {
         const log = await maker.make();
-        for (let size = 1; size <= 17; size += 1) {
+        for (let size = 1; size <= 9; size += 1) {
           await record(log, 1, size % 3 === 0 ? key : undefined, {}, size - 1);
           await maker.forget(log, size - 1);
         }
-        await record(log, 1, key, {}, 17);
-        assert.equal((await audit(log)).size, 18);
+        await record(log, 1, key, {}, 9);
+        assert.equal((await audit(log)).size, 10);
       });
 
       it('between an entry and the checkpoint, the next checkpoint is over it, too', async () => {
@@ -411,6 +414,9 @@ export function logContract(name: string, maker: LogMaker, tampered = true): voi
           const [list = ''] = await log.records.list('log/seals');
           await log.records.remove(logKey('seals', list));
           if (left !== undefined) await log.records.put(logKey('seals', list), Buffer.from(left));
+          await assert.rejects(audit(log), refused('drifted', /list of seals that entry 0/));
+          // The first entry that something is wrong with is the one that is named.
+          await maker.rewrite(log, changed(3));
           await assert.rejects(audit(log), refused('drifted', /list of seals that entry 0/));
         }
       });
