@@ -4,7 +4,7 @@ import { isReleaseId } from '../formats/records/safe-path.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
 import type { StoreBackend, StoredRecord } from './backend.ts';
 import { changeInBucket, finishBucketChange } from './bucket-change.ts';
-import { listKey, listOf, removeCopies, storeInBucket, writeCopies } from './bucket-store.ts';
+import { listKey, listOf, reasonKey, removeCopies, storeInBucket, writeCopies } from './bucket-store.ts';
 import { publishedMeanwhile } from './folder-shelf.ts';
 import { ListedTree } from './listed-tree.ts';
 import { provenanceKey } from './provenance.ts';
@@ -134,10 +134,6 @@ export class BucketShelf implements ReleaseShelf {
 
 function asideKey(release: string): string {
   return `quarantine/${release}/list`;
-}
-
-function reasonKey(release: string): string {
-  return `quarantine/${release}/reason.json`;
 }
 
 function same(one: StoredRecord, other: StoredRecord | undefined): boolean {

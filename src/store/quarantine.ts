@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { Refusal } from '../errors/refusal.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
+import { reasonKey } from './bucket-store.ts';
 import { recordsOf } from './folder-backend.ts';
 import { provenanceKey } from './provenance.ts';
 import { shelfOf } from './shelf-of.ts';
@@ -33,8 +34,6 @@ export interface Quarantined extends QuarantineReason {
   /** True: it is in service all the same. */
   readonly held: boolean;
 }
-
-const reasonKey = (release: string) => `quarantine/${release}/reason.json`;
 
 /**
  * Why a release is in quarantine; undefined where it is not.

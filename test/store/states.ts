@@ -4,12 +4,12 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { encodeSnapshot } from '../../src/formats/records/snapshot.ts';
 import { channelStandsAt, moveChannel, nextCounter, type StoredSnapshot } from '../../src/store/channels.ts';
-import { changeRelease } from '../../src/store/journal.ts';
 import { recordAct } from '../../src/store/log.ts';
 import { readProvenance, recordIngest, withResigned } from '../../src/store/provenance.ts';
 import { quarantineRelease, takeBack } from '../../src/store/quarantine.ts';
-import { storeRelease } from '../../src/store/release-store.ts';
+import { shelfOf } from '../../src/store/shelf-of.ts';
 import type { VerifiedRelease } from '../../src/trust/verified-release.ts';
+import { temporaryFolder } from '../fixtures/folder.ts';
 import { NOW } from '../fixtures/keys.ts';
 
 /** States for tests of what keeps them: nothing in them is signed, since nothing here looks at a signature. */
@@ -43,13 +43,17 @@ export function snapshotOf(counter: number, release = releaseOf(counter), channe
   return { snapshot, bytes: encodeSnapshot(snapshot), seal: Buffer.from(`seal of ${channel} ${counter}`) };
 }
 
+let payloads: Promise<string> | undefined;
+
 /** Puts a release of one payload and two records into a state. */
 export async function store(
   state: string,
   release: string,
   payload = `kernel of ${release}`,
 ): Promise<boolean> {
-  const source = `${state}-payload-${release.replace('/', '-')}`;
+  const name = `payload-${release.replace('/', '-')}`;
+  if (state.startsWith('s3:')) payloads ??= temporaryFolder();
+  const source = payloads ? join(await payloads, name) : `${state}-${name}`;
   writeFileSync(source, payload);
   const bytes = Buffer.from(payload);
   const file = { path: source, name: 'vmlinuz', size: bytes.length, sha256: sha256(bytes) };
@@ -59,17 +63,18 @@ export async function store(
   ]);
   // What the store asks of something verified, without the keys that it takes to make one.
   const verified = { release, files: new Map([['boot/vmlinuz', file]]), records } as unknown;
-  return storeRelease(state, verified as VerifiedRelease, NOW);
+  return shelfOf(state).store(verified as VerifiedRelease, NOW);
 }
 
 /** What publishing does with a state. Answers the snapshot's counter. */
 export async function publishTo(state: string, release: string): Promise<number> {
+  const follows = await channelStandsAt(state, CHANNEL);
   const manifest = sha256(manifestOf(release));
   await recordIngest(state, release, { time: NOW, origin: 'local', manifest, signers: [] });
   await store(state, release);
   const counter = await nextCounter(state, CHANNEL);
   await recordAct(state, { time: NOW, act: 'publish', release, manifest, counter });
-  await moveChannel(state, snapshotOf(counter, release));
+  await moveChannel(state, snapshotOf(counter, release), follows);
   return counter;
 }
 
@@ -91,14 +96,15 @@ export function bringBack(state: string, release: string): Promise<void> {
 
 /** What signing anew does with a state. */
 export async function change(state: string, release: string): Promise<void> {
+  const follows = await channelStandsAt(state, CHANNEL);
   const counter = await nextCounter(state, CHANNEL);
   const manifest = Buffer.from(`another manifest of ${release}\n`);
-  await changeRelease(state, {
+  await shelfOf(state).change({
     release,
     to: release,
     from: sha256(manifestOf(release)),
     records: new Map([['release.manifest', manifest]]),
-    channels: [{ ...snapshotOf(counter, release), follows: await channelStandsAt(state, CHANNEL) }],
+    channels: [{ ...snapshotOf(counter, release), follows }],
     provenance: withResigned(release, await readProvenance(state, release), {
       time: '2026-11-01T00:00:00Z',
       from: sha256(manifestOf(release)),
