@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { encodeSnapshot } from '../../src/formats/records/snapshot.ts';
 import { channelStandsAt, moveChannel, nextCounter, type StoredSnapshot } from '../../src/store/channels.ts';
 import { recordAct } from '../../src/store/log.ts';
@@ -43,7 +43,8 @@ export function snapshotOf(counter: number, release = releaseOf(counter), channe
   return { snapshot, bytes: encodeSnapshot(snapshot), seal: Buffer.from(`seal of ${channel} ${counter}`) };
 }
 
-let payloads: Promise<string> | undefined;
+/** Where the payload of releases is that go into a bucket. */
+let payloads: string | undefined;
 
 /** Puts a release of one payload and two records into a state. */
 export async function store(
@@ -52,8 +53,9 @@ export async function store(
   payload = `kernel of ${release}`,
 ): Promise<boolean> {
   const name = `payload-${release.replace('/', '-')}`;
-  if (state.startsWith('s3:')) payloads ??= temporaryFolder();
-  const source = payloads ? join(await payloads, name) : `${state}-${name}`;
+  if (state.startsWith('s3:')) payloads ??= await temporaryFolder();
+  const source = join(payloads ?? `${state}-trees`, name);
+  mkdirSync(dirname(source), { recursive: true });
   writeFileSync(source, payload);
   const bytes = Buffer.from(payload);
   const file = { path: source, name: 'vmlinuz', size: bytes.length, sha256: sha256(bytes) };
