@@ -32,6 +32,8 @@ export interface TreeFile extends Content {
   readonly size: number;
   /** Where the file is on this machine, for those that serve it later; undefined where it is on none. */
   readonly place: FilePlace | undefined;
+  /** Lower-case hex: what the tree says the digest is, where it lists them. Nobody has verified it. */
+  readonly listedSha256?: string | undefined;
   close(): Promise<void>;
 }
 

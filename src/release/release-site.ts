@@ -4,7 +4,11 @@ import { UKI } from '../formats/records/seal-names.ts';
 import { bytesResource } from './bytes-resource.ts';
 import { fileResource } from './file-resource.ts';
 import type { PinnedFile } from './pin.ts';
+import { isPromised, type PromisedFile } from './promised-file.ts';
 import type { Resource, Site } from './site.ts';
+
+/** A file of a release: of this machine, or one that is promised. */
+export type ServedFile = PinnedFile | PromisedFile;
 
 /** A verified release, as far as serving needs to know it. */
 export interface ServedRelease {
@@ -12,7 +16,7 @@ export interface ServedRelease {
   readonly release: string;
   readonly manifest: Pick<Manifest, 'files'>;
   /** Payload, by its path in the tree. */
-  readonly files: ReadonlyMap<string, PinnedFile>;
+  readonly files: ReadonlyMap<string, ServedFile>;
   /** Records and seals as they were verified, by their path in the tree. */
   readonly records: ReadonlyMap<string, Uint8Array>;
 }
@@ -35,23 +39,25 @@ const NEVER: Ends = { ended: () => undefined, cut: () => undefined };
  * exist: no path ever reaches the file system.
  *
  * @param extra rendered scripts and loaders, by path: `autoexec.ipxe`, `undionly.kpxe`.
+ * @param resourceOf how a file of the payload, by its path in the tree, is read; default: one of this machine, from there.
  */
 export function releaseSite(
   release: ServedRelease,
   extra: ReadonlyMap<string, Resource>,
   { ended, cut }: Ends = NEVER,
+  resourceOf: (path: string, file: ServedFile) => Resource = ofThisMachine,
 ): Site {
   const table = new Map<string, Resource>();
   for (const [path, resource] of extra) table.set(`/${path}`, resource);
   for (const [path, file] of release.files)
-    table.set(`/releases/${release.release}/${path}`, fileResource(file));
+    table.set(`/releases/${release.release}/${path}`, resourceOf(path, file));
   for (const [path, bytes] of release.records) {
     const name = path.slice(path.lastIndexOf('/') + 1);
     table.set(`/releases/${release.release}/${path}`, bytesResource(name, bytes, true));
   }
   const uki = release.files.get(UKI);
   // For firmware, which is told one name by DHCP and keeps it over releases.
-  if (uki) table.set(`/${UKI}`, { ...fileResource(uki), immutable: false });
+  if (uki) table.set(`/${UKI}`, { ...resourceOf(UKI, uki), immutable: false });
   const starting = startingPaths(release);
   const inside = (path: string) => path.startsWith(`/releases/${release.release}/`) || path === `/${UKI}`;
   return {
@@ -61,6 +67,11 @@ export function releaseSite(
       return (inside(path) ? cut() : undefined) ?? (starting.has(path) ? ended() : undefined) ?? found;
     },
   };
+}
+
+function ofThisMachine(path: string, file: ServedFile): Resource {
+  if (isPromised(file)) throw new RangeError(`${path} is promised, and nothing says where it comes from`);
+  return fileResource(file);
 }
 
 /** What a machine begins a boot with: a script, a whole boot in one file, or what a script loads. */

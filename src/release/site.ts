@@ -37,9 +37,26 @@ export interface Resource {
   readonly type?: string;
   /** True for files below `/releases/`: their bytes never change under that name. */
   readonly immutable: boolean;
-  /** Opens it. Rejects with a `Refusal` (`drifted`) where the file is no longer the one that was verified. */
-  open(): Promise<OpenResource>;
+  /**
+   * Where else the same bytes are, for a client that goes there and verifies what it gets; undefined: nowhere. Absent
+   * where nobody is sent away.
+   */
+  readonly elsewhere?: (client: 'ipxe' | 'curl') => Promise<string | undefined>;
+  /**
+   * Opens it. Rejects with a `Refusal` (`drifted`) where the file is no longer the one that was verified, `unreachable` where
+   * its content lies elsewhere and cannot be had.
+   *
+   * @param use default `parts`.
+   */
+  open(use?: Use): Promise<OpenResource>;
 }
+
+/**
+ * What something is opened for: to read any part of it, all of it once from the first byte to the last, or nothing, only to
+ * learn whether it could be read. Where its content is still on its way, all of it can be read as it comes, since the last
+ * bytes wait for `check`; a part can be trusted only when all of it is there.
+ */
+export type Use = 'parts' | 'whole' | 'nothing';
 
 /** One open descriptor: everything a response sends comes from here. */
 export interface OpenResource {

@@ -1,7 +1,8 @@
+import { IoError } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import type { Arming, Consumption } from '../formats/records/armed-boot.ts';
 import { armedPathOf } from '../formats/records/armed-folder.ts';
-import { BootOnce } from '../machines/boot-once.ts';
+import { BootOnce, type OnceAnswer } from '../machines/boot-once.ts';
 import type { Booter, BootScript, Machine } from '../machines/booter.ts';
 import type { Client, OpenResource, Resource, Site } from '../release/site.ts';
 import type { Log } from '../serve/event-log.ts';
@@ -10,12 +11,14 @@ import { ArmedBoots } from '../store/armed-boots.ts';
 import type { StoreBackend } from '../store/backend.ts';
 import { recordsOf } from '../store/folder-backend.ts';
 import { recordActs } from '../store/log.ts';
+import { isBucketState } from '../store/s3/location.ts';
 import { readScript } from '../store/signed-scripts.ts';
 import { openStateWhenFree } from '../store/state.ts';
 import { readStatePolicy } from '../store/state-policy.ts';
 import { verifyArmedScript } from '../trust/armed-script-check.ts';
 import { SCRIPT_NAMES } from '../trust/machine-script-check.ts';
 import type { PolicyFile } from '../trust/policy-file.ts';
+import { Away } from './away.ts';
 import type { HeldRelease } from './held-release.ts';
 
 export interface ArmedServingOptions {
@@ -28,6 +31,8 @@ export interface ArmedServingOptions {
   /** Milliseconds since 1970. */
   readonly clock: () => number;
   readonly log: Log;
+  /** How a state is asked that may be away; undefined: it is on this machine. */
+  readonly away?: Away;
   /** Writes them into the log of the state; whatever comes of that, they are durable. */
   readonly record: (consumed: readonly Consumed[]) => Promise<void>;
 }
@@ -48,6 +53,8 @@ export class ArmedServing {
   readonly #records: ArmedBoots;
   /** By machine, what was said last of why it does not get what it is armed with. */
   readonly #notServed = new Map<string, string>();
+  /** Machines that were armed, or not done with it, when they asked last. */
+  readonly #armed = new Set<string>();
   #waiting: Consumed[] = [];
   #recording: Promise<void> = Promise.resolve();
 
@@ -89,7 +96,7 @@ export class ArmedServing {
     usual: Booter,
     local: Booter | undefined,
   ): Promise<BootScript | Refusal> {
-    const answer = await this.once.answer(machine);
+    const answer = await this.#answer(machine);
     if (!answer) return usual.boot(machine, remote);
     const { arming } = answer;
     if (answer.kind === 'local') {
@@ -105,6 +112,25 @@ export class ArmedServing {
       // What destroys is left out, and the machine boots as if nobody had armed it.
       this.#tellNotServed(arming, error);
       return usual.boot(machine, remote);
+    }
+  }
+
+  /**
+   * Of a state that is far away and cannot be read now, whoever was not known to be armed gets the usual: it destroys
+   * nothing, and a store that is away keeps no machine from booting. Who was armed waits until somebody knows.
+   */
+  async #answer(machine: Machine): Promise<OnceAnswer> {
+    const { away } = this.#options;
+    const { mac } = machine;
+    if (!away || mac === undefined) return this.once.answer(machine);
+    try {
+      const answer = await away.ask(() => this.once.answer(machine));
+      if (answer) this.#armed.add(mac);
+      else this.#armed.delete(mac);
+      return answer;
+    } catch (error) {
+      if (!(error instanceof IoError) || this.#armed.has(mac)) throw error;
+      return undefined;
     }
   }
 
@@ -207,8 +233,8 @@ function leavingResource(resource: Resource, leaving: () => Promise<void>): Reso
     ...(type === undefined ? {} : { type }),
     // What a cache keeps leaves a second time unseen.
     immutable: false,
-    async open(): Promise<OpenResource> {
-      const open = await resource.open();
+    async open(use): Promise<OpenResource> {
+      const open = await resource.open(use);
       let read = size === 0;
       let left = false;
       return {
@@ -233,9 +259,10 @@ function leavingResource(resource: Resource, leaving: () => Promise<void>): Reso
 export function stateArmed(
   options: Pick<ArmedServingOptions, 'offered' | 'clock' | 'log'> & { readonly state: string },
 ): ArmedServing {
-  const { state: folder, clock } = options;
+  const { state: folder, clock, log } = options;
   return new ArmedServing({
     ...options,
+    ...(isBucketState(folder) ? { away: new Away(log) } : {}),
     records: recordsOf(folder),
     policy: () => readStatePolicy(folder),
     async record(consumed) {

@@ -1,5 +1,4 @@
 import { hostname } from 'node:os';
-import { join } from 'node:path';
 import type { FindBootFile } from '../boots/boot-files.ts';
 import { Boots, type BootsOptions } from '../boots/boots.ts';
 import type { ReceiptLines } from '../boots/memory-lines.ts';
@@ -11,8 +10,8 @@ import type { Configuration } from './configuration.ts';
 import { neighbours } from './neighbours.ts';
 
 export interface BootDeskOptions {
-  /** Where receipts are kept; undefined: a tree is served, and the last ones are in memory. */
-  readonly state: string | undefined;
+  /** Where receipts are kept; undefined: the last ones are in memory. */
+  readonly folder: string | undefined;
   readonly configuration: Configuration;
   readonly find: FindBootFile;
   readonly shares: Shares;
@@ -42,11 +41,10 @@ const LOOK_EVERY = 5;
 
 /** Whatever keeps receipts from being written keeps no machine from booting. */
 export async function openBootDesk(options: BootDeskOptions): Promise<BootDesk> {
-  const { state, find, shares, clock, monotonic, log, configuration } = options;
+  const { folder, find, shares, clock, monotonic, log, configuration } = options;
   const { patience } = configuration.receipts;
   const neighbour = neighbours(monotonic);
   const usual: BootsOptions = { find, shares, clock, monotonic, log, neighbour, patience };
-  const folder = state === undefined ? undefined : join(state, 'boots');
   const writer = folder === undefined ? undefined : await openWriter(folder, configuration, clock, log);
   if (folder === undefined || writer === undefined) {
     const boots = new Boots(usual);

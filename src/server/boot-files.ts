@@ -5,7 +5,7 @@ import { entryOf } from '../formats/records/entry-folder.ts';
 import type { ManifestFile } from '../formats/records/manifest.ts';
 import { UKI } from '../formats/records/seal-names.ts';
 import { startsOverlay } from '../release/who-verifies.ts';
-import type { VerifiedRelease } from '../trust/verified-release.ts';
+import type { ServableRelease } from '../trust/verified-release.ts';
 import type { Offering } from './offering.ts';
 
 /** The stage of a payload by its role; `file`s are for early userspace, or for an installer. */
@@ -30,8 +30,8 @@ const RELEASE = /^\/releases\/([^/]+\/[^/]+)\/(.+)$/;
  * @param offering what is offered at the moment. @param loaders names at the top of the site that are loaders.
  */
 export function bootFiles(offering: () => Offering, loaders: ReadonlySet<string>): FindBootFile {
-  const known = new WeakMap<VerifiedRelease, BootedRelease>();
-  const bootedOf = (release: VerifiedRelease): BootedRelease => {
+  const known = new WeakMap<ServableRelease, BootedRelease>();
+  const bootedOf = (release: ServableRelease): BootedRelease => {
     const before = known.get(release);
     if (before) return before;
     const booted = bootedRelease(release);
@@ -40,12 +40,12 @@ export function bootFiles(offering: () => Offering, loaders: ReadonlySet<string>
   };
   const releases = () => [...offering().releases, ...offering().former].map(({ release }) => release);
   const named = (id: string) => releases().find(({ release }) => release === id);
-  const ofImage = (release: VerifiedRelease, begins: boolean): BootFile => {
+  const ofImage = (release: ServableRelease, begins: boolean): BootFile => {
     const booted = bootedOf(release);
     const holds = release.manifest.files.filter(({ role }) => LOADED.has(role)).map(({ path }) => path);
     return { stage: 'kernel', release: booted, path: UKI, holds, begins };
   };
-  const ofRelease = (release: VerifiedRelease, path: string): BootFile | undefined => {
+  const ofRelease = (release: ServableRelease, path: string): BootFile | undefined => {
     if (path === UKI) return ofImage(release, false);
     const booted = bootedOf(release);
     const file = release.manifest.files.find((each) => each.path === path);
@@ -91,7 +91,7 @@ export function bootFiles(offering: () => Offering, loaders: ReadonlySet<string>
 
 const LOADED: ReadonlySet<string> = new Set(['kernel', 'module', 'initrd', 'overlay']);
 
-function bootedRelease({ release, manifest }: VerifiedRelease): BootedRelease {
+function bootedRelease({ release, manifest }: ServableRelease): BootedRelease {
   const [verity] = manifest.verity;
   return {
     release,

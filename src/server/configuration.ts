@@ -132,6 +132,27 @@ export const CONFIGURATION = z.strictObject({
       patience: z.number().min(0.05).max(100).default(1),
     })
     .default({ keep_days: 400, keep_mib: 2048, patience: 1 }),
+  /** `[cache]`: of a state in a bucket, what was fetched from there. */
+  cache: z
+    .strictObject({
+      /** A folder of this server alone; default: a temporary one, which ends with it. */
+      folder: z.string().min(1).optional(),
+      size_mib: z.number().int().min(64).max(1_073_741_824).default(16_384),
+    })
+    .default({ size_mib: 16_384 }),
+  /**
+   * `[s3]`: where clients that follow redirects, and verify what they get, are sent for large files: `presigned` addresses
+   * of the bucket, or an address below which its `releases/` can be fetched. Absent: nowhere.
+   */
+  s3: z
+    .strictObject({
+      redirect: z
+        .union([z.literal('presigned'), z.url({ protocol: /^https?$/ })], {
+          error: 'must be "presigned" or an address that begins with http:// or https://',
+        })
+        .optional(),
+    })
+    .default({}),
   /** Who may use the API and the page. */
   api: API.default(API.parse({})),
   /** HTTPS beside HTTP; absent: there is none. */
@@ -155,7 +176,7 @@ export const DEFAULT_CONFIGURATION: Configuration = CONFIGURATION.parse({});
 /** Reads a configuration file; the files that it names stand beside it, or have whole paths. Throws a `UsageError`. */
 export async function readConfiguration(path: string): Promise<Configuration> {
   const configuration = await readOperatorFile(path, CONFIGURATION);
-  const { tls, steering, mirrors } = configuration;
+  const { tls, steering, mirrors, cache } = configuration;
   if (steering && mirrors.length === 0)
     throw new UsageError(`${path} has [steering] and no [[mirrors]] that machines could be sent to.`);
   const beside = (file: string) => resolve(dirname(path), file);
@@ -163,6 +184,7 @@ export async function readConfiguration(path: string): Promise<Configuration> {
     ...configuration,
     ...(tls && { tls: { ...tls, certificate: beside(tls.certificate), key: beside(tls.key) } }),
     ...(steering && { steering: { ...steering, health: steering.health.map(beside) } }),
+    ...(cache.folder !== undefined && { cache: { ...cache, folder: beside(cache.folder) } }),
   };
 }
 

@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { IoError } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { type PinnedFile, pinOf } from '../release/pin.ts';
+import { pinOf } from '../release/pin.ts';
+import { isPromised, type PromisedFile } from '../release/promised-file.ts';
+import type { ServedFile } from '../release/release-site.ts';
 import type { Log } from '../serve/event-log.ts';
-import type { VerifiedRelease } from '../trust/verified-release.ts';
+import type { ServableRelease } from '../trust/verified-release.ts';
 
 /** A file of a release that is not served any more, since it is not what was verified. */
 export interface Drifted {
@@ -17,8 +19,10 @@ export interface Drifted {
 
 export interface DriftWatchOptions {
   /** What is offered now; the entry first. */
-  readonly releases: () => readonly VerifiedRelease[];
+  readonly releases: () => readonly ServableRelease[];
   readonly log: Log;
+  /** Why a file whose content is elsewhere is not served, as far as is known. */
+  readonly refusalOf?: (file: PromisedFile) => Refusal | undefined;
   /** Files that are looked at in one go, beside those of the entry; 1000. */
   readonly most?: number;
 }
@@ -32,7 +36,7 @@ const PATIENCE_MS = 500;
 
 interface Watched {
   readonly release: string;
-  readonly file: PinnedFile;
+  readonly file: ServedFile;
   readonly path: string;
 }
 
@@ -43,9 +47,9 @@ interface Watched {
  */
 export class DriftWatch {
   readonly #options: DriftWatchOptions;
-  readonly #drifted = new Map<PinnedFile, Drifted>();
+  readonly #drifted = new Map<ServedFile, Drifted>();
   /** Looks that go on: one of a large file whose links have changed reads all of it. */
-  readonly #reading = new Map<PinnedFile, Promise<void>>();
+  readonly #reading = new Map<ServedFile, Promise<void>>();
   #looking: Promise<void> | undefined;
   #ended = false;
   /** Where the next turn begins. */
@@ -116,11 +120,17 @@ export class DriftWatch {
     for (const file of this.#drifted.keys()) if (!offered.has(file)) this.#drifted.delete(file);
   }
 
+  async #demandSame(file: ServedFile): Promise<void> {
+    if (!isPromised(file)) return pinOf(file).look();
+    const refusal = this.#options.refusalOf?.(file);
+    if (refusal) throw refusal;
+  }
+
   async #lookAt({ release, path, file }: Watched): Promise<void> {
     const before = this.#drifted.get(file);
     const { log } = this.#options;
     try {
-      await pinOf(file).look();
+      await this.#demandSame(file);
       if (before === undefined) return;
       this.#drifted.delete(file);
       log.info({ release, path }, 'a file is again what was verified');
@@ -134,6 +144,6 @@ export class DriftWatch {
   }
 }
 
-function filesOf({ release, files }: VerifiedRelease): Watched[] {
+function filesOf({ release, files }: ServableRelease): Watched[] {
   return [...files].map(([path, file]) => ({ release, path, file }));
 }

@@ -17,9 +17,12 @@ export class Follower {
   #ended = false;
   #pause = 0;
   #skip = 0;
+  readonly #every: number;
   #fault: string | undefined;
 
-  constructor(source: OfferingSource, log: Log, onLoaded: (offering: Offering) => void) {
+  /** @param every so many calls of `look` there is one. */
+  constructor(source: OfferingSource, log: Log, every: number, onLoaded: (offering: Offering) => void) {
+    this.#every = every;
     this.#source = source;
     this.#log = log;
     this.#onLoaded = onLoaded;
@@ -63,6 +66,7 @@ export class Follower {
         if (!this.#ended) this.#onLoaded(offering);
       }
       this.#pause = 0;
+      this.#skip = this.#every - 1;
       this.#fault = undefined;
     } catch (error) {
       this.#pause = Math.min(LONGEST_PAUSE, this.#pause * 2 + 1);

@@ -2,7 +2,7 @@ import type { Certificate } from '../formats/asn1/x509.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { type DatedCertificate, Endings, type StatusItem } from '../trust/endings.ts';
 import { type TreeKeys, treeKeysOf } from '../trust/tree-keys.ts';
-import type { VerifiedRelease } from '../trust/verified-release.ts';
+import type { ServableRelease } from '../trust/verified-release.ts';
 import type { OfferedLoader } from './loader-files.ts';
 import type { Offering } from './offering.ts';
 
@@ -20,7 +20,7 @@ export interface ForecastSources {
 const ID_DIGITS = 16;
 
 /** Records of a verified release never change, and reading its seals takes a while. */
-const known = new WeakMap<VerifiedRelease, TreeKeys>();
+const known = new WeakMap<ServableRelease, TreeKeys>();
 
 /**
  * What ends when of that which is offered, the first to end first, what never ends last. It is what a server knows
@@ -46,7 +46,7 @@ export function forecast({ offering, loaders, tls }: ForecastSources, now: numbe
   return found.items(now).flatMap(({ inUse, ...item }) => (inUse ? [item] : []));
 }
 
-function keysOf(release: VerifiedRelease): TreeKeys {
+function keysOf(release: ServableRelease): TreeKeys {
   const keys = known.get(release) ?? treeKeysOf(release.manifest, release.records);
   known.set(release, keys);
   return keys;

@@ -1,5 +1,5 @@
 import type { Refusal } from '../errors/refusal.ts';
-import type { VerifiedRelease } from '../trust/verified-release.ts';
+import type { ServableRelease } from '../trust/verified-release.ts';
 import type { Verifier } from '../trust/verifier.ts';
 
 /**
@@ -7,18 +7,18 @@ import type { Verifier } from '../trust/verifier.ts';
  * (DESIGN §3, rule 15). What ends is new boots; a machine that runs keeps its root.
  */
 export class HeldRelease {
-  readonly release: VerifiedRelease;
+  readonly release: ServableRelease;
   #refusal: Refusal | undefined;
   #withdrawn: Refusal | undefined;
   #cut = false;
   #judged = Number.POSITIVE_INFINITY;
   #next: number | undefined;
 
-  private constructor(release: VerifiedRelease) {
+  private constructor(release: ServableRelease) {
     this.release = release;
   }
 
-  static async of(release: VerifiedRelease, verifier: Verifier): Promise<HeldRelease> {
+  static async of(release: ServableRelease, verifier: Verifier): Promise<HeldRelease> {
     const held = new HeldRelease(release);
     await held.judge(verifier);
     return held;

@@ -12,6 +12,7 @@ import type { Page } from '../serve/http/http-types.ts';
 import { RememberedScripts } from '../serve/remembered-scripts.ts';
 import type { Shares } from '../serve/shares.ts';
 import { recordsOf } from '../store/folder-backend.ts';
+import { isBucketState } from '../store/s3/location.ts';
 import { readStatePolicy } from '../store/state-policy.ts';
 import { type ArmedServing, stateArmed } from './armed.ts';
 import { offeredBooter } from './boot-answers.ts';
@@ -61,6 +62,8 @@ export class MachineDesk {
       clock,
     });
     this.#booter = this.#armed.booter(usual, local);
+    // Of a bucket nobody writes about machines where it lies: what they get is signed from a folder that is elsewhere.
+    if (isBucketState(state)) return;
     this.#watch = new MachineWatch({
       folder: join(state, MACHINES),
       signed: () => offering().machines?.scripts ?? new Map<string, Refusal>(),

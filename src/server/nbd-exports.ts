@@ -1,22 +1,23 @@
-import { open } from 'node:fs/promises';
-import { Refusal } from '../errors/refusal.ts';
-import type { Verity } from '../formats/records/manifest.ts';
+import type { Refusal } from '../errors/refusal.ts';
 import { VERITY } from '../formats/records/seal-names.ts';
-import { openVerity, type VerityReader } from '../formats/verity/verity-reader.ts';
-import { BLOCK_SIZE } from '../formats/verity/verity-tree.ts';
-import type { PinnedFile } from '../release/pin.ts';
+import { isPromised } from '../release/promised-file.ts';
+import type { ServedFile } from '../release/release-site.ts';
+import { FetchedExport } from '../serve/nbd/nbd-fetched-export.ts';
 import { FileExport } from '../serve/nbd/nbd-file-export.ts';
 import type { NbdExports } from '../serve/nbd/nbd-types.ts';
 import type { BlockVerifier } from '../serve/nbd/nbd-verified-blocks.ts';
-import { decodeOr } from '../trust/check.ts';
-import type { VerifiedRelease } from '../trust/verified-release.ts';
+import type { ServableRelease } from '../trust/verified-release.ts';
+import { FetchedPayload } from './fetched-payload.ts';
+import { blockVerifier, readTree } from './verity-blocks.ts';
+
+type ReleaseExport = FileExport | FetchedExport;
 
 /** Told when an export may not be served any more, and why. */
 export type OnShut = (name: string, refusal: Refusal) => void;
 
 /** A release whose root machines may have. */
 export interface ExportedRelease {
-  readonly release: VerifiedRelease;
+  readonly release: ServableRelease;
   /** Why nobody may any more; undefined while they may. */
   readonly cut: Refusal | undefined;
 }
@@ -30,12 +31,18 @@ export interface ExportedRelease {
  */
 export class ReleaseExports implements NbdExports {
   readonly #onShut: OnShut;
-  #known = new Map<string, { readonly release: VerifiedRelease; readonly exports: readonly FileExport[] }>();
-  #byName = new Map<string, FileExport>();
-  #listed: readonly FileExport[] = [];
+  readonly #payload: FetchedPayload;
+  #known = new Map<
+    string,
+    { readonly release: ServableRelease; readonly exports: readonly ReleaseExport[] }
+  >();
+  #byName = new Map<string, ReleaseExport>();
+  #listed: readonly ReleaseExport[] = [];
 
-  constructor(onShut: OnShut) {
+  /** @param payload how what is not of this machine is read. */
+  constructor(onShut: OnShut, payload = new FetchedPayload(undefined)) {
     this.#onShut = onShut;
+    this.#payload = payload;
   }
 
   /** Makes these the ones that are offered; the entry comes first. What was cut is given to nobody any more. */
@@ -48,15 +55,15 @@ export class ReleaseExports implements NbdExports {
         const same = before?.release === release ? before : undefined;
         return [
           release.manifestSha256,
-          same ?? { release, exports: exportsOf(release, this.#onShut) },
+          same ?? { release, exports: exportsOf(release, this.#onShut, this.#payload) },
         ] as const;
       }),
     );
-    const of = ({ manifestSha256 }: VerifiedRelease) => known.get(manifestSha256)?.exports ?? [];
+    const of = ({ manifestSha256 }: ServableRelease) => known.get(manifestSha256)?.exports ?? [];
     for (const { release, cut } of offered) if (cut) for (const one of of(release)) one.withdraw(cut);
     const [entry] = releases;
     const [image] = entry ? of(entry) : [];
-    const byName = new Map<string, FileExport>();
+    const byName = new Map<string, ReleaseExport>();
     for (const { exports } of known.values()) for (const one of exports) byName.set(one.name, one);
     for (const one of entry ? of(entry) : []) {
       byName.set(one.name.slice(one.name.lastIndexOf('/') + 1), one);
@@ -67,7 +74,12 @@ export class ReleaseExports implements NbdExports {
     this.#listed = [...known.values()].flatMap(({ exports }) => exports);
   }
 
-  list(): readonly FileExport[] {
+  /** Whoever waits for content that does not come waits no more. */
+  end(): void {
+    for (const one of this.#listed) if (one instanceof FetchedExport) one.end();
+  }
+
+  list(): readonly ReleaseExport[] {
     return this.#listed;
   }
 
@@ -76,7 +88,11 @@ export class ReleaseExports implements NbdExports {
   }
 }
 
-function exportsOf(release: VerifiedRelease, onShut: OnShut): readonly FileExport[] {
+function exportsOf(
+  release: ServableRelease,
+  onShut: OnShut,
+  payload: FetchedPayload,
+): readonly ReleaseExport[] {
   const image = release.manifest.files.find(({ role }) => role === 'rootfs');
   const file = image && release.files.get(image.path);
   if (!image || !file) return [];
@@ -84,63 +100,22 @@ function exportsOf(release: VerifiedRelease, onShut: OnShut): readonly FileExpor
   const name = `${release.release}/${stem}`;
   const tree = release.files.get(image.path + VERITY.tree);
   const line = release.manifest.verity.find(({ path }) => path === image.path);
-  const make = (suffix: string, of: PinnedFile, description: string, verify?: BlockVerifier) =>
-    new FileExport({
+  const make = (suffix: string, path: string, of: ServedFile, what: string, verify?: BlockVerifier) => {
+    const facts = {
       name: name + suffix,
-      description,
-      file: of,
-      onShut: (refusal) => onShut(name + suffix, refusal),
-      ...(verify ? { verify } : {}),
-    });
+      description: `${what} of ${release.release}`,
+      onShut: (refusal: Refusal) => onShut(name + suffix, refusal),
+    };
+    if (!isPromised(of)) return new FileExport({ ...facts, file: of, ...(verify ? { verify } : {}) });
+    if (release.payload === 'read') throw new TypeError(`${path} was read, and is promised`);
+    return new FetchedExport({ ...facts, size: of.size, open: () => payload.open(release, path, of) });
+  };
+  const verify =
+    line && tree && !isPromised(tree)
+      ? blockVerifier(line, tree.name, (offset, length) => readTree(tree, offset, length))
+      : undefined;
   return [
-    make('', file, `root image of ${release.release}`, tree && line && blockVerifier(line, tree)),
-    ...(tree ? [make(VERITY.tree, tree, `hash tree of ${release.release}`)] : []),
+    make('', image.path, file, 'root image', verify),
+    ...(tree ? [make(VERITY.tree, image.path + VERITY.tree, tree, 'hash tree')] : []),
   ];
-}
-
-/**
- * Holds each block of an image against its hash tree, as the kernel of a client will. The tree was verified when
- * the release was; what is read of it now is trusted no more than the image, since the root hash is from the
- * manifest.
- */
-function blockVerifier({ rootHash, dataBlocks }: Verity, tree: PinnedFile): BlockVerifier {
-  let reader: Promise<VerityReader> | undefined;
-  const begin = async (): Promise<VerityReader> => {
-    const superblock = await readTree(tree, 0, BLOCK_SIZE);
-    return decodeOr(tree.name, () =>
-      openVerity({ rootHash: Buffer.from(rootHash, 'hex'), dataBlocks, superblock }),
-    );
-  };
-  return async (index, block) => {
-    // What failed in passing is tried again.
-    reader ??= begin().catch((error: unknown) => {
-      reader = undefined;
-      throw error;
-    });
-    const verdict = await (await reader).verifyBlock(index, block, (offset, length) =>
-      readTree(tree, offset, length),
-    );
-    return verdict.verified;
-  };
-}
-
-/** What says that another thing, or nothing, stands where the tree was; EACCES and the like say nothing of it. */
-const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EISDIR']);
-
-/** A hash block is read once for each 128 blocks of the image, so it is opened for each: nothing stays open. */
-async function readTree({ path, name }: PinnedFile, offset: number, length: number): Promise<Uint8Array> {
-  const handle = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
-    // Anything else is about this machine and passes: too many open files say nothing about the tree.
-    if (!GONE.has(error.code ?? '')) throw error;
-    throw new Refusal('drifted', `${name} is no longer the file that was verified: ${error.code}.`, {
-      path: name,
-    });
-  });
-  try {
-    const bytes = Buffer.alloc(length);
-    const { bytesRead } = await handle.read(bytes, 0, length, offset);
-    return bytes.subarray(0, bytesRead);
-  } finally {
-    await handle.close();
-  }
 }

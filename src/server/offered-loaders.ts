@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { UsageError } from '../errors/usage.ts';
 import { isThere } from '../files/read-if-there.ts';
 import type { Log } from '../serve/event-log.ts';
+import { isBucketState } from '../store/s3/location.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
 import type { Anchors } from '../trust/anchors.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
@@ -20,7 +21,7 @@ export async function offeredLoaders(
   { loaders: named, state, anchors = [] }: LoaderPlaces,
   { loaders: pins }: Configuration,
 ): Promise<ReadonlyMap<string, OfferedLoader>> {
-  const own = state === undefined ? undefined : join(state, 'loaders');
+  const own = state === undefined || isBucketState(state) ? undefined : join(state, 'loaders');
   const loaders = named ?? (own !== undefined && (await isThere(own)) ? own : undefined);
   if (loaders === undefined) {
     const [pinned] = Object.keys(pins);

@@ -11,6 +11,7 @@ import type { Resource, Site } from '../release/site.ts';
 import { unverifiedThings } from '../release/who-verifies.ts';
 import { SNAPSHOT, type StoredSnapshot } from '../store/channels.ts';
 import { day } from '../trust/policy.ts';
+import { FetchedPayload } from './fetched-payload.ts';
 import type { HeldRelease } from './held-release.ts';
 
 /** What a server offers at one moment; it is swapped as a whole. */
@@ -90,8 +91,12 @@ export interface OfferingSource {
   judge(release: HeldRelease): Promise<boolean>;
 }
 
-/** Whose paths are the table's and the releases'. @param extra rendered scripts and loaders, by path. */
-export function offeredSite(offering: Offering, extra: ReadonlyMap<string, Resource>): Site {
+/** Whose paths are the table's and the releases'. @param extra rendered scripts and loaders, by path. @param payload how payload is read. */
+export function offeredSite(
+  offering: Offering,
+  extra: ReadonlyMap<string, Resource>,
+  payload = new FetchedPayload(undefined),
+): Site {
   const { entry, byArch, releases, former, channels } = offering;
   const table = new Map(extra);
   for (const [name, { bytes, seal }] of channels) {
@@ -99,7 +104,9 @@ export function offeredSite(offering: Offering, extra: ReadonlyMap<string, Resou
     table.set(`channels/${name}${SEAL.cms}`, bytesResource(SNAPSHOT + SEAL.cms, seal, false));
   }
   const siteOf = (held: HeldRelease, more: ReadonlyMap<string, Resource>) =>
-    releaseSite(held.release, more, { ended: () => held.refusal, cut: () => held.cut });
+    releaseSite(held.release, more, { ended: () => held.refusal, cut: () => held.cut }, (path, file) =>
+      payload.resource(held.release, path, file),
+    );
   const first = siteOf(entry, table);
   const images = new Map([...byArch].map(([arch, held]) => [arch, siteOf(held, new Map())]));
   const others = [...releases, ...former]

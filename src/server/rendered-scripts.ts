@@ -1,11 +1,11 @@
 import { UKI } from '../formats/records/seal-names.ts';
 import { compileAutoexec, compileUnverifiedScript } from '../scripts/compile.ts';
-import type { VerifiedRelease } from '../trust/verified-release.ts';
+import type { ServableRelease } from '../trust/verified-release.ts';
 import type { Configuration } from './configuration.ts';
 
 /** Scripts that are of no release, since they name the port of the server: by name, their text. */
 export function renderedScripts(
-  release: VerifiedRelease,
+  release: ServableRelease,
   configuration: Configuration,
   port: number,
   arch: string | undefined,

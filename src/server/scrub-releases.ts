@@ -1,7 +1,9 @@
+import type { PinnedFile } from '../release/pin.ts';
+import { isPromised } from '../release/promised-file.ts';
 import type { Log } from '../serve/event-log.ts';
 import type { Metrics } from '../serve/metrics.ts';
 import { startScrub } from '../serve/scrub.ts';
-import type { VerifiedRelease } from '../trust/verified-release.ts';
+import type { ServableRelease } from '../trust/verified-release.ts';
 import type { Configuration } from './configuration.ts';
 
 const HOUR = 3_600_000;
@@ -13,16 +15,22 @@ export interface ScrubContext {
   readonly log: Log;
 }
 
-/** Reads the payload of what is served again and again, as the operator's configuration says. @returns its end. */
+/** Reads the payload of what is served again and again, as the operator's configuration says. @param cached what is here of those whose payload is elsewhere. @returns its end. */
 export function scrubReleases(
   { scrub_hours }: Configuration,
-  releases: () => readonly VerifiedRelease[],
+  releases: () => readonly ServableRelease[],
+  cached: () => readonly PinnedFile[],
   { clock, metrics, log }: ScrubContext,
 ): () => Promise<void> {
   if (scrub_hours === 0) return async () => {};
   return startScrub({
     everyMs: scrub_hours * HOUR,
-    files: () => releases().flatMap(({ files }) => [...files.values()]),
+    files: () => [
+      ...releases().flatMap(({ files }) =>
+        [...files.values()].flatMap((one) => (isPromised(one) ? [] : [one])),
+      ),
+      ...cached(),
+    ],
     onRefused: ({ path }, refusal) => {
       metrics.countScrubRefusal(refusal.code);
       log.error({ path, ...refusal.toJSON() }, 'not served any more');

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { Boots } from '../boots/boots.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
@@ -14,6 +15,7 @@ import type { Pages } from '../serve/http/http-types.ts';
 import type { Bind, Bound } from '../serve/listen.ts';
 import { createMetrics } from '../serve/metrics.ts';
 import { Shares } from '../serve/shares.ts';
+import { isBucketState } from '../store/s3/location.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
 import { stateAccess } from './access/state-access.ts';
 import { Announcer } from './announcer.ts';
@@ -21,6 +23,8 @@ import { openBootDesk } from './boot-desk.ts';
 import { bootFiles } from './boot-files.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
 import { DriftWatch } from './drift-watch.ts';
+import { elsewhereOf } from './elsewhere.ts';
+import { FetchedPayload } from './fetched-payload.ts';
 import { Follower } from './follower.ts';
 import { forecast } from './forecast.ts';
 import type { HeldRelease } from './held-release.ts';
@@ -29,6 +33,7 @@ import { MachineDesk } from './machine-desk.ts';
 import { ReleaseExports } from './nbd-exports.ts';
 import { announceLoaders, offeredLoaders } from './offered-loaders.ts';
 import { type Offering, type OfferingSource, offeredSite } from './offering.ts';
+import { openCache } from './open-cache.ts';
 import { allWarnings, type Readiness, readiness, serverPages } from './pages.ts';
 import { DhcpEdge, type DhcpOffer, type ProxyDhcpRequest, proxyDhcpBind } from './proxy-dhcp.ts';
 import { renderedScripts } from './rendered-scripts.ts';
@@ -46,7 +51,10 @@ import { openWebDesk } from './web-desk.ts';
 export interface ServeOptions {
   /** A sealed tree; or else `state`. */
   readonly tree?: string;
-  /** A STATE folder: every channel's release, and the server follows its channels. Needs `anchors`. */
+  /**
+   * A STATE, in a folder or a bucket (`s3://BUCKET/PREFIX`): every channel's release, and the server follows its channels.
+   * Needs `anchors`. What is in a bucket is fetched when it is asked for.
+   */
   readonly state?: string;
   /** Of a state: whose release is the entry; default: the only one. */
   readonly channel?: string;
@@ -60,6 +68,8 @@ export interface ServeOptions {
   readonly configuration?: Partial<Configuration>;
   /** A folder of loaders (iPXE, GRUB images) to offer over TFTP and HTTP; default: `loaders` of the state, where that is. */
   readonly loaders?: string;
+  /** A folder for receipts of boots; default: `boots` of a state in a folder, and memory elsewhere. */
+  readonly receipts?: string;
   /**
    * IP addresses, all with the same ports; default loopback, and with `proxyDhcp` where that sends machines. `::` is every
    * address, IPv4 too, unless one of IPv4 stands beside it.
@@ -125,6 +135,8 @@ const DEFAULT_HTTP_PORT = 8080;
 const DEFAULT_TFTP_PORT = 69;
 const DEFAULT_NBD_PORT = 10_809;
 const GRACE_MS = 10_000;
+/** Seconds: a look at a bucket is a handful of requests, and costs money. */
+const LOOK_AT_BUCKET = 5;
 const SILENT: Log = { info: () => {}, warn: () => {}, error: () => {} };
 
 /**
@@ -153,10 +165,16 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let offering = await source.load();
   const loaders = await offeredLoaders(options, configuration);
   const metrics = createMetrics();
+  const { registry } = metrics;
+  const bucket = options.state !== undefined && isBucketState(options.state) ? options.state : undefined;
+  const cache =
+    bucket === undefined ? undefined : await openCache({ state: bucket, configuration, registry, log });
+  const payloads = new FetchedPayload(cache, elsewhereOf(bucket, configuration));
   const monotonic = () => performance.now();
   const shares = new Shares(configuration.shares);
   const desk = await openBootDesk({
-    state: options.state,
+    folder:
+      options.receipts ?? (options.state === undefined || bucket ? undefined : join(options.state, 'boots')),
     configuration,
     find: bootFiles(() => offering, new Set(loaders.keys())),
     ...{ shares, clock, monotonic, log },
@@ -191,8 +209,9 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     ...{ shares, clock, monotonic, log },
     emit: tell,
   });
-  const exports = new ReleaseExports((name, refusal) =>
-    log.error({ export: name, ...refusal.toJSON() }, 'not served any more'),
+  const exports = new ReleaseExports(
+    (name, refusal) => log.error({ export: name, ...refusal.toJSON() }, 'not served any more'),
+    payloads,
   );
   const find: Site['find'] = (path) => site.find(path);
   const dhcp =
@@ -212,18 +231,18 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     };
     render(offering.entry);
     for (const [arch, held] of offering.byArch) render(held, arch);
-    site = machines.site(offeredSite(offering, extra));
+    site = machines.site(offeredSite(offering, extra, payloads));
     exports.put([...offering.releases, ...offering.former].map(({ release, cut }) => ({ release, cut })));
     void dhcp?.refresh();
   };
   const payload = () => [...offering.releases, ...offering.former].map(({ release }) => release);
-  const drift = new DriftWatch({ releases: payload, log });
+  const drift = new DriftWatch({ releases: payload, log, refusalOf: (file) => payloads.refusalOf(file) });
   const readable: Readiness = {
     isDrifted: (release) => drift.of(release).length > 0,
     ...{ offering: () => offering, ready: () => ready, fault: () => fault(), clock },
     warnings: () => [
       ...[...drift.warnings, ...machines.warnings, ...desk.warnings, ...steering.warnings],
-      ...[...access.warnings, ...(tlsFiles?.warnings ?? [])],
+      ...[...access.warnings, ...(tlsFiles?.warnings ?? []), ...(cache?.warnings ?? [])],
     ],
   };
   const ends = () => forecast({ offering, loaders, tls: tlsFiles?.shown }, clock());
@@ -288,13 +307,14 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   }).catch(async (error: unknown) => {
     web.end();
     await desk.close();
+    await cache?.end();
     throw error;
   });
   const { http, tftp, nbd, syslog } = listeners;
   tellSealedAddress(offering, http.bound, log);
   ready = true;
-  const endScrub = scrubReleases(configuration, payload, { clock, metrics, log });
-  const follower = new Follower(source, log, (loaded) => {
+  const endScrub = scrubReleases(configuration, payload, () => payloads.files, { clock, metrics, log });
+  const follower = new Follower(source, log, bucket ? LOOK_AT_BUCKET : 1, (loaded) => {
     const before = offering.entry.release.manifestSha256;
     offering = loaded;
     put();
@@ -343,7 +363,11 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     async close(graceMs = GRACE_MS) {
       ready = false;
       web.end();
+      // Reads that wait for a store that is silent end with the time that others have to end.
+      const patience = setTimeout(() => exports.end(), graceMs);
       await Promise.all([endTime(), endScrub(), listeners.close(graceMs)]);
+      clearTimeout(patience);
+      await cache?.end();
       await Promise.all([follower.end(), machines.end(), drift.end(), desk.close()]);
     },
   };

@@ -6,7 +6,7 @@ import { decodeRules } from '../machines/machine-record.ts';
 import type { StoreBackend } from '../store/backend.ts';
 import type { StoredSnapshot } from '../store/channels.ts';
 import { readBatch, readBatchRules } from '../store/script-batches.ts';
-import { readScript } from '../store/signed-scripts.ts';
+import { readScript, type SignedScript } from '../store/signed-scripts.ts';
 import { decodeOr } from '../trust/check.ts';
 import { type MachineScript, SCRIPT_NAMES, verifyMachineScript } from '../trust/machine-script-check.ts';
 import type { Verifier } from '../trust/verifier.ts';
@@ -14,12 +14,15 @@ import type { HeldRelease } from './held-release.ts';
 
 /** Milliseconds for which a script that verified is not verified again: a storm of boots asks for few of them. */
 const FRESH = 1000;
+/** Scripts that are kept in memory. */
+const MOST = 4096;
 
 /** The scripts that the channels of a state name, read once and verified whenever they are given out. */
 export class StateScripts {
   readonly #records: StoreBackend;
   /** By the batch's SHA-256: what a snapshot names never changes. */
   #known = new Map<string, ChannelScripts>();
+  readonly #kept = new Map<string, SignedScript>();
   readonly #verified = new Map<string, { readonly script: BootScript; readonly at: number }>();
 
   constructor(records: StoreBackend) {
@@ -73,7 +76,7 @@ export class StateScripts {
       throw new Refusal('absent', `${release} is not offered here.`, { release });
     const starts = boots === 'release' ? held?.release : boots;
     if (starts === undefined) throw new Refusal('no-verdict', 'A script of no release boots one.', {});
-    const script = await readScript(this.#records, loader, sha256);
+    const script = await this.#script(loader, sha256);
     const { own } = held?.release.roots ?? verifier.roots;
     await verifyMachineScript({ loader, ...script, starts }, own, verifier.policy, now);
     const verified = {
@@ -81,9 +84,18 @@ export class StateScripts {
       ...script,
       starts: typeof boots === 'string' ? boots : 'release',
     };
-    if (this.#verified.size > 4096) this.#verified.clear();
+    if (this.#verified.size > MOST) this.#verified.clear();
     this.#verified.set(key, { script: verified, at: now });
     return verified;
+  }
+
+  /** What has its digest as name never changes: read once, it is there also while the store is away. */
+  async #script(loader: BatchScript['loader'], sha256: string): Promise<SignedScript> {
+    const key = `${loader} ${sha256}`;
+    const script = this.#kept.get(key) ?? (await readScript(this.#records, loader, sha256));
+    if (this.#kept.size > MOST) this.#kept.clear();
+    this.#kept.set(key, script);
+    return script;
   }
 }
 

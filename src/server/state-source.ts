@@ -1,26 +1,28 @@
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { FolderTree } from '../files/folder-tree.ts';
+import type { Tree } from '../files/tree.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { type ChannelRelease, defaultRelease } from '../formats/records/snapshot.ts';
 import { startsOf } from '../machines/assignment.ts';
 import type { ChannelScripts } from '../machines/channel-scripts.ts';
 import { channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
 import { recordsOf } from '../store/folder-backend.ts';
+import { isBucketState } from '../store/s3/location.ts';
+import { shelfOf } from '../store/shelf-of.ts';
 import { readScript } from '../store/signed-scripts.ts';
 import { demandState } from '../store/state.ts';
+import { demandSnapshotAnchors } from '../store/state-anchors.ts';
 import { stateMark } from '../store/state-mark.ts';
 import { policyFor, readStatePolicy } from '../store/state-policy.ts';
 import { withdrawnReason, withdrawnRefusal } from '../store/withdrawals.ts';
-import { readCertificatesFile } from '../trust/certificates-file.ts';
 import { SCRIPT_NAMES } from '../trust/machine-script-check.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { DEFAULT_POLICY_FILE } from '../trust/policy-file.ts';
 import { manifestNamedIn } from '../trust/script-lines.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
 import { type AnchorFolders, fittingRoots, readTrustRoots } from '../trust/trust-roots.ts';
-import { Verifier } from '../trust/verifier.ts';
+import type { ServableRelease } from '../trust/verified-release.ts';
+import { type RecordsVerdict, Verifier } from '../trust/verifier.ts';
 import { HeldRelease } from './held-release.ts';
 import type { OfferedMachines, Offering, OfferingSource } from './offering.ts';
 import { ScriptSigners } from './script-signers.ts';
@@ -102,8 +104,7 @@ class StateSource implements OfferingSource {
     const warnings: string[] = [];
     const names = await channelNames(state);
     // The certificate comes with the first channel.
-    const snapshotKeys =
-      names.length === 0 ? [] : await readCertificatesFile(join(state, 'anchors', 'snapshot.crt'));
+    const snapshotKeys = names.length === 0 ? [] : await demandSnapshotAnchors(state);
     const channels = await this.#verified(verifier, names, snapshotKeys, warnings);
     const entryName = this.#entryOf(channels);
     const offered = new Map<string, HeldRelease>();
@@ -273,16 +274,17 @@ class StateSource implements OfferingSource {
     // Another policy may ask for seals that were not looked at before; nothing else makes reading it again worth while.
     if (known && (samePolicy || !known.refusal)) return known;
     const { state, clock, onProgress } = this.#options;
-    const tree = new FolderTree(join(state, 'releases', id), onProgress ? { onProgress } : {});
+    const tree = shelfOf(state).tree(id, onProgress ? { onProgress } : {});
+    const judged = judgingOf(state);
     const fitting = verifier.by(await fittingRoots(tree, verifier.roots));
-    let { release, refusal, manifestSha256, manifest: listed } = await fitting.verify(tree);
+    let { release, refusal, manifestSha256, manifest: listed } = await judged(fitting, tree);
     if (!release && known) return known;
     // What ended since it was published: no machine starts it, and those that run keep their root. It is what the
     // snapshot names, by a key that no release is sealed with; that it held together is judged as of its sealing.
     if (!release && refusal && ENDED.has(refusal.code)) {
       listed ??= (await fitting.verifyRecords(tree)).manifest;
       const then = new Verifier(fitting.roots, DEFAULT_POLICY_FILE, clock, listed?.issued ?? verifier.now);
-      ({ release, manifestSha256 } = await then.verify(tree));
+      ({ release, manifestSha256 } = await judged(then, tree));
     }
     if (!release) throw refusal;
     if (manifestSha256 !== manifest) {
@@ -311,6 +313,17 @@ class StateSource implements OfferingSource {
     if (others.length === 0) return only;
     throw new UsageError(`${state} has several channels; name one with --channel: ${names.join(', ')}.`);
   }
+}
+
+interface JudgedTree extends RecordsVerdict {
+  readonly release: ServableRelease | undefined;
+}
+
+/** The payload of a folder is read at once; what is in a bucket is promised until somebody asks for it. */
+function judgingOf(state: string): (verifier: Verifier, tree: Tree) => Promise<JudgedTree> {
+  return isBucketState(state)
+    ? (verifier, tree) => verifier.promise(tree)
+    : (verifier, tree) => verifier.verify(tree);
 }
 
 /** No channel has a blank in its name. */

@@ -8,14 +8,14 @@ import type { FollowingClient } from '../serve/http/follows-redirects.ts';
 import { isOneOf } from '../serve/http/http-client.ts';
 import type { Steer, Steered } from '../serve/http/http-types.ts';
 import { meters } from '../serve/meters.ts';
-import type { VerifiedRelease } from '../trust/verified-release.ts';
+import type { ServableRelease } from '../trust/verified-release.ts';
 import type { Configuration, Mirror } from './configuration.ts';
 import { MirrorHealthFiles } from './mirror-health-files.ts';
 
 export interface SteeringOptions {
   readonly configuration: Configuration;
   /** What is offered now. */
-  readonly releases: () => readonly VerifiedRelease[];
+  readonly releases: () => readonly ServableRelease[];
   readonly registry: Registry;
   /** Milliseconds since 1970. */
   readonly clock: () => number;
@@ -45,7 +45,7 @@ export class Steering {
   readonly #sent = new Map<string, number>();
   readonly #refused = new Map<string, number>();
   /** By path: who verifies it. Of the releases that are offered. */
-  #files = new WeakMap<VerifiedRelease, ReadonlyMap<string, FollowingClient>>();
+  #files = new WeakMap<ServableRelease, ReadonlyMap<string, FollowingClient>>();
   readonly #count: (steered: Steered | (typeof DIRECT)[number]) => void;
 
   constructor(options: SteeringOptions) {
@@ -129,7 +129,7 @@ export class Steering {
   }
 
   /** The release of a file whose bytes this client verifies itself. */
-  #releaseOf(path: string, client: FollowingClient): VerifiedRelease | undefined {
+  #releaseOf(path: string, client: FollowingClient): ServableRelease | undefined {
     return this.#options.releases().find((release) => {
       const before = `/releases/${release.release}/`;
       if (!path.startsWith(before)) return false;
@@ -141,7 +141,7 @@ export class Steering {
 
   /** @param release that they must hold; undefined: any. */
   #usable(
-    release?: VerifiedRelease,
+    release?: ServableRelease,
   ): readonly { readonly mirror: Mirror; readonly networks: readonly IpPrefix[] }[] {
     const known = this.#health?.known ?? [];
     return this.#mirrors.filter(({ mirror: { url } }) => isUsable(known, url, release));
@@ -151,7 +151,7 @@ export class Steering {
 function isUsable(
   known: readonly MirrorHealth[],
   url: string,
-  release: VerifiedRelease | undefined,
+  release: ServableRelease | undefined,
 ): boolean {
   const audits = known.flatMap(({ mirrors }) => mirrors.filter((one) => one.url === url));
   // Who fails one audit is trusted by none.
@@ -165,8 +165,8 @@ function isUsable(
 }
 
 /** Which client verifies which file: iPXE what it starts, by its seal; early userspace the root image. */
-function verifiers(
-  { manifest }: VerifiedRelease,
+export function verifiers(
+  { manifest }: ServableRelease,
   { allow_unverified_loaders: unverified }: Configuration,
 ): ReadonlyMap<string, FollowingClient> {
   const files = new Map<string, FollowingClient>();

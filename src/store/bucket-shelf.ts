@@ -1,7 +1,7 @@
 import { Refusal } from '../errors/refusal.ts';
 import type { Tree } from '../files/tree.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
-import type { VerifiedRelease } from '../trust/verified-release.ts';
+import { demandRead, type VerifiedRelease } from '../trust/verified-release.ts';
 import type { StoreBackend, StoredRecord } from './backend.ts';
 import { changeInBucket, finishBucketChange } from './bucket-change.ts';
 import { listKey, listOf, reasonKey, removeCopies, storeInBucket, writeCopies } from './bucket-store.ts';
@@ -55,7 +55,8 @@ export class BucketShelf implements ReleaseShelf {
     return undefined;
   }
 
-  store(verified: VerifiedRelease, now: number): Promise<boolean> {
+  async store(verified: VerifiedRelease, now: number): Promise<boolean> {
+    demandRead(verified);
     return storeInBucket(this.#records, verified, now);
   }
 

@@ -8,7 +8,7 @@ import { makeFolders } from '../files/make-folders.ts';
 import { isThere } from '../files/read-if-there.ts';
 import type { Tree } from '../files/tree.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
-import type { VerifiedRelease } from '../trust/verified-release.ts';
+import { demandRead, type VerifiedRelease } from '../trust/verified-release.ts';
 import { recordsOf } from './folder-backend.ts';
 import { changeRelease, finishChange } from './journal.ts';
 import { provenanceKey } from './provenance.ts';
@@ -56,7 +56,8 @@ export class FolderShelf implements ReleaseShelf {
     return aside ? this.#aside(release) : this.#place(release);
   }
 
-  store(verified: VerifiedRelease, now: number): Promise<boolean> {
+  async store(verified: VerifiedRelease, now: number): Promise<boolean> {
+    demandRead(verified);
     return storeRelease(this.#state, verified, now);
   }
 

@@ -5,7 +5,7 @@ import { SEAL } from '../formats/records/seal-names.ts';
 import { decodeOr } from './check.ts';
 import { type MachineScript, SCRIPT_NAMES, verifyMachineScript } from './machine-script-check.ts';
 import type { Policy } from './policy.ts';
-import type { VerifiedRelease } from './verified-release.ts';
+import type { ServableRelease } from './verified-release.ts';
 
 /**
  * Verifies the script that an arming names: whoever could write into the state could otherwise have a machine wiped by a
@@ -17,7 +17,7 @@ import type { VerifiedRelease } from './verified-release.ts';
 export async function verifyArmedScript(
   arming: Omit<Arming, 'script'>,
   script: Pick<MachineScript, 'bytes' | 'seal'>,
-  release: VerifiedRelease,
+  release: ServableRelease,
   policy: Policy,
   now: number,
 ): Promise<void> {

@@ -25,6 +25,13 @@ export interface Check {
   readonly questions: readonly Question[];
   /** Why it cannot hold, whatever the content is; undefined: that is for `conclude` to say. */
   readonly lost?: Refusal;
+  /**
+   * What can be said before the content is here, where it is not only about the content: who may sign, how strongly, and
+   * when. Throws a `Refusal`. That it does not says nothing of the seal, which `conclude` alone has seen fit.
+   *
+   * @param sha256 lower-case hex: what the content has to turn out to be.
+   */
+  beforehand?(sha256: string): void;
   /** Throws a `Refusal` unless the check holds. */
   conclude(answers: readonly Answer[], measured: Measured): Evidence;
 }
@@ -35,6 +42,9 @@ export function lost(name: CheckName, refusal: Refusal): Check {
     name,
     questions: [],
     lost: refusal,
+    beforehand() {
+      throw refusal;
+    },
     conclude() {
       throw refusal;
     },
@@ -48,6 +58,9 @@ export function allOf(name: CheckName, checks: readonly Check[]): Check {
     name,
     questions: checks.flatMap(({ questions }) => questions),
     ...(broken ? { lost: broken } : {}),
+    beforehand(sha256) {
+      for (const check of checks) check.beforehand?.(sha256);
+    },
     conclude(answers, measured) {
       const rest = [...answers];
       const found = checks.map((check) => check.conclude(rest.splice(0, check.questions.length), measured));

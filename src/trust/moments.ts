@@ -7,7 +7,7 @@ import type { Anchors } from './anchors.ts';
 import { IPXE_MARGIN } from './cms-check.ts';
 import { SIGNATURE_SKEW } from './openpgp-check.ts';
 import type { Policy } from './policy.ts';
-import type { VerifiedRelease } from './verified-release.ts';
+import type { ServableRelease } from './verified-release.ts';
 
 /**
  * The next moment at which something that a release was accepted by may begin or end: a certificate, a key, a
@@ -17,7 +17,7 @@ import type { VerifiedRelease } from './verified-release.ts';
  * @param now milliseconds since 1970.
  * @returns milliseconds since 1970; undefined: nothing ends.
  */
-export function nextMoment(release: VerifiedRelease, policy: Policy, now: number): number | undefined {
+export function nextMoment(release: ServableRelease, policy: Policy, now: number): number | undefined {
   let next: number | undefined;
   for (const time of moments(release, policy)) {
     // What holds up to a moment ends one millisecond later; what is from a moment on begins with it.
@@ -26,7 +26,7 @@ export function nextMoment(release: VerifiedRelease, policy: Policy, now: number
   return next;
 }
 
-function* moments({ manifest, records, roots }: VerifiedRelease, policy: Policy): Iterable<number> {
+function* moments({ manifest, records, roots }: ServableRelease, policy: Policy): Iterable<number> {
   yield manifest.bestBefore;
   for (const anchors of [roots.own, ...roots.others]) yield* ofAnchors(anchors);
   for (const [path, bytes] of records) yield* ofSeal(path, bytes);

@@ -1,4 +1,5 @@
 import { Refusal } from '../errors/refusal.ts';
+import type { Answer } from '../files/measurer.ts';
 import type { OpenpgpKey } from '../formats/openpgp/openpgp-key.ts';
 import {
   decodeDetachedOpenpgp,
@@ -58,48 +59,12 @@ export function openpgpCheck(
         })),
         ...pinQuestions(policy),
       ],
+      beforehand(sha256) {
+        judge(undefined, sha256);
+      },
       conclude(answers) {
-        const content = pinnedContent(answers[signatures.length]);
         const remarks = new Set<string>();
-        const signers = signed.map(({ signature, candidates }, index) =>
-          firstThatPasses(candidates, (signer) => {
-            const { key } = signer;
-            // 4. Hash and key are good enough today; so is the key that vouches for it.
-            for (const strength of new Set([key, signer.primary])) {
-              const remark = demandStrong(policy, what, signature.hash, strength, content);
-              if (remark !== undefined) remarks.add(remark);
-            }
-            if (!key.object) {
-              throw new Refusal('weak-algorithm', `${what} is by a ${key.type} key, which is not accepted.`, {
-                key: key.type,
-              });
-            }
-            // 5. The signature is over this content.
-            const digest = answers[index];
-            if (!(digest instanceof Uint8Array) || !isOpenpgpSignature(key, signature, digest)) {
-              throw new Refusal(
-                'bad-signature',
-                `${what} does not match: the file or its seal was changed.`,
-                {
-                  signer: key.fingerprint,
-                },
-              );
-            }
-            if (reader === 'grub') demandGrub(what, signature, key, digest);
-            // 6. The key may sign, is not revoked, and lives, whichever copy of it is asked.
-            for (const { fingerprint } of new Set([key, signer.primary])) {
-              demandNotRevoked(policy, `The key ${fingerprint.slice(-16)}`, fingerprint);
-            }
-            const by = `${what} is by the key ${key.fingerprint.slice(-16)}`;
-            for (const copy of signer.copies) demandUsable(by, copy, now);
-            // 7. The signature itself is in its time, which begins with its key's.
-            const created = demandCreated(what, signature, key);
-            const ends = signature.expiresAfter
-              ? created + signature.expiresAfter * 1000
-              : Number.MAX_SAFE_INTEGER;
-            demandWithin(`The signature ${what}`, created - SIGNATURE_SKEW, Math.min(ends, 8.64e15), now);
-          }),
-        );
+        const signers = judge(answers, pinnedContent(answers[signatures.length]), remarks);
         // 8. Each signer is counted once.
         const fingerprints = signers.map(({ key }) => key.fingerprint);
         if (new Set(fingerprints).size !== fingerprints.length) {
@@ -112,7 +77,62 @@ export function openpgpCheck(
         };
       },
     };
+
+    /**
+     * @param answers undefined: the content is not here, and step 5 is left for when it is.
+     * @param content SHA-256, where a pin may speak for it.
+     */
+    function judge(
+      answers: readonly Answer[] | undefined,
+      content: string | undefined,
+      remarks = new Set<string>(),
+    ): Candidate[] {
+      return signed.map(({ signature, candidates }, index) =>
+        firstThatPasses(candidates, (signer) => {
+          const { key } = signer;
+          // 4. Hash and key are good enough today; so is the key that vouches for it.
+          for (const strength of new Set([key, signer.primary])) {
+            const remark = demandStrong(policy, what, signature.hash, strength, content);
+            if (remark !== undefined) remarks.add(remark);
+          }
+          if (!key.object) {
+            throw new Refusal('weak-algorithm', `${what} is by a ${key.type} key, which is not accepted.`, {
+              key: key.type,
+            });
+          }
+          // 5. The signature is over this content.
+          if (answers) demandOver(what, signature, key, answers[index], reader);
+          // 6. The key may sign, is not revoked, and lives, whichever copy of it is asked.
+          for (const { fingerprint } of new Set([key, signer.primary])) {
+            demandNotRevoked(policy, `The key ${fingerprint.slice(-16)}`, fingerprint);
+          }
+          const by = `${what} is by the key ${key.fingerprint.slice(-16)}`;
+          for (const copy of signer.copies) demandUsable(by, copy, now);
+          // 7. The signature itself is in its time, which begins with its key's.
+          const created = demandCreated(what, signature, key);
+          const ends = signature.expiresAfter
+            ? created + signature.expiresAfter * 1000
+            : Number.MAX_SAFE_INTEGER;
+          demandWithin(`The signature ${what}`, created - SIGNATURE_SKEW, Math.min(ends, 8.64e15), now);
+        }),
+      );
+    }
   });
+}
+
+function demandOver(
+  what: string,
+  signature: OpenpgpSignature,
+  key: OpenpgpKey,
+  digest: Answer | undefined,
+  reader: 'gpgv' | 'grub',
+): void {
+  if (!(digest instanceof Uint8Array) || !isOpenpgpSignature(key, signature, digest)) {
+    throw new Refusal('bad-signature', `${what} does not match: the file or its seal was changed.`, {
+      signer: key.fingerprint,
+    });
+  }
+  if (reader === 'grub') demandGrub(what, signature, key, digest);
 }
 
 /**

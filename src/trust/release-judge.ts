@@ -19,6 +19,7 @@ import {
   verityCheck,
 } from './plain-checks.ts';
 import { day, type Policy } from './policy.ts';
+import { type Promised, promise, promiseUnlisted } from './promise.ts';
 import { RememberedFile } from './remembered-tree.ts';
 import { manifestNamedIn } from './script-lines.ts';
 import type { SecureBootAnchors } from './secure-boot-check.ts';
@@ -32,6 +33,9 @@ const MAX_RECORD = 1024 * 1024;
 
 /** Seals beside the first that are looked at; each costs a pass of a hash. */
 const MAX_COSIGNERS = 15;
+
+/** Files whose seals are read at the same time, where nothing else of them is: each costs a way to where they lie. */
+const AT_ONCE = 16;
 
 /** The columns of a tree's verdict. */
 export type Column = 'ipxe' | 'cms' | 'openpgp' | 'checksum' | 'manifest' | 'verity' | 'uefi';
@@ -160,12 +164,38 @@ export class ReleaseJudge {
   }
 
   async payload(file: ManifestFile, manifest: Manifest, signer: string): Promise<TreeRow> {
+    const { path, role, size } = file;
+    return this.#row(path, role, await this.#payloadChecks(file, manifest, signer), size);
+  }
+
+  /**
+   * What the manifest lists, by what it says of it: nothing of the payload is read.
+   *
+   * @throws Refusal the first of all.
+   */
+  async promised({ files, ...rest }: Manifest, signer: string): Promise<Promised[]> {
+    const manifest = { files, ...rest };
+    const found: Promised[] = [];
+    for (let at = 0; at < files.length; at += AT_ONCE) {
+      const some = files.slice(at, at + AT_ONCE).map(async (file) => {
+        const checks = await this.#payloadChecks(file, manifest, signer);
+        return promise(file, Object.values(checks));
+      });
+      // All of them, also where one is refused: nothing goes on behind the caller's back.
+      const ends = await Promise.allSettled(some);
+      for (const end of ends) {
+        if (end.status === 'rejected') throw end.reason;
+        found.push(end.value);
+      }
+    }
+    return found;
+  }
+
+  async #payloadChecks(file: ManifestFile, manifest: Manifest, signer: string): Promise<Cells<Check>> {
     const { path } = file;
     const { release } = manifest;
     // The hash tree has no seal of its own: what the kernel trusts is the root hash, and the manifest binds both.
-    if (file.role === 'hashtree') {
-      return this.#row(path, file.role, { manifest: manifestCheck(file, signer) }, file.size);
-    }
+    if (file.role === 'hashtree') return { manifest: manifestCheck(file, signer) };
     const { ca, codesign, openpgp } = this.#anchors;
     const { policy, now } = this.#terms;
     const loader = (seal: string, roots: readonly Certificate[]) =>
@@ -185,7 +215,7 @@ export class ReleaseJudge {
     if (manifest.fsverity.some((line) => line.path === path)) {
       checks.verity = await this.#verity(path, manifest, signer);
     }
-    return this.#row(path, file.role, checks, file.size);
+    return checks;
   }
 
   async uki(manifest: Manifest, manifestSha256: string, anchors: SecureBootAnchors): Promise<TreeRow> {
@@ -200,6 +230,29 @@ export class ReleaseJudge {
       check = lost('uefi', error);
     }
     return this.#row(UKI, 'loader', { uefi: check }, size);
+  }
+
+  /**
+   * The same, as soon as it comes.
+   *
+   * @throws Refusal `no-verdict` where the tree lists no digests, so that nobody knows what is to come.
+   */
+  async promisedUki(
+    manifest: Manifest,
+    manifestSha256: string,
+    anchors: SecureBootAnchors,
+  ): Promise<Promised | undefined> {
+    const file = await this.#tree.open(UKI);
+    try {
+      const { size, listedSha256: sha256 } = file;
+      if (sha256 === undefined)
+        throw new Refusal('no-verdict', `${UKI} would have to be read for this.`, { path: UKI });
+      return promiseUnlisted({ path: UKI, size, sha256 }, MAX_PE, (image) =>
+        ukiCheck(UKI, image, anchors, { manifest, manifestSha256 }),
+      );
+    } finally {
+      await file.close();
+    }
   }
 
   /** The root hash beside an image, its seal, and the trees themselves. */

@@ -12,6 +12,12 @@ export function thresholdCheck(what: string, least: number, checks: readonly Che
   return {
     name: checks[0]?.name ?? 'openpgp',
     questions: checks.flatMap(({ questions }) => questions),
+    // Which of them are by distinct holders shows when their signatures are looked at.
+    beforehand(sha256) {
+      const refusals = checks.flatMap((check) => refusalOf(() => check.beforehand?.(sha256)) ?? []);
+      if (checks.length - refusals.length < least)
+        throw tooFew(what, checks.length - refusals.length, least, refusals);
+    },
     conclude(answers, measured) {
       const rest = [...answers];
       const bySigner = new Map<string, Evidence>();
@@ -30,14 +36,27 @@ export function thresholdCheck(what: string, least: number, checks: readonly Che
       if (first && bySigner.size >= least) {
         return { ...first, signer: [...bySigner.keys()].join(', ') };
       }
-      const [why] = refusals;
-      throw new Refusal(
-        why?.code ?? 'untrusted-signer',
-        `${what} is signed by ${bySigner.size} of the ${least} keys that the policy asks for.${
-          why ? ` ${why.message}` : ''
-        }`,
-        { signers: bySigner.size, wanted: least },
-      );
+      throw tooFew(what, bySigner.size, least, refusals);
     },
   };
+}
+
+function tooFew(what: string, signers: number, wanted: number, [why]: readonly Refusal[]): Refusal {
+  return new Refusal(
+    why?.code ?? 'untrusted-signer',
+    `${what} is signed by ${signers} of the ${wanted} keys that the policy asks for.${
+      why ? ` ${why.message}` : ''
+    }`,
+    { signers, wanted },
+  );
+}
+
+function refusalOf(act: () => void): Refusal | undefined {
+  try {
+    act();
+    return undefined;
+  } catch (error) {
+    if (error instanceof Refusal) return error;
+    throw error;
+  }
 }

@@ -8,12 +8,18 @@ import { type Finding as LintFinding, lintScript } from '../scripts/lint.ts';
 import { nextMoment } from './moments.ts';
 import type { Policy } from './policy.ts';
 import type { PolicyFile } from './policy-file.ts';
+import type { Promised } from './promise.ts';
 import { type JudgingTerms, ReleaseJudge, type TreeRow } from './release-judge.ts';
 import { rememberedTree } from './remembered-tree.ts';
 import { refusedLine } from './script-lines.ts';
 import { idOf, type TrustRoots } from './trust-roots.ts';
 import { readUnanchoredSeals } from './unanchored-seals.ts';
-import { SEAL_OF_VERIFIER, VerifiedRelease } from './verified-release.ts';
+import {
+  PromisedRelease,
+  SEAL_OF_VERIFIER,
+  type ServableRelease,
+  VerifiedRelease,
+} from './verified-release.ts';
 
 /** What the records of a sealed tree say. No payload was read, so none of it may be served on this word. */
 export interface RecordsVerdict {
@@ -35,6 +41,12 @@ export interface Verdict extends RecordsVerdict {
   readonly unjudged: readonly string[];
   /** Undefined where there is a refusal. */
   readonly release: VerifiedRelease | undefined;
+}
+
+/** What the records of a sealed tree promise of its payload. */
+export interface PromiseVerdict extends RecordsVerdict {
+  /** Undefined where there is a refusal. */
+  readonly release: PromisedRelease | undefined;
 }
 
 export interface ScriptFinding extends LintFinding {
@@ -99,10 +111,10 @@ export class Verifier {
     for (const file of manifest?.files ?? [])
       if (manifest) rows.push(await judge.payload(file, manifest, signer));
     // 5. The whole boot in one file, where there is one: as firmware judges it, and made of this very release.
-    const { own, others, anchored } = this.roots;
+    const { own, anchored } = this.roots;
     const names = await tree.list('');
-    const hasUki = names.includes(UKI);
-    if (hasUki && manifest && own.secureBoot) rows.push(await judge.uki(manifest, sha256, own.secureBoot));
+    if (names.includes(UKI) && manifest && own.secureBoot)
+      rows.push(await judge.uki(manifest, sha256, own.secureBoot));
     // 6. Where nobody named the certificates of early userspace: its seals are at least of one signer.
     const { records } = judge;
     let refusal = firstRefusal(rows);
@@ -110,20 +122,12 @@ export class Verifier {
     // 7. Boot scripts that hold what they must, and give a kernel the manifest's command line and no other.
     const lint = manifest ? lintOf(manifest, records) : [];
     refusal ??= unsafe(lint) ?? (manifest && refusedLine(records, manifest, sha256));
-    const known = others.map((other) => otherBootIpxe(idOf(other)));
-    const unjudged = [
-      ...names.filter((name) => otherCaOf(name) !== undefined && !known.includes(name)),
-      ...(hasUki && !own.secureBoot ? [UKI] : []),
-    ];
+    const unjudged = this.#unjudged(names);
     const base = { manifest, manifestSha256: sha256, records, rows, lint, unjudged };
     if (refusal) return { ...base, refusal, release: undefined };
     // 8. No silence: everything that did not end in "verified" has failed, whatever the reason.
-    if (!manifest || !own.bootSigner || rows.some(({ verified }) => !verified)) {
-      const none = new Refusal('no-verdict', `Verifying ${tree.name} ended without a verdict.`, {
-        path: tree.name,
-      });
-      return { ...base, refusal: none, release: undefined };
-    }
+    if (!manifest || !own.bootSigner || rows.some(({ verified }) => !verified))
+      return { ...base, refusal: noVerdict(tree), release: undefined };
     const release = new VerifiedRelease(SEAL_OF_VERIFIER, {
       manifest,
       manifestSha256: sha256,
@@ -134,6 +138,56 @@ export class Verifier {
       remembered: rememberedTree(tree.name, records, judge.memory),
     });
     return { ...base, refusal: undefined, release };
+  }
+
+  /**
+   * Verifies a sealed tree without reading its payload: records and scripts as `verify` does, of the payload what a
+   * verified manifest and its seals say of a file that has the listed size and digests. Whoever has such a release has
+   * promises: each file is judged when it comes, before it is served.
+   *
+   * @throws IoError where something of the tree could not be read.
+   */
+  async promise(tree: Tree): Promise<PromiseVerdict> {
+    const { judge, rows, manifest, sha256, signer } = await this.#records(tree, false);
+    const { records } = judge;
+    const base = { manifest, manifestSha256: sha256, records };
+    const refused = (refusal: Refusal): PromiseVerdict => ({ ...base, refusal, release: undefined });
+    const { own, anchored } = this.roots;
+    // A release that vouches for itself is one whose every byte was read.
+    const early = firstRefusal(rows);
+    if (early) return refused(early);
+    if (!manifest || !own.bootSigner || !anchored || rows.some(({ verified }) => !verified))
+      return refused(noVerdict(tree));
+    const files = new Map<string, Promised>();
+    try {
+      // 4. The payload: every seal that goes by a digest; of the others who signed, and when.
+      for (const one of await judge.promised(manifest, signer)) files.set(one.path, one);
+      // 5. The whole boot in one file, which has its own seal inside: all of it when it comes.
+      const names = await tree.list('');
+      const uki =
+        names.includes(UKI) && own.secureBoot
+          ? await judge.promisedUki(manifest, sha256, own.secureBoot)
+          : undefined;
+      if (uki) files.set(UKI, uki);
+      // 7. Boot scripts that hold what they must, and give a kernel the manifest's command line and no other.
+      const refusal = unsafe(lintOf(manifest, records)) ?? refusedLine(records, manifest, sha256);
+      if (refusal) return refused(refusal);
+      // 8. No silence: whatever the manifest lists is promised, or nothing is.
+      if (manifest.files.some(({ path }) => !files.has(path))) return refused(noVerdict(tree));
+      const release = new PromisedRelease(SEAL_OF_VERIFIER, {
+        manifest,
+        manifestSha256: sha256,
+        roots: this.roots,
+        files,
+        records,
+        unjudged: this.#unjudged(names),
+        remembered: rememberedTree(tree.name, records, new Map()),
+      });
+      return { ...base, refusal: undefined, release };
+    } catch (error) {
+      if (error instanceof Refusal) return refused(error);
+      throw error;
+    }
   }
 
   /**
@@ -151,13 +205,27 @@ export class Verifier {
    *
    * @returns why it is accepted no more; undefined while it is.
    */
-  async judgeAgain(release: VerifiedRelease): Promise<Refusal | undefined> {
-    return (await this.by(release.roots).verify(release.remembered)).refusal;
+  async judgeAgain(release: ServableRelease): Promise<Refusal | undefined> {
+    const verifier = this.by(release.roots);
+    const { remembered } = release;
+    return release.payload === 'promised'
+      ? (await verifier.promise(remembered)).refusal
+      : (await verifier.verify(remembered)).refusal;
   }
 
   /** When to judge a release again; milliseconds since 1970, undefined: never. */
-  nextMoment(release: VerifiedRelease): number | undefined {
+  nextMoment(release: ServableRelease): number | undefined {
     return nextMoment(release, this.policy, this.now);
+  }
+
+  /** What of a tree the trust roots hold nothing for. @param names at its top. */
+  #unjudged(names: readonly string[]): string[] {
+    const { own, others } = this.roots;
+    const known = others.map((other) => otherBootIpxe(idOf(other)));
+    return [
+      ...names.filter((name) => otherCaOf(name) !== undefined && !known.includes(name)),
+      ...(names.includes(UKI) && !own.secureBoot ? [UKI] : []),
+    ];
   }
 
   async #records(tree: Tree, anyAge: boolean) {
@@ -175,6 +243,10 @@ export class Verifier {
     const rows: TreeRow[] = [row, ...scripts.map((script) => judge.bound(script, sha256))];
     return { judge, rows, manifest, sha256, signer };
   }
+}
+
+function noVerdict({ name }: Tree): Refusal {
+  return new Refusal('no-verdict', `Verifying ${name} ended without a verdict.`, { path: name });
 }
 
 async function addUnanchored(

@@ -1,9 +1,10 @@
 import { isIP } from 'node:net';
 import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
-import { readConfiguration } from '../../server/configuration.ts';
+import { type Configuration, DEFAULT_CONFIGURATION, readConfiguration } from '../../server/configuration.ts';
 import type { DhcpOffer } from '../../server/proxy-dhcp.ts';
 import { type Serving, serve } from '../../server/serve.ts';
+import { isBucketState } from '../../store/s3/location.ts';
 import { act, folder, folders, newCommand, port, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { listenFds } from '../listen-fds.ts';
@@ -18,6 +19,9 @@ interface Options {
   readonly policy?: string;
   readonly config?: string;
   readonly loaders?: string;
+  readonly cache?: string;
+  readonly cacheSize?: number;
+  readonly receipts?: string;
   readonly bind?: readonly string[];
   readonly httpPort: number;
   readonly tftpPort: number;
@@ -38,6 +42,15 @@ export function serveCommand(): Command {
   )
     .option('--tree <dir>', 'a sealed tree', folder)
     .option('--state <dir>', 'or what "bootseal publish" made: the server follows its channels', stateAt)
+    .option(
+      '--cache <dir>',
+      'with a state in a bucket: where what was fetched is kept; default: a temporary folder',
+    )
+    .option('--cache-size <mib>', 'with a state in a bucket: how much of it', mebibytes)
+    .option(
+      '--receipts <dir>',
+      'where receipts of boots are kept; default: STATE/boots, and memory for a bucket',
+    )
     .option('--channel <name>', 'with --state: the channel whose release machines boot by default')
     .option(
       '--anchors <dir>',
@@ -78,6 +91,14 @@ export function serveCommand(): Command {
           throw new UsageError('--state needs --anchors.');
         const keyholder = await keyholderOfServer(options);
         if (keyholder && state === undefined) throw new UsageError('--keyholder needs --state.');
+        const { cache: place, cacheSize } = options;
+        if (
+          (place !== undefined || cacheSize !== undefined) &&
+          !(state !== undefined && isBucketState(state))
+        )
+          throw new UsageError('--cache and --cache-size are for a state in a bucket (s3://BUCKET/PREFIX).');
+        const configuration: Partial<Configuration> =
+          options.config === undefined ? {} : await readConfiguration(options.config);
         const sockets = listenFds(process.env, process.pid);
         const bar = treeProgress(terminal, `verifying ${tree ?? state}`, SOON_READ);
         const serving = await serve({
@@ -87,10 +108,16 @@ export function serveCommand(): Command {
           ...(options.anchors === undefined ? {} : { anchors: options.anchors }),
           ...(options.policy === undefined ? {} : { policy: options.policy }),
           configuration: {
-            ...(options.config === undefined ? {} : await readConfiguration(options.config)),
+            ...configuration,
+            cache: {
+              ...(configuration.cache ?? DEFAULT_CONFIGURATION.cache),
+              ...(place === undefined ? {} : { folder: place }),
+              ...(cacheSize === undefined ? {} : { size_mib: cacheSize }),
+            },
             ...(options.tftpSinglePort ? { tftp_single_port: true } : {}),
           },
           ...(options.loaders === undefined ? {} : { loaders: options.loaders }),
+          ...(options.receipts === undefined ? {} : { receipts: options.receipts }),
           ...(options.bind === undefined ? {} : { bind: options.bind }),
           httpPort: options.httpPort,
           tftpPort: options.tftp ? options.tftpPort : false,
@@ -132,6 +159,12 @@ function offerRow({ interface: name, client, loads, silent }: DhcpOffer): Cell[]
 /** Gathers what `--proxydhcp` names. */
 function interfaces(name: string, before: readonly string[] = []): readonly string[] {
   return [...before, name];
+}
+
+function mebibytes(text: string): number {
+  const size = Number(text);
+  if (/^[1-9][0-9]{1,9}$/.test(text) && size >= 64) return size;
+  throw new InvalidArgumentError('A whole number of MiB, 64 or more.');
 }
 
 function addresses(text: string, before: readonly string[] = []): readonly string[] {

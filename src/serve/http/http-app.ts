@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import express, { type ErrorRequestHandler, type RequestHandler } from 'express';
 import { Refusal } from '../../errors/refusal.ts';
-import type { Site } from '../../release/site.ts';
+import type { Resource, Site } from '../../release/site.ts';
 import { holdsToken } from '../asked.ts';
 import type { ChunkPool } from '../chunk-pool.ts';
 import type { Emit } from '../emit.ts';
-import { followsRedirects } from './follows-redirects.ts';
+import { type FollowingClient, followsRedirects } from './follows-redirects.ts';
 import { HttpAnswer } from './http-answer.ts';
 import type { Exchange } from './http-exchange.ts';
 import { answerFile } from './http-file.ts';
@@ -104,7 +104,8 @@ function files({ site, pool, limits, exchangeOf, emit, steer }: HttpAppOptions):
     const { query, asking } = exchange;
     const resource = await site.find(path, { query, remote: asking.remote });
     if (resource instanceof Refusal) throw resource;
-    const steered = steer && steeredTo(steer, exchange, resource.size);
+    const client = followerOf(exchange);
+    const steered = client && (steeredTo(steer, exchange, client, resource) ?? (await sentElsewhere(exchange, client, resource)));
     if (steered) {
       const { location, mirror, bytes } = steered;
       emit({ kind: 'redirected', ...asking, mirror, bytes });
@@ -129,7 +130,8 @@ function files({ site, pool, limits, exchangeOf, emit, steer }: HttpAppOptions):
     }
 
     // HEAD opens the file too: it must not promise bytes that GET would refuse as drifted.
-    const open = await resource.open();
+    const whole = answer.status === 200;
+    const open = await resource.open(method === 'HEAD' ? 'nothing' : whole ? 'whole' : 'parts');
     try {
       if (method === 'HEAD') {
         await open.check();
@@ -149,16 +151,34 @@ function files({ site, pool, limits, exchangeOf, emit, steer }: HttpAppOptions):
 }
 
 /** Whole files alone, and no conditions: who asks for a part has begun, and goes on where it is. */
-function steeredTo(
-  steer: Steer,
-  { req, method, path, query, asking }: Exchange,
-  size: number,
-): Steered | undefined {
+function followerOf({ req, method }: Exchange): FollowingClient | undefined {
   const client = followsRedirects(req.headers['user-agent']);
   const { range, 'if-match': match, 'if-none-match': noneMatch } = req.headers;
-  if (client === undefined || method !== 'GET' || path === undefined) return undefined;
-  if ([range, match, noneMatch].some((field) => field !== undefined)) return undefined;
-  return steer({ path, size, client, remote: asking.remote, direct: query.has('direct') });
+  if (method !== 'GET' || [range, match, noneMatch].some((field) => field !== undefined)) return undefined;
+  return client;
+}
+
+function steeredTo(
+  steer: Steer | undefined,
+  { path, query, asking }: Exchange,
+  client: FollowingClient,
+  { size }: Resource,
+): Steered | undefined {
+  if (path === undefined) return undefined;
+  return steer?.({ path, size, client, remote: asking.remote, direct: query.has('direct') });
+}
+
+/** What lies elsewhere anyway is fetched there by who can; `?direct` says that it could not. */
+async function sentElsewhere(
+  { query }: Exchange,
+  client: FollowingClient,
+  { elsewhere, size: bytes }: Resource,
+): Promise<Steered | undefined> {
+  const location = query.has('direct') ? undefined : await elsewhere?.(client);
+  if (location === undefined) return undefined;
+  // The rest of it may be a signature, which is good for whoever reads the log.
+  const { origin, pathname } = new URL(location);
+  return { mirror: origin + pathname, location, bytes };
 }
 
 /** If-Range is not a list: Node hands it over as a string, or joined by commas, which matches no tag. */

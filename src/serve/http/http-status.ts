@@ -84,7 +84,9 @@ function fieldsOf({ code, facts }: Refusal): Readonly<Record<string, string>> {
     return {
       'WWW-Authenticate': `Bearer realm="bootseal", error="insufficient_scope", scope="${facts.scope}"`,
     };
-  return code === 'too-often' && facts.seconds !== undefined ? { 'Retry-After': String(facts.seconds) } : {};
+  return (code === 'too-often' || code === 'unreachable') && facts.seconds !== undefined
+    ? { 'Retry-After': String(facts.seconds) }
+    : {};
 }
 
 /** The text of it, for people and for `curl -f` logs: code, sentence. */

@@ -316,7 +316,8 @@ export class Transfer implements Holder {
   }
 
   async #opened(resource: Resource): Promise<BlockReader> {
-    const open = await resource.open();
+    // The last block waits for `check`.
+    const open = await resource.open('whole');
     if (this.#ended) {
       await open.close();
       throw new Error('the transfer ended while its file was being opened');

@@ -22,6 +22,8 @@ export interface Caller {
 export interface AccessOptions {
   /** The tokens as they are at the moment of a question; undefined: this server has no state, and nobody may write. */
   readonly tokens: (() => Promise<readonly Token[]>) | undefined;
+  /** What is told where there are none; default: that this server has no state. */
+  readonly closed?: string;
   /** Whether reading needs a token. */
   readonly read: 'open' | 'token';
   /** Names under which people use the server, in small letters. */
@@ -97,7 +99,8 @@ export class Access {
     if (this.#options.tokens === undefined)
       return new Refusal(
         'forbidden',
-        'This server serves a tree without a state, and nothing can be changed by it.',
+        this.#options.closed ??
+          'This server serves a tree without a state, and nothing can be changed by it.',
       );
     if (way === 'plain') return tooOpen();
     const caller = await this.#callerOf(request);

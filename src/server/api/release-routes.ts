@@ -5,11 +5,12 @@ import { Refusal } from '../../errors/refusal.ts';
 import { decodeManifest, type Manifest } from '../../formats/records/manifest.ts';
 import { namesRelease } from '../../formats/records/snapshot.ts';
 import { fileResource } from '../../release/file-resource.ts';
+import { isPromised } from '../../release/promised-file.ts';
 import { whoVerifies } from '../../release/who-verifies.ts';
 import { quarantinedReleases, readQuarantined, storedReleases } from '../../store/quarantine.ts';
 import { readStoredManifest } from '../../store/stored-manifest.ts';
 import { withdrawnReason } from '../../store/withdrawals.ts';
-import type { VerifiedRelease } from '../../trust/verified-release.ts';
+import type { ServableRelease } from '../../trust/verified-release.ts';
 import type { HeldRelease } from '../held-release.ts';
 import { type ApiDesk, route } from './api-desk.ts';
 import type { Route } from './route.ts';
@@ -249,7 +250,7 @@ export async function storedManifest(
 function manifestFacts({
   manifest,
   manifestSha256: sha256,
-}: Pick<VerifiedRelease, 'manifest' | 'manifestSha256'>): z.input<typeof MANIFEST> {
+}: Pick<ServableRelease, 'manifest' | 'manifestSha256'>): z.input<typeof MANIFEST> {
   const { serial, issued, bestBefore, arch, layout, cmdline, moduleCmdline, free, shell, files, verity } =
     manifest;
   const [root] = verity;
@@ -263,7 +264,7 @@ function manifestFacts({
   };
 }
 
-function sealsOf({ records }: VerifiedRelease): NonNullable<z.input<typeof SHOWN>['seals']> {
+function sealsOf({ records }: ServableRelease): NonNullable<z.input<typeof SHOWN>['seals']> {
   return [...records]
     .map(([path, bytes]) => ({
       path,
@@ -274,9 +275,11 @@ function sealsOf({ records }: VerifiedRelease): NonNullable<z.input<typeof SHOWN
 }
 
 /** Asked as a client would: whether each file can be served at this moment. */
-async function driftedOf({ files }: VerifiedRelease): Promise<NonNullable<z.input<typeof SHOWN>['drifted']>> {
+async function driftedOf({ files }: ServableRelease): Promise<NonNullable<z.input<typeof SHOWN>['drifted']>> {
   const drifted = [];
   for (const [path, file] of files) {
+    // What is elsewhere is found out when it comes; asking for all of it here would fetch it.
+    if (isPromised(file)) continue;
     try {
       await (await fileResource(file).open()).close();
     } catch (error) {

@@ -231,6 +231,19 @@ export class S3Backend implements StoreBackend {
     });
   }
 
+  /**
+   * An address at which whoever has it may fetch a key, without credentials.
+   *
+   * @param seconds for which it is good; no longer than the credentials that it is signed with.
+   */
+  async presigned(key: string, seconds: number): Promise<string> {
+    return this.#engine.ask(subjectOf(this.#place, key), 'pointed at', async ({ client, sdk }) => {
+      const { getSignedUrl } = await import('@aws-sdk/s3-request-presigner');
+      const command = new sdk.GetObjectCommand(objectAt(this.#place, key));
+      return getSignedUrl(client, command, { expiresIn: seconds });
+    });
+  }
+
   async #readRange(
     key: string,
     etag: string,

@@ -1,0 +1,544 @@
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, rename } from 'node:fs/promises';
+import { IoError } from '../../errors/io.ts';
+import { Refusal } from '../../errors/refusal.ts';
+import { explain } from '../../files/atomic-file.ts';
+import { demandSameFile, identityOf, onlyRelinked } from '../../files/file-identity.ts';
+import { measureHandle, openRegular } from '../../files/measure.ts';
+import { readInto, reading } from '../../files/reading.ts';
+import { fileResource } from '../../release/file-resource.ts';
+import type { PinnedFile } from '../../release/pin.ts';
+import type { Arrived, PromisedFile } from '../../release/promised-file.ts';
+import type { OpenResource, Resource, Use } from '../../release/site.ts';
+import { Arrival } from './arrival.ts';
+import { CacheFolder, type Held, removeFile } from './cache-folder.ts';
+import { CachedImage, type VerifyBlock } from './cached-image.ts';
+import { DirectReading } from './direct-reading.ts';
+import { Failures } from './failures.ts';
+import { ImageReading } from './image-reading.ts';
+import { type ContentSource, isUnreachable, openWanted } from './source.ts';
+
+/** Milliseconds that a part of a file is waited for while all of it is on its way; then the client may ask again. */
+const PATIENCE = 30_000;
+/** Files that are on their way at the same time. */
+const MOST_ARRIVALS = 64;
+/** Milliseconds for which nothing is begun that needs room, once the disk has failed in the middle. */
+const DISK_PAUSE = 30_000;
+
+/** What happened, for the log and for counting. */
+export interface CacheEvents {
+  /** A file is not what was promised, and is not served. */
+  refused(file: PromisedFile, refusal: Refusal): void;
+  /** It is again. */
+  restored(file: PromisedFile): void;
+  /** So much came from the store. Bytes. */
+  fetched(bytes: number): void;
+  /** A file was asked for: it was here, or was not. */
+  asked(hit: boolean): void;
+  /** What the cache had of a file was changed on this disk; it is fetched again. */
+  lost(file: PromisedFile, refusal: Refusal): void;
+}
+
+export interface ContentCacheOptions {
+  readonly source: ContentSource;
+  /** Undefined: a temporary one. */
+  readonly folder?: string | undefined;
+  /** Bytes. */
+  readonly most: number;
+  readonly events: CacheEvents;
+  /** Milliseconds. */
+  readonly monotonic?: () => number;
+}
+
+/** A file that is in the cache, whole and judged, and stays while it is held. */
+export interface Lease {
+  readonly file: PinnedFile;
+  release(): void;
+}
+
+interface Coming {
+  readonly arrival: Arrival;
+  /** Resolves when its bytes are those that were promised. */
+  readonly done: Promise<PinnedFile>;
+}
+
+/**
+ * Content that lies elsewhere, on this machine for as long as there is room. Nothing leaves before it turned out to be what a
+ * verified manifest says: a file as a whole, by its digest and then by every seal, or a part of an image by its hash tree.
+ * What many ask for at the same time is fetched once.
+ */
+export class ContentCache {
+  readonly #source: ContentSource;
+  readonly #folder: CacheFolder;
+  readonly #events: CacheEvents;
+  readonly #monotonic: () => number;
+  /** By digest: in the cache as they were hashed by this process. */
+  readonly #whole = new Map<string, PinnedFile>();
+  readonly #coming = new Map<string, Promise<Coming | undefined>>();
+  readonly #judged = new WeakSet<PromisedFile>();
+  readonly #judging = new Map<PromisedFile, Promise<PinnedFile>>();
+  readonly #images = new Map<PromisedFile, CachedImage>();
+  readonly #bad: Failures<string>;
+  readonly #unsealed: Failures<PromisedFile>;
+  #diskFault: { readonly message: string; readonly until: number } | undefined;
+  #silent: string | undefined;
+  #ended = false;
+
+  private constructor(folder: CacheFolder, { source, events, monotonic }: ContentCacheOptions) {
+    this.#folder = folder;
+    this.#source = source;
+    this.#events = events;
+    this.#monotonic = monotonic ?? (() => performance.now());
+    this.#bad = new Failures(this.#monotonic);
+    this.#unsealed = new Failures(this.#monotonic);
+  }
+
+  /** Throws as `CacheFolder.open`. */
+  static async open(options: ContentCacheOptions): Promise<ContentCache> {
+    return new ContentCache(await CacheFolder.open(options.folder, options.most), options);
+  }
+
+  /** Bytes: what it holds, and what it may. */
+  get room(): { readonly bytes: number; readonly most: number; readonly files: number } {
+    return { bytes: this.#folder.bytes, most: this.#folder.most, files: this.#folder.size };
+  }
+
+  /** What an operator should know: one sentence each. */
+  get warnings(): readonly string[] {
+    const silent =
+      this.#silent === undefined
+        ? []
+        : [`the store cannot be reached: what is not in the cache is not served (${this.#silent})`];
+    const disk =
+      this.#diskFault === undefined || this.#monotonic() >= this.#diskFault.until
+        ? []
+        : [`the cache cannot be written to, and nothing new is kept: ${this.#diskFault.message}`];
+    return [...silent, ...disk];
+  }
+
+  /** Why a file is not served, as far as is known; undefined while it is, or nobody has asked for it. */
+  refusalOf(file: PromisedFile): Refusal | undefined {
+    return this.#bad.of(file.sha256) ?? this.#unsealed.of(file);
+  }
+
+  /** Files that are in the cache whole, for who reads them again from time to time. */
+  get files(): Iterable<PinnedFile> {
+    return this.#whole.values();
+  }
+
+  /** @param verify holds a block against the hash tree, where there is one. */
+  resource(file: PromisedFile, verify?: VerifyBlock): Resource {
+    const { size, sha256, name } = file;
+    return {
+      ...{ size, sha256, name, immutable: true },
+      open: (use = 'parts') => this.open(file, use, verify),
+    };
+  }
+
+  /** Throws as `Resource.open`. */
+  async open(file: PromisedFile, use: Use, verify?: VerifyBlock): Promise<OpenResource> {
+    this.#demand(file);
+    const here = this.#isHere(file);
+    if (use !== 'nothing') this.#events.asked(here);
+    if (here || file.size === 0) return this.#openHere(file);
+    if (use === 'nothing') return this.#openNothing(file);
+    if (use === 'parts' && verify) return this.openImage(file, verify);
+    // What an earlier process left has to be hashed before, whoever asks.
+    if (use === 'parts' || this.#folder.get(file.sha256)) return this.#openHere(file);
+    return this.#openComing(file);
+  }
+
+  /** An image of which parts are read: each is fetched when it is asked for. */
+  openImage(file: PromisedFile, verify: VerifyBlock): ImageReading {
+    const image = this.#images.get(file) ?? this.#imageOf(file, verify);
+    this.#images.set(file, image);
+    return new ImageReading(file, image, () => this.#leaseIfHere(file));
+  }
+
+  /**
+   * A file that stays in the cache while it is held; fetched where it is not there, and judged.
+   *
+   * @throws Refusal `drifted` and what else its seals say, `unreachable`.
+   */
+  async lease(file: PromisedFile): Promise<Lease> {
+    this.#demand(file);
+    // It may be given up between being here and being held: room is short then, and that is said.
+    for (let tries = 0; tries < 3; tries += 1) {
+      await this.#ensure(file);
+      const lease = this.#leaseIfHere(file);
+      if (lease) return lease;
+    }
+    throw noRoom(file, 'there is no room in the cache of this server');
+  }
+
+  /** Reads of what comes end with a failure; a temporary folder is removed. */
+  async end(): Promise<void> {
+    this.#ended = true;
+    for (const coming of [...this.#coming.values()])
+      await coming.then(
+        (one) => one?.arrival.fail(new IoError('The server is closing.', one.arrival.path, undefined)),
+        () => {},
+      );
+    for (const image of this.#images.values()) await image.end();
+    await this.#folder.end();
+  }
+
+  #demand(file: PromisedFile): void {
+    this.#bad.demand(file.sha256);
+    this.#unsealed.demand(file);
+  }
+
+  #isHere(file: PromisedFile): boolean {
+    return this.#judged.has(file) && this.#whole.has(file.sha256);
+  }
+
+  #leaseIfHere(file: PromisedFile): Lease | undefined {
+    const { sha256 } = file;
+    const pinned = this.#whole.get(sha256);
+    const held = this.#folder.get(sha256);
+    if (!pinned || !held || !this.#judged.has(file)) return undefined;
+    held.users += 1;
+    this.#folder.touch(sha256);
+    let over = false;
+    return {
+      // The very one: what a scrub finds out about it has to count here.
+      file: pinned,
+      release: () => {
+        if (!over) held.users -= 1;
+        over = true;
+      },
+    };
+  }
+
+  async #openHere(file: PromisedFile): Promise<OpenResource> {
+    for (let tries = 1; ; tries += 1) {
+      const lease = await inPatience(file, this.lease(file));
+      try {
+        return this.#leased(file, lease, await fileResource(lease.file).open());
+      } catch (error) {
+        lease.release();
+        if (!(error instanceof Refusal)) throw error;
+        await this.#lose(file, error);
+        if (tries > 1) throw error;
+      }
+    }
+  }
+
+  #leased(file: PromisedFile, lease: Lease, open: OpenResource): OpenResource {
+    return {
+      read: (buffer, position) => open.read(buffer, position),
+      check: async () => {
+        try {
+          await open.check();
+        } catch (error) {
+          if (error instanceof Refusal) await this.#lose(file, error);
+          throw error;
+        }
+      },
+      close: async () => {
+        lease.release();
+        await open.close();
+      },
+    };
+  }
+
+  async #openNothing(file: PromisedFile): Promise<OpenResource> {
+    const content = await this.#asking(file, openWanted(this.#source, file));
+    return {
+      read: async () => {
+        throw new RangeError('it was opened for nothing');
+      },
+      check: async () => {},
+      close: () => content.close(),
+    };
+  }
+
+  async #openComing(file: PromisedFile): Promise<OpenResource> {
+    const coming = await this.#come(file);
+    if (!coming) return new DirectReading(file, await this.#asking(file, openWanted(this.#source, file)));
+    const { arrival, done } = coming;
+    arrival.use();
+    return {
+      read: (buffer, position) => arrival.read(buffer, position),
+      // The last bytes wait for this: what came this way is what was promised, and every seal fits.
+      check: async () => {
+        await done;
+        await this.#ensure(file);
+      },
+      close: () => arrival.close(),
+    };
+  }
+
+  /** Resolves when a file is in the cache, whole and judged. */
+  #ensure(file: PromisedFile): Promise<PinnedFile> {
+    const pinned = this.#whole.get(file.sha256);
+    if (pinned && this.#judged.has(file)) return Promise.resolve(pinned);
+    const judging = this.#judging.get(file) ?? this.#judge(file).finally(() => this.#judging.delete(file));
+    this.#judging.set(file, judging);
+    return judging;
+  }
+
+  async #judge(file: PromisedFile): Promise<PinnedFile> {
+    for (let tries = 1; ; tries += 1) {
+      const pinned = this.#whole.get(file.sha256) ?? this.#left(file) ?? (await this.#fetched(file));
+      const seen = await this.#measured(file, pinned);
+      if (seen === undefined && tries > 2) throw noRoom(file, 'there is no room in the cache of this server');
+      if (seen === undefined) continue;
+      if (seen.sha256 === file.sha256) {
+        if (seen.refusal === undefined) {
+          this.#whole.set(file.sha256, seen.pinned);
+          this.#judged.add(file);
+          const restored = [this.#bad.clear(file.sha256), this.#unsealed.clear(file)].includes(true);
+          if (restored) this.#events.restored(file);
+          return seen.pinned;
+        }
+        // The content is what was promised, and a seal of it does not fit: that is about this release alone.
+        if (this.#unsealed.add(file, seen.refusal)) this.#events.refused(file, seen.refusal);
+        throw seen.refusal;
+      }
+      const { refusal = noRoom(file, 'its cache gives back other bytes than it was given') } = seen;
+      await this.#lose(file, refusal);
+      if (tries > 2) throw refusal;
+    }
+  }
+
+  /** What an earlier process left under that name. Its identity is what it has now: it is read from end to end before use. */
+  #left({ sha256, size, name }: PromisedFile): PinnedFile | undefined {
+    if (!this.#folder.get(sha256)) return undefined;
+    const identity = { dev: -1n, ino: -1n, size: BigInt(size), mtimeNs: -1n, ctimeNs: -1n };
+    return { path: this.#folder.pathOf(sha256), name, size, sha256, identity };
+  }
+
+  /** What reading a file of the cache from end to end says; undefined where it is gone. */
+  async #measured(file: PromisedFile, pinned: PinnedFile) {
+    const { path, name } = pinned;
+    const opened = await openRegular(path, name).catch((error: unknown) => {
+      if (error instanceof Refusal) return undefined;
+      throw error;
+    });
+    if (!opened) {
+      await this.#lose(file, new Refusal('drifted', `${name} is gone from the cache.`, { path: name }));
+      return undefined;
+    }
+    let sha256: string | undefined;
+    const { handle, identity } = opened;
+    const now = { ...pinned, identity };
+    const arrived: Arrived = {
+      async measure(questions) {
+        const measured = await measureHandle(opened, name, questions);
+        const own = questions.findIndex(
+          (question) =>
+            question.kind === 'digest' && question.hash === 'sha256' && question.suffix === undefined,
+        );
+        const answer = measured.answers[own];
+        if (answer instanceof Uint8Array) sha256 = Buffer.from(answer).toString('hex');
+        return measured;
+      },
+      bytes: (limit) => wholeOf(handle, name, identity.size, limit),
+    };
+    try {
+      await file.judge(arrived);
+      return { pinned: now, sha256, refusal: undefined };
+    } catch (error) {
+      if (error instanceof Refusal) return { pinned: now, sha256, refusal: error };
+      throw error;
+    } finally {
+      await handle.close().catch(() => {});
+    }
+  }
+
+  async #fetched(file: PromisedFile): Promise<PinnedFile> {
+    const coming = await this.#come(file);
+    if (coming) return coming.done;
+    throw noRoom(file, this.#whyNoRoom(file));
+  }
+
+  #whyNoRoom({ size }: PromisedFile): string {
+    const { most } = this.#folder;
+    return size > most
+      ? `the cache of this server has ${most} bytes and the file ${size}; give it a larger one`
+      : 'the cache of this server has no room for it now';
+  }
+
+  /** The file on its way; undefined where there is no room for it. */
+  async #come(file: PromisedFile): Promise<Coming | undefined> {
+    const { sha256 } = file;
+    const known = this.#coming.get(sha256);
+    if (known) return known;
+    if (this.#ended) throw new IoError('The server is closing.', file.name, undefined);
+    if (this.#diskFault && this.#monotonic() < this.#diskFault.until) return undefined;
+    if (this.#coming.size >= MOST_ARRIVALS)
+      throw noRoom(file, `${MOST_ARRIVALS} other files are on their way already`);
+    const coming = this.#begin(file);
+    this.#coming.set(sha256, coming);
+    const over = (): void => {
+      if (this.#coming.get(sha256) === coming) this.#coming.delete(sha256);
+    };
+    coming.then((one) => (one ? one.done.then(over, over) : over()), over);
+    return coming;
+  }
+
+  async #begin(file: PromisedFile): Promise<Coming | undefined> {
+    const { sha256, size } = file;
+    const name = `.${sha256}-${randomBytes(8).toString('hex')}`;
+    const path = this.#folder.pathOf(name);
+    const held: Held = { bytes: 0, users: 1, drop: () => removeFile(path) };
+    try {
+      if (!(await this.#folder.take(name, size, held))) return undefined;
+      const arrival = await Arrival.begin(file, path);
+      const done = this.#arrived(file, arrival, name, held);
+      // Those who read it as it comes learn of it by themselves.
+      done.catch(() => {});
+      return { arrival, done };
+    } catch (error) {
+      await this.#folder.drop(name).catch(() => {});
+      this.#noteDisk(error);
+      if (error instanceof IoError) return undefined;
+      throw error;
+    }
+  }
+
+  async #arrived(file: PromisedFile, arrival: Arrival, name: string, held: Held): Promise<PinnedFile> {
+    try {
+      await this.#asking(file, arrival.fetch(this.#source));
+      this.#events.fetched(file.size);
+      const pinned = await this.#settle(file, arrival.handle, name);
+      held.users -= 1;
+      return pinned;
+    } catch (error) {
+      arrival.fail(error);
+      await this.#folder.drop(name).catch(() => {});
+      this.#noteDisk(error);
+      throw error;
+    } finally {
+      await arrival.close();
+    }
+  }
+
+  /** Gives a file that is whole its name. */
+  async #settle(file: PromisedFile, handle: FileHandle, name: string): Promise<PinnedFile> {
+    const { sha256, size } = file;
+    const path = this.#folder.pathOf(sha256);
+    return reading(path, undefined, async () => {
+      const before = identityOf(await handle.stat({ bigint: true }));
+      await this.#folder.drop(sha256);
+      await rename(this.#folder.pathOf(name), path).catch((error) => {
+        throw explain(error, path);
+      });
+      this.#folder.rename(name, sha256, () => this.#drop(sha256));
+      const identity = identityOf(await handle.stat({ bigint: true }));
+      if (!onlyRelinked(before, identity)) demandSameFile(file.name, before, identity);
+      const pinned = { path, name: file.name, size, sha256, identity };
+      this.#whole.set(sha256, pinned);
+      return pinned;
+    });
+  }
+
+  async #drop(sha256: string): Promise<void> {
+    this.#whole.delete(sha256);
+    await removeFile(this.#folder.pathOf(sha256));
+  }
+
+  /** What this machine has of a file is not what it was: it is fetched again. */
+  async #lose(file: PromisedFile, refusal: Refusal): Promise<void> {
+    if (!this.#folder.get(file.sha256) && !this.#whole.has(file.sha256)) return;
+    this.#events.lost(file, refusal);
+    this.#whole.delete(file.sha256);
+    await this.#folder.drop(file.sha256);
+  }
+
+  #imageOf(file: PromisedFile, verify: VerifyBlock): CachedImage {
+    return new CachedImage({
+      ...{ file, verify, folder: this.#folder, source: this.#source },
+      onRefused: (refusal) => this.#refuse(file, refusal),
+      onFetched: (bytes) => {
+        this.#silent = undefined;
+        this.#events.fetched(bytes);
+        if (this.#bad.clear(file.sha256)) this.#events.restored(file);
+      },
+      onWhole: async (name) => {
+        const { handle } = await openRegular(this.#folder.pathOf(name), file.name);
+        try {
+          const held = this.#folder.get(name);
+          if (held) held.users = 0;
+          await this.#settle(file, handle, name);
+          await this.#ensure(file);
+        } catch {
+          // What is wrong with it was said; its blocks go on being fetched one by one.
+          await this.#folder.drop(name);
+        } finally {
+          await handle.close().catch(() => {});
+        }
+      },
+    });
+  }
+
+  #refuse(file: PromisedFile, refusal: Refusal): void {
+    if (isUnreachable(refusal)) return;
+    if (this.#bad.add(file.sha256, refusal)) this.#events.refused(file, refusal);
+  }
+
+  /** Notes what the store said to a question. */
+  async #asking<T>(file: PromisedFile, asked: Promise<T>): Promise<T> {
+    try {
+      const answer = await asked;
+      this.#silent = undefined;
+      return answer;
+    } catch (error) {
+      if (isUnreachable(error)) this.#silent = String(error.facts.why);
+      else if (error instanceof Refusal) {
+        this.#silent = undefined;
+        this.#refuse(file, error);
+      }
+      throw error;
+    }
+  }
+
+  #noteDisk(error: unknown): void {
+    if (!(error instanceof IoError) || this.#ended) return;
+    this.#diskFault = { message: error.message, until: this.#monotonic() + DISK_PAUSE };
+  }
+}
+
+async function wholeOf(handle: FileHandle, name: string, size: bigint, limit: number): Promise<Uint8Array> {
+  if (size > limit)
+    throw new Refusal('too-large', `${name} has ${size} bytes; ${limit} are allowed.`, { limit });
+  const bytes = Buffer.alloc(Number(size));
+  await reading(name, undefined, () => readInto(handle, bytes, 0));
+  return bytes;
+}
+
+function noRoom({ name, sha256 }: PromisedFile, why: string): Refusal {
+  return new Refusal('unreachable', `${name} cannot be served in parts now: ${why}.`, {
+    path: name,
+    sha256,
+    seconds: 30,
+  });
+}
+
+async function inPatience<T extends Lease>(file: PromisedFile, coming: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  let late = false;
+  const waited = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      late = true;
+      reject(
+        new Refusal('unreachable', `${file.name} is still on its way from the store; try again.`, {
+          path: file.name,
+          seconds: 5,
+        }),
+      );
+    }, PATIENCE);
+  });
+  coming.then(
+    (lease) => {
+      if (late) lease.release();
+    },
+    () => {},
+  );
+  try {
+    return await Promise.race([coming, waited]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
