@@ -1,8 +1,8 @@
 import { IoError } from '../errors/io.ts';
 import { objectKey } from '../store/objects.ts';
 import { bucketOf } from '../store/s3/buckets.ts';
-import type { Configuration } from './configuration.ts';
 import type { ServableRelease } from '../trust/verified-release.ts';
+import type { Configuration } from './configuration.ts';
 import type { Elsewhere } from './fetched-payload.ts';
 import { verifiers } from './steering.ts';
 

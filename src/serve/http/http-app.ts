@@ -105,7 +105,9 @@ function files({ site, pool, limits, exchangeOf, emit, steer }: HttpAppOptions):
     const resource = await site.find(path, { query, remote: asking.remote });
     if (resource instanceof Refusal) throw resource;
     const client = followerOf(exchange);
-    const steered = client && (steeredTo(steer, exchange, client, resource) ?? (await sentElsewhere(exchange, client, resource)));
+    const steered =
+      client &&
+      (steeredTo(steer, exchange, client, resource) ?? (await sentElsewhere(exchange, client, resource)));
     if (steered) {
       const { location, mirror, bytes } = steered;
       emit({ kind: 'redirected', ...asking, mirror, bytes });
