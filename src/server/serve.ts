@@ -21,6 +21,7 @@ import { stateAccess } from './access/state-access.ts';
 import { Announcer } from './announcer.ts';
 import { openBootDesk } from './boot-desk.ts';
 import { bootFiles } from './boot-files.ts';
+import { CacheMeters } from './cache-meters.ts';
 import { type Configuration, DEFAULT_CONFIGURATION } from './configuration.ts';
 import { DriftWatch } from './drift-watch.ts';
 import { elsewhereOf } from './elsewhere.ts';
@@ -165,10 +166,10 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let offering = await source.load();
   const loaders = await offeredLoaders(options, configuration);
   const metrics = createMetrics();
-  const { registry } = metrics;
+  const counted = new CacheMeters(metrics.registry);
   const bucket = options.state !== undefined && isBucketState(options.state) ? options.state : undefined;
   const cache =
-    bucket === undefined ? undefined : await openCache({ state: bucket, configuration, registry, log });
+    bucket === undefined ? undefined : await openCache({ state: bucket, configuration, counted, log });
   const payloads = new FetchedPayload(cache, elsewhereOf(bucket, configuration));
   const monotonic = () => performance.now();
   const shares = new Shares(configuration.shares);

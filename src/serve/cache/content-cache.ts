@@ -16,6 +16,7 @@ import { CachedImage, type VerifyBlock } from './cached-image.ts';
 import { DirectReading } from './direct-reading.ts';
 import { Failures } from './failures.ts';
 import { ImageReading } from './image-reading.ts';
+import type { Lease } from './lease.ts';
 import { type ContentSource, isUnreachable, openWanted } from './source.ts';
 
 /** Milliseconds that a part of a file is waited for while all of it is on its way; then the client may ask again. */
@@ -48,12 +49,6 @@ export interface ContentCacheOptions {
   readonly events: CacheEvents;
   /** Milliseconds. */
   readonly monotonic?: () => number;
-}
-
-/** A file that is in the cache, whole and judged, and stays while it is held. */
-export interface Lease {
-  readonly file: PinnedFile;
-  release(): void;
 }
 
 interface Coming {

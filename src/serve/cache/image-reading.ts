@@ -3,7 +3,7 @@ import { fileResource } from '../../release/file-resource.ts';
 import type { PromisedFile } from '../../release/promised-file.ts';
 import type { OpenResource } from '../../release/site.ts';
 import type { CachedImage } from './cached-image.ts';
-import type { Lease } from './content-cache.ts';
+import type { Lease } from './lease.ts';
 
 interface Held {
   readonly open: Promise<OpenResource>;
