@@ -2,10 +2,9 @@ import { Refusal } from '../errors/refusal.ts';
 import { SEAL } from '../formats/records/seal-names.ts';
 import { MAX_SNAPSHOT } from '../formats/records/snapshot.ts';
 import type { MirrorFile, MirrorSource } from './mirror-source.ts';
+import { MAX_SEAL, snapshotInState } from './state-layout.ts';
 import { type WebAnswer, type WebClient, webUrl } from './web-client.ts';
 
-/** Bytes of a snapshot's seal. */
-export const MAX_SEAL = 64 * 1024;
 /** Looks at a channel that moves between two requests. */
 const LOOKS = 3;
 
@@ -26,21 +25,13 @@ export class HttpSource implements MirrorSource {
   }
 
   async snapshot(channel: string): Promise<{ readonly bytes: Uint8Array; readonly seal: Uint8Array }> {
-    const folder = `channels/${channel}`;
-    const current = await this.#readIfThere(`${folder}/current`, 32);
-    if (current !== undefined) {
-      const [, counter] = /^([1-9][0-9]{0,14})\n$/.exec(Buffer.from(current).toString('latin1')) ?? [];
-      if (counter === undefined) {
-        const path = this.#url(`${folder}/current`);
-        throw new Refusal('malformed', `${path} holds no counter of a snapshot.`, { url: path });
-      }
-      // Neither is ever changed.
-      const key = `${folder}/${counter}/snapshot`;
-      return {
-        bytes: await this.read(key, MAX_SNAPSHOT),
-        seal: await this.read(key + SEAL.cms, MAX_SEAL),
-      };
+    try {
+      return await snapshotInState(channel, (key, limit) => this.read(key, limit));
+    } catch (error) {
+      if (!(error instanceof Refusal && error.code === 'absent')) throw error;
     }
+    // A server that is none of files alone.
+    const folder = `channels/${channel}`;
     let bytes = await this.read(folder, MAX_SNAPSHOT);
     for (let looks = 1; ; looks += 1) {
       const seal = await this.read(folder + SEAL.cms, MAX_SEAL);
@@ -94,15 +85,6 @@ export class HttpSource implements MirrorSource {
 
   #url(key: string): string {
     return new URL(key, this.#base).href;
-  }
-
-  async #readIfThere(key: string, limit: number): Promise<Uint8Array | undefined> {
-    try {
-      return await this.read(key, limit);
-    } catch (error) {
-      if (error instanceof Refusal && error.code === 'absent') return undefined;
-      throw error;
-    }
   }
 
   /** Catch-all sites, captive portals and proxies answer 200 with a page of theirs. */

@@ -1,0 +1,400 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { Refusal, type RefusalCode } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
+import { MAX_PE } from '../formats/efi/pe-write.ts';
+import type { Manifest, ManifestFile } from '../formats/records/manifest.ts';
+import { checksumPath, otherIpxeSeal, SEAL, UKI, VERITY } from '../formats/records/seal-names.ts';
+import { demandChannelName } from '../publish/channel-move.ts';
+import { isBucketState } from '../store/s3/location.ts';
+import { openState } from '../store/state.ts';
+import { policyFor } from '../store/state-policy.ts';
+import type { PolicyFile } from '../trust/policy-file.ts';
+import { type AnchorFolders, fittingRoots, idOf, readTrustRoots } from '../trust/trust-roots.ts';
+import { Verifier } from '../trust/verifier.ts';
+import { readUpstreamBatch, type UpstreamBatch } from './channel-scripts-intake.ts';
+import { download } from './download.ts';
+import {
+  demandNamed,
+  holds,
+  type IntakeResult,
+  type IntakeTerms,
+  type JudgedTree,
+  judgeTree,
+  type NamedRelease,
+  namedReleases,
+  recordRefusal,
+  takeJudged,
+} from './intake.ts';
+import { MirrorPool, type MirrorRow, worstOf } from './mirror-pool.ts';
+import type { MirrorSource } from './mirror-source.ts';
+import { MirrorTree } from './mirror-tree.ts';
+import { openSource } from './open-source.ts';
+import { RateLimit } from './rate-limit.ts';
+import { Staging } from './staging.ts';
+import { demandFollows, type JudgedSnapshot, judgeSnapshot, snapshotSigners } from './upstream.ts';
+
+export interface PullOptions {
+  /** The mirror's own STATE; made where it does not exist. */
+  readonly state: string;
+  readonly channel: string;
+  /** Where it is fetched from: `http(s)://…`, a folder. Several are tried in turn. */
+  readonly sources: readonly string[];
+  /** What releases must lead to; several while a CA is being replaced. */
+  readonly anchors: AnchorFolders;
+  /** A PEM file; default: `snapshot.crt` among the first anchors. */
+  readonly snapshotCertificate?: string;
+  /** Releases that the channel may go back to though its snapshot does not say that it does. */
+  readonly back?: readonly string[];
+  /** Files at once; default 4. */
+  readonly parallel?: number;
+  /** Bytes a second, all files together; default: no limit. */
+  readonly limitRate?: number;
+  /** Redirects may lead to this machine and to private networks. */
+  readonly allowPrivate?: boolean;
+  /** Certificates (PEM) that TLS trusts in the place of the system's. */
+  readonly tlsCa?: Uint8Array;
+  /** Where files lie until they are whole; default: `incoming` in the STATE folder. */
+  readonly staging?: string;
+  /** Signs the log's checkpoint, where there is a key. */
+  readonly snapshotKey?: string;
+  /** Milliseconds without enough bytes after which a mirror is too slow; default 30 000. */
+  readonly stallMs?: number;
+  /** Milliseconds before a mirror that failed is asked again; default 1000. */
+  readonly pauseMs?: number;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  readonly signal?: AbortSignal;
+  /** Bytes that are here, of all that have to be. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** One line on what happens on the way. */
+  readonly onNote?: (text: string) => void;
+}
+
+export interface PullResult extends IntakeResult {
+  readonly mirrors: readonly MirrorRow[];
+  /** Of the payload: files that had to be brought here, and what they took. */
+  readonly files: number;
+  /** Bytes that mirrors sent, of payload. */
+  readonly fetched: number;
+  /** Bytes that an earlier pull had left, of files that were not whole. */
+  readonly resumed: number;
+}
+
+/** No fault of whoever holds the bytes. */
+const OF_TIME: ReadonlySet<RefusalCode> = new Set([
+  'expired',
+  'not-yet-valid',
+  'stale',
+  'revoked',
+  'weak-algorithm',
+]);
+
+/** Rounds over all mirrors. */
+const ROUNDS = 3;
+
+/**
+ * Follows a channel of an upstream, through mirrors that nobody trusts. The snapshot first; of each release the manifest
+ * and what is small; then its files, from whichever mirror gives the bytes that were signed; then the gate; and what has
+ * passed appears at once, as it is. Nothing that is here goes back, and what was fetched before is not fetched again.
+ *
+ * @throws UsageError, IoError; a `Refusal` where no mirror has a snapshot that holds.
+ */
+export async function pull(options: PullOptions): Promise<PullResult> {
+  const { state, channel, now, anchors, snapshotKey } = options;
+  demandChannelName(channel);
+  const roots = await readTrustRoots(anchors);
+  const [first = ''] = typeof anchors === 'string' ? [anchors] : anchors;
+  const signers = await snapshotSigners(first, options.snapshotCertificate);
+  const folder = stagingFolder(options);
+  await demandFollows(state, signers);
+  // A new state has its shape before anything is put into it.
+  await (await openState(state)).release();
+  const policy = await policyFor(state);
+  const staging = await Staging.open(folder, state);
+  const sources: MirrorSource[] = [];
+  try {
+    for (const place of options.sources)
+      sources.push(
+        await openSource(place, {
+          ...(options.allowPrivate === undefined ? {} : { allowPrivate: options.allowPrivate }),
+          ...(options.tlsCa === undefined ? {} : { ca: options.tlsCa }),
+          ...(options.stallMs === undefined
+            ? {}
+            : { stallTimeoutMs: options.stallMs, connectTimeoutMs: options.stallMs }),
+        }),
+      );
+    const terms: IntakeTerms = {
+      ...{ state, roots, snapshotSigners: signers, now },
+      origin: sources[0]?.origin ?? '',
+      ...(options.back ? { back: options.back } : {}),
+      ...(snapshotKey === undefined ? {} : { snapshotKey }),
+    };
+    const result = await new Pull(options, terms, policy, staging, new MirrorPool(sources)).run();
+    if (!result.refusal) await staging.empty();
+    return result;
+  } finally {
+    for (const source of sources) await source.close();
+    await staging.close();
+  }
+}
+
+function stagingFolder({ state, staging }: PullOptions): string {
+  if (staging !== undefined) return staging;
+  if (!isBucketState(state)) return join(state, 'incoming');
+  throw new UsageError(
+    `${state} is in a bucket: name a folder of this machine where files lie until they are whole with --staging DIR.`,
+  );
+}
+
+class Pull {
+  readonly #options: PullOptions;
+  #terms: IntakeTerms;
+  readonly #policy: PolicyFile;
+  readonly #staging: Staging;
+  readonly #pool: MirrorPool;
+  readonly #limit: RateLimit;
+  /** By digest: files on their way, and bytes of each that are here. */
+  readonly #running = new Map<string, Promise<string>>();
+  readonly #here = new Map<string, number>();
+  #files = 0;
+  #fetched = 0;
+  #resumed = 0;
+  #done = 0;
+  #total = 0;
+
+  constructor(
+    options: PullOptions,
+    terms: IntakeTerms,
+    policy: PolicyFile,
+    staging: Staging,
+    pool: MirrorPool,
+  ) {
+    this.#options = options;
+    this.#terms = terms;
+    this.#policy = policy;
+    this.#staging = staging;
+    this.#pool = pool;
+    this.#limit = new RateLimit(options.limitRate);
+  }
+
+  async run(): Promise<PullResult> {
+    const { state, channel } = this.#options;
+    try {
+      const snapshot = await this.#snapshot();
+      const batch = await this.#batch(snapshot);
+      const judged = new Map<string, JudgedTree>();
+      for (const named of namedReleases([], snapshot, batch)) {
+        if (await holds(state, named)) continue;
+        judged.set(named.release, await this.#release(named, snapshot));
+      }
+      const result = await takeJudged(this.#terms, this.#policy, { snapshot, batch, judged });
+      const [files, fetched, resumed] = [this.#files, this.#fetched, this.#resumed];
+      return { ...result, mirrors: this.#pool.rows, files, fetched, resumed };
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      // That nobody answers says nothing about what is here or there.
+      if (error.code !== 'unreachable') await recordRefusal(this.#terms, channel, error);
+      const nothing = { rows: [], snapshot: undefined, moved: false, files: 0, fetched: 0, resumed: 0 };
+      return { ...nothing, refusal: error, mirrors: this.#pool.rows };
+    }
+  }
+
+  /** Every mirror is asked: of the snapshots that hold the newest counts, so that one which lags keeps nobody back. */
+  async #snapshot(): Promise<JudgedSnapshot> {
+    const { channel } = this.#options;
+    const refusals: Refusal[] = [];
+    const asked = await Promise.all(
+      this.#pool.sources.map(async (source) => {
+        try {
+          const judged = await judgeSnapshot(this.#terms, { channel, ...(await source.snapshot(channel)) });
+          return { source, judged };
+        } catch (error) {
+          if (!(error instanceof Refusal)) throw error;
+          refusals.push(error);
+          // Old is no lie: such a mirror may have the files all the same.
+          if (error.code === 'rolled-back' || error.code === 'stale') {
+            this.#pool.behind(source);
+            this.#pool.fault(source, error);
+          } else if (error.code === 'unreachable' || error.code === 'absent')
+            this.#pool.fault(source, error, true);
+          else this.#pool.drop(source, error);
+          this.#note(`${source.name}: ${error.message}`);
+          return undefined;
+        }
+      }),
+    );
+    const good = asked.filter((one) => one !== undefined);
+    const newest = good.sort((a, b) => b.judged.snapshot.counter - a.judged.snapshot.counter)[0];
+    if (!newest)
+      throw worstOf(refusals) ?? new Refusal('unreachable', 'No mirror was named that could be asked.', {});
+    for (const { source, judged } of good) {
+      if (judged.snapshot.counter < newest.judged.snapshot.counter) this.#pool.behind(source);
+      else if (Buffer.compare(judged.bytes, newest.judged.bytes) !== 0)
+        throw new Refusal(
+          'mixed-releases',
+          `${source.name} and ${newest.source.name} have two snapshots of ${channel} with counter ${judged.snapshot.counter}, both signed by its key: ask the upstream.`,
+          { counter: judged.snapshot.counter },
+        );
+    }
+    this.#terms = { ...this.#terms, origin: newest.source.origin };
+    return newest.judged;
+  }
+
+  async #batch({ channel, snapshot: { scripts } }: JudgedSnapshot): Promise<UpstreamBatch | undefined> {
+    if (scripts === undefined) return undefined;
+    return this.#pool.first('its scripts', (source) =>
+      readUpstreamBatch(channel, scripts, (key, limit) => source.read(key, limit)),
+    );
+  }
+
+  /**
+   * Records and seals of one release are one mirror's, so that one which changed any of them is known by that; files come
+   * from all of them.
+   */
+  async #release(named: NamedRelease, snapshot: JudgedSnapshot): Promise<JudgedTree> {
+    const refusals: Refusal[] = [];
+    let judged: JudgedTree | undefined;
+    for (const source of this.#pool.sources) {
+      try {
+        judged = await this.#releaseFrom(source, named, snapshot);
+        const { refusal, verdict } = judged;
+        // What the gate, or the clock, says of a release that is what was named, it would say of any mirror's.
+        if (!refusal || verdict?.release || OF_TIME.has(refusal.code)) return judged;
+        refusals.push(refusal);
+        this.#judge(source, refusal);
+      } catch (error) {
+        if (!(error instanceof Refusal)) throw error;
+        refusals.push(error);
+        // Files that no mirror has are not this one's fault.
+        if (this.#pool.isActive(source)) this.#judge(source, error);
+      }
+    }
+    const refusal =
+      worstOf(refusals) ??
+      new Refusal('unreachable', `No mirror is left that could be asked for ${named.release}.`, {});
+    return { ...(judged ?? { gates: [], verdict: undefined }), release: undefined, refusal };
+  }
+
+  #judge(source: MirrorSource, refusal: Refusal): void {
+    this.#pool.judge(source, refusal);
+    this.#note(`${source.name}: ${refusal.message}`);
+  }
+
+  async #releaseFrom(
+    source: MirrorSource,
+    named: NamedRelease,
+    snapshot: JudgedSnapshot,
+  ): Promise<JudgedTree> {
+    const { roots, now } = this.#terms;
+    const tree = new MirrorTree(source, named.release, roots);
+    // 1. The manifest and the scripts, before anything large is asked for.
+    const fitting = await fittingRoots(tree, roots);
+    const found = await new Verifier(fitting, this.#policy, () => now).verifyRecords(tree);
+    const { manifest, manifestSha256, refusal } = found;
+    if (refusal && OF_TIME.has(refusal.code))
+      return { release: undefined, gates: [], refusal, verdict: undefined };
+    if (refusal || !manifest)
+      throw refusal ?? new Refusal('no-verdict', `Nothing vouches for ${named.release}.`, {});
+    demandNamed({ manifest, manifestSha256 }, named);
+    // 2. What else is small.
+    const others = fitting.others.map((anchors) => otherIpxeSeal(idOf(anchors)));
+    for (const path of manifest.files.flatMap((file) => sealsOf(file, manifest, others)))
+      await readIfThere(tree, path);
+    if ((await tree.list('')).includes(UKI)) {
+      const bytes = await tree.read(UKI, MAX_PE);
+      const sha256 = createHash('sha256').update(bytes).digest('hex');
+      tree.place(UKI, await this.#staging.put({ sha256, size: bytes.length }, bytes));
+    }
+    // 3. The files.
+    await this.#payload(tree, manifest);
+    // 4. Every seal of every file, and the gate.
+    return judgeTree(this.#terms, this.#policy, tree, named, snapshot.highest.get(manifest.arch));
+  }
+
+  async #payload(tree: MirrorTree, { files }: Manifest): Promise<void> {
+    const waiting = [...files];
+    for (const { sha256, size } of files) {
+      if (!this.#here.has(sha256)) this.#total += size;
+      this.#count(sha256, 0);
+    }
+    // Where one cannot be had, no more are begun; those on their way go on where the next pull finds them.
+    const faults: unknown[] = [];
+    const work = async () => {
+      for (let file = waiting.shift(); file && faults.length === 0; file = waiting.shift()) {
+        const { path } = file;
+        await this.#file(tree, file).then(
+          (place) => tree.place(path, place),
+          (error: unknown) => faults.push(error),
+        );
+      }
+    };
+    await Promise.all(Array.from({ length: Math.max(1, this.#options.parallel ?? 4) }, work));
+    if (faults.length > 0) throw faults[0];
+  }
+
+  /** The same content may have several names: it is fetched once. */
+  #file(tree: MirrorTree, file: ManifestFile): Promise<string> {
+    const { sha256 } = file;
+    const running = this.#running.get(sha256);
+    if (running) return running;
+    const place = this.#fetch(tree, file).finally(() => this.#running.delete(sha256));
+    this.#running.set(sha256, place);
+    return place;
+  }
+
+  async #fetch(tree: MirrorTree, { path, size, sha256 }: ManifestFile): Promise<string> {
+    const { pauseMs = 1000, signal } = this.#options;
+    this.#count(sha256, -(this.#here.get(sha256) ?? 0));
+    const {
+      path: place,
+      fetched,
+      resumed,
+    } = await download(
+      { key: tree.key(path), size, sha256 },
+      {
+        ...{ staging: this.#staging, pool: this.#pool, limit: this.#limit },
+        ...{ rounds: ROUNDS, pauseMs, signal },
+        onOctets: (octets) => this.#count(sha256, octets),
+      },
+    );
+    this.#files += fetched > 0 ? 1 : 0;
+    this.#fetched += fetched;
+    this.#resumed += resumed;
+    return place;
+  }
+
+  #count(sha256: string, octets: number): void {
+    this.#here.set(sha256, (this.#here.get(sha256) ?? 0) + octets);
+    this.#done += octets;
+    this.#options.onProgress?.(this.#done, this.#total);
+  }
+
+  #note(text: string): void {
+    this.#options.onNote?.(text);
+  }
+}
+
+/** What stands beside a file of a release. */
+function sealsOf(
+  { path, role }: ManifestFile,
+  { verity }: Manifest,
+  others: readonly string[],
+): readonly string[] {
+  if (role === 'hashtree') return [];
+  const rootHash = verity.some((line) => line.path === path) ? path + VERITY.rootHash : undefined;
+  return [
+    ...[SEAL.ipxe, SEAL.cms, SEAL.openpgp, ...others].map((suffix) => path + suffix),
+    ...(role === 'rootfs' ? [checksumPath(path)] : []),
+    ...(rootHash === undefined ? [] : [rootHash, rootHash + VERITY.seal]),
+  ];
+}
+
+/** Whether it has to be there the verifier says. */
+async function readIfThere(tree: MirrorTree, path: string): Promise<void> {
+  try {
+    await tree.read(path, 1024 * 1024);
+  } catch (error) {
+    if (!(error instanceof Refusal && error.code === 'absent')) throw error;
+  }
+}
