@@ -24,6 +24,7 @@ export const COMMANDS: Readonly<Record<string, Load>> = {
   serve: async () => (await import('./commands/serve.ts')).serveCommand(),
   token: async () => (await import('./commands/token.ts')).tokenCommand(),
   keyholder: async () => (await import('./commands/keyholder.ts')).keyholderCommand(),
+  mirror: async () => (await import('./commands/mirror.ts')).mirrorCommand(),
   uki: async () => (await import('./commands/uki.ts')).ukiCommand(),
   overlay: async () => (await import('./commands/overlay.ts')).overlayCommand(),
   boot: async () => (await import('./commands/boot.ts')).bootCommand(),

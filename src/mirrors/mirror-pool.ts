@@ -7,7 +7,7 @@ const MOST_FAULTS = 5;
 export type MirrorStanding = 'good' | 'behind' | 'dropped' | 'unreachable';
 
 /** What a pull makes of one mirror. */
-export interface MirrorRow {
+export interface PulledMirror {
   readonly mirror: string;
   /** `behind`: its snapshot is older than another's; its files were used where they were the very same. */
   readonly standing: MirrorStanding;
@@ -49,7 +49,7 @@ export class MirrorPool {
     return [...of('good'), ...of('behind')];
   }
 
-  get rows(): readonly MirrorRow[] {
+  get rows(): readonly PulledMirror[] {
     return this.#members.map(({ source, standing, refusal, octets }) => ({
       mirror: source.name,
       standing,

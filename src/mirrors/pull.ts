@@ -26,7 +26,7 @@ import {
   recordRefusal,
   takeJudged,
 } from './intake.ts';
-import { MirrorPool, type MirrorRow, worstOf } from './mirror-pool.ts';
+import { MirrorPool, type PulledMirror, worstOf } from './mirror-pool.ts';
 import type { MirrorSource } from './mirror-source.ts';
 import { MirrorTree } from './mirror-tree.ts';
 import { openSource } from './open-source.ts';
@@ -38,7 +38,7 @@ export interface PullOptions {
   /** The mirror's own STATE; made where it does not exist. */
   readonly state: string;
   readonly channel: string;
-  /** Where it is fetched from: `http(s)://…`, a folder. Several are tried in turn. */
+  /** Where it is fetched from: see `openSource`. Several are tried in turn. */
   readonly sources: readonly string[];
   /** What releases must lead to; several while a CA is being replaced. */
   readonly anchors: AnchorFolders;
@@ -72,7 +72,7 @@ export interface PullOptions {
 }
 
 export interface PullResult extends IntakeResult {
-  readonly mirrors: readonly MirrorRow[];
+  readonly mirrors: readonly PulledMirror[];
   /** Of the payload: files that had to be brought here, and what they took. */
   readonly files: number;
   /** Bytes that mirrors sent, of payload. */
@@ -114,16 +114,13 @@ export async function pull(options: PullOptions): Promise<PullResult> {
   const staging = await Staging.open(folder, state);
   const sources: MirrorSource[] = [];
   try {
+    const { stallMs = 30_000, limitRate, allowPrivate = false, tlsCa } = options;
+    const web = {
+      ...{ allowPrivate, stallTimeoutMs: stallMs, connectTimeoutMs: stallMs },
+      ...(tlsCa === undefined ? {} : { ca: tlsCa }),
+    };
     for (const place of options.sources)
-      sources.push(
-        await openSource(place, {
-          ...(options.allowPrivate === undefined ? {} : { allowPrivate: options.allowPrivate }),
-          ...(options.tlsCa === undefined ? {} : { ca: options.tlsCa }),
-          ...(options.stallMs === undefined
-            ? {}
-            : { stallTimeoutMs: options.stallMs, connectTimeoutMs: options.stallMs }),
-        }),
-      );
+      sources.push(await openSource(place, web, { staging: folder, limitRate, stallMs }));
     const terms: IntakeTerms = {
       ...{ state, roots, snapshotSigners: signers, now },
       origin: sources[0]?.origin ?? '',
@@ -299,8 +296,11 @@ class Pull {
     demandNamed({ manifest, manifestSha256 }, named);
     // 2. What else is small.
     const others = fitting.others.map((anchors) => otherIpxeSeal(idOf(anchors)));
-    for (const path of manifest.files.flatMap((file) => sealsOf(file, manifest, others)))
-      await readIfThere(tree, path);
+    const seals = manifest.files.flatMap((file) => sealsOf(file, manifest, others));
+    const reading = async () => {
+      for (let path = seals.shift(); path !== undefined; path = seals.shift()) await readIfThere(tree, path);
+    };
+    await Promise.all(Array.from({ length: this.#options.parallel ?? 4 }, reading));
     if ((await tree.list('')).includes(UKI)) {
       const bytes = await tree.read(UKI, MAX_PE);
       const sha256 = createHash('sha256').update(bytes).digest('hex');

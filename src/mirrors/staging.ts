@@ -78,7 +78,8 @@ export class Staging {
   /** Takes away what was left: of this pull, which is done, and of others that were given up. */
   async empty(): Promise<void> {
     for (const name of await readdir(this.#folder)) {
-      if (/^[0-9a-f]{64}(\.part)?$/.test(name)) await rm(join(this.#folder, name), { force: true });
+      if (/^([0-9a-f]{64}(\.part)?|rsync-[0-9a-f]{16})$/.test(name))
+        await rm(join(this.#folder, name), { recursive: true, force: true });
     }
   }
 

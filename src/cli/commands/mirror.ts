@@ -1,11 +1,14 @@
 import type { Command } from 'commander';
 import { newCommand } from '../context.ts';
 import { mirrorAuditCommand } from './mirror-audit.ts';
+import { mirrorPullCommand } from './mirror-pull.ts';
 
 export function mirrorCommand(): Command {
   return newCommand(
     'mirror',
-    'mirrors that nobody needs to trust: whether they hold what was signed',
-    'bootseal mirror audit https://mirror.example.org/netboot/ --channel stable --anchors keys/anchors',
-  ).addCommand(mirrorAuditCommand());
+    'mirrors that nobody needs to trust: follow a channel through them, and whether they hold what was signed',
+    'bootseal mirror pull https://netboot.example/ --channel stable --state /srv/mirror --anchors curated',
+  )
+    .addCommand(mirrorPullCommand())
+    .addCommand(mirrorAuditCommand());
 }

@@ -76,6 +76,7 @@ export const ACT_KINDS = [
   'withdraw',
   'restore-state',
   'pull',
+  'remove',
   'lost',
   'ask',
   'apply',
