@@ -41,6 +41,8 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'nbd-client', needs: ['nbd-client'] },
   { packageName: 'nbdkit', needs: ['nbdkit'] },
   { packageName: 'qemu-utils', needs: ['qemu-img', 'qemu-io'] },
+  { packageName: 'nginx', needs: ['nginx'] },
+  { packageName: 'rsync', needs: ['rsync'] },
   { packageName: 'tftp-hpa', needs: ['tftp'] },
   { packageName: 'wakeonlan', needs: ['wakeonlan'] },
   { packageName: 'ceph-mon', needs: ['ceph-mon'] },

@@ -337,7 +337,7 @@ class Pull {
   #file(tree: MirrorTree, file: ManifestFile): Promise<string> {
     const { sha256 } = file;
     const running = this.#running.get(sha256);
-    if (running) return running;
+    if (running !== undefined) return running;
     const place = this.#fetch(tree, file).finally(() => this.#running.delete(sha256));
     this.#running.set(sha256, place);
     return place;
