@@ -51,6 +51,7 @@ export type { MirrorRow } from './mirrors/audit/audit-mirror.ts';
 export { type IntakeResult, type IntakeRow, type IntakeTerms, takeIn } from './mirrors/intake.ts';
 export { type KeepOptions, keepReleases } from './mirrors/keep-releases.ts';
 export type { PulledMirror } from './mirrors/mirror-pool.ts';
+export { type PromoteOptions, type PromoteResult, promote } from './mirrors/promote.ts';
 export { type PullOptions, type PullResult, pull } from './mirrors/pull.ts';
 export { type BootImageOptions, type BootOptions, boot, bootImage } from './operations/boot.ts';
 export {

@@ -2,8 +2,10 @@ import { createHash } from 'node:crypto';
 import { Refusal } from '../errors/refusal.ts';
 import type { Tree } from '../files/tree.ts';
 import { decodeManifest, type Manifest } from '../formats/records/manifest.ts';
+import { RECORD } from '../formats/records/seal-names.ts';
 import { type ChannelRelease, namesRelease, type Snapshot } from '../formats/records/snapshot.ts';
 import { logActs } from '../publish/log-act.ts';
+import { demandPromoted } from '../publish/promotion.ts';
 import { demandVerified, type GateRow, runGate } from '../publish/publish-gate.ts';
 import { MAX_RECORD } from '../store/backend.ts';
 import { moveChannel, readChannel } from '../store/channels.ts';
@@ -261,6 +263,8 @@ export async function takeJudged(
     }
     const refused = [...judged.values()].find(({ refusal }) => refusal)?.refusal;
     if (!refused && batch) await verifyBatch(batch, started, roots, policy, now);
+    // Where the policy of this site wants people of its own to stand by what a channel names.
+    if (!refused && again && !again.same) await demandStoodBy(terms, policy, again, judged);
     if (refused) {
       await logRefused(terms, snapshot?.channel, refused, [...judged]);
       return { rows: rowsOf(names, judged, true), refusal: refused, snapshot: undefined, moved: false };
@@ -277,6 +281,19 @@ export async function takeJudged(
     return { rows: rowsOf(names, judged, false), refusal: undefined, snapshot: again?.snapshot, moved };
   } finally {
     await state.release();
+  }
+}
+
+async function demandStoodBy(
+  { state, now }: IntakeTerms,
+  policy: PolicyFile,
+  { channel, snapshot: { releases } }: JudgedSnapshot,
+  judged: ReadonlyMap<string, JudgedTree>,
+): Promise<void> {
+  for (const { release } of releases) {
+    const records = judged.get(release)?.release?.records;
+    const manifest = records?.get(RECORD.manifest) ?? (await readManifestOf(shelfOf(state).tree(release)));
+    await demandPromoted(state, channel, release, manifest ?? new Uint8Array(), policy, now);
   }
 }
 

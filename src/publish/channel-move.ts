@@ -3,6 +3,7 @@ import { UsageError } from '../errors/usage.ts';
 import { encodePem } from '../formats/asn1/armor.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { isChannelName } from '../formats/records/safe-path.ts';
+import { RECORD } from '../formats/records/seal-names.ts';
 import { type ChannelRelease, type Snapshot, withReleases } from '../formats/records/snapshot.ts';
 import type { ScriptKeys } from '../signing/keys/script-keys.ts';
 import {
@@ -22,8 +23,11 @@ import {
 } from '../store/channels.ts';
 import { type Act, recordAct } from '../store/log.ts';
 import { readCheckpoint } from '../store/log-files.ts';
+import { shelfOf } from '../store/shelf-of.ts';
 import { writeSnapshotAnchors } from '../store/state-anchors.ts';
 import { demandHoldsKeys, holdsSnapshotKey } from '../store/state-keys.ts';
+import { policyFor } from '../store/state-policy.ts';
+import { readManifestOf } from '../store/stored-manifest.ts';
 import {
   demandNotWithdrawn,
   type Withdrawal,
@@ -35,6 +39,7 @@ import { defaultPolicy } from '../trust/policy.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { checkpointSigner, logAct } from './log-act.ts';
+import { demandPromoted } from './promotion.ts';
 
 const DAY = 86_400_000;
 /** Days that a snapshot lives. A mirror that stops following its upstream is found out after so many. */
@@ -113,7 +118,13 @@ export interface Move {
 export async function move(options: ChannelOptions, wanted: Move): Promise<MovedChannel> {
   const { channel, state, now } = options;
   const { act, facts, seals, origin } = wanted;
-  if (facts) await demandNotWithdrawn(state, facts.release);
+  if (facts) {
+    await demandNotWithdrawn(state, facts.release);
+    const manifest =
+      seals?.get(RECORD.manifest) ?? (await readManifestOf(shelfOf(state).tree(facts.release)));
+    const policy = await policyFor(state);
+    await demandPromoted(state, channel, facts.release, manifest ?? new Uint8Array(), policy, now);
+  }
   const { key, made } = await snapshotKeyOf(options, wanted.makeKey);
   const before = await readChannel(state, channel);
   const follows = before?.snapshot.counter ?? 0;

@@ -2,7 +2,9 @@ import type { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { FolderTree } from '../files/folder-tree.ts';
 import { readIfThere } from '../files/read-if-there.ts';
+import type { Tree } from '../files/tree.ts';
 import { isOrigin } from '../formats/records/countersignature.ts';
+import { RECORD } from '../formats/records/seal-names.ts';
 import { withReleases } from '../formats/records/snapshot.ts';
 import { channelStandsAt, readChannel } from '../store/channels.ts';
 import { recordIngest } from '../store/provenance.ts';
@@ -28,10 +30,12 @@ import {
 } from './channel-move.ts';
 import { batchFor, checkBatch } from './machine-batch.ts';
 import { writePolicy } from './policy.ts';
+import { demandPromoted } from './promotion.ts';
 import { demandSerial, type GateRow, runGate } from './publish-gate.ts';
 
 export interface PublishOptions extends ChannelOptions {
-  readonly tree: string;
+  /** A folder, or a tree that is somewhere else. */
+  readonly tree: string | Tree;
   /** Folders of anchors; the first verifies the release as a whole, the others are of CAs that are being replaced. */
   readonly anchors: AnchorFolders;
   /** Where the tree was fetched from, if somebody else sealed it: its seals are then never replaced. */
@@ -68,7 +72,10 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
   const given = await policyOf(options);
   const { policy } = given;
   const verifier = new Verifier(roots, policy, () => now);
-  const tree = new FolderTree(options.tree, options.onProgress ? { onProgress: options.onProgress } : {});
+  const tree =
+    typeof options.tree === 'string'
+      ? new FolderTree(options.tree, options.onProgress ? { onProgress: options.onProgress } : {})
+      : options.tree;
   const verdict = await verifier.verify(tree);
   const rules = policy.publish;
   const { rows, refusal } = await runGate({
@@ -77,7 +84,10 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
     rules,
     highest: await highestOf(options, verdict.manifest?.arch),
   });
-  if (verdict.release) await demandNotWithdrawn(options.state, verdict.release.release);
+  if (verdict.release) {
+    await demandNotWithdrawn(options.state, verdict.release.release);
+    if (!refusal && dryRun) await demandStoodBy(options, policy, verdict.release);
+  }
   if (dryRun) {
     if (verdict.release && !refusal) await checkScripts(options, roots, policy, verdict.release);
     return { verdict, gates: rows, refusal, moved: undefined };
@@ -101,6 +111,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
       // What was asked before the lock is asked again where another publisher may have answered meanwhile.
       demandSerial(release.manifest, await highestOf(options, facts.arch), rules, now);
       await demandNotWithdrawn(state.folder, release.release);
+      await demandStoodBy(options, policy, release);
       await adoptPolicy(options, given);
       await recordOrigin(options, release);
       await shelfOf(state.folder).store(release, now);
@@ -118,6 +129,16 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
   } finally {
     await state.release();
   }
+}
+
+/** Before it is kept: what waits for people is in nobody's way. */
+function demandStoodBy(
+  { state, channel, now }: PublishOptions,
+  policy: PolicyFile,
+  { release, records }: VerifiedRelease,
+): Promise<void> {
+  const manifest = records.get(RECORD.manifest) ?? new Uint8Array();
+  return demandPromoted(state, channel, release, manifest, policy, now);
 }
 
 /** What would end the publishing once every gate has said yes: scripts that cannot be made, or wait for a signature. */

@@ -1,3 +1,4 @@
+import { Refusal } from '../errors/refusal.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import { type ChannelRelease, namesRelease, withReleases } from '../formats/records/snapshot.ts';
 import { SNAPSHOT_DAYS, standingReleases } from '../publish/channel-move.ts';
@@ -9,6 +10,7 @@ import {
   readChannel,
   type StoredSnapshot,
 } from '../store/channels.ts';
+import { policyFor } from '../store/state-policy.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
 
@@ -66,4 +68,23 @@ export async function nextSnapshot(
     releases,
   };
   return { snapshot, ...(await signSnapshot(snapshot, key)), follows: before.counter };
+}
+
+/**
+ * Why a release is not signed anew: a channel names it on the word of people, who stood by the manifest that it has, and of
+ * the next one nobody has seen a word. Undefined where there is no such channel.
+ */
+export async function stoodBy(state: string, release: string): Promise<Refusal | undefined> {
+  const { promote } = await policyFor(state);
+  if (!promote) return undefined;
+  for (const { snapshot } of await channelsOf(state, release)) {
+    const { channel } = snapshot;
+    if (!promote.channels.includes(channel)) continue;
+    return new Refusal(
+      'untrusted-signer',
+      `${channel} names what people stand by, and signed anew ${release} has another manifest; seal a new release, and promote that.`,
+      { channel, release },
+    );
+  }
+  return undefined;
 }

@@ -14,7 +14,7 @@ import { fingerprint } from '../trust/chain.ts';
 import { readTrustRoots } from '../trust/trust-roots.ts';
 import { countersign } from './countersign.ts';
 import { demandSuccession, mapDigest, signerNames } from './keys.ts';
-import { channelsOf, nextSnapshot } from './next-snapshot.ts';
+import { channelsOf, nextSnapshot, stoodBy } from './next-snapshot.ts';
 import { rework, SignerGone, signRework } from './rework.ts';
 import { readStanding, type Standing } from './standing.ts';
 import {
@@ -86,6 +86,8 @@ async function signAnew(batch: Batch, stored: Stored, standing: Standing): Promi
     if (mark && signing) await bringBack(batch, stored, standing);
     return { outcome: 'kept', key, steps };
   }
+  const guarded = await stoodBy(state, release);
+  if (guarded) return { outcome: 'refused', refusal: guarded, key, steps };
   const to = draft.manifest.release;
   const result: Outcome = { outcome: 'resigned', key, steps, changes };
   if (!signing) return result;

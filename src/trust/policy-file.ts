@@ -1,6 +1,12 @@
 import { z } from 'zod';
+import { Malformed } from '../errors/malformed.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { UsageError } from '../errors/usage.ts';
 import { parseOperatorFile, readOperatorFile } from '../files/operator-file.ts';
+import { unwrapKeyring } from '../formats/openpgp/keyring-file.ts';
 import { REQUIRED_CHECKS, type RequiredCheck } from '../formats/records/policy-floor.ts';
+import { isChannelName } from '../formats/records/safe-path.ts';
+import { decodeOpenpgpCertificates, type OpenpgpCertificate } from './openpgp-certificate.ts';
 import { defaultPolicy, type Policy } from './policy.ts';
 
 /** A TOML date or date-time; midnight UTC where there is no time. */
@@ -52,6 +58,14 @@ const POLICY = z.strictObject({
       unverified: z.array(z.string().regex(/^[ -~]{1,200}$/, 'write a name as "seal" shows it')).optional(),
     })
     .default({}),
+  promote: z
+    .strictObject({
+      channels: z.array(z.string().refine(isChannelName, 'is no name of a channel')).min(1),
+      least: z.int().min(1).max(16),
+      /** Armored, as "gpg --armor --export" writes them. */
+      people: z.string().min(1),
+    })
+    .optional(),
   machines: z
     .strictObject({
       /** GRUB knows no dates: what was signed for it can be replayed for as long as its image is used. */
@@ -75,10 +89,20 @@ export interface PublishRules {
   readonly unverified: readonly string[];
 }
 
+/** Who has to sign a release, beside its build, before a channel may name it. */
+export interface PromoteRules {
+  readonly channels: readonly string[];
+  /** So many distinct people. */
+  readonly least: number;
+  readonly people: readonly OpenpgpCertificate[];
+}
+
 export interface PolicyFile {
   /** What it says, in one way of writing: two files that say the same have the same. */
   readonly canonical: string;
   readonly publish: PublishRules;
+  /** Undefined: channels move on the word of their key. */
+  readonly promote: PromoteRules | undefined;
   readonly machines: { readonly armedByGrub: boolean };
   /**
    * @param asOf what algorithms, certificates and soft revocations are judged at; milliseconds since 1970.
@@ -97,15 +121,15 @@ export async function readPolicyFileOr(path: string | undefined): Promise<Policy
 
 /** Reads a policy file. @throws UsageError, IoError */
 export async function readPolicyFile(path: string): Promise<PolicyFile> {
-  return policyOf(await readOperatorFile(path, POLICY));
+  return policyOf(await readOperatorFile(path, POLICY), path);
 }
 
 /** The same of a file that was read. @param path names it in errors. */
 export function parsePolicyFile(path: string, text: string): PolicyFile {
-  return policyOf(parseOperatorFile(path, text, POLICY));
+  return policyOf(parseOperatorFile(path, text, POLICY), path);
 }
 
-function policyOf(file: z.infer<typeof POLICY>): PolicyFile {
+function policyOf(file: z.infer<typeof POLICY>, path = ''): PolicyFile {
   return {
     canonical: canonical(file),
     publish: {
@@ -114,6 +138,7 @@ function policyOf(file: z.infer<typeof POLICY>): PolicyFile {
       maxSerialDays: file.publish.max_serial_days ?? 400,
       unverified: file.publish.unverified ?? [],
     },
+    promote: file.promote && { ...file.promote, people: peopleOf(path, file.promote) },
     machines: { armedByGrub: file.machines.armed_by_grub },
     at(asOf, clock) {
       const base = defaultPolicy(asOf, clock);
@@ -127,6 +152,26 @@ function policyOf(file: z.infer<typeof POLICY>): PolicyFile {
       };
     },
   };
+}
+
+/** @throws UsageError */
+function peopleOf(
+  path: string,
+  { people, least }: { readonly people: string; readonly least: number },
+): readonly OpenpgpCertificate[] {
+  const wrong = (why: string, cause?: unknown) =>
+    new UsageError(`${path}: promote.people ${why}.`, cause === undefined ? {} : { cause });
+  try {
+    const packets = unwrapKeyring(Buffer.from(people));
+    const certificates = decodeOpenpgpCertificates(Buffer.concat(packets));
+    const distinct = new Set(certificates.map(({ primary }) => primary.fingerprint)).size;
+    if (distinct < least) throw wrong(`holds ${distinct} keys, and ${least} people have to sign`);
+    return certificates;
+  } catch (error) {
+    if (error instanceof Malformed || error instanceof Refusal)
+      throw wrong(`holds no OpenPGP keys: ${error.message.replace(/\.$/, '')}`, error);
+    throw error;
+  }
 }
 
 /** JSON with its keys in order. */

@@ -122,7 +122,7 @@ export function publishCommand(): Command {
   );
 }
 
-function showGates(terminal: Terminal, gates: readonly GateRow[]): void {
+export function showGates(terminal: Terminal, gates: readonly GateRow[]): void {
   const answer = ({ refusal, fact }: GateRow): Cell =>
     refusal
       ? { text: refusal.code, style: 'bad' }

@@ -77,6 +77,7 @@ export const ACT_KINDS = [
   'restore-state',
   'pull',
   'remove',
+  'promote',
   'lost',
   'ask',
   'apply',

@@ -1,0 +1,41 @@
+import { recordsOf } from './folder-backend.ts';
+import { provenanceKey } from './provenance.ts';
+
+/*
+ * Signatures of people over the manifest of a release, beside the build's own: OpenPGP, detached,
+ * `provenance/NAME/VERSION/promotions/<sha256 of the manifest>/<fingerprint>.sig`. They belong to that manifest and to no
+ * other that the release may get, and none is ever removed.
+ */
+
+const MOST = 64;
+
+/** Keeps one; the same person's first stays. @param person a fingerprint, lower-case hex. */
+export async function addPromotion(
+  state: string,
+  release: string,
+  manifest: string,
+  person: string,
+  seal: Uint8Array,
+): Promise<boolean> {
+  return recordsOf(state).putIfAbsent(keyOf(release, manifest, `${person}.sig`), seal);
+}
+
+/** All that are kept for a manifest, unverified. */
+export async function readPromotions(
+  state: string,
+  release: string,
+  manifest: string,
+): Promise<Uint8Array[]> {
+  const records = recordsOf(state);
+  const names = await records.list(keyOf(release, manifest));
+  const found: Uint8Array[] = [];
+  for (const name of names.filter((one) => /^[0-9a-f]{40,64}\.sig$/.test(one)).slice(0, MOST)) {
+    const record = await records.get(keyOf(release, manifest, name));
+    if (record) found.push(record.bytes);
+  }
+  return found;
+}
+
+function keyOf(release: string, manifest: string, ...name: string[]): string {
+  return provenanceKey(release, 'promotions', manifest, ...name);
+}
