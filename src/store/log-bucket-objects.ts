@@ -95,10 +95,12 @@ export async function readFrontier(home: LogHome, size: number): Promise<MerkleF
  */
 export async function findEnd(home: LogHome, signed: number): Promise<number> {
   const isThere = async (index: number) => (await home.records.facts(entryKey(index))) !== undefined;
-  if (signed > 0 && !(await isThere(signed - 1))) throw takenAway(home, signed, signed - 1);
+  const [covered, next] = await Promise.all([signed === 0 || isThere(signed - 1), isThere(signed)]);
+  if (!covered) throw takenAway(home, signed, signed - 1);
+  if (!next) return signed;
   // Entries before `size` are there, and entry `absent` is not.
-  let size = signed;
-  let step = 1;
+  let size = signed + 1;
+  let step = 2;
   while (await isThere(size + step - 1)) {
     size += step;
     step *= 2;

@@ -59,9 +59,9 @@ export class BucketLogWriter implements LogWriter {
   }
 
   static async open(home: LogHome): Promise<BucketLogWriter> {
-    const name = (await findLogName(home)) ?? (await beginLog(home));
-    const writer = new BucketLogWriter(home, name);
-    await writer.#open();
+    const [named, head] = await Promise.all([findLogName(home), readCheckpoint(home)]);
+    const writer = new BucketLogWriter(home, named ?? (await beginLog(home)));
+    await writer.#open(head);
     return writer;
   }
 
@@ -108,8 +108,8 @@ export class BucketLogWriter implements LogWriter {
     return this.#head?.file.checkpoint.size ?? 0;
   }
 
-  async #open(): Promise<void> {
-    this.#head = await readCheckpoint(this.#home);
+  async #open(head: StoredCheckpoint | undefined): Promise<void> {
+    this.#head = head;
     const signed = this.#signed;
     this.#floor = signed;
     const size = await findEnd(this.#home, signed);
