@@ -3,7 +3,7 @@ import { UsageError } from '../errors/usage.ts';
 import { readIfThere } from '../files/read-if-there.ts';
 import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { openState } from '../store/state.ts';
-import { readStatePolicy, STATE_POLICY, statePolicyText, writeStatePolicy } from '../store/state-policy.ts';
+import { readStatePolicy, replacePolicy, STATE_POLICY, statePolicyText } from '../store/state-policy.ts';
 import { parsePolicyFile } from '../trust/policy-file.ts';
 import { logAct } from './log-act.ts';
 
@@ -56,8 +56,9 @@ export async function writePolicy(
 ): Promise<void> {
   // Before it counts: a crash may leave an entry whose act never was, and never an act without its entry.
   const file = { sha256: createHash('sha256').update(text).digest('hex'), path: STATE_POLICY };
+  const write = await replacePolicy(state);
   await logAct(state, { time: now, act: 'policy', file }, snapshotKey);
-  await writeStatePolicy(state, text);
+  await write(text);
 }
 
 /** The text of a state's policy; undefined where it has the default one. @throws IoError */

@@ -30,10 +30,19 @@ export async function statePolicyText(state: string): Promise<string | undefined
   return bytes && Buffer.from(bytes).toString('utf8');
 }
 
-/** Writes the policy of a state that the caller has opened, and has judged. @throws IoError */
-export async function writeStatePolicy(state: string, text: Uint8Array): Promise<void> {
-  if (isBucketState(state)) await recordsOf(state).put(STATE_POLICY, text);
-  else await writeFileAtomically(join(state, STATE_POLICY), text);
+/**
+ * Begins to write the policy of a state that the caller has opened. What comes back writes it, in place of the policy that
+ * was there at the beginning.
+ *
+ * @throws UsageError, when it is written, where somebody else has written one to a bucket meanwhile; IoError.
+ */
+export async function replacePolicy(state: string): Promise<(text: Uint8Array) => Promise<void>> {
+  if (!isBucketState(state)) return (text) => writeFileAtomically(join(state, STATE_POLICY), text);
+  const records = recordsOf(state);
+  const before = (await records.get(STATE_POLICY))?.version;
+  return async (text) => {
+    if (!(await records.compareAndSwap(STATE_POLICY, before, text))) throw changedMeanwhile(state);
+  };
 }
 
 /** True for a state that nothing was ever published to, and that was told no policy. @throws IoError */
@@ -51,12 +60,15 @@ export async function isFresh(state: string): Promise<boolean> {
  */
 export async function policyFor(state: string, given?: string, before?: PolicyFile): Promise<PolicyFile> {
   const own = await readStatePolicy(state);
-  if (before && before.canonical !== own.canonical)
-    throw new UsageError(`The policy of ${state} changed meanwhile; try again.`);
+  if (before && before.canonical !== own.canonical) throw changedMeanwhile(state);
   if (given === undefined) return own;
   const other = await readPolicyFile(given);
   if (other.canonical === own.canonical) return own;
   throw new UsageError(
     `${given} differs from the policy of ${state}; to change that one, run "bootseal policy set ${given} --state ${state}".`,
   );
+}
+
+function changedMeanwhile(state: string): UsageError {
+  return new UsageError(`The policy of ${state} changed meanwhile; try again.`);
 }

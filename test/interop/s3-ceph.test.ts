@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { GetObjectCommand } from '@aws-sdk/client-s3';
@@ -16,9 +16,10 @@ import { bucketPlace } from '../../src/store/s3/location.ts';
 import { demandState, openState } from '../../src/store/state.ts';
 import { readFormat } from '../../src/store/state-format.ts';
 import { stateMark } from '../../src/store/state-mark.ts';
-import { isFresh, readStatePolicy, writeStatePolicy } from '../../src/store/state-policy.ts';
+import { isFresh, readStatePolicy, replacePolicy } from '../../src/store/state-policy.ts';
 import { readTokens, writeTokens } from '../../src/store/tokens.ts';
 import { withdrawnReason, writeWithdrawal } from '../../src/store/withdrawals.ts';
+import { readPolicyFile } from '../../src/trust/policy-file.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { backendContract } from '../store/backend-contract.ts';
 
@@ -145,10 +146,14 @@ describe('a state in a bucket', () => {
     await (await openState(state)).release();
     const marks = [await stateMark(state)];
     assert.equal(await isFresh(state), true);
-    await writeStatePolicy(state, bytes('[dates]\n'.replace('[dates]', '')));
+    const [write, another] = [await replacePolicy(state), await replacePolicy(state)];
+    const given = join(await temporaryFolder(), 'policy.toml');
+    await writeFile(given, 'openpgp_threshold = 2\n');
+    await write(await readFile(given));
+    await assert.rejects(another(bytes('openpgp_threshold = 3\n')), UsageError);
     marks.push(await stateMark(state));
     assert.equal(await isFresh(state), false);
-    assert.equal((await readStatePolicy(state)).canonical.length >= 0, true);
+    assert.equal((await readStatePolicy(state)).canonical, (await readPolicyFile(given)).canonical);
     const facts = { release: 'arch/1', manifest: '', time: 1_000_000_000_000, now: false };
     await writeWithdrawal(state, { ...facts, reason: 'first' });
     marks.push(await stateMark(state));

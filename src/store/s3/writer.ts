@@ -122,9 +122,9 @@ export class BucketWriter {
     }
   }
 
-  async #probe(): Promise<EtagForm> {
+  #probe(): Promise<EtagForm> {
     return probeConditions(
-      await this.#engine.name(),
+      () => this.#engine.name(),
       (key, bytes, condition) => this.put(key, bytes, condition),
       (key) => this.remove(key),
     );

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { UsageError } from '../../../src/errors/usage.ts';
 import { recordsOf } from '../../../src/store/folder-backend.ts';
 import { S3Backend } from '../../../src/store/s3/backend.ts';
@@ -50,4 +53,14 @@ it('one place has one backend, whoever asks', () => {
   assert.ok(records instanceof S3Backend);
   assert.equal(recordsOf('s3://site/a'), records);
   assert.notEqual(recordsOf('s3://site/b'), records);
+});
+
+it('the SDK is loaded when a bucket is asked, and by nobody else', () => {
+  const src = fileURLToPath(new URL('../../../../src', import.meta.url));
+  const found = readdirSync(src, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .filter((name) =>
+      /^import (?!type )[^;]*'@(aws-sdk|smithy)\//ms.test(readFileSync(join(src, name), 'utf8')),
+    );
+  assert.deepEqual(found, []);
 });
