@@ -64,7 +64,7 @@ export async function store(
     ['boot/vmlinuz.sig', Buffer.from(`seal of ${release}`)],
   ]);
   // What the store asks of something verified, without the keys that it takes to make one.
-  const verified = { release, files: new Map([['boot/vmlinuz', file]]), records } as unknown;
+  const verified = { release, payload: 'read', files: new Map([['boot/vmlinuz', file]]), records } as unknown;
   return shelfOf(state).store(verified as VerifiedRelease, NOW);
 }
 
