@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { run } from './command.ts';
 import type { Lan } from './lan.ts';
 import { waitForOutput } from './output.ts';
 import { type RunningServer, running } from './servers.ts';
@@ -32,7 +31,6 @@ export async function startNginx(
   await mkdir(join(folder, 'logs'), { recursive: true });
   const conf = join(folder, 'nginx.conf');
   await writeFile(conf, configuration(folder, sites, address));
-  await run('nginx', ['-t', '-q', '-p', folder, '-c', conf]);
   const words = ['-p', folder, '-c', conf];
   const child = lan
     ? lan.spawn('nginx', words)

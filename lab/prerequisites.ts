@@ -52,6 +52,7 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'radosgw', needs: ['radosgw', 'radosgw-admin'] },
   { packageName: 'chromium', needs: ['/usr/bin/chromium'] },
   { packageName: 'curl', needs: ['curl'] },
+  { packageName: 'nginx-light', needs: ['nginx'] },
   { packageName: 'prometheus', needs: ['promtool'] },
   { packageName: 'openssl', needs: ['openssl'] },
   { packageName: 'gnupg', needs: ['gpg'] },
