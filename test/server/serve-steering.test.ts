@@ -76,7 +76,7 @@ describe('steering', () => {
     const { get, events, server } = await started(t, [{ url: A }], [verified(A)]);
     for (const [name, agent] of [
       [KERNEL, IPXE],
-      [ROOTFS, CURL],
+      [ROOTFS, 'bootseal-early'],
     ] as const) {
       const answer = await get(name, agent);
       assert.deepEqual(

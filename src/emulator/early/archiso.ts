@@ -30,7 +30,7 @@ export async function runArchiso(options: ArchisoOptions): Promise<EarlyVerdict>
   let stage: 'manifest' | 'image' = 'manifest';
   try {
     const parameters = archisoParameters(options.cmdline, options.arch);
-    const early = new Userspace(options, EarlyKeys.ofArchiso(options.initramfs));
+    const early = new Userspace(options, EarlyKeys.ofArchiso(options.initramfs), 'curl/7.88.1');
     const enforces = options.enforceManifest !== false;
     const floor = enforces ? readPolicyFloor(options.initramfs) : NO_FLOOR;
     // 1. The manifest, and this machine's command line held against it.

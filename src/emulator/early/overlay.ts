@@ -60,7 +60,7 @@ async function run(options: EarlyOptions, network: Network): Promise<EarlyVerdic
     demandVlan(options.cmdline);
     const floor = readPolicyFloor(initramfs);
     mode = floor.mode ?? mode;
-    const early = new Userspace(options, EarlyKeys.ofOverlay(initramfs));
+    const early = new Userspace(options, EarlyKeys.ofOverlay(initramfs), 'bootseal-early');
     network.server = early.server;
     // Nothing is judged by a clock that is surely wrong.
     early.now = raisedClock(now, floor);

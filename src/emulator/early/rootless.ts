@@ -79,7 +79,7 @@ export async function runRootless(
   try {
     const floor = readPolicyFloor(options.initramfs);
     if (!floor.require.includes('manifest')) return { ...none, findings: [] };
-    const early = new Userspace(options, EarlyKeys.ofArchiso(options.initramfs));
+    const early = new Userspace(options, EarlyKeys.ofArchiso(options.initramfs), 'curl/7.88.1');
     const enforced = await early.manifest(floor);
     if (!enforced) return { ...none, findings: [] };
     const { manifest, signer } = enforced;

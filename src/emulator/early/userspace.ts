@@ -13,8 +13,6 @@ import { mountVerity } from './verity.ts';
 
 const SIDECAR_LIMIT = 1024 * 1024;
 
-/** What fetches in early userspace, archiso's and ours: by that a server knows who follows redirects. */
-const USER_AGENT = 'curl/7.88.1';
 /** Asks a server for the file itself, and not for where else it is. */
 const DIRECT = '?direct';
 
@@ -26,9 +24,12 @@ export class Userspace {
   /** The clock, milliseconds since 1970; an overlay sets it. */
   now: number;
   readonly #options: EarlyOptions;
+  readonly #userAgent: string;
 
-  /** @throws Refusal where the command line names no server, or none that it could. */
-  constructor(options: EarlyOptions, keys: EarlyKeys) {
+  /**
+   * @param userAgent what fetches calls itself: by that a server knows who follows redirects.
+   * @throws Refusal where the command line names no server, or none that it could. */
+  constructor(options: EarlyOptions, keys: EarlyKeys, userAgent: string) {
     const server = lastValue(splitCommandLine(options.cmdline), 'archiso_http_srv');
     if (server === undefined) {
       throw new Refusal('absent', 'The kernel command line names no archiso_http_srv.', {});
@@ -40,6 +41,7 @@ export class Userspace {
     }
     this.server = server;
     this.keys = keys;
+    this.#userAgent = userAgent;
     this.now = options.now;
     this.#options = options;
   }
@@ -170,7 +172,7 @@ export class Userspace {
   fetch(path: string, options?: { range: { first: number; last: number } }) {
     const url = this.server + path;
     this.#options.onEvent?.({ kind: 'fetch', url });
-    return this.#options.transport.fetch(url, { ...options, userAgent: USER_AGENT });
+    return this.#options.transport.fetch(url, { ...options, userAgent: this.#userAgent });
   }
 
   print(text: string): void {
