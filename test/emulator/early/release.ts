@@ -98,7 +98,8 @@ export async function early(setting: Early): Promise<Ran> {
   const fetch = async (url: string, { range }: FetchOptions = {}): Promise<Fetched> => {
     const path = url.startsWith(SERVER) ? url.slice(SERVER.length) : url;
     asked.push(range ? `${range.first}-${range.last} ${path}` : path);
-    const bytes = files[path];
+    // As servers do that know no query.
+    const bytes = files[path.replace(/\?.*/, '')];
     if (!bytes) throw new Refusal('absent', `${url} does not exist.`, { url });
     const partial = range !== undefined && setting.ranges !== false;
     const part = partial ? bytes.subarray(range.first, range.last + 1) : bytes;

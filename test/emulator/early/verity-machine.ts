@@ -91,7 +91,8 @@ export async function earlyVerity(setting: Setting): Promise<Ran> {
       }
       const path = url.slice(SERVER.length);
       asked.push(range ? `${range.first}-${range.last} ${path}` : path);
-      const bytes = files[path];
+      // As servers do that know no query.
+      const bytes = files[path.replace(/\?.*/, '')];
       if (!bytes) throw new Refusal('absent', `${url} does not exist.`, { url });
       if (!range) return { url, size: bytes.length, partial: false, body: pieces(bytes) };
       const sent = bytes.subarray(range.first, range.last + 1);

@@ -43,7 +43,10 @@ class Sealed {
 }
 
 const YES = { verified: true };
-const no = (fact: string) => ({ verified: false, fact });
+const no = (fact: string) => {
+  const [, place] = /^hash block (\d+)/.exec(fact) ?? [];
+  return { verified: false, fact, ...(place === undefined ? {} : { hashBlock: Number(place) }) };
+};
 // Three levels and a last block that is alone in its row; made once, never changed.
 const LARGE = new Sealed(16385);
 
