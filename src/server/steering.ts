@@ -176,7 +176,7 @@ export function verifiers(
     if (path === undefined || role === undefined) continue;
     // A loader that verifies nothing takes whatever comes: what it starts comes from here alone.
     if (by === 'loader' && !unverified) files.set(path, 'ipxe');
-    if (role === 'rootfs' && (by === 'overlay' || by === 'system')) files.set(path, 'early');
+    if (role === 'rootfs' && (by === 'overlay' || by === 'system')) files.set(path, 'curl');
   }
   return files;
 }

@@ -9,11 +9,12 @@
  * GRUB (`GRUB 2.06`) takes a redirect for an error, and UEFI firmware (`UefiHttpBoot/1.0`) does as its vendor likes. Whoever
  * is not known here is sent the bytes.
  */
-export type FollowingClient = 'ipxe' | 'early';
+/** `curl`: either of the last two. */
+export type FollowingClient = 'ipxe' | 'curl';
 
 const CLIENTS: readonly (readonly [FollowingClient, RegExp])[] = [
   ['ipxe', /^iPXE\/\d/],
-  ['early', /^(bootseal-early$|curl\/\d)/],
+  ['curl', /^(bootseal-early$|curl\/\d)/],
 ];
 
 /** @param userAgent as the client sent it. */
