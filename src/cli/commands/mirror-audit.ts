@@ -157,7 +157,7 @@ function show(terminal: Terminal, { rows, channel, newest }: AuditReport): void 
   const all = rows.length;
   const what = `of ${all} mirrors of ${channel}${newest === undefined ? '' : `, whose newest snapshot is ${newest}`}`;
   if (good === all) terminal.print(`VERIFIED: all ${what}.`, 'good');
-  else terminal.refused(`VERIFIED: ${good} ${what}.`);
+  else terminal.refused(`NOT VERIFIED: ${all - good} ${what}.`);
 }
 
 function verdictText({ verdict, behindDays, endedDays }: MirrorRow): string {
