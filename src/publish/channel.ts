@@ -31,7 +31,7 @@ import {
 } from './channel-move.ts';
 import { batchFor } from './machine-batch.ts';
 import { demandSerial, demandVerified, runGate } from './publish-gate.ts';
-import { demandUnchanged, type JudgedRelease, judgeStored } from './stored-release.ts';
+import { demandUnchanged, gateStored, type JudgedRelease, judgeStored } from './stored-release.ts';
 
 export interface ListChannelsOptions {
   readonly state: string;
@@ -199,9 +199,9 @@ async function moveToStored(options: RollbackOptions, mayGoForward: boolean): Pr
   const policy = await policyFor(options.state, options.policy);
   await demandElsewhere(options);
   // Before the state is locked, as publish does: a large release keeps nobody else from writing.
-  const judged = await judgeStored(options.state, release, roots, policy, now);
-  const gated =
-    mayGoForward && !(judged instanceof Refusal) ? await gateOf(options, judged, policy) : undefined;
+  const { judged, gated } = mayGoForward
+    ? await gateStored(options.state, release, roots, policy, now, (one) => gateOf(options, one, policy))
+    : { judged: await judgeStored(options.state, release, roots, policy, now), gated: undefined };
   const state = await openExistingState(options.state);
   try {
     return await onRecord(options, { release }, async () => {

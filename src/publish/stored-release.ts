@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
+import type { Tree } from '../files/tree.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
+import type { LocalRelease } from '../store/release-shelf.ts';
 import { shelfOf } from '../store/shelf-of.ts';
 import { readManifestOf } from '../store/stored-manifest.ts';
 import type { PolicyFile } from '../trust/policy-file.ts';
@@ -27,7 +29,45 @@ export async function judgeStored(
   policy: PolicyFile,
   now: number,
 ): Promise<JudgedRelease | Refusal> {
-  const tree = shelfOf(state).tree(release);
+  return judgeTree(state, release, shelfOf(state).tree(release), roots, policy, now);
+}
+
+/**
+ * The same of one that is handed to clients if it holds: `gate` is asked while its files lie on this machine.
+ *
+ * @param now milliseconds since 1970.
+ */
+export async function gateStored<T>(
+  state: string,
+  release: string,
+  roots: TrustRoots,
+  policy: PolicyFile,
+  now: number,
+  gate: (judged: JudgedRelease) => Promise<T>,
+): Promise<{ readonly judged: JudgedRelease | Refusal; readonly gated: T | undefined }> {
+  let local: LocalRelease;
+  try {
+    local = await shelfOf(state).local(release);
+  } catch (error) {
+    if (error instanceof Refusal) return { judged: error, gated: undefined };
+    throw error;
+  }
+  try {
+    const judged = await judgeTree(state, release, local.tree, roots, policy, now);
+    return { judged, gated: judged instanceof Refusal ? undefined : await gate(judged) };
+  } finally {
+    await local.end();
+  }
+}
+
+async function judgeTree(
+  state: string,
+  release: string,
+  tree: Tree,
+  roots: TrustRoots,
+  policy: PolicyFile,
+  now: number,
+): Promise<JudgedRelease | Refusal> {
   try {
     if (!(await tree.list('')).includes(RECORD.manifest)) {
       throw new UsageError(

@@ -99,7 +99,7 @@ export async function finishBucketChange(
 ): Promise<UsageError | undefined> {
   const journal = await readStateJson(records, KEY, JOURNAL);
   if (!journal) return undefined;
-  const { release, to, before, after, provenance } = journal.value;
+  const { release, to, after, provenance } = journal.value;
   const end = async () => {
     await records.compareAndSwap(KEY, journal.version, undefined);
     await records.remove(stagedKey(after));

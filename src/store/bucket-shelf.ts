@@ -1,14 +1,28 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
+import { writeFileAtomically } from '../files/atomic-file.ts';
+import { FolderTree } from '../files/folder-tree.ts';
+import { makeFolders } from '../files/make-folders.ts';
 import type { Tree } from '../files/tree.ts';
 import { isReleaseId } from '../formats/records/safe-path.ts';
 import { demandRead, type VerifiedRelease } from '../trust/verified-release.ts';
 import type { StoreBackend, StoredRecord } from './backend.ts';
 import { changeInBucket, finishBucketChange } from './bucket-change.ts';
-import { listKey, listOf, reasonKey, removeCopies, storeInBucket, writeCopies } from './bucket-store.ts';
+import {
+  listKey,
+  listOf,
+  readList,
+  reasonKey,
+  removeCopies,
+  storeInBucket,
+  writeCopies,
+} from './bucket-store.ts';
 import { publishedMeanwhile } from './folder-shelf.ts';
 import { ListedTree } from './listed-tree.ts';
 import { provenanceKey } from './provenance.ts';
-import type { ReleaseChange, ReleaseShelf, ShelfTreeOptions } from './release-shelf.ts';
+import type { LocalRelease, ReleaseChange, ReleaseShelf, ShelfTreeOptions } from './release-shelf.ts';
 
 /**
  * Releases of a bucket: a release is in its place with its list (bucket-store.ts), and aside with that list below
@@ -40,6 +54,29 @@ export class BucketShelf implements ReleaseShelf {
 
   tree(release: string, options: ShelfTreeOptions = {}): Tree {
     return this.#tree(release, listKey(release), `releases/${release}`, options);
+  }
+
+  async local(release: string): Promise<LocalRelease> {
+    const folder = await mkdtemp(join(tmpdir(), 'bootseal-release-'));
+    const end = () => rm(folder, { recursive: true, force: true });
+    try {
+      const list = await readList(this.#records, release);
+      const tree = new ListedTree(
+        this.#records,
+        release,
+        listKey(release),
+        `${this.#state}/releases/${release}`,
+      );
+      for (const { path } of list?.files ?? []) {
+        const to = join(folder, path);
+        await makeFolders(dirname(to));
+        await writeFileAtomically(to, tree.pieces(path));
+      }
+      return { tree: new FolderTree(folder), end };
+    } catch (error) {
+      await end();
+      throw error;
+    }
   }
 
   async isAside(release: string): Promise<boolean> {

@@ -12,7 +12,7 @@ import { demandRead, type VerifiedRelease } from '../trust/verified-release.ts';
 import { recordsOf } from './folder-backend.ts';
 import { changeRelease, finishChange } from './journal.ts';
 import { provenanceKey } from './provenance.ts';
-import type { ReleaseChange, ReleaseShelf, ShelfTreeOptions } from './release-shelf.ts';
+import type { LocalRelease, ReleaseChange, ReleaseShelf, ShelfTreeOptions } from './release-shelf.ts';
 import { storeRelease } from './release-store.ts';
 
 /**
@@ -42,6 +42,10 @@ export class FolderShelf implements ReleaseShelf {
 
   tree(release: string, options: ShelfTreeOptions = {}): Tree {
     return new FolderTree(this.#place(release), options);
+  }
+
+  async local(release: string): Promise<LocalRelease> {
+    return { tree: this.tree(release), end: async () => {} };
   }
 
   isAside(release: string): Promise<boolean> {

@@ -88,6 +88,31 @@ export class ListedTree implements Tree {
     };
   }
 
+  /**
+   * A file of any size, piece by piece. The last piece comes once all of it turned out to be what the list says.
+   *
+   * @throws Refusal as `open`; `drifted`. IoError.
+   */
+  async *pieces(path: string): AsyncGenerator<Uint8Array> {
+    const entry = await this.#entry(path);
+    const content = await this.#open(entry);
+    try {
+      const hash = createHash('sha256');
+      let held: Uint8Array | undefined;
+      let size = 0;
+      for await (const piece of this.#pieces(path, entry.size, content)) {
+        if (held) yield held;
+        held = Uint8Array.from(piece);
+        hash.update(held);
+        size += held.length;
+      }
+      if (size !== entry.size || hash.digest('hex') !== entry.sha256) throw drifted(path);
+      if (held) yield held;
+    } finally {
+      await content.close();
+    }
+  }
+
   /** One reading for every question, and for whether it is what the list says. */
   #measured({ path, size, sha256 }: ListEntry, content: StoredContent): Content {
     const stream = streamContent(this.#pieces(path, size, content), path, size);

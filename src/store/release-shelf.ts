@@ -28,6 +28,13 @@ export interface ReleaseChange {
   readonly now: number;
 }
 
+/** A release in its place, with files that lie on this machine. */
+export interface LocalRelease {
+  readonly tree: Tree;
+  /** Nobody needs it any more. */
+  end(): Promise<void>;
+}
+
 export interface ReleaseShelf {
   /** Whether a release is in its place. */
   has(release: string): Promise<boolean>;
@@ -37,6 +44,14 @@ export interface ReleaseShelf {
 
   /** A release in its place: as hostile as every tree, and empty where there is none. */
   tree(release: string, options?: ShelfTreeOptions): Tree;
+
+  /**
+   * The same with files that lie on this machine, for who hands them to clients: where they do not, they are fetched whole
+   * into a folder of their own, below the system's for what is temporary.
+   *
+   * @throws Refusal as the tree does; IoError.
+   */
+  local(release: string): Promise<LocalRelease>;
 
   /** Whether a release was taken out of its place (quarantine.ts). */
   isAside(release: string): Promise<boolean>;

@@ -58,7 +58,8 @@ it('all that is done to a state in a bucket, by the commands that do it to a fol
   await done('channel', 'rollback', 'stable', 'arch/2026.11.01', ...at, ...anchors, ...signed);
   await done('withdraw', 'arch/2026.11.02', '--reason', 'eats disks', ...at, ...signed);
   const records = new S3Backend(bucketPlace(state));
-  const rules = '[[machine]]\nname = "kiosk"\nmac = "52:54:00:12:34:56"\ngets = { release = "arch/2026.11.01" }\n';
+  const rules =
+    '[[machine]]\nname = "kiosk"\nmac = "52:54:00:12:34:56"\ngets = { release = "arch/2026.11.01" }\n';
   await records.put('machines/lab.toml', Buffer.from(rules));
   await done('machines', 'apply', ...at, ...anchors, ...signed, '--script-keys', keys);
   const only = ['--only', 'arch/2026.11.01'];
@@ -107,7 +108,7 @@ it('three who publish at once: what wins stands, and who comes late is told so a
   const log = await done('log', 'show', '--state', state);
   assert.equal(log.match(/ refuse /g)?.length ?? 0, versions.length - won.length);
   // Who was overtaken between its entry in the log and the move is there twice: that it was about to, and that it was refused.
-  assert.match(await done("log", "check", "--state", state), /^VERIFIED: /m);
+  assert.match(await done('log', 'check', '--state', state), /^VERIFIED: /m);
 });
 
 it('an object that another program replaced is not accepted, goes to quarantine, and comes back with what it was', async () => {
@@ -121,7 +122,15 @@ it('an object that another program replaced is not accepted, goes to quarantine,
   const changed = Buffer.from(root);
   changed[50_000] = 1;
   await records.put(key, changed);
-  const back = await bootseal('channel', 'rollback', 'stable', 'arch/2026.11.01', ...at, ...anchors, ...signed);
+  const back = await bootseal(
+    'channel',
+    'rollback',
+    'stable',
+    'arch/2026.11.01',
+    ...at,
+    ...anchors,
+    ...signed,
+  );
   assert.equal(back.status, 1);
   assert.match(back.stdout + back.stderr, /\[drifted\] .*airootfs\.sfs is not what was stored/);
   await records.put(key, root.subarray(1));

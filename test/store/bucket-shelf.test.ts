@@ -28,7 +28,7 @@ async function verifiedOf(release: string, payload: Uint8Array, more = {}): Prom
   const records = { 'release.manifest': `manifest of ${release}\n`, 'boot/root.img.sig': 'seal', ...more };
   const entries = Object.entries(records).map(([name, text]) => [name, Buffer.from(text)] as const);
   const files = new Map([['boot/root.img', file]]);
-  return { release, files, records: new Map(entries) } as unknown as VerifiedRelease;
+  return { release, payload: 'read', files, records: new Map(entries) } as unknown as VerifiedRelease;
 }
 
 async function shelfWith(release = RELEASE, payload: Uint8Array = PAYLOAD) {
@@ -116,6 +116,30 @@ describe('a release in a bucket', () => {
     await assert.rejects(shelf.tree('arch/2026.11.02').list(''), refused('drifted', /was moved/));
     await records.put(`lists/${RELEASE}`, Buffer.concat([list?.bytes ?? Buffer.alloc(0), Buffer.from(' ')]));
     await assert.rejects(shelf.tree(RELEASE).list(''), refused('malformed', /malformed/));
+  });
+
+  it('is fetched for who needs its files on this machine, and only what it was', async () => {
+    const { records, shelf } = await shelfWith();
+    const { tree, end } = await shelf.local(RELEASE);
+    const file = await tree.open('boot/root.img');
+    await file.close();
+    assert.deepEqual(await readFile(file.place?.path ?? ''), PAYLOAD);
+    await end();
+    await assert.rejects(readFile(file.place?.path ?? ''), { code: 'ENOENT' });
+    const changed = Buffer.from(PAYLOAD);
+    changed[PAYLOAD.length - 1] = 0;
+    await records.put(objectKey(sha256(PAYLOAD)), changed);
+    await assert.rejects(shelf.local(RELEASE), refused('drifted', /replaced/));
+  });
+
+  it('whose object was replaced by another of its size goes to quarantine, and is published again with what it was', async () => {
+    const { records, shelf } = await shelfWith();
+    const key = objectKey(sha256(PAYLOAD));
+    await records.put(key, Buffer.alloc(PAYLOAD.length));
+    await records.put(`quarantine/${RELEASE}/reason.json`, Buffer.from('it drifted'));
+    await shelf.moveAside(RELEASE);
+    assert.equal(await shelf.store(await verifiedOf(RELEASE, PAYLOAD), NOW), true);
+    assert.equal((await measured(shelf.tree(RELEASE), 'boot/root.img')).size, PAYLOAD.length);
   });
 
   it('never changes once it is published', async () => {
