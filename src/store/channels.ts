@@ -132,8 +132,9 @@ export async function moveChannel(
   await readCurrent(records, channel);
   await records.putIfAbsent(key(CURRENT), Buffer.from('0\n'));
   const current = await readCurrent(records, channel);
+  if (current && follows !== undefined && current.counter !== follows)
+    throw movedMeanwhile(channel, current.counter);
   if (!current || current.counter >= counter) throw goesBack(channel, counter, current?.counter);
-  if (follows !== undefined && current.counter !== follows) throw movedMeanwhile(channel, current.counter);
   const { written, passedOver, followed } = await readCounters(records, channel);
   const left = written.filter((one) => one > current.counter && one < counter && !passedOver.has(one));
   if (isBucketState(state)) {
