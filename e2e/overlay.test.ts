@@ -200,18 +200,18 @@ describe('the initrd overlay, mode verity', () => {
     },
     {
       what: 'a root hash without its seal',
-      change: (site: string) => rm(join(site, INSIDE, `${ROOTFS}.roothash.p7s`)),
-      reason: `absent ${ROOTFS}.roothash.p7s did not arrive`,
+      change: (site: string) => rm(join(site, INSIDE, `${ROOTFS}.roothash.cms.sig`)),
+      reason: `absent ${ROOTFS}.roothash.cms.sig did not arrive`,
     },
     {
       what: 'a changed root hash',
       change: (site: string) => flip(join(site, INSIDE, `${ROOTFS}.roothash`)),
-      reason: `bad-signature ${ROOTFS}.roothash.p7s does not match`,
+      reason: `bad-signature ${ROOTFS}.roothash.cms.sig does not match`,
     },
     {
       what: 'the root hash of another release, whose seal holds',
       change: async (site: string) => {
-        for (const name of [`${ROOTFS}.roothash`, `${ROOTFS}.roothash.p7s`]) {
+        for (const name of [`${ROOTFS}.roothash`, `${ROOTFS}.roothash.cms.sig`]) {
           await cp(join(older.tree, name), join(site, INSIDE, name));
         }
       },

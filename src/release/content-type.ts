@@ -13,7 +13,7 @@ const types = new Mime(standard, other).define(
   {
     [TEXT]: ['ipxe', 'manifest', 'sha256', 'sha512', 'roothash', 'cfg', 'conf', 'log'],
     [OCTETS]: [
-      ...['sig', 'sfs', 'erofs', 'img', 'p7s', 'verity', 'gpg', 'cpio'],
+      ...['sig', 'sfs', 'erofs', 'img', 'verity', 'gpg', 'cpio'],
       ...['efi', 'kpxe', 'kkpxe', 'pxe', 'lkrn', '0'],
     ],
   },
@@ -21,7 +21,7 @@ const types = new Mime(standard, other).define(
 );
 
 /** Files of a tree that have no extension to go by. */
-const BY_NAME: Readonly<Record<string, string>> = { version: TEXT, 'grub.cfg': TEXT };
+const BY_NAME: Readonly<Record<string, string>> = { version: TEXT, 'grub.cfg': TEXT, SHA256SUMS: TEXT };
 
 /**
  * The content type that a file's name gives it; bytes where it says nothing, as for kernels

@@ -3,6 +3,7 @@ import { bytesContent } from '../files/measure.ts';
 import type { Answer } from '../files/measurer.ts';
 import type { Manifest, ManifestFile } from '../formats/records/manifest.ts';
 import { otherBootIpxe, RECORD } from '../formats/records/seal-names.ts';
+import { sumsOf } from '../formats/records/sums.ts';
 import type { FreeParameter } from '../formats/script/cmdline.ts';
 import { type LeafOrder, leafOrder } from './keys/release-leaf.ts';
 import { isLeaf, type KeyName, payloadSeals, recordSeals } from './seal-keys.ts';
@@ -58,6 +59,7 @@ export async function redraftRelease(
   await draft.record(RECORD.bootIpxe, scripts.bootIpxe);
   await draft.record(RECORD.grubCfg, scripts.grubCfg);
   await draft.record(RECORD.manifest, bytes);
+  for (const sums of sumsOf(manifest, manifestSha256)) await draft.record(sums.path, sums.bytes);
   for (const { id } of options.others ?? []) {
     const script = scripts.others?.get(id);
     if (!script) throw new RangeError(`no boot script for the CA ${id}`);

@@ -1,4 +1,12 @@
-import { otherCaOf, otherIpxeSeal, RECORD, SEAL, VERITY } from '../formats/records/seal-names.ts';
+import {
+  isSums,
+  otherCaOf,
+  otherIpxeSeal,
+  RECORD,
+  SEAL,
+  SUMS,
+  VERITY,
+} from '../formats/records/seal-names.ts';
 import type { OpenpgpPurpose } from '../trust/anchors.ts';
 
 /**
@@ -57,6 +65,8 @@ export function payloadSeals(ids: readonly string[]): SealKeys {
 /** The seals of a record or script; none for a checksum, which has none. */
 export function recordSeals(name: string): SealKeys {
   if (name.endsWith(VERITY.rootHash)) return { [VERITY.seal]: 'manifest' };
+  // The key of the manifest: a list by the key that machines take payload by would be payload to them.
+  if (isSums(name)) return { [SUMS.seal]: 'openpgp-manifest' };
   const id = otherCaOf(name);
   if (id !== undefined) return { [SEAL.openpgp]: `boot-${id}` };
   switch (name) {

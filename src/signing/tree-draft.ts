@@ -20,8 +20,10 @@ import {
   otherIpxeSeal,
   RECORD,
   SEAL,
+  SUMS,
   VERITY,
 } from '../formats/records/seal-names.ts';
+import { sumsOf, sumsPaths } from '../formats/records/sums.ts';
 import { encodeRootHash } from '../formats/verity/dm-verity.ts';
 import type { VerityTrees } from '../formats/verity/verity-sink.ts';
 import { BLOCK_SIZE } from '../formats/verity/verity-tree.ts';
@@ -133,6 +135,7 @@ export async function draftTree(
   await draft.record(RECORD.bootIpxe, scripts.bootIpxe);
   await draft.record(RECORD.grubCfg, scripts.grubCfg);
   await draft.record(RECORD.manifest, manifestBytes);
+  for (const { path, bytes } of sumsOf(manifest, manifestSha256)) await draft.record(path, bytes);
   for (const { id } of others) {
     const script = scripts.others?.get(id);
     if (!script) throw new RangeError(`no boot script for the CA ${id}`);
@@ -278,6 +281,7 @@ function demandDistinct(artifacts: readonly Artifact[], others: readonly OtherCa
       ]),
     ...[RECORD.bootIpxe, RECORD.grubCfg].flatMap((name) => [name, name + SEAL.openpgp]),
     ...[RECORD.manifest, RECORD.manifest + SEAL.cms, RECORD.manifest + SEAL.openpgp],
+    ...sumsPaths({ files: artifacts }).flatMap((path) => [path, path + SUMS.seal]),
     ...others.flatMap(({ id }) => [
       ...[otherBootIpxe(id), otherBootIpxe(id) + SEAL.openpgp],
       ...artifacts.map(({ path }) => path + otherIpxeSeal(id)),

@@ -2,7 +2,7 @@ import { Malformed } from '../errors/malformed.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { decodeDetachedOpenpgp } from '../formats/openpgp/openpgp-signature.ts';
-import { SEAL, VERITY } from '../formats/records/seal-names.ts';
+import { isSealName } from '../formats/records/seal-names.ts';
 import type { Anchors } from './anchors.ts';
 import { IPXE_MARGIN } from './cms-check.ts';
 import { SIGNATURE_SKEW } from './openpgp-check.ts';
@@ -52,7 +52,7 @@ function* ofCertificate({ notBefore, notAfter }: Certificate): Iterable<number> 
 
 /** A script's seal has the name of an OpenPGP one, and is a CMS. */
 function* ofSeal(path: string, bytes: Uint8Array): Iterable<number> {
-  if (![SEAL.cms, SEAL.openpgp, VERITY.seal].some((suffix) => path.endsWith(suffix))) return;
+  if (!isSealName(path)) return;
   const cms = attempt(() => decodeDetachedCms(bytes));
   if (cms) {
     for (const certificate of cms.certificates) yield* ofCertificate(certificate);

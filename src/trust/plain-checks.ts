@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { Refusal } from '../errors/refusal.ts';
 import type { Answer } from '../files/measurer.ts';
 import { decodeChecksums } from '../formats/records/checksums.ts';
@@ -88,6 +89,24 @@ export function verityCheck({ verity, fsverity }: Manifest, path: string, signer
         });
       }
       return { check: 'verity', signer, signed: true };
+    },
+  };
+}
+
+/**
+ * A list of sums beside payload: exactly what the manifest says of it. Its seal is judged apart.
+ *
+ * @param signer who signed the manifest.
+ */
+export function sumsCheck(what: string, wanted: Uint8Array, signer: string): Check {
+  return {
+    name: 'manifest',
+    questions: [{ kind: 'digest', hash: 'sha256' }],
+    conclude([digest]) {
+      if (hex(digest) !== createHash('sha256').update(wanted).digest('hex')) {
+        throw new Refusal('mixed-releases', `${what} does not list what the manifest does.`, { path: what });
+      }
+      return { check: 'manifest', signer, signed: true };
     },
   };
 }

@@ -5,7 +5,16 @@ import type { FilePlace, Tree } from '../files/tree.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { MAX_PE } from '../formats/efi/pe-write.ts';
 import { decodeManifest, type Manifest, type ManifestFile } from '../formats/records/manifest.ts';
-import { checksumPath, otherIpxeSeal, RECORD, SEAL, UKI, VERITY } from '../formats/records/seal-names.ts';
+import {
+  checksumPath,
+  otherIpxeSeal,
+  RECORD,
+  SEAL,
+  SUMS,
+  UKI,
+  VERITY,
+} from '../formats/records/seal-names.ts';
+import { sumsOf } from '../formats/records/sums.ts';
 import { type Anchors, anchorId, type OpenpgpPurpose } from './anchors.ts';
 import { allOf, type Check, type CheckName, decodeOr, lost } from './check.ts';
 import { type CmsRules, cmsCheck, imgverifyRules, leafRules } from './cms-check.ts';
@@ -16,6 +25,7 @@ import {
   digestCheck,
   manifestCheck,
   otherSize,
+  sumsCheck,
   verityCheck,
 } from './plain-checks.ts';
 import { day, type Policy } from './policy.ts';
@@ -44,7 +54,7 @@ export type Column = 'ipxe' | 'cms' | 'openpgp' | 'checksum' | 'manifest' | 'ver
 export interface TreeRow {
   /** Relative to the tree. */
   readonly path: string;
-  readonly role: ManifestFile['role'] | 'script' | 'manifest' | 'loader';
+  readonly role: ManifestFile['role'] | 'script' | 'manifest' | 'checksums' | 'loader';
   readonly cells: Readonly<Partial<Record<Column, Finding>>>;
   /** Undefined unless every cell is verified. */
   readonly verified: Verified | undefined;
@@ -161,6 +171,22 @@ export class ReleaseJudge {
         ? `${row.path} does not name one manifest on each command line that it gives a kernel.`
         : `${row.path} names another manifest than the one beside it.`;
     return withRefusal(row, new Refusal('mixed-releases', message, { path: row.path, names }));
+  }
+
+  /** The sums that others' tools read: those of this manifest, and by the key for records. */
+  async sums(manifest: Manifest, manifestSha256: string, signer: string): Promise<TreeRow[]> {
+    const rows: TreeRow[] = [];
+    for (const { path, bytes: wanted } of sumsOf(manifest, manifestSha256)) {
+      const { row, bytes } = await this.#record(path, 'checksums', {
+        ...(this.#anchors.openpgp.manifest.length > 0
+          ? { openpgp: await this.#oneOpenpgp(path + SUMS.seal, 'manifest') }
+          : {}),
+        manifest: sumsCheck(path, wanted, signer),
+      });
+      if (row.verified) this.records.set(path, bytes);
+      rows.push(row);
+    }
+    return rows;
   }
 
   async payload(file: ManifestFile, manifest: Manifest, signer: string): Promise<TreeRow> {

@@ -4,7 +4,8 @@ import { decodeDetachedCms, type SignedData, type SignerInfo } from '../formats/
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { decodeDetachedOpenpgp } from '../formats/openpgp/openpgp-signature.ts';
 import { decodeManifest, type Manifest } from '../formats/records/manifest.ts';
-import { otherCaOf, otherIpxeSeal, RECORD, SEAL, VERITY } from '../formats/records/seal-names.ts';
+import { otherCaOf, otherIpxeSeal, RECORD, SEAL, SUMS, VERITY } from '../formats/records/seal-names.ts';
+import { sumsPaths } from '../formats/records/sums.ts';
 import type { OpenpgpPurpose } from './anchors.ts';
 import { decodeOr } from './check.ts';
 
@@ -103,6 +104,7 @@ function sealsOf({ files, verity }: Manifest, names: readonly string[]) {
   const payload = files.filter(({ role }) => role !== 'hashtree').map(({ path }) => path);
   const openpgp: (readonly [path: string, purpose: OpenpgpPurpose])[] = [
     [RECORD.manifest + SEAL.openpgp, 'manifest'],
+    ...sumsPaths({ files }).map((path) => [path + SUMS.seal, 'manifest'] as const),
     [RECORD.grubCfg + SEAL.openpgp, 'script'],
     ...payload.map((path) => [path + SEAL.openpgp, 'payload'] as const),
   ];

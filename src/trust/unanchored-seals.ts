@@ -3,7 +3,8 @@ import type { Tree } from '../files/tree.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import { decodeDetachedOpenpgp } from '../formats/openpgp/openpgp-signature.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
-import { checksumPath, RECORD, SEAL, VERITY } from '../formats/records/seal-names.ts';
+import { checksumPath, RECORD, SEAL, SUMS, VERITY } from '../formats/records/seal-names.ts';
+import { sumsPaths } from '../formats/records/sums.ts';
 import { decodeOr } from './check.ts';
 
 /** Bytes. */
@@ -44,6 +45,7 @@ export async function readUnanchoredSeals(tree: Tree, manifest: Manifest): Promi
   };
   await cms('records', RECORD.manifest + SEAL.cms);
   await openpgp('records', RECORD.manifest + SEAL.openpgp);
+  for (const path of sumsPaths(manifest)) await openpgp('records', path + SUMS.seal);
   await read(RECORD.grubCfg);
   await openpgp('scripts', RECORD.grubCfg + SEAL.openpgp);
   for (const { role, path } of manifest.files) {

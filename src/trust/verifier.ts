@@ -107,25 +107,25 @@ export class Verifier {
    */
   async verify(tree: Tree): Promise<Verdict> {
     const { judge, rows, manifest, sha256, signer } = await this.#records(tree, false);
-    // 4. The payload: every seal, and what the manifest says of it.
+    // 5. The payload: every seal, and what the manifest says of it.
     for (const file of manifest?.files ?? [])
       if (manifest) rows.push(await judge.payload(file, manifest, signer));
-    // 5. The whole boot in one file, where there is one: as firmware judges it, and made of this very release.
+    // 6. The whole boot in one file, where there is one: as firmware judges it, and made of this very release.
     const { own, anchored } = this.roots;
     const names = await tree.list('');
     if (names.includes(UKI) && manifest && own.secureBoot)
       rows.push(await judge.uki(manifest, sha256, own.secureBoot));
-    // 6. Where nobody named the certificates of early userspace: its seals are at least of one signer.
+    // 7. Where nobody named the certificates of early userspace: its seals are at least of one signer.
     const { records } = judge;
     let refusal = firstRefusal(rows);
     if (manifest && !anchored && !refusal) refusal = await addUnanchored(tree, manifest, records);
-    // 7. Boot scripts that hold what they must, and give a kernel the manifest's command line and no other.
+    // 8. Boot scripts that hold what they must, and give a kernel the manifest's command line and no other.
     const lint = manifest ? lintOf(manifest, records) : [];
     refusal ??= unsafe(lint) ?? (manifest && refusedLine(records, manifest, sha256));
     const unjudged = this.#unjudged(names);
     const base = { manifest, manifestSha256: sha256, records, rows, lint, unjudged };
     if (refusal) return { ...base, refusal, release: undefined };
-    // 8. No silence: everything that did not end in "verified" has failed, whatever the reason.
+    // 9. No silence: everything that did not end in "verified" has failed, whatever the reason.
     if (!manifest || !own.bootSigner || rows.some(({ verified }) => !verified))
       return { ...base, refusal: noVerdict(tree), release: undefined };
     const release = new VerifiedRelease(SEAL_OF_VERIFIER, {
@@ -162,7 +162,7 @@ export class Verifier {
     try {
       // 4. The payload: every seal that goes by a digest; of the others who signed, and when.
       for (const one of await judge.promised(manifest, signer)) files.set(one.path, one);
-      // 5. The whole boot in one file, which has its own seal inside: all of it when it comes.
+      // 6. The whole boot in one file, which has its own seal inside: all of it when it comes.
       const names = await tree.list('');
       const uki =
         names.includes(UKI) && own.secureBoot
@@ -172,7 +172,7 @@ export class Verifier {
       // 7. Boot scripts that hold what they must, and give a kernel the manifest's command line and no other.
       const refusal = unsafe(lintOf(manifest, records)) ?? refusedLine(records, manifest, sha256);
       if (refusal) return refused(refusal);
-      // 8. No silence: whatever the manifest lists is promised, or nothing is.
+      // 9. No silence: whatever the manifest lists is promised, or nothing is.
       if (manifest.files.some(({ path }) => !files.has(path))) return refused(noVerdict(tree));
       const release = new PromisedRelease(SEAL_OF_VERIFIER, {
         manifest,
@@ -241,6 +241,8 @@ export class Verifier {
       scripts.push(await judge.script(otherBootIpxe(idOf(other)), 'ipxe', other));
     if (this.roots.own.openpgp.script.length > 0) scripts.push(await judge.script(RECORD.grubCfg, 'openpgp'));
     const rows: TreeRow[] = [row, ...scripts.map((script) => judge.bound(script, sha256))];
+    // 4. What other tools verify it by says the same.
+    if (manifest) rows.push(...(await judge.sums(manifest, sha256, signer)));
     return { judge, rows, manifest, sha256, signer };
   }
 }

@@ -115,7 +115,7 @@ describe('a machine in mode verity', () => {
     // Neither image nor tree, nor a seal of the image as a whole, was fetched.
     assert.deepEqual(
       whole.map((url) => url.replace(/.*2026\.11\.01\//, '')),
-      ['release.manifest', 'release.manifest.cms.sig', 'release.manifest.sig', HASH, `${HASH}.p7s`],
+      ['release.manifest', 'release.manifest.cms.sig', 'release.manifest.sig', HASH, `${HASH}.cms.sig`],
     );
     const ram = await boot({ url: `${server.url}/boot.ipxe`, anchors: keys, now: NOW });
     assert.deepEqual([ram.mode, ram.verity, ram.verified], ['ram', undefined, true]);
@@ -184,10 +184,15 @@ describe('a machine in mode verity', () => {
     ],
     ['a cut image', (copy) => truncate(join(copy, ROOTFS), size - 4096), 'bad-signature', /has \d+ bytes/],
     ['an empty image', (copy) => truncate(join(copy, ROOTFS), 0), 'unreachable', /416/],
-    ['a root hash without its seal', (copy) => rm(join(copy, `${HASH}.p7s`)), 'absent', /p7s does not exist/],
+    [
+      'a root hash without its seal',
+      (copy) => rm(join(copy, `${HASH}.cms.sig`)),
+      'absent',
+      /roothash\.cms\.sig does not exist/,
+    ],
     [
       'an older release’s root hash with its own good seal',
-      async (copy) => Promise.all([take(HASH)(copy), take(`${HASH}.p7s`)(copy)]),
+      async (copy) => Promise.all([take(HASH)(copy), take(`${HASH}.cms.sig`)(copy)]),
       'mixed-releases',
       /roothash is not the root hash that the manifest names/,
     ],

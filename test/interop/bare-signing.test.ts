@@ -90,7 +90,7 @@ for (const one of cases) {
       const roothash = join(bare, 'arch/x86_64/airootfs.sfs.roothash');
       const anchor = (name: string) => join(keys, 'anchors', name);
       const flags = ['-nointern', '-certfile', anchor('manifest.crt'), '-CAfile', anchor('ca.crt')];
-      assert.ok(opensslTakes(roothash, `${roothash}.p7s`, flags, NOW));
+      assert.ok(opensslTakes(roothash, `${roothash}.cms.sig`, flags, NOW));
       const { refusal } = await verify({ tree: bare, anchors: keys, now: NOW });
       assert.equal(refusal?.message, undefined);
     });
@@ -101,7 +101,7 @@ for (const one of cases) {
         if (/^arch\/.*\.ipxe\.sig$/.test(name)) await cp(join(bare, name), join(online, name));
       }
       await sealFixture(online, keys);
-      const byCms = WHOLE_TREE_SEALS.filter((name) => /\.cms\.sig$|\.p7s$|^boot\.ipxe\.sig$/.test(name));
+      const byCms = WHOLE_TREE_SEALS.filter((name) => /\.cms\.sig$|^boot\.ipxe\.sig$/.test(name));
       // openssl's ECDSA takes a random number; RSA does not, and gpg was told the time.
       assert.deepEqual(changed(look(bare), look(online)), kind === 'rsa' ? [] : byCms);
     });
@@ -268,8 +268,8 @@ describe('what stock tools get wrong', () => {
     [
       'two records’ seals swapped',
       `mv records/release.manifest.cms.sig x
-      mv records/arch/x86_64/airootfs.sfs.roothash.p7s records/release.manifest.cms.sig
-      mv x records/arch/x86_64/airootfs.sfs.roothash.p7s`,
+      mv records/arch/x86_64/airootfs.sfs.roothash.cms.sig records/release.manifest.cms.sig
+      mv x records/arch/x86_64/airootfs.sfs.roothash.cms.sig`,
       'bad-signature',
       /answer for \S+ in .* is the one for /,
     ],

@@ -14,7 +14,7 @@ for (const [name, type] of [
   ['airootfs.sfs', OCTETS],
   ['airootfs.erofs', OCTETS],
   ['airootfs.sha512', TEXT],
-  ['airootfs.sfs.roothash.p7s', OCTETS],
+  ['airootfs.sfs.roothash.cms.sig', OCTETS],
   ['initramfs-linux.img', OCTETS],
   ['vmlinuz-linux', OCTETS],
   ['vmlinuz-6.1.0-18-amd64.html', OCTETS],

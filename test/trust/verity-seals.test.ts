@@ -19,7 +19,7 @@ const keys = await makeKeys(join(folder, 'keys'));
 const anchors = await readAnchorFolder(keys);
 const TREE = `${ROOTFS}.verity`;
 const ROOT = `${ROOTFS}.roothash`;
-const SEAL = `${ROOTFS}.roothash.p7s`;
+const SEAL = `${ROOTFS}.roothash.cms.sig`;
 /** More blocks than one hash block holds. */
 const OCTETS = 130 * 4096;
 

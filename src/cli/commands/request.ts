@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import type { Manifest } from '../../formats/records/manifest.ts';
-import { RECORD } from '../../formats/records/seal-names.ts';
+import { isSums, RECORD } from '../../formats/records/seal-names.ts';
 import type { SigningRequest } from '../../formats/records/signing-request.ts';
 import { isImageRequestFile } from '../../operations/image-request.ts';
 import { isScriptsRequestFile } from '../../operations/machine-scripts.ts';
@@ -301,6 +301,7 @@ function showRequest(terminal: Terminal, request: SigningRequest, manifest: Mani
 function saidOf(path: string, { release }: Manifest): string {
   if (path.endsWith(RECORD.manifest)) return `binds the files, and the command line, of ${release}`;
   if (isScript(path)) return `starts ${release}, with the command line above; for any machine`;
+  if (isSums(path)) return 'sums of what the manifest lists, for sha256sum and systemd';
   return 'the root hash that the manifest lists';
 }
 

@@ -138,7 +138,7 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
  * served in the place of what the name promises, or be overwritten by it.
  */
 const RESERVED =
-  /\.(sig|sha512|roothash|p7s)$|^(release\.manifest|boot(\.[0-9a-f]{16})?\.ipxe|grub\.cfg)(\/|$)/;
+  /\.(sig|sha512|roothash|p7s)$|(^|\/)SHA256SUMS(\.gpg)?(\/|$)|^(release\.manifest|boot(\.[0-9a-f]{16})?\.ipxe|grub\.cfg)(\/|$)/;
 
 /** Whether no payload may have this path. */
 export function isReservedPath(path: string): boolean {

@@ -21,14 +21,36 @@ export const RECORD = {
 /** The whole boot in one file, for Secure Boot firmware: it names the manifest, so the manifest cannot list it. */
 export const UKI = 'uki.efi';
 
-/** What dm-verity needs beside a root image, named as systemd names it. */
+/**
+ * What everybody's tools judge a release by: SHA-256 of what lies in a folder, in the form of sha256sum, and the
+ * OpenPGP signature that systemd's downloaders ask for beside it (systemd-pull, importctl, systemd-sysupdate).
+ */
+export const SUMS = { name: 'SHA256SUMS', seal: '.gpg' } as const;
+
+/** Whether a path is that of such a list, in whatever folder. */
+export function isSums(path: string): boolean {
+  return path === SUMS.name || path.endsWith(`/${SUMS.name}`);
+}
+
+/** Whether a path is that of a seal with a signature in it: of a file, a record or a script. */
+export function isSealName(path: string): boolean {
+  return (
+    path.endsWith(SEAL.openpgp) || (path.endsWith(SUMS.seal) && isSums(path.slice(0, -SUMS.seal.length)))
+  );
+}
+
+/**
+ * What dm-verity needs beside a root image. Tree and root hash are named as systemd names them; the seal is not. By
+ * systemd's name (`.p7s`) its downloaders would fetch it with the image, and refuse the image where a signed list of
+ * sums does not name it, which no list can that is signed in the same round.
+ */
 export const VERITY = {
   /** The hash device. Payload: the manifest lists it. */
   tree: '.verity',
   /** The root hash, 64 hex digits. */
   rootHash: '.roothash',
   /** CMS over those digits, as `SEAL.cms` is made. */
-  seal: '.p7s',
+  seal: SEAL.cms,
 } as const;
 
 /** `airootfs.sha512` beside `airootfs.sfs`: one name for whichever suffix the image has. */

@@ -93,7 +93,7 @@ const CERTIFICATE = /^(codesign|manifest|(ca(\.[1-7])?|boot)(-[0-9a-f]{16})?)$/;
 const OPENPGP = /^openpgp(-script|-manifest)?$/;
 const LEAF = /^leaf(-[0-9a-f]{16})?$/;
 const PAYLOAD_SUFFIX = /^(\.[0-9a-f]{16})?(\.ipxe|\.cms)?\.sig$/;
-const TEXT_SUFFIX = /^(\.cms)?\.sig$|^\.p7s$/;
+const TEXT_SUFFIX = /^(\.cms)?\.sig$|^\.gpg$/;
 
 /** `0001`: how a signature is called inside a bundle. */
 export function signatureNumber(number: number): string {

@@ -111,7 +111,7 @@ function uuidText(bytes: Buffer): string {
 
 /**
  * Content of `F.roothash`: 64 bytes of lower-case hex and no newline, since these very bytes are what
- * `F.roothash.p7s` signs (systemd's and cryptsetup's convention).
+ * `F.roothash.cms.sig` signs (systemd's and cryptsetup's convention).
  */
 export function encodeRootHash(rootHash: Uint8Array): Uint8Array {
   demandRootHash(rootHash);

@@ -28,7 +28,7 @@ export interface InspectedRelease {
 }
 
 /** Files whose content may be a seal or a certificate; the rest of a tree, images of any size, is not read. */
-const SEALS = /\.(sig|p7s|sha512|roothash|verity)$/;
+const SEALS = /\.(sig|sha512|roothash|verity)$|(^|\/)SHA256SUMS(\.gpg)?$/;
 const CERTIFICATES = /\.(crt|pem|cer)$/;
 /** A CMS has at most so many bytes, and every other seal fewer; scripts too. */
 const LARGEST = 256 * 1024;

@@ -2,7 +2,8 @@ import type { Transport } from '../../emulator/transport.ts';
 import { httpTransport } from '../../emulator/transports/http.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { UsageError } from '../../errors/usage.ts';
-import { checksumPath, RECORD, SCRIPT_SEAL, SEAL, VERITY } from '../../formats/records/seal-names.ts';
+import { checksumPath, RECORD, SCRIPT_SEAL, SEAL, SUMS, VERITY } from '../../formats/records/seal-names.ts';
+import { sumsPaths } from '../../formats/records/sums.ts';
 import type { ReleaseSource } from './release.ts';
 
 /** Bytes of a hash device that say everything. */
@@ -28,6 +29,7 @@ export function remoteSource(address: string): ReleaseSource {
         RECORD.bootIpxe + SCRIPT_SEAL,
         ...(rootfs && rootHash ? [checksumPath(rootfs), rootHash, rootHash + VERITY.seal] : []),
         ...files.filter(({ role }) => role === 'hashtree').map(({ path }) => path),
+        ...sumsPaths({ files }).flatMap((path) => [path, path + SUMS.seal]),
         ...[RECORD.bootIpxe, RECORD.grubCfg],
       ];
     },

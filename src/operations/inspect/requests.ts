@@ -4,7 +4,7 @@ import { isoSeconds } from '../../formats/records/lines.ts';
 import { decodeBundle } from '../../formats/records/request-bundle.ts';
 import { scriptFile } from '../../formats/records/script-batch.ts';
 import { decodeScriptsRequest, isScriptsRequest } from '../../formats/records/scripts-request.ts';
-import { SEAL } from '../../formats/records/seal-names.ts';
+import { isSealName, SEAL } from '../../formats/records/seal-names.ts';
 import {
   decodeSigningRequest,
   type SigningRequest,
@@ -25,10 +25,8 @@ export function inspectBundle(bytes: Uint8Array): Recognised {
       ? imageRequestFacts(index, files)
       : requestFacts(decodeSigningRequest(index), files);
   // A request for scripts carries the seals of its manifests.
-  const answers = isScriptsRequest(index)
-    ? /^scripts\/.*\.sig$/
-    : /^(digests|records|scripts)\/.*\.(sig|p7s)$/;
-  const answered = [...files.keys()].some((name) => answers.test(name));
+  const answers = isScriptsRequest(index) ? /^scripts\// : /^(digests|records|scripts)\//;
+  const answered = [...files.keys()].some((name) => answers.test(name) && isSealName(name));
   return { kind: answered ? 'signing-response' : 'signing-request', facts };
 }
 

@@ -3,6 +3,7 @@ import { Refusal } from '../../errors/refusal.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { decodeBundle } from '../../formats/records/request-bundle.ts';
+import { isSealName } from '../../formats/records/seal-names.ts';
 import { remeasure } from '../remeasure.ts';
 import type { KeyName } from '../seal-keys.ts';
 import { SealCertificates, type SealedFile, writeSeals } from '../write-seals.ts';
@@ -76,7 +77,7 @@ function collect(answers: readonly AnswerFile[]): { opened: OpenedRequest; given
       throw otherRequest(name, files, first.name, opened);
     for (const [path, bytes] of files) {
       // What is a record is called so, whatever its ending.
-      if (texts.has(path) || !/\.(sig|p7s)$|^certificates\/leaf/.test(path)) continue;
+      if (texts.has(path) || !(isSealName(path) || path.startsWith('certificates/leaf'))) continue;
       if (!asked.has(path)) {
         throw new Refusal('malformed', `${name} answers ${path}, which ${first.name} does not ask.`, {
           path,

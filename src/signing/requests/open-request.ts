@@ -110,7 +110,7 @@ export function openBundle(name: string, bundle: ReadonlyMap<string, Uint8Array>
   const manifest = decodeOrRefuse(name, () => decodeManifest(manifestBytes));
   if (manifest.release !== request.release) throw differs(textName(RECORD.manifest));
   demandOwnWords(manifest.release, manifest.layout, linuxOf(manifest).cmdline);
-  demandRecords(name, manifest, records, ids);
+  demandRecords(name, manifest, request.manifestSha256, records, ids);
   demandScripts(name, manifest, request.manifestSha256, records);
   // 4. What is asked: each key for what is its to sign, and over nothing but what stands here.
   const places = sealPlaces(manifest, records, ids);

@@ -6,6 +6,7 @@ import { encodeChecksums } from '../../formats/records/checksums.ts';
 import type { Manifest } from '../../formats/records/manifest.ts';
 import { checksumPath, otherBootIpxe, RECORD, VERITY } from '../../formats/records/seal-names.ts';
 import type { SigningRequest } from '../../formats/records/signing-request.ts';
+import { sumsOf } from '../../formats/records/sums.ts';
 import { encodeRootHash } from '../../formats/verity/dm-verity.ts';
 import { isGrubConfigOf } from '../../scripts/grub-config.ts';
 import { lintGrubConfig } from '../../scripts/grub-lint.ts';
@@ -48,11 +49,13 @@ export function sealPlaces(
 /** A record is written into the tree: under any other name it would replace what the tree holds. */
 export function demandRecords(
   name: string,
-  { files, verity }: Manifest,
+  manifest: Manifest,
+  manifestSha256: string,
   records: readonly { readonly path: string; readonly bytes: Uint8Array }[],
   ids: readonly string[],
 ): void {
   // Whatever follows from the manifest has no other content, and a checksum has no seal that would say so.
+  const { files, verity } = manifest;
   const follows = new Map<string, Uint8Array>();
   for (const { role, path, sha512 } of files) {
     if (role !== 'rootfs') continue;
@@ -61,6 +64,7 @@ export function demandRecords(
   for (const { path, rootHash } of verity) {
     follows.set(path + VERITY.rootHash, encodeRootHash(Buffer.from(rootHash, 'hex')));
   }
+  for (const { path, bytes } of sumsOf(manifest, manifestSha256)) follows.set(path, bytes);
   const expected = new Set([...Object.values(RECORD), ...ids.map(otherBootIpxe), ...follows.keys()]);
   for (const { path, bytes } of records) {
     if (!expected.delete(path)) {

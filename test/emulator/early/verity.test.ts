@@ -20,7 +20,7 @@ const anchors = await keyFiles(keys);
 const initrds = [initrd(anchors)];
 const TREE = `${ROOT}.verity`;
 const HASH = `${ROOT}.roothash`;
-const SEAL = `${HASH}.p7s`;
+const SEAL = `${HASH}.cms.sig`;
 const DAY = 86_400_000;
 
 /** 3 MB: more blocks than one hash block has digests, most of them never asked for. */
@@ -232,7 +232,12 @@ const REFUSED: readonly Case[] = [
   ],
   ['no hash tree', { files: without(files, TREE) }, 'absent', /\.verity does not exist/],
   ['no image', { files: without(files, ROOT) }, 'absent', /airootfs\.sfs does not exist/],
-  ['a root hash without its seal', { files: without(files, SEAL) }, 'absent', /roothash\.p7s does not exist/],
+  [
+    'a root hash without its seal',
+    { files: without(files, SEAL) },
+    'absent',
+    /roothash\.cms\.sig does not exist/,
+  ],
   ['no root hash', { files: without(files, HASH) }, 'absent', /roothash does not exist/],
   [
     'the root hash of another release with its own good seal',
@@ -252,23 +257,28 @@ const REFUSED: readonly Case[] = [
     'another root hash under the good seal',
     { files: put(HASH, of(sibling, HASH)) },
     BAD,
-    /p7s does not match/,
+    /roothash\.cms\.sig does not match/,
   ],
-  ['the seal of another root hash', { files: put(SEAL, of(sibling, SEAL)) }, BAD, /p7s does not match/],
+  [
+    'the seal of another root hash',
+    { files: put(SEAL, of(sibling, SEAL)) },
+    BAD,
+    /roothash\.cms\.sig does not match/,
+  ],
   [
     'another site’s seal of the same root hash',
     { files: put(SEAL, of(foreign, SEAL)) },
     'untrusted-signer',
-    /p7s/,
+    /roothash\.cms\.sig/,
   ],
   [
     'a root hash with a newline',
     { files: put(HASH, Buffer.from(`${of(files, HASH)}\n`)) },
     BAD,
-    /p7s does not match/,
+    /roothash\.cms\.sig does not match/,
   ],
   ['a root hash without end', { files: put(HASH, new Uint8Array(5000)) }, 'too-large', /longer than 1024/],
-  ['a seal that is none', { files: put(SEAL, Buffer.from('<html>')) }, 'malformed', /p7s/],
+  ['a seal that is none', { files: put(SEAL, Buffer.from('<html>')) }, 'malformed', /roothash\.cms\.sig/],
   [
     'a server that ignores Range',
     { part: (answer) => ({ ...answer, partial: false, body: endless() }) },

@@ -186,7 +186,7 @@ describe('a manifest', () => {
     ...Object.fromEntries(
       [
         ...['vmlinuz.sig', 'vmlinuz.cms.sig', 'vmlinuz.ipxe.sig', 'release.manifest.0123456789abcdef.sig'],
-        ...['arch/airootfs.sha512', 'arch/airootfs.sfs.roothash', 'arch/airootfs.sfs.roothash.p7s'],
+        ...['arch/airootfs.sha512', 'arch/airootfs.sfs.roothash', 'arch/airootfs.sfs.roothash.cms.sig'],
         ...['release.manifest', 'boot.ipxe', 'grub.cfg', 'boot.ipxe/vmlinuz'],
       ].map((path) => [
         `has a payload called ${path}`,

@@ -269,7 +269,7 @@ describe('the index of a signing request', () => {
       swapped('rsa-sha256 .cms.sig', 'rsa-sha256 .ipxe.sig'),
       /no seal ends in/,
     ],
-    ['a digest with the seal of a root hash', swapped(' 7 .ipxe.sig', ' 7 .p7s'), /no seal ends in/],
+    ['a digest with the seal of a root hash', swapped(' 7 .ipxe.sig', ' 7 .gpg'), /no seal ends in/],
     [
       'a text by SHA-512',
       swapped('text manifest rsa-sha256', 'text manifest rsa-sha512'),
@@ -436,7 +436,7 @@ describe('every request', () => {
             id.map((of) => `boot${of}`),
           ),
           algorithm: fc.constantFrom('rsa-sha256' as const, 'p256-sha256' as const),
-          suffix: fc.constantFrom('.sig', '.cms.sig', '.p7s'),
+          suffix: fc.constantFrom('.sig', '.cms.sig', '.gpg'),
           path: path.map((name) => `t/${name}`),
         }),
       ),

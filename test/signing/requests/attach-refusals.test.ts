@@ -106,7 +106,12 @@ describe('attach refuses, and names', () => {
       /Answers are missing: digests\/0002.* and 3 more; nothing was attached/,
     ],
     ['a missing leaf', (b) => b.delete('certificates/leaf.crt'), 'absent', /certificates\/leaf\.crt/],
-    ['no answer at all', (b) => b.having(/^(?!.*\.(sig|p7s)$)(?!certificates\/leaf)/), 'absent', /missing/],
+    [
+      'no answer at all',
+      (b) => b.having(/^(?!.*(\.sig|SUMS\.gpg)$)(?!certificates\/leaf)/),
+      'absent',
+      /missing/,
+    ],
     [
       'an answer nobody asked',
       (b) => b.set('digests/0999.codesign.sig', 'x'),
@@ -252,7 +257,7 @@ describe('attach refuses, and names', () => {
     for (const name of [
       'digests/0999.codesign.sig',
       'digests/0002.leaf.sig',
-      'records/release.manifest.p7s',
+      'records/release.manifest.gpg',
       'scripts/boot.ipxe.cms.sig',
       `certificates/leaf-${'0'.repeat(16)}.crt`,
     ]) {
@@ -267,7 +272,7 @@ describe('attach refuses, and names', () => {
   });
 
   it('answers without their request', async () => {
-    const answers = await whole.having(/\.(sig|p7s)$|leaf\.crt$/).write(fresh('answers'));
+    const answers = await whole.having(/(\.sig|SUMS\.gpg)$|leaf\.crt$/).write(fresh('answers'));
     await demandRefused(await copyOf(), [answers], 'absent', /No request is in .*; give the request beside/);
   });
 
@@ -295,7 +300,7 @@ describe('attach refuses, and names', () => {
       /arch\/2026\.11\.01 issued .* not of arch\/2026\.12\.01/,
     );
     // Without the index nothing says what they were for; the signatures do.
-    const answers = await whole.having(/\.(sig|p7s)$|leaf\.crt$/).write(fresh('answers'));
+    const answers = await whole.having(/(\.sig|SUMS\.gpg)$|leaf\.crt$/).write(fresh('answers'));
     await demandRefused(later, [again, answers], 'bad-signature', /./);
     await demandRefused(
       next,

@@ -130,7 +130,7 @@ describe('attach refuses a seal that the request counted on', () => {
       `${KERNEL}.sig`,
       `${MICROCODE}.cms.sig`,
       `${MICROCODE}.ipxe.sig`,
-      `${ROOTFS}.roothash.p7s`,
+      `${ROOTFS}.roothash.cms.sig`,
     ]) {
       const tree = await copyOf(sealed);
       await cp(join(theirTree, seal), join(tree, seal));

@@ -198,7 +198,7 @@ describe('answers', () => {
 
   it('may come without the request, where that is given beside them', async () => {
     const bundle = await Bundle.read(response);
-    const answers = await bundle.having(/\.(sig|p7s)$|leaf\.crt$/).write(fresh('answers'));
+    const answers = await bundle.having(/(\.sig|SUMS\.gpg)$|leaf\.crt$/).write(fresh('answers'));
     for (const responses of [
       [request, answers],
       [answers, request],
@@ -211,7 +211,7 @@ describe('answers', () => {
 
   it('may come one in a file', async () => {
     const bundle = await Bundle.read(response);
-    const files = [...bundle.files.keys()].filter((name) => /\.(sig|p7s)$|leaf\.crt$/.test(name));
+    const files = [...bundle.files.keys()].filter((name) => /(\.sig|SUMS\.gpg)$|leaf\.crt$/.test(name));
     const responses = await Promise.all(
       files.map((name) => new Bundle(new Map([[name, bundle.file(name)]])).write(fresh('answer'))),
     );

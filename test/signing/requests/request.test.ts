@@ -51,7 +51,7 @@ describe('a request', () => {
     assert.deepEqual(
       plain.index.texts.map(({ key, path, suffix }) => [path + suffix, key]).sort(),
       [
-        [`${ROOTFS}.roothash.p7s`, 'manifest'],
+        [`${ROOTFS}.roothash.cms.sig`, 'manifest'],
         ['boot.ipxe.sig', 'boot'],
         ['grub.cfg.sig', 'openpgp-script'],
         ['release.manifest.cms.sig', 'manifest'],
