@@ -34,6 +34,7 @@ import {
   withdrawnReason,
   withdrawnRefusal,
 } from '../store/withdrawals.ts';
+import { refreshWeb } from '../store/web-folder.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
@@ -161,12 +162,13 @@ export async function move(options: ChannelOptions, wanted: Move): Promise<Moved
     );
   }
   await moveChannel(state, { snapshot, bytes, seal }, follows);
+  const web = await refreshWeb(state);
   return {
     snapshot,
     signer: key.certificate,
     fingerprint: fingerprint(key.certificate),
     madeKey: made,
-    warnings: [...(wanted.warnings ?? []), ...warnings],
+    warnings: [...(wanted.warnings ?? []), ...warnings, ...web],
   };
 }
 

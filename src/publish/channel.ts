@@ -12,6 +12,8 @@ import {
 import { demandState, openExistingState } from '../store/state.ts';
 import { demandSnapshotAnchors } from '../store/state-anchors.ts';
 import { policyFor } from '../store/state-policy.ts';
+import { chooseWebEntry } from '../store/web-entry.ts';
+import { writeWebFolder } from '../store/web-folder.ts';
 import { demandNotWithdrawn, withdrawnReason, withdrawnRefusal } from '../store/withdrawals.ts';
 import { readCertificatesFile } from '../trust/certificates-file.ts';
 import { day, defaultPolicy } from '../trust/policy.ts';
@@ -158,6 +160,28 @@ export async function applyMachines(options: ApplyMachinesOptions): Promise<Move
       const batch = batchFor({ ...options, roots, policy, keys: options.scriptKeys });
       return move(options, { act: 'apply', facts: undefined, batch, makeKey: false });
     });
+  } finally {
+    await state.release();
+  }
+}
+
+export interface EntryOptions {
+  readonly state: string;
+  readonly channel: string;
+}
+
+/**
+ * Says whose release machines begin with at a plain web server, where a state has several channels.
+ *
+ * @returns what an operator should know: one sentence each.
+ * @throws UsageError where there is no such channel; IoError.
+ */
+export async function chooseEntry({ state: folder, channel }: EntryOptions): Promise<readonly string[]> {
+  demandChannelName(channel);
+  const state = await openExistingState(folder);
+  try {
+    await chooseWebEntry(state.folder, channel);
+    return await writeWebFolder(state.folder);
   } finally {
     await state.release();
   }

@@ -17,6 +17,7 @@ import { PROVENANCE, provenanceKey, writeProvenance } from './provenance.ts';
 import type { ReleaseChange } from './release-shelf.ts';
 import { objectPath, storeBytes } from './release-store.ts';
 import { encodeStateJson, readStateJson } from './state-json.ts';
+import { refreshWeb } from './web-folder.ts';
 
 /**
  * The records of a release that was signed anew take the place of the old ones, and its channels move: all of it
@@ -130,6 +131,7 @@ export async function finishChange(state: string): Promise<void> {
     const current = await readChannel(state, stored.snapshot.channel);
     if (!current || Buffer.compare(current.bytes, bytes) !== 0) await moveChannel(state, stored);
   }
+  await refreshWeb(state);
   await recordsOf(state).compareAndSwap(KEY, journal.version, undefined);
 }
 

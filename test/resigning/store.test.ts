@@ -94,6 +94,8 @@ it('a dry run says what would change and changes nothing', async () => {
   assert.deepEqual(named?.changes, [
     ...['boot.ipxe', 'boot.ipxe.sig', 'grub.cfg', 'grub.cfg.sig'],
     ...['release.manifest', 'release.manifest.cms.sig', 'release.manifest.sig'],
+    // The payload is as it was, and so are the sums of the folders that it lies in.
+    ...['SHA256SUMS', 'SHA256SUMS.gpg'],
   ]);
   assert.deepEqual([named?.outcome, named?.channels], ['resigned', [CHANNEL]]);
   const wrong = await resign(state, { dryRun: true, keys: other });

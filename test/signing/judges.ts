@@ -48,9 +48,15 @@ export function stockToolTakes(tree: string, keys: string, seal: string, at: num
   if (seal === 'boot.ipxe.sig') return opensslTakes(join(tree, 'boot.ipxe'), whole, ca, at);
   if (seal.endsWith('.ipxe.sig')) return opensslTakes(join(tree, seal.slice(0, -9)), whole, ca, at);
   if (seal.endsWith('.cms.sig')) {
-    const own = seal === 'release.manifest.cms.sig' ? 'manifest.crt' : 'codesign.crt';
+    const isRecord = /(^release\.manifest|\.roothash)\.cms\.sig$/.test(seal);
+    const own = isRecord ? 'manifest.crt' : 'codesign.crt';
     const flags = ['-nointern', '-certfile', anchor(own), ...ca];
     return opensslTakes(join(tree, seal.slice(0, -8)), whole, flags, at);
+  }
+  if (seal.endsWith('SHA256SUMS.gpg')) {
+    const sums = basename(seal).slice(0, -4);
+    if (run('sha256sum', ['--strict', '-c', sums], dirname(whole)).status !== 0) return false;
+    return gpgvTakes(join(dirname(whole), sums), whole, anchor('manifest.gpg'), at);
   }
   const keyring = { 'grub.cfg.sig': 'script.gpg', 'release.manifest.sig': 'manifest.gpg' }[seal];
   return gpgvTakes(join(tree, seal.slice(0, -4)), whole, anchor(keyring ?? 'pubring.gpg'), at);
@@ -95,5 +101,12 @@ export function sealNames(artifacts: readonly string[]): string[] {
     ...artifacts.flatMap((path) => [`${path}.ipxe.sig`, `${path}.cms.sig`, `${path}.sig`]),
     ...(artifacts.includes(ROOTFS) ? [ROOTFS.replace('.sfs', '.sha512')] : []),
     ...['boot.ipxe.sig', 'grub.cfg.sig', 'release.manifest.cms.sig', 'release.manifest.sig'],
+    ...sumsNames(artifacts).map((name) => `${name}.gpg`),
   ].sort();
+}
+
+/** The lists of sums: at the top, and in each folder that holds payload. */
+export function sumsNames(artifacts: readonly string[]): string[] {
+  const folders = artifacts.map((path) => dirname(path)).filter((at) => at !== '.');
+  return ['SHA256SUMS', ...new Set(folders.map((at) => `${at}/SHA256SUMS`))];
 }

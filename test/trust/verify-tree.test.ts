@@ -14,7 +14,7 @@ import { temporaryFolder } from '../fixtures/folder.ts';
 import { judgeFolder } from '../fixtures/judge.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { INITRD, KERNEL, ROOTFS, sealFixture } from '../fixtures/release.ts';
-import { sealNames } from '../signing/judges.ts';
+import { sealNames, sumsNames } from '../signing/judges.ts';
 import { ARTIFACTS, MICROCODE, smallTree } from '../signing/trees.ts';
 
 const DAY = 86_400_000;
@@ -50,6 +50,7 @@ function refusals({ rows }: Verdict): string[] {
   );
 }
 
+const SUMS = sumsNames(ARTIFACTS);
 const COLUMNS: Record<string, Column[]> = {
   [MANIFEST]: ['cms', 'openpgp'],
   'boot.ipxe': ['ipxe'],
@@ -58,13 +59,14 @@ const COLUMNS: Record<string, Column[]> = {
   [MICROCODE]: ['ipxe', 'cms', 'openpgp', 'manifest'],
   [INITRD]: ['ipxe', 'cms', 'openpgp', 'manifest'],
   [ROOTFS]: ['ipxe', 'cms', 'openpgp', 'manifest', 'checksum', 'verity'],
+  ...Object.fromEntries(SUMS.map((path) => [path, ['openpgp', 'manifest']])),
 };
 
 /** Which cell a seal speaks for. */
 function cellOf(seal: string): { path: string; column: Column } {
   if (seal === CHECKSUMS) return { path: ROOTFS, column: 'checksum' };
   if (seal === 'boot.ipxe.sig') return { path: 'boot.ipxe', column: 'ipxe' };
-  const [, path = '', dialect] = /^(.*?)(\.ipxe|\.cms)?\.sig$/.exec(seal) ?? [];
+  const [, path = '', dialect] = /^(.*?)(\.ipxe|\.cms)?\.(?:sig|gpg)$/.exec(seal) ?? [];
   return { path, column: dialect === '.ipxe' ? 'ipxe' : dialect === '.cms' ? 'cms' : 'openpgp' };
 }
 const every = (path: string, code: RefusalCode) =>
@@ -80,7 +82,7 @@ describe('a good tree', () => {
       COLUMNS,
     );
     const purposeOf = (path: string) =>
-      path === MANIFEST ? 'manifest' : path === 'grub.cfg' ? 'script' : 'payload';
+      path === MANIFEST || SUMS.includes(path) ? 'manifest' : path === 'grub.cfg' ? 'script' : 'payload';
     for (const { path, cells, verified, place } of verdict.rows) {
       assert.ok(verified instanceof Verified, path);
       assert.equal(place !== undefined, ARTIFACTS.includes(path), path);
@@ -104,7 +106,7 @@ describe('a good tree', () => {
 
   it('gives back every seal and record, byte for byte', async () => {
     const { records } = await judge(good);
-    const names = [...sealNames(ARTIFACTS), 'boot.ipxe', 'grub.cfg', MANIFEST].sort();
+    const names = [...sealNames(ARTIFACTS), 'boot.ipxe', 'grub.cfg', MANIFEST, ...SUMS].sort();
     assert.deepEqual([...records.keys()].sort(), names);
     for (const [name, bytes] of records) assert.ok((await readFile(join(good, name))).equals(bytes), name);
   });
@@ -139,6 +141,7 @@ describe('a good tree', () => {
       [MICROCODE]: ['ipxe', 'manifest'],
       [INITRD]: ['ipxe', 'manifest'],
       [ROOTFS]: ['ipxe', 'manifest', 'checksum', 'verity'],
+      ...Object.fromEntries(SUMS.map((path) => [path, ['manifest']])),
     });
   });
 });
@@ -317,6 +320,26 @@ const TAMPERS: readonly Tamper[] = [
       refused: [`${script} manifest: mixed-releases`],
     },
   ]),
+  ...SUMS.flatMap((sums) => [
+    {
+      name: `a byte of ${sums} changed`,
+      act: (tree: string) => flip(join(tree, sums), 3),
+      refused: [`${sums} openpgp: bad-signature`, `${sums} manifest: mixed-releases`],
+    },
+    {
+      name: `${sums} deleted`,
+      act: (tree: string) => rm(join(tree, sums)),
+      refused: every(sums, 'absent'),
+    },
+    {
+      name: `${sums} of another release, signature and all`,
+      act: async (tree: string) => {
+        await from(next, sums)(tree);
+        await from(next, `${sums}.gpg`)(tree);
+      },
+      refused: [`${sums} manifest: mixed-releases`],
+    },
+  ]),
   {
     name: 'a byte of the manifest changed',
     act: (tree) => flip(join(tree, MANIFEST), 40),
@@ -332,7 +355,12 @@ const TAMPERS: readonly Tamper[] = [
     act: async (tree) => {
       for (const suffix of ['', '.cms.sig', '.sig']) await from(twin, MANIFEST + suffix)(tree);
     },
-    refused: [...unbound, ...ARTIFACTS.map((path) => `${path} ipxe: untrusted-signer`)],
+    // The sums of a folder are those of its payload, whatever the manifest; the ones at the top name it.
+    refused: [
+      ...unbound,
+      'SHA256SUMS manifest: mixed-releases',
+      ...ARTIFACTS.map((path) => `${path} ipxe: untrusted-signer`),
+    ],
   },
   {
     name: 'nothing but time: best-before has passed',

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import {
+  chooseEntry,
   type ListedChannel,
   listChannels,
   moveChannelTo,
@@ -39,6 +40,7 @@ export function channelCommand(): Command {
     .addCommand(listCommand())
     .addCommand(showCommand())
     .addCommand(renewCommand())
+    .addCommand(entryCommand())
     .addCommand(moveCommand())
     .addCommand(rollbackCommand());
 }
@@ -180,6 +182,26 @@ function renewCommand(): Command {
         const { state, snapshotKey } = options;
         const given = snapshotKey === undefined ? {} : { snapshotKey };
         return told(terminal, await renewChannel({ channel, state: demandState(state), now, ...given }));
+      }),
+    );
+}
+
+function entryCommand(): Command {
+  return ofState(
+    newCommand(
+      'entry',
+      'the channel whose release machines begin with at a plain web server',
+      `${EXAMPLE} entry stable --state /srv/bootseal`,
+    ),
+  )
+    .argument('<channel>', 'its name', channelName)
+    .action(
+      act<Options>(async ({ terminal }, { state }, channel = '') => {
+        const warnings = await chooseEntry({ state, channel });
+        terminal.json({ entry: channel, warnings });
+        for (const warning of warnings) terminal.print(`Warning: ${warning}.`, 'bad');
+        terminal.print(`Machines that ask ${state}/www for nothing else begin with ${channel}.`, 'good');
+        return EXIT.ok;
       }),
     );
 }

@@ -1,6 +1,7 @@
 import type { RefusalCode } from '../../errors/refusal.ts';
 import type { ManifestFile } from '../../formats/records/manifest.ts';
-import { checksumPath, RECORD, SCRIPT_SEAL, SEAL, VERITY } from '../../formats/records/seal-names.ts';
+import { checksumPath, RECORD, SCRIPT_SEAL, SEAL, SUMS, VERITY } from '../../formats/records/seal-names.ts';
+import { sumsPaths } from '../../formats/records/sums.ts';
 import { type Attack, type Expectation, type Expectations, expects, misses, must } from './attack.ts';
 import type { TamperSite } from './site.ts';
 
@@ -92,6 +93,11 @@ function targets(site: TamperSite): Target[] {
         expect: (way) => readBy(['manifest', 'tree'], seal(way)),
       }),
     ),
+    // Machines read the manifest; these are for sha256sum and systemd, which nobody emulates.
+    ...sumsPaths(site.manifest).flatMap((path): Target[] => [
+      { path, expect: (way) => readBy(['tree'], content(way)) },
+      sealOnlyRead(path + SUMS.seal),
+    ]),
   ];
 }
 

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { ManifestFile } from '../../formats/records/manifest.ts';
-import { checksumPath, RECORD, SCRIPT_SEAL, SEAL, VERITY } from '../../formats/records/seal-names.ts';
+import { checksumPath, RECORD, SCRIPT_SEAL, SEAL, SUMS, VERITY } from '../../formats/records/seal-names.ts';
 import { type Attack, type Expectations, expects, misses, must, type Staged } from './attack.ts';
 import { snapshotOf } from './channels.ts';
 import type { TamperSite } from './site.ts';
@@ -87,6 +87,14 @@ export function mixAttacks(site: TamperSite): Attack[] {
       }),
       () => [RECORD.grubCfg, RECORD.grubCfg + SEAL.openpgp],
     ),
+    mixed(
+      'SHA256SUMS of an older release, with its signature',
+      expects({ tree: must('mixed-releases') }),
+      () => [SUMS.name, SUMS.name + SUMS.seal],
+    ),
+    mixed('signature of an older release beside SHA256SUMS', expects({ tree: must('bad-signature') }), () => [
+      SUMS.name + SUMS.seal,
+    ]),
     {
       name: 'whole older release replayed, with the snapshot of its day',
       tuf: 'rollback',

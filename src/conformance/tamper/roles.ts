@@ -1,4 +1,4 @@
-import { RECORD, SEAL, VERITY } from '../../formats/records/seal-names.ts';
+import { RECORD, SEAL, SUMS, VERITY } from '../../formats/records/seal-names.ts';
 import type { CertifiedKey } from '../../signing/keys/key-folder.ts';
 import type { OpenpgpPurpose } from '../../trust/anchors.ts';
 import { type Attack, type Expectations, expects, must } from './attack.ts';
@@ -52,6 +52,16 @@ export function roleAttacks(site: TamperSite): Attack[] {
     ),
     ...byLeaves({ ...record, suffix: SEAL.cms }, ['codesign', 'boot']),
     ...byKeys({ ...record, suffix: SEAL.openpgp }, ['payload', 'script']),
+    ...byKeys(
+      {
+        what: SUMS.name,
+        of: () => SUMS.name,
+        suffix: SUMS.seal,
+        // No machine reads it; to systemd's downloaders the keyring of records knows no such key.
+        expectations: expects({ tree: unknown }),
+      },
+      ['payload', 'script'],
+    ),
     ...(hasRoot
       ? [
           ...byLeaves({ ...root, suffix: SEAL.cms, expectations: early(asked.cmsVerify) }, ['manifest']),

@@ -257,7 +257,7 @@ describe('attach refuses, and names', () => {
     for (const name of [
       'digests/0999.codesign.sig',
       'digests/0002.leaf.sig',
-      'records/release.manifest.gpg',
+      'records/arch/SHA256SUMS.gpg',
       'scripts/boot.ipxe.cms.sig',
       `certificates/leaf-${'0'.repeat(16)}.crt`,
     ]) {

@@ -124,8 +124,8 @@ for (const site of sites) {
       assert.equal(attached.request.release, 'arch/2026.11.01');
       assert.equal(attached.manifest.issued, NOW);
       const of = (outcome: string) => attached.files.filter((file) => file.outcome === outcome).length;
-      // Seals, three scripts and manifest, checksum and root hash.
-      assert.deepEqual([of('written'), of('kept')], [WHOLE_TREE_SEALS.length + 5, 0]);
+      // Seals, three scripts and manifest, checksum and root hash, and the sums of four folders.
+      assert.deepEqual([of('written'), of('kept')], [WHOLE_TREE_SEALS.length + 5 + 4, 0]);
     });
   });
 }

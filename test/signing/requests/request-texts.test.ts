@@ -98,7 +98,7 @@ const cases: Readonly<Record<string, readonly (readonly [string, () => Bundle, R
         copy(plain).remake((text) =>
           text.replace(
             /^file initrd (.*) (\S+)$/m,
-            (whole, rest) => `${whole}\nfile initrd ${rest} arch/evil`,
+            (whole, rest) => `${whole}\nfile initrd ${rest} arch/boot/evil`,
           ),
         ),
       'unsafe-script',

@@ -10,7 +10,7 @@ import { makeKeys, NOW } from '../../fixtures/keys.ts';
 import { ROOTFS, sealFixture } from '../../fixtures/release.ts';
 import { Bundle, makeRequest, WHOLE_TREE_SEALS, wholeTree } from '../../fixtures/signing-request.ts';
 import { refused } from '../../trust/judge.ts';
-import { changed, look } from '../judges.ts';
+import { changed, look, sumsNames } from '../judges.ts';
 import { ARTIFACTS } from '../trees.ts';
 
 const DAY = 86_400_000;
@@ -56,6 +56,7 @@ describe('a request', () => {
         ['grub.cfg.sig', 'openpgp-script'],
         ['release.manifest.cms.sig', 'manifest'],
         ['release.manifest.sig', 'openpgp-manifest'],
+        ...sumsNames(ARTIFACTS).map((name) => [`${name}.gpg`, 'openpgp-manifest']),
       ].sort(),
     );
     assert.deepEqual(
