@@ -107,6 +107,10 @@ const PREREQUISITES: readonly Prerequisite[] = [
       'systemd-tmpfiles',
     ],
   },
+  { packageName: 'systemd-container', needs: ['/usr/lib/systemd/systemd-pull'] },
+  { packageName: 'nginx-light', needs: ['nginx'] },
+  { packageName: 'rsync', needs: ['rsync'] },
+  { packageName: 'util-linux', needs: ['unshare'] },
   { packageName: 'systemd-boot-efi', needs: ['/usr/lib/systemd/boot/efi/linuxx64.efi.stub'] },
 ];
 

@@ -28,13 +28,13 @@ import { writeSnapshotAnchors } from '../store/state-anchors.ts';
 import { demandHoldsKeys, holdsSnapshotKey } from '../store/state-keys.ts';
 import { policyFor } from '../store/state-policy.ts';
 import { readManifestOf } from '../store/stored-manifest.ts';
+import { refreshWeb } from '../store/web-folder.ts';
 import {
   demandNotWithdrawn,
   type Withdrawal,
   withdrawnReason,
   withdrawnRefusal,
 } from '../store/withdrawals.ts';
-import { refreshWeb } from '../store/web-folder.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';

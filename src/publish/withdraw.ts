@@ -1,7 +1,7 @@
 import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { openStateWhenFree } from '../store/state.ts';
-import { type WithdrawFacts, type WithdrawnRelease, withdrawStored } from '../store/withdraw.ts';
 import { refreshWeb } from '../store/web-folder.ts';
+import { type WithdrawFacts, type WithdrawnRelease, withdrawStored } from '../store/withdraw.ts';
 import { logAct } from './log-act.ts';
 
 export interface WithdrawOptions extends WithdrawFacts {
@@ -25,7 +25,9 @@ export async function withdrawRelease(options: WithdrawOptions): Promise<Withdra
   const state = await openStateWhenFree(options.state);
   try {
     const { folder } = state;
-    const withdrawn = await withdrawStored(folder, options, now, by, (act) => logAct(folder, act, snapshotKey));
+    const withdrawn = await withdrawStored(folder, options, now, by, (act) =>
+      logAct(folder, act, snapshotKey),
+    );
     await refreshWeb(folder);
     return withdrawn;
   } finally {

@@ -167,7 +167,10 @@ async function filesOf(state: string): Promise<WebFiles> {
 }
 
 /** What a machine begins with, of one release: the paths at which `serve` has it. */
-async function entryFiles(state: string, { release, manifest }: ChannelRelease): Promise<Map<string, string>> {
+async function entryFiles(
+  state: string,
+  { release, manifest }: ChannelRelease,
+): Promise<Map<string, string>> {
   const base = `releases/${release}`;
   const tree = new FolderTree(join(state, base));
   const names = new Set(await tree.list(''));
