@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { startWebServer } from '../../lab/web-server.ts';
+import { freePort, startNginx } from '../../lab/nginx.ts';
 import { verifyAs } from '../../src/conformance/verify-as.ts';
 import { boot } from '../../src/operations/boot.ts';
 import { rollbackChannel } from '../../src/publish/channel.ts';
@@ -17,6 +17,8 @@ import { ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
 /** The configurations of docs/web-servers.md, in Debian's nginx. */
 
 const DOCUMENT = await readFile('docs/web-servers.md', 'utf8');
+/** GRUB's configuration names a port, and the releases are sealed for this one. */
+const PORT = await freePort();
 const folder = await temporaryFolder();
 const keys = await makeKeys(join(folder, 'keys'));
 const anchors = join(keys, 'anchors');
@@ -29,7 +31,7 @@ for (const version of ['2026.11.01', '2026.11.02']) {
   await writeFile(join(tree, 'arch/version'), `${version}\n`);
   // More than two slices.
   await writeFile(join(tree, ROOTFS), Buffer.alloc(2.5 * 1024 * 1024, `hsqs\0\xff${version}`, 'latin1'));
-  digests.set(version, (await sealFixture(tree, keys)).manifestSha256);
+  digests.set(version, (await sealFixture(tree, keys, { url: `http://127.0.0.1:${PORT}` })).manifestSha256);
 }
 execFileSync('chmod', ['755', folder]);
 const first = await publish({ ...given, tree: join(folder, '2026.11.01') });
@@ -49,8 +51,10 @@ function piece(language: string, replaced: Readonly<Record<string, string>>): st
 }
 
 const beside = (root: string) =>
-  startWebServer((port) =>
-    piece('nginx beside', { 'listen 8080;': `listen 127.0.0.1:${port};`, '/var/lib/bootseal/www': root }),
+  startNginx(
+    (port) =>
+      piece('nginx beside', { 'listen 8080;': `listen 127.0.0.1:${port};`, '/var/lib/bootseal/www': root }),
+    PORT,
   );
 
 /** The emulated machine, whose loader trusts the site's CA, ends in the root of that release. */
@@ -94,13 +98,25 @@ async function demandWeb(url: string): Promise<void> {
   assert.ok(whole.bytes.equals(image));
   assert.equal(Number(whole.headers.get('content-length')), image.length);
   assert.equal(whole.headers.get('cache-control'), 'public, max-age=31536000, immutable');
-  for (const path of ['/boot.ipxe', '/boot.ipxe.sig', '/grub.cfg', '/channels/stable', '/channels/stable.cms.sig']) {
+  for (const path of [
+    '/boot.ipxe',
+    '/boot.ipxe.sig',
+    '/grub.cfg',
+    '/channels/stable',
+    '/channels/stable.cms.sig',
+  ]) {
     const { status, headers, bytes } = await get(`${url}${path}`);
     assert.deepEqual([path, status, headers.get('cache-control')], [path, 200, 'no-cache']);
     // GRUB waits for a length.
     assert.equal(Number(headers.get('content-length')), bytes.length, path);
   }
-  for (const path of [`${BASE}/arch`, `${BASE}/nothing`, '/private/', '/../private/snapshot.key', '/.bootseal-x.tmp'])
+  for (const path of [
+    `${BASE}/arch`,
+    `${BASE}/nothing`,
+    '/private/',
+    '/../private/snapshot.key',
+    '/.bootseal-x.tmp',
+  ])
     assert.notEqual((await get(`${url}${path}`)).status, 200, path);
 }
 
@@ -187,7 +203,7 @@ async function front(t: TestContext) {
   const events = new Set<(event: ServerEvent) => void>();
   const server = await serve({
     ...{ state, anchors, clock: () => NOW, httpPort: 0, tftpPort: false, nbdPort: false },
-    http: { trustedProxies: ['127.0.0.1'] },
+    configuration: { trusted_proxies: ['127.0.0.1'] },
     onEvent: (event) => {
       for (const tell of events) tell(event);
     },
@@ -198,12 +214,14 @@ async function front(t: TestContext) {
     if (open) await close(0);
   });
   const cache = await mkdtemp(join(folder, 'cache-'));
-  const nginx = await startWebServer((port) =>
-    piece('nginx front', {
-      'listen 8080;': `listen 127.0.0.1:${port};`,
-      '127.0.0.1:8081': new URL(server.url).host,
-      '/var/cache/nginx/bootseal': cache,
-    }),
+  const nginx = await startNginx(
+    (port) =>
+      piece('nginx front', {
+        'listen 8080;': `listen 127.0.0.1:${port};`,
+        '127.0.0.1:8081': new URL(server.url).host,
+        '/var/cache/nginx/bootseal': cache,
+      }),
+    PORT,
   );
   t.after(() => nginx.close());
   return {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -98,6 +98,8 @@ async function pull(kind: 'raw' | 'tar', url: string, ring = manifestRing): Prom
       }),
     );
   });
+  // Of a tree it makes an unchangeable copy, where the file system can say that.
+  spawnSync('chattr', ['-R', '-f', '-i', root], { stdio: 'ignore' });
   const names = (await readdir(root)).filter((name) => name.startsWith('image.'));
   const files = new Map<string, Buffer>();
   for (const name of names) files.set(name, await readFile(join(root, name)));
