@@ -160,7 +160,7 @@ export class Verifier {
       return refused(noVerdict(tree));
     const files = new Map<string, Promised>();
     try {
-      // 4. The payload: every seal that goes by a digest; of the others who signed, and when.
+      // 5. The payload: every seal that goes by a digest; of the others who signed, and when.
       for (const one of await judge.promised(manifest, signer)) files.set(one.path, one);
       // 6. The whole boot in one file, which has its own seal inside: all of it when it comes.
       const names = await tree.list('');

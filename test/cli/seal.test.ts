@@ -88,7 +88,7 @@ describe('seal', () => {
     assert.match(rows[0] ?? '', /B {2}bzImage$/);
     assert.match(
       first.out,
-      /\narch\/2026\.11\.01, serial 2026110100: 20 files written, 0 kept; best before /,
+      /\narch\/2026\.11\.01, serial 2026110100: 26 files written, 0 kept; best before /,
     );
     const again = await run(['seal', tree, '--keys', site.keys]);
     assert.match(again.out, /: 0 files written, 20 kept;/);

@@ -188,6 +188,7 @@ describe('a manifest', () => {
         ...['vmlinuz.sig', 'vmlinuz.cms.sig', 'vmlinuz.ipxe.sig', 'release.manifest.0123456789abcdef.sig'],
         ...['arch/airootfs.sha512', 'arch/airootfs.sfs.roothash', 'arch/airootfs.sfs.roothash.cms.sig'],
         ...['release.manifest', 'boot.ipxe', 'grub.cfg', 'boot.ipxe/vmlinuz'],
+        ...['SHA256SUMS', 'arch/SHA256SUMS', 'arch/SHA256SUMS.gpg', 'SHA256SUMS/vmlinuz'],
       ].map((path) => [
         `has a payload called ${path}`,
         [() => change('arch/boot/x86_64/vmlinuz-linux', path), /is the name of a seal or record/] as const,

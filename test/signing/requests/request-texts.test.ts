@@ -218,6 +218,19 @@ const cases: Readonly<Record<string, readonly (readonly [string, () => Bundle, R
       /roothash that is not of its manifest/,
     ],
     [
+      'sums that are not those of the manifest',
+      () =>
+        copy(plain).forge('SHA256SUMS', plain.text('SHA256SUMS').replace(/^[0-9a-f]{64}/, '0'.repeat(64))),
+      'malformed',
+      /brings a SHA256SUMS that is not of its manifest/,
+    ],
+    [
+      'a manifest in the place of sums',
+      () => copy(plain).forge('arch/x86_64/SHA256SUMS', plain.text('release.manifest')),
+      'malformed',
+      /SHA256SUMS that is not of its manifest/,
+    ],
+    [
       'a script in the place of the manifest',
       () => copy(plain).forge('release.manifest', plain.text('boot.ipxe')),
       'malformed',
