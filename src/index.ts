@@ -118,6 +118,8 @@ export {
 export {
   type ApplyMachinesOptions,
   applyMachines,
+  chooseEntry,
+  type EntryOptions,
   type ListedChannel,
   listChannels,
   moveChannelTo,
