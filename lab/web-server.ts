@@ -25,8 +25,7 @@ export function webServer(root: string): Promise<WebServer> {
 /** Gives on what another server says, a connection for each question. */
 export function oneByOne(url: string): Promise<WebServer> {
   return startWebServer(
-    (port) =>
-      `server { listen 127.0.0.1:${port}; keepalive_timeout 0; location / { proxy_pass ${url}; } }\n`,
+    (port) => `server { listen 127.0.0.1:${port}; keepalive_timeout 0; location / { proxy_pass ${url}; } }\n`,
   );
 }
 
@@ -36,10 +35,7 @@ export function oneByOne(url: string): Promise<WebServer> {
  * @param at the port; default: one that is free.
  * @throws Error with nginx's own words where it does not start.
  */
-export async function startWebServer(
-  inHttp: (port: number) => string,
-  at?: number,
-): Promise<WebServer> {
+export async function startWebServer(inHttp: (port: number) => string, at?: number): Promise<WebServer> {
   const folder = await mkdtemp(join(tmpdir(), 'bootseal-nginx-'));
   // Its workers are another user's, as they should be.
   await chmod(folder, 0o755);

@@ -9,6 +9,7 @@ import {
   readChannel,
   type StoredSnapshot,
 } from '../store/channels.ts';
+import { isBucketState } from '../store/s3/location.ts';
 import { demandState, openExistingState } from '../store/state.ts';
 import { demandSnapshotAnchors } from '../store/state-anchors.ts';
 import { policyFor } from '../store/state-policy.ts';
@@ -178,6 +179,10 @@ export interface EntryOptions {
  */
 export async function chooseEntry({ state: folder, channel }: EntryOptions): Promise<readonly string[]> {
   demandChannelName(channel);
+  if (isBucketState(folder))
+    throw new UsageError(
+      `${folder} is a bucket, which has no folder for web servers; what machines begin with there is "serve"’s to say.`,
+    );
   const state = await openExistingState(folder);
   try {
     await chooseWebEntry(state.folder, channel);

@@ -16,6 +16,7 @@ import { readSelfAnchor } from '../trust/self-anchor.ts';
 import { idOf } from '../trust/trust-roots.ts';
 import { channelNames, readChannel, SNAPSHOT, type StoredSnapshot } from './channels.ts';
 import { cleanFolder } from './folder-backend.ts';
+import { isBucketState } from './s3/location.ts';
 import { keepWebEntry, readWebEntry } from './web-entry.ts';
 import { withdrawnReason } from './withdrawals.ts';
 
@@ -83,7 +84,7 @@ export async function writeWebFolder(state: string): Promise<readonly string[]> 
  */
 export async function refreshWeb(state: string): Promise<readonly string[]> {
   // A bucket is no folder that a rename could swap.
-  if (state.startsWith('s3://')) return [];
+  if (isBucketState(state)) return [];
   try {
     await keepWebEntry(state);
     return await writeWebFolder(state);

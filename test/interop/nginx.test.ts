@@ -3,7 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { freePort, startNginx } from '../../lab/nginx.ts';
+import { freePorts } from '../../lab/nginx.ts';
+import { startWebServer } from '../../lab/web-server.ts';
 import { verifyAs } from '../../src/conformance/verify-as.ts';
 import { boot } from '../../src/operations/boot.ts';
 import { rollbackChannel } from '../../src/publish/channel.ts';
@@ -18,7 +19,7 @@ import { ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
 
 const DOCUMENT = await readFile('docs/web-servers.md', 'utf8');
 /** GRUB's configuration names a port, and the releases are sealed for this one. */
-const PORT = await freePort();
+const [PORT = 0] = await freePorts(1);
 const folder = await temporaryFolder();
 const keys = await makeKeys(join(folder, 'keys'));
 const anchors = join(keys, 'anchors');
@@ -51,7 +52,7 @@ function piece(language: string, replaced: Readonly<Record<string, string>>): st
 }
 
 const beside = (root: string) =>
-  startNginx(
+  startWebServer(
     (port) =>
       piece('nginx beside', { 'listen 8080;': `listen 127.0.0.1:${port};`, '/var/lib/bootseal/www': root }),
     PORT,
@@ -214,7 +215,7 @@ async function front(t: TestContext) {
     if (open) await close(0);
   });
   const cache = await mkdtemp(join(folder, 'cache-'));
-  const nginx = await startNginx(
+  const nginx = await startWebServer(
     (port) =>
       piece('nginx front', {
         'listen 8080;': `listen 127.0.0.1:${port};`,
