@@ -25,8 +25,8 @@ it('a tree: what would change, what changed, and nothing the second time', async
   const words = ['resign', own, '--keys', keys, ...ISSUED];
   const dry = await run([...words, '--dry-run']);
   assert.equal(dry.code, 0, dry.err);
-  assert.match(dry.out, /^release\.manifest\.cms\.sig$[\s\S]*7 files would be written; best before/m);
-  assert.match((await run(words)).out, /7 files written/);
+  assert.match(dry.out, /^release\.manifest\.cms\.sig$[\s\S]*9 files would be written; best before/m);
+  assert.match((await run(words)).out, /9 files written/);
   const { out } = await run([...words, '--json']);
   const { release, dryRun, changes, steps } = JSON.parse(out);
   assert.deepEqual([release, dryRun, changes, steps], ['arch/2026.11.01', false, [], []]);
@@ -44,7 +44,7 @@ it('a store: a row for each release, and what to do about those that it refuses'
   assert.match(wrong.out, /^arch\/2026\.11\.01: bootseal resign --state .* --keys FOLDER-WITH-ca-/m);
   const right = await run(['resign', '--state', state, '--keys', keys, ...ISSUED]);
   assert.equal(right.code, 0, right.err);
-  assert.match(right.out, /^arch\/2026\.11\.01 +local +same +resigned +7 files; channel stable$/m);
+  assert.match(right.out, /^arch\/2026\.11\.01 +local +same +resigned +9 files; channel stable$/m);
   const again = await run(['resign', '--state', state, '--keys', keys, ...ISSUED, '--json']);
   assert.deepEqual(
     JSON.parse(again.out).releases.map(({ outcome }: { outcome: string }) => outcome),
