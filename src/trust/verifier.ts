@@ -169,7 +169,7 @@ export class Verifier {
           ? await judge.promisedUki(manifest, sha256, own.secureBoot)
           : undefined;
       if (uki) files.set(UKI, uki);
-      // 7. Boot scripts that hold what they must, and give a kernel the manifest's command line and no other.
+      // 8. Boot scripts that hold what they must, and give a kernel the manifest's command line and no other.
       const refusal = unsafe(lintOf(manifest, records)) ?? refusedLine(records, manifest, sha256);
       if (refusal) return refused(refusal);
       // 9. No silence: whatever the manifest lists is promised, or nothing is.
