@@ -15,6 +15,7 @@ import { shelfOf } from '../store/shelf-of.ts';
 import { openState } from '../store/state.ts';
 import { policyFor } from '../store/state-policy.ts';
 import { readManifestOf } from '../store/stored-manifest.ts';
+import { refreshWeb } from '../store/web-folder.ts';
 import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { decodeOr } from '../trust/check.ts';
@@ -277,7 +278,11 @@ export async function takeJudged(
     if (again) await tellFollows(folder, snapshotSigners);
     const acts = moved ? await movedActs(terms, again, judged) : [...judged].flatMap(broughtAct(terms));
     await logActs(folder, acts, terms.snapshotKey);
-    if (moved) await moveChannel(folder, again, again.follows);
+    if (moved) {
+      await moveChannel(folder, again, again.follows);
+      // A mirror is where a plain web server stands. What cannot be written is written with the next move.
+      await refreshWeb(folder);
+    }
     return { rows: rowsOf(names, judged, false), refusal: undefined, snapshot: again?.snapshot, moved };
   } finally {
     await state.release();
