@@ -1,4 +1,4 @@
-import { codeOf, inWords } from '../errors/io.ts';
+import { codeOf, IoError, inWords } from '../errors/io.ts';
 import { EXIT } from './exit.ts';
 
 /** What a stream could not take; from then on nothing more is written to it. */
@@ -29,4 +29,23 @@ export function watchOutput(json: boolean): void {
   });
   // Nobody is left who could be told.
   process.stderr.on('error', () => {});
+}
+
+/**
+ * Writes bytes to standard output, no faster than they are read. @throws IoError where nobody takes them.
+ *
+ * What `pieces` throws ends the writing, and the reader has a part.
+ */
+export async function writeToOutput(pieces: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const piece of pieces) {
+    await new Promise<void>((resolve, reject) => {
+      process.stdout.write(piece, (error) => (error ? reject(cannotWrite(error)) : resolve()));
+    });
+  }
+}
+
+function cannotWrite(error: Error): IoError {
+  return new IoError(`Standard output cannot be written: ${inWords(error)}.`, 'stdout', codeOf(error), {
+    cause: error,
+  });
 }

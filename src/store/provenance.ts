@@ -11,7 +11,7 @@ import { encodeStateJson, isStateTime, readStateJson, stateTime } from './state-
 /**
  * Where each release came from, and what became of its records since: `provenance/NAME/VERSION/record.json`,
  * `…/earlier/<sha256 of a manifest>/` with the records that were replaced, `…/countersignatures/`,
- * `…/quarantined/`. Nothing in it is ever removed.
+ * `…/quarantined/`, `…/brought/`. Nothing in it is ever removed.
  */
 
 const SHA256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -136,6 +136,37 @@ export function withResigned(
 export async function writeProvenance(state: string, provenance: Provenance): Promise<void> {
   const bytes = encodeStateJson(PROVENANCE.parse(provenance));
   await recordsOf(state).put(provenanceKey(provenance.release, 'record.json'), bytes);
+}
+
+/** What came along with a release that was carried here: its own log's proof, verified then, and what was said of its past. */
+export interface BroughtAlong {
+  readonly logProof: Uint8Array | undefined;
+  /** A `PROVENANCE` of another state, which nobody vouches for. */
+  readonly provenance: Uint8Array | undefined;
+}
+
+const broughtKey = (release: string, manifest: string, name: string) =>
+  provenanceKey(release, 'brought', manifest, name);
+
+/** Keeps what came along with a release; the state is the caller's. @param manifest SHA-256, lower-case hex. */
+export async function keepBrought(
+  state: string,
+  release: string,
+  manifest: string,
+  { logProof, provenance }: BroughtAlong,
+): Promise<void> {
+  const records = recordsOf(state);
+  if (logProof) await records.put(broughtKey(release, manifest, 'log-proof'), logProof);
+  if (provenance) await records.put(broughtKey(release, manifest, 'record.json'), provenance);
+}
+
+/** The proof that came along with a release; undefined where none did. @throws IoError */
+export async function broughtProof(
+  state: string,
+  release: string,
+  manifest: string,
+): Promise<Uint8Array | undefined> {
+  return (await recordsOf(state).get(broughtKey(release, manifest, 'log-proof')))?.bytes;
 }
 
 const COUNTERSIGNATURE = 'countersignature';

@@ -82,7 +82,7 @@ export interface LoggedTime {
 }
 
 /** Those that say: this release, with these seals, was taken for good. A refusal vouches for nothing. */
-const VOUCHING: ReadonlySet<ActKind> = new Set(['seal', 'publish', 'rollback', 'resign']);
+export const VOUCHING: ReadonlySet<ActKind> = new Set(['seal', 'publish', 'rollback', 'resign']);
 
 /**
  * The time that a proof vouches for, as tamper-proof storage: what algorithms, certificates and keys of exactly
