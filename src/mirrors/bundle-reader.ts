@@ -39,9 +39,13 @@ export class BundleReader {
     if (path !== BUNDLE_INDEX)
       throw this.#malformed(`begins with ${JSON.stringify(path)}, and a bundle with its index`);
     if (size > MAX_BUNDLE_INDEX)
-      throw new Refusal('too-large', `The index of ${this.#name} has ${size} bytes; no bundle needs so many.`, {
-        size,
-      });
+      throw new Refusal(
+        'too-large',
+        `The index of ${this.#name} has ${size} bytes; no bundle needs so many.`,
+        {
+          size,
+        },
+      );
     const bytes = await this.#take(size, BUNDLE_INDEX);
     await this.#padding(size, BUNDLE_INDEX);
     return decodeOr(`The index of ${this.#name}`, () => decodeBundleIndex(bytes));

@@ -1,10 +1,18 @@
 import { encodeTarHeader, TAR_END_OCTETS, tarPadding } from '../formats/archive/ustar.ts';
-import { BUNDLE_INDEX, type BundleIndex, type BundleMember, encodeBundleIndex } from '../formats/records/bundle-index.ts';
+import {
+  BUNDLE_INDEX,
+  type BundleIndex,
+  type BundleMember,
+  encodeBundleIndex,
+} from '../formats/records/bundle-index.ts';
 
 /** Bytes of a bundle, headers and ends included. */
 export function bundleSize(index: BundleIndex): number {
   const sizes = [encodeBundleIndex(index).length, ...index.members.map(({ size }) => size)];
-  return sizes.reduce((sum, size) => sum + encodeTarHeader({ path: 'x', size }).length + size + tarPadding(size), TAR_END_OCTETS);
+  return sizes.reduce(
+    (sum, size) => sum + encodeTarHeader({ path: 'x', size }).length + size + tarPadding(size),
+    TAR_END_OCTETS,
+  );
 }
 
 /**

@@ -20,7 +20,7 @@ import { SEAL, UKI } from '../formats/records/seal-names.ts';
 import { channelNames, readChannel, type StoredSnapshot } from '../store/channels.ts';
 import { recordsOf } from '../store/folder-backend.ts';
 import { makeLogProof } from '../store/log-proof.ts';
-import { loggedReleases, tellsContents } from '../store/logged-release.ts';
+import { loggedReleases } from '../store/logged-release.ts';
 import { broughtProof, provenanceKey } from '../store/provenance.ts';
 import { storedReleases } from '../store/quarantine.ts';
 import { objectKey } from '../store/release-store.ts';
@@ -30,6 +30,7 @@ import { demandState } from '../store/state.ts';
 import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import { readCertificatesFile } from '../trust/certificates-file.ts';
 import { decodeOr } from '../trust/check.ts';
+import { VOUCHING } from '../trust/log-proof-check.ts';
 import { defaultPolicy } from '../trust/policy.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
 import { bundlePieces, bundleSize } from './bundle-writer.ts';
@@ -141,7 +142,9 @@ async function addRelease(
   await demandNotWithdrawn(state, release);
   const logged = (await loggedReleases(state)).get(release);
   if (!logged)
-    throw new Refusal('no-verdict', `The log of ${state} does not say which records ${release} has.`, { release });
+    throw new Refusal('no-verdict', `The log of ${state} does not say which records ${release} has.`, {
+      release,
+    });
   const { manifest, seals: records } = logged;
   if (named !== undefined && manifest !== named)
     throw new Refusal('mixed-releases', `${release} in the state is not the one that its channel names.`, {
@@ -153,7 +156,11 @@ async function addRelease(
   if (provenance) small.set(bundleProvenance(release), provenance.bytes);
   for (const [path, sha256] of records) {
     if (path === UKI) {
-      large.set(sha256, { name: bundleObject(sha256), size: await sizeOf(state, release, path, sha256), sha256 });
+      large.set(sha256, {
+        name: bundleObject(sha256),
+        size: await sizeOf(state, release, path, sha256),
+        sha256,
+      });
       continue;
     }
     const record = await recordsOf(state).get(objectKey(sha256));
@@ -180,7 +187,11 @@ async function proofOf(state: string, release: string, manifest: string): Promis
     return await makeLogProof(
       state,
       `entry that says what ${release} is made of`,
-      (entry) => entry.release === release && entry.manifest === manifest && tellsContents(entry),
+      (entry) =>
+        entry.release === release &&
+        entry.manifest === manifest &&
+        VOUCHING.has(entry.act) &&
+        entry.seals !== undefined,
     );
   } catch (error) {
     if (error instanceof Refusal && error.code === 'absent') return undefined;
@@ -188,12 +199,7 @@ async function proofOf(state: string, release: string, manifest: string): Promis
   }
 }
 
-async function sizeOf(
-  state: string,
-  release: string,
-  path: string,
-  sha256: string,
-): Promise<number> {
+async function sizeOf(state: string, release: string, path: string, sha256: string): Promise<number> {
   const facts = await recordsOf(state).facts(objectKey(sha256));
   if (facts) return facts.size;
   throw drifted(release, path);

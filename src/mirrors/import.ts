@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { link, open, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -23,10 +22,10 @@ import {
   isSmallMember,
 } from '../formats/records/bundle-index.ts';
 import { SEAL, UKI } from '../formats/records/seal-names.ts';
-import { readFormat } from '../store/state-format.ts';
-import { decodeStateJson } from '../store/state-json.ts';
 import { keepBrought, PROVENANCE } from '../store/provenance.ts';
 import { openState } from '../store/state.ts';
+import { readFormat } from '../store/state-format.ts';
+import { decodeStateJson } from '../store/state-json.ts';
 import { readStatePolicy } from '../store/state-policy.ts';
 import { demandLogged, type LoggedTime, loggedTime } from '../trust/log-proof-check.ts';
 import { defaultPolicy } from '../trust/policy.ts';
@@ -184,7 +183,9 @@ function recordsOf(
 }
 
 function lacks(what: string): Refusal {
-  return new Refusal('absent', `The bundle's index names ${what}, and it is not in the bundle.`, { path: what });
+  return new Refusal('absent', `The bundle's index names ${what}, and it is not in the bundle.`, {
+    path: what,
+  });
 }
 
 /** Bytes: firmware loads no larger image. */
@@ -205,7 +206,9 @@ function demandListed(index: BundleIndex, verdicts: JudgedRecords['verdicts']): 
     if (wanted === undefined && images.has(name) && size <= MAX_UKI) continue;
     if (wanted === size) continue;
     throw wanted === undefined
-      ? new Refusal('mixed-releases', `${name} in the bundle belongs to none of its releases.`, { path: name })
+      ? new Refusal('mixed-releases', `${name} in the bundle belongs to none of its releases.`, {
+          path: name,
+        })
       : new Refusal(
           'too-large',
           `${name} has ${size} bytes in the bundle, and the manifest that lists it says ${wanted}.`,

@@ -16,7 +16,7 @@ export interface LoggedRelease {
 
 /** Whether an entry says what a release is made of. */
 export function tellsContents({ act, manifest, seals }: LogEntry): boolean {
-  return VOUCHING.has(act) && manifest !== undefined && seals !== undefined;
+  return (VOUCHING.has(act) || act === 'pull') && manifest !== undefined && seals !== undefined;
 }
 
 /**

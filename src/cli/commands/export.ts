@@ -40,7 +40,10 @@ export function exportCommand(): Command {
         ).finally(() => bar.stop());
         if (isPipe) return EXIT.ok;
         terminal.json({ file, channel, releases, size });
-        terminal.print(`${file}: ${octets(size)}, ${[channel, ...releases].filter(Boolean).join(', ')}.`, 'good');
+        terminal.print(
+          `${file}: ${octets(size)}, ${[channel, ...releases].filter(Boolean).join(', ')}.`,
+          'good',
+        );
         terminal.note('Whoever takes it in verifies all of it: "bootseal import".');
         return EXIT.ok;
       }),

@@ -31,7 +31,11 @@ export function importCommand(): Command {
       file,
     )
     .option('--snapshot-key <dir>', 'what signs this state’s log; without one its entries wait', folder)
-    .option('--origin <url>', 'where it came from, for the record; default: the file', understood(demandOrigin))
+    .option(
+      '--origin <url>',
+      'where it came from, for the record; default: the file',
+      understood(demandOrigin),
+    )
     .option(
       '--back-to <release>',
       'an older release that the channel may go back to; may stand several times',

@@ -51,7 +51,14 @@ describe('headers of tar', () => {
   });
 
   it('of a name that they have no room for are none', () => {
-    for (const path of ['', 'ü', 'a b', 'x'.repeat(101), `${'y'.repeat(156)}/z`, `${LONG}x/${'n'.repeat(99)}`])
+    for (const path of [
+      '',
+      'ü',
+      'a b',
+      'x'.repeat(101),
+      `${'y'.repeat(156)}/z`,
+      `${LONG}x/${'n'.repeat(99)}`,
+    ])
       assert.throws(() => encodeTarHeader({ path, size: 0 }), malformed(/name/), path);
     for (const size of [-1, 0.5, 2 ** 53])
       assert.throws(() => encodeTarHeader({ path: 'a', size }), malformed(/size/));
@@ -108,9 +115,7 @@ it('GNU tar and Python list what was written, more than 8 GiB among it', () => {
   const listed = execFileSync('tar', ['tvf', path, '--full-time', '--utc'], { encoding: 'utf8' });
   assert.equal(
     listed.replace(/ +/g, ' '),
-    members
-      .map(({ path: name, size }) => `-rw-r--r-- 0/0 ${size} 1970-01-01 00:00:00 ${name}\n`)
-      .join(''),
+    members.map(({ path: name, size }) => `-rw-r--r-- 0/0 ${size} 1970-01-01 00:00:00 ${name}\n`).join(''),
   );
   const program =
     'import sys, tarfile\nfor m in tarfile.open(sys.argv[1]): print(m.isfile(), m.size, m.name)';

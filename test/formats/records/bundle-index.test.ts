@@ -79,7 +79,10 @@ describe('the index of a bundle', () => {
     ['a member of an absolute path', (t: string) => t.replace(`objects/${sha('c')}`, '/etc/passwd')],
     ['an object of another digest', (t: string) => t.replace(`objects/${sha('c')}`, `objects/${sha('d')}`)],
     ['a script of another digest', (t: string) => t.replace(`${sha('d')} scripts`, `${sha('e')} scripts`)],
-    ['a proof of a release that is not in it', (t: string) => t.replace(`${ONE}/log-proof`, 'arch/9/log-proof')],
+    [
+      'a proof of a release that is not in it',
+      (t: string) => t.replace(`${ONE}/log-proof`, 'arch/9/log-proof'),
+    ],
     ['a record at a path that leads out', (t: string) => t.replace(' boot.ipxe\n', ' ../boot.ipxe\n')],
     ['records twice', (t: string) => t.replace(' boot.ipxe.sig', ' boot.ipxe')],
     ['a release twice', (t: string) => t.replace('release arch/2026.11.02', `release ${ONE}`)],
@@ -88,8 +91,14 @@ describe('the index of a bundle', () => {
     ['several releases without a channel', (t: string) => t.replace('channel stable\n', '')],
     ['a size with a sign', (t: string) => t.replace('member 4 ', 'member +4 ')],
     ['a size beyond all', (t: string) => t.replace('9000000000000', '9000000000000000')],
-    ['a record as large as a root image', (t: string) => t.replace('member 7 ', `member ${MAX_SMALL_MEMBER + 1} `)],
-    ['records that are too much together', (t: string) => t.replace(/member [1-7] /g, `member ${MAX_SMALL_MEMBER} `)],
+    [
+      'a record as large as a root image',
+      (t: string) => t.replace('member 7 ', `member ${MAX_SMALL_MEMBER + 1} `),
+    ],
+    [
+      'records that are too much together',
+      (t: string) => t.replace(/member [1-7] /g, `member ${MAX_SMALL_MEMBER} `),
+    ],
     ['an unknown line', (t: string) => `${t}more 1\n`],
     ['no last newline', (t: string) => t.slice(0, -1)],
     ['blanks', (t: string) => t.replace('member 4', 'member  4')],
