@@ -140,7 +140,8 @@ async function addRelease(
       `${state} does not hold ${release}: it was never published there, or its folder was removed.`,
     );
   await demandNotWithdrawn(state, release);
-  const logged = (await loggedReleases(state)).get(release);
+  const all = (await loggedReleases(state)).get(release) ?? [];
+  const logged = all.findLast(({ manifest }) => manifest === named) ?? all.at(-1);
   if (!logged)
     throw new Refusal('no-verdict', `The log of ${state} does not say which records ${release} has.`, {
       release,

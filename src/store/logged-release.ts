@@ -20,30 +20,34 @@ export function tellsContents({ act, manifest, seals }: LogEntry): boolean {
 }
 
 /**
- * Of every release in the log what its newest entry says. One whose records are more than a list of seals holds is not
- * among them.
+ * Of every release in the log what its entries say, the newest last, each once. What was signed anew has several: of those
+ * the newest may be of an act that a crash cut short. One whose records are more than a list of seals holds is not among
+ * them.
  *
  * @throws Refusal `absent` where there is no log, `malformed`, `drifted`; IoError.
  */
-export async function loggedReleases(state: string): Promise<ReadonlyMap<string, LoggedRelease>> {
-  const newest = new Map<string, LogEntry>();
+export async function loggedReleases(state: string): Promise<ReadonlyMap<string, readonly LoggedRelease[]>> {
+  const told = new Map<string, LogEntry[]>();
   await readLogEntries(state, ({ entry }) => {
-    if (entry.release !== undefined && tellsContents(entry)) newest.set(entry.release, entry);
+    if (entry.release === undefined || !tellsContents(entry)) return;
+    const same = ({ manifest, seals }: LogEntry) => manifest === entry.manifest && seals === entry.seals;
+    const before = (told.get(entry.release) ?? []).filter((one) => !same(one));
+    told.set(entry.release, [...before, entry]);
   });
-  const found = new Map<string, LoggedRelease>();
-  for (const [release, { index, manifest = '', seals = '' }] of newest) {
-    const list = await readSealList(state, seals);
-    if (!list) {
-      throw new Refusal(
-        'drifted',
-        `The list of seals that entry ${index} of the log names is gone or changed.`,
-        { index },
-      );
+  const found = new Map<string, LoggedRelease[]>();
+  for (const [release, entries] of told) {
+    const all: LoggedRelease[] = [];
+    for (const { index, manifest = '', seals = '' } of entries) {
+      const list = await readSealList(state, seals);
+      if (!list)
+        throw new Refusal(
+          'drifted',
+          `The list of seals that entry ${index} of the log names is gone or changed.`,
+          { index },
+        );
+      all.push({ manifest, seals: decodeOr('The list of seals', () => decodeSealList(list)) });
     }
-    found.set(release, {
-      manifest,
-      seals: decodeOr('The list of seals', () => decodeSealList(list)),
-    });
+    found.set(release, all);
   }
   return found;
 }

@@ -6,6 +6,7 @@ import { COLLECT_AFTER, type UnusedObject } from '../../store/collect-marks.ts';
 import { act, file, folder, newCommand, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { octets } from '../terminal.ts';
+import { watchCommand } from './state-watch.ts';
 
 interface CollectOptions {
   readonly state: string;
@@ -24,10 +25,11 @@ const EXAMPLE = 'bootseal state';
 export function stateCommand(): Command {
   return newCommand(
     'state',
-    'the folder where releases and channels live: freeing what nothing needs, going on from a backup',
+    'the folder where releases and channels live: freeing what nothing needs, watching over the rest, going on from a backup',
     `${EXAMPLE} collect --state /srv/bootseal --dry-run`,
   )
     .addCommand(collectCommand())
+    .addCommand(watchCommand())
     .addCommand(restoreCommand());
 }
 
