@@ -83,7 +83,9 @@ export async function startSentinel(options: SentinelOptions): Promise<Sentinel>
   const looked = new Promise<void>((resolve) => {
     onReady = resolve;
   });
-  const ended = Promise.all([work.watch(signal, onReady), work.scrubs(options.rate ?? RATE, signal)]).then(() => {});
+  const ended = Promise.all([work.watch(signal, onReady), work.scrubs(options.rate ?? RATE, signal)]).then(
+    () => {},
+  );
   const ready = Promise.race([looked, ended]);
   ready.catch(() => {});
   return { ready, ended };
@@ -182,7 +184,9 @@ class Work {
         wake();
       },
       (why) =>
-        onNote?.(`The kernel does not tell of every change: ${why}; all files are looked at every second instead.`),
+        onNote?.(
+          `The kernel does not tell of every change: ${why}; all files are looked at every second instead.`,
+        ),
     );
     signal.addEventListener('abort', () => wake(), { once: true });
     try {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { readBeneathIfThere } from '../files/beneath.ts';
-import { decodeManifest, type Manifest, MAX_MANIFEST } from '../formats/records/manifest.ts';
+import { decodeManifest, MAX_MANIFEST, type Manifest } from '../formats/records/manifest.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import { recordsOf } from './folder-backend.ts';
 import { type LoggedRelease, loggedReleases } from './logged-release.ts';
@@ -35,7 +35,8 @@ export interface ExpectedRelease {
  */
 export async function expectedContents(state: string): Promise<ReadonlyMap<string, ExpectedRelease>> {
   const logged = await loggedReleases(state).catch((error: unknown) => {
-    if (error instanceof Refusal && error.code === 'absent') return new Map<string, readonly LoggedRelease[]>();
+    if (error instanceof Refusal && error.code === 'absent')
+      return new Map<string, readonly LoggedRelease[]>();
     throw error;
   });
   const found = new Map<string, ExpectedRelease>();
@@ -54,9 +55,14 @@ async function expectedOf(
   const logged = all.findLast(({ manifest }) => there && manifest === sha256Of(there)) ?? all.at(-1);
   const files = new Map<string, ExpectedFile>();
   for (const [path, sha256] of logged?.seals ?? []) files.set(path, { sha256, size: undefined });
-  const bytes = logged && (!there || sha256Of(there) !== logged.manifest) ? await objectOf(state, logged) : there;
+  const bytes =
+    logged && (!there || sha256Of(there) !== logged.manifest) ? await objectOf(state, logged) : there;
   for (const { path, sha256, size } of decoded(bytes)?.files ?? []) files.set(path, { sha256, size });
-  return { files, manifest: logged?.manifest ?? (there ? sha256Of(there) : ''), complete: logged !== undefined };
+  return {
+    files,
+    manifest: logged?.manifest ?? (there ? sha256Of(there) : ''),
+    complete: logged !== undefined,
+  };
 }
 
 /** The manifest as it was logged, where the folder of the release has lost it. */

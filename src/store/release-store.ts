@@ -16,14 +16,16 @@ import { objectKey, REWRITE_AFTER } from './objects.ts';
  * out of the operator's tree, and the copy is what is hashed.
  *
  * @param now milliseconds since 1970.
- * @returns false where the very same release was there already.
- * @throws Refusal `drifted` where a file is no longer what was verified, or the store has lost a part of what it was
- *   given before; `mixed-releases` where another release of that name was published: a published release never changes.
+ * @returns false where the very same release was there already; what it had lost is put back.
+ * @throws Refusal `drifted` where a file is no longer what was verified, or the store has lost the manifest; `mixed-releases` where another release of that name was published: a published release never changes.
  */
 export async function storeRelease(state: string, verified: VerifiedRelease, now: number): Promise<boolean> {
   const { release, files, records } = verified;
   const target = join(state, 'releases', release);
-  if (await alreadyThere(target, verified)) return false;
+  if (await isThere(target)) {
+    await putBack(state, target, verified, await lostOf(target, verified), now);
+    return false;
+  }
   const parent = dirname(target);
   await makeFolders(parent);
   await cleanFolder(parent);
@@ -48,18 +50,22 @@ export async function storeRelease(state: string, verified: VerifiedRelease, now
   return true;
 }
 
-/** True for a release that is there with these very records and with every file. */
-async function alreadyThere(target: string, { release, files, records }: VerifiedRelease): Promise<boolean> {
-  if (!(await isThere(target))) return false;
+/**
+ * What is missing of a release that is there with its manifest: the paths of records and files that were taken away, as a
+ * sentinel does with what was changed.
+ */
+async function lostOf(target: string, { release, files, records }: VerifiedRelease): Promise<Set<string>> {
   const lost = (path: string) =>
     new Refusal('drifted', `${release} is published already, and the store has lost its ${path}.`, {
       release,
       path,
     });
   if ((await readIfThere(join(target, RECORD.manifest))) === undefined) throw lost(RECORD.manifest);
+  const missing = new Set<string>();
   for (const [path, bytes] of records) {
     const there = await readIfThere(join(target, path));
-    if (there !== undefined && Buffer.compare(there, bytes) === 0) continue;
+    if (there === undefined) missing.add(path);
+    if (there === undefined || Buffer.compare(there, bytes) === 0) continue;
     throw new Refusal(
       'mixed-releases',
       `${release} is published already, with another ${path}; a published release never changes.`,
@@ -67,9 +73,35 @@ async function alreadyThere(target: string, { release, files, records }: Verifie
     );
   }
   for (const [path, { size }] of files) {
-    if ((await lstatIfThere(join(target, path)))?.size !== size) throw lost(path);
+    const there = await lstatIfThere(join(target, path));
+    if (!there) missing.add(path);
+    else if (there.size !== size) throw lost(path);
   }
-  return true;
+  return missing;
+}
+
+/** Gives a release back what it lost, each file whole; all else stays as it is, under whoever reads it. */
+async function putBack(
+  state: string,
+  target: string,
+  { files, records }: VerifiedRelease,
+  missing: ReadonlySet<string>,
+  now: number,
+): Promise<void> {
+  for (const path of missing) {
+    const [file, bytes] = [files.get(path), records.get(path)];
+    const object = file
+      ? await storeFile(state, path, file, now)
+      : await storeBytes(state, bytes ?? new Uint8Array(0), now);
+    const to = join(target, path);
+    try {
+      await makeFolders(dirname(to));
+      await link(object, to);
+      await syncDirectory(dirname(to));
+    } catch (error) {
+      throw explain(error, to);
+    }
+  }
 }
 
 /** Where the content of a digest is, or would be. */

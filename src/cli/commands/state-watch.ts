@@ -19,7 +19,11 @@ export function watchCommand(): Command {
     'bootseal state watch --state /srv/bootseal --rate 50M\nbootseal state watch --once --state /srv/bootseal',
   )
     .requiredOption('--state <dir>', 'where releases and channels live', folder)
-    .option('--rate <bytes>', 'read so many a second: 500k, 50M, 1G; default: 32M, with --once what the disk gives', rate)
+    .option(
+      '--rate <bytes>',
+      'read so many a second: 500k, 50M, 1G; default: 32M, with --once what the disk gives',
+      rate,
+    )
     .option('--once', 'read everything once and end: exit status 1 where something was found')
     .option('--snapshot-key <dir>', 'what signs the log; default: a key of the state’s own', folder)
     .action(
@@ -70,7 +74,10 @@ export function watchCommand(): Command {
           for (const release of round?.restored ?? [])
             terminal.print(`${release} is whole again, and no longer held.`, 'good');
           if (round && findings.length === 0 && faults.length === 0)
-            terminal.print(`${round.files} files, ${octets(round.bytes)}: all of it is what the state was given.`, 'good');
+            terminal.print(
+              `${round.files} files, ${octets(round.bytes)}: all of it is what the state was given.`,
+              'good',
+            );
           if (findings.length > 0) return EXIT.refused;
           return faults.length > 0 || !round ? EXIT.fault : EXIT.ok;
         }

@@ -13,6 +13,13 @@ import { openStateWhenFree } from '../../store/state.ts';
 import type { Fault, Finding } from './finding.ts';
 import { identityAt, isSame, type StoreLook, type Suspicion } from './store-look.ts';
 
+/** Files that are put away while the state is held. */
+const AT_ONCE = 50;
+/** Entries of the log for those; the last of them speaks for the rest. */
+const LOGGED = 10;
+/** Characters of a mark. */
+const MOST = 4000;
+
 /** What a file turned out to hold. */
 interface Read {
   readonly sha256: string;
@@ -63,7 +70,11 @@ export class DriftJudge {
       if (read === 'right' || read === 'unknown') continue;
       wrong.push({ ...one, read });
     }
-    if (wrong.length > 0) await this.#oneAtATime(() => this.#act(wrong));
+    // In parts: whoever waits for the state is not kept waiting for a storm to end.
+    for (let at = 0; at < wrong.length; at += AT_ONCE) {
+      const some = wrong.slice(at, at + AT_ONCE);
+      await this.#oneAtATime(() => this.#act(some));
+    }
   }
 
   /** Forgets what was told of paths that are no longer suspicious. */
@@ -86,7 +97,8 @@ export class DriftJudge {
       this.#look.accept(path, identity);
       return 'right';
     } catch (error) {
-      if (error instanceof Refusal && error.code === 'unsafe-path') return { sha256: '', identity: undefined };
+      if (error instanceof Refusal && error.code === 'unsafe-path')
+        return { sha256: '', identity: undefined };
       if (error instanceof Refusal) return 'unknown';
       if (!(error instanceof IoError)) throw error;
       onFault({ path, error });
@@ -113,8 +125,13 @@ export class DriftJudge {
       if (findings.length > 0) await this.#record(findings, expected);
     } finally {
       await state.release();
+      // Also where the disk failed in the middle: what was moved is told.
+      for (const finding of findings) {
+        // What was changed is missing now, which needs no second word.
+        if (finding.kind !== 'extra') this.#told.set(finding.path, 'missing');
+        onFinding(finding);
+      }
     }
-    for (const finding of findings) onFinding(finding);
   }
 
   /** Nobody else writes now: what still is so is so. */
@@ -133,9 +150,10 @@ export class DriftJudge {
     if (kind === 'missing') {
       const needed = contents
         ? wanted !== undefined
-        : [...expected.values()].some(({ files }) => [...files.values()].some(({ sha256 }) => sha256 === wanted));
+        : [...expected.values()].some(({ files }) =>
+            [...files.values()].some(({ sha256 }) => sha256 === wanted),
+          );
       if (now || !needed) return undefined;
-      this.#told.set(path, 'missing');
       const why = `${place} is missing: it was there, and was taken away.`;
       return { path, release, kind, why, movedTo: undefined, held: false };
     }
@@ -155,8 +173,6 @@ export class DriftJudge {
       : `${place} was replaced by something that is no file.`;
     const found = read?.sha256 ?? '';
     const movedTo = await put({ path, kind: 'changed', expected: wanted, found, message: why });
-    // Now it is missing, which needs no second word.
-    this.#told.set(path, 'missing');
     return { path, release, kind: 'changed', why, movedTo, held: false };
   }
 
@@ -170,10 +186,14 @@ export class DriftJudge {
       const refusal = new Refusal('drifted', why, { path });
       const manifest = (release && expected.get(release)?.manifest) || undefined;
       const within = release === undefined ? path : path.slice(`releases/${release}/`.length);
-      const sha256 = release === undefined ? objectDigest(path) : expected.get(release)?.files.get(within)?.sha256;
+      const sha256 =
+        release === undefined ? objectDigest(path) : expected.get(release)?.files.get(within)?.sha256;
       const mark = release === undefined ? undefined : await readQuarantined(state, release);
       // Whoever begins anew finds again what is missing since long; an object is, where its release's file is.
-      if (kind === 'missing' && (release === undefined || mark?.message.includes(within))) continue;
+      if (kind === 'missing' && (release === undefined || mark?.message.includes(within))) {
+        findings[at] = { ...finding, held: mark?.held === true };
+        continue;
+      }
       acts.push({
         time,
         act: 'quarantine',
@@ -184,12 +204,28 @@ export class DriftJudge {
       });
       if (release === undefined || kind === 'extra') continue;
       findings[at] = { ...finding, held: true };
-      if (mark) continue;
+      const ours = mark?.command === takesBack(state);
+      // Somebody else's mark says more than ours would; our own says all that was found, as long as it can be read.
+      if (mark && (!ours || mark.message.includes(within) || mark.message.length > MOST)) continue;
       const { origin } = originOf(await readProvenance(state, release));
-      const reason = { release, manifest: manifest ?? '', origin, code: 'drifted', message: why };
+      const message = mark ? `${mark.message} ${why}` : why;
+      const reason = { release, manifest: manifest ?? '', origin, code: 'drifted', message };
       await quarantineRelease(state, { ...reason, command: takesBack(state) }, time, true);
     }
-    if (acts.length > 0) await logActs(state, acts, snapshotKey);
+    if (acts.length === 0) return;
+    const [last] = acts.slice(LOGGED - 1);
+    const more = acts.length - LOGGED;
+    const summed = last && {
+      ...last,
+      refusal: new Refusal('drifted', `${last.refusal?.message} So it is with ${more} more files.`),
+    };
+    try {
+      await logActs(state, more > 0 && summed ? [...acts.slice(0, LOGGED - 1), summed] : acts, snapshotKey);
+    } catch (error) {
+      // The log may be what was changed: nothing is added to it then, and the files tell.
+      if (!(error instanceof Refusal)) throw error;
+      this.#options.onFault({ path: 'log', error });
+    }
   }
 
   /**

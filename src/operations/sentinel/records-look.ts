@@ -101,7 +101,8 @@ export class RecordsLook {
       }
       for (const key of this.#seen.keys()) {
         const counter = Number(key.split(' ')[1]);
-        if (!key.startsWith(`${channel} `) || history.some(({ snapshot }) => snapshot.counter === counter)) continue;
+        if (!key.startsWith(`${channel} `) || history.some(({ snapshot }) => snapshot.counter === counter))
+          continue;
         return `Snapshot ${counter} of channel ${channel} is missing: it was there, and was taken away.`;
       }
       if (!current) return undefined;

@@ -19,7 +19,9 @@ export interface Suspicion {
 }
 
 /** What to look at: everything, or those parts of it that the kernel has told of. */
-export type Scope = 'all' | { readonly prefixes: ReadonlySet<string>; readonly releases: ReadonlySet<string> };
+export type Scope =
+  | 'all'
+  | { readonly prefixes: ReadonlySet<string>; readonly releases: ReadonlySet<string> };
 
 /** Names of what is being written: whoever writes renames it when it is whole. */
 const UNFINISHED = /^\.bootseal-.*\.tmp$/;
@@ -91,15 +93,16 @@ export class StoreLook {
   async #lookAtRelease(release: string, contents: ExpectedRelease, found: Suspicion[]): Promise<void> {
     const top = `releases/${release}`;
     const seen = new Set<string>();
+    const folders = foldersOf(contents.files.keys());
     const walk = async (folder: string): Promise<void> => {
       for (const entry of await entriesIfThere(join(this.#state, top, folder))) {
         const within = folder === '' ? entry.name : `${folder}/${entry.name}`;
         if (UNFINISHED.test(entry.name)) continue;
-        if (entry.isDirectory()) {
+        const path = `${top}/${within}`;
+        if (entry.isDirectory() && (folders.has(within) || !contents.complete)) {
           await walk(within);
           continue;
         }
-        const path = `${top}/${within}`;
         const file = contents.files.get(within);
         if (file) seen.add(within);
         if (file) await this.#lookAtFile(path, release, file.sha256, file.size, found);
@@ -144,17 +147,25 @@ export class StoreLook {
   }
 
   /** What releases are made of lies among the objects, too: whoever publishes such a release again relies on it. */
-  async #demandObjects(
-    expected: ReadonlyMap<string, ExpectedRelease>,
-    found: Suspicion[],
-  ): Promise<void> {
-    const wanted = new Set([...expected.values()].flatMap(({ files }) => [...files.values()].map((one) => one.sha256)));
+  async #demandObjects(expected: ReadonlyMap<string, ExpectedRelease>, found: Suspicion[]): Promise<void> {
+    const wanted = new Set(
+      [...expected.values()].flatMap(({ files }) => [...files.values()].map((one) => one.sha256)),
+    );
     for (const sha256 of wanted) {
       const path = objectKey(sha256);
       if (this.#known.has(path) || (await identityAt(join(this.#state, path)))) continue;
       found.push({ path, kind: 'missing', release: undefined, expected: sha256 });
     }
   }
+}
+
+/** Every folder on the way to some paths. One that is on no way is moved as a whole, however much lies in it. */
+function foldersOf(paths: Iterable<string>): ReadonlySet<string> {
+  const folders = new Set<string>();
+  for (const path of paths)
+    for (let at = path.lastIndexOf('/'); at > 0; at = path.lastIndexOf('/', at - 1))
+      folders.add(path.slice(0, at));
+  return folders;
 }
 
 function extra(path: string, release: string | undefined): Suspicion {

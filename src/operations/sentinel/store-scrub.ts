@@ -61,9 +61,10 @@ export async function scrubOnce(options: ScrubOptions): Promise<ScrubRound | und
     const value = { 'bootseal-scrub': 1 as const, begun: stateTime(begun), at, files, bytes };
     await recordsOf(state).put(KEY, encodeStateJson(PROGRESS.parse(value)));
   };
-  let noted = performance.now();
+  let noted = Number.NEGATIVE_INFINITY;
+  let last = before?.at ?? '';
   for await (const one of everything(state, await contents())) {
-    if (signal.aborted) return undefined;
+    if (signal.aborted) break;
     if (before && one.path <= before.at) continue;
     const size = Number((await identityAt(join(state, one.path)))?.identity.size ?? 0n);
     const began = performance.now();
@@ -74,16 +75,22 @@ export async function scrubOnce(options: ScrubOptions): Promise<ScrubRound | und
     try {
       await judge.judge([one], { pace, signal });
     } catch (error) {
-      if (signal.aborted) return undefined;
+      if (signal.aborted) break;
       throw error;
     }
+    if (signal.aborted) break;
     // Small files are read in one go.
     await pace(size);
     files += 1;
     bytes += size;
+    last = one.path;
     if (performance.now() - noted < NOTE_MS) continue;
     noted = performance.now();
     await note(one.path);
+  }
+  if (signal.aborted) {
+    await note(last);
+    return undefined;
   }
   if (resume) await recordsOf(state).remove(KEY);
   return { begun, files, bytes };
