@@ -8,7 +8,7 @@ import { DriftJudge } from './sentinel/drift-judge.ts';
 import type { Fault, Finding } from './sentinel/finding.ts';
 import { FolderWatch } from './sentinel/folder-watch.ts';
 import { RecordsLook } from './sentinel/records-look.ts';
-import { identityAt, type Scope, StoreLook } from './sentinel/store-look.ts';
+import { identityAt, type Scope, StoreLook, withTwins } from './sentinel/store-look.ts';
 import { type ScrubRound, scrubOnce } from './sentinel/store-scrub.ts';
 
 export type { Fault, Finding } from './sentinel/finding.ts';
@@ -114,7 +114,7 @@ class Work {
   async #lookAt(scope: Scope): Promise<void> {
     const suspicions = await this.#look.look(await this.contents(), scope);
     if (scope === 'all') this.#judge.settle(suspicions);
-    await this.#judge.judge(suspicions);
+    await this.#judge.judge(withTwins(suspicions, await this.contents()));
   }
 
   async #lookAtRecords(): Promise<void> {

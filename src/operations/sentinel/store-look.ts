@@ -168,6 +168,27 @@ function foldersOf(paths: Iterable<string>): ReadonlySet<string> {
   return folders;
 }
 
+/**
+ * With every file whose content is suspicious all those that are links to the same, as a rule: the kernel tells of the name
+ * by which a file was written to, and of no other.
+ */
+export function withTwins(
+  suspicions: readonly Suspicion[],
+  expected: ReadonlyMap<string, ExpectedRelease>,
+): readonly Suspicion[] {
+  const digests = new Set(suspicions.filter(({ kind }) => kind === 'content').map((one) => one.expected));
+  if (digests.size === 0) return suspicions;
+  const all = new Map(suspicions.map((one) => [one.path, one]));
+  const add = (path: string, release: string | undefined, sha256: string) => {
+    if (!all.has(path)) all.set(path, { path, kind: 'content', release, expected: sha256 });
+  };
+  for (const sha256 of digests) add(objectKey(sha256), undefined, sha256);
+  for (const [release, { files }] of expected)
+    for (const [within, { sha256 }] of files)
+      if (digests.has(sha256)) add(`releases/${release}/${within}`, release, sha256);
+  return [...all.values()];
+}
+
 function extra(path: string, release: string | undefined): Suspicion {
   return { path, kind: 'extra', release, expected: '' };
 }
