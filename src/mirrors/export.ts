@@ -23,7 +23,7 @@ import { makeLogProof } from '../store/log-proof.ts';
 import { loggedReleases } from '../store/logged-release.ts';
 import { broughtProof, provenanceKey } from '../store/provenance.ts';
 import { storedReleases } from '../store/quarantine.ts';
-import { objectKey } from '../store/release-store.ts';
+import { objectKey } from '../store/objects.ts';
 import { readBatch, readBatchRules } from '../store/script-batches.ts';
 import { readScript } from '../store/signed-scripts.ts';
 import { demandState } from '../store/state.ts';

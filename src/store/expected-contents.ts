@@ -8,7 +8,7 @@ import { RECORD } from '../formats/records/seal-names.ts';
 import { recordsOf } from './folder-backend.ts';
 import { type LoggedRelease, loggedReleases } from './logged-release.ts';
 import { storedReleases } from './quarantine.ts';
-import { objectKey } from './release-store.ts';
+import { objectKey } from './objects.ts';
 
 /** A file that a release has. */
 export interface ExpectedFile {

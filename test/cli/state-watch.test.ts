@@ -40,7 +40,10 @@ describe('state watch', () => {
     unlinkSync(join(state, RELEASE, 'grub.cfg'));
     const bad = await run(['state', 'watch', '--once', '--state', state]);
     assert.equal(bad.code, 1);
-    assert.match(bad.out, /^grub\.cfg of arch\/2026\.11\.01 is missing: .* is held: the rest of it goes on being served\.$/m);
+    assert.match(
+      bad.out,
+      /^grub\.cfg of arch\/2026\.11\.01 is missing: .* is held: the rest of it goes on being served\.$/m,
+    );
     assert.equal((await run(['state', 'watch', '--once', '--state', anchors])).code, 2);
     assert.equal((await run(['state', 'watch', '--rate', '5X', '--state', state])).code, 2);
   });
@@ -69,9 +72,13 @@ describe('state watch', () => {
     const state = fresh();
     // A user namespace has a limit of its own.
     const line = `echo 3 > /proc/sys/user/max_inotify_watches && exec "$0" "$1" state watch --state "$2" --json`;
-    const child = spawn('unshare', ['--user', '--map-root-user', 'bash', '-c', line, process.execPath, MAIN, state], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const child = spawn(
+      'unshare',
+      ['--user', '--map-root-user', 'bash', '-c', line, process.execPath, MAIN, state],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
     let said = '';
     const found = new Promise<void>((resolve) => {
       child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -84,7 +91,10 @@ describe('state watch', () => {
     await Promise.race([found, once(child, 'close')]);
     child.kill('SIGTERM');
     await once(child, 'close');
-    assert.match(said, /"note":"The kernel does not tell of every change: it watches no more folders than \d+ .*every second instead\./);
+    assert.match(
+      said,
+      /"note":"The kernel does not tell of every change: it watches no more folders than \d+ .*every second instead\./,
+    );
     assert.match(said, /"finding":.*arch\/extra/);
   });
 });

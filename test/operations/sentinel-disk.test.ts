@@ -40,7 +40,13 @@ it('whatever call to the disk fails, that is no drift: nothing is moved, and it 
   assert.deepEqual([usual, answer?.faults], [[`channels/${CHANNEL}`], []]);
   for (const [index, name] of calls.entries()) {
     // A part of them, each with one error, unless all are asked for.
-    const codes = LONG ? (['EIO', 'EMFILE'] as const) : index % 4 > 0 ? [] : index % 8 > 0 ? (['EIO'] as const) : (['EMFILE'] as const);
+    const codes = LONG
+      ? (['EIO', 'EMFILE'] as const)
+      : index % 4 > 0
+        ? []
+        : index % 8 > 0
+          ? (['EIO'] as const)
+          : (['EMFILE'] as const);
     for (const code of codes) {
       const { answer: got, error } = await onDisk({ at: index + 1, code }, scrub);
       if (error !== undefined)

@@ -141,10 +141,19 @@ it('a publisher writes anew what is nobody’s and older than six days, and take
   }
 });
 
-it('a release whose parts the store has lost is not "there already"', async () => {
+it('a release that has lost a file gets it back, and one that has lost its manifest is not "there already"', async () => {
   const state = copyOf(ORIGINAL, join(folder, `copy-${++copies}`));
   assert.equal(await store(state, releaseOf(3)), false);
-  rmSync(join(state, 'releases', releaseOf(3), 'boot/vmlinuz'));
+  rmSync(join(state, 'releases', releaseOf(3), 'boot'), { recursive: true });
+  assert.equal(await store(state, releaseOf(3)), false);
+  for (const path of ['boot/vmlinuz', 'boot/vmlinuz.sig'])
+    assert.deepEqual(
+      readFileSync(join(state, 'releases', releaseOf(3), path)),
+      readFileSync(join(ORIGINAL, 'releases', releaseOf(3), path)),
+    );
+  const kernelOf = join(state, 'releases', releaseOf(3), 'boot/vmlinuz');
+  rmSync(kernelOf);
+  writeFileSync(kernelOf, 'shorter');
   await assert.rejects(store(state, releaseOf(3)), refused('drifted', /has lost its boot\/vmlinuz/));
   rmSync(join(state, 'releases', releaseOf(1), 'release.manifest'));
   await assert.rejects(store(state, releaseOf(1)), refused('drifted', /has lost its release\.manifest/));

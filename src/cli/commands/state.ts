@@ -4,6 +4,7 @@ import { restoreState } from '../../operations/restore-state.ts';
 import { collectObjects } from '../../store/collect.ts';
 import { COLLECT_AFTER, type UnusedObject } from '../../store/collect-marks.ts';
 import { act, file, folder, newCommand, stateAt } from '../context.ts';
+import { collectScripts, type UnusedBatch } from '../../store/collect-scripts.ts';
 import { EXIT } from '../exit.ts';
 import { octets } from '../terminal.ts';
 import { watchCommand } from './state-watch.ts';
@@ -45,6 +46,9 @@ function collectCommand(): Command {
       act<CollectOptions>(async ({ terminal, now }, { state, dryRun = false }) => {
         const found = await collectObjects({ state, dryRun, now });
         const { marked, waiting, open, deleted } = found;
+        const former = await collectScripts({ state, dryRun, now });
+        const batches = (some: readonly UnusedBatch[]) =>
+          some.map(({ since, ...batch }) => ({ ...batch, since: isoSeconds(since) }));
         const json = (objects: readonly UnusedObject[]) =>
           objects.map(({ since, ...object }) => ({ ...object, since: isoSeconds(since) }));
         terminal.json({
@@ -53,6 +57,12 @@ function collectCommand(): Command {
           waiting: json(waiting),
           open: json(open),
           deleted: json(deleted),
+          batches: {
+            marked: batches(former.marked),
+            waiting: batches(former.waiting),
+            deleted: batches(former.deleted),
+            scripts: former.scripts,
+          },
         });
         const would = dryRun ? 'would be ' : '';
         terminal.table(
@@ -68,6 +78,16 @@ function collectCommand(): Command {
             row('still open', open, 'a process has them open: a machine may run on them'),
           ],
         );
+        const told = former.marked.length + former.waiting.length;
+        if (told > 0)
+          terminal.print(
+            `Scripts for machines of ${told} former snapshots: no channel names them, and they may go in ${days(COLLECT_AFTER)} days or sooner.`,
+            'dim',
+          );
+        if (former.deleted.length > 0)
+          terminal.print(
+            `${former.scripts} scripts of ${former.deleted.length} former snapshots ${would}deleted.`,
+          );
         return EXIT.ok;
       }),
     );

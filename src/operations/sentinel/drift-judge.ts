@@ -95,7 +95,8 @@ export class DriftJudge {
     try {
       const there = await identityAt(join(state, path));
       const known = there?.isFile ? digests.get(keyOf(there.identity)) : undefined;
-      if (there && known !== undefined && known !== expected) return { sha256: known, identity: there.identity };
+      if (there && known !== undefined && known !== expected)
+        return { sha256: known, identity: there.identity };
       if (there && known !== undefined) {
         this.#look.accept(path, there.identity);
         return 'right';

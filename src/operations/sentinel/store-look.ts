@@ -4,7 +4,7 @@ import { cannotRead, isAbsent } from '../../errors/io.ts';
 import { type FileIdentity, identityOf } from '../../files/file-identity.ts';
 import { entriesIfThere } from '../../files/read-if-there.ts';
 import type { ExpectedRelease } from '../../store/expected-contents.ts';
-import { objectKey } from '../../store/release-store.ts';
+import { objectKey } from '../../store/objects.ts';
 
 /** A file that may not be what it was. */
 export interface Suspicion {

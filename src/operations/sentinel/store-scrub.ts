@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import type { ExpectedRelease } from '../../store/expected-contents.ts';
 import { recordsOf } from '../../store/folder-backend.ts';
-import { objectKey } from '../../store/release-store.ts';
+import { objectKey } from '../../store/objects.ts';
 import { encodeStateJson, isStateTime, readStateJson, stateTime } from '../../store/state-json.ts';
 import type { DriftJudge } from './drift-judge.ts';
 import { identityAt, isSame, type Suspicion } from './store-look.ts';
