@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import {
@@ -21,14 +20,14 @@ import { channelNames, readChannel, type StoredSnapshot } from '../store/channel
 import { recordsOf } from '../store/folder-backend.ts';
 import { makeLogProof } from '../store/log-proof.ts';
 import { loggedReleases } from '../store/logged-release.ts';
+import { objectKey } from '../store/objects.ts';
 import { broughtProof, provenanceKey } from '../store/provenance.ts';
 import { storedReleases } from '../store/quarantine.ts';
-import { objectKey } from '../store/objects.ts';
 import { readBatch, readBatchRules } from '../store/script-batches.ts';
 import { readScript } from '../store/signed-scripts.ts';
 import { demandState } from '../store/state.ts';
+import { demandSnapshotAnchors } from '../store/state-anchors.ts';
 import { demandNotWithdrawn } from '../store/withdrawals.ts';
-import { readCertificatesFile } from '../trust/certificates-file.ts';
 import { decodeOr } from '../trust/check.ts';
 import { VOUCHING } from '../trust/log-proof-check.ts';
 import { defaultPolicy } from '../trust/policy.ts';
@@ -109,7 +108,7 @@ async function freshSnapshot(state: string, channel: string, now: number): Promi
       `${state} has no channel ${JSON.stringify(channel)}; name a channel, or a release as NAME/VERSION.`,
     );
   }
-  const signers = await readCertificatesFile(join(state, 'anchors', 'snapshot.crt'));
+  const signers = await demandSnapshotAnchors(state);
   await verifySnapshot(channel, current.bytes, current.seal, signers, defaultPolicy(now), now);
   return current;
 }

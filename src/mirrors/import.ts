@@ -1,4 +1,5 @@
 import { link, open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Refusal } from '../errors/refusal.ts';
@@ -23,6 +24,7 @@ import {
 } from '../formats/records/bundle-index.ts';
 import { SEAL, UKI } from '../formats/records/seal-names.ts';
 import { keepBrought, PROVENANCE } from '../store/provenance.ts';
+import { isBucketState } from '../store/s3/location.ts';
 import { openState } from '../store/state.ts';
 import { readFormat } from '../store/state-format.ts';
 import { decodeStateJson } from '../store/state-json.ts';
@@ -228,7 +230,7 @@ async function withPayload(
 ): Promise<ImportResult> {
   // What is carried in may be as large as the state's own disk: it is there that it must have room.
   await (await openState(state)).release();
-  const place = join(resolve(state), 'import');
+  const place = isBucketState(state) ? join(tmpdir(), 'bootseal-import') : join(resolve(state), 'import');
   const draft = await makeFolderFor(place);
   try {
     await onRecord(terms, index, async () => {

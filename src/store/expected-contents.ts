@@ -7,8 +7,8 @@ import { decodeManifest, MAX_MANIFEST, type Manifest } from '../formats/records/
 import { RECORD } from '../formats/records/seal-names.ts';
 import { recordsOf } from './folder-backend.ts';
 import { type LoggedRelease, loggedReleases } from './logged-release.ts';
-import { storedReleases } from './quarantine.ts';
 import { objectKey } from './objects.ts';
+import { storedReleases } from './quarantine.ts';
 
 /** A file that a release has. */
 export interface ExpectedFile {

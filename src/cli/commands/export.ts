@@ -3,7 +3,7 @@ import { UsageError } from '../../errors/usage.ts';
 import { writeFileAtomically } from '../../files/atomic-file.ts';
 import { lstatIfThere } from '../../files/read-if-there.ts';
 import { exportBundle } from '../../mirrors/export.ts';
-import { act, folder, newCommand } from '../context.ts';
+import { act, newCommand, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { writeToOutput } from '../output.ts';
 import { octets } from '../terminal.ts';
@@ -21,7 +21,7 @@ export function exportCommand(): Command {
   )
     .argument('<what>', 'a channel, or a release as NAME/VERSION')
     .argument('<file>', 'where the bundle goes; - for standard output')
-    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .option('--force', 'replace a file of that name')
     .action(
       act<Options>(async ({ terminal, now, json }, { state, force = false }, what = '', file = '') => {
