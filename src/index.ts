@@ -48,6 +48,8 @@ export {
   audit,
 } from './mirrors/audit/audit.ts';
 export type { MirrorRow } from './mirrors/audit/audit-mirror.ts';
+export { type Bundle, type ExportOptions, exportBundle } from './mirrors/export.ts';
+export { type ImportOptions, type ImportResult, importBundle } from './mirrors/import.ts';
 export { type IntakeResult, type IntakeRow, type IntakeTerms, takeIn } from './mirrors/intake.ts';
 export { type KeepOptions, keepReleases } from './mirrors/keep-releases.ts';
 export type { PulledMirror } from './mirrors/mirror-pool.ts';
@@ -105,6 +107,15 @@ export {
 } from './operations/request.ts';
 export { type RestoredState, type RestoreStateOptions, restoreState } from './operations/restore-state.ts';
 export { type SealReleaseOptions, type SealResult, seal } from './operations/seal.ts';
+export {
+  type Fault,
+  type Finding,
+  type ScrubResult,
+  type Sentinel,
+  type SentinelOptions,
+  scrubStore,
+  startSentinel,
+} from './operations/sentinel.ts';
 export { type UkiOptions, type UkiResult, uki } from './operations/uki.ts';
 export { type WakeOptions, type WakeSent, wake } from './operations/wake.ts';
 export {
@@ -149,6 +160,7 @@ export { createKeyFolder as init, type InitOptions } from './signing/keys/init.t
 export { readScriptKeys, type ScriptKeys } from './signing/keys/script-keys.ts';
 export { type CollectOptions, collectObjects } from './store/collect.ts';
 export type { Collected, UnusedObject } from './store/collect-marks.ts';
+export { type CollectedScripts, collectScripts } from './store/collect-scripts.ts';
 export {
   type CheckLogProofRequest,
   type CheckLogRequest,

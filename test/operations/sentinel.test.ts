@@ -291,6 +291,8 @@ describe('a watch', () => {
         await publish({ tree: next, channel, state, anchors, now: NOW, snapshotKey: keys });
       await renewChannel({ channel: 'stable', state, now: NOW + number * 1000, snapshotKey: keys });
     }
+    // As publishing.md has it.
+    execFileSync('rm', ['-r', join(state, 'releases/arch/2026.12.01')]);
     // What is wrong is found after all that as before.
     writeFileSync(inRelease(state, 'extra'), 'x');
     assert.deepEqual(told(await watched.until(1)), [`extra releases/${NEW}/extra`]);

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { IoError } from '../../errors/io.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import type { FileIdentity } from '../../files/file-identity.ts';
@@ -13,6 +14,8 @@ import { openStateWhenFree } from '../../store/state.ts';
 import type { Fault, Finding } from './finding.ts';
 import { identityAt, isSame, type StoreLook, type Suspicion } from './store-look.ts';
 
+/** Milliseconds. */
+const REMOVAL_MS = 200;
 /** Files that are put away while the state is held. */
 const AT_ONCE = 50;
 /** Entries of the log for those; the last of them speaks for the rest. */
@@ -72,6 +75,9 @@ export class DriftJudge {
       if (read === 'right' || read === 'unknown') continue;
       wrong.push({ ...one, read });
     }
+    // An operator who removes a release does so file by file: then it is gone, and lacks nothing.
+    if (wrong.some(({ kind, release }) => kind === 'missing' && release !== undefined))
+      await sleep(REMOVAL_MS);
     // In parts: whoever waits for the state is not kept waiting for a storm to end.
     for (let at = 0; at < wrong.length; at += AT_ONCE) {
       const some = wrong.slice(at, at + AT_ONCE);
