@@ -70,12 +70,17 @@ export async function exportBundle({ state, what, now }: ExportOptions): Promise
   const channel = isReleaseId(what) ? undefined : what;
   const small = new Map<string, Uint8Array>();
   const snapshot = channel === undefined ? undefined : await freshSnapshot(state, channel, now);
+  const wanted: { readonly release: string; readonly manifest: string | undefined }[] = [
+    ...(snapshot?.snapshot.releases ?? [{ release: what, manifest: undefined }]),
+  ];
   if (snapshot) {
     small.set(BUNDLE_SNAPSHOT, snapshot.bytes);
     small.set(BUNDLE_SNAPSHOT + SEAL.cms, snapshot.seal);
-    if (snapshot.snapshot.scripts !== undefined) await addScripts(state, snapshot.snapshot.scripts, small);
+    const { scripts } = snapshot.snapshot;
+    // What machines get by name may start releases that the channel does not name.
+    for (const release of scripts === undefined ? [] : await addScripts(state, scripts, small))
+      wanted.push({ release, manifest: undefined });
   }
-  const wanted = snapshot?.snapshot.releases ?? [{ release: what, manifest: undefined }];
   const large = new Map<string, BundleMember>();
   const releases: BundleRelease[] = [];
   for (const { release, manifest } of [...wanted].sort((a, b) => (a.release < b.release ? -1 : 1))) {
@@ -113,7 +118,12 @@ async function freshSnapshot(state: string, channel: string, now: number): Promi
   return current;
 }
 
-async function addScripts(state: string, sha256: string, small: Map<string, Uint8Array>): Promise<void> {
+/** @returns the releases that scripts start. */
+async function addScripts(
+  state: string,
+  sha256: string,
+  small: Map<string, Uint8Array>,
+): Promise<ReadonlySet<string>> {
   const records = recordsOf(state);
   const bytes = await readBatch(records, sha256);
   const batch = decodeOr('The batch of scripts', () => decodeScriptBatch(bytes));
@@ -124,6 +134,7 @@ async function addScripts(state: string, sha256: string, small: Map<string, Uint
     small.set(scriptFile(script), signed.bytes);
     small.set(scriptFile(script) + SEAL.openpgp, signed.seal);
   }
+  return new Set(batch.scripts.flatMap(({ release }) => release ?? []));
 }
 
 /** @param named SHA-256 of the manifest that the channel names; undefined: whichever the release has. */

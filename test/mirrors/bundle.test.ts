@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { chmod, cp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -9,9 +9,10 @@ import { encodeTarHeader } from '../../src/formats/archive/ustar.ts';
 import { encodeBundleIndex } from '../../src/formats/records/bundle-index.ts';
 import { exportBundle } from '../../src/mirrors/export.ts';
 import { type ImportOptions, importBundle } from '../../src/mirrors/import.ts';
-import { renewChannel } from '../../src/publish/channel.ts';
+import { applyMachines, renewChannel } from '../../src/publish/channel.ts';
 import { publish } from '../../src/publish/publish.ts';
 import { withdrawRelease } from '../../src/publish/withdraw.ts';
+import { readScriptKeys } from '../../src/signing/keys/script-keys.ts';
 import { readChannel } from '../../src/store/channels.ts';
 import { readLogEntries } from '../../src/store/log-proof.ts';
 import { storedReleases } from '../../src/store/quarantine.ts';
@@ -482,5 +483,61 @@ describe('a bundle that somebody changed', () => {
     );
     assert.equal((await readChannel(state, 'stable'))?.snapshot.counter, 2);
     assert.deepEqual(seen(state), before);
+  });
+});
+
+describe('a channel with scripts for machines', () => {
+  it('is carried with all of them, and they are judged on arrival', async () => {
+    const state = copyOf(UPSTREAM, newState());
+    mkdirSync(join(state, 'machines'));
+    writeFileSync(
+      join(state, 'machines/all.toml'),
+      '[[machine]]\nname = "b"\nmac = "52:54:00:00:00:02"\ngets = { boot = "local" }\n\n[[machine]]\nname = "c"\nmac = "52:54:00:00:00:03"\ngets = { release = "arch/2026.11.01" }\n',
+    );
+    const scriptKeys = await readScriptKeys(keys, NOW);
+    await applyMachines({ state, channel: 'stable', anchors, snapshotKey, scriptKeys, now: NOW });
+    const bundle = await bytesOf((await exportBundle({ state, what: 'stable', now: NOW })).pieces());
+    const to = newState();
+    const { refusal, snapshot } = await take(bundle, to);
+    assert.equal(refusal, undefined);
+    assert.ok(snapshot?.scripts);
+    // One machine is told to boot a release that the channel does not name.
+    assert.deepEqual(await storedReleases(to), ['arch/2026.11.01', 'arch/2026.11.02']);
+    const scripts = (folder: string) => readdirSync(join(folder, 'scripts')).sort();
+    assert.ok(scripts(to).length > 4);
+    assert.deepEqual(scripts(to), scripts(state));
+    execFileSync('diff', ['-r', join(state, 'scripts'), join(to, 'scripts')]);
+    // A script, its seal, the batch: each is missed, and each is judged.
+    const { index: whole, members: all } = partsOf(bundle);
+    const kinds = new Map(
+      all
+        .filter(({ name }) => name.startsWith('scripts/'))
+        .map((one) => [one.name.replace(/^.{72}/, ''), one]),
+    );
+    assert.equal(kinds.size, 6);
+    for (const { name, bytes } of kinds.values()) {
+      const empty = newState();
+      const less = bundleOf(
+        whole,
+        all.filter((member) => member.name !== name),
+      );
+      await assert.rejects(take(less, empty), refused('absent'), name);
+      if (!name.endsWith('.sig')) continue;
+      const other = Buffer.from(bytes);
+      other[other.length - 3] = (other[other.length - 3] ?? 0) ^ 1;
+      const bad = bundleOf(
+        whole,
+        all.map((member) => (member.name === name ? { name, bytes: other } : member)),
+      );
+      await assert.rejects(
+        async () => {
+          const result = await take(bad, empty);
+          if (result.refusal) throw result.refusal;
+        },
+        (error: Error) => error.name === 'Refusal',
+        name,
+      );
+      assert.equal(await readChannel(empty, 'stable'), undefined);
+    }
   });
 });

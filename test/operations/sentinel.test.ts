@@ -25,6 +25,8 @@ import {
 } from '../../src/operations/sentinel.ts';
 import { renewChannel } from '../../src/publish/channel.ts';
 import { publish } from '../../src/publish/publish.ts';
+import { resignStore } from '../../src/resigning/store.ts';
+import { recordAct } from '../../src/store/log.ts';
 import { readLogEntries } from '../../src/store/log-proof.ts';
 import { readQuarantined } from '../../src/store/quarantine.ts';
 import { objectPath } from '../../src/store/release-store.ts';
@@ -32,6 +34,7 @@ import { openState } from '../../src/store/state.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
+import { addReleases, LATER } from '../resigning/stores.ts';
 import { copyOf, sha256 } from '../store/states.ts';
 
 const folder = await temporaryFolder();
@@ -126,12 +129,12 @@ async function watching(
   };
 }
 
-async function once(state: string) {
+async function once(state: string, now = NOW) {
   const findings: Finding[] = [];
   const faults: Fault[] = [];
   const round = await scrubStore({
     state,
-    clock: () => NOW,
+    clock: () => now,
     snapshotKey: keys,
     onFinding: (finding) => void findings.push(finding),
     onFault: (fault) => void faults.push(fault),
@@ -356,4 +359,25 @@ describe('a watch', () => {
     assert.deepEqual([second.findings, existsSync(progress)], [[], false]);
     assert.ok((await once(state)).findings.length > 0);
   });
+});
+
+it('what was signed anew is what the state was given, before and after, and where that was cut short', async (t) => {
+  const state = join(folder, 'resigned');
+  await addReleases(state, join(folder, 'resign-trees'), keys, [
+    { release: 'lab/2026.11.01', named: true },
+    { release: 'plain/2026.11.01' },
+  ]);
+  const watched = await watching(t, state, { clock: () => LATER });
+  assert.deepEqual((await resignStore({ state, keys, now: LATER, rsaBits: 2048 })).stopped, undefined);
+  writeFileSync(join(state, 'releases/plain/2026.11.01/extra'), 'x');
+  assert.deepEqual(told(await watched.until(1)), ['extra releases/plain/2026.11.01/extra']);
+  await watched.end();
+  assert.deepEqual((await once(state, LATER)).findings, []);
+  // An entry is written before what it tells of is done, and a crash may come between.
+  const release = 'lab/2026.11.01';
+  const seals = new Map([['release.manifest', Buffer.from('x')]]);
+  const held = await openState(state);
+  await recordAct(state, { time: LATER, act: 'resign', release, manifest: sha256('x'), seals });
+  await held.release();
+  assert.deepEqual((await once(state, LATER)).findings, []);
 });
