@@ -43,7 +43,7 @@ describe('a countersignature', () => {
     ['a time that rolls over', '2026-11-01T', '2026-11-31T'],
     ['no release id', 'arch/2026', '../2026'],
     ['capitals in a digest', 'manifest ab', 'manifest AB'],
-    ['a file as origin', 'https:', 'file:'],
+    ['an origin that nobody fetches from', 'https:', 'ftp:'],
     ['a blank too many', 'time ', 'time  '],
     ['keys out of order', 'release arch/2026.11.01\n', ''],
     ['one signer twice', 'ef'.repeat(20), 'cd'.repeat(32)],
