@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { addressKind, leadsInward } from '../../src/mirrors/address-kind.ts';
 import { HttpSource } from '../../src/mirrors/http-source.ts';
 import { WebClient, type WebClientOptions } from '../../src/mirrors/web-client.ts';
@@ -188,6 +191,26 @@ describe('where redirects may lead', () => {
       ],
       [true, true, false],
     );
+  });
+
+  it('further out, and never further in', async () => {
+    const child = fileURLToPath(new URL('redirects-inward.js', import.meta.url));
+    const network =
+      'ip link set lo up; ip address add 192.0.2.1/32 dev lo; ip address add 10.99.0.1/32 dev lo';
+    const words = ['--net', 'sh', '-ec', `${network}; exec "$0" "$1"`, process.execPath, child];
+    const { stdout } = await promisify(execFile)('unshare', words);
+    const found = JSON.parse(stdout) as Record<string, string>;
+    const followed = Object.keys(found).filter((name) => found[name] === 'here');
+    assert.deepEqual(followed, [
+      'public to public',
+      'private to public',
+      'loopback to private',
+      'public to loopback, allowed',
+    ]);
+    const refused = Object.entries(found).filter(([name]) => !followed.includes(name));
+    assert.equal(refused.length, 4);
+    for (const [name, message] of refused)
+      assert.match(message, /is where a redirect leads, and that is .*: it is not followed there\.$/, name);
   });
 
   it('from https never to http; TLS is verified', async () => {
