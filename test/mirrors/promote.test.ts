@@ -138,7 +138,7 @@ await writeFile(policyPart(), ada.certificate + bob.certificate);
 
 it('a renewal needs nobody; signing anew would be another manifest, and is refused', async () => {
   await renewChannel({ ...base, now: now + 1000 });
-  const { rows } = await resignStore({ state, keys, now: now + 86_400_000, snapshotKey: keys } as never);
+  const { rows } = await resignStore({ state, keys, now: now + 86_400_000, snapshotKey: keys });
   const row = rows.find(({ release }) => release === RELEASE);
   assert.equal(row?.outcome, 'refused', JSON.stringify(row));
   assert.match(row?.refusal?.message ?? '', /another manifest; seal a new release, and promote that/);

@@ -87,7 +87,7 @@ it('records that the upstream signed anew take the place of the old ones; no fil
   const now = NOW + 3 * 86_400_000;
   const { rows } = await resignStore({
     ...{ state: source, keys: upstream.keys, now, snapshotKey: upstream.keys, rsaBits: 2048 },
-  } as never);
+  });
   assert.ok(rows.some(({ outcome }) => outcome === 'resigned'));
   await applyMachines({
     ...{ ...given, state: source, channel: 'stable', now: now + 1000 },

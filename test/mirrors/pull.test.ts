@@ -94,15 +94,15 @@ describe('from a mirror that is honest', () => {
   it('a server of Bootseal', async () => {
     const serving = await serve({
       ...{ state: upstream.state, anchors: upstream.anchors, bind: '127.0.0.1' },
-      ...{ httpPort: 0, tftp: false, nbd: false, clock: () => LATER },
-    } as never);
+      ...{ httpPort: 0, tftpPort: false as const, nbdPort: false as const, clock: () => LATER },
+    });
     try {
-      const to = options({ sources: [`${serving.url}/`.replace(/\/\/$/, '/')] });
+      const to = options({ sources: [serving.url] });
       const result = await pull(to);
       assert.equal(result.refusal, undefined);
       await demandPulled(to.state);
     } finally {
-      await serving.close();
+      await serving.close(0);
     }
   });
 
@@ -111,6 +111,18 @@ describe('from a mirror that is honest', () => {
     const result = await pull(to);
     assert.equal(result.refusal, undefined);
     await demandPulled(to.state);
+    // A mirror is served as any state is, and is a mirror to the next.
+    const serving = await serve({
+      ...{ state: to.state, anchors: upstream.anchors, bind: '127.0.0.1' },
+      ...{ httpPort: 0, tftpPort: false as const, nbdPort: false as const, clock: () => LATER },
+    });
+    try {
+      const next = options({ sources: [serving.url] });
+      assert.equal((await pull(next)).refusal, undefined);
+      await demandPulled(next.state);
+    } finally {
+      await serving.close(0);
+    }
   });
 
   it('a newer release: of what is here already nothing is fetched again', async () => {
