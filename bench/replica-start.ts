@@ -45,7 +45,9 @@ try {
   const one = await measured('one release', words);
   fill();
   const many = await measured(`${RELEASES} releases, ${stub.objects.size} objects`, words);
-  console.log(`a thousand cost ${(many / one).toFixed(2)} times as long as one; ${many < 2000 ? 'below' : 'NOT below'} 2,000 ms`);
+  console.log(
+    `a thousand cost ${(many / one).toFixed(2)} times as long as one; ${many < 2000 ? 'below' : 'NOT below'} 2,000 ms`,
+  );
 } finally {
   await stub.stop();
   await rm(folder, { recursive: true, force: true });

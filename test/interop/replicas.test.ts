@@ -151,7 +151,10 @@ it('an object that somebody changed in the bucket reaches no client, whole or in
   assert.deepEqual([told.status, (await told.text()).split(':')[0]], [503, 'drifted']);
   await one.heard('a file of the store is not what was published, and is not served');
   await one.heard('a file is not what was verified, and is not served');
-  assert.match(await (await fetch(`${one.url}/readyz`)).text(), /^drifted: No machine boots: files are not what was verified/);
+  assert.match(
+    await (await fetch(`${one.url}/readyz`)).text(),
+    /^drifted: No machine boots: files are not what was verified/,
+  );
   assert.match(await (await fetch(`${one.url}/metrics`)).text(), /\nbootseal_cache_refused_total 1\n/);
   assert.equal((await fetch(one.url + RELEASE + KERNEL)).status, 200);
 });

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../../errors/refusal.ts';
 import { UsageError } from '../../errors/usage.ts';
