@@ -38,11 +38,11 @@ export class CachedImage {
   readonly #here = new Set<number>();
   readonly #coming = new Map<number, Promise<Buffer>>();
   #name = '';
+  #users = 0;
   #held: Held = this.#nothing();
   #handle: FileHandle | undefined;
   #opening: Promise<FileHandle | undefined> | undefined;
   #content: Promise<SourceContent> | undefined;
-  #users = 0;
 
   constructor(options: CachedImageOptions) {
     this.#options = options;
@@ -56,12 +56,12 @@ export class CachedImage {
   /** Keeps what was fetched from being given up, until `leave`. */
   use(): void {
     this.#users += 1;
-    this.#held.users = this.#users;
+    this.#held.users += 1;
   }
 
   async leave(): Promise<void> {
     this.#users -= 1;
-    this.#held.users = this.#users;
+    this.#held.users -= 1;
     if (this.#users === 0) await this.#closeContent();
   }
 
@@ -207,7 +207,6 @@ export class CachedImage {
       this.#name = name;
       this.#handle = handle;
       this.#held = this.#nothing();
-      this.#held.users = this.#users;
       return handle;
     } catch (error) {
       this.#opening = undefined;
@@ -218,7 +217,7 @@ export class CachedImage {
   #nothing(): Held {
     return {
       bytes: 0,
-      users: 0,
+      users: this.#users,
       drop: async () => {
         const { folder } = this.#options;
         const name = this.#name;

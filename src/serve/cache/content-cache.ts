@@ -387,9 +387,11 @@ export class ContentCache {
       return { arrival, done };
     } catch (error) {
       await this.#folder.drop(name).catch(() => {});
-      this.#noteDisk(error);
-      if (error instanceof IoError) return undefined;
-      throw error;
+      // Whatever the disk says: what is asked for can be had without it.
+      const told = explain(error, path);
+      this.#noteDisk(told);
+      if (told instanceof IoError) return undefined;
+      throw told;
     }
   }
 

@@ -30,6 +30,7 @@ export interface EngineOptions {
 const PATIENCE = { silent: 20_000, whole: 60_000 };
 /** Milliseconds until a connection stands. */
 const CONNECT = 5_000;
+const MOST_SOCKETS = 512;
 /** How often a request is made before its fault is reported; the pauses between grow. */
 export const ATTEMPTS = 4;
 /** Bytes a second: what is slower is taken for an engine that sends for ever. */
@@ -114,6 +115,9 @@ export class Engine {
         connectionTimeout: Math.min(CONNECT, this.#patience.silent),
         socketTimeout: this.#patience.silent,
         throwOnRequestTimeout: true,
+        // The default, 50, would let a few objects that come slowly keep all others waiting.
+        httpAgent: { keepAlive: true, maxSockets: MOST_SOCKETS },
+        httpsAgent: { keepAlive: true, maxSockets: MOST_SOCKETS },
       },
     });
     client.middlewareStack.add(

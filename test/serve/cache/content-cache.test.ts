@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { Refusal } from '../../../src/errors/refusal.ts';
@@ -299,10 +300,28 @@ describe('a cache of what lies elsewhere', () => {
     await assert.rejects(at('mine'), { name: 'IoError', code: 'EWOULDBLOCK' });
   });
 
+  it('does without its disk where that is gone: what is wanted whole is handed on, a part is refused', async (t) => {
+    const { source, cache, folder, later } = await opened();
+    t.after(() => cache.end().catch(() => {}));
+    const bytes = randomBytes(200_000);
+    source.put(bytes);
+    const file = promised('file', bytes);
+    await rm(folder, { recursive: true });
+    assert.deepEqual(await whole(await cache.open(file, 'whole'), 200_000), bytes);
+    await assert.rejects(cache.open(file, 'parts'), refused('unreachable', /cannot be served in parts now/));
+    assert.match(cache.warnings.join(), /the cache cannot be written to/);
+    await mkdir(folder, { mode: 0o700 });
+    later(31_000);
+    assert.deepEqual(await whole(await cache.open(file, 'parts'), 200_000), bytes);
+    assert.deepEqual(cache.warnings, []);
+  });
+
   it('has a temporary folder where none was named, and takes it away', async () => {
     const cache = await ContentCache.open({ source: new TestSource(), most: MIB, events: heard() });
-    const open = cache as unknown as { room: unknown };
-    assert.ok(open.room);
+    const before = new Set(await readdir(tmpdir()));
     await cache.end();
+    const after = new Set(await readdir(tmpdir()));
+    const gone = [...before].filter((name) => !after.has(name) && name.startsWith('bootseal-cache-'));
+    assert.ok(gone.length > 0);
   });
 });
