@@ -10,7 +10,10 @@ import { freePorts, startNginx } from '../../lab/nginx.ts';
 import { type Replica, startReplica } from '../../lab/replica.ts';
 import { newBucket, s3Client } from '../../lab/s3-bucket.ts';
 import { publish } from '../../src/publish/publish.ts';
+import { ArmedBoots } from '../../src/store/armed-boots.ts';
 import { objectKey } from '../../src/store/objects.ts';
+import { S3Backend } from '../../src/store/s3/backend.ts';
+import { bucketPlace } from '../../src/store/s3/location.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys } from '../fixtures/keys.ts';
 import { INITRD, KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
@@ -157,6 +160,19 @@ it('an object that somebody changed in the bucket reaches no client, whole or in
   );
   assert.match(await (await fetch(`${one.url}/metrics`)).text(), /\nbootseal_cache_refused_total 1\n/);
   assert.equal((await fetch(one.url + RELEASE + KERNEL)).status, 200);
+});
+
+it('an arming is consumed by one replica, however many are told at once', async () => {
+  const mac = '52:54:00:12:34:56';
+  const at = () => new ArmedBoots(new S3Backend(bucketPlace(`s3://${bucket}/armed`)));
+  const kept = await at().add({
+    ...{ id: '1'.padStart(16, '0'), mac, uuid: undefined, loader: 'ipxe', words: [], by: 'a test' },
+    ...{ release: 'arch/2026.11.01', manifest: 'a'.repeat(64), script: 'b'.repeat(64) },
+    ...{ armed: now, ends: now + 3_600_000, afterwards: 'usual', leaves: undefined },
+  });
+  const over = { id: kept.arming.id, how: 'report', time: now } as const;
+  const took = await Promise.all(Array.from({ length: 8 }, () => at().consume(kept, over)));
+  assert.equal(took.filter(Boolean).length, 1);
 });
 
 it('what a server that was killed had fetched is read before it is used, and not fetched again', async (t) => {
