@@ -41,7 +41,16 @@ try {
     const { refusal } = await publish({ tree, anchors, channel, state, snapshotKey: keys, now });
     if (refusal) throw refusal;
   }
-  const words = ['--state', state, '--anchors', anchors, '--channel', 'stable'];
+  const words = [
+    '--state',
+    state,
+    '--anchors',
+    anchors,
+    '--channel',
+    'stable',
+    '--cache',
+    join(folder, 'cache'),
+  ];
   const one = await measured('one release', words);
   fill();
   const many = await measured(`${RELEASES} releases, ${stub.objects.size} objects`, words);
