@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { isSafePath } from '../formats/records/safe-path.ts';
-import { namesBeneath, openBeneath, readBeneath } from './beneath.ts';
+import { lstatBeneath, namesBeneath, openBeneath, readBeneath } from './beneath.ts';
 import { type MeasureOptions, measureHandle } from './measure.ts';
 import type { Tree, TreeFile } from './tree.ts';
 
@@ -30,6 +30,14 @@ export class FolderTree implements Tree {
   async read(path: string, limit: number): Promise<Uint8Array> {
     demandSafe(path);
     return (await readBeneath(this.#folder, path, limit)).bytes;
+  }
+
+  async size(path: string): Promise<number> {
+    demandSafe(path);
+    const facts = await lstatBeneath(this.#folder, path);
+    if (!facts) throw new Refusal('absent', `${path} is missing from ${this.name}.`, { path });
+    if (!facts.isFile()) throw new Refusal('unsafe-path', `${path} is not a regular file.`, { path });
+    return facts.size;
   }
 
   async open(path: string): Promise<TreeFile> {

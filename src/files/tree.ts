@@ -24,6 +24,21 @@ export interface Tree {
    * @throws Refusal `absent`, `unsafe-path`; IoError.
    */
   open(path: string): Promise<TreeFile>;
+  /**
+   * How many bytes a file has, where a tree can tell that without opening it: whoever asks may not be allowed to read it,
+   * and wants nothing of it.
+   *
+   * @throws Refusal `absent`, `unsafe-path`; IoError.
+   */
+  size?(path: string): Promise<number>;
+}
+
+/** How many bytes a file of a tree has. Nothing of it is read. Throws as `Tree.open`. */
+export async function sizeIn(tree: Tree, path: string): Promise<number> {
+  if (tree.size) return tree.size(path);
+  const file = await tree.open(path);
+  await file.close();
+  return file.size;
 }
 
 /** An open file of a tree: what is measured is what was opened. */

@@ -1,5 +1,5 @@
 import { Refusal } from '../errors/refusal.ts';
-import type { Tree } from '../files/tree.ts';
+import { sizeIn, type Tree } from '../files/tree.ts';
 import type { Manifest, ManifestFile } from '../formats/records/manifest.ts';
 import { checksumPath, otherBootIpxe, otherCaOf, VERITY } from '../formats/records/seal-names.ts';
 import { payloadSeals } from '../signing/seal-keys.ts';
@@ -103,9 +103,7 @@ async function addSeals(
   ids: readonly string[],
   records: Map<string, Uint8Array>,
 ): Promise<void> {
-  const opened = await tree.open(path);
-  await opened.close();
-  if (opened.size !== size) {
+  if ((await sizeIn(tree, path)) !== size) {
     throw new Refusal('drifted', `${path} is not the file that its manifest lists: its size differs.`, {
       path,
     });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { lstat, readdir, readFile } from 'node:fs/promises';
+import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { revokeToken } from '../../src/operations/tokens.ts';
@@ -54,7 +54,8 @@ async function digest(folder = state): Promise<string> {
     if (path === join(state, 'boots')) continue;
     const facts = await lstat(path);
     hash.update(`${name} ${facts.mode} `);
-    hash.update(facts.isDirectory() ? await digest(path) : await readFile(path));
+    if (facts.isSymbolicLink()) hash.update(await readlink(path));
+    else hash.update(facts.isDirectory() ? await digest(path) : await readFile(path));
   }
   return hash.digest('hex');
 }

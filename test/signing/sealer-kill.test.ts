@@ -15,7 +15,8 @@ import { ARTIFACTS, MANY_OCTETS, smallTree } from './trees.ts';
 
 const CHILD = fileURLToPath(new URL('seal-child.js', import.meta.url));
 const SEALS = sealNames(ARTIFACTS);
-const RECORDS = ['boot.ipxe', 'grub.cfg', 'release.manifest'];
+const SUMS = ['', 'arch/boot/', 'arch/boot/x86_64/', 'arch/x86_64/'].map((folder) => `${folder}SHA256SUMS`);
+const RECORDS = ['boot.ipxe', 'grub.cfg', 'release.manifest', ...SUMS];
 const folder = await temporaryFolder();
 const keys = await makeKeys(join(folder, 'keys'));
 const fresh = await smallTree(join(folder, 'fresh'), 'one', '2026.11.01', MANY_OCTETS);
