@@ -163,7 +163,7 @@ function show(terminal: Terminal, { rows, channel, newest }: AuditReport): void 
 function verdictText({ verdict, behindDays, endedDays }: MirrorRow): string {
   if (verdict !== 'stale') return verdict;
   const days = Math.max(behindDays, endedDays);
-  return `stale by ${days} ${days === 1 ? 'day' : 'days'}`;
+  return days === 0 ? 'stale' : `stale by ${days} ${days === 1 ? 'day' : 'days'}`;
 }
 
 function oddsText({ path, drawn, ranges, rangeBlocks, blocks, tampered, caught }: Sampled): string {
