@@ -163,7 +163,11 @@ async function surroundings(sdk: Sdk, { state }: BucketPlace) {
       throw new UsageError(
         `The endpoint for ${state} must be "http://HOST:PORT" or "https://HOST", without a name, a password or a path.`,
       );
-    const region = await looking.config.region().catch(() => undefined);
+    const region = await looking.config.region().catch((error: unknown) => {
+      // What the SDK says where nobody named one.
+      if (error instanceof Error && error.message === 'Region is missing') return undefined;
+      throw new UsageError(`The region of ${state} cannot be told: ${String(error)}.`);
+    });
     if (region === undefined && endpoint === undefined)
       throw new UsageError(
         `${state} needs AWS_REGION, or AWS_ENDPOINT_URL_S3 for an engine that is not Amazon's.`,

@@ -110,7 +110,8 @@ export class BucketWriter {
       } catch (error) {
         if (!condition || !(error instanceof EngineFault)) throw error;
         if (error.isAmbiguous) {
-          const mine = await this.#writtenBy(key, writer).catch(() => undefined);
+          // Where nobody can look, nobody knows: that is the fault then, and not that another was first.
+          const mine = await this.#writtenBy(key, writer);
           if (mine !== undefined) return mine;
         }
         // For If-Match, an object that is gone is not the one that was expected.

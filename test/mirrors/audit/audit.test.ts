@@ -138,9 +138,9 @@ describe('a mirror that changed something', () => {
     assert.deepEqual(await drifts(t, root, all), [[IMAGE, 40]]);
     assert.deepEqual(await drifts(t, root, { depth: 'complete' }), [[IMAGE, 40]]);
     // Floyd's algorithm: the last number that may be drawn, or its own throw.
-    const only = (block: number) => ({ ...all, share: 1 / 64, random: () => block });
-    assert.deepEqual(await drifts(t, root, only(40)), [[IMAGE, 40]]);
-    const { rows } = await audit({ ...base, mirrors: [await mirror(t, root)], ...only(41) });
+    const drawing = (block: number) => ({ ...all, share: 1 / 64, random: () => block });
+    assert.deepEqual(await drifts(t, root, drawing(40)), [[IMAGE, 40]]);
+    const { rows } = await audit({ ...base, mirrors: [await mirror(t, root)], ...drawing(41) });
     assert.equal(rows[0]?.verdict, 'verified');
     assert.equal(rows[0]?.sampled[0]?.caught, 1 / 64);
   });
