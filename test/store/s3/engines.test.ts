@@ -286,6 +286,16 @@ describe('a conditional write whose answer was lost', () => {
     await assert.rejects(backend.putIfAbsent('k', bytes('1')), fault(/cannot be reached/));
   });
 
+  it('is a fault, too, where it was repeated, refused, and nobody can look whose it was', async () => {
+    const { stub, backend } = await stubState();
+    await backend.demandConditions();
+    let lost = 0;
+    stub.lose = ({ method }) => method === 'PUT' && ++lost === 1;
+    stub.trick = (request) => lost > 0 && request.method === 'GET' && say(request, 500, 'InternalError');
+    await assert.rejects(backend.putIfAbsent('k', bytes('1')), fault(/./));
+    assert.equal(stub.objects.get('state/k')?.bytes.toString(), '1');
+  });
+
   it('two at once (409) are told apart by asking again', async () => {
     const { stub, backend } = await stubState();
     await backend.demandConditions();
