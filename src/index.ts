@@ -42,6 +42,12 @@ export {
   type KeyringReport,
 } from './keyrings/keyring.ts';
 export {
+  type ArchPullOptions,
+  type ArchPullResult,
+  type ArchRecord,
+  pullArch,
+} from './mirrors/arch/arch-pull.ts';
+export {
   type AuditDepth,
   type AuditOptions,
   type AuditReport,

@@ -2,18 +2,23 @@ import { createHash, type Hash } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
 import { Refusal } from '../errors/refusal.ts';
 import type { MirrorPool } from './mirror-pool.ts';
-import type { MirrorSource } from './mirror-source.ts';
+import type { FileSource } from './mirror-source.ts';
 import type { RateLimit } from './rate-limit.ts';
 import type { Part, PromisedFile, Staging } from './staging.ts';
 
 export interface WantedFile extends PromisedFile {
   /** In the mirror. */
   readonly key: string;
+  /**
+   * Where no digest and no length were signed, says of a whole file whether it holds, by a `Refusal`. `sha256` is then
+   * nothing but its name among what has arrived, and `size` the most that it may have.
+   */
+  readonly judge?: (path: string) => Promise<void>;
 }
 
 export interface DownloadOptions {
   readonly staging: Staging;
-  readonly pool: MirrorPool;
+  readonly pool: MirrorPool<FileSource>;
   readonly limit: RateLimit;
   /** Rounds over all mirrors before a file is given up. */
   readonly rounds: number;
@@ -42,7 +47,7 @@ export interface Downloaded {
  */
 export async function download(file: WantedFile, options: DownloadOptions): Promise<Downloaded> {
   const { staging, pool, rounds, pauseMs, signal, onOctets } = options;
-  const there = await staging.find(file);
+  const there = file.judge ? undefined : await staging.find(file);
   if (there !== undefined) {
     onOctets(file.size);
     return { path: there, fetched: 0, resumed: 0 };
@@ -80,7 +85,7 @@ class Arrival {
   readonly #file: WantedFile;
   #hash: Hash = createHash('sha256');
   /** Whose bytes they are; an earlier pull does not say. */
-  #givers = new Set<MirrorSource | 'before'>();
+  #givers = new Set<FileSource | 'before'>();
   octets = 0;
   fetched = 0;
 
@@ -105,8 +110,10 @@ class Arrival {
   }
 
   /** @throws Refusal; with the fact `mixed` where it is not this mirror's fault alone. */
-  async from(source: MirrorSource, { pool, limit, signal, onOctets }: DownloadOptions): Promise<void> {
-    const { key, size, sha256 } = this.#file;
+  async from(source: FileSource, { pool, limit, signal, onOctets }: DownloadOptions): Promise<void> {
+    const { key, sha256, judge } = this.#file;
+    const size = judge ? await source.size(key, this.#file.size) : this.#file.size;
+    if (this.octets > size) await this.#begin(onOctets);
     if (this.octets < size || size === 0) {
       const { first, content } = await source.open(key, this.octets, size, signal);
       // A mirror that knows no ranges sends it whole.
@@ -128,13 +135,16 @@ class Arrival {
           { key, size },
         );
     }
-    if (this.#hash.copy().digest('hex') === sha256) return;
+    const refusal = judge ? await refusalOf(judge(this.#part.path)) : undefined;
+    if (!refusal && (judge || this.#hash.copy().digest('hex') === sha256)) return;
     const mixed = this.#givers.size > 1 || this.#givers.has('before');
     await this.#begin(onOctets);
-    throw new Refusal('drifted', `${source.name} gives another ${key} than the one that was signed.`, {
-      key,
-      mixed,
-    });
+    throw new Refusal(
+      'drifted',
+      `${source.name} gives another ${key} than the one that was signed${refusal ? `: ${refusal.message}` : '.'}`,
+      { key, mixed },
+      refusal ? { cause: refusal } : {},
+    );
   }
 
   async #begin(onOctets: (octets: number) => void): Promise<void> {
@@ -143,5 +153,15 @@ class Arrival {
     this.#hash = createHash('sha256');
     this.#givers = new Set();
     this.octets = 0;
+  }
+}
+
+async function refusalOf(judging: Promise<void>): Promise<Refusal | undefined> {
+  try {
+    await judging;
+    return undefined;
+  } catch (error) {
+    if (error instanceof Refusal) return error;
+    throw error;
   }
 }

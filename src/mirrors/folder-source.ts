@@ -3,7 +3,7 @@ import { pathToFileURL } from 'node:url';
 import { Refusal } from '../errors/refusal.ts';
 import { openBeneath, readBeneath } from '../files/beneath.ts';
 import { reading } from '../files/reading.ts';
-import type { MirrorFile, MirrorSource } from './mirror-source.ts';
+import { demandShort, type MirrorFile, type MirrorSource } from './mirror-source.ts';
 import { snapshotInState } from './state-layout.ts';
 
 /** A state of somebody else in a folder of this machine, or a copy of one: a disk that was carried here, a mounted share. */
@@ -56,6 +56,12 @@ export class FolderSource implements MirrorSource {
       }
     };
     return { first, content: content() };
+  }
+
+  async size(key: string, limit: number): Promise<number> {
+    const { handle, identity } = await openBeneath(this.#folder, key);
+    await handle.close();
+    return demandShort(`${this.name}/${key}`, Number(identity.size), limit);
   }
 
   async close(): Promise<void> {}

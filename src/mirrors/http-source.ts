@@ -1,7 +1,7 @@
 import { Refusal } from '../errors/refusal.ts';
 import { SEAL } from '../formats/records/seal-names.ts';
 import { MAX_SNAPSHOT } from '../formats/records/snapshot.ts';
-import type { MirrorFile, MirrorSource } from './mirror-source.ts';
+import { demandShort, type MirrorFile, type MirrorSource } from './mirror-source.ts';
 import { MAX_SEAL, snapshotInState } from './state-layout.ts';
 import { type WebAnswer, type WebClient, webUrl } from './web-client.ts';
 
@@ -77,6 +77,15 @@ export class HttpSource implements MirrorSource {
       });
     }
     return { first: answer.first, content: bounded(body, url, size - answer.first) };
+  }
+
+  async size(key: string, limit: number): Promise<number> {
+    const answer = await this.#client.get(this.#url(key), { method: 'HEAD' });
+    await answer.body.return(undefined);
+    this.#demandNoPage(answer, key);
+    const { url, size } = answer;
+    if (size === undefined) throw new Refusal('unreachable', `${url} does not say how long it is.`, { url });
+    return demandShort(url, size, limit);
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,5 @@
 import { Refusal } from '../errors/refusal.ts';
-import type { MirrorSource } from './mirror-source.ts';
+import type { FileSource, MirrorSource } from './mirror-source.ts';
 
 /** Faults in a row after which a mirror is asked no more. */
 const MOST_FAULTS = 5;
@@ -17,8 +17,8 @@ export interface PulledMirror {
   readonly octets: number;
 }
 
-interface Member {
-  readonly source: MirrorSource;
+interface Member<S> {
+  readonly source: S;
   standing: MirrorStanding;
   refusal: Refusal | undefined;
   faults: number;
@@ -29,10 +29,10 @@ interface Member {
  * The mirrors of one pull, in the order in which they are tried. One that gave what was not signed is dropped and named;
  * one that does not answer is tried again a few times, after the others.
  */
-export class MirrorPool {
-  readonly #members: readonly Member[];
+export class MirrorPool<S extends FileSource = MirrorSource> {
+  readonly #members: readonly Member<S>[];
 
-  constructor(sources: readonly MirrorSource[]) {
+  constructor(sources: readonly S[]) {
     this.#members = sources.map((source) => ({
       source,
       standing: 'good',
@@ -43,7 +43,7 @@ export class MirrorPool {
   }
 
   /** Those that may be asked, the best first. */
-  get sources(): readonly MirrorSource[] {
+  get sources(): readonly S[] {
     const of = (standing: MirrorStanding) =>
       this.#members.filter((one) => one.standing === standing).map(({ source }) => source);
     return [...of('good'), ...of('behind')];
@@ -58,24 +58,24 @@ export class MirrorPool {
     }));
   }
 
-  isActive(source: MirrorSource): boolean {
+  isActive(source: S): boolean {
     const { standing } = this.#of(source);
     return standing === 'good' || standing === 'behind';
   }
 
   /** It gave something else than was signed. */
-  drop(source: MirrorSource, refusal: Refusal): void {
+  drop(source: S, refusal: Refusal): void {
     const member = this.#of(source);
     member.standing = 'dropped';
     member.refusal = refusal;
   }
 
-  behind(source: MirrorSource): void {
+  behind(source: S): void {
     this.#of(source).standing = 'behind';
   }
 
   /** It could not be asked, or does not have it. */
-  fault(source: MirrorSource, refusal: Refusal, last = false): void {
+  fault(source: S, refusal: Refusal, last = false): void {
     const member = this.#of(source);
     if (member.standing === 'dropped') return;
     member.refusal = refusal;
@@ -84,7 +84,7 @@ export class MirrorPool {
     if (last || member.faults >= MOST_FAULTS) member.standing = 'unreachable';
   }
 
-  arrived(source: MirrorSource, octets: number): void {
+  arrived(source: S, octets: number): void {
     const member = this.#of(source);
     member.octets += octets;
     member.faults = 0;
@@ -96,7 +96,7 @@ export class MirrorPool {
    * @param work throws a Refusal where this mirror does not have it, or has another.
    * @throws Refusal: the worst of those, where none has it.
    */
-  async first<T>(what: string, work: (source: MirrorSource) => Promise<T>): Promise<T> {
+  async first<T>(what: string, work: (source: S) => Promise<T>): Promise<T> {
     const refusals: Refusal[] = [];
     for (const source of this.sources) {
       try {
@@ -114,12 +114,12 @@ export class MirrorPool {
   }
 
   /** Tells a fault from a lie. */
-  judge(source: MirrorSource, refusal: Refusal): void {
+  judge(source: S, refusal: Refusal): void {
     if (refusal.code === 'unreachable' || refusal.code === 'absent') this.fault(source, refusal);
     else this.drop(source, refusal);
   }
 
-  #of(source: MirrorSource): Member {
+  #of(source: S): Member<S> {
     const member = this.#members.find((one) => one.source === source);
     if (!member) throw new RangeError('a mirror of this pull');
     return member;

@@ -1,6 +1,6 @@
 import { Refusal } from '../errors/refusal.ts';
 import type { StoreBackend, StoredContent } from '../store/backend.ts';
-import type { MirrorFile, MirrorSource } from './mirror-source.ts';
+import { demandShort, type MirrorFile, type MirrorSource } from './mirror-source.ts';
 import { snapshotInState } from './state-layout.ts';
 
 /** Bytes that are asked for at a time. */
@@ -65,6 +65,12 @@ export class RecordsSource implements MirrorSource {
       }
     };
     return { first, content: pieces() };
+  }
+
+  async size(key: string, limit: number): Promise<number> {
+    const content = await this.#open(key);
+    await content.close();
+    return demandShort(`${this.name}/${key}`, content.size, limit);
   }
 
   async close(): Promise<void> {}

@@ -67,6 +67,12 @@ export class RsyncSource implements MirrorSource {
     return this.#arrived.open(key, first, size);
   }
 
+  /** It is brought here for that. */
+  async size(key: string, limit: number): Promise<number> {
+    await this.#fetch(key, this.#folder, limit, true);
+    return this.#arrived.size(key, limit);
+  }
+
   async close(): Promise<void> {
     if (this.#small !== undefined) await rm(this.#small, { recursive: true, force: true });
   }

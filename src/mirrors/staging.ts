@@ -49,6 +49,12 @@ export class Staging {
     return undefined;
   }
 
+  /** A whole file by its name alone: where nobody signed a length, `sha256` is no digest, and it has to be judged anew. */
+  async whole(sha256: string): Promise<string | undefined> {
+    const staged = join(this.#folder, sha256);
+    return (await lstatIfThere(staged))?.isFile() ? staged : undefined;
+  }
+
   /** A file that is on its way, opened where it stopped. */
   async part({ sha256 }: PromisedFile): Promise<Part> {
     const path = join(this.#folder, `${sha256}.part`);
@@ -91,12 +97,12 @@ export class Staging {
 /** A file that is on its way. */
 export class Part {
   readonly #handle: Awaited<ReturnType<typeof open>>;
-  readonly #path: string;
+  readonly path: string;
   readonly #whole: string;
 
   constructor(handle: Awaited<ReturnType<typeof open>>, path: string, whole: string) {
     this.#handle = handle;
-    this.#path = path;
+    this.path = path;
     this.#whole = whole;
   }
 
@@ -135,7 +141,7 @@ export class Part {
   async finish(): Promise<string> {
     await this.#explained(async () => {
       await this.#handle.sync();
-      await rename(this.#path, this.#whole);
+      await rename(this.path, this.#whole);
       await syncDirectory(join(this.#whole, '..'));
     });
     return this.#whole;
@@ -149,7 +155,7 @@ export class Part {
     try {
       return await work();
     } catch (error) {
-      throw explain(error, this.#path);
+      throw explain(error, this.path);
     }
   }
 }

@@ -102,41 +102,55 @@ export function cmsCheck(
         ...counted.map(({ info, certificate }) => question(info, certificate)),
         ...pinQuestions(policy),
       ],
+      beforehand(sha256) {
+        judge(undefined, sha256);
+      },
       conclude(answers) {
-        const content = pinnedContent(answers[counted.length]);
         const remarks = new Set<string>();
-        const demandChain = (certificate: Certificate) =>
-          verifyChain(certificate, {
-            roots: rules.roots,
-            intermediates: data.certificates,
-            ...(rules.complete === undefined ? {} : { complete: rules.complete }),
-            margin: rules.margin,
-            now,
-            policy,
-            ...(content === undefined ? {} : { content }),
-            onRemark: (said) => remarks.add(said),
-          });
-        for (const [index, { info, certificate }] of counted.entries()) {
-          // 4. Algorithm and key are good enough today.
-          const remark = demandStrong(policy, what, info.hash, certificate.key, content);
-          if (remark !== undefined) remarks.add(remark);
-          // 5. The signature is over this content. Before trust: tampering is worse news than a date.
-          if (!holds(info, certificate, answers[index])) {
-            throw new Refusal('bad-signature', `${what} does not match: the file or its seal was changed.`, {
-              signer: calledOf(certificate),
-            });
-          }
-          // 6. The signer may sign code.
-          if (rules.purpose === 'codeSigning') demandCodeSigning(certificate);
-          // 7. The signer leads to an anchor, and every certificate on the way is valid now.
-          demandChain(certificate);
-        }
-        // 8. So does everyone else who signed: iPXE completes each chain before it asks for names.
-        for (const candidate of candidates)
-          if (!counted.includes(candidate)) demandChain(candidate.certificate);
+        judge(answers, pinnedContent(answers[counted.length]), remarks);
         return evidenceOf('cms', calledOf(first.certificate), remarks);
       },
     };
+
+    /**
+     * @param answers undefined: the content is not here, and step 5 is left for when it is.
+     * @param content SHA-256, where a pin may speak for it.
+     */
+    function judge(
+      answers: readonly Answer[] | undefined,
+      content: string | undefined,
+      remarks = new Set<string>(),
+    ): void {
+      const demandChain = (certificate: Certificate) =>
+        verifyChain(certificate, {
+          roots: rules.roots,
+          intermediates: data.certificates,
+          ...(rules.complete === undefined ? {} : { complete: rules.complete }),
+          margin: rules.margin,
+          now,
+          policy,
+          ...(content === undefined ? {} : { content }),
+          onRemark: (said) => remarks.add(said),
+        });
+      for (const [index, { info, certificate }] of counted.entries()) {
+        // 4. Algorithm and key are good enough today.
+        const remark = demandStrong(policy, what, info.hash, certificate.key, content);
+        if (remark !== undefined) remarks.add(remark);
+        // 5. The signature is over this content. Before trust: tampering is worse news than a date.
+        if (answers && !holds(info, certificate, answers[index])) {
+          throw new Refusal('bad-signature', `${what} does not match: the file or its seal was changed.`, {
+            signer: calledOf(certificate),
+          });
+        }
+        // 6. The signer may sign code.
+        if (rules.purpose === 'codeSigning') demandCodeSigning(certificate);
+        // 7. The signer leads to an anchor, and every certificate on the way is valid now.
+        demandChain(certificate);
+      }
+      // 8. So does everyone else who signed: iPXE completes each chain before it asks for names.
+      for (const candidate of candidates)
+        if (!counted.includes(candidate)) demandChain(candidate.certificate);
+    }
   });
 }
 

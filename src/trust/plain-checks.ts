@@ -9,22 +9,32 @@ import { type Check, decodeOr, prepare } from './check.ts';
 
 /** Checks that compare digests. */
 
-/** `sha512sum -c`: the line for `name` in a checksum file. No key stands behind it. */
-export function checksumCheck(what: string, bytes: Uint8Array, name: string): Check {
+/**
+ * `sha512sum -c`, and `sha256sum -c`: the line for `name` in a checksum file.
+ *
+ * @param signer who signed the list, which was verified; empty: no key stands behind it.
+ */
+export function checksumCheck(
+  what: string,
+  bytes: Uint8Array,
+  name: string,
+  hash: 'sha256' | 'sha512' = 'sha512',
+  signer = '',
+): Check {
   return prepare('checksum', () => {
-    const lines = decodeOr(what, () => decodeChecksums(bytes));
+    const lines = decodeOr(what, () => decodeChecksums(bytes, hash === 'sha512' ? 64 : 32));
     const line = lines.find((candidate) => candidate.name === name);
     if (!line) throw new Refusal('absent', `${what} has no line for ${name}.`, { name });
     return {
       name: 'checksum',
-      questions: [{ kind: 'digest', hash: 'sha512' }],
+      questions: [{ kind: 'digest', hash }],
       conclude([digest]) {
         if (hex(digest) !== line.digest) {
           throw new Refusal('bad-signature', `${what} does not match ${name}: one of the two was changed.`, {
             name,
           });
         }
-        return { check: 'checksum', signer: '', signed: false };
+        return { check: 'checksum', signer, signed: signer !== '' };
       },
     };
   });

@@ -1,13 +1,10 @@
-import { readFile } from 'node:fs/promises';
-import { type Command, InvalidArgumentError } from 'commander';
-import { unreadable } from '../../errors/unreadable.ts';
+import type { Command } from 'commander';
 import { demandCanKeep, keepReleases } from '../../mirrors/keep-releases.ts';
-import type { PulledMirror } from '../../mirrors/mirror-pool.ts';
 import { type PullResult, pull } from '../../mirrors/pull.ts';
 import { act, channelName, file, folder, folders, newCommand, releaseIds } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
-import type { Cell } from '../table.ts';
+import { count, rate, readOr, showMirrors, words } from '../pulling.ts';
 import { octets, type Terminal } from '../terminal.ts';
 import { snapshotJson } from './publish.ts';
 
@@ -125,21 +122,6 @@ function pulledJson(channel: string, result: PullResult, removed: readonly strin
   };
 }
 
-const STYLES = { good: 'good', behind: 'dim', dropped: 'bad', unreachable: 'bad' } as const;
-
-function showMirrors(terminal: Terminal, mirrors: readonly PulledMirror[]): void {
-  terminal.table(
-    ['mirror', 'standing', 'sent', 'why'],
-    mirrors.map(({ mirror, standing, octets: sent, refusal }): Cell[] => [
-      { text: mirror },
-      { text: standing, style: STYLES[standing] },
-      { text: octets(sent) },
-      { text: refusal?.message ?? '', style: 'dim' },
-    ]),
-  );
-  terminal.print();
-}
-
 function show(
   terminal: Terminal,
   channel: string,
@@ -170,31 +152,6 @@ function show(
   return EXIT.ok;
 }
 
-async function readOr(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    throw unreadable(path, error);
-  }
-}
-
-function words(text: string, before: readonly string[] = []): readonly string[] {
-  return [...before, text];
-}
-
-function count(text: string): number {
-  if (!/^[1-9][0-9]{0,2}$/.test(text)) throw new InvalidArgumentError('A number from 1 to 999.');
-  return Number(text);
-}
-
 function count0(text: string): number {
   return text === '0' ? 0 : count(text);
-}
-
-function rate(text: string): number {
-  const [, number, unit = ''] = /^([1-9][0-9]{0,11}(?:\.[0-9]{1,3})?)([kMG]?)$/.exec(text) ?? [];
-  const factor = { '': 1, k: 1000, M: 1_000_000, G: 1_000_000_000 }[unit];
-  if (number === undefined || factor === undefined)
-    throw new InvalidArgumentError('A rate is bytes a second: 500k, 20M.');
-  return Number(number) * factor;
 }

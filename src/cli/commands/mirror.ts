@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { newCommand } from '../context.ts';
 import { mirrorAuditCommand } from './mirror-audit.ts';
+import { mirrorFetchCommand } from './mirror-fetch.ts';
 import { mirrorPullCommand } from './mirror-pull.ts';
 
 export function mirrorCommand(): Command {
@@ -10,5 +11,6 @@ export function mirrorCommand(): Command {
     'bootseal mirror pull https://netboot.example/ --channel stable --state /srv/mirror --anchors curated',
   )
     .addCommand(mirrorPullCommand())
+    .addCommand(mirrorFetchCommand())
     .addCommand(mirrorAuditCommand());
 }
