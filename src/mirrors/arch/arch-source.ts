@@ -42,7 +42,7 @@ export class ArchSource implements FileSource {
     const link = await this.#link();
     if (link !== undefined) return link;
     const version = await ifThere(this.#inner.read(`latest/${VERSION_FILE}`, MAX_VERSION));
-    if (version) return versionOf(`${this.name}latest/${VERSION_FILE}`, version);
+    if (version) return versionOf(this.#called(`latest/${VERSION_FILE}`), version);
     for (const key of ['latest', 'latest.json']) {
       const bytes = await ifThere(this.#inner.read(key, MAX_PROMOTION));
       if (bytes)
