@@ -8,7 +8,7 @@ import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { makeFolders } from '../files/make-folders.ts';
 import { FolderSource } from './folder-source.ts';
-import type { MirrorFile, MirrorSource } from './mirror-source.ts';
+import { demandShort, type MirrorFile, type MirrorSource } from './mirror-source.ts';
 import { snapshotInState } from './state-layout.ts';
 
 const run = promisify(execFile);
@@ -67,10 +67,13 @@ export class RsyncSource implements MirrorSource {
     return this.#arrived.open(key, first, size);
   }
 
-  /** It is brought here for that. */
+  /** By the line that rsync lists it in; nothing of it is fetched. */
   async size(key: string, limit: number): Promise<number> {
-    await this.#fetch(key, this.#folder, limit, true);
-    return this.#arrived.size(key, limit);
+    const where = `${this.origin}${key}`;
+    const listed = await this.#run(key, ['rsync', '--list-only', '--no-h', ...this.#patience, '--', where]);
+    const [, octets] = /^-[^\n ]{9,10} +([0-9]{1,15}) [^\n]*\n$/.exec(listed) ?? [];
+    if (octets === undefined) throw new Refusal('absent', `${where} is no file.`, { url: where });
+    return demandShort(where, Number(octets), limit);
   }
 
   async close(): Promise<void> {
@@ -80,20 +83,32 @@ export class RsyncSource implements MirrorSource {
   async #fetch(key: string, into: string, limit: number, keep: boolean, signal?: AbortSignal): Promise<void> {
     const to = join(into, key);
     await makeFolders(dirname(to), 0o700);
-    const { limitRate, stallMs } = this.#options;
-    const seconds = Math.max(1, Math.ceil(stallMs / 1000));
-    const words = [
-      // A file of no bytes is a file; the limit is a signal where it is reached.
-      ...[`--fsize=${Math.max(limit, 1)}`, '--', 'rsync'],
-      ...['--times', '--chmod=F600', `--max-size=${limit}`],
-      ...[`--timeout=${seconds}`, `--contimeout=${seconds}`],
-      ...(keep ? ['--partial', '--inplace'] : []),
-      ...(limitRate === undefined ? [] : [`--bwlimit=${Math.max(1, Math.floor(limitRate / 1024))}`]),
-      ...['--', `${this.origin}${key}`, to],
-    ];
+    const { limitRate } = this.#options;
+    await this.#run(
+      key,
+      [
+        // A file of no bytes is a file; the limit is a signal where it is reached.
+        ...['prlimit', `--fsize=${Math.max(limit, 1)}`, '--', 'rsync'],
+        ...['--times', '--chmod=F600', `--max-size=${limit}`, ...this.#patience],
+        ...(keep ? ['--partial', '--inplace'] : []),
+        ...(limitRate === undefined ? [] : [`--bwlimit=${Math.max(1, Math.floor(limitRate / 1024))}`]),
+        ...['--', `${this.origin}${key}`, to],
+      ],
+      signal,
+    );
+  }
+
+  get #patience(): readonly string[] {
+    const seconds = Math.max(1, Math.ceil(this.#options.stallMs / 1000));
+    return [`--timeout=${seconds}`, `--contimeout=${seconds}`];
+  }
+
+  /** @returns what it printed. */
+  async #run(key: string, [file = '', ...words]: readonly string[], signal?: AbortSignal): Promise<string> {
     try {
       const env = { PATH: process.env.PATH, LC_ALL: 'C' };
-      await run('prlimit', words, { env, maxBuffer: 64 * 1024, ...(signal ? { signal } : {}) });
+      const { stdout } = await run(file, words, { env, maxBuffer: 64 * 1024, ...(signal ? { signal } : {}) });
+      return stdout;
     } catch (error) {
       signal?.throwIfAborted();
       throw this.#fault(key, error);

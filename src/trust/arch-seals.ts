@@ -73,9 +73,11 @@ export function archChecks(
     if (can) checks.push({ seal, check: make(seal, bytes) });
     else unjudged.push(seal);
   };
-  // 1. As iPXE takes it, and by one of the codesigning certificates where those are given.
+  // 1. As iPXE takes it, but to the day; by one of the codesigning certificates where those are given.
+  const inside = { ...imgverifyRules(ca), margin: 0 };
+  const leaf = leafRules(codesign, ca);
   add(SEAL.ipxe, ca.length > 0, (seal, bytes) =>
-    cmsCheck(seal, bytes, codesign.length > 0 ? leafRules(codesign, ca) : imgverifyRules(ca), policy, now),
+    cmsCheck(seal, bytes, codesign.length > 0 ? leaf : inside, policy, now),
   );
   // 2. As early userspace takes it, and for code: its own tool asks for no purpose.
   const signers = codesign.length > 0 ? codesign : brought;

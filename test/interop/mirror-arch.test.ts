@@ -1,13 +1,26 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  cp,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { freePorts, startNginx } from '../../lab/nginx.ts';
 import { type ArchPullOptions, type ArchPullResult, pullArch } from '../../src/mirrors/arch/arch-pull.ts';
 import { run } from '../cli/command.ts';
 import { ArchSite, flip, INITRD, KERNEL, put, ROOT } from '../fixtures/arch-site.ts';
+import { daemon, freePort } from '../fixtures/daemon.ts';
 import { failed } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
@@ -55,19 +68,39 @@ async function pulled(
 }
 
 async function demandTree(tree: string, of: string): Promise<void> {
-  for (const path of [KERNEL, `${KERNEL}.ipxe.sig`, INITRD, ROOT, `${ROOT}.cms.sig`, `${ROOT}.sig`, 'arch/version'])
+  for (const path of [
+    KERNEL,
+    `${KERNEL}.ipxe.sig`,
+    INITRD,
+    ROOT,
+    `${ROOT}.cms.sig`,
+    `${ROOT}.sig`,
+    'arch/version',
+  ])
     assert.deepEqual(await readFile(join(tree, path)), await readFile(join(of, path)), path);
 }
 
-async function refused(result: ArchPullResult & { readonly out: string }, code: string, why: RegExp): Promise<void> {
+async function refused(
+  result: ArchPullResult & { readonly out: string },
+  code: string,
+  why: RegExp,
+): Promise<void> {
   assert.equal(result.refusal?.code, code, result.refusal?.message);
   assert.match(result.refusal?.message ?? '', why);
   const left = (await readdir(result.out)).filter((name) => name !== 'incoming' && name !== 'floor.json');
-  assert.deepEqual(left.filter((name) => !name.startsWith('2026.10')), [], 'nothing appears');
+  assert.deepEqual(
+    left.filter((name) => !name.startsWith('2026.10')),
+    [],
+    'nothing appears',
+  );
 }
 
 /** A good site under a name of its own. */
-async function site(name: string, wish: Parameters<ArchSite['release']>[2] = {}, version = VERSION): Promise<string> {
+async function site(
+  name: string,
+  wish: Parameters<ArchSite['release']>[2] = {},
+  version = VERSION,
+): Promise<string> {
   await mkdir(join(sites, name), { recursive: true });
   return arch.release(join(sites, name), version, wish);
 }
@@ -85,7 +118,10 @@ describe('a mirror of Arch', () => {
     const by = Object.fromEntries(
       record.files.map((row: { path: string; by: { seal: string; signer: string }[] }) => [
         row.path,
-        row.by.map(({ seal, signer }) => [seal.split('/').at(-1), signer === 'releng' ? signer : signer.length]),
+        row.by.map(({ seal, signer }) => [
+          seal.split('/').at(-1),
+          signer === 'releng' ? signer : signer.length,
+        ]),
       ]),
     );
     assert.deepEqual(by, {
@@ -100,8 +136,13 @@ describe('a mirror of Arch', () => {
       'arch/pkglist.x86_64.txt': [],
     });
     // The stock tools say the same of what lies there.
-    execFileSync('sha512sum', ['-c', '--status', 'airootfs.sha512'], { cwd: join(result.folder ?? '', 'arch/x86_64') });
-    assert.deepEqual((await readdir(join(result.out, 'incoming'))).filter((name) => name !== 'lock'), []);
+    execFileSync('sha512sum', ['-c', '--status', 'airootfs.sha512'], {
+      cwd: join(result.folder ?? '', 'arch/x86_64'),
+    });
+    assert.deepEqual(
+      (await readdir(join(result.out, 'incoming'))).filter((name) => name !== 'lock'),
+      [],
+    );
     const again = await pulled('good', { out: result.out });
     assert.deepEqual([again.outcome, again.fetched, again.refusal], ['here', 0, undefined]);
   });
@@ -130,6 +171,23 @@ describe('a mirror of Arch', () => {
     await refused(await pulled([], { sources: [join(sites, 'folder')] }), 'malformed', /leads to "etc"/);
   });
 
+  it('may be an rsync daemon, whose link is followed there', async () => {
+    const tree = await site('synced');
+    const port = await freePort();
+    const conf = join(folder, 'rsyncd.conf');
+    await writeFile(
+      conf,
+      `pid file = ${folder}/rsyncd.pid\nuse chroot = no\n[iso]\n  path = ${sites}/synced\n`,
+    );
+    await daemon(port, 'rsync', '--daemon', '--no-detach', `--config=${conf}`, `--port=${port}`);
+    const result = await pulled([], { sources: [`rsync://127.0.0.1:${port}/iso/`] });
+    assert.equal(result.refusal, undefined, result.refusal?.message);
+    await demandTree(result.folder ?? '', tree);
+    await rm(join(tree, INITRD));
+    const less = await pulled([], { sources: [`rsync://127.0.0.1:${port}/iso/`] });
+    await refused(less, 'absent', /does not have .*initramfs/);
+  });
+
   it('may know no ranges', async () => {
     const tree = await site('deaf');
     const result = await pulled('deaf');
@@ -149,9 +207,10 @@ describe('a promotion', () => {
     await symlink(`netboot-${VERSION}.json`, join(sites, 'json/latest'));
     const unsigned = await pulled('json');
     await demandTree(unsigned.folder ?? '', tree);
-    assert.deepEqual(unsigned.record?.lists.map(({ name, signer }) => [name, signer]), [
-      [`netboot-${VERSION}.json`, undefined],
-    ]);
+    assert.deepEqual(
+      unsigned.record?.lists.map(({ name, signer }) => [name, signer]),
+      [[`netboot-${VERSION}.json`, undefined]],
+    );
     await put(join(sites, 'json'), `netboot-${VERSION}.json.sig`, arch.sign(bytes));
     const signed = await pulled('json');
     assert.match(signed.record?.lists[0]?.signer ?? '', /^[0-9a-f]{40}$/);
@@ -186,7 +245,11 @@ describe('refused', () => {
 
   it('one that a stranger signed under the same names', async () => {
     await site('stranger', { signer: arch.stranger() });
-    await refused(await pulled('stranger'), 'bad-signature', /whose key did not sign it|which is no trusted anchor/);
+    await refused(
+      await pulled('stranger'),
+      'bad-signature',
+      /whose key did not sign it|which is no trusted anchor/,
+    );
     assert.deepEqual(await asked('stranger', 'vmlinuz-linux ')(), []);
   });
 
@@ -219,7 +282,10 @@ describe('refused', () => {
     assert.equal((await pulled('old', { out, version: '2026.10.01' })).refusal?.code, 'rolled-back');
     await site('old', { root }, '2026.11.02');
     const renamed = await pulled('old', { out });
-    assert.match(renamed.refusal?.message ?? '', /called 2026\.11\.02 there holds the root image of 2026\.11\.01/);
+    assert.match(
+      renamed.refusal?.message ?? '',
+      /called 2026\.11\.02 there holds the root image of 2026\.11\.01/,
+    );
     assert.deepEqual((await readdir(out)).sort(), [VERSION, `${VERSION}.json`, 'floor.json', 'incoming']);
   });
 
@@ -231,7 +297,11 @@ describe('refused', () => {
   it('a tree that says it is another version', async () => {
     const tree = await site('mixed');
     await writeFile(join(tree, 'arch/version'), '2026.10.01\n');
-    await refused(await pulled('mixed', { version: VERSION }), 'mixed-releases', /says that it is 2026\.10\.01/);
+    await refused(
+      await pulled('mixed', { version: VERSION }),
+      'mixed-releases',
+      /says that it is 2026\.10\.01/,
+    );
   });
 
   it('a release with files missing', async () => {
@@ -294,7 +364,9 @@ describe('latest that moves while files are on their way', () => {
     let moved: Promise<void> | undefined;
     const result = await pulled('moves', {
       onProgress: () => {
-        moved ??= rm(join(sites, 'moves/latest')).then(() => symlink('2026.11.02', join(sites, 'moves/latest')));
+        moved ??= rm(join(sites, 'moves/latest')).then(() =>
+          symlink('2026.11.02', join(sites, 'moves/latest')),
+        );
       },
     });
     await moved;
@@ -370,8 +442,14 @@ describe('bootseal mirror fetch', () => {
     await site('late', { signer: arch.leaf({ commonName: 'late', notAfter: NOW - DAY }) });
     const late = await run(words('late', newOut()));
     assert.equal(late.code, 1);
-    assert.match(late.out + late.err, /REFUSED: .* ended on 2026-10-31.*\[expired\][^]*Judged as of 2026-11-01/);
+    assert.match(
+      late.out + late.err,
+      /REFUSED: .* ended on 2026-10-31.*\[expired\][^]*Judged as of 2026-11-01/,
+    );
     assert.equal((await run(['mirror', 'fetch', url('late'), '--out', newOut()])).code, 2);
-    assert.equal((await run(['mirror', 'fetch', 'http://127.0.0.1:9/', ...words('', newOut()).slice(3)])).code, 3);
+    assert.equal(
+      (await run(['mirror', 'fetch', 'http://127.0.0.1:9/', ...words('', newOut()).slice(3)])).code,
+      3,
+    );
   });
 });

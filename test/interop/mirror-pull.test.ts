@@ -1,14 +1,12 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { chmod, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
-import { after, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { type PullOptions, pull } from '../../src/mirrors/pull.ts';
 import { RecordsSource } from '../../src/mirrors/records-source.ts';
 import { RsyncSource } from '../../src/mirrors/rsync-source.ts';
 import { recordsOf } from '../../src/store/folder-backend.ts';
+import { daemon, freePort } from '../fixtures/daemon.ts';
 import { failed } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { NOW } from '../fixtures/keys.ts';
@@ -23,36 +21,6 @@ await chmod(folder, 0o755);
 const upstream = await makeUpstream(join(folder, 'upstream'));
 await upstream.publish('2026.11.01');
 const RELEASE = 'arch/2026.11.01';
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-/** Starts a daemon that stays in the foreground, and waits until its port answers. */
-async function daemon(port: number, file: string, ...words: string[]): Promise<void> {
-  const child: ChildProcess = spawn(file, words, { stdio: ['ignore', 'inherit', 'inherit'] });
-  let ended = false;
-  child.once('exit', () => {
-    ended = true;
-  });
-  after(() => void child.kill('SIGTERM'));
-  for (;;) {
-    assert.ok(!ended, `${file} ended`);
-    const socket = connect(port, '127.0.0.1');
-    const stands = await once(socket, 'connect').then(
-      () => true,
-      () => false,
-    );
-    socket.destroy();
-    if (stands) return;
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
 
 let mirrors = 0;
 async function demandPulled(source: string, change: Partial<PullOptions> = {}) {

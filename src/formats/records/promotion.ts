@@ -3,7 +3,7 @@ import { isSafePath, isSafeSegment } from './safe-path.ts';
 
 /**
  * What arch-release-promotion says of a release, in a JSON file beside it (`netboot-2026.11.01.json`). Only what somebody
- * can hold against the release is read; the rest (metrics, a torrent, who promoted it) is for web pages.
+ * can hold against the release is read; the rest (metrics, a torrent, who promoted it by which key) is for web pages.
  */
 export interface Promotion {
   /** The kind of release: `netboot`. */
@@ -11,8 +11,6 @@ export interface Promotion {
   readonly version: string;
   /** What lies in its folder: names of files, or of folders at its top. */
   readonly files: readonly string[];
-  /** The OpenPGP key that signed files of it, as its promoter says; empty: not said. */
-  readonly key: string;
 }
 
 /** Bytes. */
@@ -24,7 +22,7 @@ const MOST_FILES = 1000;
 /** @throws Malformed */
 export function decodePromotion(bytes: Uint8Array): Promotion {
   if (bytes.length > MAX_PROMOTION) throw new Malformed(FORMAT, `more than ${MAX_PROMOTION} bytes`);
-  const { name, version, files, pgp_public_key: key = '' } = objectOf(bytes);
+  const { name, version, files } = objectOf(bytes);
   const isName = (text: unknown) => typeof text === 'string' && text.length <= 64 && isSafeSegment(text);
   if (!isName(name)) throw new Malformed(FORMAT, 'no name');
   if (!isName(version)) throw new Malformed(FORMAT, 'no version');
@@ -33,9 +31,7 @@ export function decodePromotion(bytes: Uint8Array): Promotion {
     if (typeof file !== 'string' || !isSafePath(file))
       throw new Malformed(FORMAT, 'a file with an unsafe name');
   if (new Set(files).size !== files.length) throw new Malformed(FORMAT, 'a file twice');
-  if (typeof key !== 'string' || !/^[0-9A-Fa-fx]{0,42}$/.test(key))
-    throw new Malformed(FORMAT, 'a key that is none');
-  return { name: name as string, version: version as string, files: files as string[], key };
+  return { name: name as string, version: version as string, files: files as string[] };
 }
 
 function objectOf(bytes: Uint8Array): Record<string, unknown> {

@@ -106,6 +106,10 @@ export async function pullArch(options: ArchPullOptions): Promise<ArchPullResult
     throw new UsageError(`${JSON.stringify(version)} is no version of Arch's; write one as 2026.11.01.`);
   if (!isSafeSegment(kind)) throw new UsageError(`${JSON.stringify(kind)} is no kind of release.`);
   const policy = (await readPolicyFileOr(options.policy)).at(at, now);
+  if (policy.openpgpThreshold > 1)
+    throw new UsageError(
+      'The policy asks for several OpenPGP signatures, and Arch makes one at most: name another policy for this.',
+    );
   const terms = { anchors: await readArchAnchors(options), policy, at };
   await makeFolders(out);
   const folder = join(out, 'incoming');

@@ -80,9 +80,7 @@ export class ArchSource implements FileSource {
   }
 
   /** The JSON of this version and what signs it; undefined where there is none. */
-  async promotion(
-    version: string,
-  ): Promise<
+  async promotion(version: string): Promise<
     | {
         readonly key: string;
         readonly bytes: Uint8Array;
