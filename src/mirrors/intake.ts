@@ -11,6 +11,7 @@ import { MAX_RECORD } from '../store/backend.ts';
 import { moveChannel, readChannel } from '../store/channels.ts';
 import type { Act } from '../store/log.ts';
 import { readProvenance, recordIngest, withIngest } from '../store/provenance.ts';
+import { readQuarantined } from '../store/quarantine.ts';
 import { shelfOf } from '../store/shelf-of.ts';
 import { openState } from '../store/state.ts';
 import { policyFor } from '../store/state-policy.ts';
@@ -152,9 +153,14 @@ export function namedReleases(
   return [...named.values()];
 }
 
-/** Whether the state holds this very release; one of which only the name is known has to be judged. */
+/**
+ * Whether the state holds this very release, whole; one of which only the name is known has to be judged. One that lost a
+ * file, and bears a mark for it, is brought here once more: what it lost is put back.
+ */
 export async function holds(state: string, { release, manifest }: NamedRelease): Promise<boolean> {
-  return manifest !== undefined && (await storedManifest(state, release)) === manifest;
+  if (manifest === undefined || (await storedManifest(state, release)) !== manifest) return false;
+  const mark = await readQuarantined(state, release);
+  return !(mark?.held === true && mark.code === 'drifted');
 }
 
 async function storedManifest(state: string, release: string): Promise<string | undefined> {
@@ -325,6 +331,12 @@ async function judgeHeld(
   const tree = shelfOf(state).tree(named.release);
   const verifier = new Verifier(await fittingRoots(tree, roots), policy, () => now);
   const { manifest, manifestSha256, refusal } = await verifier.verifyRecords(tree);
+  if (refusal?.code === 'absent')
+    throw new Refusal(
+      'drifted',
+      `${named.release} lost a record here (${refusal.message.replace(/\.$/, '')}): run "bootseal state watch --once --state ${state}" and this again, which puts it back.`,
+      { release: named.release },
+    );
   if (refusal || !manifest)
     throw refusal ?? new Refusal('no-verdict', `Nothing vouches for ${named.release}.`, {});
   demandNamed({ manifest, manifestSha256 }, named);

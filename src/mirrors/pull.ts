@@ -208,15 +208,15 @@ class Pull {
           return { source, judged };
         } catch (error) {
           if (!(error instanceof Refusal)) throw error;
-          refusals.push(error);
-          // Old is no lie: such a mirror may have the files all the same.
-          if (error.code === 'rolled-back' || error.code === 'stale') {
+          const refusal = error.code === 'absent' ? noChannel(source, channel, error) : error;
+          refusals.push(refusal);
+          // Old is no lie, nor is what has not come yet: such a mirror may have the files all the same.
+          if (['rolled-back', 'stale', 'absent'].includes(refusal.code)) {
             this.#pool.behind(source);
-            this.#pool.fault(source, error);
-          } else if (error.code === 'unreachable' || error.code === 'absent')
-            this.#pool.fault(source, error, true);
-          else this.#pool.drop(source, error);
-          this.#note(`${source.name}: ${error.message}`);
+            this.#pool.fault(source, refusal);
+          } else if (refusal.code === 'unreachable') this.#pool.fault(source, refusal, true);
+          else this.#pool.drop(source, refusal);
+          this.#note(`${source.name}: ${refusal.message}`);
           return undefined;
         }
       }),
@@ -373,6 +373,15 @@ class Pull {
   #note(text: string): void {
     this.#options.onNote?.(text);
   }
+}
+
+/** Said of the mirror as it was named, since where a snapshot lies differs from one kind of mirror to the next. */
+function noChannel(source: MirrorSource, channel: string, { facts }: Refusal): Refusal {
+  return new Refusal(
+    'absent',
+    `${source.name} has no channel ${channel}: is that its name, and is this the folder that has "channels" in it?`,
+    { ...facts, channel },
+  );
 }
 
 /** What stands beside a file of a release. */

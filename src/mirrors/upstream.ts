@@ -136,7 +136,7 @@ export async function snapshotSigners(
     if (await isThere(path)) return readCertificatesFile(path);
   }
   throw new UsageError(
-    `${anchors} holds no snapshot.crt: name the certificate of the upstream's snapshot key with --snapshot-certificate FILE.`,
+    `${anchors} holds no snapshot.crt: name the certificate of the upstream's snapshot key with --snapshot-cert FILE.`,
   );
 }
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Gauge, Registry } from 'prom-client';
 import { decodeIpPrefix, type IpPrefix } from '../formats/net/ip-address.ts';
+import { isoSeconds } from '../formats/records/lines.ts';
 import type { MirrorHealth } from '../formats/records/mirror-health.ts';
 import type { ServerEvent } from '../release/server-event.ts';
 import { whoVerifies } from '../release/who-verifies.ts';
@@ -84,7 +85,12 @@ export class Steering {
   }
 
   get warnings(): readonly string[] {
-    return this.#health?.warnings ?? [];
+    if (!this.#health) return [];
+    const { known, warnings } = this.#health;
+    return [
+      ...warnings,
+      ...(known.length > 0 ? this.#mirrors.flatMap(({ mirror }) => leftOut(known, mirror)) : []),
+    ];
   }
 
   /** Where a client is sent for a file; undefined: it is answered from here. */
@@ -162,6 +168,19 @@ function isUsable(
       (release === undefined ||
         releases.some((one) => one.release === release.release && one.manifest === release.manifestSha256)),
   );
+}
+
+/** Why machines are not sent to a mirror that is configured; one sentence without its stop, or none. */
+function leftOut(known: readonly MirrorHealth[], { url }: Mirror): readonly string[] {
+  if (isUsable(known, url, undefined)) return [];
+  const found = known.flatMap(({ audited, mirrors }) =>
+    mirrors.filter((one) => one.url === url).map(({ verdict }) => ({ audited, verdict })),
+  );
+  const worst = found.find(({ verdict }) => verdict === 'drifted') ?? found[0];
+  const why = worst
+    ? `the audit of ${isoSeconds(worst.audited)} found it ${worst.verdict}; "bootseal mirror audit ${url}" says why`
+    : 'no audit looked at it';
+  return [`no machine is sent to ${url}: ${why}`];
 }
 
 /** Which client verifies which file: iPXE what it starts, by its seal; early userspace the root image. */

@@ -47,7 +47,7 @@ it('says what it found, writes it for a server, and ends with a status of its ow
   assert.equal(table.code, 1);
   assert.match(table.out, /stale by \d+ days/);
   assert.match(table.out, /1 of 8 ranges of 33 kB .* is caught with 12\.5 % at least/);
-  assert.match(table.out, /NOT VERIFIED: 1 of 1 mirrors of stable, whose newest snapshot is 2\./);
+  assert.match(table.out, /NOT VERIFIED: 1 of 1 mirror of stable, whose newest snapshot is 2\./);
 
   const gone = await run(words('http://127.0.0.1:9/', '--freshness'));
   assert.equal(gone.code, 3, gone.out);

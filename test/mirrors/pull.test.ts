@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { type PullOptions, pull } from '../../src/mirrors/pull.ts';
+import { type Finding, scrubStore } from '../../src/operations/sentinel.ts';
 import { renewChannel } from '../../src/publish/channel.ts';
 import { serve } from '../../src/server/serve.ts';
 import { readChannel } from '../../src/store/channels.ts';
@@ -71,6 +72,46 @@ async function hostile(
 }
 
 describe('from a mirror that is honest', () => {
+  it('what a release lost here is put back, each file whole', async () => {
+    const to = options();
+    assert.equal((await pull(to)).refusal, undefined);
+    const place = (path: string) => join(to.state, 'releases', RELEASE, path);
+    await rm(place('boot.ipxe.sig'));
+    await rm(place(ROOTFS));
+    const found: Finding[] = [];
+    const scrub = {
+      ...{ state: to.state, clock: () => LATER, onFault: () => assert.fail('no disk fails here') },
+      onFinding: (one: Finding) => void found.push(one),
+    };
+    await scrubStore(scrub);
+    assert.equal(found.length, 2);
+    const again = await pull(to);
+    assert.deepEqual([again.refusal, again.moved], [undefined, false]);
+    await demandPulled(to.state);
+    assert.deepEqual(
+      await readFile(place('boot.ipxe.sig')),
+      await readFile(join(upstream.state, 'releases', RELEASE, 'boot.ipxe.sig')),
+    );
+    assert.deepEqual((await scrubStore(scrub))?.restored, [RELEASE]);
+    assert.equal(found.length, 2);
+  });
+
+  it('a record that nobody has missed yet is named, and what to do', async () => {
+    const to = options();
+    assert.equal((await pull(to)).refusal, undefined);
+    await rm(join(to.state, 'releases', RELEASE, 'boot.ipxe.sig'));
+    const { refusal } = await pull(to);
+    assert.equal(refusal?.code, 'drifted');
+    assert.match(refusal?.message ?? '', /lost a record here .*: run "bootseal state watch --once/);
+  });
+
+  it('a channel that it does not have is no channel of its, and nothing worse', async () => {
+    const { refusal, mirrors: rows } = await pull(options({ channel: 'testing' }));
+    assert.equal(refusal?.code, 'absent');
+    assert.equal(refusal?.message.startsWith(`${web.url} has no channel testing: `), true, refusal?.message);
+    assert.equal(rows[0]?.standing, 'behind');
+  });
+
   it('a plain web server over a state', async () => {
     const to = options();
     const progress: [number, number][] = [];

@@ -153,6 +153,21 @@ describe('steering', () => {
     assert.equal(await where([other]), undefined);
   });
 
+  it('says which mirror is left out, and why', async (t) => {
+    const { server } = await started(
+      t,
+      [{ url: A }, { url: B }, { url: 'http://c.example.org/' }],
+      [verified(A), { url: B, verdict: 'drifted', releases: [] }],
+    );
+    const said = await (await fetch(`${server.url}/readyz`)).text();
+    assert.doesNotMatch(said, /a\.example/);
+    assert.match(
+      said,
+      /no machine is sent to http:\/\/b\.example\.org\/: the audit of \S+Z found it drifted; /,
+    );
+    assert.match(said, /no machine is sent to http:\/\/c\.example\.org\/: no audit looked at it/);
+  });
+
   it('reads anew what changes, and says what it cannot read', async (t) => {
     const { get, server, events } = await started(t, [{ url: A }], [verified(A)]);
     assert.equal((await get(KERNEL, IPXE)).status, 302);

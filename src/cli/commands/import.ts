@@ -10,7 +10,7 @@ import { snapshotJson } from './publish.ts';
 interface Options {
   readonly state: string;
   readonly anchors: readonly string[];
-  readonly snapshotCertificate?: string;
+  readonly snapshotCert?: string;
   readonly snapshotKey?: string;
   readonly origin?: string;
   readonly backTo?: readonly string[];
@@ -26,7 +26,7 @@ export function importCommand(): Command {
     .requiredOption('--state <dir>', 'where releases and channels live; made where it does not exist')
     .requiredOption('--anchors <dir>', 'what its seals must lead to; once for each CA', folders)
     .option(
-      '--snapshot-certificate <file>',
+      '--snapshot-cert <file>',
       'of the key that signs the channel there; default: snapshot.crt in the first --anchors',
       file,
     )
@@ -43,7 +43,7 @@ export function importCommand(): Command {
     )
     .action(
       act<Options>(async ({ terminal, now }, options, path = '') => {
-        const { state, anchors, snapshotCertificate, snapshotKey, origin, backTo } = options;
+        const { state, anchors, snapshotCert, snapshotKey, origin, backTo } = options;
         const bar = terminal.progress(`importing ${path}`, 0);
         const result = await interruptible((stop) =>
           importBundle({
@@ -51,7 +51,7 @@ export function importCommand(): Command {
             state,
             anchors,
             now,
-            ...(snapshotCertificate === undefined ? {} : { snapshotCertificate }),
+            ...(snapshotCert === undefined ? {} : { snapshotCertificate: snapshotCert }),
             ...(snapshotKey === undefined ? {} : { snapshotKey }),
             ...(origin === undefined ? {} : { origin }),
             ...(backTo === undefined ? {} : { back: backTo }),

@@ -10,6 +10,7 @@ import { act, channelName, file, folders, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import type { Style } from '../table.ts';
 import { octets, type Terminal } from '../terminal.ts';
+import { channelReleaseJson } from './publish.ts';
 
 interface Options {
   readonly anchors: readonly string[];
@@ -111,7 +112,10 @@ export function mirrorAuditCommand(): Command {
           ...(bar ? { onProgress: (done) => bar.update(done) } : {}),
         }).finally(() => bar?.stop());
         if (options.out !== undefined) await writeOutput(options.out, encodeHealth(report));
-        terminal.json({ channel, depth: report.depth, newest: report.newest, mirrors: report.rows });
+        terminal.json({
+          ...{ channel, depth: report.depth, newest: report.newest },
+          mirrors: report.rows.map((row) => ({ ...row, releases: row.releases.map(channelReleaseJson) })),
+        });
         show(terminal, report);
         return statusOf(report);
       }),
@@ -155,7 +159,7 @@ function show(terminal: Terminal, { rows, channel, newest }: AuditReport): void 
     terminal.print(`Seals that only the whole file can tell about: ${[...unjudged].join(', ')}.`, 'dim');
   const good = rows.filter(({ verdict }) => verdict === 'verified').length;
   const all = rows.length;
-  const what = `of ${all} mirrors of ${channel}${newest === undefined ? '' : `, whose newest snapshot is ${newest}`}`;
+  const what = `of ${all} ${all === 1 ? 'mirror' : 'mirrors'} of ${channel}${newest === undefined ? '' : `, whose newest snapshot is ${newest}`}`;
   if (good === all) terminal.print(`VERIFIED: all ${what}.`, 'good');
   else terminal.refused(`NOT VERIFIED: ${all - good} ${what}.`);
 }
@@ -163,7 +167,7 @@ function show(terminal: Terminal, { rows, channel, newest }: AuditReport): void 
 function verdictText({ verdict, behindDays, endedDays }: MirrorRow): string {
   if (verdict !== 'stale') return verdict;
   const days = Math.max(behindDays, endedDays);
-  return days === 0 ? 'stale' : `stale by ${days} ${days === 1 ? 'day' : 'days'}`;
+  return days === 0 ? 'stale by hours' : `stale by ${days} ${days === 1 ? 'day' : 'days'}`;
 }
 
 function oddsText({ path, drawn, ranges, rangeBlocks, blocks, tampered, caught }: Sampled): string {

@@ -12,7 +12,7 @@ interface Options {
   readonly channel: string;
   readonly state: string;
   readonly anchors: readonly string[];
-  readonly snapshotCertificate?: string;
+  readonly snapshotCert?: string;
   readonly mirror?: readonly string[];
   readonly backTo?: readonly string[];
   readonly parallel?: number;
@@ -42,7 +42,7 @@ export function mirrorPullCommand(): Command {
       folders,
     )
     .option(
-      '--snapshot-certificate <file>',
+      '--snapshot-cert <file>',
       'of the key that signs the channel; default: snapshot.crt among the anchors',
       file,
     )
@@ -63,7 +63,7 @@ export function mirrorPullCommand(): Command {
       act<Options>(async ({ terminal, now }, options, source = '') => {
         const { mirror = [], backTo, keep, tlsCa, anchors, channel, state } = options;
         if (keep !== undefined) demandCanKeep(state);
-        const { parallel, limitRate, allowPrivate, staging, snapshotKey, snapshotCertificate } = options;
+        const { parallel, limitRate, allowPrivate, staging, snapshotKey, snapshotCert } = options;
         let bar: ReturnType<Terminal['progress']> | undefined;
         let size = 0;
         const result = await interruptible(
@@ -71,7 +71,7 @@ export function mirrorPullCommand(): Command {
             pull({
               ...{ channel, state, anchors, now, signal },
               sources: [source, ...mirror],
-              ...(snapshotCertificate === undefined ? {} : { snapshotCertificate }),
+              ...(snapshotCert === undefined ? {} : { snapshotCertificate: snapshotCert }),
               ...(backTo === undefined ? {} : { back: backTo }),
               ...(parallel === undefined ? {} : { parallel }),
               ...(limitRate === undefined ? {} : { limitRate }),
@@ -125,7 +125,7 @@ function pulledJson(channel: string, result: PullResult, removed: readonly strin
 function show(
   terminal: Terminal,
   channel: string,
-  { rows, refusal, snapshot, moved, fetched }: PullResult,
+  { rows, refusal, snapshot, moved, fetched, resumed }: PullResult,
   removed: readonly string[],
 ): number {
   for (const { release, outcome, gates, refusal: no } of rows) {
@@ -141,7 +141,7 @@ function show(
   const at = snapshot?.releases.map(({ release }) => release).join(', ') ?? '';
   terminal.print(
     moved
-      ? `${channel} → ${at}: snapshot ${snapshot?.counter} of the upstream; ${octets(fetched)} were fetched.`
+      ? `${channel} → ${at}: snapshot ${snapshot?.counter} of the upstream; ${octets(fetched)} were fetched${resumed > 0 ? `, ${octets(resumed)} were here from before` : ''}.`
       : `${channel} is at ${at} already, snapshot ${snapshot?.counter} of the upstream.`,
     'good',
   );

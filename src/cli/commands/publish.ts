@@ -2,7 +2,7 @@ import { realpath } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import type { Snapshot } from '../../formats/records/snapshot.ts';
+import type { ChannelRelease, Snapshot } from '../../formats/records/snapshot.ts';
 import type { MovedChannel } from '../../publish/channel-move.ts';
 import { demandOrigin, publish } from '../../publish/publish.ts';
 import type { GateRow } from '../../publish/publish-gate.ts';
@@ -183,6 +183,10 @@ export function snapshotJson({ issued, expires, releases, ...rest }: Snapshot): 
     ...rest,
     issued: isoSeconds(issued),
     expires: isoSeconds(expires),
-    releases: releases.map((one) => ({ ...one, bestBefore: isoSeconds(one.bestBefore) })),
+    releases: releases.map(channelReleaseJson),
   };
+}
+
+export function channelReleaseJson({ bestBefore, ...rest }: ChannelRelease): object {
+  return { ...rest, bestBefore: isoSeconds(bestBefore) };
 }
