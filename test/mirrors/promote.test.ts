@@ -111,6 +111,9 @@ it('the second person moves the channel, by the command line, and gpg verifies w
   assert.deepEqual([found.promoted, found.promoters.length, found.snapshot.counter], [true, 2, 1]);
   assert.equal((await readChannel(state, 'stable'))?.snapshot.releases[0]?.release, RELEASE);
   assert.match(await readFile(join(state, 'log/entries'), 'utf8'), /^act promote$/m);
+  const shown = await run(['log', 'show', '--state', state, '--act', 'promote']);
+  for (const { fingerprint } of found.promoters)
+    assert.match(shown.out, new RegExp(` by ${fingerprint}$`, 'm'));
   const kept = join(state, 'provenance', RELEASE, 'promotions');
   const [manifest = ''] = await readdir(kept);
   const seals = await readdir(join(kept, manifest));

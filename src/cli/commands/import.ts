@@ -16,13 +16,17 @@ interface Options {
   readonly backTo?: readonly string[];
 }
 
+function fileOrInput(text: string): string {
+  return text === '-' ? text : file(text);
+}
+
 export function importCommand(): Command {
   return newCommand(
     'import',
     'take in what "export" made: verified as what is pulled from a mirror is, whole or not at all',
     'bootseal import stable.bundle --state /srv/bootseal --anchors anchors',
   )
-    .argument('<file>', 'the bundle; - for standard input')
+    .argument('<file>', 'the bundle; - for standard input', fileOrInput)
     .requiredOption('--state <dir>', 'where releases and channels live; made where it does not exist')
     .requiredOption('--anchors <dir>', 'what its seals must lead to; once for each CA', folders)
     .option(
@@ -105,7 +109,10 @@ export function importCommand(): Command {
           const where = `snapshot ${snapshot.counter}, until ${isoSeconds(snapshot.expires)}`;
           terminal.print(`${channel} ${moved ? '→' : 'is at'} ${releases}: ${where}.`, 'good');
         } else {
-          terminal.print(`No channel came along: "bootseal channel" moves one to it.`, 'dim');
+          terminal.print(
+            'No channel came along: export the channel to follow it here, or move one of this state’s own with "bootseal channel move".',
+            'dim',
+          );
         }
         return EXIT.ok;
       }),

@@ -240,13 +240,14 @@ function actCell({ act: kind, refusal }: LogEntry): Cell {
 }
 
 function remark(
-  { act: kind, refusal, rollbackFrom, counter, clock, origin, file }: LogEntry,
+  { act: kind, refusal, rollbackFrom, counter, clock, origin, file, signers }: LogEntry,
   signed: boolean,
 ): string {
   return [
     refusal && `${refusal.message} [${refusal.code}]`,
     counter === undefined ? undefined : `snapshot ${counter}`,
     rollbackFrom && `back from ${rollbackFrom}`,
+    kind === 'promote' ? `by ${signers.join(', ')}` : undefined,
     file?.path,
     origin && (kind === 'token' ? origin : `from ${origin}`),
     signed ? undefined : 'waiting for a signature',

@@ -25,6 +25,8 @@ const PATIENCE = 30_000;
 const MOST_ARRIVALS = 64;
 /** Milliseconds for which nothing is begun that needs room, once the disk has failed in the middle. */
 const DISK_PAUSE = 30_000;
+/** Milliseconds for which it is said that the store did not answer: it may be back, with nobody who asks it for content. */
+const SILENT_TOLD = 30_000;
 
 /** What happened, for the log and for counting. */
 export interface CacheEvents {
@@ -76,7 +78,7 @@ export class ContentCache {
   readonly #bad: Failures<string>;
   readonly #unsealed: Failures<PromisedFile>;
   #diskFault: { readonly message: string; readonly until: number } | undefined;
-  #silent: string | undefined;
+  #silent: { readonly why: string; readonly until: number } | undefined;
   #ended = false;
 
   private constructor(folder: CacheFolder, { source, events, monotonic }: ContentCacheOptions) {
@@ -101,9 +103,11 @@ export class ContentCache {
   /** What an operator should know: one sentence each. */
   get warnings(): readonly string[] {
     const silent =
-      this.#silent === undefined
+      this.#silent === undefined || this.#monotonic() >= this.#silent.until
         ? []
-        : [`the store cannot be reached: what is not in the cache is not served (${this.#silent})`];
+        : [
+            `the store cannot be reached: what is not in the cache is not served (${this.#silent.why.replace(/\.$/, '')})`,
+          ];
     const disk =
       this.#diskFault === undefined || this.#monotonic() >= this.#diskFault.until
         ? []
@@ -482,7 +486,8 @@ export class ContentCache {
       this.#silent = undefined;
       return answer;
     } catch (error) {
-      if (isUnreachable(error)) this.#silent = String(error.facts.why);
+      if (isUnreachable(error))
+        this.#silent = { why: String(error.facts.why), until: this.#monotonic() + SILENT_TOLD };
       else if (error instanceof Refusal) {
         this.#silent = undefined;
         this.#refuse(file, error);

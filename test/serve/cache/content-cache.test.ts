@@ -123,7 +123,7 @@ describe('a cache of what lies elsewhere', () => {
     });
 
   it('answers "unreachable" while the store is away, says so, and goes on giving what it has', async (t) => {
-    const { source, cache, said } = await opened();
+    const { source, cache, said, later } = await opened();
     t.after(() => cache.end());
     const here = randomBytes(1000);
     const there = randomBytes(2000);
@@ -142,6 +142,11 @@ describe('a cache of what lies elsewhere', () => {
     assert.match(cache.warnings.join(), /store cannot be reached.*The engine is away/);
     assert.equal(cache.refusalOf(other), undefined);
     assert.deepEqual(await whole(await cache.open(one, 'parts'), 1000), here);
+    // Where all is here nobody asks the store again, which may long be back.
+    later(30_000);
+    assert.deepEqual(cache.warnings, []);
+    await assert.rejects(cache.open(other, 'parts'), refused('unreachable'));
+    assert.notDeepEqual(cache.warnings, []);
     source.away = false;
     assert.deepEqual(await whole(await cache.open(other, 'parts'), 2000), there);
     assert.deepEqual(cache.warnings, []);
