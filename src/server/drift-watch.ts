@@ -75,7 +75,7 @@ export class DriftWatch {
     for (const each of this.drifted) by.set(each.release, [...(by.get(each.release) ?? []), each]);
     return [...by].map(([release, [first, ...others]]) => {
       const more = others.length === 0 ? '' : `, nor are ${others.length} more of its files`;
-      return `a file of ${release} is not what was verified, and is not served: ${first?.path}${more}; publish it again`;
+      return `a file of ${release} is not what was verified, and is not served: ${first?.path}${more}; publish, pull or import it again, and restart a server whose state is a folder`;
     });
   }
 

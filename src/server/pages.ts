@@ -92,7 +92,7 @@ export function readiness(options: Readiness): Refusal | readonly string[] {
   )
     return new Refusal(
       'drifted',
-      `No machine boots: files are not what was verified, and are not served; publish ${first.release.manifest.release} again.`,
+      `No machine boots: files are not what was verified, and are not served; publish, pull or import ${first.release.manifest.release} again, and restart a server whose state is a folder.`,
       {},
     );
   const newest = newestScripts({ scripts: offering().machines?.scripts ?? new Map() });
