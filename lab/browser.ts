@@ -29,6 +29,8 @@ async function programInside(lan: Lan, program: string): Promise<string> {
   return path;
 }
 
+const PATIENCE_MS = 180_000;
+
 /** A page, and what its console complained about. */
 export interface Tab {
   readonly page: Page;
@@ -37,6 +39,8 @@ export interface Tab {
 
 export async function openTab(browser: Browser, options: BrowserContextOptions = {}): Promise<Tab> {
   const page = await browser.newPage({ reducedMotion: 'reduce', ...options });
+  // A guard against a wait without an end: how fast a busy machine is says nothing about the page.
+  page.setDefaultTimeout(PATIENCE_MS);
   const complaints: string[] = [];
   page.on('console', (message) => {
     if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
