@@ -56,7 +56,8 @@ export {
 export type { MirrorRow } from './mirrors/audit/audit-mirror.ts';
 export { type Bundle, type ExportOptions, exportBundle } from './mirrors/export.ts';
 export { type ImportOptions, type ImportResult, importBundle } from './mirrors/import.ts';
-export { type IntakeResult, type IntakeRow, type IntakeTerms, takeIn } from './mirrors/intake.ts';
+export { takeIn } from './mirrors/intake.ts';
+export type { IntakeResult, IntakeRow, IntakeTerms } from './mirrors/intake-terms.ts';
 export { type KeepOptions, keepReleases } from './mirrors/keep-releases.ts';
 export type { PulledMirror } from './mirrors/mirror-pool.ts';
 export { type PromoteOptions, type PromoteResult, promote } from './mirrors/promote.ts';

@@ -34,7 +34,9 @@ import { defaultPolicy } from '../trust/policy.ts';
 import { type AnchorFolders, fittingRoots, readTrustRoots } from '../trust/trust-roots.ts';
 import { type RecordsVerdict, Verifier } from '../trust/verifier.ts';
 import { BundleReader } from './bundle-reader.ts';
-import { demandNamed, type IntakeResult, type IntakeTerms, recordRefusal, takeIn } from './intake.ts';
+import { demandNamed, takeIn } from './intake.ts';
+import { recordRefusal } from './intake-log.ts';
+import type { IntakeResult, IntakeTerms } from './intake-terms.ts';
 import { judgeSnapshot, snapshotSigners, type UpstreamSnapshot } from './upstream.ts';
 
 export interface ImportOptions {

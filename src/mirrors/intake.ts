@@ -3,13 +3,11 @@ import { Refusal } from '../errors/refusal.ts';
 import type { Tree } from '../files/tree.ts';
 import { decodeManifest, type Manifest } from '../formats/records/manifest.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
-import { type ChannelRelease, namesRelease, type Snapshot } from '../formats/records/snapshot.ts';
 import { logActs } from '../publish/log-act.ts';
 import { demandPromoted } from '../publish/promotion.ts';
-import { demandVerified, type GateRow, runGate } from '../publish/publish-gate.ts';
+import { demandVerified, runGate } from '../publish/publish-gate.ts';
 import { MAX_RECORD } from '../store/backend.ts';
-import { moveChannel, readChannel } from '../store/channels.ts';
-import type { Act } from '../store/log.ts';
+import { moveChannel } from '../store/channels.ts';
 import { readProvenance, recordIngest, withIngest } from '../store/provenance.ts';
 import { readQuarantined } from '../store/quarantine.ts';
 import { shelfOf } from '../store/shelf-of.ts';
@@ -18,13 +16,12 @@ import { policyFor } from '../store/state-policy.ts';
 import { readManifestOf } from '../store/stored-manifest.ts';
 import { refreshWeb } from '../store/web-folder.ts';
 import { demandNotWithdrawn } from '../store/withdrawals.ts';
-import { fingerprint } from '../trust/chain.ts';
 import { decodeOr } from '../trust/check.ts';
 import type { PolicyFile } from '../trust/policy-file.ts';
 import { signerFingerprints, signersOf } from '../trust/record-signers.ts';
 import { fittingRoots, type TrustRoots } from '../trust/trust-roots.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
-import { type Verdict, Verifier } from '../trust/verifier.ts';
+import { Verifier } from '../trust/verifier.ts';
 import {
   keepUpstreamBatch,
   type ReadRecord,
@@ -33,65 +30,21 @@ import {
   type UpstreamBatch,
   verifyBatch,
 } from './channel-scripts-intake.ts';
-import {
-  demandFollows,
-  type JudgedSnapshot,
-  judgeSnapshot,
-  tellFollows,
-  type UpstreamSnapshot,
-  type UpstreamTerms,
-} from './upstream.ts';
+import { broughtAct, logRefused, movedActs, onRecord } from './intake-log.ts';
+import type {
+  IntakeRequest,
+  IntakeResult,
+  IntakeRow,
+  IntakeTerms,
+  JudgedTree,
+  NamedRelease,
+} from './intake-terms.ts';
+import { demandFollows, type JudgedSnapshot, judgeSnapshot, tellFollows } from './upstream.ts';
 
 /**
  * How releases of somebody else come into a state: pulled from a mirror, or out of a bundle that was carried there. What
  * they lie in is hostile; what they must lead to, the operator was given by other ways.
  */
-export interface IntakeTerms extends UpstreamTerms {
-  /** What releases must lead to. */
-  readonly roots: TrustRoots;
-  /** Where it came from, for the record: see `isOrigin`. */
-  readonly origin: string;
-  /** Signs the log's checkpoint, where there is a key; without one entries wait for theirs. */
-  readonly snapshotKey?: string;
-}
-
-export interface IntakeRequest {
-  /** Undefined: releases alone come in, and no channel moves. */
-  readonly snapshot?: UpstreamSnapshot;
-  /** By name: what is taken in. Those that the state holds already need not be among them. */
-  readonly trees: ReadonlyMap<string, Tree>;
-  /** Where the snapshot's scripts for machines are; default: a snapshot that names some is refused. */
-  readonly readRecord?: ReadRecord;
-}
-
-/** What became of one release. */
-export interface IntakeRow {
-  readonly release: string;
-  /** `kept`: the state held this very release. `held`: it is good, and something else was refused. */
-  readonly outcome: 'stored' | 'kept' | 'refused' | 'held';
-  readonly gates: readonly GateRow[];
-  readonly refusal: Refusal | undefined;
-  readonly verdict: Verdict | undefined;
-}
-
-export interface IntakeResult {
-  readonly rows: readonly IntakeRow[];
-  /** The first refusal of all; undefined: everything came in. */
-  readonly refusal: Refusal | undefined;
-  /** What the channel is at; undefined where none was asked for, or it did not move. */
-  readonly snapshot: Snapshot | undefined;
-  /** False where the channel was there already. */
-  readonly moved: boolean;
-}
-
-/** A release as it was judged, before anything is kept. */
-export interface JudgedTree extends Pick<IntakeRow, 'gates' | 'refusal' | 'verdict'> {
-  /** Undefined where there is a refusal. */
-  readonly release: VerifiedRelease | undefined;
-}
-
-/** What a snapshot, or a script, says of a release; more than its name need not be known. */
-export type NamedRelease = Pick<ChannelRelease, 'release'> & Partial<ChannelRelease>;
 
 /**
  * Verifies, asks the gate, stores, and moves the channel: all of it or nothing. Trees are judged before the state is
@@ -395,77 +348,4 @@ async function signedAnew(
     if (!before || Buffer.compare(before, now) !== 0) changed.set(path, now);
   }
   return changed;
-}
-
-/** One entry for each release that the channel names anew; where they are the same ones, for each of these. */
-async function movedActs(
-  { state, origin, now, snapshotSigners }: IntakeTerms,
-  { channel, snapshot }: JudgedSnapshot,
-  judged: ReadonlyMap<string, JudgedTree>,
-): Promise<Act[]> {
-  const before = (await readChannel(state, channel))?.snapshot;
-  const { counter, releases } = snapshot;
-  const signers = snapshotSigners.map(fingerprint);
-  const entry = ({ release, manifest, serial, rollbackFrom }: ChannelRelease): Act => {
-    const seals = judged.get(release)?.release?.records;
-    const facts = { channel, release, manifest, serial, counter, rollbackFrom, origin };
-    return { time: now, act: 'pull', ...facts, seals, signers };
-  };
-  const fresh = releases.filter(
-    ({ release, manifest }) =>
-      !before || !namesRelease(before, release) || !before.releases.some((one) => one.manifest === manifest),
-  );
-  return (fresh.length === 0 ? releases : fresh).map(entry);
-}
-
-function broughtAct({ now, origin }: IntakeTerms) {
-  return ([, { release: verified }]: readonly [string, JudgedTree]): Act[] => {
-    if (!verified) return [];
-    const { release, manifest, manifestSha256, records } = verified;
-    const { serial } = manifest;
-    return [{ time: now, act: 'pull', release, manifest: manifestSha256, serial, origin, seals: records }];
-  };
-}
-
-/** What is refused on the way is logged too, as far as the log can be written. */
-async function onRecord<T>(
-  terms: IntakeTerms,
-  channel: string | undefined,
-  work: () => Promise<T>,
-): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof Refusal) await recordRefusal(terms, channel, error);
-    throw error;
-  }
-}
-
-/** Puts a refusal on record that ended an intake before it had a state to write to. */
-export async function recordRefusal(
-  terms: IntakeTerms,
-  channel: string | undefined,
-  refusal: Refusal,
-): Promise<void> {
-  try {
-    const state = await openState(terms.state);
-    try {
-      await logRefused(terms, channel, refusal, []);
-    } finally {
-      await state.release();
-    }
-  } catch {
-    // The log may be what was refused; what ended the intake is said all the same.
-  }
-}
-
-async function logRefused(
-  { state, now, origin, snapshotKey }: IntakeTerms,
-  channel: string | undefined,
-  refusal: Refusal,
-  judged: readonly (readonly [string, JudgedTree])[],
-): Promise<void> {
-  const about = judged.find(([, one]) => one.refusal === refusal)?.[0];
-  const act: Act = { time: now, act: 'refuse', channel, release: about, origin, refusal };
-  await logActs(state, [act], snapshotKey);
 }

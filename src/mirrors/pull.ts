@@ -14,18 +14,9 @@ import { type AnchorFolders, fittingRoots, idOf, readTrustRoots } from '../trust
 import { Verifier } from '../trust/verifier.ts';
 import { readUpstreamBatch, type UpstreamBatch } from './channel-scripts-intake.ts';
 import { download } from './download.ts';
-import {
-  demandNamed,
-  holds,
-  type IntakeResult,
-  type IntakeTerms,
-  type JudgedTree,
-  judgeTree,
-  type NamedRelease,
-  namedReleases,
-  recordRefusal,
-  takeJudged,
-} from './intake.ts';
+import { demandNamed, holds, judgeTree, namedReleases, takeJudged } from './intake.ts';
+import { recordRefusal } from './intake-log.ts';
+import type { IntakeResult, IntakeTerms, JudgedTree, NamedRelease } from './intake-terms.ts';
 import { MirrorPool, type PulledMirror, worstOf } from './mirror-pool.ts';
 import type { MirrorSource } from './mirror-source.ts';
 import { MirrorTree } from './mirror-tree.ts';
