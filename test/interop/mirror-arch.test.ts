@@ -188,6 +188,24 @@ describe('a mirror of Arch', () => {
     await refused(less, 'absent', /does not have .*initramfs/);
   });
 
+  it('may have a signed list of sums, which speaks for what it names, the version too', async () => {
+    const tree = await site('listed');
+    const names = ['arch/version', INITRD];
+    const list = execFileSync('sha256sum', names, { cwd: tree });
+    await put(tree, 'sha256sums.txt', list);
+    await put(tree, 'sha256sums.txt.sig', arch.sign(list));
+    // It is enough for what has no other signature.
+    await rm(join(tree, `${INITRD}.ipxe.sig`));
+    const { record, refusal } = await pulled('listed');
+    assert.equal(refusal, undefined, refusal?.message);
+    const unsigned = record?.files.filter(({ signed }) => !signed).map(({ path }) => path);
+    assert.deepEqual(unsigned, ['arch/pkglist.x86_64.txt']);
+    await flip(join(tree, INITRD));
+    await refused(await pulled('listed'), 'drifted', /sha256sums\.txt does not match/);
+    await rm(join(tree, 'sha256sums.txt.sig'));
+    await refused(await pulled('listed'), 'no-verdict', /no signature of it is there/);
+  });
+
   it('may know no ranges', async () => {
     const tree = await site('deaf');
     const result = await pulled('deaf');
@@ -444,7 +462,7 @@ describe('bootseal mirror fetch', () => {
     assert.equal(late.code, 1);
     assert.match(
       late.out + late.err,
-      /REFUSED: .* ended on 2026-10-31.*\[expired\][^]*Judged as of 2026-11-01/,
+      /REFUSED: .* ended on 2026-10-31.*\[expired\][\s\S]*Judged as of 2026-11-01/,
     );
     assert.equal((await run(['mirror', 'fetch', url('late'), '--out', newOut()])).code, 2);
     assert.equal(

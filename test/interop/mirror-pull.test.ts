@@ -124,6 +124,8 @@ describe('records of a store', () => {
     assert.deepEqual(Buffer.concat(pieces), whole.subarray(1000));
     await assert.rejects(source.open(path, 0, 1), failed('drifted'));
     await assert.rejects(source.read(path, 10), failed('too-large'));
+    assert.equal(await source.size(path, whole.length), whole.length);
+    await assert.rejects(source.size(path, 10), failed('too-large'));
     await assert.rejects(source.read('releases/none', 10), failed('absent'));
   });
 });
