@@ -81,7 +81,13 @@ export async function promote(options: PromoteOptions): Promise<PromoteResult> {
   const given = new Map<string, Uint8Array>();
   for (const path of signatures) {
     const { bytes: seal } = await readBeneath(dirname(path), basename(path), MAX_SIGNATURE);
-    given.set(await promotedBy(path, bytes, seal, rules, policy.at(now, now), now), seal);
+    try {
+      given.set(await promotedBy(path, bytes, seal, rules, policy.at(now, now), now), seal);
+    } catch (error) {
+      if (!(error instanceof Refusal && error.code === 'bad-signature')) throw error;
+      const why = `${path} is not over the release.manifest of ${release} as it is here: have its person sign that file.`;
+      throw new Refusal('bad-signature', why, { ...error.facts, release });
+    }
   }
   // 3. Kept, on record.
   if (given.size > 0) {

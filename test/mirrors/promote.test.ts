@@ -94,7 +94,10 @@ it('one of two is kept, and the channel stays; the same person again is still on
 it('strangers, other manifests and what is no signature count for nothing', async () => {
   await assert.rejects(promote({ ...to, signatures: [await eve.sign(tree)] }), failed('untrusted-signer'));
   const other = await site.seal('2026.11.02');
-  await assert.rejects(promote({ ...to, signatures: [await bob.sign(other)] }), failed('bad-signature'));
+  await assert.rejects(
+    promote({ ...to, signatures: [await bob.sign(other)] }),
+    failed('bad-signature', /is not over the release\.manifest of arch\/2026\.11\.01 as it is here: /),
+  );
   const text = join(folder, 'text');
   await writeFile(text, 'yes');
   await assert.rejects(promote({ ...to, signatures: [text] }), failed('malformed'));
