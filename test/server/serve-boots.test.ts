@@ -86,6 +86,9 @@ it('knows them after a restart, and so does the command that needs no server', a
   const one = await run(['boots', failed.boots[0].boot, '--state', state]);
   assert.match(one.out, /Write the machine down/);
   assert.match((await run(['boots', A, '--state', state])).out, /served whole/);
+  assert.match((await run(['boots', A, '--receipts', join(state, 'boots')])).out, /served whole/);
+  for (const where of [[], ['--state', state, '--receipts', join(state, 'boots')]])
+    assert.equal((await run(['boots', ...where])).code, 2);
   assert.match((await run(['boots', '52:54:00:00:00:ff', '--state', state])).out, /No boot is on record/);
   const elsewhere = await run(['boots', '--state', folder]);
   assert.deepEqual([elsewhere.code, elsewhere.out], [2, '']);

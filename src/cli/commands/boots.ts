@@ -24,7 +24,8 @@ import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
 
 interface Options {
-  readonly state: string;
+  readonly state?: string;
+  readonly receipts?: string;
   readonly failed?: boolean;
   readonly outcome?: BootOutcome;
   readonly release?: string;
@@ -44,7 +45,8 @@ export function bootsCommand(): Command {
     'bootseal boots --state /srv/bootseal --since 1d --failed\nbootseal boots 52:54:00:12:34:56 --state /srv/bootseal',
   )
     .argument('[machine]', 'a card’s address (MAC), or the id of one boot')
-    .requiredOption('--state <dir>', 'where releases and channels live', folder)
+    .option('--state <dir>', 'where releases and channels live', folder)
+    .option('--receipts <dir>', 'or what "bootseal serve --receipts" was given', folder)
     .option('--failed', 'those that were refused, failed or stalled')
     .option('--outcome <outcome>', `those that ended so: ${BOOT_OUTCOMES.join(', ')}`, outcome)
     .option('--release <name>', 'of this release, NAME/VERSION')
@@ -57,8 +59,7 @@ export function bootsCommand(): Command {
     .option('--follow', 'goes on: each boot once more whenever something of it is written down')
     .action(
       act<Options>(async ({ terminal, now, json }, options, word) => {
-        await demandState(options.state);
-        const receipts = new Receipts(join(options.state, 'boots'));
+        const receipts = new Receipts(await receiptsOf(options));
         if (word !== undefined && decodeBootId(word)) {
           const { failed, outcome: wanted, release, since: from, follow: on } = options;
           if (failed || on || [wanted, release, from].some((each) => each !== undefined))
@@ -101,6 +102,16 @@ export function bootsCommand(): Command {
         return EXIT.ok;
       }),
     );
+}
+
+async function receiptsOf({ state, receipts }: Options): Promise<string> {
+  if (receipts !== undefined && state === undefined) return receipts;
+  if (state === undefined || receipts !== undefined)
+    throw new UsageError(
+      'Say whose boots: --state DIR, or --receipts DIR where a server keeps them elsewhere.',
+    );
+  await demandState(state);
+  return join(state, 'boots');
 }
 
 async function showOne(terminal: Terminal, receipts: Receipts, boot: string): Promise<number> {
