@@ -110,7 +110,7 @@ async function highestSerials(
 export async function demandFollows(state: string, signers: readonly Certificate[]): Promise<void> {
   if (await holdsSnapshotKey(state))
     throw new UsageError(
-      `${state} moves its channels by a key of its own: pull into a state of its own, and serve that.`,
+      `${state} moves its channels by a key of its own: pull or import into a state of its own, and serve that.`,
     );
   const known = (await readSnapshotAnchors(state)).map(fingerprint);
   if (known.length === 0 || signers.some((one) => known.includes(fingerprint(one)))) return;

@@ -144,6 +144,8 @@ describe('a server of a state in a bucket', () => {
       assert.match(await missing.text(), /^unreachable: .*the store cannot be reached; try again\.\n$/);
     }
     await heard('the state cannot be followed; what was offered before stays');
+    // That the store does not answer is said for a minute after somebody asked it.
+    assert.equal((await fetch(server.url + at(INITRD))).status, 503);
     const ready = await fetch(`${server.url}/readyz`);
     assert.equal(ready.status, 200);
     assert.match(

@@ -26,7 +26,7 @@ const MOST_ARRIVALS = 64;
 /** Milliseconds for which nothing is begun that needs room, once the disk has failed in the middle. */
 const DISK_PAUSE = 30_000;
 /** Milliseconds for which it is said that the store did not answer: it may be back, with nobody who asks it for content. */
-const SILENT_TOLD = 30_000;
+const SILENT_TOLD = 60_000;
 
 /** What happened, for the log and for counting. */
 export interface CacheEvents {

@@ -143,7 +143,7 @@ describe('a cache of what lies elsewhere', () => {
     assert.equal(cache.refusalOf(other), undefined);
     assert.deepEqual(await whole(await cache.open(one, 'parts'), 1000), here);
     // Where all is here nobody asks the store again, which may long be back.
-    later(30_000);
+    later(60_000);
     assert.deepEqual(cache.warnings, []);
     await assert.rejects(cache.open(other, 'parts'), refused('unreachable'));
     assert.notDeepEqual(cache.warnings, []);
