@@ -18,7 +18,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { freePorts, startNginx } from '../../lab/nginx.ts';
 import { type ArchPullOptions, type ArchPullResult, pullArch } from '../../src/mirrors/arch/arch-pull.ts';
-import { run } from '../cli/command.ts';
+import { run, start } from '../cli/command.ts';
 import { ArchSite, flip, INITRD, KERNEL, put, ROOT } from '../fixtures/arch-site.ts';
 import { daemon, freePort } from '../fixtures/daemon.ts';
 import { failed } from '../fixtures/failed.ts';
@@ -454,6 +454,30 @@ describe('bootseal mirror fetch', () => {
     assert.match(said.out, /Judged as of 2026-11-01, on your word\./);
     const json = JSON.parse((await run(words('said', newOut(), '--keyring', arch.keyring, '--json'))).out);
     assert.deepEqual([json.fetched, json.version, json.record.files.length], [true, VERSION, 5]);
+  });
+
+  it('goes on after it was killed', async () => {
+    const tree = await site('killed', { root: randomBytes(2 * 1024 * 1024) });
+    const out = newOut();
+    const first = start(words('killed', out, '--limit-rate', '500k'));
+    for (let arrived = 0; arrived < 1024 * 1024; ) {
+      const names = await readdir(join(out, 'incoming')).catch(() => []);
+      const sizes = await Promise.all(
+        names.map((name) =>
+          stat(join(out, 'incoming', name)).then(
+            ({ size }) => size,
+            () => 0,
+          ),
+        ),
+      );
+      arrived = sizes.reduce((sum, size) => sum + size, 0);
+    }
+    first.signal('SIGKILL');
+    await first.ended;
+    assert.deepEqual(await readdir(out), ['incoming']);
+    const json = JSON.parse((await run(words('killed', out, '--json'))).out);
+    assert.ok(json.resumed > 512 * 1024, `${json.resumed}`);
+    await demandTree(json.tree, tree);
   });
 
   it('ends with 1 for what is refused, 2 where nothing is given to judge by, 3 where nobody answers', async () => {
