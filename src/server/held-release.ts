@@ -30,13 +30,14 @@ export class HeldRelease {
   }
 
   /**
-   * An operator took it out of use for good; undefined: not, as far as is known.
+   * An operator took it out of use, and that is for good: whoever takes the record of it away, which bears no seal, changes
+   * nothing here.
    *
    * @param cut machines that run it lose their root, too.
    */
-  withdraw(refusal: Refusal | undefined, cut: boolean): void {
+  withdraw(refusal: Refusal, cut: boolean): void {
     this.#withdrawn = refusal;
-    this.#cut = cut;
+    this.#cut ||= cut;
   }
 
   /** Why nothing of it is served any more, not even to machines that run; undefined while it is. */

@@ -11,13 +11,12 @@ import { isBucketState } from '../store/s3/location.ts';
 import { shelfOf } from '../store/shelf-of.ts';
 import { readScript } from '../store/signed-scripts.ts';
 import { demandState } from '../store/state.ts';
-import { demandSnapshotAnchors } from '../store/state-anchors.ts';
 import { stateMark } from '../store/state-mark.ts';
-import { policyFor, readStatePolicy } from '../store/state-policy.ts';
+import { policyFor } from '../store/state-policy.ts';
 import { withdrawnReason, withdrawnRefusal } from '../store/withdrawals.ts';
 import { SCRIPT_NAMES } from '../trust/machine-script-check.ts';
 import { defaultPolicy } from '../trust/policy.ts';
-import { DEFAULT_POLICY_FILE } from '../trust/policy-file.ts';
+import { DEFAULT_POLICY_FILE, type PolicyFile } from '../trust/policy-file.ts';
 import { manifestNamedIn } from '../trust/script-lines.ts';
 import { verifySnapshot } from '../trust/snapshot-check.ts';
 import { type AnchorFolders, fittingRoots, readTrustRoots } from '../trust/trust-roots.ts';
@@ -26,6 +25,7 @@ import { type RecordsVerdict, Verifier } from '../trust/verifier.ts';
 import { HeldRelease } from './held-release.ts';
 import type { OfferedMachines, Offering, OfferingSource } from './offering.ts';
 import { ScriptSigners } from './script-signers.ts';
+import { snapshotSigners } from './snapshot-signers.ts';
 import { StateScripts } from './state-scripts.ts';
 
 export interface StateSourceOptions {
@@ -63,6 +63,8 @@ class StateSource implements OfferingSource {
   #verifier: Verifier | undefined;
   #mark: string | undefined;
   #policy: string | undefined;
+  /** What the operator gave to this process, once the state was found to say the same. */
+  #given: PolicyFile | undefined;
   /** By channel and architecture. */
   #offered = new Map<string, HeldRelease>();
 
@@ -86,12 +88,13 @@ class StateSource implements OfferingSource {
   }
 
   async #load(): Promise<Offering> {
-    const { state, anchors, policy, clock, onRefused } = this.#options;
+    const { state, anchors, clock, onRefused } = this.#options;
     // Whoever starts a server before anything was published is told so, and not of the first file that is missing.
     if (!this.#verifier) await demandState(state);
     // 1. The policy, and what was withdrawn, for all that is held: whatever comes of the channels, these end boots.
+    const warnings: string[] = [];
     const roots = await readTrustRoots(anchors);
-    const judgedBy = this.#verifier ? await readStatePolicy(state) : await policyFor(state, policy);
+    const judgedBy = await this.#judgedBy(warnings);
     const verifier = new Verifier(roots, judgedBy, clock);
     const samePolicy = this.#policy === judgedBy.canonical;
     this.#verifier = verifier;
@@ -101,10 +104,9 @@ class StateSource implements OfferingSource {
       await this.#withdrawIfTold(held);
     }
     // 2. What each channel names now. One that is refused stays at what it named before, and keeps nobody else.
-    const warnings: string[] = [];
     const names = await channelNames(state);
     // The certificate comes with the first channel.
-    const snapshotKeys = names.length === 0 ? [] : await demandSnapshotAnchors(state);
+    const snapshotKeys = names.length === 0 ? [] : await snapshotSigners(state, anchors, warnings);
     const channels = await this.#verified(verifier, names, snapshotKeys, warnings);
     const entryName = this.#entryOf(channels);
     const offered = new Map<string, HeldRelease>();
@@ -223,9 +225,23 @@ class StateSource implements OfferingSource {
     };
   }
 
+  /** The policy of the state. Where the operator gave one, too, that one stays, whatever the state says later. */
+  async #judgedBy(warnings: string[]): Promise<PolicyFile> {
+    const { state, policy } = this.#options;
+    try {
+      const judgedBy = await policyFor(state, policy);
+      if (policy !== undefined) this.#given = judgedBy;
+      return judgedBy;
+    } catch (error) {
+      if (!this.#given || !(error instanceof UsageError)) throw error;
+      warnings.push(`the policy that this server was started with counts: ${error.message}`);
+      return this.#given;
+    }
+  }
+
   async #withdrawIfTold(one: HeldRelease): Promise<void> {
     const withdrawal = await withdrawnReason(this.#options.state, one.release.release);
-    one.withdraw(withdrawal && withdrawnRefusal(withdrawal), withdrawal?.now === true);
+    if (withdrawal) one.withdraw(withdrawnRefusal(withdrawal), withdrawal.now);
   }
 
   async changed(): Promise<boolean> {
@@ -245,6 +261,7 @@ class StateSource implements OfferingSource {
   ): Promise<Map<string, StoredSnapshot>> {
     const { state, onRefused } = this.#options;
     const channels = new Map<string, StoredSnapshot>();
+    let refused: Refusal | undefined;
     for (const name of names) {
       try {
         const stored = await readChannel(state, name);
@@ -252,16 +269,20 @@ class StateSource implements OfferingSource {
         const { bytes, seal, snapshot } = stored;
         // As of its own time: the server holds the release, and needs no word on how fresh the channel is.
         await verifySnapshot(name, bytes, seal, signers, defaultPolicy(now), snapshot.issued);
+        demandForward(this.#channels.get(name), stored);
         channels.set(name, stored);
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
         const before = this.#channels.get(name);
         if (!before && name === this.#entry) throw error;
+        refused ??= error;
         onRefused(name, error);
         warnings.push(`the snapshot of ${name} is refused: ${error.message}`);
         if (before) channels.set(name, before);
       }
     }
+    // Not as if there were none.
+    if (channels.size === 0 && refused) throw refused;
     return channels;
   }
 
@@ -324,6 +345,17 @@ function judgingOf(state: string): (verifier: Verifier, tree: Tree) => Promise<J
   return isBucketState(state)
     ? (verifier, tree) => verifier.promise(tree)
     : (verifier, tree) => verifier.verify(tree);
+}
+
+/** What points to a snapshot bears no seal: who has seen a newer one knows better. */
+function demandForward(before: StoredSnapshot | undefined, { snapshot }: StoredSnapshot): void {
+  const { channel, counter } = snapshot;
+  if (!before || counter >= before.snapshot.counter) return;
+  throw new Refusal(
+    'rolled-back',
+    `Channel ${channel} went back from snapshot ${before.snapshot.counter} to ${counter}, which no act of ours does: a rollback is a new snapshot.`,
+    { channel, counter, current: before.snapshot.counter },
+  );
 }
 
 /** No channel has a blank in its name. */

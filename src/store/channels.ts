@@ -54,11 +54,15 @@ export async function channelNames(state: string): Promise<string[]> {
  * The current snapshot of a channel and its seal, unverified, as one: both are of the counter that was current at one
  * moment. Undefined where there is none.
  *
- * @throws Refusal `malformed`, `drifted` where the channel is not whole; IoError.
+ * @throws Refusal `malformed`, `drifted` where the channel is not whole; `rolled-back` where somebody put it back, as far as
+ *   that can be seen; IoError.
  */
 export async function readChannel(state: string, channel: string): Promise<StoredSnapshot | undefined> {
   const records = recordsOf(state);
+  // Whoever can write to a folder holds its key, as a rule; into a bucket many may write.
+  const before = isBucketState(state) ? await readCounters(records, channel) : undefined;
   const current = await readCurrent(records, channel);
+  if (before && current) demandNotPutBack(channel, before, current);
   return current && current.counter > 0 ? readSnapshot(records, channel, current.counter) : undefined;
 }
 
@@ -153,6 +157,16 @@ export async function moveChannel(
   await keep(records, key(`${counter}/${SNAPSHOT}${SEAL.cms}`), seal);
   const moved = await records.compareAndSwap(key(CURRENT), current.version, Buffer.from(`${counter}\n`));
   if (!moved) throw movedMeanwhile(channel, undefined);
+}
+
+/**
+ * What follows a snapshot saw that one current: so it was, and a channel that is before it now was put back.
+ *
+ * @param before read earlier than `current`: channels go on meanwhile.
+ */
+function demandNotPutBack(channel: string, { followed }: Counters, current: Current): void {
+  for (const [counter, other] of followed)
+    if (other > current.counter) throw goesBack(channel, counter, current.counter);
 }
 
 interface Current {
