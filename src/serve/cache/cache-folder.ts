@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, stat, statfs, unlink } from 'node:fs/promises';
+import { lstat, mkdtemp, readdir, realpath, rm, stat, statfs, unlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cannotRead, isAbsent } from '../../errors/io.ts';
@@ -57,12 +57,17 @@ export class CacheFolder {
       return new CacheFolder(made, most, () => rm(made, { recursive: true, force: true }));
     }
     await makeFolders(path, 0o700);
-    await demandOwn(path);
-    const names = await namesOf(path);
-    const lock = await takeLock(join(path, LOCK), path);
+    // The folder itself from here on: whoever owns a link on the way to it may point it elsewhere meanwhile.
+    const own = await realpath(path).catch((error) => {
+      throw cannotRead(path, error);
+    });
+    await demandOwn(own);
+    await namesOf(own);
+    const lock = await takeLock(join(own, LOCK), own);
     try {
-      const folder = new CacheFolder(path, most, () => lock.release());
-      await folder.#sweep(names);
+      const folder = new CacheFolder(own, most, () => lock.release());
+      // Read anew: the process that had it until now may have gone on.
+      await folder.#sweep(await namesOf(own));
       return folder;
     } catch (error) {
       await lock.release();
@@ -156,9 +161,11 @@ export class CacheFolder {
     const left: { readonly name: string; readonly bytes: number; readonly used: number }[] = [];
     for (const name of names) {
       const path = this.pathOf(name);
-      if (UNFINISHED.test(name)) await unlink(path);
+      if (UNFINISHED.test(name)) await removeFile(path);
       if (!WHOLE.test(name)) continue;
-      const { size, mtimeMs } = await stat(path);
+      const { size, mtimeMs } = await lstat(path).catch((error) => {
+        throw cannotRead(path, error);
+      });
       left.push({ name, bytes: size, used: mtimeMs });
     }
     left.sort((one, other) => one.used - other.used);

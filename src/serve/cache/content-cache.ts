@@ -55,6 +55,8 @@ export interface ContentCacheOptions {
 
 interface Coming {
   readonly arrival: Arrival;
+  /** Stays while it is read, also when it has come. */
+  readonly held: Held;
   /** Resolves when its bytes are those that were promised. */
   readonly done: Promise<PinnedFile>;
 }
@@ -255,16 +257,28 @@ export class ContentCache {
   async #openComing(file: PromisedFile): Promise<OpenResource> {
     const coming = await this.#come(file);
     if (!coming) return new DirectReading(file, await this.#asking(file, openWanted(this.#source, file)));
-    const { arrival, done } = coming;
+    const { arrival, held, done } = coming;
     arrival.use();
+    held.users += 1;
     return {
       read: (buffer, position) => arrival.read(buffer, position),
-      // The last bytes wait for this: what came this way is what was promised, and every seal fits.
+      // The last bytes wait for this: what came this way is what was promised, every seal fits, and what was read on this
+      // disk is still what was judged, whoever had it judged.
       check: async () => {
         await done;
-        await this.#ensure(file);
+        const { identity } = await this.#ensure(file);
+        const now = await reading(arrival.path, undefined, () => arrival.handle.stat({ bigint: true }));
+        try {
+          demandSameFile(file.name, identity, identityOf(now));
+        } catch (error) {
+          if (error instanceof Refusal && identity.ino === now.ino) await this.#lose(file, error);
+          throw error;
+        }
       },
-      close: () => arrival.close(),
+      close: async () => {
+        held.users -= 1;
+        await arrival.close();
+      },
     };
   }
 
@@ -388,7 +402,7 @@ export class ContentCache {
       const done = this.#arrived(file, arrival, name, held);
       // Those who read it as it comes learn of it by themselves.
       done.catch(() => {});
-      return { arrival, done };
+      return { arrival, held, done };
     } catch (error) {
       await this.#folder.drop(name).catch(() => {});
       // Whatever the disk says: what is asked for can be had without it.

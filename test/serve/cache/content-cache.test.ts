@@ -65,6 +65,39 @@ describe('a cache of what lies elsewhere', () => {
     assert.deepEqual(await whole(await part, bytes.length), bytes);
   });
 
+  it('keeps back the end of what was changed on its disk while it was read as it came, whoever had it judged', async (t) => {
+    const { source, cache, said, folder } = await opened();
+    t.after(() => cache.end());
+    const bytes = randomBytes(3 * MIB);
+    source.put(bytes);
+    const file = promised('arch/initrd', bytes);
+    const slow = await cache.open(file, 'whole');
+    assert.deepEqual(await whole(await cache.open(file, 'whole'), bytes.length), bytes);
+    const path = join(folder, file.sha256);
+    const changed = Buffer.from(bytes);
+    changed[MIB] = (changed[MIB] ?? 0) ^ 1;
+    await chmod(path, 0o600);
+    await writeFile(path, changed);
+    await assert.rejects(whole(slow, bytes.length), refused('drifted', /changed while it was being used/));
+    assert.ok(said.includes('lost arch/initrd'));
+    assert.deepEqual(await whole(await cache.open(file, 'parts'), bytes.length), bytes);
+  });
+
+  it('gives up nothing that is still read as it came', async (t) => {
+    const { source, cache } = await opened({ most: 4 * MIB });
+    t.after(() => cache.end());
+    const [one, other] = [randomBytes(3 * MIB), randomBytes(3 * MIB)];
+    source.put(one);
+    source.put(other);
+    const slow = await cache.open(promised('one', one), 'whole');
+    const first = Buffer.alloc(1);
+    await slow.read(first, one.length - 1);
+    assert.deepEqual(await whole(await cache.open(promised('other', other), 'whole'), other.length), other);
+    assert.equal(cache.room.bytes, one.length);
+    assert.deepEqual(await whole(slow, one.length), one);
+    assert.deepEqual(await whole(await cache.open(promised('other', other), 'parts'), other.length), other);
+  });
+
   it('keeps back the end of what was changed in the store, refuses it until that is right, and keeps nothing', async (t) => {
     const { source, cache, said, folder, later } = await opened();
     t.after(() => cache.end());
