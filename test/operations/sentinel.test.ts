@@ -16,6 +16,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { FolderWatch } from '../../src/operations/sentinel/folder-watch.ts';
 import {
   type Fault,
   type Finding,
@@ -230,6 +231,50 @@ describe('a scrub', () => {
     assert.ok(!existsSync(inRelease(state, '.hidden')));
     assert.equal(spawnSync('test', ['-L', inRelease(state, ROOTFS)]).status, 1);
     assert.equal(await readQuarantined(state, OLD), undefined);
+  });
+
+  it('tells of each file by its own name, though another one begins like it', async () => {
+    const state = fresh();
+    for (const name of ['boot.ipxe.sig', 'boot.ipxe']) {
+      unlinkSync(inRelease(state, name));
+      await once(state);
+    }
+    const logged: (string | undefined)[] = [];
+    await readLogEntries(state, ({ entry }) => {
+      if (entry.act === 'quarantine') logged.push(entry.file?.path);
+    });
+    assert.deepEqual(logged, ['boot.ipxe.sig', 'boot.ipxe']);
+    assert.match((await readQuarantined(state, NEW))?.message ?? '', / boot\.ipxe of /);
+  });
+
+  it('puts away the rest where one file cannot be, and watches the rest where one folder cannot be', async () => {
+    const state = fresh();
+    for (const name of ['aaa', 'evil']) writeFileSync(inRelease(state, name), name);
+    const id = sha256(Buffer.from(`releases/${NEW}/aaa\n${NOW}\n`));
+    mkdirSync(join(state, 'quarantine/files', `drift-${id}`, 'content/taken'), { recursive: true });
+    const { findings, faults } = await once(state);
+    assert.deepEqual(
+      [findings.map(({ path }) => path), existsSync(inRelease(state, 'evil'))],
+      [[`releases/${NEW}/evil`], false],
+    );
+    assert.equal(faults[0]?.path, `releases/${NEW}/aaa`);
+    // Deeper than any path may be long.
+    const deep = inRelease(state, 'deep');
+    mkdirSync(deep);
+    const here = process.cwd();
+    process.chdir(deep);
+    for (let depth = 0; depth < 20; depth += 1) {
+      mkdirSync('d'.repeat(250));
+      process.chdir('d'.repeat(250));
+    }
+    process.chdir(here);
+    const watch = new FolderWatch(state, () => {}, assert.fail);
+    try {
+      await watch.cover(['releases']);
+    } finally {
+      watch.end();
+      execFileSync('rm', ['-rf', deep]);
+    }
   });
 
   it('finds a log and a channel that were changed, and moves none of them', async () => {

@@ -134,14 +134,22 @@ export class DriftJudge {
   }
 
   async #act(wrong: readonly (Suspicion & { readonly read: Read | undefined })[]): Promise<void> {
-    const { state: folder, onFinding } = this.#options;
+    const { state: folder, onFinding, onFault } = this.#options;
     const state = await openStateWhenFree(folder);
     const findings: Finding[] = [];
+    let faults = 0;
     try {
       const expected = await expectedContents(folder);
       for (const one of wrong) {
-        const finding = await this.#confirm(one, expected);
-        if (finding) findings.push(finding);
+        try {
+          const finding = await this.#confirm(one, expected);
+          if (finding) findings.push(finding);
+        } catch (error) {
+          // What cannot be put away keeps nothing else in its place. It is suspicious still, and tried again.
+          if (!(error instanceof IoError)) throw error;
+          faults += 1;
+          if (faults <= LOGGED) onFault({ path: one.path, error });
+        }
       }
       if (findings.length > 0) await this.#record(findings, expected);
     } finally {
@@ -211,7 +219,7 @@ export class DriftJudge {
         release === undefined ? objectDigest(path) : expected.get(release)?.files.get(within)?.sha256;
       const mark = release === undefined ? undefined : await readQuarantined(state, release);
       // Whoever begins anew finds again what is missing since long; an object is, where its release's file is.
-      if (kind === 'missing' && (release === undefined || mark?.message.includes(within))) {
+      if (kind === 'missing' && (release === undefined || tellsOf(mark?.message, within, release))) {
         findings[at] = { ...finding, held: mark?.held === true };
         continue;
       }
@@ -227,7 +235,7 @@ export class DriftJudge {
       findings[at] = { ...finding, held: true };
       const ours = mark?.command === takesBack(state);
       // Somebody else's mark says more than ours would; our own says all that was found, as long as it can be read.
-      if (mark && (!ours || mark.message.includes(within) || mark.message.length > MOST)) continue;
+      if (mark && (!ours || tellsOf(mark.message, within, release) || mark.message.length > MOST)) continue;
       const { origin } = originOf(await readProvenance(state, release));
       const message = mark ? `${mark.message} ${why}` : why;
       const reason = { release, manifest: manifest ?? '', origin, code: 'drifted', message };
@@ -280,6 +288,11 @@ export class DriftJudge {
 
 function keyOf(identity: FileIdentity): string {
   return Object.values(identity).join(' ');
+}
+
+/** Whether a mark tells of a file: of this one, and not of one whose name begins or ends so. */
+function tellsOf(message: string | undefined, within: string, release: string): boolean {
+  return ` ${message}`.includes(` ${within} of ${release} `);
 }
 
 async function isOurMark(state: string, release: string): Promise<boolean> {

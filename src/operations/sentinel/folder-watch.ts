@@ -1,10 +1,13 @@
-import { type FSWatcher, watch } from 'node:fs';
+import { type Dirent, type FSWatcher, watch } from 'node:fs';
 import { join } from 'node:path';
-import { codeOf, inWords, isAbsent } from '../../errors/io.ts';
+import { codeOf, IoError, inWords, isAbsent } from '../../errors/io.ts';
 import { entriesIfThere } from '../../files/read-if-there.ts';
 
 /** What the kernel says when it watches no more (inotify(7)): too many folders of this user, or too many files open. */
 const FULL = ['ENOSPC', 'EMFILE', 'ENFILE', 'ENOMEM'];
+
+/** What says something of one folder, which is looked at all the same, and nothing of the kernel. */
+const OF_ONE = ['EACCES', 'EPERM', 'ENAMETOOLONG', 'ELOOP'];
 
 /**
  * Watches folders of a state by the kernel's word (inotify), each by itself. Where it takes no more of them that is said
@@ -38,7 +41,7 @@ export class FolderWatch {
     const walk = async (folder: string): Promise<void> => {
       there.add(folder);
       this.#add(folder);
-      for (const entry of await entriesIfThere(join(this.#state, folder)))
+      for (const entry of await this.#entries(folder))
         if (entry.isDirectory()) await walk(`${folder}/${entry.name}`);
     };
     for (const top of tops) await walk(top);
@@ -54,6 +57,16 @@ export class FolderWatch {
     this.#watchers.clear();
   }
 
+  /** What cannot be read, or lies too deep, is for a look to judge: it keeps no other folder from being watched. */
+  async #entries(folder: string): Promise<readonly Dirent[]> {
+    try {
+      return await entriesIfThere(join(this.#state, folder));
+    } catch (error) {
+      if (error instanceof IoError) return [];
+      throw error;
+    }
+  }
+
   #add(folder: string): void {
     if (this.#watchers.has(folder) || this.#full) return;
     try {
@@ -66,7 +79,7 @@ export class FolderWatch {
       watcher.on('error', () => this.#drop(folder));
       this.#watchers.set(folder, watcher);
     } catch (error) {
-      if (isAbsent(error)) return;
+      if (isAbsent(error) || OF_ONE.includes(codeOf(error) ?? '')) return;
       this.#full = true;
       const why = FULL.includes(codeOf(error) ?? '')
         ? `it watches no more folders than ${this.#watchers.size} (fs.inotify.max_user_watches, max_user_instances)`
