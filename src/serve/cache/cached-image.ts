@@ -23,8 +23,8 @@ export interface CachedImageOptions {
   readonly verify: VerifyBlock;
   /** A block of what the store has is not the one that was sealed. */
   readonly onRefused: (refusal: Refusal) => void;
-  /** A part of it was fetched, and was what was sealed. */
-  readonly onFetched: (bytes: number) => void;
+  /** A part of it was fetched, and was what was sealed. @param wrong another part was not, the last time. */
+  readonly onFetched: (bytes: number, wrong: boolean) => void;
   /** All of it is in a file now: its path, which is the caller's from here on. */
   readonly onWhole: (name: string) => Promise<void>;
 }
@@ -37,6 +37,8 @@ export class CachedImage {
   readonly #options: CachedImageOptions;
   readonly #here = new Set<number>();
   readonly #coming = new Map<number, Promise<Buffer>>();
+  /** Chunks that were not what was sealed when they were fetched last. */
+  readonly #wrong = new Set<number>();
   #name = '';
   #users = 0;
   #held: Held = this.#nothing();
@@ -145,7 +147,10 @@ export class CachedImage {
       await readWanted(await this.#content, file, bytes, start);
     } catch (error) {
       await this.#closeContent();
-      if (error instanceof Refusal && error.code !== 'unreachable') onRefused(error);
+      if (error instanceof Refusal && error.code !== 'unreachable') {
+        this.#wrong.add(chunk);
+        onRefused(error);
+      }
       throw error;
     }
     const odd = await this.#odd(bytes, start);
@@ -157,10 +162,12 @@ export class CachedImage {
         `${file.name} in the store is not what was published: its block ${odd} was changed; publish its release again.`,
         { path: file.name, block: odd },
       );
+      this.#wrong.add(chunk);
       onRefused(refusal);
       throw refusal;
     }
-    onFetched(bytes.length);
+    this.#wrong.delete(chunk);
+    onFetched(bytes.length, this.#wrong.size > 0);
     await this.#keep(chunk, bytes);
     return bytes;
   }

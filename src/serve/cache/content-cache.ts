@@ -4,11 +4,11 @@ import { IoError } from '../../errors/io.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { explain } from '../../files/atomic-file.ts';
 import { demandSameFile, identityOf, onlyRelinked } from '../../files/file-identity.ts';
-import { measureHandle, openRegular } from '../../files/measure.ts';
-import { readInto, reading } from '../../files/reading.ts';
+import { openRegular } from '../../files/measure.ts';
+import { reading } from '../../files/reading.ts';
 import { fileResource } from '../../release/file-resource.ts';
 import type { PinnedFile } from '../../release/pin.ts';
-import type { Arrived, PromisedFile } from '../../release/promised-file.ts';
+import type { PromisedFile } from '../../release/promised-file.ts';
 import type { OpenResource, Resource, Use } from '../../release/site.ts';
 import { Arrival } from './arrival.ts';
 import { CacheFolder, type Held, removeFile } from './cache-folder.ts';
@@ -16,11 +16,11 @@ import { CachedImage, type VerifyBlock } from './cached-image.ts';
 import { DirectReading } from './direct-reading.ts';
 import { Failures } from './failures.ts';
 import { ImageReading } from './image-reading.ts';
+import { judgeCached } from './judged-file.ts';
 import type { Lease } from './lease.ts';
+import { inPatience, noRoom } from './patience.ts';
 import { type ContentSource, isUnreachable, openWanted } from './source.ts';
 
-/** Milliseconds that a part of a file is waited for while all of it is on its way; then the client may ask again. */
-const PATIENCE = 30_000;
 /** Files that are on their way at the same time. */
 const MOST_ARRIVALS = 64;
 /** Milliseconds for which nothing is begun that needs room, once the disk has failed in the middle. */
@@ -294,7 +294,12 @@ export class ContentCache {
   async #judge(file: PromisedFile): Promise<PinnedFile> {
     for (let tries = 1; ; tries += 1) {
       const pinned = this.#whole.get(file.sha256) ?? this.#left(file) ?? (await this.#fetched(file));
-      const seen = await this.#measured(file, pinned);
+      const seen = await judgeCached(file, pinned);
+      if (seen === undefined)
+        await this.#lose(
+          file,
+          new Refusal('drifted', `${file.name} is gone from the cache.`, { path: file.name }),
+        );
       if (seen === undefined && tries > 2) throw noRoom(file, 'there is no room in the cache of this server');
       if (seen === undefined) continue;
       if (seen.sha256 === file.sha256) {
@@ -320,44 +325,6 @@ export class ContentCache {
     if (!this.#folder.get(sha256)) return undefined;
     const identity = { dev: -1n, ino: -1n, size: BigInt(size), mtimeNs: -1n, ctimeNs: -1n };
     return { path: this.#folder.pathOf(sha256), name, size, sha256, identity };
-  }
-
-  /** What reading a file of the cache from end to end says; undefined where it is gone. */
-  async #measured(file: PromisedFile, pinned: PinnedFile) {
-    const { path, name } = pinned;
-    const opened = await openRegular(path, name).catch((error: unknown) => {
-      if (error instanceof Refusal) return undefined;
-      throw error;
-    });
-    if (!opened) {
-      await this.#lose(file, new Refusal('drifted', `${name} is gone from the cache.`, { path: name }));
-      return undefined;
-    }
-    let sha256: string | undefined;
-    const { handle, identity } = opened;
-    const now = { ...pinned, identity };
-    const arrived: Arrived = {
-      async measure(questions) {
-        const measured = await measureHandle(opened, name, questions);
-        const own = questions.findIndex(
-          (question) =>
-            question.kind === 'digest' && question.hash === 'sha256' && question.suffix === undefined,
-        );
-        const answer = measured.answers[own];
-        if (answer instanceof Uint8Array) sha256 = Buffer.from(answer).toString('hex');
-        return measured;
-      },
-      bytes: (limit) => wholeOf(handle, name, identity.size, limit),
-    };
-    try {
-      await file.judge(arrived);
-      return { pinned: now, sha256, refusal: undefined };
-    } catch (error) {
-      if (error instanceof Refusal) return { pinned: now, sha256, refusal: error };
-      throw error;
-    } finally {
-      await handle.close().catch(() => {});
-    }
   }
 
   async #fetched(file: PromisedFile): Promise<PinnedFile> {
@@ -466,10 +433,10 @@ export class ContentCache {
     return new CachedImage({
       ...{ file, verify, folder: this.#folder, source: this.#source },
       onRefused: (refusal) => this.#refuse(file, refusal),
-      onFetched: (bytes) => {
+      onFetched: (bytes, wrong) => {
         this.#silent = undefined;
         this.#events.fetched(bytes);
-        if (this.#bad.clear(file.sha256)) this.#events.restored(file);
+        if (!wrong && this.#bad.clear(file.sha256)) this.#events.restored(file);
       },
       onWhole: async (name) => {
         const { handle } = await openRegular(this.#folder.pathOf(name), file.name);
@@ -513,48 +480,5 @@ export class ContentCache {
   #noteDisk(error: unknown): void {
     if (!(error instanceof IoError) || this.#ended) return;
     this.#diskFault = { message: error.message, until: this.#monotonic() + DISK_PAUSE };
-  }
-}
-
-async function wholeOf(handle: FileHandle, name: string, size: bigint, limit: number): Promise<Uint8Array> {
-  if (size > limit)
-    throw new Refusal('too-large', `${name} has ${size} bytes; ${limit} are allowed.`, { limit });
-  const bytes = Buffer.alloc(Number(size));
-  await reading(name, undefined, () => readInto(handle, bytes, 0));
-  return bytes;
-}
-
-function noRoom({ name, sha256 }: PromisedFile, why: string): Refusal {
-  return new Refusal('unreachable', `${name} cannot be served in parts now: ${why}.`, {
-    path: name,
-    sha256,
-    seconds: 30,
-  });
-}
-
-async function inPatience<T extends Lease>(file: PromisedFile, coming: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  let late = false;
-  const waited = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      late = true;
-      reject(
-        new Refusal('unreachable', `${file.name} is still on its way from the store; try again.`, {
-          path: file.name,
-          seconds: 5,
-        }),
-      );
-    }, PATIENCE);
-  });
-  coming.then(
-    (lease) => {
-      if (late) lease.release();
-    },
-    () => {},
-  );
-  try {
-    return await Promise.race([coming, waited]);
-  } finally {
-    clearTimeout(timer);
   }
 }

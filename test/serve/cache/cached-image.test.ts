@@ -102,6 +102,26 @@ describe('an image of which parts are read', () => {
     await open.close();
   });
 
+  it('is told of once while one of its chunks is wrong, whatever is read of the others', async (t) => {
+    const { bytes, source, file, events, verify, cache } = await image();
+    t.after(() => cache.end());
+    const changed = Buffer.from(bytes);
+    changed[0] = (changed[0] ?? 0) ^ 1;
+    source.objects.set(file.sha256, changed);
+    const open = await cache.open(file, 'parts', verify);
+    for (const at of [1, 2]) {
+      await assert.rejects(part(open, 0, BLOCK), { code: 'drifted' });
+      await part(open, at * MIB, BLOCK);
+      assert.equal(cache.refusalOf(file)?.code, 'drifted');
+    }
+    const told = () => events.said.filter((line) => /^(refused|restored)/.test(line));
+    assert.deepEqual(told(), ['refused rootfs: drifted']);
+    bytes.copy(changed, 0, 0, 1);
+    assert.deepEqual(await part(open, 0, BLOCK), bytes.subarray(0, BLOCK));
+    assert.deepEqual(told(), ['refused rootfs: drifted', 'restored rootfs']);
+    await open.close();
+  });
+
   it('is handed on block by block where there is no room to keep any of it', async (t) => {
     const { bytes, file, verify, cache, folder } = await image({ most: 1000 });
     t.after(() => cache.end());
