@@ -35,13 +35,15 @@ export interface Downloaded {
   readonly fetched: number;
   /** Bytes that an earlier pull had left. */
   readonly resumed: number;
+  /** It was whole before. */
+  readonly found: boolean;
 }
 
 /**
  * Brings one file here, from whichever mirror has it: hashed while it arrives, never longer than was signed, and from
  * where it stopped when a mirror goes away in the middle, or a pull before this one did. A mirror that gave a whole file
- * which is not what was signed is dropped; of one that several gave parts of, nobody can say whose fault it is, and it is
- * fetched again from the beginning.
+ * which is not what was signed is dropped; of one that several gave parts of, nobody can say whose fault it is, and the
+ * last of them is asked for all of it: else one that begins each file with a wrong byte would spoil what others send.
  *
  * @throws Refusal where no mirror has it; IoError.
  */
@@ -50,7 +52,7 @@ export async function download(file: WantedFile, options: DownloadOptions): Prom
   const there = file.judge ? undefined : await staging.find(file);
   if (there !== undefined) {
     onOctets(file.size);
-    return { path: there, fetched: 0, resumed: 0 };
+    return { path: there, fetched: 0, resumed: 0, found: true };
   }
   const part = await staging.part(file);
   try {
@@ -63,13 +65,13 @@ export async function download(file: WantedFile, options: DownloadOptions): Prom
       for (const source of pool.sources) {
         if (!pool.isActive(source)) continue;
         try {
-          await arrival.from(source, options);
-          return { path: await part.finish(), fetched: arrival.fetched, resumed };
+          await arrival.whole(source, options);
+          return { path: await part.finish(), fetched: arrival.fetched, resumed, found: false };
         } catch (error) {
           signal?.throwIfAborted();
           if (!(error instanceof Refusal)) throw error;
           last = error;
-          if (error.facts.mixed !== true) pool.judge(source, error);
+          pool.judge(source, error);
         }
       }
     }
@@ -109,8 +111,13 @@ class Arrival {
     return arrival;
   }
 
-  /** @throws Refusal; with the fact `mixed` where it is not this mirror's fault alone. */
-  async from(source: FileSource, { pool, limit, signal, onOctets }: DownloadOptions): Promise<void> {
+  /** Whatever others left, this mirror alone can finish it, and is judged by what is its own alone. @throws Refusal */
+  async whole(source: FileSource, options: DownloadOptions): Promise<void> {
+    if (!(await this.#from(source, options))) await this.#from(source, options);
+  }
+
+  /** False: it is not what was signed, by what others gave before this mirror; nothing of it is here any more. */
+  async #from(source: FileSource, { pool, limit, signal, onOctets }: DownloadOptions): Promise<boolean> {
     const { key, sha256, judge } = this.#file;
     const size = judge ? await source.size(key, this.#file.size) : this.#file.size;
     if (this.octets > size) await this.#begin(onOctets);
@@ -136,13 +143,14 @@ class Arrival {
         );
     }
     const refusal = judge ? await refusalOf(judge(this.#part.path)) : undefined;
-    if (!refusal && (judge || this.#hash.copy().digest('hex') === sha256)) return;
+    if (!refusal && (judge || this.#hash.copy().digest('hex') === sha256)) return true;
     const mixed = this.#givers.size > 1 || this.#givers.has('before');
     await this.#begin(onOctets);
+    if (mixed) return false;
     throw new Refusal(
       'drifted',
       `${source.name} gives another ${key} than the one that was signed${refusal ? `: ${refusal.message}` : '.'}`,
-      { key, mixed },
+      { key },
       refusal ? { cause: refusal } : {},
     );
   }

@@ -72,7 +72,7 @@ export interface PullResult extends IntakeResult {
   readonly resumed: number;
 }
 
-/** No fault of whoever holds the bytes. */
+/** Of what others have, too: no fault of whoever holds the bytes, where nobody has better ones. */
 const OF_TIME: ReadonlySet<RefusalCode> = new Set([
   'expired',
   'not-yet-valid',
@@ -145,6 +145,8 @@ class Pull {
   /** By digest: files on their way, and bytes of each that are here. */
   readonly #running = new Map<string, Promise<string>>();
   readonly #here = new Map<string, number>();
+  /** Files that were whole before this pull, by digest. */
+  readonly #found = new Map<string, string>();
   #files = 0;
   #fetched = 0;
   #resumed = 0;
@@ -243,14 +245,23 @@ class Pull {
   async #release(named: NamedRelease, snapshot: JudgedSnapshot): Promise<JudgedTree> {
     const refusals: Refusal[] = [];
     let judged: JudgedTree | undefined;
+    // A seal that was let end, or says that it is of a weak kind, is easily had: the others may have the right one.
+    const old: { readonly source: MirrorSource; readonly judged: JudgedTree; readonly refusal: Refusal }[] =
+      [];
     for (const source of this.#pool.sources) {
       try {
         judged = await this.#releaseFrom(source, named, snapshot);
         const { refusal, verdict } = judged;
-        // What the gate, or the clock, says of a release that is what was named, it would say of any mirror's.
-        if (!refusal || verdict?.release || OF_TIME.has(refusal.code)) return judged;
-        refusals.push(refusal);
-        this.#judge(source, refusal);
+        // What the gate says of a release that is what was named, it would say of any mirror's.
+        if (!refusal || verdict?.release) {
+          for (const one of old) this.#judge(one.source, one.refusal);
+          return judged;
+        }
+        if (OF_TIME.has(refusal.code)) old.push({ source, judged, refusal });
+        else {
+          refusals.push(refusal);
+          this.#judge(source, refusal);
+        }
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
         refusals.push(error);
@@ -258,6 +269,8 @@ class Pull {
         if (this.#pool.isActive(source)) this.#judge(source, error);
       }
     }
+    const [first] = old;
+    if (first) return first.judged;
     const refusal =
       worstOf(refusals) ??
       new Refusal('unreachable', `No mirror is left that could be asked for ${named.release}.`, {});
@@ -300,7 +313,25 @@ class Pull {
     // 3. The files.
     await this.#payload(tree, manifest);
     // 4. Every seal of every file, and the gate.
-    return judgeTree(this.#terms, this.#policy, tree, named, snapshot.highest.get(manifest.arch));
+    const judge = () =>
+      judgeTree(this.#terms, this.#policy, tree, named, snapshot.highest.get(manifest.arch));
+    const judged = await judge();
+    if (!judged.refusal || judged.verdict?.release || !(await this.#forgetRotten(manifest))) return judged;
+    await this.#payload(tree, manifest);
+    return judge();
+  }
+
+  /** Whether something that was here before this pull is another content by now: then that was refused, and no mirror's. */
+  async #forgetRotten({ files }: Manifest): Promise<boolean> {
+    let found = false;
+    for (const file of files) {
+      const place = this.#found.get(file.sha256);
+      if (place === undefined || (await this.#staging.isSound(file, place))) continue;
+      this.#note(`${place} is not what it was any more: ${file.path} is fetched again.`);
+      this.#found.delete(file.sha256);
+      found = true;
+    }
+    return found;
   }
 
   async #payload(tree: MirrorTree, { files }: Manifest): Promise<void> {
@@ -341,6 +372,7 @@ class Pull {
       path: place,
       fetched,
       resumed,
+      found,
     } = await download(
       { key: tree.key(path), size, sha256 },
       {
@@ -349,6 +381,7 @@ class Pull {
         onOctets: (octets) => this.#count(sha256, octets),
       },
     );
+    if (found) this.#found.set(sha256, place);
     this.#files += fetched > 0 ? 1 : 0;
     this.#fetched += fetched;
     this.#resumed += resumed;

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { explain, syncDirectory } from '../files/atomic-file.ts';
 import { type Lock, takeLock } from '../files/lock.ts';
 import { makeFolders } from '../files/make-folders.ts';
+import { measureFile } from '../files/measure.ts';
 import { lstatIfThere } from '../files/read-if-there.ts';
 import { objectKey } from '../store/objects.ts';
 import { isBucketState } from '../store/s3/location.ts';
@@ -24,6 +25,8 @@ export class Staging {
   readonly #folder: string;
   readonly #state: string;
   readonly #lock: Lock;
+  /** Digests of objects of the store that are another content by now. */
+  readonly #rotten = new Set<string>();
 
   private constructor(folder: string, state: string, lock: Lock) {
     this.#folder = folder;
@@ -41,7 +44,8 @@ export class Staging {
   /** Where a file is that need not be fetched: here, or among the objects of the store. Undefined: nowhere yet. */
   async find({ sha256, size }: PromisedFile): Promise<string | undefined> {
     const staged = join(this.#folder, sha256);
-    const object = isBucketState(this.#state) ? [] : [resolve(this.#state, objectKey(sha256))];
+    const isUsable = !isBucketState(this.#state) && !this.#rotten.has(sha256);
+    const object = isUsable ? [resolve(this.#state, objectKey(sha256))] : [];
     for (const path of [staged, ...object]) {
       const facts = await lstatIfThere(path);
       if (facts?.isFile() && facts.size === size) return path;
@@ -53,6 +57,21 @@ export class Staging {
   async whole(sha256: string): Promise<string | undefined> {
     const staged = join(this.#folder, sha256);
     return (await lstatIfThere(staged))?.isFile() ? staged : undefined;
+  }
+
+  /**
+   * Looks whether what `find` gave is still what its name says; what is not is found no more. A disk that rots is no
+   * fault of a mirror.
+   *
+   * @returns false where it has to be fetched. @throws IoError
+   */
+  async isSound({ sha256 }: PromisedFile, path: string): Promise<boolean> {
+    const { answers } = await measureFile(path, [{ kind: 'digest', hash: 'sha256' }]);
+    const [digest] = answers;
+    if (digest instanceof Uint8Array && Buffer.from(digest).toString('hex') === sha256) return true;
+    if (path === join(this.#folder, sha256)) await rm(path, { force: true });
+    else this.#rotten.add(sha256);
+    return false;
   }
 
   /** A file that is on its way, opened where it stopped. */
@@ -69,8 +88,6 @@ export class Staging {
 
   /** Bytes that are here already, by digest: written where `find` looks. */
   async put({ sha256, size }: PromisedFile, bytes: Uint8Array): Promise<string> {
-    const there = await this.find({ sha256, size });
-    if (there !== undefined) return there;
     const part = await this.part({ sha256, size });
     try {
       await part.truncate(0);
