@@ -94,9 +94,10 @@ export class WebClient {
     let from: AddressKind | undefined;
     for (let redirects = 0; redirects <= maxRedirects; redirects += 1) {
       const place = await this.#place(url, allowPrivate ? undefined : from);
-      from ??= place.kind;
       const begun = performance.now();
       const { req, res } = await this.#send(url, place.lookup, asked);
+      // Where it was in the end: whoever names this machine beside his own address speaks from his own all the same.
+      from ??= addressKind(res.socket.remoteAddress ?? place.address);
       const { location } = res.headers;
       if (![301, 302, 303, 307, 308].includes(res.statusCode ?? 0) || location === undefined)
         return this.#answer(url, req, res, asked, performance.now() - begun);
@@ -110,7 +111,7 @@ export class WebClient {
   async #place(
     url: URL,
     from: AddressKind | undefined,
-  ): Promise<{ readonly kind: AddressKind; readonly lookup: LookupFunction }> {
+  ): Promise<{ readonly address: string; readonly lookup: LookupFunction }> {
     const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
     const found = isAddress(host)
       ? [{ address: host, family: host.includes(':') ? 6 : 4 }]
@@ -128,7 +129,7 @@ export class WebClient {
     const [first] = found;
     if (!first) throw unreachable(url, 'has no address');
     return {
-      kind,
+      address: found.find((_, at) => kinds[at] === 'public')?.address ?? first.address,
       lookup: (_host, { all }, done) => (all ? done(null, found) : done(null, first.address, first.family)),
     };
   }

@@ -11,9 +11,14 @@ const server = createServer((req, res) => {
   else res.writeHead(302, { location: `http://${to}:8080/` }).end();
 }).listen(8080, '0.0.0.0');
 await once(server, 'listening');
+// Of a name that is both public and this machine, only the public address answers here.
+const twofold = createServer((_req, res) => {
+  res.writeHead(302, { location: `http://${LOOPBACK}:8080/` }).end();
+}).listen(8082, PUBLIC);
+await once(twofold, 'listening');
 
 const found: Record<string, string> = {};
-for (const [name, from, to, allowPrivate] of [
+for (const [name, from, to, allowPrivate, port = 8080] of [
   ['public to public', PUBLIC, PUBLIC, false],
   ['private to public', PRIVATE, PUBLIC, false],
   ['loopback to private', LOOPBACK, PRIVATE, false],
@@ -21,11 +26,12 @@ for (const [name, from, to, allowPrivate] of [
   ['public to loopback', PUBLIC, LOOPBACK, false],
   ['public to a name of this machine', PUBLIC, 'localhost', false],
   ['private to loopback', PRIVATE, LOOPBACK, false],
+  ['public, by a name that is also this machine, to loopback', 'twofold.example', LOOPBACK, false, 8082],
   ['public to loopback, allowed', PUBLIC, LOOPBACK, true],
 ] as const) {
   const client = new WebClient({ allowPrivate });
   try {
-    const { body } = await client.get(`http://${from}:8080/to/${to}`);
+    const { body } = await client.get(`http://${from}:${port}/to/${to}`);
     let text = '';
     for await (const piece of body) text += Buffer.from(piece).toString();
     found[name] = text;
@@ -36,3 +42,4 @@ for (const [name, from, to, allowPrivate] of [
 }
 process.stdout.write(JSON.stringify(found));
 server.close();
+twofold.close();

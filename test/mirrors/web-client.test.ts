@@ -197,7 +197,13 @@ describe('where redirects may lead', () => {
     const child = fileURLToPath(new URL('redirects-inward.js', import.meta.url));
     const network =
       'ip link set lo up; ip address add 192.0.2.1/32 dev lo; ip address add 10.99.0.1/32 dev lo';
-    const words = ['--net', 'sh', '-ec', `${network}; exec "$0" "$1"`, process.execPath, child];
+    const names = join(folder, 'hosts');
+    await writeFile(
+      names,
+      '127.0.0.1 localhost\n192.0.2.1 twofold.example\n127.0.0.1 twofold.example\n',
+    );
+    const hosts = `mount --bind ${names} /etc/hosts`;
+    const words = ['--net', '--mount', 'sh', '-ec', `${network}; ${hosts}; exec "$0" "$1"`, process.execPath, child];
     const { stdout } = await promisify(execFile)('unshare', words);
     const found = JSON.parse(stdout) as Record<string, string>;
     const followed = Object.keys(found).filter((name) => found[name] === 'here');
@@ -208,7 +214,7 @@ describe('where redirects may lead', () => {
       'public to loopback, allowed',
     ]);
     const refused = Object.entries(found).filter(([name]) => !followed.includes(name));
-    assert.equal(refused.length, 4);
+    assert.equal(refused.length, 5);
     for (const [name, message] of refused)
       assert.match(message, /is where a redirect leads, and that is .*: it is not followed there\.$/, name);
   });
