@@ -1,7 +1,10 @@
 import type { Stats } from 'node:fs';
 import { IoError } from '../errors/io.ts';
 import { Malformed } from '../errors/malformed.ts';
-import { readIfThere, statIfThere } from '../files/read-if-there.ts';
+import { Refusal } from '../errors/refusal.ts';
+import { openRegular } from '../files/measure.ts';
+import { statIfThere } from '../files/read-if-there.ts';
+import { readInto, reading } from '../files/reading.ts';
 import { isoSeconds } from '../formats/records/lines.ts';
 import { decodeMirrorHealth, MAX_HEALTH, type MirrorHealth } from '../formats/records/mirror-health.ts';
 
@@ -56,12 +59,13 @@ export class MirrorHealthFiles {
         const stat = await statIfThere(file.path);
         const mark = stat ? markOf(stat) : 'absent';
         if (mark === file.mark) continue;
-        const bytes = stat && stat.size <= MAX_HEALTH ? await readIfThere(file.path) : undefined;
+        const bytes = stat && (await readBounded(file.path));
         file.health = bytes && decodeMirrorHealth(bytes);
         file.fault = bytes ? undefined : stat ? 'it is too long' : 'it is not there; audit the mirrors';
         file.mark = mark;
       } catch (error) {
-        if (!(error instanceof Malformed || error instanceof IoError)) throw error;
+        if (!(error instanceof Malformed || error instanceof Refusal || error instanceof IoError))
+          throw error;
         file.health = undefined;
         file.fault = error.message.replace(/\.$/, '');
       }
@@ -74,6 +78,19 @@ export class MirrorHealthFiles {
       return `the last audit, of ${isoSeconds(audited)}, is too old; is its timer running?`;
     return age < -AHEAD_MS ? `its audit is of ${isoSeconds(audited)}, which is yet to come` : undefined;
   }
+}
+
+/**
+ * Undefined: it is too long. Another user writes it, who may put something in its place that never ends, or that an open
+ * waits at: the server would wait with it.
+ */
+async function readBounded(path: string): Promise<Uint8Array | undefined> {
+  const { handle } = await openRegular(path);
+  return reading(path, handle, async () => {
+    const buffer = Buffer.alloc(MAX_HEALTH + 1);
+    const octets = await readInto(handle, buffer, 0);
+    return octets > MAX_HEALTH ? undefined : Uint8Array.from(buffer.subarray(0, octets));
+  });
 }
 
 function markOf({ dev, ino, size, mtimeMs, ctimeMs }: Stats): string {

@@ -198,12 +198,17 @@ describe('where redirects may lead', () => {
     const network =
       'ip link set lo up; ip address add 192.0.2.1/32 dev lo; ip address add 10.99.0.1/32 dev lo';
     const names = join(folder, 'hosts');
-    await writeFile(
-      names,
-      '127.0.0.1 localhost\n192.0.2.1 twofold.example\n127.0.0.1 twofold.example\n',
-    );
+    await writeFile(names, '127.0.0.1 localhost\n192.0.2.1 twofold.example\n127.0.0.1 twofold.example\n');
     const hosts = `mount --bind ${names} /etc/hosts`;
-    const words = ['--net', '--mount', 'sh', '-ec', `${network}; ${hosts}; exec "$0" "$1"`, process.execPath, child];
+    const words = [
+      '--net',
+      '--mount',
+      'sh',
+      '-ec',
+      `${network}; ${hosts}; exec "$0" "$1"`,
+      process.execPath,
+      child,
+    ];
     const { stdout } = await promisify(execFile)('unshare', words);
     const found = JSON.parse(stdout) as Record<string, string>;
     const followed = Object.keys(found).filter((name) => found[name] === 'here');

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { encodeMirrorHealth, type MirrorHealth } from '../../src/formats/records/mirror-health.ts';
@@ -179,6 +180,24 @@ describe('steering', () => {
       said = await (await fetch(`${server.url}/readyz`)).text();
     assert.match(said, /the first line is not "bootseal-mirror-health 1"/);
     assert.equal((await get(ROOTFS, CURL)).status, 200);
+  });
+
+  it('waits for nothing that somebody puts in the place of what audits wrote', async (t) => {
+    const { server } = await started(t, [{ url: A }], [verified(A)]);
+    const file = join(folder, `health-${files}`);
+    const hears = async (what: RegExp) => {
+      let said = '';
+      while (!what.test(said)) said = await (await fetch(`${server.url}/readyz`)).text();
+    };
+    await rm(file);
+    execFileSync('mkfifo', [file]);
+    await hears(/health-\d+: [^\n]*is not a regular file/);
+    await rm(file);
+    await symlink('/dev/zero', file);
+    await hears(/health-\d+: [^\n]*is a symbolic link/);
+    await rm(file);
+    await writeFile(file, Buffer.alloc(1024 * 1024 + 1, '\n'));
+    await hears(/health-\d+: it is too long/);
   });
 
   it('prefers a mirror of the machine’s own network, and divides the others by weight', async (t) => {
