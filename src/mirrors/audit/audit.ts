@@ -100,7 +100,6 @@ export async function audit(options: AuditOptions): Promise<AuditReport> {
     maxConnections: perHost,
     maxTotalConnections: connections,
     allowPrivate: options.allowPrivate ?? false,
-    userAgent: 'bootseal-audit',
   });
   const slots = new ConnectionSlots(connections, perHost);
   const budget = new ByteBudget(options.maxBytes ?? Number.POSITIVE_INFINITY);
@@ -133,12 +132,15 @@ export async function audit(options: AuditOptions): Promise<AuditReport> {
   }
 }
 
-/** What a server reads that sends machines to mirrors. */
-export function healthOf({ channel, now, rows }: AuditReport): MirrorHealth {
+/** What a server reads that sends machines to mirrors. An audit that looked at no release vouches for none. */
+export function healthOf({ channel, depth, now, rows }: AuditReport): MirrorHealth {
   const mirrors = rows.map(({ url, verdict, releases }) => ({
     url,
     verdict,
-    releases: verdict === 'verified' ? releases.map(({ release, manifest }) => ({ release, manifest })) : [],
+    releases:
+      verdict === 'verified' && depth !== 'freshness'
+        ? releases.map(({ release, manifest }) => ({ release, manifest }))
+        : [],
   }));
   return { channel, audited: Math.floor(now / 1000) * 1000, mirrors };
 }

@@ -94,7 +94,7 @@ describe('an honest mirror', () => {
       );
       read.push(report.rows[0]?.bytes ?? 0);
       const health = decodeMirrorHealth(encodeHealth(report));
-      assert.equal(health.mirrors[0]?.releases[0]?.release, NEW);
+      assert.equal(health.mirrors[0]?.releases[0]?.release, depth === 'freshness' ? undefined : NEW);
     }
     assert.deepEqual(
       read,
@@ -132,6 +132,27 @@ describe('a mirror that changed something', () => {
     assert.equal(rows[0]?.verdict, 'drifted', rows[0]?.why);
     return rows[0]?.drifted.map(({ path, block }) => [path, block]);
   };
+
+  it('is not told by name that it is an audit that asks', async (t) => {
+    const agents = new Set<string | undefined>();
+    const row = await rowOf(t, (path, res, req) => {
+      agents.add(req.headers['user-agent']);
+      if (!asksImage(path) || /audit/i.test(req.headers['user-agent'] ?? '')) return false;
+      res.writeHead(404).end();
+      return true;
+    });
+    assert.equal(row.verdict, 'drifted');
+    // As another mirror that pulls says of itself.
+    assert.deepEqual([...agents], ['bootseal']);
+  });
+
+  it('is sent no machine by an audit that looked at its snapshot alone', async (t) => {
+    const root = await copyState(site.fresh, join(folder, 'unlooked'));
+    await rm(join(root, 'releases'), { recursive: true });
+    const report = await audit({ ...base, mirrors: [await mirror(t, root)], depth: 'freshness' });
+    assert.equal(report.rows[0]?.verdict, 'verified');
+    assert.deepEqual(decodeMirrorHealth(encodeHealth(report)).mirrors[0]?.releases, []);
+  });
 
   it('is drifted in that block, where it is drawn, and only there', async (t) => {
     const root = await changed(IMAGE, 40 * BLOCK + 5);
