@@ -39,6 +39,7 @@ import type {
   JudgedTree,
   NamedRelease,
 } from './intake-terms.ts';
+import { demandNothingUndone } from './nothing-undone.ts';
 import { demandFollows, type JudgedSnapshot, judgeSnapshot, tellFollows } from './upstream.ts';
 
 /**
@@ -222,6 +223,10 @@ export async function takeJudged(
         started.set(named.release, await judgeHeld(folder, roots, policy, named, now));
     }
     const refused = [...judged.values()].find(({ refusal }) => refusal)?.refusal;
+    for (const { release, manifest } of refused ? [] : names) {
+      const brought = judged.get(release)?.release;
+      if (brought && manifest === undefined) await demandNothingUndone(folder, brought);
+    }
     if (!refused && batch) await verifyBatch(batch, started, roots, policy, now);
     // Where the policy of this site wants people of its own to stand by what a channel names.
     if (!refused && again && !again.same) await demandStoodBy(terms, policy, again, judged);

@@ -12,6 +12,7 @@ import { type ImportOptions, importBundle } from '../../src/mirrors/import.ts';
 import { applyMachines, renewChannel } from '../../src/publish/channel.ts';
 import { publish } from '../../src/publish/publish.ts';
 import { withdrawRelease } from '../../src/publish/withdraw.ts';
+import { resignStore } from '../../src/resigning/store.ts';
 import { readScriptKeys } from '../../src/signing/keys/script-keys.ts';
 import { readChannel } from '../../src/store/channels.ts';
 import { readLogEntries } from '../../src/store/log-proof.ts';
@@ -220,6 +221,28 @@ describe('import', () => {
     await readLogEntries(state, ({ entry }) => void acts.push(entry.refusal?.code));
     assert.equal(acts.at(-1), 'rolled-back');
     await assert.rejects(take(BUNDLE, newState(), { now: NOW + 8 * DAY }), refused('stale'));
+  });
+
+  it('of a release alone does not undo that it was signed anew, nor what a channel names', async () => {
+    const alone = (state: string, now: number) =>
+      exportBundle({ state, what: 'arch/2026.11.02', now }).then(({ pieces }) => bytesOf(pieces()));
+    const old = await alone(UPSTREAM, NOW);
+    const state = copyOf(UPSTREAM, newState());
+    const now = NOW + 2 * DAY;
+    const manifest = () => readFileSync(join(state, 'releases/arch/2026.11.02/release.manifest'), 'utf8');
+    const before = manifest();
+    await resignStore({ state, keys, now, snapshotKey, rsaBits: 2048 });
+    const after = manifest();
+    assert.notEqual(after, before);
+    await assert.rejects(take(old, state, { now }), refused('rolled-back', /was signed anew/));
+    assert.equal(manifest(), after);
+    // Newer records, too, are for the channel that names the release to bring.
+    const named = copyOf(UPSTREAM, newState());
+    await assert.rejects(
+      take(await alone(state, now), named, { now }),
+      refused('mixed-releases', /stable names/),
+    );
+    assert.equal(readFileSync(join(named, 'releases/arch/2026.11.02/release.manifest'), 'utf8'), before);
   });
 
   it('by other anchors is refused before anything is written', async () => {
