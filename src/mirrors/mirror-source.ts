@@ -1,5 +1,8 @@
 import { Refusal } from '../errors/refusal.ts';
 
+/** Bytes a second: a mirror that sends less, while it is waited for, could hold a pull for ever. */
+export const LEAST_RATE = 4096;
+
 /**
  * Somebody who holds the files of an upstream's state, and whom nobody trusts. Keys are those of a state
  * (`releases/arch/2026.11.01/boot.ipxe`, `scripts/…`), so that a server, a plain web server over the folder, a copy of it

@@ -18,7 +18,7 @@ import { demandNamed, holds, judgeTree, namedReleases, takeJudged } from './inta
 import { recordRefusal } from './intake-log.ts';
 import type { IntakeResult, IntakeTerms, JudgedTree, NamedRelease } from './intake-terms.ts';
 import { MirrorPool, type PulledMirror, worstOf } from './mirror-pool.ts';
-import type { MirrorSource } from './mirror-source.ts';
+import { LEAST_RATE, type MirrorSource } from './mirror-source.ts';
 import { MirrorTree } from './mirror-tree.ts';
 import { openSource } from './open-source.ts';
 import { RateLimit } from './rate-limit.ts';
@@ -108,6 +108,7 @@ export async function pull(options: PullOptions): Promise<PullResult> {
     const { stallMs = 30_000, limitRate, allowPrivate = false, tlsCa } = options;
     const web = {
       ...{ allowPrivate, stallTimeoutMs: stallMs, connectTimeoutMs: stallMs },
+      minimumOctets: Math.max(1, Math.round((LEAST_RATE * stallMs) / 1000)),
       ...(tlsCa === undefined ? {} : { ca: tlsCa }),
     };
     for (const place of options.sources)

@@ -8,7 +8,7 @@ import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import { makeFolders } from '../files/make-folders.ts';
 import { FolderSource } from './folder-source.ts';
-import { demandShort, type MirrorFile, type MirrorSource } from './mirror-source.ts';
+import { demandShort, LEAST_RATE, type MirrorFile, type MirrorSource } from './mirror-source.ts';
 import { snapshotInState } from './state-layout.ts';
 
 const run = promisify(execFile);
@@ -70,7 +70,7 @@ export class RsyncSource implements MirrorSource {
   /** By the line that rsync lists it in; nothing of it is fetched. */
   async size(key: string, limit: number): Promise<number> {
     const where = `${this.origin}${key}`;
-    const listed = await this.#run(key, ['rsync', '--list-only', '--no-h', ...this.#patience, '--', where]);
+    const listed = await this.#run(key, 0, ['rsync', '--list-only', '--no-h', ...this.#patience, '--', where]);
     const [, octets] = /^-[^\n ]{9,10} +([0-9]{1,15}) [^\n]*\n$/.exec(listed) ?? [];
     if (octets === undefined) throw new Refusal('absent', `${where} is no file.`, { url: where });
     return demandShort(where, Number(octets), limit);
@@ -86,6 +86,7 @@ export class RsyncSource implements MirrorSource {
     const { limitRate } = this.#options;
     await this.#run(
       key,
+      limit,
       [
         // A file of no bytes is a file; the limit is a signal where it is reached.
         ...['prlimit', `--fsize=${Math.max(limit, 1)}`, '--', 'rsync'],
@@ -103,11 +104,21 @@ export class RsyncSource implements MirrorSource {
     return [`--timeout=${seconds}`, `--contimeout=${seconds}`];
   }
 
-  /** @returns what it printed. */
-  async #run(key: string, [file = '', ...words]: readonly string[], signal?: AbortSignal): Promise<string> {
+  /** @param octets that it may bring. @returns what it printed. */
+  async #run(
+    key: string,
+    octets: number,
+    [file = '', ...words]: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<string> {
     try {
       const env = { PATH: process.env.PATH, LC_ALL: 'C' };
-      const { stdout } = await run(file, words, { env, maxBuffer: 64 * 1024, ...(signal ? { signal } : {}) });
+      // To rsync's own clock a byte now and then is enough.
+      const { limitRate = LEAST_RATE, stallMs } = this.#options;
+      const waited = 2 * Math.max(1000, stallMs) + (octets / Math.min(LEAST_RATE, limitRate)) * 1000;
+      const timeout = Math.min(Math.ceil(waited), 2 ** 31 - 1);
+      const options = { env, maxBuffer: 64 * 1024, timeout, ...(signal ? { signal } : {}) };
+      const { stdout } = await run(file, words, options);
       return stdout;
     } catch (error) {
       signal?.throwIfAborted();
@@ -116,8 +127,18 @@ export class RsyncSource implements MirrorSource {
   }
 
   #fault(key: string, error: unknown): Error {
-    const { code, stderr = '' } = error as { code?: string | number; stderr?: string };
+    const {
+      code,
+      killed,
+      stderr = '',
+    } = error as {
+      code?: string | number | null;
+      killed?: boolean;
+      stderr?: string;
+    };
     const where = `${this.origin}${key}`;
+    if (killed === true && typeof code !== 'string')
+      return new Refusal('unreachable', `${where} sends too slowly.`, { url: where, slow: true });
     if (code === 'ENOENT')
       return new IoError('rsync, or prlimit of util-linux, is not installed.', 'rsync', 'ENOENT');
     if (/No such file or directory|skipping non-regular file/.test(stderr))

@@ -129,3 +129,20 @@ describe('records of a store', () => {
     await assert.rejects(source.read('releases/none', 10), failed('absent'));
   });
 });
+
+it('an rsync daemon that says a little for ever is too slow', async () => {
+  // By rsync's own clock it is alive with each byte.
+  const drip = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.write('@RSYNCD: 31.0 sha512 sha256 sha1 md5 md4\n');
+    const timer = setInterval(() => socket.write('.'), 100);
+    socket.once('close', () => clearInterval(timer));
+  }).listen(0, '127.0.0.1');
+  await once(drip, 'listening');
+  after(() => drip.close());
+  const { port } = drip.address() as { port: number };
+  const staging = join(folder, 'dripping');
+  const source = new RsyncSource(`rsync://127.0.0.1:${port}/state/`, { staging, stallMs: 1000 });
+  await assert.rejects(source.read('channels/stable/current', 32), failed('unreachable', /sends too slowly/));
+  await source.close();
+});

@@ -59,6 +59,17 @@ describe('a mirror that comes first, beside one that is honest', () => {
     assert.doesNotMatch(result.mirrors[0]?.refusal?.message ?? '', new RegExp(web.url));
   });
 
+  it('sends the image so slowly that it would take for ever', async () => {
+    const bad = await hostile(new RegExp(`${ROOTFS}$`), (res) => {
+      res.writeHead(200, { 'content-length': IMAGE.length });
+      const timer = setInterval(() => res.write(Buffer.alloc(40)), 20);
+      res.once('close', () => clearInterval(timer));
+    });
+    const result = await pulled([bad.url, web.url], { stallMs: 1000 });
+    assert.equal(result.refusal, undefined, result.refusal?.message);
+    assert.match(result.mirrors[0]?.refusal?.message ?? '', /sends too slowly/);
+  });
+
   for (const name of ['release.manifest.sig', `${KERNEL}.sig`])
     it(`has a seal of a weak kind beside ${name}`, async () => {
       const seal = weakened(await readFile(join(RELEASE, name)));
