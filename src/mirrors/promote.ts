@@ -10,7 +10,7 @@ import { RECORD } from '../formats/records/seal-names.ts';
 import { type ChannelOptions, demandChannelName } from '../publish/channel-move.ts';
 import { logActs } from '../publish/log-act.ts';
 import { type PublishResult, publish } from '../publish/publish.ts';
-import { addPromotion, readPromotions } from '../store/promotions.ts';
+import { keepPromotion, readPromotions } from '../store/promotions.ts';
 import { shelfOf } from '../store/shelf-of.ts';
 import { demandState, openExistingState } from '../store/state.ts';
 import { policyFor } from '../store/state-policy.ts';
@@ -97,7 +97,12 @@ export async function promote(options: PromoteOptions): Promise<PromoteResult> {
       const signers = [...given.keys()];
       const facts = { channel, release, manifest: manifestSha256, serial, signers };
       await logActs(state, [{ time: now, act: 'promote', ...facts }], snapshotKey);
-      for (const [person, seal] of given) await addPromotion(state, release, manifestSha256, person, seal);
+      // Who stands by it already goes on with the first; one whose signature has ended would count never more.
+      const standing = await promotersOf(state, release, manifestSha256, bytes, rules, policy, now);
+      for (const [person, seal] of given) {
+        if (standing.some(({ fingerprint }) => fingerprint === person)) continue;
+        await keepPromotion(state, release, manifestSha256, person, seal);
+      }
     } finally {
       await opened.release();
     }

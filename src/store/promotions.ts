@@ -4,20 +4,20 @@ import { provenanceKey } from './provenance.ts';
 /*
  * Signatures of people over the manifest of a release, beside the build's own: OpenPGP, detached,
  * `provenance/NAME/VERSION/promotions/<sha256 of the manifest>/<fingerprint>.sig`. They belong to that manifest and to no
- * other that the release may get, and none is ever removed.
+ * other that the release may get. None is removed, but one that counts no more makes room for the same person's next.
  */
 
 const MOST = 64;
 
-/** Keeps one; the same person's first stays. @param person a fingerprint, lower-case hex. */
-export async function addPromotion(
+/** Keeps one, in the place of the same person's last. @param person a fingerprint, lower-case hex. */
+export async function keepPromotion(
   state: string,
   release: string,
   manifest: string,
   person: string,
   seal: Uint8Array,
-): Promise<boolean> {
-  return recordsOf(state).putIfAbsent(keyOf(release, manifest, `${person}.sig`), seal);
+): Promise<void> {
+  await recordsOf(state).put(keyOf(release, manifest, `${person}.sig`), seal);
 }
 
 /** All that are kept for a manifest, unverified. */

@@ -45,9 +45,9 @@ async function person(name: string) {
   await gpg('--quick-generate-key', `${name} <${name}@example.org>`, 'ed25519', 'sign', 'never');
   return {
     certificate: await gpg('--armor', '--export'),
-    async sign(tree: string): Promise<string> {
+    async sign(tree: string, ...words: string[]): Promise<string> {
       const out = join(folder, `${name}-${Math.random().toString(36).slice(2)}.sig`);
-      await gpg('--detach-sign', '--output', out, join(tree, 'release.manifest'));
+      await gpg(...words, '--detach-sign', '--output', out, join(tree, 'release.manifest'));
       return out;
     },
   };
@@ -102,6 +102,17 @@ it('strangers, other manifests and what is no signature count for nothing', asyn
   await writeFile(text, 'yes');
   await assert.rejects(promote({ ...to, signatures: [text] }), failed('malformed'));
   assert.equal(await readChannel(state, 'stable'), undefined);
+});
+
+it('whose signature has ended signs again, and counts again', async () => {
+  const target = await site.seal('2026.11.03');
+  const names = async (at: number, ...signatures: string[]) =>
+    (await promote({ ...base, now: at, target, signatures })).promoters.map(({ name }) => name);
+  const ada1 = 'ada <ada@example.org>';
+  assert.deepEqual(await names(now, await ada.sign(target, '--default-sig-expire', '1d')), [ada1]);
+  const later = now + 2 * 86_400_000;
+  assert.deepEqual(await names(later), []);
+  assert.deepEqual(await names(later, await ada.sign(target)), [ada1]);
 });
 
 it('the second person moves the channel, by the command line, and gpg verifies what was kept', async () => {
