@@ -57,11 +57,11 @@ export class MirrorTree implements Tree {
           ]
         : [];
     // Where several keys must have signed, each has a seal of its own beside the first.
+    const ids = keyIds(own.openpgp);
+    const isBeside = (path: string) => ids.some((id) => path.endsWith(`.${id}${SEAL.openpgp}`));
     const beside = [...this.#read.keys()]
-      .filter((path) => path.endsWith(SEAL.openpgp) && folderOf(path) === folder)
-      .flatMap((path) =>
-        keyIds(own.openpgp).map((id) => `${path.slice(0, -SEAL.openpgp.length)}.${id}${SEAL.openpgp}`),
-      )
+      .filter((path) => path.endsWith(SEAL.openpgp) && folderOf(path) === folder && !isBeside(path))
+      .flatMap((path) => ids.map((id) => `${path.slice(0, -SEAL.openpgp.length)}.${id}${SEAL.openpgp}`))
       .map((path) => path.slice(folder === '' ? 0 : folder.length + 1));
     const names: string[] = [];
     for (const name of [...wanted, ...beside]) {

@@ -45,6 +45,17 @@ function weakened(seal: Uint8Array): Buffer {
   return bytes;
 }
 
+it('asks a mirror for each name once, and for no seal of a seal', async () => {
+  web.asked.length = 0;
+  await pulled([web.url]);
+  const names = web.asked.map(({ path }) => path);
+  assert.deepEqual(
+    names.filter((path) => /\.[0-9a-f]{16}\.[0-9a-f]{16}\.sig$/.test(path)),
+    [],
+  );
+  assert.equal(new Set(names).size, names.length);
+});
+
 describe('a mirror that comes first, beside one that is honest', () => {
   it('begins a file with another byte and ends there, each time', async () => {
     const bad = await hostile(new RegExp(`${ROOTFS}$`), (res) =>
