@@ -14,7 +14,7 @@ import { shelfOf } from '../store/shelf-of.ts';
 import { openState } from '../store/state.ts';
 import { policyFor } from '../store/state-policy.ts';
 import { readManifestOf } from '../store/stored-manifest.ts';
-import { refreshWeb } from '../store/web-folder.ts';
+import { markWebBehind, refreshWeb } from '../store/web-folder.ts';
 import { demandNotWithdrawn } from '../store/withdrawals.ts';
 import { decodeOr } from '../trust/check.ts';
 import type { PolicyFile } from '../trust/policy-file.ts';
@@ -243,8 +243,9 @@ export async function takeJudged(
     const acts = moved ? await movedActs(terms, again, judged) : [...judged].flatMap(broughtAct(terms));
     await logActs(folder, acts, terms.snapshotKey);
     if (moved) {
+      // A mirror is where a plain web server stands.
+      await markWebBehind(folder);
       await moveChannel(folder, again, again.follows);
-      // A mirror is where a plain web server stands. What cannot be written is written with the next move.
       await refreshWeb(folder);
     }
     return { rows: rowsOf(names, judged, false), refusal: undefined, snapshot: again?.snapshot, moved };

@@ -70,7 +70,14 @@ export class RsyncSource implements MirrorSource {
   /** By the line that rsync lists it in; nothing of it is fetched. */
   async size(key: string, limit: number): Promise<number> {
     const where = `${this.origin}${key}`;
-    const listed = await this.#run(key, 0, ['rsync', '--list-only', '--no-h', ...this.#patience, '--', where]);
+    const listed = await this.#run(key, 0, [
+      'rsync',
+      '--list-only',
+      '--no-h',
+      ...this.#patience,
+      '--',
+      where,
+    ]);
     const [, octets] = /^-[^\n ]{9,10} +([0-9]{1,15}) [^\n]*\n$/.exec(listed) ?? [];
     if (octets === undefined) throw new Refusal('absent', `${where} is no file.`, { url: where });
     return demandShort(where, Number(octets), limit);

@@ -28,7 +28,7 @@ import { writeSnapshotAnchors } from '../store/state-anchors.ts';
 import { demandHoldsKeys, holdsSnapshotKey } from '../store/state-keys.ts';
 import { policyFor } from '../store/state-policy.ts';
 import { readManifestOf } from '../store/stored-manifest.ts';
-import { refreshWeb } from '../store/web-folder.ts';
+import { markWebBehind, refreshWeb } from '../store/web-folder.ts';
 import {
   demandNotWithdrawn,
   type Withdrawal,
@@ -161,6 +161,7 @@ export async function move(options: ChannelOptions, wanted: Move): Promise<Moved
       checkpointSigner(key),
     );
   }
+  await markWebBehind(state);
   await moveChannel(state, { snapshot, bytes, seal }, follows);
   const web = await refreshWeb(state);
   return {

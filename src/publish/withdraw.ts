@@ -1,6 +1,6 @@
 import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { openStateWhenFree } from '../store/state.ts';
-import { refreshWeb } from '../store/web-folder.ts';
+import { markWebBehind, refreshWeb } from '../store/web-folder.ts';
 import { type WithdrawFacts, type WithdrawnRelease, withdrawStored } from '../store/withdraw.ts';
 import { logAct } from './log-act.ts';
 
@@ -25,6 +25,7 @@ export async function withdrawRelease(options: WithdrawOptions): Promise<Withdra
   const state = await openStateWhenFree(options.state);
   try {
     const { folder } = state;
+    await markWebBehind(folder);
     const withdrawn = await withdrawStored(folder, options, now, by, (act) =>
       logAct(folder, act, snapshotKey),
     );

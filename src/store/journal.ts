@@ -17,7 +17,7 @@ import { PROVENANCE, provenanceKey, writeProvenance } from './provenance.ts';
 import type { ReleaseChange } from './release-shelf.ts';
 import { objectPath, storeBytes } from './release-store.ts';
 import { encodeStateJson, readStateJson } from './state-json.ts';
-import { refreshWeb } from './web-folder.ts';
+import { markWebBehind, refreshWeb } from './web-folder.ts';
 
 /**
  * The records of a release that was signed anew take the place of the old ones, and its channels move: all of it
@@ -101,6 +101,7 @@ export async function finishChange(state: string): Promise<void> {
   const journal = await readStateJson(recordsOf(state), KEY, JOURNAL);
   if (!journal) return;
   const { release, to, records, channels, provenance } = journal.value;
+  await markWebBehind(state);
   const target = join(state, 'releases', to);
   const renamed = release !== to && (await isThere(target));
   const folder = renamed ? target : join(state, 'releases', release);

@@ -9,6 +9,7 @@ import type { S3Backend } from './s3/backend.ts';
 import { bucketOf } from './s3/buckets.ts';
 import { shelfOf } from './shelf-of.ts';
 import { demandFormat, readFormat } from './state-format.ts';
+import { finishWeb } from './web-folder.ts';
 
 /** A STATE (DESIGN §9), opened: a folder by its one writer at a time, a bucket by whoever may write to it. */
 export interface State {
@@ -43,6 +44,7 @@ export async function openState(folder: string): Promise<State> {
     for (const name of FOLDERS) await makeFolders(join(folder, name));
     await cleanFolder(folder);
     await shelfOf(folder).finishChange();
+    await finishWeb(folder);
   } catch (error) {
     await lock.release();
     throw error;

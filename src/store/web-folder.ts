@@ -7,7 +7,7 @@ import { UsageError } from '../errors/usage.ts';
 import { explain, isGone, syncDirectory } from '../files/atomic-file.ts';
 import { FolderTree } from '../files/folder-tree.ts';
 import { makeFolders } from '../files/make-folders.ts';
-import { namesIfThere } from '../files/read-if-there.ts';
+import { isThere, namesIfThere } from '../files/read-if-there.ts';
 import { entryFolder } from '../formats/records/entry-folder.ts';
 import { otherCaOf, RECORD, SCRIPT_SEAL, SEAL, UKI } from '../formats/records/seal-names.ts';
 import { type ChannelRelease, defaultRelease } from '../formats/records/snapshot.ts';
@@ -15,7 +15,7 @@ import { manifestNamedIn } from '../trust/script-lines.ts';
 import { readSelfAnchor } from '../trust/self-anchor.ts';
 import { idOf } from '../trust/trust-roots.ts';
 import { channelNames, readChannel, SNAPSHOT, type StoredSnapshot } from './channels.ts';
-import { cleanFolder } from './folder-backend.ts';
+import { cleanFolder, recordsOf } from './folder-backend.ts';
 import { isBucketState } from './s3/location.ts';
 import { keepWebEntry, readWebEntry } from './web-entry.ts';
 import { withdrawnReason } from './withdrawals.ts';
@@ -31,6 +31,8 @@ const LINK = 'www';
 const GENERATIONS = 'web';
 /** The current one, and two before it: who walks through one of those finishes. */
 const KEPT = 3;
+/** Stands from before something moves until the folder is made of it. */
+const BEHIND = `${GENERATIONS}/behind`;
 /** Bytes of a script. */
 const MAX_SCRIPT = 1024 * 1024;
 
@@ -77,8 +79,15 @@ export async function writeWebFolder(state: string): Promise<readonly string[]> 
 }
 
 /**
- * The same after something moved, which it did whatever becomes of this: the folder is made of the state, and the next act
- * makes it again.
+ * Says that the folder is behind from here on, before something moves: where the process that moves it dies, or the folder
+ * cannot be written, whoever opens the state next makes it anew.
+ */
+export async function markWebBehind(state: string): Promise<void> {
+  if (!isBucketState(state)) await recordsOf(state).put(BEHIND, new Uint8Array());
+}
+
+/**
+ * The same as `writeWebFolder` after something moved, which it did whatever becomes of this.
  *
  * @returns warnings.
  */
@@ -87,11 +96,18 @@ export async function refreshWeb(state: string): Promise<readonly string[]> {
   if (isBucketState(state)) return [];
   try {
     await keepWebEntry(state);
-    return await writeWebFolder(state);
+    const warnings = await writeWebFolder(state);
+    await recordsOf(state).remove(BEHIND);
+    return warnings;
   } catch (error) {
     if (!(error instanceof IoError || error instanceof UsageError || error instanceof Refusal)) throw error;
     return [`what plain web servers give out stays as it was: ${error.message.replace(/\.$/, '')}`];
   }
+}
+
+/** Makes the folder anew where it is behind. What keeps it from that keeps nobody from the state. */
+export async function finishWeb(state: string): Promise<void> {
+  if (await isThere(join(state, BEHIND))) await refreshWeb(state);
 }
 
 /** The link points to the new generation in one step. */

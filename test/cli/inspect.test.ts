@@ -52,7 +52,7 @@ describe('inspect', () => {
     assert.deepEqual([code, err], [0, '']);
     const { kind, facts, seals, scripts, verified } = JSON.parse(out);
     assert.deepEqual([kind, verified, facts.release], ['release', false, 'arch/2026.11.01']);
-    assert.deepEqual([seals.length, scripts.length], [17, 2]);
+    assert.deepEqual([seals.length, scripts.length], [23, 2]);
     assert.match(facts.files[0].sha512, /^[0-9a-f]{128}$/);
     const file = await run(['inspect', join(tree, `${KERNEL}.sig`), '--json']);
     assert.deepEqual([file.code, JSON.parse(file.out).kind], [0, 'openpgp-signature']);

@@ -40,7 +40,7 @@ describe('verify', () => {
     assert.deepEqual([code, err], [0, '']);
     const [table = '', machine = '', rest] = out.split('\n\n');
     assertAligned(table.split('\n'));
-    assert.equal(table.split('\n').length, 8);
+    assert.equal(table.split('\n').length, 11);
     assertAligned(machine.split('\n'));
     assert.deepEqual(
       machine.split('\n').map((line) => line.split(/ {2,}/)[1]),

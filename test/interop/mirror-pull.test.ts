@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { chmod, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
 import { type PullOptions, pull } from '../../src/mirrors/pull.ts';
 import { RecordsSource } from '../../src/mirrors/records-source.ts';
 import { RsyncSource } from '../../src/mirrors/rsync-source.ts';
