@@ -151,6 +151,17 @@ it('a renewal needs nobody; signing anew would be another manifest, and is refus
   assert.equal((await readChannel(state, 'stable'))?.snapshot.counter, 2);
 });
 
+it('whose signature has ended signs again, and counts again', async () => {
+  const target = await site.seal('2026.11.03');
+  const names = async (at: number, ...signatures: string[]) =>
+    (await promote({ ...base, now: at, target, signatures })).promoters.map(({ name }) => name);
+  const ada1 = 'ada <ada@example.org>';
+  assert.deepEqual(await names(now, await ada.sign(target, '--default-sig-expire', '1d')), [ada1]);
+  const later = now + 2 * 86_400_000;
+  assert.deepEqual(await names(later), []);
+  assert.deepEqual(await names(later, await ada.sign(target)), [ada1]);
+});
+
 it('a policy that cannot be meant is told of', async () => {
   const wrong = join(folder, 'wrong.toml');
   for (const [text, why] of [
@@ -176,15 +187,4 @@ it('a policy that cannot be meant is told of', async () => {
   await writeFile(wrong, policyText(armored, 1));
   await setPolicy({ state, policy: wrong, now, snapshotKey: keys });
   await assert.rejects(promote({ ...to, signatures: [] }), misused(/builds are sealed with that key/));
-});
-
-it('whose signature has ended signs again, and counts again', async () => {
-  const target = await site.seal('2026.11.03');
-  const names = async (at: number, ...signatures: string[]) =>
-    (await promote({ ...base, now: at, target, signatures })).promoters.map(({ name }) => name);
-  const ada1 = 'ada <ada@example.org>';
-  assert.deepEqual(await names(now, await ada.sign(target, '--default-sig-expire', '1d')), [ada1]);
-  const later = now + 2 * 86_400_000;
-  assert.deepEqual(await names(later), []);
-  assert.deepEqual(await names(later, await ada.sign(target)), [ada1]);
 });
