@@ -13,7 +13,6 @@ import type { PolicyFile } from '../trust/policy-file.ts';
 import { type AnchorFolders, fittingRoots, idOf, readTrustRoots } from '../trust/trust-roots.ts';
 import { Verifier } from '../trust/verifier.ts';
 import { readUpstreamBatch, type UpstreamBatch } from './channel-scripts-intake.ts';
-import { download } from './download.ts';
 import { demandNamed, holds, judgeTree, namedReleases, takeJudged } from './intake.ts';
 import { recordRefusal } from './intake-log.ts';
 import type { IntakeResult, IntakeTerms, JudgedTree, NamedRelease } from './intake-terms.ts';
@@ -21,11 +20,11 @@ import { MirrorPool, type PulledMirror, worstOf } from './mirror-pool.ts';
 import { LEAST_RATE, type MirrorSource } from './mirror-source.ts';
 import { MirrorTree } from './mirror-tree.ts';
 import { openSource } from './open-source.ts';
-import { RateLimit } from './rate-limit.ts';
+import { type PayloadOptions, PulledPayload } from './pulled-payload.ts';
 import { Staging } from './staging.ts';
 import { demandFollows, type JudgedSnapshot, judgeSnapshot, snapshotSigners } from './upstream.ts';
 
-export interface PullOptions {
+export interface PullOptions extends PayloadOptions {
   /** The mirror's own STATE; made where it does not exist. */
   readonly state: string;
   readonly channel: string;
@@ -37,10 +36,6 @@ export interface PullOptions {
   readonly snapshotCertificate?: string;
   /** Releases that the channel may go back to though its snapshot does not say that it does. */
   readonly back?: readonly string[];
-  /** Files at once; default 4. */
-  readonly parallel?: number;
-  /** Bytes a second, all files together; default: no limit. */
-  readonly limitRate?: number;
   /** Redirects may lead to this machine and to private networks. */
   readonly allowPrivate?: boolean;
   /** Certificates (PEM) that TLS trusts in the place of the system's. */
@@ -51,15 +46,8 @@ export interface PullOptions {
   readonly snapshotKey?: string;
   /** Milliseconds without enough bytes after which a mirror is too slow; default 30 000. */
   readonly stallMs?: number;
-  /** Milliseconds before a mirror that failed is asked again; default 1000. */
-  readonly pauseMs?: number;
   /** Milliseconds since 1970. */
   readonly now: number;
-  readonly signal?: AbortSignal;
-  /** Bytes that are here, of all that have to be. */
-  readonly onProgress?: (done: number, total: number) => void;
-  /** One line on what happens on the way. */
-  readonly onNote?: (text: string) => void;
 }
 
 export interface PullResult extends IntakeResult {
@@ -80,9 +68,6 @@ const OF_TIME: ReadonlySet<RefusalCode> = new Set([
   'revoked',
   'weak-algorithm',
 ]);
-
-/** Rounds over all mirrors. */
-const ROUNDS = 3;
 
 /**
  * Follows a channel of an upstream, through mirrors that nobody trusts. The snapshot first; of each release the manifest
@@ -142,17 +127,7 @@ class Pull {
   readonly #policy: PolicyFile;
   readonly #staging: Staging;
   readonly #pool: MirrorPool;
-  readonly #limit: RateLimit;
-  /** By digest: files on their way, and bytes of each that are here. */
-  readonly #running = new Map<string, Promise<string>>();
-  readonly #here = new Map<string, number>();
-  /** Files that were whole before this pull, by digest. */
-  readonly #found = new Map<string, string>();
-  #files = 0;
-  #fetched = 0;
-  #resumed = 0;
-  #done = 0;
-  #total = 0;
+  readonly #payload: PulledPayload;
 
   constructor(
     options: PullOptions,
@@ -166,7 +141,7 @@ class Pull {
     this.#policy = policy;
     this.#staging = staging;
     this.#pool = pool;
-    this.#limit = new RateLimit(options.limitRate);
+    this.#payload = new PulledPayload(options, staging, pool);
   }
 
   async run(): Promise<PullResult> {
@@ -180,7 +155,7 @@ class Pull {
         judged.set(named.release, await this.#release(named, snapshot));
       }
       const result = await takeJudged(this.#terms, this.#policy, { snapshot, batch, judged });
-      const [files, fetched, resumed] = [this.#files, this.#fetched, this.#resumed];
+      const { files, fetched, resumed } = this.#payload;
       return { ...result, mirrors: this.#pool.rows, files, fetched, resumed };
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -312,87 +287,15 @@ class Pull {
       tree.place(UKI, await this.#staging.put({ sha256, size: bytes.length }, bytes));
     }
     // 3. The files.
-    await this.#payload(tree, manifest);
+    await this.#payload.fetch(tree, manifest);
     // 4. Every seal of every file, and the gate.
     const judge = () =>
       judgeTree(this.#terms, this.#policy, tree, named, snapshot.highest.get(manifest.arch));
     const judged = await judge();
-    if (!judged.refusal || judged.verdict?.release || !(await this.#forgetRotten(manifest))) return judged;
-    await this.#payload(tree, manifest);
+    if (!judged.refusal || judged.verdict?.release || !(await this.#payload.forgetRotten(manifest)))
+      return judged;
+    await this.#payload.fetch(tree, manifest);
     return judge();
-  }
-
-  /** Whether something that was here before this pull is another content by now: then that was refused, and no mirror's. */
-  async #forgetRotten({ files }: Manifest): Promise<boolean> {
-    let found = false;
-    for (const file of files) {
-      const place = this.#found.get(file.sha256);
-      if (place === undefined || (await this.#staging.isSound(file, place))) continue;
-      this.#note(`${place} is not what it was any more: ${file.path} is fetched again.`);
-      this.#found.delete(file.sha256);
-      found = true;
-    }
-    return found;
-  }
-
-  async #payload(tree: MirrorTree, { files }: Manifest): Promise<void> {
-    const waiting = [...files];
-    for (const { sha256, size } of files) {
-      if (!this.#here.has(sha256)) this.#total += size;
-      this.#count(sha256, 0);
-    }
-    // Where one cannot be had, no more are begun; those on their way go on where the next pull finds them.
-    const faults: unknown[] = [];
-    const work = async () => {
-      for (let file = waiting.shift(); file && faults.length === 0; file = waiting.shift()) {
-        const { path } = file;
-        await this.#file(tree, file).then(
-          (place) => tree.place(path, place),
-          (error: unknown) => faults.push(error),
-        );
-      }
-    };
-    await Promise.all(Array.from({ length: Math.max(1, this.#options.parallel ?? 4) }, work));
-    if (faults.length > 0) throw faults[0];
-  }
-
-  /** The same content may have several names: it is fetched once. */
-  #file(tree: MirrorTree, file: ManifestFile): Promise<string> {
-    const { sha256 } = file;
-    const running = this.#running.get(sha256);
-    if (running !== undefined) return running;
-    const place = this.#fetch(tree, file).finally(() => this.#running.delete(sha256));
-    this.#running.set(sha256, place);
-    return place;
-  }
-
-  async #fetch(tree: MirrorTree, { path, size, sha256 }: ManifestFile): Promise<string> {
-    const { pauseMs = 1000, signal } = this.#options;
-    this.#count(sha256, -(this.#here.get(sha256) ?? 0));
-    const {
-      path: place,
-      fetched,
-      resumed,
-      found,
-    } = await download(
-      { key: tree.key(path), size, sha256 },
-      {
-        ...{ staging: this.#staging, pool: this.#pool, limit: this.#limit },
-        ...{ rounds: ROUNDS, pauseMs, signal },
-        onOctets: (octets) => this.#count(sha256, octets),
-      },
-    );
-    if (found) this.#found.set(sha256, place);
-    this.#files += fetched > 0 ? 1 : 0;
-    this.#fetched += fetched;
-    this.#resumed += resumed;
-    return place;
-  }
-
-  #count(sha256: string, octets: number): void {
-    this.#here.set(sha256, (this.#here.get(sha256) ?? 0) + octets);
-    this.#done += octets;
-    this.#options.onProgress?.(this.#done, this.#total);
   }
 
   #note(text: string): void {
