@@ -5,10 +5,10 @@ import type { ChannelRelease } from '../../formats/records/snapshot.ts';
 import { BLOCK_SIZE } from '../../formats/verity/verity-tree.ts';
 import { type Column, ReleaseJudge, type TreeRow } from '../../trust/release-judge.ts';
 import type { Verifier } from '../../trust/verifier.ts';
+import { AuditedTree } from './audited-tree.ts';
 import { draw, type Random } from './draw.ts';
 import { type Drift, findDrift, sampleImage } from './image-blocks.ts';
 import type { MirrorLink } from './mirror-link.ts';
-import { MirrorTree } from './mirror-tree.ts';
 import { caughtAtLeast, rangesOf, type Sampling } from './odds.ts';
 import { RangedFile } from './ranged-file.ts';
 import { SignedFile, treeWith } from './signed-file.ts';
@@ -69,7 +69,7 @@ export async function auditRelease(
   depth: ReleaseDepth,
   findings: ReleaseFindings,
 ): Promise<void> {
-  const tree = new MirrorTree(link, release);
+  const tree = new AuditedTree(link, release);
   // 1. The records, whole.
   const { manifest, manifestSha256, refusal } = await verifier.verifyRecords(tree);
   if (refusal) {
@@ -117,7 +117,7 @@ function wholeFiles(
 
 async function readWhole(
   link: MirrorLink,
-  tree: MirrorTree,
+  tree: AuditedTree,
   file: ManifestFile,
   manifest: Manifest,
   verifier: Verifier,
@@ -140,7 +140,7 @@ async function readWhole(
 
 async function readInPart(
   link: MirrorLink,
-  tree: MirrorTree,
+  tree: AuditedTree,
   file: ManifestFile,
   manifest: Manifest,
   verifier: Verifier,
@@ -204,7 +204,7 @@ function isGood({ cells }: TreeRow, column: Column): boolean {
 /** What a file is refused for. Where its content is another, its seals say no more than that. */
 function noteRow(
   row: TreeRow,
-  tree: MirrorTree,
+  tree: AuditedTree,
   unjudged: ReadonlySet<Column>,
   findings: ReleaseFindings,
 ): void {
@@ -217,7 +217,7 @@ function noteRow(
 }
 
 /** @param path in the release, where the refusal names none. */
-function note(refusal: Refusal, tree: MirrorTree, path: string, findings: ReleaseFindings): void {
+function note(refusal: Refusal, tree: AuditedTree, path: string, findings: ReleaseFindings): void {
   if (isInterruption(refusal)) throw refusal;
   const { file, path: named } = refusal.facts;
   const where = typeof file === 'string' ? file : tree.below(typeof named === 'string' ? named : path);

@@ -7,7 +7,7 @@ import type { DmVerity, VerityTrees } from '../../formats/verity/verity-sink.ts'
 import type { MirrorLink } from './mirror-link.ts';
 
 /** A release as a mirror has it. A web server lists nothing: what may be there follows from the manifest. */
-export class MirrorTree implements Tree {
+export class AuditedTree implements Tree {
   readonly name: string;
   /** Once it is verified: how long its files are, where a server does not say it. */
   manifest: Manifest | undefined;
