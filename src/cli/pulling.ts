@@ -38,11 +38,3 @@ export function count(text: string): number {
   if (!/^[1-9][0-9]{0,2}$/.test(text)) throw new InvalidArgumentError('A number from 1 to 999.');
   return Number(text);
 }
-
-export function rate(text: string): number {
-  const [, number, unit = ''] = /^([1-9][0-9]{0,11}(?:\.[0-9]{1,3})?)([kMG]?)$/.exec(text) ?? [];
-  const factor = { '': 1, k: 1000, M: 1_000_000, G: 1_000_000_000 }[unit];
-  if (number === undefined || factor === undefined)
-    throw new InvalidArgumentError('A rate is bytes a second: 500k, 20M.');
-  return Number(number) * factor;
-}

@@ -8,6 +8,7 @@ import { writeOutput } from '../../release/write-output.ts';
 import { readConfiguration } from '../../server/configuration.ts';
 import { act, channelName, file, folders, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { octetsArgument } from '../octets-argument.ts';
 import type { Style } from '../table.ts';
 import { octets, type Terminal } from '../terminal.ts';
 import { channelReleaseJson } from './publish.ts';
@@ -64,7 +65,7 @@ export function mirrorAuditCommand(): Command {
     .option('--freshness', 'the snapshot and its seal alone')
     .option('--complete', 'read and hash every byte')
     .option('--sample <share>', 'how much of each image is drawn, as 1% or 0.01', share, 0.01)
-    .option('--range <size>', 'bytes of the ranges that are drawn, as 32k', size, 32 * 1024)
+    .option('--range <size>', 'bytes of the ranges that are drawn, as 32Ki', octetsArgument, 32 * 1024)
     .option(
       '--tampered <share>',
       'say how likely it is that changing this share of an image shows',
@@ -74,8 +75,12 @@ export function mirrorAuditCommand(): Command {
     .option('--lag <hours>', 'how far behind the newest a mirror may be', hours, 0)
     .option('--connections <n>', 'connections at once', count, 32)
     .option('--per-host <n>', 'connections at once to one host', count, 4)
-    .option('--max-bytes <size>', 'bytes that all mirrors together may send, as 2g; default: no limit', size)
-    .option('--slow-rate <size>', 'bytes a second that a mirror must send', size, 16 * 1024)
+    .option(
+      '--max-bytes <size>',
+      'bytes that all mirrors together may send, as 2G; default: no limit',
+      octetsArgument,
+    )
+    .option('--slow-rate <size>', 'bytes a second that a mirror must send', octetsArgument, 16 * 1024)
     .option('--slow-after <seconds>', 'how long one is waited for before it is called slow', count, 10)
     .option('--allow-private', 'redirects may lead to this machine and to private networks')
     .option('--out <file>', 'write what a server reads that sends machines to mirrors')
@@ -187,12 +192,6 @@ function share(text: string): number {
   if (number === '' || value <= 0 || value > 1)
     throw new InvalidArgumentError('A share is 1%, or 0.01, and at most all.');
   return value;
-}
-
-function size(text: string): number {
-  const [, number = '', unit = ''] = /^([1-9]\d{0,11})([kmgt]?)$/.exec(text) ?? [];
-  if (number === '') throw new InvalidArgumentError('A size is a number of bytes, or as 64k, 20m, 2g.');
-  return Number(number) * 1024 ** ('kmgt'.indexOf(unit || ' ') + 1);
 }
 
 function count(text: string): number {

@@ -5,7 +5,8 @@ import { day } from '../../trust/policy.ts';
 import { act, file, files, folder, newCommand, time } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
-import { count, rate, readOr, showMirrors, words } from '../pulling.ts';
+import { octetsArgument } from '../octets-argument.ts';
+import { count, readOr, showMirrors, words } from '../pulling.ts';
 import type { Cell } from '../table.ts';
 import { octets, type Terminal } from '../terminal.ts';
 
@@ -55,9 +56,9 @@ export function mirrorFetchCommand(): Command {
       time,
     )
     .option('--policy <file>', 'dates, pins and revocations of your own (TOML)', file)
-    .option('--max-root <bytes>', 'what a root image may have, as 2G; 4 GiB by default', rate)
+    .option('--max-root <bytes>', 'what a root image may have, as 2G; 4 GiB by default', octetsArgument)
     .option('--parallel <n>', 'files at once; 4 by default', count)
-    .option('--limit-rate <rate>', 'bytes a second, as 500k, 20M', rate)
+    .option('--limit-rate <rate>', 'bytes a second, as 500k, 20M', octetsArgument)
     .option('--allow-private', 'follow redirects to this machine and to private networks')
     .option('--tls-ca <file>', 'certificates that TLS trusts in the place of the system’s', file)
     .action(

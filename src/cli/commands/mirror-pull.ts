@@ -4,7 +4,8 @@ import { type PullResult, pull } from '../../mirrors/pull.ts';
 import { act, channelName, file, folder, folders, newCommand, releaseIds } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
-import { count, rate, readOr, showMirrors, words } from '../pulling.ts';
+import { octetsArgument } from '../octets-argument.ts';
+import { count, readOr, showMirrors, words } from '../pulling.ts';
 import { octets, type Terminal } from '../terminal.ts';
 import { snapshotJson } from './publish.ts';
 
@@ -53,7 +54,7 @@ export function mirrorPullCommand(): Command {
       releaseIds,
     )
     .option('--parallel <n>', 'files at once; 4 by default', count)
-    .option('--limit-rate <rate>', 'bytes a second, as 500k, 20M', rate)
+    .option('--limit-rate <rate>', 'bytes a second, as 500k, 20M', octetsArgument)
     .option('--allow-private', 'follow redirects to this machine and to private networks')
     .option('--tls-ca <file>', 'certificates that TLS trusts in the place of the system’s', file)
     .option('--staging <dir>', 'where files lie until they are whole; default: incoming in the state')

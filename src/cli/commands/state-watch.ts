@@ -1,8 +1,9 @@
 import { realpath } from 'node:fs/promises';
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { type Fault, type Finding, scrubStore, startSentinel } from '../../operations/sentinel.ts';
 import { act, folder, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { octetsArgument } from '../octets-argument.ts';
 import { octets, type Terminal } from '../terminal.ts';
 
 interface Options {
@@ -22,7 +23,7 @@ export function watchCommand(): Command {
     .option(
       '--rate <bytes>',
       'read so many a second: 500k, 50M, 1G; default: 32M, with --once what the disk gives',
-      rate,
+      octetsArgument,
     )
     .option('--once', 'read everything once and end: exit status 1 where something was found')
     .option('--snapshot-key <dir>', 'what signs the log; default: a key of the state’s own', folder)
@@ -101,11 +102,4 @@ function show(terminal: Terminal, { why, movedTo, held, release }: Finding): voi
 
 function faultJson({ path, error }: Fault): object {
   return { path, error: error.message };
-}
-
-function rate(text: string): number {
-  const [, number, unit = ''] = /^([1-9][0-9]{0,8})([kMG]?)$/.exec(text) ?? [];
-  if (number === undefined)
-    throw new InvalidArgumentError('A rate is a number of bytes with k, M or G behind it, such as 50M.');
-  return Number(number) * { '': 1, k: 1e3, M: 1e6, G: 1e9 }[unit as '' | 'k' | 'M' | 'G'];
 }
