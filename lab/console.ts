@@ -66,10 +66,15 @@ export class ConsoleText {
 export function findMilestone(text: string, milestone: Milestone, from = 0): number {
   const pattern =
     typeof milestone === 'string'
-      ? new RegExp([...milestone].map((letter) => letter.replace(/[^\w ]/, '\\$&')).join('\\n?'))
+      ? new RegExp(acrossBreaks(milestone))
       : new RegExp(milestone.source, milestone.flags.replace(/[gy]/g, ''));
   const match = pattern.exec(text.slice(from));
   return match === null ? -1 : from + match.index + match[0].length;
+}
+
+/** The source of a pattern that finds text also where the screen broke it. */
+export function acrossBreaks(text: string): string {
+  return [...text].map((letter) => `${letter.replace(/[^\w ]/, '\\$&')}\\n?`).join('');
 }
 
 /** Throws, with the console's end, unless every milestone occurs, each after the one before. */
