@@ -149,7 +149,10 @@ it('a file that was changed is told at once: the page says no more that machines
   // Both releases hold the same kernel: one object of the state.
   const ready = await fetch(`${server.url}/readyz`);
   assert.equal(ready.status, 503);
-  assert.match(await ready.text(), /No machine boots: files are not what was verified.*publish, pull or import arch/);
+  assert.match(
+    await ready.text(),
+    /No machine boots: files are not what was verified.*publish, pull or import arch/,
+  );
   assert.match(
     textOf(await (await fetch(`${server.url}/ui/quarantine`)).text()),
     new RegExp(`${KERNEL} ${STABLE}`),
