@@ -9,6 +9,7 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal, type RefusalFacts } from '../errors/refusal.ts';
+import { Patience } from '../files/patience.ts';
 import { encodeRange, parseContentRange } from '../formats/net/range.ts';
 import { type AddressKind, addressKind, isAddress, leadsInward } from './address-kind.ts';
 
@@ -345,36 +346,4 @@ function unreachable(url: URL, why: string, facts: RefusalFacts = {}, cause?: un
     { url: url.href, ...facts },
     cause === undefined ? {} : { cause },
   );
-}
-
-/** How long a receiver waits. Only time spent waiting counts: who hashes, or keeps to a rate, makes nobody look slow. */
-class Patience {
-  readonly #windowMs: number;
-  readonly #minimum: number;
-  #waitedMs = 0;
-  #octets = 0;
-
-  constructor(windowMs: number, minimum: number) {
-    this.#windowMs = windowMs;
-    this.#minimum = minimum;
-  }
-
-  /** Calls `giveUp`, which must make `next` reject, when the window ends first. */
-  async wait<T>(next: Promise<T>, giveUp: () => void): Promise<T> {
-    const since = performance.now();
-    const timer = setTimeout(giveUp, Math.max(0, this.#windowMs - this.#waitedMs));
-    try {
-      return await next;
-    } finally {
-      clearTimeout(timer);
-      this.#waitedMs += performance.now() - since;
-    }
-  }
-
-  arrived(octets: number): void {
-    this.#octets += octets;
-    if (this.#octets < this.#minimum) return;
-    this.#octets = 0;
-    this.#waitedMs = 0;
-  }
 }

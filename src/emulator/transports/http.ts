@@ -1,6 +1,7 @@
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { Malformed } from '../../errors/malformed.ts';
 import { Refusal, type RefusalFacts } from '../../errors/refusal.ts';
+import { Patience } from '../../files/patience.ts';
 import { encodeRange, parseContentRange, rangeLength } from '../../formats/net/range.ts';
 import type { Fetched, FetchOptions, Transport } from '../transport.ts';
 
@@ -231,43 +232,4 @@ function asRefusal(url: URL, error: unknown): Refusal {
 function unreachable(url: URL, why: string, facts: RefusalFacts = {}, cause?: unknown): Refusal {
   const named = { url: url.href, ...facts };
   return new Refusal('unreachable', `${url.href} ${why}.`, named, cause === undefined ? {} : { cause });
-}
-
-/**
- * How long a receiver waits for a sender.
- *
- * Only time spent waiting counts: a consumer that takes long over each piece (it hashes, it writes to
- * flash) must not make the sender look slow. The clock is monotonic and measures only this.
- */
-class Patience {
-  readonly #windowMs: number;
-  readonly #minimum: number;
-  #waitedMs = 0;
-  #octets = 0;
-
-  /** @param minimum bytes that must arrive in each `windowMs` milliseconds of waiting. */
-  constructor(windowMs: number, minimum: number) {
-    this.#windowMs = windowMs;
-    this.#minimum = minimum;
-  }
-
-  /** Waits for `next`; calls `giveUp`, which must make `next` reject, when the window ends first. */
-  async wait<T>(next: Promise<T>, giveUp: () => void): Promise<T> {
-    const since = performance.now();
-    const timer = setTimeout(giveUp, Math.max(1, this.#windowMs - this.#waitedMs));
-    try {
-      return await next;
-    } finally {
-      clearTimeout(timer);
-      this.#waitedMs += performance.now() - since;
-    }
-  }
-
-  /** Counts what arrived; enough of it opens a new window. */
-  arrived(octets: number): void {
-    this.#octets += octets;
-    if (this.#octets < this.#minimum) return;
-    this.#octets = 0;
-    this.#waitedMs = 0;
-  }
 }
