@@ -27,23 +27,20 @@ const PROBE = /^probe-[0-9a-f]{32}$/;
  * @throws UsageError for what is no state; Refusal `malformed` for a format that this program cannot read.
  */
 export async function readFormat(state: string): Promise<number | undefined> {
-  const record = await recordsOf(state).get(KEY);
+  const records = recordsOf(state);
   const refuse = (what: string) => new Refusal('malformed', `${state} ${what}.`, { path: state });
+  let record = await records.get(KEY);
   if (!record) {
-    if (isBucketState(state)) {
-      const names = (await recordsOf(state).list('')).filter((name) => !PROBE.test(name));
-      if (names.length === 0) return undefined;
-      throw new UsageError(
-        `${state} is not a state: it holds keys and no "format", so another program writes there. Name another prefix.`,
-      );
-    }
-    const names = (await namesIfThere(state)).filter(
-      (name) => !BEFORE.includes(name) && !TEMPORARY.test(name),
-    );
+    const names = await namesBesides(state);
     if (names.length === 0) return undefined;
-    throw new UsageError(
-      `${state} is not a state folder: it holds files and no "format", or an earlier Bootseal made it. Name another, or publish into an empty one.`,
-    );
+    // Somebody who makes the state at this moment wrote it between the two looks.
+    record = names.includes(KEY) ? await records.get(KEY) : undefined;
+    if (!record)
+      throw new UsageError(
+        isBucketState(state)
+          ? `${state} is not a state: it holds keys and no "format", so another program writes there. Name another prefix.`
+          : `${state} is not a state folder: it holds files and no "format", or an earlier Bootseal made it. Name another, or publish into an empty one.`,
+      );
   }
   const text = Buffer.from(record.bytes).toString('latin1');
   if (!/^[1-9][0-9]{0,5}\n$/.test(text)) throw refuse('has a "format" that is no number');
@@ -53,6 +50,12 @@ export async function readFormat(state: string): Promise<number | undefined> {
       `has format ${format}, and this Bootseal knows ${STATE_FORMAT}: use the newer one that wrote it`,
     );
   return format;
+}
+
+/** What lies in a folder or below a prefix that nobody puts there before it is a state. */
+async function namesBesides(state: string): Promise<readonly string[]> {
+  if (isBucketState(state)) return (await recordsOf(state).list('')).filter((name) => !PROBE.test(name));
+  return (await namesIfThere(state)).filter((name) => !BEFORE.includes(name) && !TEMPORARY.test(name));
 }
 
 /**
