@@ -3,7 +3,7 @@ import { delimiter, join } from 'node:path';
 import { run } from './command.ts';
 
 /** Something the tests run or read, and the Debian package that brings it. */
-interface Prerequisite {
+export interface Prerequisite {
   readonly packageName: string;
   /** Commands on PATH, or absolute paths. */
   readonly needs: readonly string[];
@@ -114,14 +114,19 @@ const PREREQUISITES: readonly Prerequisite[] = [
   { packageName: 'systemd-boot-efi', needs: ['/usr/lib/systemd/boot/efi/linuxx64.efi.stub'] },
 ];
 
-/** Names of the Debian packages whose commands or files are not there. */
-export function missingPrerequisites(): readonly string[] {
-  return PREREQUISITES.filter(({ needs }) => !needs.every(isThere)).map(({ packageName }) => packageName);
+/**
+ * Names of the Debian packages whose commands or files are not there.
+ *
+ * @param more what is needed beside what the tests need.
+ */
+export function missingPrerequisites(more: readonly Prerequisite[] = []): readonly string[] {
+  const missing = [...PREREQUISITES, ...more].filter(({ needs }) => !needs.every(isThere));
+  return [...new Set(missing.map(({ packageName }) => packageName))];
 }
 
 /** Installs what is missing, as root; else throws an Error that names it. */
-export async function installPrerequisites(): Promise<void> {
-  const missing = missingPrerequisites();
+export async function installPrerequisites(more: readonly Prerequisite[] = []): Promise<void> {
+  const missing = missingPrerequisites(more);
   if (missing.length === 0) return;
   if (process.getuid?.() !== 0) {
     throw new Error(
@@ -131,7 +136,7 @@ export async function installPrerequisites(): Promise<void> {
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   await run('apt-get', ['update'], { env });
   await run('apt-get', ['install', '-y', '--no-install-recommends', ...missing], { env });
-  const still = missingPrerequisites();
+  const still = missingPrerequisites(more);
   if (still.length > 0) throw new Error(`apt-get installed, yet this is still missing: ${still.join(' ')}.`);
 }
 
