@@ -6,6 +6,7 @@ import { after, it, type TestContext } from 'node:test';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { CephNode } from '../../lab/ceph.ts';
 import { execute } from '../../lab/command.ts';
+import { connected } from '../../lab/nbd-root.ts';
 import { freePorts, startNginx } from '../../lab/nginx.ts';
 import { type Replica, startReplica } from '../../lab/replica.ts';
 import { newBucket, s3Client } from '../../lab/s3-bucket.ts';
@@ -17,7 +18,6 @@ import { bucketPlace } from '../../src/store/s3/location.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys } from '../fixtures/keys.ts';
 import { INITRD, KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
-import { connected } from '../server/nbd-root.ts';
 
 /** Servers that hold nothing, on one bucket of a real engine: processes of their own, behind a real nginx, with curl. */
 

@@ -3,11 +3,11 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { connected } from '../../lab/nbd-root.ts';
 import { publish } from '../../src/publish/publish.ts';
 import { objectKey } from '../../src/store/objects.ts';
 import { INITRD, KERNEL, ROOTFS } from '../fixtures/release.ts';
 import { folder, site } from './bucket-site.ts';
-import { connected } from './nbd-root.ts';
 
 const tree = join(folder, '2026.11.01');
 const content = (path: string) => readFile(join(tree, path));

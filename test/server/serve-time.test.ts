@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it, type TestContext } from 'node:test';
+import { connected } from '../../lab/nbd-root.ts';
 import { setPolicy } from '../../src/publish/policy.ts';
 import { publish } from '../../src/publish/publish.ts';
 import { type ServeOptions, type Serving, serve } from '../../src/server/serve.ts';
@@ -9,7 +10,6 @@ import { readAnchorFolder } from '../../src/trust/anchor-folder.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { INITRD, KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
-import { connected } from './nbd-root.ts';
 
 const DAY = 86_400_000;
 const RELEASE = 'arch/2026.11.01';

@@ -8,8 +8,8 @@ export interface NbdRoot {
 }
 
 /** @throws Error where the server ends the connection. */
-export async function connected(port: number, name: string): Promise<NbdRoot> {
-  const socket = connect(port, '127.0.0.1');
+export async function connected(port: number, name: string, host = '127.0.0.1'): Promise<NbdRoot> {
+  const socket = connect(port, host);
   const next = reader(socket);
   await once(socket, 'connect');
   await next(18);
