@@ -12,8 +12,6 @@ export interface Curve {
   readonly title: string;
   readonly across: string;
   readonly up: string;
-  /** Why it bends where it bends, for the text below the drawing. */
-  readonly bend: string;
   readonly series: readonly Series[];
 }
 

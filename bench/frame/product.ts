@@ -97,6 +97,7 @@ export async function sealedSite(folder: string, megabytes: number): Promise<Sea
 
 /** The same before it is sealed. */
 export async function unsealedSite(folder: string, megabytes: number): Promise<SealedSite> {
+  await mkdir(folder, { recursive: true });
   const keys = join(folder, 'keys');
   await bootseal('init', keys, '--quiet');
   const tree = join(folder, 'tree');
