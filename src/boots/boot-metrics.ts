@@ -85,8 +85,10 @@ export function countBoots(registry: Registry, boots: Boots): void {
 
   /** When boots ended that may yet go on, by id: their stages were told up to then. */
   const toldUntil = new Map<string, number>();
-  boots.subscribe(({ receipt, ended: outcome }: BootChange) => {
+  boots.subscribe((change: BootChange) => {
+    const outcome = change.ended;
     if (outcome === undefined) return;
+    const { receipt } = change;
     const { boot, stage, route, arch, trust = NO_TRUST, code } = receipt;
     ended.inc({ route, outcome });
     byArch.inc({ arch: known(arch), outcome });

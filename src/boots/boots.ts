@@ -43,6 +43,7 @@ export interface BootsOptions {
 
 /** Something of a boot has changed. */
 export interface BootChange {
+  /** As it is when a listener is told: it is made then. */
   readonly receipt: Receipt;
   /** It came to this stage now. */
   readonly entered: Stage | undefined;
@@ -303,7 +304,13 @@ export class Boots {
     }
     if (this.#joiner.boots.has(boot)) this.#open.set(boot.id, boot);
     this.#told.set(boot, { outcome: boot.outcome, stage: boot.stage });
-    if (boot.written) this.index.retell(boot.receipt());
+    // Every request of every machine comes by here: a receipt is made where somebody reads it, and once.
+    let made: Receipt | undefined;
+    const receipt = (): Receipt => {
+      made ??= boot.receipt();
+      return made;
+    };
+    if (boot.written) this.index.retell(receipt());
     const ended = boot.outcome !== 'running' && boot.outcome !== before?.outcome ? boot.outcome : undefined;
     const reopened = boot.outcome === 'running' && before !== undefined && before.outcome !== 'running';
     const isWorthIt = rankOf(boot.stage) >= rankOf('script');
@@ -316,7 +323,13 @@ export class Boots {
     if (isNews || boot.outcome !== 'running') this.#queue.add(boot, isNews);
     if (this.#listeners.size === 0) return;
     const entered = boot.stage === before?.stage ? undefined : boot.stage;
-    this.#announce({ receipt: boot.receipt(), entered, ended });
+    this.#announce({
+      get receipt() {
+        return receipt();
+      },
+      entered,
+      ended,
+    });
   }
 
   #announce(change: BootChange): void {
