@@ -11,7 +11,7 @@ import { describeMachine, machineFacts } from './frame/machine.ts';
 import { allGrowth, allParts } from './frame/parts.ts';
 import { type Recorded, readRecord, regressions } from './frame/record.ts';
 import { type Measured, type Part, type Result, resultOf } from './frame/row.ts';
-import { markdownTable, terminalTable } from './frame/table.ts';
+import { markdownLimits, markdownTable, terminalTable } from './frame/table.ts';
 
 const USAGE = `npm run bench -- [PART…] [options]
 
@@ -22,7 +22,8 @@ hour on two cores that have nothing else to do. As root it installs the Debian p
   --rounds N        rounds of each comparison (5)
   --quick           whether it works: small sizes, one round; no figure of it means anything
   --json FILE       all results and the machine, for programs
-  --record          keep this run as bench/recorded.json, and write docs/benchmarks.md anew
+  --record          keep this run as bench/recorded.json, and write the tables of docs/benchmarks.md and
+                    README.md anew
   --check           compare with bench/recorded.json; 1 where a row became worse than noise explains
   --growth          how costs grow, instead of the table: writes docs/images/bench-*.svg
 `;
@@ -44,6 +45,7 @@ const { values: flags, positionals } = parseArgs({
 const place = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const RECORD = place('bench/recorded.json');
 const DOCS = place('docs/benchmarks.md');
+const README = place('README.md');
 
 if (flags.help) process.stdout.write(USAGE);
 else if (flags.growth) await grow();
@@ -127,8 +129,11 @@ async function record(run: Recorded, before: Recorded | undefined): Promise<void
   const rows = [...kept, ...run.rows].sort((one, other) => (one.name < other.name ? -1 : 1));
   const whole: Recorded = { ...run, rows };
   await writeFile(RECORD, `${JSON.stringify(whole, undefined, 1)}\n`);
-  const table = `${markdownTable(rows)}\n\nMeasured on ${run.measured}: ${describeMachine(run.machine)}.`;
-  await replaceBetween(DOCS, 'table', table);
+  const when = `Measured on ${run.measured}: ${describeMachine(run.machine)}.`;
+  await replaceBetween(DOCS, 'table', `${markdownTable(rows)}\n\n${when}`);
+  await replaceBetween(DOCS, 'limits', markdownLimits(rows) || 'Every goal is met.');
+  const beside = rows.filter(({ against }) => against !== undefined);
+  await replaceBetween(README, 'benchmarks', `${markdownTable(beside)}\n\n${when}`);
 }
 
 async function grow(): Promise<void> {

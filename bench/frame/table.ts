@@ -17,17 +17,19 @@ export function terminalTable(results: readonly Result[], colour: boolean): stri
   );
 }
 
-/** GitHub's kind of a table, with the limits as a list below. */
+/** GitHub's kind of a table. */
 export function markdownTable(results: readonly Result[]): string {
   const line = (cells: readonly string[]) =>
     `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  return [line(HEAD), line(HEAD.map(() => '---')), ...results.map((result) => line(cellsOf(result)))].join(
+    '\n',
+  );
+}
+
+/** What limits the rows whose goal is not met, as a list; empty where there is none. */
+export function markdownLimits(results: readonly Result[]): string {
   const limits = results.filter(({ met, limit }) => met === false && limit !== undefined);
-  return [
-    line(HEAD),
-    line(HEAD.map(() => '---')),
-    ...results.map((result) => line(cellsOf(result))),
-    ...(limits.length > 0 ? ['', ...limits.map(({ job, limit }) => `- *${job}*: ${limit}`)] : []),
-  ].join('\n');
+  return limits.map(({ job, limit }) => `- *${job}*: ${limit}`).join('\n');
 }
 
 function cellsOf({ job, against, unit, goal, measured, met }: Result): readonly string[] {
