@@ -1,16 +1,8 @@
 import { REFUSAL_CODES, type RefusalCode } from '../errors/refusal.ts';
 import { TRUST_LEVELS, type TrustLevel } from '../release/trust-level.ts';
+import { BOOT_OUTCOMES, type BootOutcome, isFailure } from './boot-outcome.ts';
 import type { BootQuery } from './boot-query.ts';
-import {
-  BOOT_OUTCOMES,
-  type BootOutcome,
-  bootId,
-  decodeBootId,
-  isFailure,
-  type ReceiptHead,
-  STAGES,
-  type Stage,
-} from './receipt.ts';
+import { bootId, decodeBootId, type ReceiptHead, STAGES, type Stage } from './receipt.ts';
 import type { Place } from './segments.ts';
 
 const TRUST = Object.keys(TRUST_LEVELS) as TrustLevel[];

@@ -1,5 +1,6 @@
 import type { RefusalCode } from '../errors/refusal.ts';
-import { type BootOutcome, isFailure, type Receipt, type Stage } from './receipt.ts';
+import { type BootOutcome, isFailure } from './boot-outcome.ts';
+import type { Receipt, Stage } from './receipt.ts';
 
 /** Which receipts are asked for. */
 export interface BootQuery {

@@ -6,20 +6,13 @@ import type { Shares } from '../serve/shares.ts';
 import { Beginnings } from './beginnings.ts';
 import type { FindBootFile } from './boot-files.ts';
 import { type BootCounts, BootIndex, type FailureGroup } from './boot-index.ts';
+import { type BootOutcome, isFailure } from './boot-outcome.ts';
 import { type BootQuery, fitsQuery } from './boot-query.ts';
 import { Deadlines } from './deadlines.ts';
 import { Joiner } from './joiner.ts';
 import { MemoryLines, type ReceiptLines } from './memory-lines.ts';
 import { type Moment, OpenBoot, rankOf } from './open-boot.ts';
-import {
-  type BootOutcome,
-  decodeBootId,
-  decodeReceipt,
-  isFailure,
-  type Receipt,
-  STAGES,
-  type Stage,
-} from './receipt.ts';
+import { decodeBootId, decodeReceipt, type Receipt, STAGES, type Stage } from './receipt.ts';
 import { ReceiptQueue } from './receipt-queue.ts';
 import type { Place } from './segments.ts';
 

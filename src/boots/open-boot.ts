@@ -2,8 +2,8 @@ import type { RefusalCode } from '../errors/refusal.ts';
 import type { RootMode } from '../formats/records/policy-floor.ts';
 import type { TrustLevel } from '../release/trust-level.ts';
 import type { BootedRelease } from './boot-files.ts';
+import type { BootOutcome } from './boot-outcome.ts';
 import {
-  type BootOutcome,
   bootId,
   decodeBootId,
   JOINS,

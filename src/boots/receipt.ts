@@ -4,6 +4,7 @@ import { REFUSAL_CODES, type RefusalCode } from '../errors/refusal.ts';
 import { ROOT_MODES, type RootMode } from '../formats/records/policy-floor.ts';
 import type { Outcome } from '../release/server-event.ts';
 import { TRUST_LEVELS, type TrustLevel } from '../release/trust-level.ts';
+import { BOOT_OUTCOMES, type BootOutcome } from './boot-outcome.ts';
 
 /** The stages of a boot, in their order, as a server sees them. */
 export const STAGES = [
@@ -25,32 +26,6 @@ export const STAGES = [
 ] as const;
 
 export type Stage = (typeof STAGES)[number];
-
-/** What came of a boot. */
-export const BOOT_OUTCOMES = [
-  /** It goes on, as far as anybody knows. */
-  'running',
-  /** Early userspace says that all of it was verified. Claimed. */
-  'verified',
-  /** All that a server of ours gives for this release was fetched whole; the machine has nothing that could say more. */
-  'served',
-  /** It was sent to its own disk. */
-  'local',
-  /** It shows a menu, or who it is: a person has to act. */
-  'waiting',
-  /** A server of ours, or early userspace, said no, and why. */
-  'refused',
-  /** A server of ours could not read what it was to give. */
-  'failed',
-  /** Nothing was heard of it for longer than it ever took. */
-  'stalled',
-  /** It began anew before it had come to an end. */
-  'restarted',
-  /** The server ended meanwhile; nobody knows. */
-  'lost',
-] as const;
-
-export type BootOutcome = (typeof BOOT_OUTCOMES)[number];
 
 /** How it is known that something belongs to this boot, the surest first. All of it is what machines claim. */
 export const JOINS = [
@@ -282,9 +257,4 @@ export function decodeBootId(boot: string): { readonly began: number; readonly r
   const [, began = '', random = ''] = /^([0-9a-z]{8,9})-([0-9a-f]{8})$/.exec(boot) ?? [];
   if (began === '') return undefined;
   return { began: Number.parseInt(began, 36), random: Number.parseInt(random, 16) };
-}
-
-/** Whether somebody has to look at it. */
-export function isFailure(outcome: BootOutcome): boolean {
-  return outcome === 'refused' || outcome === 'failed' || outcome === 'stalled';
 }

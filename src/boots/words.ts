@@ -1,4 +1,5 @@
-import type { BootOutcome, Join, Receipt, Stage } from './receipt.ts';
+import type { BootOutcome } from './boot-outcome.ts';
+import type { Join, Receipt, Stage } from './receipt.ts';
 
 /** What came of a boot, for people. What a machine says is claimed, and is called so. */
 export const OUTCOME_WORDS: Readonly<Record<BootOutcome, string>> = {

@@ -1,10 +1,11 @@
 import type { Command } from 'commander';
+import type { CommandName } from './summaries.ts';
 
 /** Makes a command; `whole` is the program with all of them, for those that tell of the others. */
 type Load = (whole: () => Promise<Command>) => Promise<Command>;
 
-/** In the order of the help. Each is loaded when it is called: a command that signs nothing waits for no signer. */
-export const COMMANDS: Readonly<Record<string, Load>> = {
+/** Each is loaded when it is called: a command that signs nothing waits for no signer. */
+export const COMMANDS: Readonly<Record<CommandName, Load>> = {
   init: async () => (await import('./commands/init.ts')).initCommand(),
   seal: async () => (await import('./commands/seal.ts')).sealCommand(),
   pack: async () => (await import('./commands/pack.ts')).packCommand(),

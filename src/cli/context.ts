@@ -1,6 +1,6 @@
 import { type Stats, statSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
-import pino from 'pino';
+import type { Logger } from 'pino';
 import { cannotRead, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
@@ -12,7 +12,8 @@ import { Terminal } from './terminal.ts';
 /** What every command is given: the clock, the terminal, a log. */
 export interface Context {
   readonly terminal: Terminal;
-  readonly log: pino.Logger;
+  /** Opens a log on standard error, for the few that keep one. */
+  readonly openLog: () => Promise<Logger>;
   /** Milliseconds since 1970. The command line is the only place that reads a clock. */
   readonly now: number;
   readonly json: boolean;
@@ -36,7 +37,12 @@ export function exampleOf(command: Command): string | undefined {
   return examples.get(command);
 }
 
-/** Runs a command's work and turns what it throws into one sentence and an exit status. */
+/**
+ * Runs a command's work and turns what it throws into one sentence and an exit status.
+ *
+ * A command's file holds its words: help, completion and a misspelt option wait for those alone. What the work needs is
+ * imported by the work, when it begins (test/cli/loading.test.ts).
+ */
 export function act<T extends object>(
   work: (context: Context, options: T, ...words: string[]) => Promise<number>,
 ): (...given: unknown[]) => Promise<void> {
@@ -47,14 +53,23 @@ export function act<T extends object>(
     given.pop();
     const terminal = new Terminal({ json: options.json === true, quiet: options.quiet === true });
     const level = options.quiet ? 'error' : (process.env.BOOTSEAL_LOG ?? 'info');
-    const log = pino({ base: null, level, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination(2));
-    const context: Context = { terminal, log, now: Date.now(), json: options.json === true };
+    const context: Context = {
+      terminal,
+      openLog: () => openLog(level),
+      now: Date.now(),
+      json: options.json === true,
+    };
     try {
       process.exitCode = await work(context, options, ...(given as string[]));
     } catch (error) {
       process.exitCode = report(terminal, error);
     }
   };
+}
+
+async function openLog(level: string): Promise<Logger> {
+  const { pino } = await import('pino');
+  return pino({ base: null, level, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination(2));
 }
 
 /** What stands at a path, links followed; undefined where nothing does. @throws IoError where that cannot be told. */

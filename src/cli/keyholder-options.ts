@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
 import { UsageError } from '../errors/usage.ts';
-import { uidOf } from '../keyholder/accounts.ts';
-import { KeyholderClient } from '../keyholder/client.ts';
+import type { KeyholderClient } from '../keyholder/client.ts';
 
 /** The flags of a command that signs with the snapshot key, or has a keyholder do it. */
 export interface SignedByOptions {
@@ -37,6 +36,8 @@ export async function keyholderOf(
       throw new UsageError(
         `${flag} cannot be given with --keyholder: it is told what shall be done, and has all else of its own.`,
       );
+  const { KeyholderClient } = await import('../keyholder/client.ts');
+  const { uidOf } = await import('../keyholder/accounts.ts');
   const keyholderUid = keyholderUser === undefined ? undefined : await uidOf(keyholderUser);
   return new KeyholderClient({ socket: keyholder, ...(keyholderUid === undefined ? {} : { keyholderUid }) });
 }

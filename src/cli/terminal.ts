@@ -1,7 +1,10 @@
-import cliProgress from 'cli-progress';
+import { createRequire } from 'node:module';
+import type { SingleBar } from 'cli-progress';
 import { outputTakes } from './output.ts';
 import { printable } from './printable.ts';
 import { type Cell, layoutTable, paint, type Style, wantsColour } from './table.ts';
+
+const require = createRequire(import.meta.url);
 
 export interface TerminalOptions {
   readonly json: boolean;
@@ -69,7 +72,9 @@ export class Terminal {
   progress(what: string, total: number, unit: (count: number) => string = octets): Progress {
     if (!process.stderr.isTTY) this.note(what);
     if (this.#options.quiet || !process.stderr.isTTY) return new Progress(undefined, unit);
-    const bar = new cliProgress.SingleBar({
+    // Loaded where one is drawn: most commands end before, and most that do not are no terminal's.
+    const { SingleBar } = require('cli-progress') as typeof import('cli-progress');
+    const bar = new SingleBar({
       format: `${printable(what)}  {bar}  {percentage}%  {done} of {size}  {eta_formatted} left`,
       stream: process.stderr,
       hideCursor: true,
@@ -83,10 +88,10 @@ export class Terminal {
 }
 
 export class Progress {
-  readonly #bar: cliProgress.SingleBar | undefined;
+  readonly #bar: SingleBar | undefined;
   readonly #unit: (count: number) => string;
 
-  constructor(bar: cliProgress.SingleBar | undefined, unit: (count: number) => string) {
+  constructor(bar: SingleBar | undefined, unit: (count: number) => string) {
     this.#bar = bar;
     this.#unit = unit;
   }

@@ -20,18 +20,7 @@ import { manifestOfRefusal } from '../formats/script/ipxe-refusal.ts';
 import type { VerifiedThing } from '../release/who-verifies.ts';
 import { compileEmbedded } from '../scripts/compile.ts';
 import { anchorId } from '../trust/anchors.ts';
-
-/** The machines that a release must satisfy, each with its own rules of acceptance. */
-export const CLIENTS = ['ipxe', 'ipxe-efi', 'grub', 'archiso', 'manifest'] as const;
-export type ClientName = (typeof CLIENTS)[number];
-
-export const CLIENT_SUMMARY: Readonly<Record<ClientName, string>> = {
-  ipxe: 'iPXE on a BIOS: imgverify on script, kernel and initrds, each by the name its script demands',
-  'ipxe-efi': 'iPXE under UEFI: the same',
-  grub: 'GRUB: OpenPGP on grub.cfg by the script key, on kernel and initrds by the payload key',
-  archiso: 'archiso as it is: checksum, gpg and openssl with its own flags, keys from the initramfs',
-  manifest: 'our early userspace: the manifest, then the command line, then all of the above',
-};
+import { CLIENTS, type ClientName } from './client-names.ts';
 
 export interface ClientVerdict {
   readonly client: ClientName;

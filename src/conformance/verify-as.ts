@@ -9,7 +9,9 @@ import { RECORD } from '../formats/records/seal-names.ts';
 import { decodeOr } from '../trust/check.ts';
 import { readPolicyFileOr } from '../trust/policy-file.ts';
 import { readTrustRoots } from '../trust/trust-roots.ts';
-import { CLIENTS, type ClientName, type ClientVerdict, runClients } from './clients.ts';
+import { CLIENTS, type ClientName } from './client-names.ts';
+import { type ClientVerdict, runClients } from './clients.ts';
+import { isUrl } from './is-url.ts';
 import { readRecord, treeTransport } from './tree-transport.ts';
 import type { VerifyOptions } from './verify.ts';
 
@@ -35,19 +37,6 @@ export async function verifyAs(options: VerifyAsOptions): Promise<ClientVerdict[
   const file = await readPolicyFileOr(options.policy);
   const place = isUrl(target) ? await remote(new URL(target)) : await local(target);
   return runClients({ ...place, anchors, policy: file.at(at, now), now: at }, as);
-}
-
-export function isUrl(target: string): boolean {
-  return /^https?:\/\//.test(target);
-}
-
-/** Splits `--as` at its commas. Throws a `Refusal` (`malformed`) for a client that there is not. */
-export function clientNames(text: string): ClientName[] {
-  return text.split(',').map((word) => {
-    const name = CLIENTS.find((candidate) => candidate === word);
-    if (name !== undefined) return name;
-    throw new UsageError(`There is no client ${JSON.stringify(word)}; there are ${CLIENTS.join(', ')}.`);
-  });
 }
 
 interface Place {

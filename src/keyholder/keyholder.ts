@@ -19,15 +19,10 @@ import { openExistingState } from '../store/state.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { type AnchorFolders, readTrustRoots } from '../trust/trust-roots.ts';
 import { type Desk, perform, type ScriptDesk } from './acts.ts';
+import type { Ask } from './asks.ts';
 import { readLine } from './line.ts';
 import { demandPeers, OVERFLOW_UID, type Peer, peerOf } from './peer.ts';
-import {
-  type Ask,
-  decodeRequest,
-  encodeAnswer,
-  type KeyholderAnswer,
-  type KeyholderRequest,
-} from './protocol.ts';
+import { decodeRequest, encodeAnswer, type KeyholderAnswer, type KeyholderRequest } from './protocol.ts';
 import { RATE, type Rate, RateLimit } from './rate.ts';
 import { claimSocketPath, safeSocketPath } from './socket-place.ts';
 import { findUnfinished } from './unfinished.ts';

@@ -95,19 +95,6 @@ const REQUEST = z.discriminatedUnion('ask', [
 ]);
 
 export type KeyholderRequest = z.infer<typeof REQUEST>;
-export type Ask = KeyholderRequest['ask'];
-/** What can be asked for. */
-export const ASKS: readonly Ask[] = [
-  'renew',
-  'move',
-  'publish',
-  'apply',
-  'checkpoint',
-  'arm',
-  'disarm',
-  'assign',
-  'withdraw',
-];
 /** A request without what every line has. */
 export type Facts<R> = R extends unknown ? Omit<R, 'bootseal-keyholder'> : never;
 

@@ -1,11 +1,12 @@
 import { basename, extname } from 'node:path';
-import { UsageError } from '../errors/usage.ts';
 import { writeFolderAtomically } from '../files/atomic-folder.ts';
 import { encodeArmor } from '../formats/asn1/armor.ts';
 import { encodeRevokedList, encodeTrustedList } from '../formats/openpgp/trust-list.ts';
 import { isoSeconds } from '../formats/records/lines.ts';
-import { type DropReason, type KeyringPolicyName, keyringPolicy } from '../trust/keyring-rules.ts';
+import { type KeyringPolicyName, keyringPolicy } from '../trust/keyring-rules.ts';
+import { dropCounts } from './drop-counts.ts';
 import { readKeyringSource } from './keyring-files.ts';
+import { demandKeyringName, voaPlace } from './keyring-names.ts';
 import { type Curation, curate } from './web-of-trust.ts';
 
 export interface KeyringOptions {
@@ -113,13 +114,6 @@ function keyringFiles(name: string, place: string, report: KeyringReport): Map<s
   return files;
 }
 
-/** How many certificates fell out for each reason, most first. */
-export function dropCounts({ dropped }: Pick<Curation, 'dropped'>): [DropReason, number][] {
-  const counts = new Map<DropReason, number>();
-  for (const { reason } of dropped) counts.set(reason, (counts.get(reason) ?? 0) + 1);
-  return [...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
-}
-
 /** The report for machines. It depends on the sources and the options alone. */
 export function keyringJson(report: KeyringReport): object {
   return {
@@ -142,25 +136,4 @@ export function keyringJson(report: KeyringReport): object {
 /** `archlinux` of `/usr/share/keyrings/archlinux.gpg`. */
 function defaultName(source: string): string {
   return basename(source, extname(source)).toLowerCase();
-}
-
-/** A name that may stand in a file name and as an operating system's in VOA. Throws a `Refusal`. */
-export function demandKeyringName(name: string): void {
-  if (!/^[a-z0-9][a-z0-9._-]{0,62}$/.test(name)) {
-    throw new UsageError(
-      `${JSON.stringify(name)} is no name for a keyring: small letters, digits, dots, dashes; give --name.`,
-    );
-  }
-}
-
-/** UAPI.11: `OS` has up to five parts with colons between, none empty at the end. Throws a `Refusal`. */
-export function voaPlace(text: string): string {
-  const word = '[a-z0-9_-][a-z0-9._-]*';
-  const os = `${word}(:(${word})?){0,3}(:${word})?`;
-  if (text.length > 255 || !new RegExp(`^${os}/${word}/${word}$`).test(text) || text.includes(':/')) {
-    throw new UsageError(
-      `${JSON.stringify(text)} is no place in a VOA tree: OS/PURPOSE/CONTEXT, like arch/image/netboot.`,
-    );
-  }
-  return text;
 }

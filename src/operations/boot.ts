@@ -13,6 +13,7 @@ import { compileEmbedded } from '../scripts/compile.ts';
 import { readAnchorFolder } from '../trust/anchor-folder.ts';
 import { anchorId } from '../trust/anchors.ts';
 import { defaultPolicy } from '../trust/policy.ts';
+import { bootUrl, checkedMac } from './boot-target.ts';
 
 export interface BootOptions {
   /** The entry script: `http://HOST:PORT/boot.ipxe`, `tftp://HOST/autoexec.ipxe`. */
@@ -111,11 +112,6 @@ export async function bootImage(options: BootImageOptions): Promise<MachineVerdi
   });
 }
 
-/** Whether an address is that of an image for firmware, and not of a script for a loader. */
-export function isImageUrl(url: string): boolean {
-  return URL.canParse(url) && new URL(url).pathname.endsWith('.efi');
-}
-
 /** A loader built with anchors holds `embedded.ipxe`, as rendered for this server and its entry of that architecture. */
 function embeddedScript(
   url: URL,
@@ -136,21 +132,6 @@ function embeddedScript(
     ...(arch === undefined ? {} : { arch }),
   });
   return Buffer.from(script, 'latin1');
-}
-
-/** Reads the address of an entry script. Throws a `Refusal` (`malformed`) for anything but http: and tftp:. */
-export function bootUrl(text: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (!url || !['http:', 'tftp:'].includes(url.protocol) || !url.hostname) {
-    throw new UsageError(`${JSON.stringify(text)} is no http: or tftp: address.`);
-  }
-  return url;
-}
-
-/** A MAC address in small letters. Throws a `Refusal` (`malformed`). */
-export function checkedMac(mac: string): string {
-  if (/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/.test(mac)) return mac.toLowerCase();
-  throw new UsageError(`${JSON.stringify(mac)} is no MAC address; write it as 52:54:00:12:34:56.`);
 }
 
 function byScheme(localAddress?: string): Transport {

@@ -20,7 +20,7 @@ import { type BatchFacts, batchLines, type CompiledScript, compileBatch } from '
 import { decodeRules, encodeRules } from '../machines/machine-record.ts';
 import { batchFacts, type NamedRelease, toVerify } from '../publish/machine-batch.ts';
 import { writeOutput } from '../release/write-output.ts';
-import { sealedAddress } from '../scripts/server-address.ts';
+import { sealedAddress } from '../scripts/sealed-address.ts';
 import { accessOf, type KeyAccess } from '../signing/keys/passphrase.ts';
 import { readScriptKeys, type ScriptKeys, sealScript } from '../signing/keys/script-keys.ts';
 import { decodeOrRefuse } from '../signing/requests/open-request.ts';

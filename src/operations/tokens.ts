@@ -4,12 +4,11 @@ import { isChannelName } from '../formats/records/safe-path.ts';
 import { logAct } from '../publish/log-act.ts';
 import { openExistingState } from '../store/state.ts';
 import { stateTime } from '../store/state-json.ts';
+import { SCOPES, type Scope } from '../store/token-scopes.ts';
 import {
   demandHoldsTokens,
   MAX_TOKENS,
   readTokens,
-  SCOPES,
-  type Scope,
   TOKEN_PREFIX,
   type Token,
   tokenDigest,

@@ -17,7 +17,7 @@ import {
 import { readMachineRules } from '../machines/machine-files.ts';
 import { encodeRules } from '../machines/machine-record.ts';
 import { hasRules, type MachineRules } from '../machines/machine-rules.ts';
-import { sealedAddress } from '../scripts/server-address.ts';
+import { sealedAddress } from '../scripts/sealed-address.ts';
 import { type ScriptKeys, sealScript } from '../signing/keys/script-keys.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
 import { recordsOf } from '../store/folder-backend.ts';

@@ -1,4 +1,5 @@
-import { CLIENT_SUMMARY, CLIENTS, type ClientVerdict, runClients } from '../conformance/clients.ts';
+import { CLIENT_SUMMARY, CLIENTS } from '../conformance/client-names.ts';
+import { type ClientVerdict, runClients } from '../conformance/clients.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { calledOf } from '../formats/asn1/certificate-name.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';

@@ -3,7 +3,6 @@ import { UsageError } from '../errors/usage.ts';
 import { FolderTree } from '../files/folder-tree.ts';
 import { readIfThere } from '../files/read-if-there.ts';
 import type { Tree } from '../files/tree.ts';
-import { isOrigin } from '../formats/records/countersignature.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import { withReleases } from '../formats/records/snapshot.ts';
 import { channelStandsAt, readChannel } from '../store/channels.ts';
@@ -28,6 +27,7 @@ import {
   onRecord,
   snapshotFacts,
 } from './channel-move.ts';
+import { demandOrigin } from './demand-origin.ts';
 import { batchFor, checkBatch } from './machine-batch.ts';
 import { writePolicy } from './policy.ts';
 import { demandPromoted } from './promotion.ts';
@@ -176,14 +176,6 @@ async function adoptPolicy(
 ): Promise<void> {
   if (adopt && (await isFresh(state))) await writePolicy(state, adopt, now, snapshotKey);
   await policyFor(state, path, policy);
-}
-
-/** An address that a record of provenance can hold. @throws UsageError */
-export function demandOrigin(origin: string): void {
-  if (isOrigin(origin)) return;
-  throw new UsageError(
-    `${JSON.stringify(origin)} is no origin; write http://…, https://…, rsync://…, s3://… or file://….`,
-  );
 }
 
 /** Before the release is there: were this lost, a fetched one would count as ours, and be signed anew. */

@@ -1,6 +1,5 @@
 import { UsageError } from '../errors/usage.ts';
 import type { ScriptServer } from './compile.ts';
-import { grubServerOf } from './grub-config.ts';
 import type { GrubServer } from './grub-server.ts';
 
 /** Where machines will find the server, as each loader's scripts want to be told. */
@@ -9,7 +8,8 @@ export interface ServerAddress {
   readonly grub: GrubServer;
 }
 
-const DEFAULT_PORT = 8080;
+/** Of a server that DHCP names. */
+export const DEFAULT_PORT = 8080;
 
 /**
  * Reads `seal --url`. Undefined: the host that DHCP names, port 8080, since a script sealed beforehand cannot
@@ -36,25 +36,5 @@ export function serverAddress(url: string | undefined): ServerAddress {
   return {
     script: { kind: 'literal', url: url.replace(/\/$/, '') },
     grub: { kind: 'literal', host, port: Number(port) },
-  };
-}
-
-/** Where the sealed scripts of a release fetch from, so that others for it say the same. */
-export function sealedAddress(
-  bootIpxe: Uint8Array | undefined,
-  grubCfg: Uint8Array | undefined,
-): ServerAddress {
-  const script = bootIpxe === undefined ? '' : Buffer.from(bootIpxe).toString('latin1');
-  const [, base] = /^kernel --name \S+ (http:\/\/\S+?)\/releases\//m.exec(script) ?? [];
-  const [, port] = /^isset \S+ \|\| set bootseal-port:int32 ([0-9]{1,5})$/m.exec(script) ?? [];
-  const literal = base !== undefined && !base.includes('$');
-  return {
-    script: literal
-      ? { kind: 'literal', url: base }
-      : { kind: 'typed', ...(port === undefined ? {} : { port: Number(port) }) },
-    grub:
-      grubCfg === undefined
-        ? { kind: 'dhcp', httpPort: DEFAULT_PORT }
-        : grubServerOf(Buffer.from(grubCfg).toString('latin1')),
   };
 }

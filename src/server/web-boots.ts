@@ -1,13 +1,6 @@
 import type { BootCounts } from '../boots/boot-index.ts';
-import {
-  BOOT_OUTCOMES,
-  type BootOutcome,
-  isFailure,
-  type Receipt,
-  type Route,
-  STAGES,
-  type StageRecord,
-} from '../boots/receipt.ts';
+import { BOOT_OUTCOMES, type BootOutcome, isFailure } from '../boots/boot-outcome.ts';
+import { type Receipt, type Route, STAGES, type StageRecord } from '../boots/receipt.ts';
 import { adviceOf, JOIN_WORDS, OUTCOME_WORDS, STAGE_WORDS } from '../boots/words.ts';
 import { TRUST_LEVELS } from '../release/trust-level.ts';
 import type {

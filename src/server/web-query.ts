@@ -1,5 +1,6 @@
+import { BOOT_OUTCOMES } from '../boots/boot-outcome.ts';
 import type { BootQuery } from '../boots/boot-query.ts';
-import { BOOT_OUTCOMES, decodeBootId, STAGES } from '../boots/receipt.ts';
+import { decodeBootId, STAGES } from '../boots/receipt.ts';
 import { REFUSAL_CODES } from '../errors/refusal.ts';
 import { claimedMac } from '../formats/net/machine-claims.ts';
 import { timeOf } from '../formats/records/lines.ts';

@@ -8,6 +8,7 @@ import { readMachineRules } from '../machines/machine-files.ts';
 import { encodeRules } from '../machines/machine-record.ts';
 import { hasRules, type MachineRules } from '../machines/machine-rules.ts';
 import { type Match, Matcher, membersOf } from '../machines/match.ts';
+import { ruleText } from '../machines/rule-text.ts';
 import { type PlannedScript, ScriptPlan } from '../machines/script-plan.ts';
 import { ArmedBoots, type StoredArming } from '../store/armed-boots.ts';
 import { channelNames, readChannel } from '../store/channels.ts';
@@ -141,15 +142,4 @@ export async function listMachines(state: string): Promise<ListedMachines> {
     unknown: assignmentText(matcher.find({ loader: 'ipxe' }).gets),
     signed: newest !== undefined && sameRules(rules, newest.matcher.rules),
   };
-}
-
-export function ruleText({ rule }: Pick<Match, 'rule'>): string {
-  switch (rule.kind) {
-    case 'machine':
-      return 'its own entry';
-    case 'group':
-      return `the group ${rule.group.name}`;
-    case 'unknown':
-      return 'no group';
-  }
 }

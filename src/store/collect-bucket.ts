@@ -1,8 +1,8 @@
 import { UsageError } from '../errors/usage.ts';
 import { decodeReleaseList } from '../formats/records/release-list.ts';
 import { decodeOr } from '../trust/check.ts';
+import { COLLECT_AFTER } from './collect-after.ts';
 import {
-  COLLECT_AFTER,
   type Collected,
   MARKS,
   MARKS_KEY,

@@ -4,10 +4,6 @@ import { isStateTime, stateTime } from './state-json.ts';
 /** `collect.json`: which objects nothing referred to, and since when that is known. */
 export const MARKS_KEY = 'collect.json';
 
-const DAY = 86_400_000;
-/** From the mark until an object may go. */
-export const COLLECT_AFTER = 7 * DAY;
-
 export const OBJECT_SHA256 = /^[0-9a-f]{64}$/;
 export const MARKS = z.strictObject({
   'bootseal-collect': z.literal(1),

@@ -10,7 +10,7 @@ import { decodeOr } from '../trust/check.ts';
 import { ArmedBoots } from './armed-boots.ts';
 import type { StoreBackend } from './backend.ts';
 import { channelNames, readChannel } from './channels.ts';
-import { COLLECT_AFTER } from './collect-marks.ts';
+import { COLLECT_AFTER } from './collect-after.ts';
 import { recordsOf } from './folder-backend.ts';
 import { readBatch } from './script-batches.ts';
 import { demandState, openExistingState } from './state.ts';

@@ -3,9 +3,9 @@ import { dirname } from 'node:path';
 import { cannotRead, codeOf, isAbsent } from '../errors/io.ts';
 import { explain, syncDirectory } from '../files/atomic-file.ts';
 import { lstatIfThere } from '../files/read-if-there.ts';
+import { COLLECT_AFTER } from './collect-after.ts';
 import { collectInBucket } from './collect-bucket.ts';
 import {
-  COLLECT_AFTER,
   type Collected,
   MARKS,
   MARKS_KEY,

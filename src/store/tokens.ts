@@ -10,6 +10,7 @@ import { writeFileAtomically } from '../files/atomic-file.ts';
 import { isChannelName } from '../formats/records/safe-path.ts';
 import { isBucketState } from './s3/location.ts';
 import { decodeStateJson, encodeStateJson, isStateTime } from './state-json.ts';
+import { SCOPES, type Scope } from './token-scopes.ts';
 
 /*
  * `STATE/tokens`: who may use the API of a server of this state, 0640: a server need not be the state's owner. A token itself is nowhere: what is kept is its
@@ -17,22 +18,6 @@ import { decodeStateJson, encodeStateJson, isStateTime } from './state-json.ts';
  */
 
 export const STATE_TOKENS = 'tokens';
-
-/** What a token may allow. The set is closed, and none of them holds another. */
-export const SCOPES = [
-  /** Read what only tokens may read. */
-  'read',
-  /** Arm a machine for one boot, and disarm it. */
-  'arm',
-  /** Write who gets what. */
-  'assign',
-  /** Move a channel, renew it, set it back. */
-  'channels',
-  /** Take a release out of use. */
-  'withdraw',
-] as const;
-
-export type Scope = (typeof SCOPES)[number];
 
 /** Tokens of one state. */
 export const MAX_TOKENS = 256;

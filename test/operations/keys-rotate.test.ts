@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { decodeSuccessors, isOpenpgpKind } from '../../src/formats/records/successors.ts';
 import { rotateKeys } from '../../src/operations/keys-rotate.ts';
 import { publish } from '../../src/publish/publish.ts';
-import { DEFAULT_ROTATION } from '../../src/signing/keys/rotate.ts';
+import { DEFAULT_ROTATION } from '../../src/signing/keys/rotation-kinds.ts';
 import { misused } from '../fixtures/failed.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';

@@ -4,7 +4,7 @@ import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { revokeToken } from '../../src/operations/tokens.ts';
-import { SCOPES, type Scope } from '../../src/store/tokens.ts';
+import { SCOPES, type Scope } from '../../src/store/token-scopes.ts';
 import { NEW, OLD } from '../keyholder/sites.ts';
 import { apiSite, ask, OTHER_MAC, serving } from '../server/api/api-site.ts';
 

@@ -2,16 +2,11 @@ import { type Command, Option } from 'commander';
 import type { BootEvent, MachineVerdict } from '../../emulator/machine-verdict.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { ROOT_MODES, type RootMode } from '../../formats/records/policy-floor.ts';
-import {
-  type BootImageOptions,
-  boot,
-  bootImage,
-  bootUrl,
-  checkedMac,
-  isImageUrl,
-} from '../../operations/boot.ts';
+import type { BootImageOptions } from '../../operations/boot.ts';
+import { bootUrl, checkedMac, isImageUrl } from '../../operations/boot-target.ts';
 import { act, folder, newCommand, time, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Terminal } from '../terminal.ts';
 import { findingJson, showBootVerdict } from '../verdict.ts';
 
@@ -28,7 +23,7 @@ interface Options {
 export function bootCommand(): Command {
   return newCommand(
     'boot',
-    'boot an emulated machine and say what each stage verified',
+    SUMMARIES.boot,
     'bootseal boot http://127.0.0.1:8080/boot.ipxe --anchors keys/anchors',
   )
     .argument(
@@ -59,6 +54,7 @@ export function bootCommand(): Command {
     .option('--at <time>', 'what the machine’s clock says', time)
     .action(
       act<Options>(async ({ terminal, now }, options, url = '') => {
+        const { boot } = await import('../../operations/boot.ts');
         const { choose } = options;
         const onEvent = (event: BootEvent) => {
           const line = traceLine(event);
@@ -91,6 +87,7 @@ async function showImage(
   { anchors, choose, mac }: Options,
   machine: Omit<BootImageOptions, 'anchors'>,
 ): Promise<number> {
+  const { bootImage } = await import('../../operations/boot.ts');
   if (anchors === undefined)
     throw new UsageError('An image needs --anchors: its db.crt is what the firmware has enrolled.');
   if (choose !== undefined || mac !== undefined)

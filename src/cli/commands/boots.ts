@@ -1,25 +1,19 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
-import { type BootQuery, fitsQuery } from '../../boots/boot-query.ts';
-import {
-  BOOT_OUTCOMES,
-  type BootOutcome,
-  decodeBootId,
-  isFailure,
-  type Receipt,
-  receiptFacts,
-} from '../../boots/receipt.ts';
-import { Receipts } from '../../boots/receipts.ts';
+import { BOOT_OUTCOMES, type BootOutcome, isFailure } from '../../boots/boot-outcome.ts';
+import type { BootQuery } from '../../boots/boot-query.ts';
+import type { Receipt } from '../../boots/receipt.ts';
+import type { Receipts } from '../../boots/receipts.ts';
 import { adviceOf, JOIN_WORDS, OUTCOME_WORDS, STAGE_WORDS } from '../../boots/words.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { claimedMac } from '../../formats/net/machine-claims.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { TRUST_LEVELS } from '../../release/trust-level.ts';
-import { demandState } from '../../store/state.ts';
 import { act, folder, newCommand, time } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { Interrupted, interruptible } from '../interrupt.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
 
@@ -41,7 +35,7 @@ const FOLLOW_MS = 500;
 export function bootsCommand(): Command {
   return newCommand(
     'boots',
-    'what machines booted, how far they came, and why they stopped; of one machine, or one boot',
+    SUMMARIES.boots,
     'bootseal boots --state /srv/bootseal --since 1d --failed\nbootseal boots 52:54:00:12:34:56 --state /srv/bootseal',
   )
     .argument('[machine]', 'a card’s address (MAC), or the id of one boot')
@@ -59,6 +53,8 @@ export function bootsCommand(): Command {
     .option('--follow', 'goes on: each boot once more whenever something of it is written down')
     .action(
       act<Options>(async ({ terminal, now, json }, options, word) => {
+        const { decodeBootId, receiptFacts } = await import('../../boots/receipt.ts');
+        const { Receipts } = await import('../../boots/receipts.ts');
         const receipts = new Receipts(await receiptsOf(options));
         if (word !== undefined && decodeBootId(word)) {
           const { failed, outcome: wanted, release, since: from, follow: on } = options;
@@ -91,7 +87,7 @@ export function bootsCommand(): Command {
         const counts = receipts.count(query);
         if (options.follow) {
           terminal.print(lineOf(HEADER), 'bold');
-          for (const receipt of found.toReversed()) tellOne(terminal, receipt, json);
+          for (const receipt of found.toReversed()) await tellOne(terminal, receipt, json);
           return follow(terminal, receipts, query, json);
         }
         terminal.json({ boots: found.map(receiptFacts), total: counts.total, outcomes: counts.byOutcome });
@@ -105,6 +101,7 @@ export function bootsCommand(): Command {
 }
 
 async function receiptsOf({ state, receipts }: Options): Promise<string> {
+  const { demandState } = await import('../../store/state.ts');
   if (receipts !== undefined && state === undefined) return receipts;
   if (state === undefined || receipts !== undefined)
     throw new UsageError(
@@ -115,6 +112,7 @@ async function receiptsOf({ state, receipts }: Options): Promise<string> {
 }
 
 async function showOne(terminal: Terminal, receipts: Receipts, boot: string): Promise<number> {
+  const { decodeBootId, receiptFacts } = await import('../../boots/receipt.ts');
   await receipts.read((decodeBootId(boot)?.began ?? 0) - DAY);
   const receipt = await receipts.get(boot);
   if (!receipt) throw new UsageError(`There is no boot ${boot} on record here.`);
@@ -157,6 +155,7 @@ async function follow(
   query: BootQuery,
   json: boolean,
 ): Promise<number> {
+  const { fitsQuery } = await import('../../boots/boot-query.ts');
   try {
     await interruptible(async (stop, ended) => {
       for (;;) {
@@ -164,7 +163,7 @@ async function follow(
         const told = await receipts.read(query.since);
         for (const boot of told) {
           const receipt = await receipts.get(boot);
-          if (receipt && fitsQuery(receipt, query)) tellOne(terminal, receipt, json);
+          if (receipt && fitsQuery(receipt, query)) await tellOne(terminal, receipt, json);
         }
       }
     });
@@ -175,8 +174,9 @@ async function follow(
 }
 
 /** One line, as it comes: nobody knows how wide what follows will be. */
-function tellOne(terminal: Terminal, receipt: Receipt, json: boolean): void {
+async function tellOne(terminal: Terminal, receipt: Receipt, json: boolean): Promise<void> {
   if (json) {
+    const { receiptFacts } = await import('../../boots/receipt.ts');
     terminal.jsonLine(receiptFacts(receipt));
     return;
   }

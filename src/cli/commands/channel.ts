@@ -1,19 +1,11 @@
 import type { Command } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import {
-  chooseEntry,
-  type ListedChannel,
-  listChannels,
-  moveChannelTo,
-  renewChannel,
-  rollbackChannel,
-  showChannel,
-} from '../../publish/channel.ts';
-import { readScriptKeys } from '../../signing/keys/script-keys.ts';
+import type { ListedChannel, moveChannelTo } from '../../publish/channel.ts';
 import { act, channelName, folder, folders, newCommand, releaseId, stateAt } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
 import { type MovedFacts, movedJson, showMoved, snapshotJson } from './publish.ts';
@@ -32,11 +24,7 @@ interface MovingOptions extends SignedByOptions {
 const EXAMPLE = 'bootseal channel';
 
 export function channelCommand(): Command {
-  return newCommand(
-    'channel',
-    'what a channel points at, and moving it',
-    `${EXAMPLE} show stable --state /srv/bootseal`,
-  )
+  return newCommand('channel', SUMMARIES.channel, `${EXAMPLE} show stable --state /srv/bootseal`)
     .addCommand(listCommand())
     .addCommand(showCommand())
     .addCommand(renewCommand())
@@ -68,6 +56,7 @@ function listCommand(): Command {
     .option('--snapshot-cert <file>', 'whose snapshots to take (PEM); default: the state’s own')
     .action(
       act<Options>(async ({ terminal, now }, { state, snapshotCert }) => {
+        const { listChannels } = await import('../../publish/channel.ts');
         const rows = await listChannels({
           state,
           now,
@@ -128,6 +117,7 @@ function showCommand(): Command {
     .option('--snapshot-cert <file>', 'whose snapshots to take (PEM); default: the state’s own')
     .action(
       act<Options>(async ({ terminal, now }, { state, snapshotCert }, channel = '') => {
+        const { showChannel } = await import('../../publish/channel.ts');
         const { history, refusal } = await showChannel({
           channel,
           state,
@@ -177,6 +167,7 @@ function renewCommand(): Command {
     .argument('<channel>', 'its name', channelName)
     .action(
       act<MovingOptions>(async ({ terminal, now }, options, channel = '') => {
+        const { renewChannel } = await import('../../publish/channel.ts');
         const keyholder = await keyholderOf(options);
         if (keyholder) return told(terminal, await keyholder.renew(channel));
         const { state, snapshotKey } = options;
@@ -197,6 +188,7 @@ function entryCommand(): Command {
     .argument('<channel>', 'its name', channelName)
     .action(
       act<Options>(async ({ terminal }, { state }, channel = '') => {
+        const { chooseEntry } = await import('../../publish/channel.ts');
         const warnings = await chooseEntry({ state, channel });
         terminal.json({ entry: channel, warnings });
         for (const warning of warnings) terminal.print(`Warning: ${warning}.`, 'bad');
@@ -213,7 +205,7 @@ function moveCommand(): Command {
       'to a release that is stored: a newer one goes through the gate, an older one is gone back to',
       `${EXAMPLE} move stable arch/2026.11.02 --keyholder /run/bootseal-keyholder/socket`,
     ),
-    moveChannelTo,
+    async () => (await import('../../publish/channel.ts')).moveChannelTo,
   );
 }
 
@@ -224,11 +216,11 @@ function rollbackCommand(): Command {
       'go back to a release published before, on record',
       `${EXAMPLE} rollback stable arch/2026.10.01 --state /srv/bootseal --anchors keys/anchors`,
     ),
-    rollbackChannel,
+    async () => (await import('../../publish/channel.ts')).rollbackChannel,
   );
 }
 
-function toRelease(command: Command, go: typeof moveChannelTo): Command {
+function toRelease(command: Command, loadGo: () => Promise<typeof moveChannelTo>): Command {
   return moving(command)
     .argument('<channel>', 'its name', channelName)
     .argument('<release>', 'NAME/VERSION, published before', releaseId)
@@ -241,6 +233,7 @@ function toRelease(command: Command, go: typeof moveChannelTo): Command {
     )
     .action(
       act<MovingOptions>(async ({ terminal, now }, options, channel = '', release = '') => {
+        const { readScriptKeys } = await import('../../signing/keys/script-keys.ts');
         const { snapshotKey, anchors, policy, scriptKeys } = options;
         const keyholder = await keyholderOf(options, {
           '--anchors': anchors,
@@ -258,6 +251,7 @@ function toRelease(command: Command, go: typeof moveChannelTo): Command {
           ...(policy === undefined ? {} : { policy }),
           ...(scriptKeys === undefined ? {} : { scriptKeys: await readScriptKeys(scriptKeys, now) }),
         };
+        const go = await loadGo();
         return told(terminal, await go({ channel, release, state, anchors, now, ...given }));
       }),
     );

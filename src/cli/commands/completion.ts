@@ -5,6 +5,7 @@ import { bashCompletion } from '../manual/completion-bash.ts';
 import { fishCompletion } from '../manual/completion-fish.ts';
 import { zshCompletion } from '../manual/completion-zsh.ts';
 import { type CommandOutline, outlineOf } from '../manual/outline.ts';
+import { SUMMARIES } from '../summaries.ts';
 
 const SHELLS: Readonly<Record<string, (program: CommandOutline) => string>> = {
   bash: bashCompletion,
@@ -16,7 +17,7 @@ const SHELLS: Readonly<Record<string, (program: CommandOutline) => string>> = {
 export function completionCommand(whole: () => Promise<Command>): Command {
   return newCommand(
     'completion',
-    'print what a shell needs to complete commands, options and paths',
+    SUMMARIES.completion,
     'bootseal completion bash > /etc/bash_completion.d/bootseal',
   )
     .addArgument(new Argument('<shell>', 'whose language').choices(Object.keys(SHELLS)))

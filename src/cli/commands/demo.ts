@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
-import { type Demo, demo, demoStateFolder } from '../../operations/demo.ts';
+import type { Demo } from '../../operations/demo.ts';
 import { dnsmasqLines } from '../../operations/dnsmasq.ts';
 import { act, newCommand, port } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Terminal } from '../terminal.ts';
 import { showOutcome } from './boot.ts';
 import { untilStopped } from './serve.ts';
@@ -15,14 +16,16 @@ interface Options {
 }
 
 export function demoCommand(): Command {
-  return newCommand('demo', 'all of it on a sample release, then keep serving', 'bootseal demo')
+  return newCommand('demo', SUMMARIES.demo, 'bootseal demo')
     .option('--state <dir>', 'where keys and sample stay; default: below ~/.local/state')
     .option('--bind <address>', 'an IP address', '127.0.0.1')
     .option('--http-port <n>', 'default: 8080, or any free one', port)
     .option('--once', 'end after the boot')
     .action(
-      act<Options>(async ({ terminal, log, now }, options) => {
+      act<Options>(async ({ terminal, openLog, now }, options) => {
+        const { demo, demoStateFolder } = await import('../../operations/demo.ts');
         // The demo tells its own story; the server's log would talk over it.
+        const log = await openLog();
         log.level = process.env.BOOTSEAL_LOG ?? 'warn';
         const shown = await demo({
           state: options.state ?? demoStateFolder(),

@@ -1,7 +1,8 @@
 import { Argument, type Command, Option } from 'commander';
-import { DHCP_DIALECTS, type DhcpDialect, dhcpConfig } from '../../operations/dhcp-config.ts';
+import { DHCP_DIALECTS, type DhcpDialect } from '../../operations/dhcp-config.ts';
 import { act, folder, newCommand, port } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { SUMMARIES } from '../summaries.ts';
 
 interface Options {
   readonly server: string;
@@ -14,7 +15,7 @@ interface Options {
 export function dhcpConfigCommand(): Command {
   return newCommand(
     'dhcp-config',
-    'print what a DHCP server must be told, so that each kind of machine finds its loader',
+    SUMMARIES['dhcp-config'],
     'bootseal dhcp-config dnsmasq --server 10.0.0.1 --loaders loaders > bootseal.conf',
   )
     .addArgument(new Argument('<dialect>', 'whose language').choices(DHCP_DIALECTS))
@@ -30,6 +31,7 @@ export function dhcpConfigCommand(): Command {
     .option('--proxy', 'dnsmasq names boot files beside another DHCP server, and gives no addresses')
     .action(
       act<Options>(async ({ terminal }, { server, httpPort, loaders, ipxe, proxy }, name) => {
+        const { dhcpConfig } = await import('../../operations/dhcp-config.ts');
         const config = await dhcpConfig({
           dialect: name as DhcpDialect,
           server,

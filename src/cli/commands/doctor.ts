@@ -2,9 +2,10 @@ import { isIP } from 'node:net';
 import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { uidOf } from '../../keyholder/accounts.ts';
-import { CHECKS, examine, type Finding, type FindingState } from '../../operations/doctor.ts';
+import type { Finding, FindingState } from '../../operations/doctor.ts';
 import { act, folder, folders, newCommand, port } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
 
@@ -29,7 +30,7 @@ interface Options {
 export function doctorCommand(): Command {
   return newCommand(
     'doctor',
-    'find what keeps machines from booting, and say what to do about it',
+    SUMMARIES.doctor,
     'bootseal doctor --state /srv/bootseal --anchors keys/anchors --proxydhcp eth0',
   )
     .option('--state <dir>', 'where releases and channels live', folder)
@@ -60,6 +61,7 @@ export function doctorCommand(): Command {
     )
     .action(
       act<Options>(async ({ terminal, now }, options) => {
+        const { CHECKS, examine } = await import('../../operations/doctor.ts');
         const { state, channel, anchors, config, loaders, bind, proxydhcp, keyholder, keyholderUser } =
           options;
         if (channel !== undefined && state === undefined) throw new UsageError('--channel needs --state.');

@@ -2,10 +2,10 @@ import type { Command } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { writeFileAtomically } from '../../files/atomic-file.ts';
 import { lstatIfThere } from '../../files/read-if-there.ts';
-import { exportBundle } from '../../mirrors/export.ts';
 import { act, newCommand, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { writeToOutput } from '../output.ts';
+import { SUMMARIES } from '../summaries.ts';
 import { octets } from '../terminal.ts';
 
 interface Options {
@@ -14,17 +14,14 @@ interface Options {
 }
 
 export function exportCommand(): Command {
-  return newCommand(
-    'export',
-    'put a channel or a release into one file, to be carried where no wire leads',
-    'bootseal export stable stable.bundle --state /srv/bootseal',
-  )
+  return newCommand('export', SUMMARIES.export, 'bootseal export stable stable.bundle --state /srv/bootseal')
     .argument('<what>', 'a channel, or a release as NAME/VERSION')
     .argument('<file>', 'where the bundle goes; - for standard output')
     .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .option('--force', 'replace a file of that name')
     .action(
       act<Options>(async ({ terminal, now, json }, { state, force = false }, what = '', file = '') => {
+        const { exportBundle } = await import('../../mirrors/export.ts');
         const isPipe = file === '-';
         if (isPipe && json) throw new UsageError('Standard output takes the bundle or the object of --json.');
         // Before gigabytes are read; whoever comes in between is found at the end.

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { importBundle } from '../../mirrors/import.ts';
-import { demandOrigin } from '../../publish/publish.ts';
+import { demandOrigin } from '../../publish/demand-origin.ts';
 import { act, file, folder, folders, newCommand, releaseIds, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
+import { SUMMARIES } from '../summaries.ts';
 import { snapshotJson } from './publish.ts';
 
 interface Options {
@@ -23,7 +23,7 @@ function fileOrInput(text: string): string {
 export function importCommand(): Command {
   return newCommand(
     'import',
-    'take in what "export" made: verified as what is pulled from a mirror is, whole or not at all',
+    SUMMARIES.import,
     'bootseal import stable.bundle --state /srv/bootseal --anchors anchors',
   )
     .argument('<file>', 'the bundle; - for standard input', fileOrInput)
@@ -47,6 +47,7 @@ export function importCommand(): Command {
     )
     .action(
       act<Options>(async ({ terminal, now }, options, path = '') => {
+        const { importBundle } = await import('../../mirrors/import.ts');
         const { state, anchors, snapshotCert, snapshotKey, origin, backTo } = options;
         const bar = terminal.progress(`importing ${path}`, 0);
         const result = await interruptible((stop) =>

@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
-import { createKeyFolder, demandNewKeyFolder, demandSite } from '../../signing/keys/init.ts';
+import { demandSite } from '../../signing/keys/site-name.ts';
 import { act, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
 import { noteOldDrafts } from '../old-drafts.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases, promptHidden } from '../passphrases.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Terminal } from '../terminal.ts';
 
 interface Options extends PassphraseWords {
@@ -16,11 +17,7 @@ interface Options extends PassphraseWords {
 }
 
 export function initCommand(): Command {
-  const command = newCommand(
-    'init',
-    'make a site’s keys: a CA, and a key for each purpose',
-    'bootseal init keys --site school',
-  )
+  const command = newCommand('init', SUMMARIES.init, 'bootseal init keys --site school')
     .argument('<dir>', 'a folder that does not exist yet')
     .option('--site <name>', 'part of every certificate’s name', understood(demandSite), 'lan')
     .option('--ecdsa', 'certificates on P-256 instead of RSA (iPXE 2.0 and later)')
@@ -28,6 +25,7 @@ export function initCommand(): Command {
     .option('--secure-boot', 'PK, KEK and db, too, with the files that enrol them in firmware');
   return addPassphraseOption(command).action(
     act<Options>(async ({ terminal, now, json }, options, directory = '') => {
+      const { createKeyFolder, demandNewKeyFolder } = await import('../../signing/keys/init.ts');
       const { site, ecdsa, issuingCa = false, secureBoot = false } = options;
       await demandNewKeyFolder(directory);
       const caPassphrase = await newPassphrase(options, json);

@@ -1,8 +1,9 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { type Inspection, inspect, KINDS, type SealRow } from '../../operations/inspect.ts';
+import type { Inspection, SealRow } from '../../operations/inspect.ts';
 import { act, found, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { cell, showFacts } from '../facts.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Terminal } from '../terminal.ts';
 
 const LAST = 'Nothing of this was verified: bootseal verify … does that.';
@@ -10,12 +11,13 @@ const LAST = 'Nothing of this was verified: bootseal verify … does that.';
 export function inspectCommand(): Command {
   return newCommand(
     'inspect',
-    'what a release, a seal, a key or a record says of itself; it needs no anchors and verifies nothing',
+    SUMMARIES.inspect,
     'bootseal inspect out/netboot\nbootseal inspect boot.ipxe.sig',
   )
     .argument('<release|file>', 'a folder with a release.manifest, its http: address, or any one file', there)
     .action(
       act<object>(async ({ terminal }, _options, target = '') => {
+        const { inspect, KINDS } = await import('../../operations/inspect.ts');
         const inspection = await inspect({ target });
         const refused = [...(inspection.seals ?? []), ...(inspection.scripts ?? [])].flatMap(
           ({ refusal }) => refusal ?? [],

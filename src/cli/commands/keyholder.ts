@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { gidOf, uidOf } from '../../keyholder/accounts.ts';
-import { startKeyholder } from '../../keyholder/keyholder.ts';
-import { ASKS, type Ask } from '../../keyholder/protocol.ts';
+import { ASKS, type Ask } from '../../keyholder/asks.ts';
 import { serverAddress } from '../../scripts/server-address.ts';
 import { act, folder, folders, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
+import { SUMMARIES } from '../summaries.ts';
 
 interface Options extends PassphraseWords {
   readonly socket: string;
@@ -23,7 +23,7 @@ export function keyholderCommand(): Command {
   return addPassphraseOption(
     newCommand(
       'keyholder',
-      'hold the snapshot key behind a unix socket, and sign for those who may ask',
+      SUMMARIES.keyholder,
       'bootseal keyholder --socket /run/bootseal-keyholder/socket --keys /etc/bootseal/snapshot --state /srv/bootseal --anchors /etc/bootseal/anchors',
     ),
   )
@@ -57,7 +57,8 @@ export function keyholderCommand(): Command {
     )
     .option('--group <name|gid>', 'the group of the socket, whose members may connect')
     .action(
-      act<Options>(async ({ terminal, log }, options) => {
+      act<Options>(async ({ terminal, openLog }, options) => {
+        const { startKeyholder } = await import('../../keyholder/keyholder.ts');
         const { socket, keys, state, anchors, scriptKeys, url, allowUser, group } = options;
         const { allowUids, allowAsks } = await allowedOf(allowUser);
         const gid = group === undefined ? {} : { gid: await gidOf(group) };
@@ -71,7 +72,16 @@ export function keyholderCommand(): Command {
         };
         // From before there is a socket: whoever sees one may end us, and it is taken away.
         const { told, forget } = signals();
-        const started = startKeyholder({ socket, keys, state, log, allowUids, allowAsks, ...given, ...gid });
+        const started = startKeyholder({
+          socket,
+          keys,
+          state,
+          log: await openLog(),
+          allowUids,
+          allowAsks,
+          ...given,
+          ...gid,
+        });
         const keyholder = await started.catch((error: unknown) => {
           forget();
           throw error;

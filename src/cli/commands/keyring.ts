@@ -1,17 +1,12 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import {
-  buildKeyring,
-  checkKeyring,
-  demandKeyringName,
-  dropCounts,
-  type KeyringReport,
-  keyringJson,
-  voaPlace,
-} from '../../keyrings/keyring.ts';
+import { dropCounts } from '../../keyrings/drop-counts.ts';
+import type { KeyringReport } from '../../keyrings/keyring.ts';
+import { demandKeyringName, voaPlace } from '../../keyrings/keyring-names.ts';
 import { KEYRING_POLICIES, type KeyringPolicyName } from '../../trust/keyring-rules.ts';
 import { day } from '../../trust/policy.ts';
 import { act, newCommand, time, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
 
@@ -28,11 +23,7 @@ interface BuildOptions extends Options {
 }
 
 export function keyringCommand(): Command {
-  return newCommand(
-    'keyring',
-    'curated lists of OpenPGP certificates: the web of trust, run once',
-    'bootseal keyring check /usr/share/keyrings/archlinux.gpg',
-  )
+  return newCommand('keyring', SUMMARIES.keyring, 'bootseal keyring check /usr/share/keyrings/archlinux.gpg')
     .addCommand(buildCommand())
     .addCommand(checkCommand());
 }
@@ -65,6 +56,7 @@ function buildCommand(): Command {
       .option('--voa <place>', 'OS/PURPOSE/CONTEXT; default: NAME/image/netboot', understood(voaPlace)),
   ).action(
     act<BuildOptions>(async ({ terminal, now }, { out, at, policy, marginals, name, voa }, ...words) => {
+      const { buildKeyring, keyringJson } = await import('../../keyrings/keyring.ts');
       const built = await buildKeyring({
         sources: words.flat(),
         out,
@@ -96,6 +88,7 @@ function checkCommand(): Command {
     ).argument('<file...>', 'a keyring, binary or armored, or a folder of certificates'),
   ).action(
     act<Options>(async ({ terminal, now }, { at, policy, marginals }, ...words) => {
+      const { checkKeyring, keyringJson } = await import('../../keyrings/keyring.ts');
       const report = await checkKeyring({ sources: words.flat(), at: at ?? now, policy, marginals });
       terminal.json(keyringJson(report));
       showReport(terminal, report);

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { delegateBootLeaves, MOST_DAYS } from '../../signing/keys/delegate.ts';
+import { MOST_DAYS } from '../../signing/keys/delegate-days.ts';
 import { accessOf } from '../../signing/keys/passphrase.ts';
 import { act, folder, newCommand, time } from '../context.ts';
 import { EXIT } from '../exit.ts';
@@ -25,6 +25,7 @@ export function delegateCommand(): Command {
     .requiredOption('--out <dir>', 'gets a folder for each day; one that is there is left as it is');
   return addPassphraseOption(command).action(
     act<Options>(async ({ terminal, now }, options, keys = '') => {
+      const { delegateBootLeaves } = await import('../../signing/keys/delegate.ts');
       const { days, from = now, out } = options;
       const passphrase = passphrases(options);
       const bar = terminal.progress('issuing boot leaves', days, String);

@@ -1,15 +1,15 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { rotateKeys, rotationKinds } from '../../operations/keys-rotate.ts';
-import { type KeysStatus, keysStatus } from '../../operations/keys-status.ts';
-import { DEFAULT_ROTATION } from '../../signing/keys/rotate.ts';
+import type { KeysStatus } from '../../operations/keys-status.ts';
+import { DEFAULT_ROTATION, rotationKinds } from '../../signing/keys/rotation-kinds.ts';
 import type { StatusItem } from '../../trust/endings.ts';
 import { act, folder, folders, newCommand, time, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
 import { noteOldDrafts } from '../old-drafts.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Terminal } from '../terminal.ts';
 import { delegateCommand } from './keys-delegate.ts';
 
@@ -28,11 +28,7 @@ interface RotateOptions extends PassphraseWords {
 }
 
 export function keysCommand(): Command {
-  return newCommand(
-    'keys',
-    'when keys end and what ends with them, and successors for them',
-    'bootseal keys status --help',
-  )
+  return newCommand('keys', SUMMARIES.keys, 'bootseal keys status --help')
     .addCommand(statusCommand())
     .addCommand(rotateCommand())
     .addCommand(delegateCommand());
@@ -57,6 +53,7 @@ function statusCommand(): Command {
     )
     .action(
       act<StatusOptions>(async ({ terminal, now }, options) => {
+        const { keysStatus } = await import('../../operations/keys-status.ts');
         const { keys, anchors, tree: trees = [], state, at = now, warnDays } = options;
         if (keys !== undefined && anchors !== undefined)
           throw new UsageError('Name either --keys or --anchors.');
@@ -102,6 +99,7 @@ function rotateCommand(): Command {
     );
   return addPassphraseOption(command).action(
     act<RotateOptions>(async ({ terminal, now }, { only, out, ...words }, keys = '') => {
+      const { rotateKeys } = await import('../../operations/keys-rotate.ts');
       const passphrase = passphrases(words);
       const {
         steps,

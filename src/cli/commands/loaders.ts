@@ -1,13 +1,12 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
-import { embeddedScript, writeLoaderKit } from '../../build/loader-kit.ts';
-import { buildGrubLoaders, findLoaders, type InstalledLoader } from '../../build/loaders.ts';
+import type { InstalledLoader } from '../../build/loaders.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { dnsmasqLines } from '../../operations/dnsmasq.ts';
 import { serverAddress } from '../../scripts/server-address.ts';
-import { readAnchorFolder } from '../../trust/anchor-folder.ts';
 import { act, folder, found, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Terminal } from '../terminal.ts';
 
 interface GrubOptions {
@@ -57,7 +56,7 @@ function demandFolder(path: string): string {
 export function loadersCommand(): Command {
   const loaders = newCommand(
     'loaders',
-    'which loaders are installed here or lie in a folder, what each can verify, and whose keys it trusts',
+    SUMMARIES.loaders,
     'bootseal loaders ./loaders --anchors keys/anchors',
   )
     // Of two commands in one line each has options of its own.
@@ -66,6 +65,8 @@ export function loadersCommand(): Command {
     .option('--anchors <dir>', 'compare the keys that they trust with this site’s', folder);
   loaders.action(
     act<FindOptions>(async ({ terminal }, { anchors }, dir) => {
+      const { findLoaders } = await import('../../build/loaders.ts');
+      const { readAnchorFolder } = await import('../../trust/anchor-folder.ts');
       const seen = await findLoaders({
         ...(dir === undefined ? {} : { folder: demandFolder(dir) }),
         ...(anchors === undefined ? {} : { anchors: await readAnchorFolder(anchors) }),
@@ -94,6 +95,7 @@ export function loadersCommand(): Command {
       )
       .action(
         act<GrubOptions>(async ({ terminal, now }, { anchors, out, url, arch, modules }) => {
+          const { buildGrubLoaders } = await import('../../build/loaders.ts');
           const images = await buildGrubLoaders({
             anchors,
             out,
@@ -131,6 +133,7 @@ export function loadersCommand(): Command {
       )
       .action(
         act<EmbeddedOptions>(async ({ terminal }, { anchors, url, ntp, arch }) => {
+          const { embeddedScript } = await import('../../build/loader-kit.ts');
           const script = await embeddedScript({
             anchors,
             ...(url === undefined ? {} : { url }),
@@ -157,6 +160,7 @@ export function loadersCommand(): Command {
       .option('--arch <name>', 'whose machines it is for, where a channel has releases for several: aarch64')
       .action(
         act<KitOptions>(async ({ terminal }, { anchors, out, url, ntp, arch }) => {
+          const { writeLoaderKit } = await import('../../build/loader-kit.ts');
           const kit = await writeLoaderKit({
             anchors,
             out,

@@ -3,12 +3,11 @@ import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { ACT_KINDS, type ActKind, type LogEntry } from '../../formats/records/log-entry.ts';
 import type { SignedLog } from '../../publish/log-sign.ts';
-import { checkLog, checkLogProof, proveLog, showLog } from '../../store/log-reader.ts';
-import { entryInWords, readWaiting } from '../../store/log-waiting.ts';
 import type { ProvenEntry } from '../../trust/log-proof-check.ts';
 import { act, folder, newCommand, releaseId, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
 
@@ -28,7 +27,7 @@ const EXAMPLE = 'bootseal log';
 export function logCommand(): Command {
   return newCommand(
     'log',
-    'the transparency log: what happened, proofs of it, and whether it was tampered with',
+    SUMMARIES.log,
     `${EXAMPLE} check --state /srv/bootseal --since checkpoint-of-last-month`,
   )
     .addCommand(showCommand())
@@ -49,6 +48,8 @@ function showCommand(): Command {
     .option('-n <number>', 'only so many, the newest', count)
     .action(
       act<Options>(async ({ terminal }, { state = '', release, act: kind, n }) => {
+        const { showLog } = await import('../../store/log-reader.ts');
+        const { readWaiting } = await import('../../store/log-waiting.ts');
         // Before the entries: one that comes meanwhile is then no entry that was signed.
         const { signed } = await readWaiting(state);
         const entries = await showLog({
@@ -95,6 +96,7 @@ function proveCommand(): Command {
     .option('--anchors <file|dir>', 'the log’s certificate (snapshot.crt); default: the state’s own')
     .action(
       act<Options>(async ({ terminal, now }, options, release = '') => {
+        const { proveLog } = await import('../../store/log-reader.ts');
         const { state = '', out, act: kind, index, anchors } = options;
         const proven = await proveLog({
           state,
@@ -128,6 +130,7 @@ function checkCommand(): Command {
     )
     .action(
       act<Options>(async ({ terminal, now }, { state, since, anchors, allowWaiting = false }, proof) => {
+        const { checkLog, checkLogProof } = await import('../../store/log-reader.ts');
         if (proof !== undefined) {
           if (state !== undefined || since !== undefined || allowWaiting || anchors === undefined)
             throw new UsageError('A proof is verified with --anchors alone: the log itself is not asked.');
@@ -189,6 +192,7 @@ function signCommand(): Command {
       ),
   ).action(
     act<Options>(async ({ terminal }, options) => {
+      const { entryInWords } = await import('../../store/log-waiting.ts');
       const keyholder = await keyholderOf(options);
       const { state, snapshotKey } = options;
       const signed = keyholder

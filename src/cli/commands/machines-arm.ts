@@ -4,7 +4,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import type { AfterOnce } from '../../formats/records/armed-boot.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { type ArmedMachine, armMachine, disarmMachine, listArmed } from '../../publish/arm.ts';
+import type { ArmedMachine } from '../../publish/arm.ts';
 import { serverAddress } from '../../scripts/server-address.ts';
 import { accessOf } from '../../signing/keys/passphrase.ts';
 import type { StoredArming } from '../../store/armed-boots.ts';
@@ -72,6 +72,7 @@ export function armCommand(): Command {
     );
   return addPassphraseOption(withKeyholder(command)).action(
     act<ArmWords>(async ({ terminal, now }, options, mac = '') => {
+      const { armMachine } = await import('../../publish/arm.ts');
       const {
         release,
         uuid,
@@ -142,6 +143,7 @@ export function disarmCommand(): Command {
     .option('--snapshot-key <dir>', SNAPSHOT_KEY, folder)
     .action(
       act<StateWords>(async ({ terminal, now }, { state, snapshotKey }, mac = '') => {
+        const { disarmMachine } = await import('../../publish/arm.ts');
         const by = `uid ${userInfo().uid}`;
         const before = await disarmMachine({ state, mac, by, snapshotKey, now });
         terminal.json({
@@ -170,6 +172,7 @@ export function armedCommand(): Command {
     .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .action(
       act<StateWords>(async ({ terminal, now }, { state }) => {
+        const { listArmed } = await import('../../publish/arm.ts');
         const all = await listArmed(state);
         terminal.json({ machines: all.map(keptFacts) });
         if (all.length === 0) terminal.print('No machine was ever armed here.');

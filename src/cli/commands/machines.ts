@@ -2,27 +2,20 @@ import { type Command, Option } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { claimedMac, claimedText, claimedUuid } from '../../formats/net/machine-claims.ts';
 import type { Machine } from '../../machines/booter.ts';
-import { attachScripts, requestScripts } from '../../operations/machine-scripts.ts';
-import { applyMachines } from '../../publish/channel.ts';
-import { type Explained, explainMachine, listMachines, ruleText } from '../../server/written-machines.ts';
+import { ruleText } from '../../machines/rule-text.ts';
+import type { Explained } from '../../server/written-machines.ts';
 import { accessOf } from '../../signing/keys/passphrase.ts';
-import { readScriptKeys } from '../../signing/keys/script-keys.ts';
-import { channelNames } from '../../store/channels.ts';
 import { act, channelName, folder, folders, newCommand, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Terminal } from '../terminal.ts';
 import { armCommand, armedCommand, disarmCommand, inWords, keptFacts } from './machines-arm.ts';
-import { showScripts } from './machines-scripts.ts';
 import { movedJson, showMoved } from './publish.ts';
 
 export function machinesCommand(): Command {
-  const machines = newCommand(
-    'machines',
-    'which machine gets what: list, explain, sign, arm',
-    'bootseal machines list --state /srv/bootseal',
-  );
+  const machines = newCommand('machines', SUMMARIES.machines, 'bootseal machines list --state /srv/bootseal');
   for (const command of [
     listCommand(),
     explainCommand(),
@@ -50,6 +43,7 @@ function listCommand(): Command {
     .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .action(
       act<StateWords>(async ({ terminal }, { state }) => {
+        const { listMachines } = await import('../../server/written-machines.ts');
         const { written, groups, machines, unknown, signed } = await listMachines(state);
         terminal.json({
           groups: groups.map(({ machines: count, ...group }) => ({ ...group, machines: count ?? 'any' })),
@@ -119,6 +113,7 @@ function explainCommand(): Command {
     .addOption(new Option('--loader <loader>').choices(['ipxe', 'grub']).default('ipxe'))
     .action(
       act<ExplainWords>(async ({ terminal }, { state, ...said }, mac = '') => {
+        const { explainMachine } = await import('../../server/written-machines.ts');
         const machine = machineOf(mac, said);
         const { written, fault, signed, differs, armed } = await explainMachine(state, machine);
         terminal.json({
@@ -253,6 +248,9 @@ function applyCommand(): Command {
     .option('--snapshot-key <dir>', 'a folder as "init" makes it; default: a key of the state’s own', folder);
   return addPassphraseOption(withKeyholder(command)).action(
     act<ApplyWords>(async ({ terminal, now }, options) => {
+      const { applyMachines } = await import('../../publish/channel.ts');
+      const { readScriptKeys } = await import('../../signing/keys/script-keys.ts');
+      const { channelNames } = await import('../../store/channels.ts');
       const { anchors, scriptKeys, snapshotKey, channel } = options;
       const keyholder = await keyholderOf(options, { '--anchors': anchors, '--script-keys': scriptKeys });
       if (keyholder) {
@@ -313,6 +311,8 @@ function requestCommand(): Command {
     .requiredOption('--out <file>', 'where the request goes')
     .action(
       act<RequestWords>(async ({ terminal, now }, { state, channel, tree, anchors, out }) => {
+        const { showScripts } = await import('./machines-scripts.ts');
+        const { requestScripts } = await import('../../operations/machine-scripts.ts');
         const { request, scripts, size } = await requestScripts({ state, channel, tree, anchors, out, now });
         terminal.json({ channel, out, size, scripts: request.scripts });
         showScripts(terminal, scripts);
@@ -338,6 +338,7 @@ function attachCommand(): Command {
     .requiredOption('--anchors <dir>', 'what the scripts must lead to; once for each CA', folders)
     .action(
       act<AttachWords>(async ({ terminal, now }, { state, anchors }, ...rest) => {
+        const { attachScripts } = await import('../../operations/machine-scripts.ts');
         const [responses] = rest as unknown as [readonly string[]];
         const { channel, attached } = await attachScripts({ state, anchors, responses, now });
         terminal.json({ channel, attached });

@@ -8,6 +8,7 @@ import { EXIT } from '../exit.ts';
 import { sourceDateEpoch } from '../layout-options.ts';
 import { manPages } from '../manual/man-page.ts';
 import { outlineOf } from '../manual/outline.ts';
+import { SUMMARIES } from '../summaries.ts';
 
 interface Options {
   readonly out?: string;
@@ -15,7 +16,7 @@ interface Options {
 
 /** @param whole the program with all its commands. */
 export function manualCommand(whole: () => Promise<Command>): Command {
-  return newCommand('manual', 'print a manual page, or write all of them', 'bootseal manual serve | man -l -')
+  return newCommand('manual', SUMMARIES.manual, 'bootseal manual serve | man -l -')
     .argument('[command]', 'whose; default: that of Bootseal as a whole')
     .option('--out <dir>', 'write every page into this folder, as packages need them')
     .action(

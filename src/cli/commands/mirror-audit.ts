@@ -1,11 +1,9 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import type { MirrorVerdict } from '../../formats/records/mirror-health.ts';
-import { type AuditDepth, type AuditReport, audit, encodeHealth } from '../../mirrors/audit/audit.ts';
+import type { AuditDepth, AuditReport } from '../../mirrors/audit/audit.ts';
 import type { MirrorRow } from '../../mirrors/audit/audit-mirror.ts';
 import type { Sampled } from '../../mirrors/audit/audit-release.ts';
-import { writeOutput } from '../../release/write-output.ts';
-import { readConfiguration } from '../../server/configuration.ts';
 import { act, channelName, file, folders, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { octetsArgument } from '../octets-argument.ts';
@@ -86,6 +84,9 @@ export function mirrorAuditCommand(): Command {
     .option('--out <file>', 'write what a server reads that sends machines to mirrors')
     .action(
       act<Options>(async ({ terminal, now }, options, ...words) => {
+        const { audit, encodeHealth } = await import('../../mirrors/audit/audit.ts');
+        const { writeOutput } = await import('../../release/write-output.ts');
+        const { readConfiguration } = await import('../../server/configuration.ts');
         if (options.freshness && options.complete)
           throw new UsageError('--freshness and --complete are two depths: name one.');
         const { anchors, channel, config, snapshotCert, policy, maxBytes } = options;

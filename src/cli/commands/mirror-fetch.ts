@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type ArchPullResult, pullArch } from '../../mirrors/arch/arch-pull.ts';
+import type { ArchPullResult } from '../../mirrors/arch/arch-pull.ts';
 import type { ArchRow } from '../../mirrors/arch/arch-release.ts';
 import { day } from '../../trust/policy.ts';
 import { act, file, files, folder, newCommand, time } from '../context.ts';
@@ -63,6 +63,7 @@ export function mirrorFetchCommand(): Command {
     .option('--tls-ca <file>', 'certificates that TLS trusts in the place of the system’s', file)
     .action(
       act<Options>(async ({ terminal, now }, options, source = '') => {
+        const { pullArch } = await import('../../mirrors/arch/arch-pull.ts');
         const { mirror = [], keyring, tlsCa, release, ...same } = options;
         let bar: ReturnType<Terminal['progress']> | undefined;
         let size = 0;

@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
-import { demandCanKeep, keepReleases } from '../../mirrors/keep-releases.ts';
-import { type PullResult, pull } from '../../mirrors/pull.ts';
+import type { PullResult } from '../../mirrors/pull.ts';
 import { act, channelName, file, folder, folders, newCommand, releaseIds } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
@@ -62,6 +61,8 @@ export function mirrorPullCommand(): Command {
     .option('--keep <n>', 'take older releases away, but for so many and all that a snapshot names', count0)
     .action(
       act<Options>(async ({ terminal, now }, options, source = '') => {
+        const { pull } = await import('../../mirrors/pull.ts');
+        const { demandCanKeep, keepReleases } = await import('../../mirrors/keep-releases.ts');
         const { mirror = [], backTo, keep, tlsCa, anchors, channel, state } = options;
         if (keep !== undefined) demandCanKeep(state);
         const { parallel, limitRate, allowPrivate, staging, snapshotKey, snapshotCert } = options;

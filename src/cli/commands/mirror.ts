@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { newCommand } from '../context.ts';
+import { SUMMARIES } from '../summaries.ts';
 import { mirrorAuditCommand } from './mirror-audit.ts';
 import { mirrorFetchCommand } from './mirror-fetch.ts';
 import { mirrorPullCommand } from './mirror-pull.ts';
@@ -7,7 +8,7 @@ import { mirrorPullCommand } from './mirror-pull.ts';
 export function mirrorCommand(): Command {
   return newCommand(
     'mirror',
-    'mirrors that nobody needs to trust: follow a channel through them, and whether they hold what was signed',
+    SUMMARIES.mirror,
     'bootseal mirror pull https://netboot.example/ --channel stable --state /srv/mirror --anchors curated',
   )
     .addCommand(mirrorPullCommand())

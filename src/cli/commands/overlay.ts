@@ -1,6 +1,5 @@
 import { isIPv6 } from 'node:net';
 import type { Command } from 'commander';
-import { overlay } from '../../build/overlay.ts';
 import { TOOLS, type Tool } from '../../build/overlay-tools.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
@@ -15,6 +14,7 @@ import { demandIssued } from '../../operations/demand-terms.ts';
 import { act, file, folder, newCommand, time } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { sourceDateEpoch } from '../layout-options.ts';
+import { SUMMARIES } from '../summaries.ts';
 import { octets } from '../terminal.ts';
 
 interface Options {
@@ -41,7 +41,7 @@ interface Options {
 export function overlayCommand(): Command {
   return newCommand(
     'overlay',
-    'build the initrd overlay: anchors, policy floor and verifier for any initramfs',
+    SUMMARIES.overlay,
     'bootseal overlay --anchors keys/anchors --modules rootfs.sfs --min-serial 2026110100 --out bootseal-overlay.img',
   )
     .requiredOption('--anchors <dir>', 'what the machine shall trust', folder)
@@ -80,6 +80,7 @@ export function overlayCommand(): Command {
     .option('--hand-over', 'go on to the initramfs’ own /init, which enters the verified root')
     .action(
       act<Options>(async ({ terminal, now }, options) => {
+        const { overlay } = await import('../../build/overlay.ts');
         const { anchors, out, modules, kernel, drivers, policy, tools, arch } = options;
         const floorWords = floorOf(options);
         demandIssued(floorWords.issued, now);

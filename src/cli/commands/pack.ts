@@ -1,11 +1,11 @@
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { type PackSource, planArchive } from '../../build/pack.ts';
+import type { PackSource } from '../../build/pack.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { isSafePath } from '../../formats/records/safe-path.ts';
-import { writeOutput } from '../../release/write-output.ts';
 import { act, found, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { SUMMARIES } from '../summaries.ts';
 import { octets } from '../terminal.ts';
 
 interface Options {
@@ -16,7 +16,7 @@ interface Options {
 export function packCommand(): Command {
   return newCommand(
     'pack',
-    'put files into an initrd that the loader verifies: a preseed, a kickstart, a root image',
+    SUMMARIES.pack,
     'bootseal pack preseed.cfg --as-initrd --out out/debian/preseed.img',
   )
     .argument('<paths...>', 'a file, to lie at the top; a folder, whose content lies there; PATH=PATH-IN-IT')
@@ -24,6 +24,8 @@ export function packCommand(): Command {
     .option('--as-initrd', 'as a newc archive, which is the only form there is')
     .action(
       act<Options>(async ({ terminal }, { out }, ...words) => {
+        const { planArchive } = await import('../../build/pack.ts');
+        const { writeOutput } = await import('../../release/write-output.ts');
         const [paths] = words as unknown as [readonly string[]];
         const sources = paths.map(sourceOf);
         const own = sources.find(({ tree, from }) => `${resolve(out)}/`.startsWith(`${join(tree, from)}/`));

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { setPolicy, showPolicy } from '../../publish/policy.ts';
 import { act, file, folder, newCommand, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { SUMMARIES } from '../summaries.ts';
 
 interface Options {
   readonly state: string;
@@ -11,11 +11,7 @@ interface Options {
 const EXAMPLE = 'bootseal policy';
 
 export function policyCommand(): Command {
-  return newCommand(
-    'policy',
-    'what everybody judges by who publishes to a state, serves it or goes back',
-    `${EXAMPLE} set policy.toml --state /srv/bootseal`,
-  )
+  return newCommand('policy', SUMMARIES.policy, `${EXAMPLE} set policy.toml --state /srv/bootseal`)
     .addCommand(setCommand())
     .addCommand(showCommand());
 }
@@ -31,6 +27,7 @@ function setCommand(): Command {
     .option('--snapshot-key <dir>', 'signs the log; default: the state’s own key', folder)
     .action(
       act<Options>(async ({ terminal, now }, { state, snapshotKey }, policy = '') => {
+        const { setPolicy } = await import('../../publish/policy.ts');
         const given = snapshotKey === undefined ? {} : { snapshotKey };
         const changed = await setPolicy({ state, policy, now, ...given });
         terminal.json({ state, changed });
@@ -50,6 +47,7 @@ function showCommand(): Command {
     .requiredOption('--state <dir>', 'where releases and channels live', stateAt)
     .action(
       act<Options>(async ({ terminal }, { state }) => {
+        const { showPolicy } = await import('../../publish/policy.ts');
         const policy = await showPolicy(state);
         terminal.json({ state, policy: policy ?? null });
         if (policy === undefined) terminal.print('The default policy: docs/policy.md says what it holds.');

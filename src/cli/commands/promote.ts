@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
-import { type PromoteResult, promote } from '../../mirrors/promote.ts';
+import type { PromoteResult } from '../../mirrors/promote.ts';
 import { accessOf } from '../../signing/keys/passphrase.ts';
-import { readScriptKeys } from '../../signing/keys/script-keys.ts';
 import { act, channelName, files, folder, folders, newCommand } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Terminal } from '../terminal.ts';
 import { treeProgress } from '../tree-progress.ts';
 import { movedJson, showGates, showMoved } from './publish.ts';
@@ -21,7 +21,7 @@ interface Options extends PassphraseWords {
 export function promoteCommand(): Command {
   const command = newCommand(
     'promote',
-    'publish what a build has sealed, once enough people have signed its manifest, too',
+    SUMMARIES.promote,
     'bootseal promote out/netboot --channel stable --state /srv/bootseal --anchors keys/anchors --signature ada.sig',
   )
     .argument('<tree|release>', 'a sealed tree, or NAME/VERSION that the state holds')
@@ -37,6 +37,8 @@ export function promoteCommand(): Command {
     .option('--script-keys <dir>', 'who signs the scripts that machines get by name', folder);
   return addPassphraseOption(command).action(
     act<Options>(async ({ terminal, now }, options, target = '') => {
+      const { promote } = await import('../../mirrors/promote.ts');
+      const { readScriptKeys } = await import('../../signing/keys/script-keys.ts');
       const { channel, state, anchors, signature = [], snapshotKey, scriptKeys } = options;
       const passphrase = passphrases(options);
       const keys =

@@ -4,14 +4,14 @@ import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import type { ChannelRelease, Snapshot } from '../../formats/records/snapshot.ts';
 import type { MovedChannel } from '../../publish/channel-move.ts';
-import { demandOrigin, publish } from '../../publish/publish.ts';
+import { demandOrigin } from '../../publish/demand-origin.ts';
 import type { GateRow } from '../../publish/publish-gate.ts';
 import { accessOf } from '../../signing/keys/passphrase.ts';
-import { readScriptKeys } from '../../signing/keys/script-keys.ts';
 import { act, channelName, folder, folders, newCommand, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
 import { demandState, keyholderOf, type SignedByOptions, withKeyholder } from '../keyholder-options.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
 import { treeProgress } from '../tree-progress.ts';
@@ -29,7 +29,7 @@ export function publishCommand(): Command {
   const command = withKeyholder(
     newCommand(
       'publish',
-      'let a sealed tree through the gate and move a channel to it',
+      SUMMARIES.publish,
       'bootseal publish out/netboot --channel stable --state /srv/bootseal --anchors keys/anchors',
     ),
   )
@@ -55,6 +55,8 @@ export function publishCommand(): Command {
     .option('--dry-run', 'ask every gate and change nothing');
   return addPassphraseOption(command).action(
     act<Options>(async ({ terminal, now }, options, tree = '') => {
+      const { publish } = await import('../../publish/publish.ts');
+      const { readScriptKeys } = await import('../../signing/keys/script-keys.ts');
       const { channel, anchors, policy, snapshotKey, origin, dryRun, scriptKeys } = options;
       const keyholder = await keyholderOf(options, {
         '--anchors': anchors,

@@ -1,15 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import type { Manifest } from '../../formats/records/manifest.ts';
-import { isSums, RECORD } from '../../formats/records/seal-names.ts';
-import type { SigningRequest } from '../../formats/records/signing-request.ts';
-import { isImageRequestFile } from '../../operations/image-request.ts';
-import { isScriptsRequestFile } from '../../operations/machine-scripts.ts';
-import { attach, type RequestSeen, requestSignatures, signRequest } from '../../operations/request.ts';
-import { PACK } from '../../release/packed.ts';
-import { unverifiedThings } from '../../release/who-verifies.ts';
-import { isScript } from '../../signing/requests/request-files.ts';
 import { act, file, files, folder, folders, found, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { Interrupted, interruptible } from '../interrupt.ts';
@@ -26,12 +17,9 @@ import {
   termsOf,
 } from '../layout-options.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
-import { printSignedWords, signedWords } from '../signed-words.ts';
+import { SUMMARIES } from '../summaries.ts';
 import { octets, type Terminal } from '../terminal.ts';
 import { treeProgress } from '../tree-progress.ts';
-import { namesOf, printWhoVerifies } from '../who-verifies.ts';
-import { attachImageWords, requestImage, signImageWords } from './image-request.ts';
-import { signScriptsWords } from './machines-scripts.ts';
 
 interface RequestWords extends LayoutWords, TermWords {
   readonly anchors?: string;
@@ -44,7 +32,7 @@ interface RequestWords extends LayoutWords, TermWords {
 export function requestCommand(): Command {
   const command = newCommand(
     'request',
-    'write down what must be signed so that a tree is sealed; needs no private key',
+    SUMMARIES.request,
     'bootseal request out/netboot --anchors anchors --out request.cpio',
   )
     .argument('<tree|image>', 'a tree to be sealed, or an EFI image to be signed for Secure Boot', there)
@@ -59,7 +47,13 @@ export function requestCommand(): Command {
     .requiredOption('--out <file>', 'where the request goes');
   return addTermOptions(addLayoutOptions(command)).action(
     act<RequestWords>(async (context, options, tree = '') => {
-      if (isFile(tree)) return requestImage(context, options, tree);
+      const { showRequest } = await import('../shown-request.ts');
+      const { signedWords } = await import('../signed-words.ts');
+      const { requestSignatures } = await import('../../operations/request.ts');
+      if (isFile(tree)) {
+        const { requestImage } = await import('./image-request.ts');
+        return requestImage(context, options, tree);
+      }
       if (options.pcr) throw new UsageError('--pcr goes with an image, not with a tree.');
       if (options.certificate) throw new UsageError('--certificate goes with an image, not with a tree.');
       const { terminal, now } = context;
@@ -125,7 +119,7 @@ interface SignWords extends PassphraseWords {
 export function signRequestCommand(): Command {
   const command = newCommand(
     'sign-request',
-    'answer a request where the keys are',
+    SUMMARIES['sign-request'],
     'bootseal sign-request request.cpio --keys keys --out response.cpio',
   )
     .argument('<request>', 'what "bootseal request" wrote', file)
@@ -137,20 +131,26 @@ export function signRequestCommand(): Command {
     .requiredOption('--out <file>', 'where the response goes: the request with the signatures in it');
   return addPassphraseOption(command).action(
     act<SignWords>(async (context, { keys = [], out, ...options }, path = '') => {
+      const { isImageRequestFile } = await import('../../operations/image-request.ts');
+      const { isScriptsRequestFile } = await import('../../operations/machine-scripts.ts');
+      const { showChanges, showRequest } = await import('../shown-request.ts');
+      const { signedWords } = await import('../signed-words.ts');
+      const { signRequest } = await import('../../operations/request.ts');
       const { signerCommand, journal, image, blind } = options;
       const passphrase = passphrases(options);
       const { terminal, now } = context;
       if (keys.length > 0 === (signerCommand !== undefined)) {
         throw new UsageError('Say who signs: --keys DIR, or --signer-command.');
       }
-      if (await isImageRequestFile(path))
-        return signImageWords(
-          context,
-          { keys, ...options, ...(passphrase ? { passphrase } : {}), out },
-          path,
-        );
-      if (await isScriptsRequestFile(path))
-        return signScriptsWords(context, { keys, ...(passphrase ? { passphrase } : {}), out }, path);
+      const signing = { keys, ...(passphrase ? { passphrase } : {}), out };
+      if (await isImageRequestFile(path)) {
+        const { signImageWords } = await import('./image-request.ts');
+        return signImageWords(context, { ...options, ...signing }, path);
+      }
+      if (await isScriptsRequestFile(path)) {
+        const { signScriptsWords } = await import('./machines-scripts.ts');
+        return signScriptsWords(context, signing, path);
+      }
       if (image !== undefined || blind)
         throw new UsageError('--image and --blind go with a request about an image, not about a tree.');
       let bar: ReturnType<Terminal['progress']> | undefined;
@@ -204,11 +204,7 @@ export function signRequestCommand(): Command {
 }
 
 export function attachCommand(): Command {
-  return newCommand(
-    'attach',
-    'complete a tree with signatures that were made elsewhere',
-    'bootseal attach out/netboot response.cpio',
-  )
+  return newCommand('attach', SUMMARIES.attach, 'bootseal attach out/netboot response.cpio')
     .argument('<tree|image>', 'what the request was made of', there)
     .option('--state <dir>', 'a state folder whose log shall have an entry of this')
     .argument(
@@ -217,8 +213,13 @@ export function attachCommand(): Command {
     )
     .action(
       act<{ state?: string }>(async (context, { state }, tree = '', ...rest) => {
+        const { printSignedWords, signedWords } = await import('../signed-words.ts');
+        const { attach } = await import('../../operations/request.ts');
         const responses = (rest as unknown as [readonly string[]])[0];
-        if (isFile(tree)) return attachImageWords(context, tree, responses);
+        if (isFile(tree)) {
+          const { attachImageWords } = await import('./image-request.ts');
+          return attachImageWords(context, tree, responses);
+        }
         const { terminal, now } = context;
         const progress = treeProgress(terminal, 'checking');
         const { request, manifest, manifestSha256, files } = await interruptible((stop) =>
@@ -249,87 +250,6 @@ export function attachCommand(): Command {
         return EXIT.ok;
       }),
     );
-}
-
-/** What whoever signs should look at: what boots, with which words, and who is asked. */
-function showRequest(terminal: Terminal, request: SigningRequest, manifest: Manifest): void {
-  printSignedWords(terminal, manifest);
-  terminal.print();
-  terminal.table(
-    ['role', 'file', 'size', 'sha256'],
-    manifest.files.map(({ role, path, size, sha256 }) => [
-      { text: role, style: 'dim' },
-      { text: path },
-      { text: octets(size) },
-      { text: sha256 },
-    ]),
-  );
-  terminal.print();
-  printWhoVerifies(terminal, manifest);
-  const nobody = unverifiedThings(manifest);
-  if (nobody.length > 0) terminal.print(`On the machine NOBODY verifies ${namesOf(nobody)}.`, 'bad');
-  if (manifest.files.some(({ path }) => path === PACK))
-    terminal.print(
-      `${PACK} may replace files of the system before it; where the tree is, "bootseal inspect" lists them.`,
-    );
-  if (request.texts.length > 0) {
-    terminal.print();
-    terminal.table(
-      ['record or script', 'key', 'what it says'],
-      request.texts.map(({ key, path }) => [
-        { text: path },
-        { text: key, style: 'dim' },
-        { text: saidOf(path, manifest) },
-      ]),
-    );
-  }
-  const keys = new Map<string, number>();
-  for (const { key } of [...request.signatures, ...request.texts]) keys.set(key, (keys.get(key) ?? 0) + 1);
-  if (keys.size === 0) return;
-  terminal.print();
-  terminal.table(
-    ['key', 'signatures', 'which'],
-    [...keys].map(([key, count]) => [
-      { text: key },
-      { text: String(count) },
-      { text: whichKey(request, key) },
-    ]),
-  );
-}
-
-/** Read, and held against the manifest, before it is shown. */
-function saidOf(path: string, { release }: Manifest): string {
-  if (path.endsWith(RECORD.manifest)) return `binds the files, and the command line, of ${release}`;
-  if (isScript(path)) return `starts ${release}, with the command line above; for any machine`;
-  if (isSums(path)) return 'sums of what the manifest lists, for sha256sum and systemd';
-  return 'the root hash that the manifest lists';
-}
-
-function showChanges(terminal: Terminal, { since }: RequestSeen, kept: boolean): void {
-  terminal.print();
-  if (!since) {
-    terminal.print(
-      kept
-        ? 'Nothing of this name was signed here before.'
-        : 'What changed since the last release is not known: --journal DIR keeps what was signed.',
-      'dim',
-    );
-    return;
-  }
-  const [first] = since.changes;
-  terminal.print(
-    first === undefined ? `Nothing but dates changed since ${since.release}.` : `Since ${since.release}:`,
-  );
-  for (const change of since.changes) terminal.print(`  ${change}`);
-}
-
-function whichKey({ openpgp, leaves, certificates, release }: SigningRequest, key: string): string {
-  const own = openpgp.find((line) => line.key === key);
-  if (own) return own.fingerprint;
-  const leaf = leaves.find((order) => order.key === key);
-  if (leaf)
-    return `to be issued for ${release}, ${leaf.kind} ${leaf.bits}, until ${isoSeconds(leaf.notAfter)}`;
-  return `sha256 ${certificates.find((certificate) => certificate.key === key)?.sha256 ?? ''}`;
 }
 
 function there(text: string): string {

@@ -2,10 +2,8 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { restoreRelease } from '../../resigning/restore.ts';
-import { type ResignedStore, resignStore } from '../../resigning/store.ts';
+import type { ResignedStore } from '../../resigning/store.ts';
 import type { ResignRow } from '../../resigning/stored.ts';
-import { resignTree } from '../../resigning/tree.ts';
 import { serverAddress } from '../../scripts/server-address.ts';
 import {
   act,
@@ -26,6 +24,7 @@ import { Interrupted, interruptible } from '../interrupt.ts';
 import { sourceDateEpoch } from '../layout-options.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
 import { stateHome } from '../state-home.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Cell } from '../table.ts';
 
 interface Options extends PassphraseWords {
@@ -52,11 +51,7 @@ bootseal resign --state /srv/bootseal --keys keys-2028 --anchors keys --dry-run
 bootseal resign --state /srv/bootseal --keys keys --restore arch/2026.11.01`;
 
 export function resignCommand(): Command {
-  const command = newCommand(
-    'resign',
-    'sign the records of a sealed tree, or of a whole store, anew; payload is never read, nothing deleted',
-    EXAMPLE,
-  )
+  const command = newCommand('resign', SUMMARIES.resign, EXAMPLE)
     .argument('[tree]', 'a sealed tree', folder)
     .option('--state <dir>', 'instead of a tree: every release of this store', stateAt)
     .option('--keys <dir>', 'the folder with the keys that sealed them, or with those that follow', folder)
@@ -107,6 +102,7 @@ export function resignCommand(): Command {
 }
 
 async function ofTree({ terminal, now }: Context, options: Options, tree: string, keys: string) {
+  const { resignTree } = await import('../../resigning/tree.ts');
   const passphrase = passphrases(options);
   const { manifest, manifestSha256, changes, steps } = await resignTree({
     ...wishes(options),
@@ -134,6 +130,7 @@ async function ofTree({ terminal, now }: Context, options: Options, tree: string
 }
 
 async function ofStore(context: Context, options: Options, state: string, keys: string): Promise<number> {
+  const { resignStore } = await import('../../resigning/store.ts');
   const { terminal, now } = context;
   let bar: ReturnType<typeof terminal.progress> | undefined;
   let at = { done: 0, of: 0 };
@@ -168,6 +165,7 @@ async function ofStore(context: Context, options: Options, state: string, keys: 
 }
 
 async function restored({ terminal, now }: Context, options: Options, release: string): Promise<number> {
+  const { restoreRelease } = await import('../../resigning/restore.ts');
   const { state, keys, anchors = [], policy, snapshotKey } = options;
   if (state === undefined) throw new UsageError('--restore needs --state: a quarantine is part of a store.');
   const given = [...(keys === undefined ? [] : [keys]), ...anchors];

@@ -1,9 +1,7 @@
 import type { Command } from 'commander';
 import { type KernelFacts, kernelText } from '../../formats/efi/kernel-shape.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { seal } from '../../operations/seal.ts';
 import { PACK } from '../../release/packed.ts';
-import { unverifiedThings } from '../../release/who-verifies.ts';
 import { act, folder, folders, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
@@ -20,9 +18,8 @@ import {
   termsOf,
 } from '../layout-options.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
-import { printSignedWords, signedWords } from '../signed-words.ts';
+import { SUMMARIES } from '../summaries.ts';
 import { octets } from '../terminal.ts';
-import { namesOf, printWhoVerifies } from '../who-verifies.ts';
 
 interface Options extends LayoutWords, TermWords, PassphraseWords {
   readonly keys: string;
@@ -32,11 +29,7 @@ interface Options extends LayoutWords, TermWords, PassphraseWords {
 }
 
 export function sealCommand(): Command {
-  const command = newCommand(
-    'seal',
-    'seal a tree of boot files: every signature, in one pass',
-    'bootseal seal out/netboot --keys keys',
-  )
+  const command = newCommand('seal', SUMMARIES.seal, 'bootseal seal out/netboot --keys keys')
     .argument(
       '<tree>',
       'a tree as its publisher lays it out, or one with a bootseal.toml; docs/trees.md',
@@ -52,6 +45,10 @@ export function sealCommand(): Command {
     .option('--state <dir>', 'a state folder whose log shall have an entry of this');
   return addPassphraseOption(addTermOptions(addLayoutOptions(command))).action(
     act<Options>(async ({ terminal, now }, options, tree = '') => {
+      const { seal } = await import('../../operations/seal.ts');
+      const { unverifiedThings } = await import('../../release/who-verifies.ts');
+      const { printSignedWords, signedWords } = await import('../signed-words.ts');
+      const { namesOf, printWhoVerifies } = await import('../who-verifies.ts');
       const { keys, alsoKeys, signerCommand, state } = options;
       const passphrase = passphrases(options);
       let bar: { update(done: number): void; stop(): void } | undefined;

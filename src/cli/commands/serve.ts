@@ -1,13 +1,14 @@
 import { isIP } from 'node:net';
 import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
-import { type Configuration, DEFAULT_CONFIGURATION, readConfiguration } from '../../server/configuration.ts';
+import type { Configuration } from '../../server/configuration.ts';
 import type { DhcpOffer } from '../../server/proxy-dhcp.ts';
-import { type Serving, serve } from '../../server/serve.ts';
+import type { Serving } from '../../server/serve.ts';
 import { isBucketState } from '../../store/s3/location.ts';
 import { act, folder, folders, newCommand, port, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { listenFds } from '../listen-fds.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Cell } from '../table.ts';
 import { SOON_READ, treeProgress } from '../tree-progress.ts';
 
@@ -37,7 +38,7 @@ interface Options {
 export function serveCommand(): Command {
   return newCommand(
     'serve',
-    'verify a sealed tree, then serve it over HTTP, TFTP and NBD',
+    SUMMARIES.serve,
     'bootseal serve --tree out/netboot --anchors keys/anchors --bind 10.0.0.1 --loaders loaders',
   )
     .option('--tree <dir>', 'a sealed tree', folder)
@@ -82,7 +83,9 @@ export function serveCommand(): Command {
     )
     .option('--keyholder-user <name|uid>', 'the user that it runs as, where that is neither root nor you')
     .action(
-      act<Options>(async ({ terminal, log }, options) => {
+      act<Options>(async ({ terminal, openLog }, options) => {
+        const { serve } = await import('../../server/serve.ts');
+        const { DEFAULT_CONFIGURATION, readConfiguration } = await import('../../server/configuration.ts');
         const { tree, state, channel } = options;
         if ((tree === undefined) === (state === undefined))
           throw new UsageError('Name either --tree or --state.');
@@ -125,7 +128,7 @@ export function serveCommand(): Command {
           sockets,
           ...(options.proxydhcp === undefined ? {} : { proxyDhcp: { interfaces: options.proxydhcp } }),
           ...(keyholder ? { signer: keyholder } : {}),
-          log,
+          log: await openLog(),
           onProgress: bar.update,
         }).finally(bar.stop);
         const { release, anchored, url, http, https, tftp, nbd, syslog, dhcp } = serving;

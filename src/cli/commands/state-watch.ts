@@ -1,6 +1,6 @@
 import { realpath } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { type Fault, type Finding, scrubStore, startSentinel } from '../../operations/sentinel.ts';
+import type { Fault, Finding } from '../../operations/sentinel.ts';
 import { act, folder, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { octetsArgument } from '../octets-argument.ts';
@@ -28,7 +28,8 @@ export function watchCommand(): Command {
     .option('--once', 'read everything once and end: exit status 1 where something was found')
     .option('--snapshot-key <dir>', 'what signs the log; default: a key of the state’s own', folder)
     .action(
-      act<Options>(async ({ terminal, log, json }, options) => {
+      act<Options>(async ({ terminal, openLog, json }, options) => {
+        const { scrubStore, startSentinel } = await import('../../operations/sentinel.ts');
         const { rate: octetsASecond, once = false, snapshotKey } = options;
         const ending = new AbortController();
         const end = () => ending.abort();
@@ -85,6 +86,7 @@ export function watchCommand(): Command {
         const { ready, ended } = await startSentinel(given);
         await ready;
         if (!ending.signal.aborted) {
+          const log = await openLog();
           log.info({ state: given.state }, 'watching');
           terminal.jsonLine({ watching: given.state });
         }

@@ -1,11 +1,11 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { restoreState } from '../../operations/restore-state.ts';
-import { collectObjects } from '../../store/collect.ts';
-import { COLLECT_AFTER, type UnusedObject } from '../../store/collect-marks.ts';
-import { collectScripts, type UnusedBatch } from '../../store/collect-scripts.ts';
+import { COLLECT_AFTER } from '../../store/collect-after.ts';
+import type { UnusedObject } from '../../store/collect-marks.ts';
+import type { UnusedBatch } from '../../store/collect-scripts.ts';
 import { act, file, folder, newCommand, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { SUMMARIES } from '../summaries.ts';
 import { octets } from '../terminal.ts';
 import { watchCommand } from './state-watch.ts';
 
@@ -24,11 +24,7 @@ interface RestoreOptions {
 const EXAMPLE = 'bootseal state';
 
 export function stateCommand(): Command {
-  return newCommand(
-    'state',
-    'the folder where releases and channels live: freeing what nothing needs, watching over the rest, going on from a backup',
-    `${EXAMPLE} collect --state /srv/bootseal --dry-run`,
-  )
+  return newCommand('state', SUMMARIES.state, `${EXAMPLE} collect --state /srv/bootseal --dry-run`)
     .addCommand(collectCommand())
     .addCommand(watchCommand())
     .addCommand(restoreCommand());
@@ -44,6 +40,8 @@ function collectCommand(): Command {
     .option('--dry-run', 'say what would be marked and deleted, and change nothing')
     .action(
       act<CollectOptions>(async ({ terminal, now }, { state, dryRun = false }) => {
+        const { collectObjects } = await import('../../store/collect.ts');
+        const { collectScripts } = await import('../../store/collect-scripts.ts');
         const found = await collectObjects({ state, dryRun, now });
         const { marked, waiting, open, deleted } = found;
         const former = await collectScripts({ state, dryRun, now });
@@ -124,6 +122,7 @@ function restoreCommand(): Command {
     .option('--snapshot-key <dir>', 'what signs the log; default: a key of the state’s own', folder)
     .action(
       act<RestoreOptions>(async ({ terminal, now }, { state, after, checkpoint, snapshotKey }) => {
+        const { restoreState } = await import('../../operations/restore-state.ts');
         const { seen, lost, size, changed } = await restoreState({
           state,
           after,

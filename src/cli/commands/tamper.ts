@@ -1,10 +1,11 @@
 import type { Command } from 'commander';
-import { CLIENT_SUMMARY } from '../../conformance/clients.ts';
-import { COLUMNS, type Column } from '../../conformance/tamper/attack.ts';
-import { type MatrixCell, type MatrixRow, type TamperResult, tamper } from '../../conformance/tamper.ts';
+import { CLIENT_SUMMARY } from '../../conformance/client-names.ts';
+import { COLUMNS, type Column } from '../../conformance/tamper/matrix-columns.ts';
+import type { MatrixCell, MatrixRow, TamperResult } from '../../conformance/tamper.ts';
 import { act, folder, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Cell } from '../table.ts';
 import type { Terminal } from '../terminal.ts';
 
@@ -15,17 +16,14 @@ interface Options {
 }
 
 export function tamperCommand(): Command {
-  return newCommand(
-    'tamper',
-    'every attack against every emulated client, on a copy',
-    'bootseal tamper out/netboot --keys keys',
-  )
+  return newCommand('tamper', SUMMARIES.tamper, 'bootseal tamper out/netboot --keys keys')
     .argument('<tree>', 'a sealed tree; it is copied, never touched', folder)
     .requiredOption('--keys <dir>', 'the folder that "bootseal init" made and that sealed the tree', folder)
     .option('--anchors <dir>', 'what clients start from; default: those of the keys', folder)
     .option('--attack <name>', 'only attacks whose name holds this')
     .action(
       act<Options>(async ({ terminal, now }, { keys, anchors, attack }, tree = '') => {
+        const { tamper } = await import('../../conformance/tamper.ts');
         let bar: ReturnType<Terminal['progress']> | undefined;
         const result = await interruptible((stop) =>
           tamper({

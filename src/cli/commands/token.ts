@@ -1,11 +1,10 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { addToken, revokeToken } from '../../operations/tokens.ts';
-import { demandState } from '../../store/state.ts';
-import { isLive, readTokens, SCOPES, type Scope } from '../../store/tokens.ts';
+import { SCOPES, type Scope } from '../../store/token-scopes.ts';
 import { act, folder, newCommand, stateAt, time } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { SUMMARIES } from '../summaries.ts';
 
 interface Options {
   readonly state: string;
@@ -22,7 +21,7 @@ const SNAPSHOT_KEY = 'signs the log; default: the state’s own key';
 export function tokenCommand(): Command {
   return newCommand(
     'token',
-    'who may use the API of a server of a state',
+    SUMMARIES.token,
     `${EXAMPLE} add lab-ci --state /srv/bootseal --scope read --scope arm --expires 90d`,
   )
     .addCommand(addCommand())
@@ -43,6 +42,7 @@ function addCommand(): Command {
     .option('--snapshot-key <dir>', SNAPSHOT_KEY, folder)
     .action(
       act<Options>(async ({ terminal, now, json }, options, name = '') => {
+        const { addToken } = await import('../../operations/tokens.ts');
         const { state, scope, expires, snapshotKey } = options;
         if (options.quiet && !json)
           throw new UsageError(
@@ -73,6 +73,8 @@ function listCommand(): Command {
     .requiredOption('--state <dir>', STATE, stateAt)
     .action(
       act<Options>(async ({ terminal, now }, { state }) => {
+        const { demandState } = await import('../../store/state.ts');
+        const { isLive, readTokens } = await import('../../store/tokens.ts');
         await demandState(state);
         const tokens = await readTokens(state);
         terminal.json({
@@ -111,6 +113,7 @@ function revokeCommand(): Command {
     .option('--snapshot-key <dir>', SNAPSHOT_KEY, folder)
     .action(
       act<Options>(async ({ terminal, now }, { state, snapshotKey }, name = '') => {
+        const { revokeToken } = await import('../../operations/tokens.ts');
         const given = snapshotKey === undefined ? {} : { snapshotKey };
         const unlogged = await revokeToken({ state, name, now, ...given });
         terminal.json({ name, revoked: isoSeconds(Math.floor(now / 1000) * 1000) });

@@ -3,19 +3,15 @@ import { UsageError } from '../../errors/usage.ts';
 import { entryFolder } from '../../formats/records/entry-folder.ts';
 import { UKI } from '../../formats/records/seal-names.ts';
 import { ukiDnsmasqLines } from '../../operations/dnsmasq.ts';
-import { uki } from '../../operations/uki.ts';
 import { serverAddress } from '../../scripts/server-address.ts';
 import { accessOf } from '../../signing/keys/passphrase.ts';
-import {
-  readPcrPublicKey,
-  readPcrSigner,
-  type SecureBootKey,
-} from '../../signing/keys/secure-boot-signers.ts';
+import type { SecureBootKey } from '../../signing/keys/secure-boot-signers.ts';
 import { act, file, folder, newCommand, understood } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { interruptible } from '../interrupt.ts';
 import { programWords, SIGNER_COMMAND_HELP } from '../layout-options.ts';
 import { addPassphraseOption, type PassphraseWords, passphrases } from '../passphrases.ts';
+import { SUMMARIES } from '../summaries.ts';
 import { octets } from '../terminal.ts';
 
 interface Options extends PassphraseWords {
@@ -34,7 +30,7 @@ interface Options extends PassphraseWords {
 export function ukiCommand(): Command {
   const command = newCommand(
     'uki',
-    'make the whole boot of a sealed tree one image, signed for Secure Boot',
+    SUMMARIES.uki,
     'bootseal uki out/netboot --keys keys --url http://10.0.0.1:8080',
   )
     .argument('<tree>', 'a sealed tree', folder)
@@ -50,6 +46,8 @@ export function ukiCommand(): Command {
     .option('--out <file>', `where it goes; default: ${UKI} in the tree, which "bootseal serve" serves`);
   return addPassphraseOption(command).action(
     act<Options>(async ({ terminal, now }, options, tree = '') => {
+      const { uki } = await import('../../operations/uki.ts');
+      const { readPcrPublicKey, readPcrSigner } = await import('../../signing/keys/secure-boot-signers.ts');
       const { url, stub, osrel, out, pcr } = options;
       const signer = signerOf(options);
       const passphrase = passphrases(options);

@@ -1,18 +1,16 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { CLIENTS, type ClientVerdict } from '../../conformance/clients.ts';
-import { verify } from '../../conformance/verify.ts';
-import { clientNames, isUrl, verifyAs } from '../../conformance/verify-as.ts';
-import { verifyUefi } from '../../conformance/verify-uefi.ts';
+import { CLIENTS, clientNames } from '../../conformance/client-names.ts';
+import type { ClientVerdict } from '../../conformance/clients.ts';
+import { isUrl } from '../../conformance/is-url.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { unverifiedThings, whoVerifies } from '../../release/who-verifies.ts';
 import { act, files, folders, found, newCommand, time, understood } from '../context.ts';
 import { EXIT, statusOf } from '../exit.ts';
+import { SUMMARIES } from '../summaries.ts';
 import type { Terminal } from '../terminal.ts';
 import { SOON_READ, treeProgress } from '../tree-progress.ts';
 import { findingJson, showTreeVerdict } from '../verdict.ts';
-import { namesOf, printWhoVerifies } from '../who-verifies.ts';
 
 interface Options {
   readonly anchors?: readonly string[];
@@ -28,11 +26,7 @@ interface Options {
 type At = { readonly time: number } | { readonly proof: string };
 
 export function verifyCommand(): Command {
-  return newCommand(
-    'verify',
-    'verify a sealed tree as its clients will',
-    'bootseal verify out/netboot --anchors keys/anchors',
-  )
+  return newCommand('verify', SUMMARIES.verify, 'bootseal verify out/netboot --anchors keys/anchors')
     .argument(
       '<tree|url>',
       'a sealed tree; a server, http://HOST:PORT/; a release’s folder on a mirror; with --as uefi an EFI image',
@@ -55,6 +49,10 @@ export function verifyCommand(): Command {
     .option('--policy <file>', 'dates, pins and revocations of your own (TOML)')
     .action(
       act<Options>(async ({ terminal, now }, options, tree = '') => {
+        const { verify } = await import('../../conformance/verify.ts');
+        const { verifyAs } = await import('../../conformance/verify-as.ts');
+        const { unverifiedThings, whoVerifies } = await import('../../release/who-verifies.ts');
+        const { namesOf, printWhoVerifies } = await import('../who-verifies.ts');
         const { at: asOf, logAnchors, policy, as } = options;
         if (as === UEFI) return showFirmware(terminal, options, tree);
         if (options.db || options.dbx) throw new UsageError('--db and --dbx go with --as uefi.');
@@ -159,6 +157,7 @@ function target(text: string): string {
 const UEFI = 'uefi';
 
 async function showFirmware(terminal: Terminal, options: Options, path: string): Promise<number> {
+  const { verifyUefi } = await import('../../conformance/verify-uefi.ts');
   const { db, dbx, anchors = [], at: asOf, policy, logAnchors } = options;
   if (asOf || policy !== undefined || logAnchors !== undefined) {
     throw new UsageError(
@@ -192,7 +191,8 @@ async function showFirmware(terminal: Terminal, options: Options, path: string):
 }
 
 /** One row a client. */
-function showClients(terminal: Terminal, verdicts: readonly ClientVerdict[]): number {
+async function showClients(terminal: Terminal, verdicts: readonly ClientVerdict[]): Promise<number> {
+  const { namesOf } = await import('../who-verifies.ts');
   const asked = verdicts.filter(({ asked }) => asked);
   // A verdict that nobody gave is none.
   const refusal =

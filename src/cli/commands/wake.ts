@@ -6,6 +6,7 @@ import { wake } from '../../operations/wake.ts';
 import { act, file, newCommand } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { promptHidden } from '../passphrases.ts';
+import { SUMMARIES } from '../summaries.ts';
 
 interface Options {
   readonly interface?: string;
@@ -16,11 +17,7 @@ interface Options {
 }
 
 export function wakeCommand(): Command {
-  return newCommand(
-    'wake',
-    'send magic packets (Wake-on-LAN), which a machine that is off is switched on by',
-    'bootseal wake 52:54:00:12:34:56 --interface eth0',
-  )
+  return newCommand('wake', SUMMARIES.wake, 'bootseal wake 52:54:00:12:34:56 --interface eth0')
     .argument('<mac...>', 'whom: six pairs of hexadecimal digits, with : or - between them')
     .option('--interface <name>', 'the card to send from; default: every one with an IPv4 address')
     .option(

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { isoSeconds } from '../../formats/records/lines.ts';
-import { withdrawRelease } from '../../publish/withdraw.ts';
 import { act, folder, newCommand, releaseId, stateAt } from '../context.ts';
 import { EXIT } from '../exit.ts';
+import { SUMMARIES } from '../summaries.ts';
 
 interface Options {
   readonly state: string;
@@ -14,7 +14,7 @@ interface Options {
 export function withdrawCommand(): Command {
   return newCommand(
     'withdraw',
-    'take a release out of use for good: it is never served, published or rolled back to again',
+    SUMMARIES.withdraw,
     'bootseal withdraw arch/2026.11.01 --reason "kernel eats disks" --state /srv/bootseal',
   )
     .argument('<release>', 'NAME/VERSION', releaseId)
@@ -24,6 +24,7 @@ export function withdrawCommand(): Command {
     .option('--snapshot-key <dir>', 'what signs the log; default: a key of the state’s own', folder)
     .action(
       act<Options>(async ({ terminal, now }, options, release = '') => {
+        const { withdrawRelease } = await import('../../publish/withdraw.ts');
         const { state, reason, now: cutRunning = false, snapshotKey } = options;
         const { withdrawal, changed, channels } = await withdrawRelease({
           state,

@@ -1,12 +1,8 @@
 import type { RefusalCode } from '../../errors/refusal.ts';
 import type { Policy } from '../../trust/policy.ts';
 import type { KnownSnapshot } from '../../trust/snapshot-check.ts';
-import { CLIENTS } from '../clients.ts';
+import type { Column } from './matrix-columns.ts';
 import type { TamperSite } from './site.ts';
-
-/** What the matrix asks: every client, the tree as `serve` and `publish` judge it, a reader of a channel. */
-export const COLUMNS = [...CLIENTS, 'tree', 'snapshot'] as const;
-export type Column = (typeof COLUMNS)[number];
 
 /** The attacks that TUF's specification lists (§1.5), as far as a row here can show them. */
 export type TufAttack =

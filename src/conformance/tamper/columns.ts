@@ -9,9 +9,11 @@ import type { Policy } from '../../trust/policy.ts';
 import { DEFAULT_POLICY_FILE } from '../../trust/policy-file.ts';
 import { verifySnapshot } from '../../trust/snapshot-check.ts';
 import { Verifier } from '../../trust/verifier.ts';
-import { CLIENTS, type ClientName, runClients } from '../clients.ts';
+import { CLIENTS, type ClientName } from '../client-names.ts';
+import { runClients } from '../clients.ts';
 import { treeTransport } from '../tree-transport.ts';
-import type { Column, Staged } from './attack.ts';
+import type { Staged } from './attack.ts';
+import type { Column } from './matrix-columns.ts';
 import type { TamperSite } from './site.ts';
 
 /** What one column said, before anybody asks whether that was right. */

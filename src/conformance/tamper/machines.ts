@@ -3,7 +3,7 @@ import { RECORD, SCRIPT_SEAL } from '../../formats/records/seal-names.ts';
 import { compileBootScript } from '../../scripts/compile.ts';
 import { compileGrubConfig } from '../../scripts/grub-config.ts';
 import type { MachineIdentity } from '../../scripts/machine-set.ts';
-import { sealedAddress } from '../../scripts/server-address.ts';
+import { sealedAddress } from '../../scripts/sealed-address.ts';
 import { manifestNamedIn } from '../../trust/script-lines.ts';
 import { type Attack, expects, misses, must } from './attack.ts';
 import { sealCms } from './forge.ts';

@@ -1,9 +1,10 @@
 import { rm } from 'node:fs/promises';
 import type { RefusalCode } from '../../errors/refusal.ts';
 import { Refusal } from '../../errors/refusal.ts';
-import { CLIENTS, type ClientName } from '../clients.ts';
-import { type Attack, COLUMNS, type Column, type Expectation, type Staged } from './attack.ts';
+import { CLIENTS, type ClientName } from '../client-names.ts';
+import type { Attack, Expectation, Staged } from './attack.ts';
 import type { Columns, Said } from './columns.ts';
+import { COLUMNS, type Column } from './matrix-columns.ts';
 import type { TamperSite } from './site.ts';
 
 /** One column's answer to one attack. */

@@ -1,6 +1,6 @@
 import { Refusal } from '../../errors/refusal.ts';
 import type { Page, PageAnswer, PageRequest } from '../../serve/http/http-types.ts';
-import type { Scope } from '../../store/tokens.ts';
+import type { Scope } from '../../store/token-scopes.ts';
 import type { Access, Caller } from './access.ts';
 
 /** What a page does for somebody who may ask for it. */

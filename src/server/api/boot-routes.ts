@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import type { FailureGroup } from '../../boots/boot-index.ts';
+import { BOOT_OUTCOMES } from '../../boots/boot-outcome.ts';
 import type { BootQuery } from '../../boots/boot-query.ts';
-import { BOOT_OUTCOMES, JOINS, type Receipt, ROUTES, receiptFacts, STAGES } from '../../boots/receipt.ts';
+import { JOINS, type Receipt, ROUTES, receiptFacts, STAGES } from '../../boots/receipt.ts';
 import { adviceOf } from '../../boots/words.ts';
 import { REFUSAL_CODES, Refusal } from '../../errors/refusal.ts';
 import { ROOT_MODES } from '../../formats/records/policy-floor.ts';

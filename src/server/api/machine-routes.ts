@@ -1,20 +1,15 @@
 import { z } from 'zod';
-import { BOOT_OUTCOMES } from '../../boots/receipt.ts';
+import { BOOT_OUTCOMES } from '../../boots/boot-outcome.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { claimedText } from '../../formats/net/machine-claims.ts';
 import { WAYS_CONSUMED } from '../../formats/records/armed-boot.ts';
 import { ASSIGNMENT } from '../../machines/assignment.ts';
 import type { Machine } from '../../machines/booter.ts';
+import { ruleText } from '../../machines/rule-text.ts';
 import { ArmedBoots, type StoredArming } from '../../store/armed-boots.ts';
 import { recordsOf } from '../../store/folder-backend.ts';
-import {
-  type Explained,
-  explainMachine,
-  type ListedMachine,
-  listMachines,
-  ruleText,
-} from '../written-machines.ts';
+import { type Explained, explainMachine, type ListedMachine, listMachines } from '../written-machines.ts';
 import { type ApiDesk, route } from './api-desk.ts';
 import { bootFacts, RECEIPT } from './boot-routes.ts';
 import { nextOf } from './release-routes.ts';

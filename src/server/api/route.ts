@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { Page } from '../../serve/http/http-types.ts';
-import type { Scope } from '../../store/tokens.ts';
+import type { Scope } from '../../store/token-scopes.ts';
 import type { Caller } from '../access/access.ts';
 
 /** What every address of the API begins with. */

@@ -9,6 +9,7 @@ import { encodePem } from '../../formats/asn1/armor.ts';
 import type { Certificate } from '../../formats/asn1/x509.ts';
 import { readCertificatesFile } from '../../trust/certificates-file.ts';
 import { isIssuedBy } from '../seal-plan.ts';
+import { MOST_DAYS } from './delegate-days.ts';
 import { type OnOldDrafts, writeKeyFolder } from './init.ts';
 import { ISSUING_CA } from './key-folder.ts';
 import { type MakeKeyPair, newKeyPair } from './key-pair.ts';
@@ -18,9 +19,6 @@ import { certify } from './release-leaf.ts';
 import { readLoaderSealingKeys } from './sealing-keys.ts';
 
 const DAY = 86_400_000;
-/** A year's worth: whoever steals them holds what is left. */
-export const MOST_DAYS = 366;
-
 export interface DelegateOptions extends KeyAccess {
   /** An `init` folder with the key of the CA. */
   readonly keys: string;

@@ -17,6 +17,7 @@ import { type KeyKind, type MakeKeyPair, newKeyPair } from './key-pair.ts';
 import { newOpenpgpKey, OPENPGP_BITS } from './openpgp-keys.ts';
 import { type ProfileName, readProfile } from './profiles.ts';
 import { addSecureBootKeys } from './secure-boot-keys.ts';
+import { demandSite } from './site-name.ts';
 
 const DAY = 86_400_000;
 
@@ -42,17 +43,6 @@ export interface InitOptions {
 
 /** Hears of unfinished key folders that killed processes left beside this one: there are private keys in them. */
 export type OnOldDrafts = (drafts: OldDrafts) => void;
-
-/**
- * Throws a `UsageError` for what cannot be part of every certificate's name: a common name has at most
- * 64 characters (RFC 5280, ub-common-name), and `netboot CA ` stands before it.
- */
-export function demandSite(site: string): void {
-  if (/^[a-z0-9]([a-z0-9.-]{0,51}[a-z0-9])?$/.test(site)) return;
-  throw new UsageError(
-    `${JSON.stringify(site)} is no site name: write at most 53 small letters, digits, dots and dashes.`,
-  );
-}
 
 /** Makes a key folder with new keys. Throws a `UsageError` or an `IoError`. */
 export async function createKeyFolder(directory: string, options: InitOptions): Promise<void> {

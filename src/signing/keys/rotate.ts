@@ -35,6 +35,7 @@ import { newOpenpgpKey, OPENPGP_BITS, oldFormat } from './openpgp-keys.ts';
 import { type AskPassphrase, accessOf } from './passphrase.ts';
 import { readPrivateKeyFile } from './private-key-file.ts';
 import { type ProfileName, readProfile } from './profiles.ts';
+import { DEFAULT_ROTATION } from './rotation-kinds.ts';
 import { readSnapshotKey } from './snapshot-key.ts';
 
 const DAY = 86_400_000;
@@ -42,15 +43,6 @@ const MAX_PACKETS = 10_000;
 
 /** The record of who follows whom, beside the anchors, with a seal by each of the old keys of records. */
 export const SUCCESSORS = 'successors';
-
-/** What is replaced unless told: everything that loaders with a built-in CA need not know of. */
-export const DEFAULT_ROTATION = [
-  'codesign',
-  'boot',
-  'manifest',
-  ...OPENPGP_KEY_NAMES,
-  'snapshot',
-] as const satisfies readonly SuccessionKind[];
 
 export interface RotateOptions {
   readonly only?: readonly SuccessionKind[];

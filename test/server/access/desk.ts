@@ -10,7 +10,8 @@ import { Access, type AccessOptions } from '../../../src/server/access/access.ts
 import { guarded } from '../../../src/server/access/guarded.ts';
 import { readFields } from '../../../src/server/access/request-fields.ts';
 import { sessionPages } from '../../../src/server/access/session-pages.ts';
-import { readTokens, type Scope, tokenDigest, writeTokens } from '../../../src/store/tokens.ts';
+import type { Scope } from '../../../src/store/token-scopes.ts';
+import { readTokens, tokenDigest, writeTokens } from '../../../src/store/tokens.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import { readTlsPair, tlsPair } from '../../fixtures/tls-pair.ts';
 import { serving } from '../../serve/http/harness.ts';

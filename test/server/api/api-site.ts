@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { addToken } from '../../../src/operations/tokens.ts';
 import type { Log } from '../../../src/serve/event-log.ts';
 import { type ServeOptions, type Serving, serve } from '../../../src/server/serve.ts';
-import { SCOPES, type Scope } from '../../../src/store/tokens.ts';
+import { SCOPES, type Scope } from '../../../src/store/token-scopes.ts';
 import { type KeyholderSite, keyholderSite } from '../../keyholder/sites.ts';
 
 export const MAC = '52:54:00:00:00:0a';

@@ -1,0 +1,13 @@
+/** What can be asked for. */
+export const ASKS = [
+  'renew',
+  'move',
+  'publish',
+  'apply',
+  'checkpoint',
+  'arm',
+  'disarm',
+  'assign',
+  'withdraw',
+] as const;
+export type Ask = (typeof ASKS)[number];
