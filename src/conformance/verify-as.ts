@@ -7,7 +7,7 @@ import { entryFolder, entryOf } from '../formats/records/entry-folder.ts';
 import { decodeManifest, MAX_MANIFEST } from '../formats/records/manifest.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
 import { decodeOr } from '../trust/check.ts';
-import { readPolicyFileOr } from '../trust/policy-file.ts';
+import { readPolicyFileOr } from '../trust/given-policy.ts';
 import { readTrustRoots } from '../trust/trust-roots.ts';
 import { CLIENTS, type ClientName } from './client-names.ts';
 import { type ClientVerdict, runClients } from './clients.ts';

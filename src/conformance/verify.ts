@@ -3,9 +3,9 @@ import { Refusal } from '../errors/refusal.ts';
 import { FolderTree } from '../files/folder-tree.ts';
 import { MAX_MANIFEST } from '../formats/records/manifest.ts';
 import { RECORD } from '../formats/records/seal-names.ts';
-import { readLogCertificates, readLogProof } from '../store/log-reader.ts';
+import { readPolicyFileOr } from '../trust/given-policy.ts';
 import { demandLogged, type LoggedTime, loggedTime } from '../trust/log-proof-check.ts';
-import { type PolicyFile, readPolicyFileOr } from '../trust/policy-file.ts';
+import type { PolicyFile } from '../trust/policy-file.ts';
 import { type AnchorFolders, readTrustRoots } from '../trust/trust-roots.ts';
 import { type Verdict, Verifier } from '../trust/verifier.ts';
 
@@ -55,6 +55,7 @@ async function readLogged(
   proof: string,
   policy: PolicyFile,
 ): Promise<LoggedTime> {
+  const { readLogCertificates, readLogProof } = await import('../store/log-reader.ts');
   const [first = ''] = typeof anchors === 'string' ? [anchors] : anchors;
   const signers = await readLogCertificates(logCertificates ?? first);
   const manifest = await tree.read(RECORD.manifest, MAX_MANIFEST);

@@ -7,7 +7,6 @@ import { type OtherSealingCa, type Sealed, sealTree } from '../signing/sealer.ts
 import { type SealingKeys, trustedOf } from '../signing/signatories.ts';
 import { anchorId } from '../trust/anchors.ts';
 import { demandTerms } from './demand-terms.ts';
-import { logSeal } from './log-seal.ts';
 import { packTree } from './pack-tree.ts';
 
 export interface SealReleaseOptions extends SealTermsRequest {
@@ -45,7 +44,10 @@ export async function seal(options: SealReleaseOptions): Promise<SealResult> {
     others.map(({ id }) => id),
   );
   const sealed = await sealTree(options.tree, layout, keys, { ...terms, others });
-  if (options.state !== undefined) await logSeal(options.state, options.tree, sealed, options.now);
+  if (options.state !== undefined) {
+    const { logSeal } = await import('./log-seal.ts');
+    await logSeal(options.state, options.tree, sealed, options.now);
+  }
   return { ...sealed, layout };
 }
 

@@ -4,7 +4,7 @@ import { readIfThere } from '../files/read-if-there.ts';
 import type { SnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { openState } from '../store/state.ts';
 import { readStatePolicy, replacePolicy, STATE_POLICY, statePolicyText } from '../store/state-policy.ts';
-import { parsePolicyFile } from '../trust/policy-file.ts';
+import { parsePolicyFile } from '../trust/written-policy.ts';
 import { logAct } from './log-act.ts';
 
 export interface SetPolicyOptions {

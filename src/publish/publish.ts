@@ -11,11 +11,12 @@ import { shelfOf } from '../store/shelf-of.ts';
 import { openState } from '../store/state.ts';
 import { isFresh, policyFor } from '../store/state-policy.ts';
 import { demandNotWithdrawn } from '../store/withdrawals.ts';
-import { type PolicyFile, parsePolicyFile } from '../trust/policy-file.ts';
+import type { PolicyFile } from '../trust/policy-file.ts';
 import { signerFingerprints, signersOf } from '../trust/record-signers.ts';
 import { type AnchorFolders, readTrustRoots, type TrustRoots } from '../trust/trust-roots.ts';
 import type { VerifiedRelease } from '../trust/verified-release.ts';
 import { type Verdict, Verifier } from '../trust/verifier.ts';
+import { parsePolicyFile } from '../trust/written-policy.ts';
 import {
   type ChannelOptions,
   demandChannelName,

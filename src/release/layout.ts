@@ -12,8 +12,8 @@ import { demandFetchedOnce, demandWords, lackingServer, withOverlayInit } from '
 import { demandLayout, layoutOfWords, recogniseLayout } from './layouts/all.ts';
 import { archiso, readArchLayout } from './layouts/archiso.ts';
 import { type LayoutDraft, NETWORK_PARAMETERS } from './layouts/draft.ts';
+import { freeParameter } from './layouts/free-parameter.ts';
 import type { LayoutKind } from './layouts/kind.ts';
-import { freeParameter, readPlainLayout } from './layouts/plain.ts';
 import { TreeNames } from './layouts/tree-names.ts';
 import { demandOwnWords } from './own-words.ts';
 import { notePacks, PACK, type PackedPath, packOf, withPacked } from './packed.ts';
@@ -189,7 +189,7 @@ async function readDraft(
   { kernel, layout }: LayoutOptions,
 ): Promise<LayoutDraft> {
   const described = entries.includes('bootseal.toml');
-  const own = described ? await readPlainLayout(tree) : {};
+  const own = described ? await (await import('./layouts/plain.ts')).readPlainLayout(tree) : {};
   if ((kernel ?? own.kernel) !== undefined) return { cmdline: [], free: undefined, ...own };
   const named = layout ?? own.layout;
   return {

@@ -1,5 +1,5 @@
 import { FolderTree } from '../files/folder-tree.ts';
-import { readPolicyFileOr } from '../trust/policy-file.ts';
+import { readPolicyFileOr } from '../trust/given-policy.ts';
 import { type AnchorFolders, readSelfRoots, readTrustRoots } from '../trust/trust-roots.ts';
 import { Verifier } from '../trust/verifier.ts';
 import { HeldRelease } from './held-release.ts';

@@ -2,12 +2,8 @@ import { join } from 'node:path';
 import { UsageError } from '../errors/usage.ts';
 import { writeFileAtomically } from '../files/atomic-file.ts';
 import { readIfThere } from '../files/read-if-there.ts';
-import {
-  DEFAULT_POLICY_FILE,
-  type PolicyFile,
-  parsePolicyFile,
-  readPolicyFile,
-} from '../trust/policy-file.ts';
+import { DEFAULT_POLICY_FILE, type PolicyFile } from '../trust/policy-file.ts';
+import { parsePolicyFile, readPolicyFile } from '../trust/written-policy.ts';
 import { channelNames } from './channels.ts';
 import { recordsOf } from './folder-backend.ts';
 import { isBucketState } from './s3/location.ts';

@@ -1,78 +1,11 @@
-import { z } from 'zod';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
-import { parseOperatorFile, readOperatorFile } from '../files/operator-file.ts';
 import { unwrapKeyring } from '../formats/openpgp/keyring-file.ts';
-import { REQUIRED_CHECKS, type RequiredCheck } from '../formats/records/policy-floor.ts';
-import { isChannelName } from '../formats/records/safe-path.ts';
+import type { RequiredCheck } from '../formats/records/policy-floor.ts';
 import { decodeOpenpgpCertificates, type OpenpgpCertificate } from './openpgp-certificate.ts';
 import { defaultPolicy, type Policy } from './policy.ts';
-
-/** A TOML date or date-time; midnight UTC where there is no time. */
-const TIME = z
-  .custom<Date>(
-    (value) => value instanceof Date && !Number.isNaN(value.getTime()),
-    'write a date: 2026-11-01',
-  )
-  .transform((value) => value.getTime());
-const SHA256 = z.string().regex(/^[0-9a-f]{64}$/, 'write 64 hexadecimal digits in small letters');
-const REASON = z.string().regex(/^[ -~]{1,200}$/, 'write one line of plain text');
-
-/** `--policy FILE`: dates are those from which something is no longer accepted. */
-const POLICY = z.strictObject({
-  hash_cutoff: z
-    .strictObject({
-      md5: TIME.optional(),
-      sha1: TIME.optional(),
-      sha224: TIME.optional(),
-      sha256: TIME.optional(),
-      sha384: TIME.optional(),
-      sha512: TIME.optional(),
-    })
-    .optional(),
-  rsa: z
-    .strictObject({
-      minimum: z.int().min(1024).max(16384),
-      since: TIME,
-      before: z.int().min(1024).max(16384),
-    })
-    .optional(),
-  openpgp_threshold: z.int().min(1).max(16).optional(),
-  pinned: z.array(z.strictObject({ sha256: SHA256, until: TIME, reason: REASON })).default([]),
-  revoked: z
-    .array(
-      z.strictObject({
-        id: z.string().regex(/^([0-9a-f]{64}|[0-9a-f]{40})$/, 'write a SHA-256 or an OpenPGP fingerprint'),
-        kind: z.enum(['hard', 'soft']),
-        since: TIME,
-        reason: REASON,
-      }),
-    )
-    .default([]),
-  publish: z
-    .strictObject({
-      require: z.array(z.enum(REQUIRED_CHECKS)).optional(),
-      margin_days: z.int().min(0).max(3650).optional(),
-      max_serial_days: z.int().min(1).max(3650).optional(),
-      unverified: z.array(z.string().regex(/^[ -~]{1,200}$/, 'write a name as "seal" shows it')).optional(),
-    })
-    .default({}),
-  promote: z
-    .strictObject({
-      channels: z.array(z.string().refine(isChannelName, 'is no name of a channel')).min(1),
-      least: z.int().min(1).max(16),
-      /** Armored, as "gpg --armor --export" writes them. */
-      people: z.string().min(1),
-    })
-    .optional(),
-  machines: z
-    .strictObject({
-      /** GRUB knows no dates: what was signed for it can be replayed for as long as its image is used. */
-      armed_by_grub: z.boolean().default(false),
-    })
-    .default({ armed_by_grub: false }),
-});
+import type { WrittenPolicy } from './policy-schema.ts';
 
 /** What a release must hold to be published. */
 export interface PublishRules {
@@ -112,24 +45,15 @@ export interface PolicyFile {
 }
 
 /** The policy where nobody wrote one. */
-export const DEFAULT_POLICY_FILE: PolicyFile = policyOf(POLICY.parse({}));
+export const DEFAULT_POLICY_FILE: PolicyFile = policyOf({
+  pinned: [],
+  revoked: [],
+  publish: {},
+  machines: { armed_by_grub: false },
+});
 
-/** Reads a policy file, or answers the default policy where none was named. @throws UsageError, IoError */
-export async function readPolicyFileOr(path: string | undefined): Promise<PolicyFile> {
-  return path === undefined ? DEFAULT_POLICY_FILE : await readPolicyFile(path);
-}
-
-/** Reads a policy file. @throws UsageError, IoError */
-export async function readPolicyFile(path: string): Promise<PolicyFile> {
-  return policyOf(await readOperatorFile(path, POLICY), path);
-}
-
-/** The same of a file that was read. @param path names it in errors. */
-export function parsePolicyFile(path: string, text: string): PolicyFile {
-  return policyOf(parseOperatorFile(path, text, POLICY), path);
-}
-
-function policyOf(file: z.infer<typeof POLICY>, path = ''): PolicyFile {
+/** @param path names the file in errors. @throws UsageError */
+export function policyOf(file: WrittenPolicy, path = ''): PolicyFile {
   return {
     canonical: canonical(file),
     publish: {

@@ -19,7 +19,7 @@ import { stateMark } from '../../src/store/state-mark.ts';
 import { isFresh, readStatePolicy, replacePolicy } from '../../src/store/state-policy.ts';
 import { readTokens, writeTokens } from '../../src/store/tokens.ts';
 import { withdrawnReason, writeWithdrawal } from '../../src/store/withdrawals.ts';
-import { readPolicyFile } from '../../src/trust/policy-file.ts';
+import { readPolicyFile } from '../../src/trust/written-policy.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { backendContract } from '../store/backend-contract.ts';
 

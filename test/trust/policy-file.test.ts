@@ -7,7 +7,7 @@ import { verify } from '../../src/conformance/verify.ts';
 import { readKeyFolder } from '../../src/signing/keys/key-folder.ts';
 import { fingerprint } from '../../src/trust/chain.ts';
 import { demandNotRevoked, demandStrong } from '../../src/trust/policy.ts';
-import { readPolicyFile } from '../../src/trust/policy-file.ts';
+import { readPolicyFile } from '../../src/trust/written-policy.ts';
 import { misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';

@@ -54,7 +54,6 @@ export function bootCommand(): Command {
     .option('--at <time>', 'what the machine’s clock says', time)
     .action(
       act<Options>(async ({ terminal, now }, options, url = '') => {
-        const { boot } = await import('../../operations/boot.ts');
         const { choose } = options;
         const onEvent = (event: BootEvent) => {
           const line = traceLine(event);
@@ -68,6 +67,7 @@ export function bootCommand(): Command {
           ...(options.arch === undefined ? {} : { arch: options.arch }),
         };
         if (isImageUrl(url)) return showImage(terminal, options, machine);
+        const { boot } = await import('../../operations/boot.ts');
         const verdict = await boot({
           ...machine,
           ...(options.anchors === undefined ? {} : { anchors: options.anchors }),

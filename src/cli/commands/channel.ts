@@ -167,11 +167,11 @@ function renewCommand(): Command {
     .argument('<channel>', 'its name', channelName)
     .action(
       act<MovingOptions>(async ({ terminal, now }, options, channel = '') => {
-        const { renewChannel } = await import('../../publish/channel.ts');
         const keyholder = await keyholderOf(options);
         if (keyholder) return told(terminal, await keyholder.renew(channel));
         const { state, snapshotKey } = options;
         const given = snapshotKey === undefined ? {} : { snapshotKey };
+        const { renewChannel } = await import('../../publish/channel.ts');
         return told(terminal, await renewChannel({ channel, state: demandState(state), now, ...given }));
       }),
     );
@@ -233,7 +233,6 @@ function toRelease(command: Command, loadGo: () => Promise<typeof moveChannelTo>
     )
     .action(
       act<MovingOptions>(async ({ terminal, now }, options, channel = '', release = '') => {
-        const { readScriptKeys } = await import('../../signing/keys/script-keys.ts');
         const { snapshotKey, anchors, policy, scriptKeys } = options;
         const keyholder = await keyholderOf(options, {
           '--anchors': anchors,
@@ -246,6 +245,7 @@ function toRelease(command: Command, loadGo: () => Promise<typeof moveChannelTo>
           throw new UsageError(
             'Name what the seals must lead to with --anchors, or a keyholder with --keyholder.',
           );
+        const { readScriptKeys } = await import('../../signing/keys/script-keys.ts');
         const given = {
           ...(snapshotKey === undefined ? {} : { snapshotKey }),
           ...(policy === undefined ? {} : { policy }),

@@ -72,7 +72,6 @@ export function armCommand(): Command {
     );
   return addPassphraseOption(withKeyholder(command)).action(
     act<ArmWords>(async ({ terminal, now }, options, mac = '') => {
-      const { armMachine } = await import('../../publish/arm.ts');
       const {
         release,
         uuid,
@@ -101,6 +100,7 @@ export function armCommand(): Command {
       } else {
         if (keys === undefined)
           throw new UsageError('Name the keys that sign with --keys, or a keyholder with --keyholder.');
+        const { armMachine } = await import('../../publish/arm.ts');
         const passphrase = passphrases(options);
         armed = await armMachine({
           ...accessOf(passphrase ? { passphrase } : {}),

@@ -248,9 +248,6 @@ function applyCommand(): Command {
     .option('--snapshot-key <dir>', 'a folder as "init" makes it; default: a key of the state’s own', folder);
   return addPassphraseOption(withKeyholder(command)).action(
     act<ApplyWords>(async ({ terminal, now }, options) => {
-      const { applyMachines } = await import('../../publish/channel.ts');
-      const { readScriptKeys } = await import('../../signing/keys/script-keys.ts');
-      const { channelNames } = await import('../../store/channels.ts');
       const { anchors, scriptKeys, snapshotKey, channel } = options;
       const keyholder = await keyholderOf(options, { '--anchors': anchors, '--script-keys': scriptKeys });
       if (keyholder) {
@@ -262,6 +259,9 @@ function applyCommand(): Command {
       }
       const state = demandState(options.state);
       if (anchors === undefined) throw new UsageError('Name what the seals must lead to with --anchors.');
+      const { applyMachines } = await import('../../publish/channel.ts');
+      const { readScriptKeys } = await import('../../signing/keys/script-keys.ts');
+      const { channelNames } = await import('../../store/channels.ts');
       const passphrase = passphrases(options);
       const access = accessOf(passphrase ? { passphrase } : {});
       const keys = scriptKeys === undefined ? undefined : await readScriptKeys(scriptKeys, now, access);

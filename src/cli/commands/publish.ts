@@ -55,8 +55,6 @@ export function publishCommand(): Command {
     .option('--dry-run', 'ask every gate and change nothing');
   return addPassphraseOption(command).action(
     act<Options>(async ({ terminal, now }, options, tree = '') => {
-      const { publish } = await import('../../publish/publish.ts');
-      const { readScriptKeys } = await import('../../signing/keys/script-keys.ts');
       const { channel, anchors, policy, snapshotKey, origin, dryRun, scriptKeys } = options;
       const keyholder = await keyholderOf(options, {
         '--anchors': anchors,
@@ -81,6 +79,8 @@ export function publishCommand(): Command {
       const state = demandState(options.state);
       if (anchors === undefined) throw new UsageError('Name what the seals must lead to with --anchors.');
       const passphrase = passphrases(options);
+      const { publish } = await import('../../publish/publish.ts');
+      const { readScriptKeys } = await import('../../signing/keys/script-keys.ts');
       const keys =
         scriptKeys === undefined
           ? undefined

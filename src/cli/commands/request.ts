@@ -47,9 +47,6 @@ export function requestCommand(): Command {
     .requiredOption('--out <file>', 'where the request goes');
   return addTermOptions(addLayoutOptions(command)).action(
     act<RequestWords>(async (context, options, tree = '') => {
-      const { showRequest } = await import('../shown-request.ts');
-      const { signedWords } = await import('../signed-words.ts');
-      const { requestSignatures } = await import('../../operations/request.ts');
       if (isFile(tree)) {
         const { requestImage } = await import('./image-request.ts');
         return requestImage(context, options, tree);
@@ -62,6 +59,9 @@ export function requestCommand(): Command {
         throw new UsageError(
           'Say whose seals the tree shall get: --anchors DIR, the public half of an "init" folder.',
         );
+      const { showRequest } = await import('../shown-request.ts');
+      const { signedWords } = await import('../signed-words.ts');
+      const { requestSignatures } = await import('../../operations/request.ts');
       const progress = treeProgress(terminal, 'reading');
       const sizes = new Map<string, number>();
       const made = await interruptible((stop) =>
@@ -133,9 +133,6 @@ export function signRequestCommand(): Command {
     act<SignWords>(async (context, { keys = [], out, ...options }, path = '') => {
       const { isImageRequestFile } = await import('../../operations/image-request.ts');
       const { isScriptsRequestFile } = await import('../../operations/machine-scripts.ts');
-      const { showChanges, showRequest } = await import('../shown-request.ts');
-      const { signedWords } = await import('../signed-words.ts');
-      const { signRequest } = await import('../../operations/request.ts');
       const { signerCommand, journal, image, blind } = options;
       const passphrase = passphrases(options);
       const { terminal, now } = context;
@@ -153,6 +150,9 @@ export function signRequestCommand(): Command {
       }
       if (image !== undefined || blind)
         throw new UsageError('--image and --blind go with a request about an image, not about a tree.');
+      const { showChanges, showRequest } = await import('../shown-request.ts');
+      const { signedWords } = await import('../signed-words.ts');
+      const { signRequest } = await import('../../operations/request.ts');
       let bar: ReturnType<Terminal['progress']> | undefined;
       let kept = 0;
       const signed = await interruptible((stop, ended) =>
@@ -213,13 +213,13 @@ export function attachCommand(): Command {
     )
     .action(
       act<{ state?: string }>(async (context, { state }, tree = '', ...rest) => {
-        const { printSignedWords, signedWords } = await import('../signed-words.ts');
-        const { attach } = await import('../../operations/request.ts');
         const responses = (rest as unknown as [readonly string[]])[0];
         if (isFile(tree)) {
           const { attachImageWords } = await import('./image-request.ts');
           return attachImageWords(context, tree, responses);
         }
+        const { printSignedWords, signedWords } = await import('../signed-words.ts');
+        const { attach } = await import('../../operations/request.ts');
         const { terminal, now } = context;
         const progress = treeProgress(terminal, 'checking');
         const { request, manifest, manifestSha256, files } = await interruptible((stop) =>

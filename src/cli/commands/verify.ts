@@ -49,10 +49,6 @@ export function verifyCommand(): Command {
     .option('--policy <file>', 'dates, pins and revocations of your own (TOML)')
     .action(
       act<Options>(async ({ terminal, now }, options, tree = '') => {
-        const { verify } = await import('../../conformance/verify.ts');
-        const { verifyAs } = await import('../../conformance/verify-as.ts');
-        const { unverifiedThings, whoVerifies } = await import('../../release/who-verifies.ts');
-        const { namesOf, printWhoVerifies } = await import('../who-verifies.ts');
         const { at: asOf, logAnchors, policy, as } = options;
         if (as === UEFI) return showFirmware(terminal, options, tree);
         if (options.db || options.dbx) throw new UsageError('--db and --dbx go with --as uefi.');
@@ -76,8 +72,12 @@ export function verifyCommand(): Command {
             ...(as === undefined ? {} : { as: clientNames(as) }),
             ...(asOf === undefined ? {} : { at: asOf.time }),
           };
+          const { verifyAs } = await import('../../conformance/verify-as.ts');
           return showClients(terminal, await verifyAs({ target: tree, anchors: only, now, ...wanted }));
         }
+        const { verify } = await import('../../conformance/verify.ts');
+        const { unverifiedThings, whoVerifies } = await import('../../release/who-verifies.ts');
+        const { namesOf, printWhoVerifies } = await import('../who-verifies.ts');
         const bar = treeProgress(terminal, `verifying ${tree}`, SOON_READ);
         const verdict = await verify({
           tree,

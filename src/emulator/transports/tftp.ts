@@ -1,5 +1,4 @@
 import { PassThrough } from 'node:stream';
-import { createClient } from 'node-tftp';
 import { Refusal } from '../../errors/refusal.ts';
 import { isSafePath } from '../../formats/records/safe-path.ts';
 import type { Transport } from '../transport.ts';
@@ -38,6 +37,8 @@ async function* read(
   options: TftpTransportOptions,
   signal: AbortSignal | undefined,
 ): AsyncIterable<Uint8Array> {
+  // Most machines begin over HTTP.
+  const { createClient } = await import('node-tftp');
   const client = createClient({
     host: url.hostname.replace(/^\[|\]$/g, ''),
     port: Number(url.port || 69),

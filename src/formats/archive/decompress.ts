@@ -1,5 +1,4 @@
 import { crc32, createInflateRaw } from 'node:zlib';
-import xz from 'xz-decompress';
 import { Malformed } from '../../errors/malformed.ts';
 import { decodeBzip2 } from './bzip2.ts';
 import { decodeLz4Legacy, LZ4_LEGACY_MAGIC } from './lz4.ts';
@@ -218,6 +217,8 @@ const XZ_FAULTS: Readonly<Record<string, string>> = {
 };
 
 async function* xzStream(bytes: Uint8Array, start: number): Pieces {
+  // Its WebAssembly is loaded for who has such a stream.
+  const { default: xz } = await import('xz-decompress');
   // The decoder reads several streams as one and does not say where it stopped: it is shown just this one.
   const end = xzEnd(bytes, start);
   let at = start;

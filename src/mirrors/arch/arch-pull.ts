@@ -12,7 +12,7 @@ import { isSafeSegment } from '../../formats/records/safe-path.ts';
 import { readAnchorFolder } from '../../trust/anchor-folder.ts';
 import { decodeKeyring } from '../../trust/anchors.ts';
 import type { ArchAnchors } from '../../trust/arch-seals.ts';
-import { readPolicyFileOr } from '../../trust/policy-file.ts';
+import { readPolicyFileOr } from '../../trust/given-policy.ts';
 import { type Verified, verify } from '../../trust/verify.ts';
 import { download } from '../download.ts';
 import { MirrorPool, type PulledMirror, worstOf } from '../mirror-pool.ts';

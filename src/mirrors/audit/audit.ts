@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 import { UsageError } from '../../errors/usage.ts';
 import { encodeMirrorHealth, isMirrorUrl, type MirrorHealth } from '../../formats/records/mirror-health.ts';
 import { readLogCertificates } from '../../store/log-reader.ts';
-import { readPolicyFileOr } from '../../trust/policy-file.ts';
+import { readPolicyFileOr } from '../../trust/given-policy.ts';
 import { type AnchorFolders, readTrustRoots } from '../../trust/trust-roots.ts';
 import { Verifier } from '../../trust/verifier.ts';
 import { WebClient } from '../web-client.ts';

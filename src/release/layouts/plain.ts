@@ -3,14 +3,9 @@ import { z } from 'zod';
 import { readBeneath } from '../../files/beneath.ts';
 import { parseOperatorFile } from '../../files/operator-file.ts';
 import { isLayoutName } from '../../formats/records/manifest.ts';
-import {
-  FREE_TYPES,
-  type FreeParameter,
-  type FreeType,
-  isFreeType,
-  splitCommandLine,
-} from '../../formats/script/cmdline.ts';
+import { FREE_TYPES, isFreeType, splitCommandLine } from '../../formats/script/cmdline.ts';
 import type { LayoutDraft } from './draft.ts';
+import { freeParameter } from './free-parameter.ts';
 
 const NAME = 'bootseal.toml';
 /** Bytes. */
@@ -60,10 +55,4 @@ export async function readPlainLayout(tree: string): Promise<Partial<LayoutDraft
     free: free?.map(freeParameter),
   };
   return Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined));
-}
-
-/** `NAME TYPE`, as `bootseal.toml` and `--free` write it. Whether there is such a type is not asked. */
-export function freeParameter(text: string): FreeParameter {
-  const [name = '', ...type] = text.split(' ');
-  return { name, type: type.join(' ') as FreeType };
 }

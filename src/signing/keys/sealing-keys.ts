@@ -30,7 +30,8 @@ import {
 } from '../signatories.ts';
 import { type DigestSigner, keySigner } from '../signers/digest-signer.ts';
 import { makeSigner } from '../signers/make-signer.ts';
-import { hasSigners, readSigners, SIGNERS_FILE, type SigningKey } from '../signers/signers-file.ts';
+import { hasSigners, readSigners, SIGNERS_FILE } from '../signers/signers-file.ts';
+import type { SigningKey } from '../signers/signing-keys.ts';
 import {
   authorityKey,
   certifiedKey,
