@@ -4,7 +4,6 @@ import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts'
 import { isIssuedBy } from '../seal-plan.ts';
 import type { CertifiedSigner, LoaderSignatories } from '../signatories.ts';
 import { demandSignature, keySigner } from '../signers/digest-signer.ts';
-import { draftCertificate } from './certificate.ts';
 import { type KeyKind, type MakeKeyPair, newKeyPair } from './key-pair.ts';
 import { readProfile } from './profiles.ts';
 
@@ -78,7 +77,11 @@ export async function mintLeaf(
   ca: CertifiedSigner,
   makeKeyPair: MakeKeyPair = newKeyPair,
 ): Promise<CertifiedSigner> {
-  const { publicKey, privateKey } = await makeKeyPair(order.kind, order.bits);
+  // Whoever keeps the leaf of an existing seal writes no certificate, and waits for no library that can.
+  const [{ publicKey, privateKey }] = await Promise.all([
+    makeKeyPair(order.kind, order.bits),
+    import('./certificate.ts'),
+  ]);
   return {
     certificate: await certify(order, publicKey, ca),
     signer: keySigner(privateKey, `the release leaf of ${order.commonName}`),
@@ -91,6 +94,7 @@ export async function certify(
   publicKey: KeyObject,
   ca: CertifiedSigner,
 ): Promise<Certificate> {
+  const { draftCertificate } = await import('./certificate.ts');
   const { tbs, certificate } = draftCertificate({
     profile: readProfile('release'),
     commonName,
