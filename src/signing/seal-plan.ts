@@ -21,6 +21,8 @@ import { isSignature } from './signers/digest-signer.ts';
  */
 export interface SealPlan {
   readonly questions: readonly Question[];
+  /** Known before any answer: no seal stands there that could be kept. */
+  readonly lacking: boolean;
   /** Undefined: the existing seal holds. */
   finish(answers: readonly Answer[]): UnsignedSeal | undefined;
 }
@@ -58,14 +60,13 @@ export function planCms(
   const data = existing && tolerate(() => decodeDetachedCms(existing));
   const certificate = data && wanted(data);
   const old = data?.signers.length === 1 ? data.signers[0] : undefined;
+  const kept = old?.hash === 'sha256' && certificate !== undefined ? { old, certificate } : undefined;
   return {
     questions: [{ kind: 'digest', hash: 'sha256' }],
+    lacking: !kept,
     finish([answer]) {
       const digest = answer as Uint8Array;
-      const holds =
-        old?.hash === 'sha256' &&
-        certificate !== undefined &&
-        isSignature(certificate.key.object, 'sha256', digest, old.signature);
+      const holds = kept && isSignature(kept.certificate.key.object, 'sha256', digest, kept.old.signature);
       return holds ? undefined : { form: 'cms', hash: 'sha256', digest };
     },
   };
@@ -97,6 +98,7 @@ export function planOpenpgp(existing: Uint8Array | undefined, key: OpenpgpKey, i
   });
   return {
     questions: old ? [ask(fields), ask(old.hashed)] : [ask(fields)],
+    lacking: !old,
     finish([forNew, forOld]) {
       const mpi = old?.mpis[0];
       if (

@@ -1,8 +1,9 @@
 import type { Certificate } from '../formats/asn1/x509.ts';
 import type { Manifest } from '../formats/records/manifest.ts';
 import type { Layout } from '../release/layout.ts';
-import type { MakeKeyPair } from './keys/key-pair.ts';
-import { mintLeaf } from './keys/release-leaf.ts';
+import type { KeyPair, MakeKeyPair } from './keys/key-pair.ts';
+import { leafKeyPair } from './keys/leaf-key-pair.ts';
+import { type LeafOrder, mintLeaf } from './keys/release-leaf.ts';
 import { isOpenpgpKey, type KeyName } from './seal-keys.ts';
 import { byOpenpgpKey, type LoaderSealingKeys, type SealingKeys, signatoriesOf } from './signatories.ts';
 import { type DigestSigner, demandSignature, tryOut } from './signers/digest-signer.ts';
@@ -47,7 +48,11 @@ export async function sealTree(
   const signing = new Signing(keys, others, makeKeyPair);
   await signing.tryOut();
   const signatories = signatoriesOf(keys);
-  const draft = await draftTree(tree, layout, signatories, { ...rest, others: otherCas });
+  const draft = await draftTree(tree, layout, signatories, {
+    ...rest,
+    others: otherCas,
+    onLeaf: (name, order) => signing.expectLeaf(name, order),
+  });
   const seals = await signing.signDraft(draft);
   const files = await writeSeals(tree, draft.files, seals, draft.measured);
   return { manifest: draft.manifest, manifestSha256: draft.manifestSha256, files };
@@ -67,9 +72,11 @@ export class Signing {
   readonly #others: readonly OtherSealingCa[];
   readonly #signers: ReadonlyMap<KeyName, DigestSigner>;
   readonly #cas: ReadonlyMap<string, LoaderSealingKeys['ca']>;
-  readonly #makeKeyPair: MakeKeyPair | undefined;
+  readonly #makeKeyPair: MakeKeyPair;
+  /** Keys that are being made while the tree is read. */
+  readonly #expected = new Map<KeyName, { readonly order: LeafOrder; readonly pair: Promise<KeyPair> }>();
 
-  constructor(keys: SealingKeys, others: readonly OtherSealingCa[], makeKeyPair?: MakeKeyPair) {
+  constructor(keys: SealingKeys, others: readonly OtherSealingCa[], makeKeyPair: MakeKeyPair = leafKeyPair) {
     this.#makeKeyPair = makeKeyPair;
     this.#keys = keys;
     this.#others = others;
@@ -93,12 +100,23 @@ export class Signing {
     for (const { signer } of this.#cas.values()) await tryOut(signer, 'sha256');
   }
 
+  /** Begins to make the key of a leaf that a draft is going to need: finding primes takes as long as reading does. */
+  expectLeaf(name: KeyName, order: LeafOrder): void {
+    const pair = this.#makeKeyPair(order.kind, order.bits);
+    // Nobody may ask for it: another fault comes first. Whoever does hears this one, too.
+    pair.catch(() => {});
+    this.#expected.set(name, { order, pair });
+  }
+
   /** Every seal that a draft lacks, by path; its release leaves are minted for it, and their keys thrown away. */
   async signDraft(draft: TreeDraft): Promise<ReadonlyMap<string, Uint8Array>> {
     const leaves = new Map<KeyName, Certificate>();
     const signers = new Map(this.#signers);
     for (const [name, order] of draft.leaves) {
-      const leaf = await mintLeaf(order, this.#ca(name), this.#makeKeyPair);
+      const expected = this.#expected.get(name);
+      this.#expected.delete(name);
+      const suits = expected?.order.kind === order.kind && expected.order.bits === order.bits;
+      const leaf = await mintLeaf(order, this.#ca(name), suits ? () => expected.pair : this.#makeKeyPair);
       signers.set(name, leaf.signer);
       leaves.set(name, leaf.certificate);
     }

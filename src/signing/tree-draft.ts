@@ -30,7 +30,14 @@ import { BLOCK_SIZE } from '../formats/verity/verity-tree.ts';
 import type { Artifact, Layout } from '../release/layout.ts';
 import { type LeafOrder, type LeafTerms, leafOrder } from './keys/release-leaf.ts';
 import { demandPayload, type LookedAt } from './payload-content.ts';
-import { isLeaf, type KeyName, payloadSeals, recordSeals, type SealKeys } from './seal-keys.ts';
+import {
+  isLeaf,
+  type KeyName,
+  type LoaderKeyName,
+  payloadSeals,
+  recordSeals,
+  type SealKeys,
+} from './seal-keys.ts';
 import type { SealPlan, UnsignedSeal } from './seal-plan.ts';
 import type { Signatories } from './signatories.ts';
 import { type OtherCa, SitePlans } from './site-plans.ts';
@@ -47,6 +54,8 @@ export interface DraftOptions {
   readonly onUnlike?: (artifact: Artifact, what: string) => void;
   /** Hears what a payload's first bytes say, before any of it is hashed; what this throws ends the act. */
   readonly onLook?: (artifact: Artifact, seen: LookedAt) => void;
+  /** Hears of a release leaf as soon as it is sure that seals will be lacking of it: its key can be made meanwhile. */
+  readonly onLeaf?: (name: KeyName, order: LeafOrder) => void;
   /** Overrides the release leaf's RSA modulus length. */
   readonly rsaBits?: number;
   readonly others?: readonly OtherCa[];
@@ -230,11 +239,9 @@ class Drafter {
     const plans: NamedPlan[] = [];
     for (const [suffix, key] of Object.entries(by)) {
       const seal = path + suffix;
-      plans.push({
-        seal,
-        key,
-        plan: this.#site.plan(key, await readExisting(this.#tree, seal), this.#terms),
-      });
+      const plan = this.#site.plan(key, await readExisting(this.#tree, seal), this.#terms);
+      if (plan.lacking && isLeaf(key)) this.#order(key);
+      plans.push({ seal, key, plan });
     }
     return plans;
   }
@@ -245,8 +252,15 @@ class Drafter {
       const seal = plan.finish(rest.splice(0, plan.questions.length));
       if (!seal) this.files.push({ kind: 'kept', path });
       else this.files.push({ kind: 'lacking', path, of, size, by, seal });
-      if (seal && isLeaf(by)) this.leaves.set(by, leafOrder(this.#site.loader(by).ca, this.#terms));
+      if (seal && isLeaf(by)) this.#order(by);
     }
+  }
+
+  #order(leaf: LoaderKeyName): void {
+    if (this.leaves.has(leaf)) return;
+    const order = leafOrder(this.#site.loader(leaf).ca, this.#terms);
+    this.leaves.set(leaf, order);
+    this.#options.onLeaf?.(leaf, order);
   }
 }
 

@@ -4,7 +4,8 @@ import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts'
 import { isIssuedBy } from '../seal-plan.ts';
 import type { CertifiedSigner, LoaderSignatories } from '../signatories.ts';
 import { demandSignature, keySigner } from '../signers/digest-signer.ts';
-import { type KeyKind, type MakeKeyPair, newKeyPair } from './key-pair.ts';
+import type { KeyKind, MakeKeyPair } from './key-pair.ts';
+import { leafKeyPair } from './leaf-key-pair.ts';
 import { readProfile } from './profiles.ts';
 
 const DAY = 86_400_000;
@@ -75,7 +76,7 @@ export function existingLeaf(
 export async function mintLeaf(
   order: LeafOrder,
   ca: CertifiedSigner,
-  makeKeyPair: MakeKeyPair = newKeyPair,
+  makeKeyPair: MakeKeyPair = leafKeyPair,
 ): Promise<CertifiedSigner> {
   // Whoever keeps the leaf of an existing seal writes no certificate, and waits for no library that can.
   const [{ publicKey, privateKey }] = await Promise.all([
