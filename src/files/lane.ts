@@ -64,4 +64,15 @@ const idle: Lane[] = [];
 export function takeLane(): Lane {
   return idle.pop() ?? new Lane();
 }
+
+/** Whether there is one that need not be started. */
+export function hasIdleLane(): boolean {
+  return idle.length > 0;
+}
+
+/** Starts lanes for somebody who is soon going to take them: they start while he does something else. */
+export function startLanes(count: number): void {
+  while (idle.length < count) idle.push(new Lane());
+}
+
 export type { Lane };

@@ -1,10 +1,11 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { codeOf } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
 import { demandSameFile, type FileIdentity, identityOf } from './file-identity.ts';
-import { takeLane } from './lane.ts';
+import { hasIdleLane, startLanes, takeLane } from './lane.ts';
 import { type Answer, Measurer, type Question } from './measurer.ts';
 import { reading } from './reading.ts';
 
@@ -27,11 +28,17 @@ export interface MeasureOptions {
   /** Waited for before each read of a large file, with the bytes so far: for those who are in no hurry. */
   readonly pace?: (octets: number) => Promise<void>;
   readonly signal?: AbortSignal;
+  /** The caller's thread has nothing else to do: as much is hashed there as is not worth the start of threads. */
+  readonly alone?: boolean;
 }
 
 /** 4 MiB: large enough that a message per slot costs nothing, small enough that four of them are cheap. */
 const SLOT = 4 * 1024 * 1024;
 const SLOTS = 4;
+/** 1 MiB, which a thread hashes three ways in 2 ms: so long nobody else has a turn there. */
+const PIECE = 1024 * 1024;
+/** 32 MiB: hashed three ways in the time that it takes to start threads and have them do it. */
+const ALONE = 32 * 1024 * 1024;
 
 export function bytesContent(bytes: Uint8Array): Content {
   return {
@@ -143,7 +150,7 @@ export async function measureHandle(
   return reading(what, undefined, async () => {
     const size = Number(identity.size);
     const measured =
-      size <= SLOT
+      size <= (options.alone && !hasIdleLane() ? ALONE : SLOT)
         ? await measureSmall(handle, size, questions, options)
         : await measureLarge(handle, size, questions, options);
     if (measured.size !== size) {
@@ -152,6 +159,19 @@ export async function measureHandle(
     demandSameFile(what, identity, identityOf(await handle.stat({ bigint: true })));
     return measured;
   });
+}
+
+/**
+ * Starts the threads that a file of so many bytes is going to be hashed in, for a caller who has something else to do
+ * until then.
+ */
+export function expectMeasuring(size: number): void {
+  if (size > ALONE) startLanes(fewProcessors() ? 2 : 3);
+}
+
+/** Two processors: trees and SHA-256 in one thread take a little longer than SHA-512 and the reading beside it. */
+function fewProcessors(): boolean {
+  return availableParallelism() < 3;
 }
 
 export function fileContent(path: string, options: MeasureOptions = {}): Content {
@@ -165,15 +185,17 @@ async function measureSmall(
   options: MeasureOptions,
 ): Promise<Measured> {
   const measurer = new Measurer(questions);
-  const buffer = Buffer.allocUnsafe(size + 1);
+  // One byte more than there should be shows that there is more.
+  const buffer = Buffer.allocUnsafe(Math.min(size + 1, PIECE));
   let at = 0;
-  for (;;) {
-    const { bytesRead } = await handle.read(buffer, at, buffer.length - at, at);
+  while (at <= size) {
+    options.signal?.throwIfAborted();
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, at);
+    if (bytesRead === 0) break;
     at += bytesRead;
-    if (bytesRead === 0 || at > size) break;
+    measurer.update(buffer.subarray(0, bytesRead));
+    options.onProgress?.(at);
   }
-  measurer.update(buffer.subarray(0, at));
-  options.onProgress?.(at);
   return { size: at, answers: measurer.answers() };
 }
 
@@ -236,7 +258,9 @@ function splitQuestions(questions: readonly Question[]): number[][] {
     if (question.kind === 'verity') trees.push(index);
     else (question.hash === 'sha512' || question.hash === 'sha384' ? wide : narrow).push(index);
   }
-  const groups = [wide, narrow, trees].filter((group) => group.length > 0);
+  const groups = (fewProcessors() ? [wide, [...narrow, ...trees]] : [wide, narrow, trees]).filter(
+    (group) => group.length > 0,
+  );
   // Without a question the content is still read, by one lane, to learn its size.
   return groups.length > 0 ? groups : [[]];
 }

@@ -1,4 +1,5 @@
 import { UsageError } from '../errors/usage.ts';
+import { expectMeasuring } from '../files/measure.ts';
 import { type Layout, recogniseTree } from '../release/layout.ts';
 import { type AskPassphrase, accessOf } from '../signing/keys/passphrase.ts';
 import { readLoaderSealingKeys, readSealingKeys } from '../signing/keys/sealing-keys.ts';
@@ -34,6 +35,7 @@ export async function seal(options: SealReleaseOptions): Promise<SealResult> {
     ...options,
     makePack: (...pack) => packTree(...pack, options.onPack),
   });
+  expectMeasuring(Math.max(...layout.artifacts.map(({ size }) => size)));
   const wanted = demandTerms(layout, options);
   const { now, signerCommand } = options;
   const keys = await readSealingKeys(options.keys, now, signerCommand, accessOf(options));

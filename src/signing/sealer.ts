@@ -4,11 +4,17 @@ import type { Layout } from '../release/layout.ts';
 import type { KeyPair, MakeKeyPair } from './keys/key-pair.ts';
 import { leafKeyPair } from './keys/leaf-key-pair.ts';
 import { type LeafOrder, mintLeaf } from './keys/release-leaf.ts';
-import { isOpenpgpKey, type KeyName } from './seal-keys.ts';
-import { byOpenpgpKey, type LoaderSealingKeys, type SealingKeys, signatoriesOf } from './signatories.ts';
+import { isLeaf, isOpenpgpKey, type KeyName } from './seal-keys.ts';
+import {
+  byOpenpgpKey,
+  type CertifiedSigner,
+  type LoaderSealingKeys,
+  type SealingKeys,
+  signatoriesOf,
+} from './signatories.ts';
 import { type DigestSigner, demandSignature, tryOut } from './signers/digest-signer.ts';
 import type { OtherCa } from './site-plans.ts';
-import { type DraftOptions, draftTree, type TreeDraft } from './tree-draft.ts';
+import { type DraftOptions, draftTree, type LackingSeal, type TreeDraft } from './tree-draft.ts';
 import { SealCertificates, type SealedFile, writeSeals } from './write-seals.ts';
 
 export interface SealOptions extends Omit<DraftOptions, 'others'> {
@@ -110,26 +116,30 @@ export class Signing {
 
   /** Every seal that a draft lacks, by path; its release leaves are minted for it, and their keys thrown away. */
   async signDraft(draft: TreeDraft): Promise<ReadonlyMap<string, Uint8Array>> {
-    const leaves = new Map<KeyName, Certificate>();
-    const signers = new Map(this.#signers);
-    for (const [name, order] of draft.leaves) {
-      const expected = this.#expected.get(name);
-      this.#expected.delete(name);
-      const suits = expected?.order.kind === order.kind && expected.order.bits === order.bits;
-      const leaf = await mintLeaf(order, this.#ca(name), suits ? () => expected.pair : this.#makeKeyPair);
-      signers.set(name, leaf.signer);
-      leaves.set(name, leaf.certificate);
-    }
-    const certificates = new SealCertificates(signatoriesOf(this.#keys), otherCasOf(this.#others), leaves);
+    const lacking = draft.files.filter((file) => file.kind === 'lacking');
     const seals = new Map<string, Uint8Array>();
-    for (const file of draft.files) {
-      if (file.kind !== 'lacking') continue;
-      const signer = signers.get(file.by);
+    const leaves = new Map<KeyName, Certificate>();
+    const certificates = new SealCertificates(signatoriesOf(this.#keys), otherCasOf(this.#others), leaves);
+    const sign = async (file: LackingSeal, signer: DigestSigner | undefined) => {
       if (!signer) throw new RangeError(`no signer for ${file.by}`);
       const signature = await demandSignature(signer, file.seal.hash, file.seal.digest);
       seals.set(file.path, certificates.complete(file, signature));
+    };
+    // Keys that are there first: that of a leaf may still be in the making.
+    for (const file of lacking) if (!isLeaf(file.by)) await sign(file, this.#signers.get(file.by));
+    for (const [name, order] of draft.leaves) {
+      const leaf = await this.#mint(name, order);
+      leaves.set(name, leaf.certificate);
+      for (const file of lacking) if (file.by === name) await sign(file, leaf.signer);
     }
     return seals;
+  }
+
+  #mint(name: KeyName, order: LeafOrder): Promise<CertifiedSigner> {
+    const expected = this.#expected.get(name);
+    this.#expected.delete(name);
+    const suits = expected?.order.kind === order.kind && expected.order.bits === order.bits;
+    return mintLeaf(order, this.#ca(name), suits ? () => expected.pair : this.#makeKeyPair);
   }
 
   #ca(leaf: KeyName): LoaderSealingKeys['ca'] {

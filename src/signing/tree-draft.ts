@@ -193,6 +193,7 @@ class Drafter {
     this.#options.onLook?.(artifact, seen);
     if (unlike !== undefined) this.#options.onUnlike?.(artifact, unlike);
     const measured = await measureBeneath(this.#tree, path, questions, {
+      alone: true,
       onProgress: (octets) => this.#options.onProgress?.(artifact, octets),
     });
     demandSameFile(path, looked, measured.identity);
