@@ -60,7 +60,11 @@ export const part: Part = {
       { rounds },
     );
     const seconds = (side: 'resign' | 'small' | 'seal' | 'anew') => `${compared.seconds(side).toFixed(2)} s`;
-    tell('reseal/resign', { values: compared.faster('anew'), ours: seconds('resign'), peer: seconds('anew') });
+    tell('reseal/resign', {
+      values: compared.faster('anew'),
+      ours: seconds('resign'),
+      peer: seconds('anew'),
+    });
     tell('reseal/size', {
       values: compared.faster('small').map((faster) => 1 / faster),
       ours: seconds('resign'),

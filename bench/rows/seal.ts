@@ -61,7 +61,11 @@ export const part: Part = {
       ours: processor('ours'),
       peer: processor('tools'),
     });
-    tell('seal/sha512', { values: compared.faster('sha512'), ours: seconds('ours'), peer: seconds('sha512') });
+    tell('seal/sha512', {
+      values: compared.faster('sha512'),
+      ours: seconds('ours'),
+      peer: seconds('sha512'),
+    });
     await rm(large.tree, { recursive: true });
 
     say('makes a small one');

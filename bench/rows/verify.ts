@@ -50,8 +50,25 @@ async function machine(folder: string, { tree, rootfs, anchors }: SealedSite) {
   const gpg = ['--homedir', home, '--batch', '--trust-model', 'always'];
   await timedRun('gpg', [...gpg, '--import', join(anchors, 'pubring.gpg')]);
   const sums = basename(image).replace(/\.[^.]+$/, '.sha512');
-  const signer = ['-nointern', '-certfile', join(anchors, 'codesign.crt'), '-CAfile', join(anchors, 'ca.crt')];
-  const cms = ['cms', '-verify', '-binary', '-inform', 'DER', '-purpose', 'any', ...signer, '-out', '/dev/null'];
+  const signer = [
+    '-nointern',
+    '-certfile',
+    join(anchors, 'codesign.crt'),
+    '-CAfile',
+    join(anchors, 'ca.crt'),
+  ];
+  const cms = [
+    'cms',
+    '-verify',
+    '-binary',
+    '-inform',
+    'DER',
+    '-purpose',
+    'any',
+    ...signer,
+    '-out',
+    '/dev/null',
+  ];
   return async () => {
     const samples = [
       await timedRun('sha512sum', ['-c', '--quiet', sums], { cwd: dirname(image) }),

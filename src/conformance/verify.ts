@@ -41,7 +41,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   const { tree: folder, now, onProgress } = options;
   const roots = await readTrustRoots(options.anchors);
   const policy = await readPolicyFileOr(options.policy);
-  const tree = new FolderTree(folder, onProgress ? { onProgress } : {});
+  const tree = new FolderTree(folder, { alone: true, ...(onProgress ? { onProgress } : {}) });
   const logged =
     options.proof === undefined ? undefined : await readLogged(options, tree, options.proof, policy);
   const verdict = await new Verifier(roots, policy, () => now, logged?.time ?? options.at).verify(tree);

@@ -8,6 +8,8 @@ import type { Tree, TreeFile } from './tree.ts';
 export interface FolderTreeOptions {
   /** Told how far the reading of a large file is, in bytes. */
   readonly onProgress?: (path: string, bytes: number, size: number) => void;
+  /** See `MeasureOptions.alone`. */
+  readonly alone?: boolean;
 }
 
 /** A tree in a folder of this machine. */
@@ -15,11 +17,13 @@ export class FolderTree implements Tree {
   readonly name: string;
   readonly #folder: string;
   readonly #onProgress: FolderTreeOptions['onProgress'];
+  readonly #alone: boolean;
 
-  constructor(folder: string, { onProgress }: FolderTreeOptions = {}) {
+  constructor(folder: string, { onProgress, alone = false }: FolderTreeOptions = {}) {
     this.name = folder;
     this.#folder = resolve(folder);
     this.#onProgress = onProgress;
+    this.#alone = alone;
   }
 
   list(folder: string): Promise<readonly string[]> {
@@ -45,9 +49,10 @@ export class FolderTree implements Tree {
     const opened = await openBeneath(this.#folder, path);
     const { handle, identity } = opened;
     const size = Number(identity.size);
-    const options: MeasureOptions = this.#onProgress
-      ? { onProgress: (bytes) => this.#onProgress?.(path, bytes, size) }
-      : {};
+    const options: MeasureOptions = {
+      alone: this.#alone,
+      ...(this.#onProgress ? { onProgress: (bytes) => this.#onProgress?.(path, bytes, size) } : {}),
+    };
     return {
       size,
       place: { path: join(this.#folder, path), identity },
