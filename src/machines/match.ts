@@ -27,14 +27,15 @@ const TEXTS = ['serial', 'asset', 'manufacturer', 'product', 'arch', 'firmware']
 
 /**
  * Finds what a machine gets. What an operator wrote down about it counts before what it says of itself, and the first
- * group that fits counts alone. A table look-up for the machine, and one pass over the groups.
+ * group that fits counts alone. A table look-up for the machine, and one for each of its labels.
  */
 export class Matcher {
   readonly rules: MachineRules;
   readonly #byMac = new Map<string, KnownMachine>();
   readonly #byUuid = new Map<string, KnownMachine>();
   readonly #bySerial = new Map<string, KnownMachine>();
-  readonly #groups: readonly { readonly group: MachineGroup; readonly tests: readonly Test[] }[];
+  readonly #groups: readonly TestedGroup[];
+  readonly #candidates: (known: KnownMachine | undefined) => readonly number[];
 
   constructor(rules: MachineRules) {
     this.rules = rules;
@@ -45,6 +46,7 @@ export class Matcher {
         this.#bySerial.set(machine.serial, machine);
     }
     this.#groups = rules.groups.map((group) => ({ group, tests: testsOf(group) }));
+    this.#candidates = candidatesOf(rules.groups);
   }
 
   /** Whether a card's address is one that was written down. */
@@ -56,14 +58,28 @@ export class Matcher {
     const { known, by } = this.#known(machine);
     if (known?.gets)
       return { known, by, rule: { kind: 'machine', machine: known }, gets: known.gets, passedOver: [] };
-    const passedOver: { group: string; why: string }[] = [];
-    for (const [index, { group, tests }] of this.#groups.entries()) {
-      const failed = tests.find(({ fits }) => !fits(machine, known));
-      if (!failed) return { known, by, rule: { kind: 'group', group, index }, gets: group.gets, passedOver };
-      passedOver.push({ group: group.name, why: failed.what });
+    for (const index of this.#candidates(known)) {
+      const { group, tests } = this.#groups[index] as TestedGroup;
+      if (tests.every(({ fits }) => fits(machine, known)))
+        return this.#decided({ known, by, rule: { kind: 'group', group, index }, gets: group.gets }, machine);
     }
     const gets = this.rules.unknown ?? CHANNELS_RELEASE;
-    return { known, by, rule: { kind: 'unknown' }, gets, passedOver };
+    return this.#decided({ known, by, rule: { kind: 'unknown' }, gets }, machine);
+  }
+
+  /** Why others were passed over is told to people, and to none of the machines: it is found when somebody reads it. */
+  #decided(decision: Omit<Match, 'passedOver'>, machine: Machine): Match {
+    const { known, rule } = decision;
+    const groups = this.#groups;
+    return {
+      ...decision,
+      get passedOver() {
+        return groups.slice(0, rule.kind === 'group' ? rule.index : undefined).map(({ group, tests }) => ({
+          group: group.name,
+          why: tests.find(({ fits }) => !fits(machine, known))?.what ?? '',
+        }));
+      },
+    };
   }
 
   /** A dock's address is that of whoever sits in it: a UUID that says otherwise makes it another machine. */
@@ -77,6 +93,11 @@ export class Matcher {
     const bySerial = serial === undefined ? undefined : this.#bySerial.get(serial);
     return bySerial ? { known: bySerial, by: 'serial' } : { known: undefined, by: undefined };
   }
+}
+
+interface TestedGroup {
+  readonly group: MachineGroup;
+  readonly tests: readonly Test[];
 }
 
 const OTHER_MAC = 'its address is another one';
@@ -162,10 +183,12 @@ export function membersOf(rules: MachineRules): readonly (readonly KnownMachine[
     nameable: isNameable(group),
     members: [] as KnownMachine[],
   }));
+  const candidates = candidatesOf(rules.groups);
+  const said = { loader: 'ipxe' } as const;
   for (const known of rules.machines) {
     if (known.gets) continue;
-    const said = { loader: 'ipxe' } as const;
-    for (const { tests, mac, members } of groups) {
+    for (const index of candidates(known)) {
+      const { tests, mac, members } = groups[index] as (typeof groups)[number];
       const open = tests.filter((test) => !test.fits(said, known));
       if (open.length === 0) {
         members.push(known);
@@ -182,6 +205,38 @@ export function membersOf(rules: MachineRules): readonly (readonly KnownMachine[
   return groups.map(({ nameable, members }, index) =>
     nameable ? [...members, ...strangers(rules.groups[index] as MachineGroup, members)] : undefined,
   );
+}
+
+/**
+ * Which groups may have a machine, in their order: what a group asks of names and labels is written down or never said, so
+ * those that ask for others are passed over without a look. A hundred thousand machines do not meet each of some hundred
+ * groups.
+ */
+function candidatesOf(
+  groups: readonly MachineGroup[],
+): (known: KnownMachine | undefined) => readonly number[] {
+  const byName = new Map<string, number[]>();
+  const byLabel = new Map<string, number[]>();
+  const open: number[] = [];
+  for (const [index, { machines, labels }] of groups.entries()) {
+    if (machines) for (const name of new Set(machines)) put(byName, name, index);
+    else if (labels) for (const label of new Set(labels)) put(byLabel, label, index);
+    else open.push(index);
+  }
+  return (known) => {
+    if (!known) return open;
+    const found = new Set(byName.get(known.name));
+    for (const label of known.labels ?? []) for (const index of byLabel.get(label) ?? []) found.add(index);
+    if (found.size === 0) return open;
+    for (const index of open) found.add(index);
+    return [...found].sort((one, other) => one - other);
+  };
+}
+
+function put(into: Map<string, number[]>, key: string, index: number): void {
+  const before = into.get(key);
+  if (before) before.push(index);
+  else into.set(key, [index]);
 }
 
 function isNameable({ machines, labels, mac, uuid }: MachineGroup): boolean {

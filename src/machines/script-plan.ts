@@ -15,6 +15,13 @@ export interface PlannedScript {
   readonly machines: readonly MachineIdentity[] | undefined;
 }
 
+/** The scripts of one assignment. */
+interface ScriptsOfOne {
+  any: PlannedScript | undefined;
+  readonly byMac: Map<string, PlannedScript>;
+  readonly byUuid: Map<string, PlannedScript>;
+}
+
 /** Lines of comparisons in one script: a linter's patience, and a loader's. */
 const MOST_COMPARISONS = 768;
 
@@ -24,9 +31,8 @@ const MOST_COMPARISONS = 768;
  */
 export class ScriptPlan {
   readonly scripts: readonly PlannedScript[];
-  readonly #any = new Map<string, PlannedScript>();
-  readonly #byMac = new Map<string, PlannedScript>();
-  readonly #byUuid = new Map<string, PlannedScript>();
+  /** By the assignment's key. */
+  readonly #of = new Map<string, ScriptsOfOne>();
 
   constructor(rules: MachineRules) {
     const wanted = new Map<
@@ -50,18 +56,20 @@ export class ScriptPlan {
     want(rules.unknown ?? CHANNELS_RELEASE, undefined);
     const scripts: PlannedScript[] = [];
     for (const [key, { assignment, members, any }] of wanted) {
+      const of: ScriptsOfOne = { any: undefined, byMac: new Map(), byUuid: new Map() };
+      this.#of.set(key, of);
       if (any && !isReleasesOwn(assignment)) {
         const script = planned(assignment, undefined);
         scripts.push(script);
-        this.#any.set(key, script);
+        of.any = script;
       }
       const sorted = [...members.values()].sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
       for (const machines of shards(sorted)) {
         const script = planned(assignment, machines);
         scripts.push(script);
         for (const { macs, uuid } of machines) {
-          for (const mac of macs) this.#byMac.set(`${key} ${mac}`, script);
-          if (uuid !== undefined) this.#byUuid.set(`${key} ${uuid}`, script);
+          for (const mac of macs) of.byMac.set(mac, script);
+          if (uuid !== undefined) of.byUuid.set(uuid, script);
         }
       }
     }
@@ -77,18 +85,15 @@ export class ScriptPlan {
     machine: Machine,
     { gets, known }: Pick<Match, 'gets' | 'known'>,
   ): PlannedScript | 'own' | undefined {
-    const key = assignmentKey(gets);
+    const of = this.#of.get(assignmentKey(gets));
     const { mac, uuid } = machine;
-    const byUuid = (one: string) =>
-      this.#byUuid.get(`${key} ${one}`) ?? this.#byUuid.get(`${key} ${swappedUuid(one)}`);
+    const byUuid = (one: string) => of?.byUuid.get(one) ?? of?.byUuid.get(swappedUuid(one));
     // It must be one that the machine itself will take for its own: by what it says, not by what is written down.
     const found =
-      (mac === undefined ? undefined : this.#byMac.get(`${key} ${mac}`)) ??
+      (mac === undefined ? undefined : of?.byMac.get(mac)) ??
       (uuid === undefined ? undefined : byUuid(uuid)) ??
-      (mac === undefined && known?.mac?.[0] !== undefined
-        ? this.#byMac.get(`${key} ${known.mac[0]}`)
-        : undefined) ??
-      this.#any.get(key);
+      (mac === undefined && known?.mac?.[0] !== undefined ? of?.byMac.get(known.mac[0]) : undefined) ??
+      of?.any;
     if (found) return found;
     return isReleasesOwn(gets) ? 'own' : undefined;
   }

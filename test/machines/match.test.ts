@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import fc from 'fast-check';
 import { execute } from '../../lab/command.ts';
 import { UsageError } from '../../src/errors/usage.ts';
 import type { Machine } from '../../src/machines/booter.ts';
 import { parseMachineRules, readMachineRules } from '../../src/machines/machine-files.ts';
-import { Matcher } from '../../src/machines/match.ts';
+import type { KnownMachine, MachineGroup } from '../../src/machines/machine-rules.ts';
+import { Matcher, membersOf } from '../../src/machines/match.ts';
 import { ScriptPlan } from '../../src/machines/script-plan.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 
@@ -104,6 +106,51 @@ describe('which machine this is, and what it gets', () => {
     const { rule, passedOver } = matcher.find(ask({ mac: B, product: 'Latitude' }));
     assert.equal(rule.kind === 'group' && rule.group.name, 'reading room');
     assert.deepEqual(passedOver, [{ group: 'old ones', why: 'its product is not optiplex*' }]);
+  });
+});
+
+describe('groups that are found by a table', () => {
+  const few = (...all: readonly string[]) => fc.uniqueArray(fc.constantFrom(...all), { minLength: 1 });
+  const machine = (name: string) =>
+    fc.record(
+      { name: fc.constant(name), mac: fc.constant([`52:54:00:00:00:0${name}`]), labels: few('x', 'y', 'z') },
+      { requiredKeys: ['name'] },
+    ) as fc.Arbitrary<KnownMachine>;
+  const group = fc.record(
+    {
+      ...{ name: fc.constant('g'), gets: fc.constant({ boot: 'local', words: [] }) },
+      ...{ machines: few('1', '2', '3'), labels: few('x', 'y', 'z') },
+      mac: few('52:54:00:*', '52:54:00:00:00:01', '52:54:00:00:00:02'),
+    },
+    { requiredKeys: ['name', 'gets'] },
+  ) as fc.Arbitrary<MachineGroup>;
+  const anyRules = fc.record({
+    machines: fc.tuple(machine('1'), machine('2'), machine('3'), machine('4')),
+    groups: fc.array(group, { maxLength: 8 }),
+    unknown: fc.constant(undefined),
+    menu: fc.constant(undefined),
+  });
+
+  it('are the ones that all would be found to be, and every machine is a member of the one that it gets', () => {
+    fc.assert(
+      fc.property(anyRules, (rules) => {
+        const found = new Matcher(rules);
+        const members = membersOf(rules);
+        for (const known of [...rules.machines, undefined]) {
+          const mac = known?.mac?.[0];
+          const { rule, passedOver, ...match } = found.find(ask(mac === undefined ? {} : { mac }));
+          assert.ok(
+            passedOver.every(({ why }) => why !== ''),
+            'a group that fits was passed over',
+          );
+          assert.equal(passedOver.length, rule.kind === 'group' ? rule.index : rules.groups.length);
+          if (rule.kind !== 'group' || !match.known) continue;
+          const its = members[rule.index];
+          assert.ok(its === undefined || its.includes(match.known), 'a machine without a script');
+        }
+      }),
+      { numRuns: 2000 },
+    );
   });
 });
 
