@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
+import { eachAtOnce, oneByOne } from '../files/at-once.ts';
 import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import { decodeManifest } from '../formats/records/manifest.ts';
 import { decodeScriptBatch, encodeScriptBatch } from '../formats/records/script-batch.ts';
@@ -34,6 +35,9 @@ import { Verifier } from '../trust/verifier.ts';
 
 /** Milliseconds: a seal that ends sooner is made anew, where its key is at hand. */
 const SOON = 12 * 3_600_000;
+
+/** Scripts that are looked for, sealed and kept at a time. */
+const AT_ONCE = 16;
 
 export interface BatchOptions {
   /** The STATE folder. */
@@ -187,16 +191,13 @@ export async function prepareBatch(
   const { state, channel, now } = options;
   const records = recordsOf(state);
   const scripts = compileBatch(facts);
-  let signed = 0;
-  const waiting: CompiledScript[] = [];
-  for (const script of scripts) {
+  // A device answers one at a time. The disk is asked about many at once: it would be waited for after each.
+  const inTurn = oneByOne();
+  const outcomes = await eachAtOnce(scripts, AT_ONCE, async (script) => {
     const found = await findSealed(records, script.loader, script.sha256);
-    if (found && (await holds(options, facts, script, found.seal, keys ? SOON : 0))) continue;
-    const seal = keys && (await sealScript(keys, script.loader, script.bytes, now));
-    if (!seal) {
-      waiting.push(script);
-      continue;
-    }
+    if (found && (await holds(options, facts, script, found.seal, keys ? SOON : 0))) return 'held';
+    const seal = keys && (await inTurn(() => sealScript(keys, script.loader, script.bytes, now)));
+    if (!seal) return 'waits';
     await verifyMachineScript(
       toVerify(facts, script, seal),
       options.roots.own,
@@ -204,9 +205,11 @@ export async function prepareBatch(
       now,
     );
     await keepSealed(records, script.loader, script.sha256, { bytes: script.bytes, seal });
-    signed += 1;
-  }
+    return 'signed';
+  });
+  const waiting = scripts.filter((_, at) => outcomes[at] === 'waits');
   if (waiting.length > 0) throw unsigned(channel, waiting, scripts.length);
+  const signed = outcomes.filter((outcome) => outcome === 'signed').length;
   const rules = encodeRules(facts.rules);
   const since = await sinceOf(options, sha256Of(rules));
   const batch = encodeScriptBatch({ channel, since, rules: sha256Of(rules), scripts: batchLines(scripts) });

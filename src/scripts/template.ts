@@ -154,9 +154,14 @@ function valueText(template: string, placeholder: string, value: Value): string 
   return value.text;
 }
 
-/** Reads a template from the package's `ipxe-scripts`. Throws an `IoError`. */
+/** By name: a batch fills the same few a thousand times. */
+const read = new Map<string, string>();
+
+/** Reads a template from the package's `ipxe-scripts`, once. Throws an `IoError`. */
 export function readTemplate(name: string): string {
-  return readPackageFile('ipxe-scripts', name).toString();
+  const text = read.get(name) ?? readPackageFile('ipxe-scripts', name).toString();
+  read.set(name, text);
+  return text;
 }
 
 function unsafe(name: string, fact: string): Refusal {

@@ -92,6 +92,22 @@ export function plainAlgorithm(element: DerElement, what: string): string {
   return oid;
 }
 
+/** By their DER: what a thousand seals of one batch hold is decoded once. The first that came are forgotten first. */
+const known = new Map<string, Certificate>();
+const MOST_KNOWN = 64;
+
+function knownCertificate(der: Uint8Array): Certificate {
+  const key = Buffer.from(der.buffer, der.byteOffset, der.byteLength).toString('latin1');
+  const before = known.get(key);
+  if (before) return before;
+  // A copy: it outlives the seal that it came in.
+  const certificate = decodeCertificate(Uint8Array.from(der));
+  known.set(key, certificate);
+  const [oldest] = known.keys();
+  if (known.size > MOST_KNOWN && oldest !== undefined) known.delete(oldest);
+  return certificate;
+}
+
 export function decodeCertificates(element: DerElement | undefined): Certificate[] {
   if (!element) return [];
   const set = openDer(element.raw, contextTag(0, true), 'certificates');
@@ -100,7 +116,7 @@ export function decodeCertificates(element: DerElement | undefined): Certificate
     if (certificates.length === MAX_CERTIFICATES) {
       throw new Malformed('CMS', `more than ${MAX_CERTIFICATES} certificates`);
     }
-    certificates.push(decodeCertificate(set.next(TAG.sequence).raw));
+    certificates.push(knownCertificate(set.next(TAG.sequence).raw));
   }
   return certificates;
 }

@@ -40,7 +40,7 @@ export function grubTokens(text: string): GrubTokens {
     else word.push({ text: piece, quotes });
   };
   const token =
-    /'(?<single>[^']*)'|"(?<double>(?:\\[\s\S]|[^"\\])*)"|\\(?<escaped>[\s\S])|(?<blank>[ \t\r]+)|(?<end>[\n;|&<>{}])|\$\{[^}]*\}|[\s\S]/g;
+    /'(?<single>[^']*)'|"(?<double>(?:\\[\s\S]|[^"\\])*)"|\\(?<escaped>[\s\S])|(?<blank>[ \t\r]+)|(?<end>[\n;|&<>{}])|\$\{[^}]*\}|[^\s'"\\;|&<>{}#$]+|[\s\S]/g;
   for (let match = token.exec(text); match !== null; match = token.exec(text)) {
     const [whole] = match;
     const { single, double, escaped, blank, end } = match.groups ?? {};
@@ -58,7 +58,7 @@ export function grubTokens(text: string): GrubTokens {
     else if (double !== undefined) add(double.replace(/\\([\s\S])/g, unescaped), '"');
     else if (escaped !== '\n') add(escaped ?? whole, '');
     if (escaped !== undefined || /^["'|&<>]$/.test(whole) || double?.includes('\\')) odd.push(line);
-    line += whole.split('\n').length - 1;
+    if (whole.includes('\n')) line += whole.split('\n').length - 1;
   }
   endWord();
   return { statements: [...statements, { line: words.length > 0 ? first : line, words, end: '' }], odd };
