@@ -1,7 +1,12 @@
 import { open } from 'node:fs/promises';
 import { Refusal } from '../errors/refusal.ts';
 import type { Verity } from '../formats/records/manifest.ts';
-import { openVerity, type ReadHash, type VerityReader } from '../formats/verity/verity-reader.ts';
+import {
+  type BlockVerdict,
+  openVerity,
+  type ReadHash,
+  type VerityReader,
+} from '../formats/verity/verity-reader.ts';
 import { BLOCK_SIZE } from '../formats/verity/verity-tree.ts';
 import type { PinnedFile } from '../release/pin.ts';
 import type { BlockVerifier } from '../serve/nbd/nbd-verified-blocks.ts';
@@ -14,21 +19,32 @@ import { decodeOr } from '../trust/check.ts';
  * @param name of the tree, for sentences.
  */
 export function blockVerifier({ rootHash, dataBlocks }: Verity, name: string, read: ReadHash): BlockVerifier {
-  let reader: Promise<VerityReader> | undefined;
+  let reader: VerityReader | undefined;
+  let beginning: Promise<VerityReader> | undefined;
   const begin = async (): Promise<VerityReader> => {
-    const superblock = await read(0, BLOCK_SIZE);
-    return decodeOr(name, () =>
-      openVerity({ rootHash: Buffer.from(rootHash, 'hex'), dataBlocks, superblock }),
-    );
+    try {
+      const superblock = await read(0, BLOCK_SIZE);
+      reader = decodeOr(name, () =>
+        openVerity({ rootHash: Buffer.from(rootHash, 'hex'), dataBlocks, superblock }),
+      );
+      return reader;
+    } finally {
+      // What failed in passing is tried again.
+      beginning = undefined;
+    }
   };
-  return async (index, block) => {
-    // What failed in passing is tried again.
-    reader ??= begin().catch((error: unknown) => {
-      reader = undefined;
-      throw error;
-    });
-    return (await (await reader).verifyBlock(index, block, read)).verified;
+  return (index, block) => {
+    if (reader === undefined) {
+      beginning ??= begin();
+      return beginning.then(async (begun) => saysYes(await begun.verifyBlock(index, block, read)));
+    }
+    const verdict = reader.verifyBlock(index, block, read);
+    return verdict instanceof Promise ? verdict.then(saysYes) : saysYes(verdict);
   };
+}
+
+function saysYes({ verified }: BlockVerdict): boolean {
+  return verified;
 }
 
 /** What says that another thing, or nothing, stands where the tree was; EACCES and the like say nothing of it. */

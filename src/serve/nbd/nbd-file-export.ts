@@ -1,7 +1,7 @@
 import { fstatSync, read } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { Refusal } from '../../errors/refusal.ts';
-import { demandSameFile, type FileIdentity, identityOf, onlyRelinked } from '../../files/file-identity.ts';
+import { demandSameFile, type FileIdentity, onlyRelinked } from '../../files/file-identity.ts';
 import { openRegular } from '../../files/measure.ts';
 import type { PinnedFile } from '../../release/pin.ts';
 import { pinOf } from '../../release/pin.ts';
@@ -23,6 +23,9 @@ export interface FileExportOptions {
    */
   readonly onShut?: (refusal: Refusal) => void;
 }
+
+/** Numbers hold times to a quarter of a microsecond only. */
+const EXACT = { bigint: true } as const;
 
 /** A verified file as an export: one descriptor for all of its connections, open while there is one. */
 export class FileExport {
@@ -122,8 +125,8 @@ export class FileExport {
       try {
         // The inode of an open file is in memory: asking for it costs no more than handing the question to
         // another thread would, and one answer does for all replies of a write.
-        const stat = fstatSync(handle.fd, { bigint: true });
-        this.#demandSame(identityOf(stat), stat.nlink > 0n);
+        const stat = fstatSync(handle.fd, EXACT);
+        this.#demandSame(stat, stat.nlink > 0n);
       } catch (error) {
         throw this.#shutFor(error);
       }
@@ -139,11 +142,16 @@ export class FileExport {
       read: (into, position) => {
         if (this.#shut !== undefined) return Promise.reject(this.#shut);
         if (blocks === undefined || blocks.has(position, into.length)) return readFile(into, position);
-        return blocks.read(into, position, readFile).catch((error: unknown) => {
+        const refuse = (error: unknown): never => {
           // Where the file was changed, that is the reason, and not what its blocks look like now.
           check();
           throw this.#shutFor(error);
-        });
+        };
+        try {
+          return blocks.read(into, position, readFile)?.catch(refuse);
+        } catch (error) {
+          return Promise.reject(error).catch(refuse);
+        }
       },
       check,
       close: () => this.#leave(),

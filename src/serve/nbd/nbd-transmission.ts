@@ -141,6 +141,11 @@ export class Transmission {
     return at;
   }
 
+  /** Sends what is ready. After `take`: what came together and could be read at once leaves together, and at once. */
+  flush(): void {
+    if (!this.#ended) this.#wire.flush();
+  }
+
   /** No further request is answered; the event `finished` says when those that were taken are. */
   leave(how: 'disconnected' | 'closed'): void {
     this.#leaving ??= how;
@@ -187,8 +192,15 @@ export class Transmission {
     if (header + length > SMALLEST) {
       this.#open += 1;
       this.#issuing = {
-        ...{ cookie, offset, length, issued: 0, arrived: 0, sent: 0 },
-        ...{ queued: false, pieces: [], failure: undefined },
+        cookie,
+        offset,
+        length,
+        issued: 0,
+        arrived: 0,
+        sent: 0,
+        queued: false,
+        pieces: [],
+        failure: undefined,
       };
       return true;
     }
@@ -200,14 +212,28 @@ export class Transmission {
     chunk.used = to;
     if (this.#structured) writeNbdDataChunk(chunk.view, from, { cookie, offset, length, last: true });
     else writeNbdSimpleReply(chunk.view, from, 0, cookie);
-    const whole = { head: undefined, data: length, last: true, of: undefined };
-    const part = { chunk, from, to, cookie, offset, ...whole, generation: this.#export.generation };
-    this.#fill(
-      chunk.buffer.subarray(from + header, to),
-      part,
-      () => this.#wire.ready(part),
-      (error) => this.#wire.failed(part, error),
-    );
+    // Spelled out, here and below: an object that is put together of others costs more than the read.
+    const part: Part = {
+      chunk,
+      from,
+      to,
+      head: undefined,
+      data: length,
+      cookie,
+      offset,
+      last: true,
+      of: undefined,
+      generation: this.#export.generation,
+    };
+    const reading = this.#export.read(chunk.buffer.subarray(from + header, to), offset);
+    if (reading === undefined) this.#wire.add(part);
+    else
+      this.#await(
+        reading,
+        part,
+        () => this.#wire.ready(part),
+        (error) => this.#wire.failed(part, error),
+      );
     return true;
   }
 
@@ -231,45 +257,53 @@ export class Transmission {
   }
 
   #fillPiece(reply: LongReply, chunk: ReplyChunk, offset: number, length: number): void {
-    const { cookie } = reply;
-    const { generation } = this.#export;
-    const piece = { chunk, from: 0, to: length, data: length, cookie, offset, of: reply, generation };
-    this.#fill(
-      chunk.buffer.subarray(0, length),
-      { ...piece, head: undefined, last: false },
-      () => {
-        reply.arrived += length;
-        let head: Buffer | undefined;
-        // Whichever is read last leaves last; simple replies have one header, and one order.
-        const last = this.#structured
-          ? reply.arrived === reply.length
-          : offset + length === reply.offset + reply.length;
-        if (this.#structured) {
-          head = Buffer.allocUnsafe(NBD_DATA_CHUNK_HEADER);
-          writeNbdDataChunk(viewOf(head), 0, { cookie, offset, length, last });
-        } else if (offset === reply.offset) {
-          head = Buffer.allocUnsafe(NBD_SIMPLE_REPLY);
-          writeNbdSimpleReply(viewOf(head), 0, 0, cookie);
-        }
-        this.#wire.arrived(reply, { ...piece, head, last });
-      },
-      (error) => {
-        this.#room.release(chunk);
-        if (reply === this.#issuing) this.#issuing = undefined;
-        this.#wire.fail(reply, error, offset);
-      },
-    );
-  }
-
-  /** Reads what `part` needs. Where the connection has ended meanwhile, the part is given up. */
-  #fill(into: Buffer, part: Part, done: () => void, failed: (error: unknown) => void): void {
-    const read = this.#export.read(into, part.offset);
-    if (read === undefined) {
-      done();
+    const part: Part = {
+      chunk,
+      from: 0,
+      to: length,
+      head: undefined,
+      data: length,
+      cookie: reply.cookie,
+      offset,
+      last: false,
+      of: reply,
+      generation: this.#export.generation,
+    };
+    const reading = this.#export.read(chunk.buffer.subarray(0, length), offset);
+    if (reading === undefined) {
+      this.#arrived(reply, part);
       return;
     }
+    const failed = (error: unknown): void => {
+      this.#room.release(chunk);
+      if (reply === this.#issuing) this.#issuing = undefined;
+      this.#wire.fail(reply, error, offset);
+    };
+    this.#await(reading, part, () => this.#arrived(reply, part), failed);
+  }
+
+  /** A piece was read: it gets its header. */
+  #arrived(reply: LongReply, part: Part): void {
+    const { cookie, offset, data: length } = part;
+    reply.arrived += length;
+    // Whichever is read last leaves last; simple replies have one header, and one order.
+    part.last = this.#structured
+      ? reply.arrived === reply.length
+      : offset + length === reply.offset + reply.length;
+    if (this.#structured) {
+      part.head = Buffer.allocUnsafe(NBD_DATA_CHUNK_HEADER);
+      writeNbdDataChunk(viewOf(part.head), 0, { cookie, offset, length, last: part.last });
+    } else if (offset === reply.offset) {
+      part.head = Buffer.allocUnsafe(NBD_SIMPLE_REPLY);
+      writeNbdSimpleReply(viewOf(part.head), 0, 0, cookie);
+    }
+    this.#wire.arrived(reply, part);
+  }
+
+  /** Waits for the read of `part`. Where the connection has ended meanwhile, the part is given up. */
+  #await(reading: Promise<void>, part: Part, done: () => void, failed: (error: unknown) => void): void {
     this.#reading += 1;
-    read.then(
+    reading.then(
       () => {
         if (!this.#isOver(part)) done();
       },
@@ -327,8 +361,16 @@ export class Transmission {
     const to = from + reply.length;
     chunk.used = to;
     reply.copy(chunk.buffer, from);
-    this.#wire.ready({
-      ...{ chunk, from, to, head: undefined, data: 0, cookie, offset: 0, last: true, of: undefined },
+    this.#wire.add({
+      chunk,
+      from,
+      to,
+      head: undefined,
+      data: 0,
+      cookie,
+      offset: 0,
+      last: true,
+      of: undefined,
       generation: 0,
     });
     return true;

@@ -61,11 +61,22 @@ export class VerifiedBlocks {
   }
 
   /**
-   * Fills `into` from `position`, reading whole blocks and looking at those that were not verified.
+   * Fills `into` from `position`, reading whole blocks and looking at those that were not verified. Undefined where
+   * that was done at once, as it is where whole blocks are asked for, the file is in memory and the verifier knows.
    *
-   * @throws Refusal where one is not what was sealed; what `into` holds then must not leave.
+   * @throws Refusal, or rejects with it, where one is not what was sealed; what `into` holds then must not leave.
    */
-  async read(into: Buffer, position: number, readFile: ReadFile): Promise<void> {
+  read(into: Buffer, position: number, readFile: ReadFile): Promise<void> | undefined {
+    const end = position + into.length;
+    const isWhole = position % VERIFIED_BLOCK === 0 && (end % VERIFIED_BLOCK === 0 || end === this.#size);
+    if (!isWhole) return this.#readParts(into, position, readFile);
+    const reading = readFile(into, position);
+    return reading === undefined
+      ? this.#lookAt(into, position)
+      : reading.then(() => this.#lookAt(into, position));
+  }
+
+  async #readParts(into: Buffer, position: number, readFile: ReadFile): Promise<void> {
     const end = position + into.length;
     // Blocks of which only a part is wanted are read whole, elsewhere.
     const first = Math.ceil(position / VERIFIED_BLOCK) * VERIFIED_BLOCK;
@@ -74,9 +85,7 @@ export class VerifiedBlocks {
     if (last > first) {
       const whole = into.subarray(first - position, last - position);
       await readFile(whole, first);
-      for (let at = 0; at < whole.length; at += VERIFIED_BLOCK) {
-        await this.#look(blockOf(first + at), whole.subarray(at, at + VERIFIED_BLOCK));
-      }
+      await this.#lookAt(whole, first);
     }
     if (end > last && last >= first) await this.#readPart(into, position, blockOf(end), readFile);
   }
@@ -96,11 +105,29 @@ export class VerifiedBlocks {
     );
   }
 
-  async #look(index: number, block: Buffer): Promise<void> {
-    if (this.#hasBlock(index)) return;
+  /** Looks at whole blocks, of which the first is at `position`; undefined where that is done. */
+  #lookAt(whole: Buffer, position: number): Promise<void> | undefined {
+    for (let at = 0; at < whole.length; at += VERIFIED_BLOCK) {
+      const next = at + VERIFIED_BLOCK;
+      const looking = this.#look(blockOf(position + at), whole.subarray(at, next));
+      if (looking !== undefined)
+        return looking.then(() => this.#lookAt(whole.subarray(next), position + next));
+    }
+    return undefined;
+  }
+
+  #look(index: number, block: Buffer): Promise<void> | undefined {
+    if (this.#hasBlock(index)) return undefined;
     const generation = this.#generation;
     const verdict = this.#verify(index, block);
-    if (!(typeof verdict === 'boolean' ? verdict : await verdict)) {
+    if (typeof verdict !== 'boolean') return verdict.then((yes) => this.#note(index, yes, generation));
+    this.#note(index, verdict, generation);
+    return undefined;
+  }
+
+  /** @throws Refusal where `verdict`, of a block that was read at `generation`, is no yes. */
+  #note(index: number, verdict: boolean, generation: number): void {
+    if (!verdict) {
       const message = `Block ${index} of ${this.#name} is not the one that was sealed.`;
       throw new Refusal('bad-signature', message, { block: index });
     }

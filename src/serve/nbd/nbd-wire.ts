@@ -14,14 +14,15 @@ export interface Part {
   readonly chunk: ReplyChunk | undefined;
   readonly from: number;
   readonly to: number;
-  readonly head: Buffer | undefined;
+  /** Of a piece of a long reply, once it was read. */
+  head: Buffer | undefined;
   /** Bytes of the export in it. */
   readonly data: number;
   readonly cookie: bigint;
   /** Of the data, in the export. */
   readonly offset: number;
-  /** True where nothing of its reply follows. */
-  readonly last: boolean;
+  /** True where nothing of its reply follows. Of a piece of a long reply, once it was read. */
+  last: boolean;
   /** The reply that it is a piece of, where it has several. */
   readonly of: LongReply | undefined;
   /** Of the export, when its read began. */
@@ -94,10 +95,15 @@ export class ReplyWire {
     this.#now = now;
   }
 
-  /** What may leave; of a long simple reply, the reply itself. */
+  /** What may leave; of a long simple reply, the reply itself. It does at the end of this turn of the event loop. */
   ready(what: Part | LongReply): void {
     this.#ready.push(what);
     this.schedule();
+  }
+
+  /** What may leave with the next `flush`, which whoever adds it calls when he has added all. */
+  add(what: Part): void {
+    this.#ready.push(what);
   }
 
   /** Has everything that is ready sent, at the end of this turn of the event loop. */
@@ -106,7 +112,7 @@ export class ReplyWire {
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      this.#flush();
+      this.flush();
     });
   }
 
@@ -169,11 +175,13 @@ export class ReplyWire {
         this.#headless.add(reply);
       }
     }
-    if (piece.data >= EAGER) this.#flush();
+    if (piece.data >= EAGER) this.flush();
   }
 
-  #flush(): void {
+  /** Writes what is ready, unless a write is under way: then all of it leaves together after that one. */
+  flush(): void {
     if (this.#ended || this.#renewing.length > 0 || this.writingSince !== undefined) return;
+    if (this.#next === this.#ready.length && this.#owner === undefined) return;
     try {
       const stale = this.#readBefore(this.#events.check());
       if (stale.length > 0) {
@@ -230,7 +238,7 @@ export class ReplyWire {
     if (this.#ended) return;
     const failed = ends.find((end) => end.status === 'rejected');
     if (failed !== undefined) this.#refuse(failed.reason);
-    this.#flush();
+    this.flush();
   }
 
   /** What leaves next, in order. */

@@ -174,7 +174,7 @@ describe('the hash device', () => {
     const reader = LARGE.open();
     const block = blockOf(LARGE.data, 5);
     const gone: ReadHash = () => Promise.reject(new Error('gone'));
-    await assert.rejects(reader.verifyBlock(5, block, gone), /gone/);
+    await assert.rejects(async () => reader.verifyBlock(5, block, gone), /gone/);
     assert.deepEqual(await reader.verifyBlock(5, block, LARGE.read), YES);
   });
 
