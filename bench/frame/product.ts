@@ -5,7 +5,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { waitForOutput } from '../../lab/output.ts';
 import { type RunningServer, running } from '../../lab/servers.ts';
-import { timedRun } from './process.ts';
+import type { Sample } from './compare.ts';
+import { processorTime, timedRun } from './process.ts';
 
 /** The command itself, as a user runs it: `[node, main.js, …]`. */
 export const BOOTSEAL: readonly [string, string] = [
@@ -48,6 +49,16 @@ export async function startProduct(words: readonly string[], env: NodeJS.Process
   child.stderr.off('data', hear);
   const { url, tftp, nbd } = JSON.parse(line) as Listening;
   return { ...running(child), pid: child.pid ?? 0, url, tftpPort: tftp?.port ?? 0, nbdPort: nbd?.port ?? 0 };
+}
+
+/** How long `bootseal serve …` takes from its start until it listens, and of processors; it is stopped then. */
+export async function startedIn(words: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Sample> {
+  const begun = performance.now();
+  const product = await startProduct(words, env);
+  const seconds = (performance.now() - begun) / 1000;
+  const processor = await processorTime(product.pid);
+  await product.stop();
+  return { seconds, processor };
 }
 
 /** Of the line that `serve --json` prints, what is used here. */

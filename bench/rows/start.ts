@@ -3,8 +3,7 @@ import { join } from 'node:path';
 import { S3Stub } from '../../lab/s3-stub.ts';
 import { decodeReleaseList, encodeReleaseList } from '../../src/formats/records/release-list.ts';
 import { compare } from '../frame/compare.ts';
-import { processorTime } from '../frame/process.ts';
-import { sealedSite, startProduct } from '../frame/product.ts';
+import { sealedSite, startedIn } from '../frame/product.ts';
 import type { Part } from '../frame/row.ts';
 import { addReleases, applyMachines, copyState, publishSite, writeMachines } from '../frame/stored.ts';
 
@@ -46,7 +45,7 @@ export const part: Part = {
     addReleases(many, site, releases - 1);
     say('start with releases in a folder');
     const job = (words: readonly string[], env: NodeJS.ProcessEnv = {}) => {
-      return () => started([...words, '--anchors', anchors], env);
+      return () => startedIn([...words, '--anchors', anchors], env);
     };
     const compared = await compare(
       { one: job(['--state', one]), many: job(['--state', many]) },
@@ -96,15 +95,6 @@ export const part: Part = {
     });
   },
 };
-
-async function started(words: readonly string[], env: NodeJS.ProcessEnv) {
-  const begun = performance.now();
-  const product = await startProduct(words, env);
-  const seconds = (performance.now() - begun) / 1000;
-  const processor = await processorTime(product.pid);
-  await product.stop();
-  return { seconds, processor };
-}
 
 /** As if so many had been published: each with a list of its own, and objects that it names. */
 function fillBucket(stub: S3Stub, releases: number): void {
