@@ -16,10 +16,12 @@ const FIRST_CLIENT_PORT = 1024;
  * @param ipv6Only of `::`, that IPv4 comes to a socket of its own.
  */
 export function datagramSocket(address: string, ipv6Only = false): Socket {
+  const family = isIPv6(address) ? 6 : 4;
   return createSocket({
-    type: isIPv6(address) ? 'udp6' : 'udp4',
+    type: `udp${family}`,
     ipv6Only,
-    lookup: (host, _options, callback) => callback(null, host, isIPv6(host) ? 6 : 4),
+    // Asked for every datagram. IPv4 that comes to a socket of IPv6 is written as IPv6 (::ffff:10.0.0.1).
+    lookup: (host, _options, callback) => callback(null, host, family),
   });
 }
 

@@ -46,7 +46,13 @@ export interface TransferEdge {
 type TransferLimits = Pick<TftpLimits, 'retransmitMs' | 'maxRetries' | 'handshakeMs'>;
 
 /** A transfer with this many unanswered retransmissions may make room for a new one. */
-const SILENT_RETRIES = 2;
+const SILENT_RETRIES = 3;
+/**
+ * What part of the usual time a first retransmission waits, until the client has shown that it needs longer. Most
+ * machines are milliseconds away; a client that names seconds (RFC 2349: no less than one can be named) waits no longer
+ * than that, and after this one as long.
+ */
+const HASTE = 1 / 4;
 
 /**
  * One file on its way to one client: RFC 1350 with windows (RFC 7440). Knows no socket.
@@ -90,6 +96,10 @@ export class Transfer implements Holder {
   #timer: NodeJS.Timeout | undefined;
   #timerMs = 0;
   #retries = 0;
+  /** How long a first retransmission waits. */
+  #hasteMs: number;
+  /** Whether the ACK before was of a block that had left twice. */
+  #doubtful = false;
   #retransmissions = 0;
   #answered = false;
   #ended = false;
@@ -107,6 +117,7 @@ export class Transfer implements Holder {
     this.#limits = limits;
     this.#pool = pool;
     this.#edge = edge;
+    this.#hasteMs = limits.retransmitMs * HASTE;
   }
 
   /** False until the client has shown that it receives what it asked for: until then its address is a claim. */
@@ -219,6 +230,7 @@ export class Transfer implements Holder {
     }
     // Of the past, a repetition, or of a block that never left: each is ignored.
     const more = (block - this.#acked) & 0xffff;
+    if (more === 0) this.#repeated();
     if (more === 0 || more > this.#filled - this.#acked) return;
     this.#acked += more;
     this.#progress();
@@ -231,12 +243,23 @@ export class Transfer implements Holder {
   }
 
   #progress(): void {
+    this.#doubtful = this.#retries > 0;
     this.#retries = 0;
     if (this.#answered) return;
     this.#answered = true;
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#edge.answered();
+  }
+
+  /**
+   * Both of what left twice were answered: nothing had been lost, and this client, or the way to it, is slower than was
+   * thought. RFC 1123 §4.2.3.2 demands that the time adapts. No datagram leaves for it.
+   */
+  #repeated(): void {
+    if (!this.#doubtful) return;
+    this.#doubtful = false;
+    this.#hasteMs = Math.min(this.#hasteMs * 2, this.#terms.timeoutMs ?? this.#limits.retransmitMs);
   }
 
   /** What left and was not acknowledged leaves again (RFC 7440 §4: from the block after the acknowledged). */
@@ -337,8 +360,7 @@ export class Transfer implements Holder {
   /** Waits for an ACK; not for the first one, which may never come from where the request claims to be. */
   #arm(): void {
     if (!this.#answered) return;
-    const { retransmitMs } = this.#limits;
-    const ms = this.#terms.timeoutMs ?? retransmitMs * 2 ** Math.min(this.#retries, 3);
+    const ms = this.#retries === 0 ? this.#hasteMs : this.#patienceMs();
     if (this.#timer !== undefined && ms === this.#timerMs) {
       this.#timer.refresh();
       return;
@@ -346,6 +368,12 @@ export class Transfer implements Holder {
     clearTimeout(this.#timer);
     this.#timerMs = ms;
     this.#timer = setTimeout(() => this.#late(), ms);
+  }
+
+  /** How long a retransmission that is not the first waits for its answer. */
+  #patienceMs(): number {
+    const { retransmitMs } = this.#limits;
+    return this.#terms.timeoutMs ?? retransmitMs * 2 ** Math.min(this.#retries - 1, 3);
   }
 
   #late(): void {

@@ -17,7 +17,10 @@ export interface TftpLimits {
   readonly maxWindowsize: number;
   /** Bytes that the blocks in flight of one transfer may hold; a window of large blocks is shortened. */
   readonly maxWindowBytes: number;
-  /** Time until the first retransmission, where the client did not name it (RFC 2349). Doubles, up to eightfold. */
+  /**
+   * Time until a retransmission, where the client did not name it (RFC 2349). Doubles, up to eightfold. The first one
+   * comes sooner, after a quarter of it, unless the client has shown that it was only slow.
+   */
   readonly retransmitMs: number;
   /** Retransmissions without any progress before a transfer is given up. */
   readonly maxRetries: number;
@@ -36,7 +39,7 @@ export const DEFAULT_TFTP_LIMITS: TftpLimits = {
   maxWindowsize: 64,
   maxWindowBytes: 256 * 1024,
   retransmitMs: 1000,
-  maxRetries: 6,
+  maxRetries: 7,
   handshakeMs: 20_000,
   bufferBytes: 128 * 1024 * 1024,
 };
