@@ -25,10 +25,15 @@ export function datagramSocket(address: string, ipv6Only = false): Socket {
   });
 }
 
-/** Sends one datagram, or loses it: a lost one is what the protocol is made for. */
-export function sendDatagram(socket: Socket, packet: Buffer, { address, port }: TftpPeer): void {
+/**
+ * Sends one datagram, or loses it: a lost one is what the protocol is made for.
+ *
+ * @param peer none where the socket is connected to it.
+ */
+export function sendDatagram(socket: Socket, packet: Buffer, peer?: TftpPeer): void {
   try {
-    socket.send(packet, port, address);
+    if (peer === undefined) socket.send(packet);
+    else socket.send(packet, peer.port, peer.address);
   } catch {
     // Closed meanwhile, or a peer that no datagram can be addressed to.
   }
@@ -45,6 +50,84 @@ export function isPeer({ port }: TftpPeer): boolean {
  */
 export function mayBeTold({ port }: TftpPeer): boolean {
   return port >= FIRST_CLIENT_PORT;
+}
+
+/** Datagrams after which a transfer's socket takes none of strangers any more. */
+const SETTLED = 64;
+
+/**
+ * A transfer's own socket: its port is the transfer's identifier (RFC 1350 §4). It is bound to the address that was
+ * asked: from another one a client would not take the answer.
+ *
+ * Where a transfer becomes long, the socket is connected to its client. A datagram then costs less, and strangers are
+ * turned away by the kernel, with ICMP's "port unreachable" where they had ERROR 5 before: they can wake nobody.
+ */
+export class TransferSocket {
+  readonly #socket: Socket;
+  readonly #peer: TftpPeer;
+  #sent = 0;
+  #connected = false;
+
+  /** @throws what binding ended with, where that failed: no descriptors, no port. */
+  constructor({ address, ipv6Only }: Door, peer: TftpPeer) {
+    this.#peer = peer;
+    this.#socket = datagramSocket(address, ipv6Only);
+    let failure: unknown;
+    // Later ones say that a client hears us no more (ECONNREFUSED), which anybody can write: its silence tells.
+    this.#socket.on('error', (error) => {
+      failure = error;
+    });
+    this.#socket.bind({ address, port: 0, exclusive: true });
+    // Without a name to look up, binding is over at once: a table of descriptors that is full shows here.
+    if (failure === undefined) return;
+    this.#socket.close();
+    throw failure;
+  }
+
+  /** Resolves when it is closed. */
+  get closed(): Promise<void> {
+    return closing(this.#socket);
+  }
+
+  /** What its client sends, and what a stranger does. */
+  hear(client: (bytes: Buffer) => void, stranger: (bytes: Buffer, from: TftpPeer) => void): void {
+    const { address, port } = this.#peer;
+    this.#socket.on('message', (bytes, from) => {
+      if (from.port === port && from.address === address) client(bytes);
+      else if (isPeer(from)) stranger(bytes, { address: from.address, port: from.port });
+    });
+  }
+
+  /** Sends one datagram to the client, or loses it. */
+  send(packet: Buffer): void {
+    if (this.#connected) {
+      sendDatagram(this.#socket, packet);
+      return;
+    }
+    sendDatagram(this.#socket, packet, this.#peer);
+    this.#sent += 1;
+    if (this.#sent === SETTLED) this.#connect();
+  }
+
+  /** The same to a stranger, as long as there are any. */
+  tell(packet: Buffer, stranger: TftpPeer): void {
+    if (!this.#connected) sendDatagram(this.#socket, packet, stranger);
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+
+  #connect(): void {
+    try {
+      this.#socket.connect(this.#peer.port, this.#peer.address);
+      // Over at once, too. It throws where that failed: then all goes on as before.
+      this.#socket.remoteAddress();
+      this.#connected = true;
+    } catch {
+      // A datagram more that costs what each one did.
+    }
+  }
 }
 
 /** A socket at the port that everyone knows. */

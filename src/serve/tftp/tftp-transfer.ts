@@ -260,6 +260,7 @@ export class Transfer implements Holder {
     if (!this.#doubtful) return;
     this.#doubtful = false;
     this.#hasteMs = Math.min(this.#hasteMs * 2, this.#terms.timeoutMs ?? this.#limits.retransmitMs);
+    this.#arm();
   }
 
   /** What left and was not acknowledged leaves again (RFC 7440 §4: from the block after the acknowledged). */

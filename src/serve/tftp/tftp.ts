@@ -21,12 +21,12 @@ import { agree, no, requestedPath, siteRefusal, type Terms, type TftpNo, thrown 
 import {
   closing,
   type Door,
-  datagramSocket,
   handedDoor,
   isPeer,
   mayBeTold,
   openDoor,
   sendDatagram,
+  TransferSocket,
 } from './tftp-socket.ts';
 import { Transfer } from './tftp-transfer.ts';
 import {
@@ -238,13 +238,14 @@ class Server implements TftpServer {
   /** The entry is in the table before the site is asked: what a request may cost is bounded from here on. */
   #admit({ door, peer, asking, path, key }: Asked, packet: TftpRequest, request: Buffer): void {
     const startedAt = performance.now();
-    let socket: Socket | undefined;
+    let own: TransferSocket | undefined;
     let refused = false;
     let started = false;
     const share = this.#options.shares.of(peer.address);
     const transfer = new Transfer({ id: asking.id, peer, share }, this.#limits, this.#pool, {
       send: (datagram) => {
-        if (socket !== undefined) sendDatagram(socket, datagram, peer);
+        if (own !== undefined) own.send(datagram);
+        else if (started) sendDatagram(door.socket, datagram, peer);
       },
       answered: () => this.#transfers.prove(transfer),
       ignored: (bytes) => this.#turnAway(peer, 'not-a-request', bytes),
@@ -252,7 +253,7 @@ class Server implements TftpServer {
         this.#transfers.leave(transfer);
         if (this.#byPeer.get(key)?.transfer === transfer) this.#byPeer.delete(key);
         this.#track(transfer.closed);
-        if (socket !== door.socket) socket?.close();
+        own?.close();
         if (this.#transfers.size === 0) this.#drained?.();
         if (!started) {
           if (!refused && outcome === 'gave-way') this.#turnAway(peer, 'too-many', asking.asked);
@@ -283,7 +284,7 @@ class Server implements TftpServer {
         if ('error' in decision) refuse(decision);
         if (transfer.ended || 'error' in decision) return;
         try {
-          socket = this.#options.singlePort ? door.socket : this.#transferSocket(door, transfer);
+          if (!this.#options.singlePort) own = this.#transferSocket(door, transfer);
         } catch (error) {
           refuse({ ...BUSY, why: error });
           return;
@@ -308,38 +309,22 @@ class Server implements TftpServer {
     return 'error' in terms ? terms : { resource, terms };
   }
 
-  /**
-   * A socket whose port is this transfer's identifier (RFC 1350 §4). Bound to the address that was asked:
-   * from another one a client would not take the answer.
-   */
-  #transferSocket({ address, ipv6Only }: Door, transfer: Transfer): Socket {
-    const { peer } = transfer;
-    const socket = datagramSocket(address, ipv6Only);
-    this.#track(closing(socket));
-    let failure: unknown;
-    socket.on('error', (error) => {
-      failure = error;
-    });
-    socket.on('message', (bytes, from) => {
-      if (from.port === peer.port && from.address === peer.address) transfer.receive(bytes);
+  #transferSocket(door: Door, transfer: Transfer): TransferSocket {
+    const socket = new TransferSocket(door, transfer.peer);
+    this.#track(socket.closed);
+    socket.hear(
+      (bytes) => transfer.receive(bytes),
       // RFC 1350 §4: the stranger is told, the transfer goes on as if nothing had come.
-      else if (isPeer(from)) this.#strange(socket, bytes, from);
-    });
-    socket.bind({ address, port: 0, exclusive: true });
-    // Without a name to look up, binding is over at once: a table of descriptors that is full shows here.
-    if (failure !== undefined) {
-      socket.close();
-      throw failure;
-    }
+      (bytes, stranger) => this.#strange(socket, bytes, stranger),
+    );
     return socket;
   }
 
-  #strange(socket: Socket, bytes: Buffer, { address, port }: TftpPeer): void {
-    const peer = { address, port };
+  #strange(socket: TransferSocket, bytes: Buffer, peer: TftpPeer): void {
     this.#turnAway(peer, 'stranger', bytes);
     if (tftpOpcode(bytes) === TFTP_OPCODE.error || !mayBeTold(peer)) return;
     const code = TFTP_ERROR.unknownTransferId;
-    sendDatagram(socket, encodeTftp({ kind: 'error', code, message: 'Unknown transfer ID' }), peer);
+    socket.tell(encodeTftp({ kind: 'error', code, message: 'Unknown transfer ID' }), peer);
   }
 
   #refuse(door: Door, peer: TftpPeer, asking: Asking, why: TftpNo): void {

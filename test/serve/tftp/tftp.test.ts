@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { Shares } from '../../../src/serve/shares.ts';
 import { memorySite, type TestSite } from '../sites.ts';
@@ -172,6 +174,56 @@ for (const singlePort of [false, true]) {
     }
   });
 }
+
+test('a client that was only slow is given time: its next retransmission comes after that of a quick one', async (t) => {
+  const [server, slow] = await pair(t, { retransmitMs: 20, maxRetries: 50 });
+  // The client names the time (RFC 2349): but for the haste of the first, nothing would be sent again in a test's life.
+  const options = { timeout: '255' };
+  const begun = async (raw: Raw): Promise<number> => {
+    raw.say(rrq('undionly.kpxe', options), server.port);
+    const { port } = (await raw.hear()).from;
+    raw.say(ack(0), port);
+    return port;
+  };
+  const number = async (raw: Raw) => {
+    const { packet } = await raw.hear();
+    return packet.kind === 'data' ? packet.block : packet.kind;
+  };
+  const slowPort = await begun(slow);
+  for (let block = 1; block <= 7; block += 1) {
+    // It answers both of what left twice.
+    assert.deepEqual([await number(slow), await number(slow)], [block, block]);
+    for (let time = 0; time < 2; time += 1) slow.say(ack(block), slowPort);
+  }
+  assert.equal(await number(slow), 8);
+  const quick = await rawSocket(t);
+  await begun(quick);
+  assert.deepEqual([await number(quick), await number(quick)], [1, 1]);
+  assert.equal(slow.unheard, 0);
+  assert.equal(await number(slow), 8);
+});
+
+test('the port of a long transfer takes nothing of strangers, who are turned away by the kernel', async (t) => {
+  const [server, raw] = await pair(t, PATIENT);
+  raw.say(rrq('undionly.kpxe', { blksize: '512' }), server.port);
+  const { port } = (await raw.hear()).from;
+  const stranger = createSocket('udp4');
+  t.after(() => stranger.close());
+  const refused = once(stranger, 'error');
+  for (let block = 0; block < 100; block += 1) {
+    raw.say(ack(block), port);
+    await raw.hear();
+  }
+  // What a connected socket is told: nobody is there for it.
+  await new Promise<void>((resolve) => stranger.connect(port, '127.0.0.1', resolve));
+  stranger.send(Buffer.from([0, 5, 0, 0, 0]));
+  const [error] = (await refused) as [NodeJS.ErrnoException];
+  assert.equal(error.code, 'ECONNREFUSED');
+  raw.say(ack(100), port);
+  const { packet } = await raw.hear();
+  assert.equal(packet.kind === 'data' && packet.block, 101);
+  assert.ok(server.events.every(({ kind }) => kind !== 'turned-away'));
+});
 
 test('a transfer has its own port, and one address', async (t) => {
   const [server, raw] = await pair(t, PATIENT);
