@@ -199,7 +199,6 @@ export class NbdConnection implements Holder {
       }
       case 'transmission': {
         const used = phase.transmission.take(this.#input);
-        phase.transmission.flush();
         const { blocked } = phase.transmission;
         if (blocked) this.#socket.pause();
         else if (this.#socket.isPaused()) this.#socket.resume();

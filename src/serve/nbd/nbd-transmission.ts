@@ -54,6 +54,9 @@ export class Transmission {
   #open = 0;
   #reading = 0;
   #blocked = false;
+  /** In `take`: there was no room; and there is some again. */
+  #stuck = false;
+  #freed = false;
   #leaving: 'disconnected' | 'closed' | undefined;
   #ended = false;
   #readAll: (() => void) | undefined;
@@ -112,7 +115,8 @@ export class Transmission {
   }
 
   /**
-   * Begins what the requests in `input` ask for, as far as there is room.
+   * Begins what the requests in `input` ask for, as far as there is room, and sends what could be read at once: what
+   * came together leaves together.
    *
    * @returns bytes that were used. What is left is a part of a request, or waits.
    * @throws Malformed where there is no request: what follows cannot be told apart any more.
@@ -120,7 +124,21 @@ export class Transmission {
   take(input: Buffer): number {
     const view = new DataView(input.buffer, input.byteOffset, input.length);
     let at = 0;
+    // While it is not blocked, nobody calls `resume`, and so nobody comes in here a second time.
     this.#blocked = false;
+    do {
+      this.#freed = false;
+      this.#stuck = false;
+      at = this.#takeFrom(input, view, at);
+      this.#wire.flush();
+    } while (this.#stuck && this.#freed && !this.#ended);
+    this.#blocked = this.#stuck;
+    return at;
+  }
+
+  /** @returns where in `input` it came to; `#stuck` says whether for want of room. @throws Malformed */
+  #takeFrom(input: Buffer, view: DataView, from: number): number {
+    let at = from;
     while (!this.#ended) {
       if (!this.#issue()) break;
       // Nothing may come after DISC; what does is not looked at.
@@ -137,13 +155,8 @@ export class Transmission {
       if (!this.#begin(decodeNbdRequest(view, at))) break;
       at += NBD_REQUEST;
     }
-    this.#blocked = true;
+    this.#stuck = true;
     return at;
-  }
-
-  /** Sends what is ready. After `take`: what came together and could be read at once leaves together, and at once. */
-  flush(): void {
-    if (!this.#ended) this.#wire.flush();
   }
 
   /** No further request is answered; the event `finished` says when those that were taken are. */
@@ -384,6 +397,7 @@ export class Transmission {
       this.#open -= 1;
       this.requests += 1;
     }
+    this.#freed = true;
     if (this.#blocked) this.#resume();
     this.#finishIfIdle();
   }

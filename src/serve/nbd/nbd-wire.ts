@@ -6,6 +6,11 @@ import type { ReplyChunk } from './nbd-memory.ts';
 
 /** Bytes of a piece that leaves at once: while it waited for others it would leave the processor's cache. */
 const EAGER = 128 * 1024;
+/**
+ * Bytes that one client gets before it is another's turn. What the kernel takes at once makes room at once, so a client
+ * that asks for much and takes as much would otherwise be the only one.
+ */
+const TURN = 1024 * 1024;
 /** Bytes of one write: a client that takes so many in `stallTimeoutMs` is slow, not gone. */
 const WRITE = 1024 * 1024;
 
@@ -83,6 +88,10 @@ export class ReplyWire {
   /** Parts that are being read once more; nothing leaves meanwhile. */
   #renewing: readonly Part[] = [];
   #scheduled = false;
+  /** Bytes of large writes in this turn of the event loop. */
+  #thisTurn = 0;
+  /** What the kernel has taken, and is not told before the next turn. */
+  #late: readonly Part[] | undefined;
   #ended = false;
   /** When the write under way began, by a monotonic clock. */
   writingSince: number | undefined;
@@ -180,35 +189,74 @@ export class ReplyWire {
 
   /** Writes what is ready, unless a write is under way: then all of it leaves together after that one. */
   flush(): void {
-    if (this.#ended || this.#renewing.length > 0 || this.writingSince !== undefined) return;
-    if (this.#next === this.#ready.length && this.#owner === undefined) return;
+    while (this.#write());
+  }
+
+  /** @returns true where something left at once: there may be more. */
+  #write(): boolean {
+    if (this.#ended || this.#renewing.length > 0 || this.writingSince !== undefined) return false;
+    if (this.#next === this.#ready.length && this.#owner === undefined) return false;
     try {
       const stale = this.#readBefore(this.#events.check());
       if (stale.length > 0) {
         void this.#renew(stale);
-        return;
+        return false;
       }
     } catch (error) {
       this.#refuse(error);
-      if (this.#ended) return;
+      if (this.#ended) return false;
     }
     const parts = this.#collect();
-    if (parts.length === 0) return;
+    if (parts.length === 0) return false;
+    const socket = this.#socket;
     const bytes = gathered(parts);
     this.#writing = parts;
     this.writingSince = this.#now();
     const written = (error?: Error | null): void => {
-      // What could not be written belongs to a socket that is about to close.
-      if (error || this.#ended) return;
-      this.writingSince = undefined;
-      this.#writing = [];
-      this.#events.sent(parts);
-      if (this.#next < this.#ready.length || this.#owner !== undefined) this.schedule();
+      // What could not be written belongs to a socket that is about to close; what left at once is not under way.
+      if (error || this.#ended || this.#writing !== parts) return;
+      if (this.#thisTurn >= TURN) this.#late = parts;
+      else this.#left(parts);
     };
-    if (bytes.length > 1) this.#socket.cork();
-    for (let index = 0; index < bytes.length - 1; index += 1) this.#socket.write(bytes[index] as Buffer);
-    this.#socket.write(bytes.at(-1) as Buffer, written);
-    if (bytes.length > 1) this.#socket.uncork();
+    if (bytes.length > 1) socket.cork();
+    for (let index = 0; index < bytes.length - 1; index += 1) socket.write(bytes[index] as Buffer);
+    socket.write(bytes.at(-1) as Buffer, written);
+    if (bytes.length > 1) socket.uncork();
+    this.#count(parts);
+    // The stream calls back a little later even where the kernel has taken everything. A buffer that is filled again
+    // before then is still in the processor's cache.
+    const isTaken = !socket.destroyed && socket.errored === null && socket.writableLength === 0;
+    if (!isTaken || this.#thisTurn >= TURN) return false;
+    this.#forgetWrite();
+    this.#events.sent(parts);
+    return !this.#ended;
+  }
+
+  /** The kernel has taken what was under way. */
+  #left(parts: readonly Part[]): void {
+    this.#forgetWrite();
+    this.#events.sent(parts);
+    if (this.#next < this.#ready.length || this.#owner !== undefined) this.schedule();
+  }
+
+  #forgetWrite(): void {
+    this.writingSince = undefined;
+    this.#writing = [];
+  }
+
+  /** Counts what leaves in this turn of the event loop. Small writes are not worth counting: each answers a request. */
+  #count(parts: readonly Part[]): void {
+    const bytes = parts.reduce((sum, { from, to }) => sum + to - from, 0);
+    if (bytes < EAGER) return;
+    if (this.#thisTurn === 0) setImmediate(() => this.#nextTurn());
+    this.#thisTurn += bytes;
+  }
+
+  #nextTurn(): void {
+    this.#thisTurn = 0;
+    const late = this.#late;
+    this.#late = undefined;
+    if (late !== undefined && !this.#ended) this.#left(late);
   }
 
   /** Parts that wait with what was read before `generation`. */
