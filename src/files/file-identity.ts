@@ -23,17 +23,19 @@ const CHANGES: Readonly<Record<keyof FileIdentity, string>> = {
   ctimeNs: 'its mode, owner or links were changed, or its times put back',
 };
 
+export function isSameFile(before: FileIdentity, now: FileIdentity): boolean {
+  return (
+    before.ino === now.ino &&
+    before.ctimeNs === now.ctimeNs &&
+    before.mtimeNs === now.mtimeNs &&
+    before.size === now.size &&
+    before.dev === now.dev
+  );
+}
+
 /** Throws a `drifted` refusal unless both are the same file, unchanged. Asked once for every reply: most are. */
 export function demandSameFile(path: string, before: FileIdentity, now: FileIdentity): void {
-  if (
-    before.dev === now.dev &&
-    before.ino === now.ino &&
-    before.size === now.size &&
-    before.mtimeNs === now.mtimeNs &&
-    before.ctimeNs === now.ctimeNs
-  ) {
-    return;
-  }
+  if (isSameFile(before, now)) return;
   const changed = (['dev', 'ino', 'size', 'mtimeNs', 'ctimeNs'] as const).find(
     (key) => before[key] !== now[key],
   );

@@ -8,6 +8,7 @@ export function bytesResource(name: string, bytes: Uint8Array, immutable: boolea
     sha256: createHash('sha256').update(bytes).digest('hex'),
     name,
     immutable,
+    held: () => bytes,
     async open() {
       return {
         async read(buffer, position) {

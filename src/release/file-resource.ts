@@ -2,10 +2,17 @@ import type { FileHandle } from 'node:fs/promises';
 import { Refusal } from '../errors/refusal.ts';
 import { openRegular } from '../files/measure.ts';
 import { reading } from '../files/reading.ts';
+import { HeldContents, LARGEST_HELD } from './held-contents.ts';
 import { type Pin, type PinnedFile, pinOf } from './pin.ts';
 import type { OpenResource, Resource } from './site.ts';
 
-/** A verified file on disk: served from one descriptor that must still be the file that was verified. */
+/** Of this process: two servers in one are of the same files. */
+const contents = new HeldContents();
+
+/**
+ * A verified file on disk: served from one descriptor that must still be the file that was verified. A small one that was
+ * read once is held, and served as long as the file by its path is the same.
+ */
 export function fileResource(file: PinnedFile): Resource {
   const pin = pinOf(file);
   return {
@@ -13,6 +20,10 @@ export function fileResource(file: PinnedFile): Resource {
     sha256: file.sha256,
     name: file.name,
     immutable: true,
+    held() {
+      const content = contents.find(file);
+      return content && pin.isSame() ? content : undefined;
+    },
     async open() {
       const { handle } = await openRegular(file.path).catch((error) => {
         throw told(file, error);
@@ -23,7 +34,7 @@ export function fileResource(file: PinnedFile): Resource {
         await handle.close().catch(() => {});
         throw error;
       }
-      return new OpenFile(handle, pin, file.name);
+      return new OpenFile(handle, pin, file);
     },
   };
 }
@@ -41,23 +52,32 @@ function told(file: PinnedFile, error: unknown): unknown {
 class OpenFile implements OpenResource {
   readonly #handle: FileHandle;
   readonly #pin: Pin;
-  readonly #name: string;
+  readonly #file: PinnedFile;
+  /** All of a small file, where it was read at once. */
+  #content: Uint8Array | undefined;
 
-  constructor(handle: FileHandle, pin: Pin, name: string) {
+  constructor(handle: FileHandle, pin: Pin, file: PinnedFile) {
     this.#handle = handle;
     this.#pin = pin;
-    this.#name = name;
+    this.#file = file;
   }
 
   read(buffer: Uint8Array, position: number): Promise<number> {
-    return reading(this.#name, undefined, async () => {
+    const { name, size } = this.#file;
+    return reading(name, undefined, async () => {
       const { bytesRead } = await this.#handle.read(buffer, 0, buffer.length, position);
+      if (position === 0 && bytesRead === size && size <= LARGEST_HELD)
+        this.#content = Buffer.from(buffer.subarray(0, size));
       return bytesRead;
     });
   }
 
-  check(): Promise<void> {
-    return this.#pin.demand(this.#handle);
+  async check(): Promise<void> {
+    await this.#pin.demand(this.#handle);
+    if (this.#content === undefined) return;
+    this.#pin.demandContent(this.#content);
+    contents.keep(this.#file, this.#content);
+    this.#content = undefined;
   }
 
   async close(): Promise<void> {

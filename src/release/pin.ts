@@ -1,7 +1,15 @@
+import { createHash } from 'node:crypto';
+import { lstatSync } from 'node:fs';
 import { type FileHandle, lstat } from 'node:fs/promises';
 import { cannotRead, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { demandSameFile, type FileIdentity, identityOf, onlyRelinked } from '../files/file-identity.ts';
+import {
+  demandSameFile,
+  type FileIdentity,
+  identityOf,
+  isSameFile,
+  onlyRelinked,
+} from '../files/file-identity.ts';
 import { type MeasureOptions, measureFile } from '../files/measure.ts';
 import { reading } from '../files/reading.ts';
 
@@ -49,9 +57,36 @@ export class Pin {
   /** Throws a `Refusal` (`drifted`) unless the open file is the one that was verified. */
   async demand(handle: FileHandle): Promise<void> {
     if (this.#withdrawn) throw this.#withdrawn;
-    const now = await this.#identityOf(handle);
-    if (onlyRelinked(this.#identity, now)) await this.#renewOnce();
-    demandSameFile(this.#file.name, this.#identity, await this.#identityOf(handle));
+    let now = await this.#identityOf(handle);
+    if (onlyRelinked(this.#identity, now)) {
+      await this.#renewOnce();
+      now = await this.#identityOf(handle);
+    }
+    demandSameFile(this.#file.name, this.#identity, now);
+  }
+
+  /**
+   * Whether the file by its path is, at this moment, the one that was verified: for whoever holds its content, and may not
+   * wait. Where the answer is no, `demand` says why.
+   */
+  isSame(): boolean {
+    if (this.#withdrawn) return false;
+    try {
+      const now = lstatSync(this.#file.path, { bigint: true, throwIfNoEntry: false });
+      return now !== undefined && isSameFile(this.#identity, now);
+    } catch {
+      return false;
+    }
+  }
+
+  /**
+   * Holds what was read of it, all of it, against what was verified. What differs though no time of the file tells is
+   * withdrawn for as long as this process lives.
+   *
+   * @throws Refusal `bad-signature`.
+   */
+  demandContent(content: Uint8Array): void {
+    if (createHash('sha256').update(content).digest('hex') !== this.#file.sha256) this.#withdraw();
   }
 
   /**
@@ -90,6 +125,11 @@ export class Pin {
     if (same && onlyRelinked(this.#identity, identity)) this.#identity = identity;
     demandSameFile(name, this.#identity, identity);
     if (same) return;
+    this.#withdraw();
+  }
+
+  #withdraw(): never {
+    const { name } = this.#file;
     const message = `The contents of ${name} changed although its timestamps did not; check the disk.`;
     this.#withdrawn = new Refusal('bad-signature', message, { path: name });
     throw this.#withdrawn;

@@ -60,12 +60,17 @@ export function releaseSite(
   if (uki) table.set(`/${UKI}`, { ...resourceOf(UKI, uki), immutable: false });
   const starting = startingPaths(release);
   const inside = (path: string) => path.startsWith(`/releases/${release.release}/`) || path === `/${UKI}`;
+  const at = (path: string): Resource | Refusal | undefined => {
+    const found = table.get(path);
+    return (
+      found && ((inside(path) ? cut() : undefined) ?? (starting.has(path) ? ended() : undefined) ?? found)
+    );
+  };
   return {
     async find(path) {
-      const found = table.get(path);
-      if (!found) return new Refusal('absent', `This server does not serve ${path}.`, { path });
-      return (inside(path) ? cut() : undefined) ?? (starting.has(path) ? ended() : undefined) ?? found;
+      return at(path) ?? new Refusal('absent', `This server does not serve ${path}.`, { path });
     },
+    known: (path) => (path.startsWith('/releases/') ? at(path) : undefined),
   };
 }
 

@@ -13,6 +13,11 @@ export interface Site {
    * @param from who asks, where a protocol asks for a client.
    */
   find(path: string, from?: Client): Promise<Resource | Refusal>;
+  /**
+   * The same at once for what stands below `/releases/`, where it is one thing for whoever asks; undefined says nothing:
+   * `find` knows. Absent where nothing can be said at once.
+   */
+  known?(path: string): Resource | Refusal | undefined;
 }
 
 /** Who asks for a path: what it says of itself are claims. */
@@ -42,6 +47,11 @@ export interface Resource {
    * where nobody is sent away.
    */
   readonly elsewhere?: (client: 'ipxe' | 'curl') => Promise<string | undefined>;
+  /**
+   * All of its bytes, where they are in memory as they were verified, and what they were read from is at this moment what was
+   * verified; undefined: `open` reads them, or says why not. Nobody may change them.
+   */
+  readonly held?: () => Uint8Array | undefined;
   /**
    * Opens it. Rejects with a `Refusal` (`drifted`) where the file is no longer the one that was verified, `unreachable` where
    * its content lies elsewhere and cannot be had.

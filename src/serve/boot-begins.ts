@@ -30,6 +30,8 @@ export function withBootBegins(site: Site, { emit, loaders, now }: BootBeginsOpt
   const fetched = new Recent();
   const begun = new Recent();
   return {
+    // A release's files begin no boot.
+    known: (path) => site.known?.(path),
     async find(path, from) {
       const found = await site.find(path, from);
       if (from === undefined || found instanceof Refusal) return found;

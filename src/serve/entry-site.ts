@@ -23,6 +23,7 @@ export function withEntries(
   emit: Emit = () => {},
 ): Site {
   return {
+    known: (path) => site.known?.(path),
     find: async (path, from) =>
       (await findEntry(booter, remembered, emit, path, from)) ?? site.find(path, from),
   };
@@ -46,7 +47,18 @@ async function findEntry(
   if (!wanted.seal && whose !== undefined) remembered.given(whose, answer);
   if (!wanted.seal && from) tellDecided(emit, wanted.machine, from, answer);
   const { name, bytes, seal } = answer;
-  return wanted.seal ? bytesResource(name + SEAL.openpgp, seal, false) : bytesResource(name, bytes, false);
+  return wanted.seal ? served(name + SEAL.openpgp, seal) : served(name, bytes);
+}
+
+/** By content, and then by name: a morning asks for one script five hundred times, and its digest is made once. */
+const made = new WeakMap<Uint8Array, Map<string, Resource>>();
+
+function served(name: string, bytes: Uint8Array): Resource {
+  const names = made.get(bytes) ?? new Map<string, Resource>();
+  made.set(bytes, names);
+  const resource = names.get(name) ?? bytesResource(name, bytes, false);
+  names.set(name, resource);
+  return resource;
 }
 
 function tellDecided(

@@ -49,9 +49,9 @@ export function eventLog({ log, shares, now, onLeftOut }: EventLogOptions): Even
   timer.unref();
   return {
     write(event) {
-      const line = lineOf(event);
-      if (line === undefined) return;
+      if (!isTold(event)) return;
       if (limiter.mayWrite(shareOf(event, shares))) {
+        const line = lineOf(event);
         log[line.level](line.facts, `${event.server}: ${line.message}`);
       } else {
         onLeftOut?.(event.server);
@@ -70,22 +70,36 @@ interface Line {
   readonly message: string;
 }
 
-/** A client's mistakes are information, what it does to others a warning, what is ours to repair an error. */
-function lineOf(event: ServerEvent): Line | undefined {
-  const { kind, server, ...facts } = event;
+/** Whether there is a line of it: asked before one is made, since of a flood most are left out. */
+function isTold(event: ServerEvent): boolean {
   switch (event.kind) {
     case 'progress':
     case 'decided':
     case 'reported':
     case 'gave-up':
     case 'console':
-      return undefined;
+      return false;
     case 'started':
       // What lasts for days is told when it begins; of the others one line does.
-      return server === 'nbd' ? { level: 'info', facts, message: kind } : undefined;
-    case 'ended': {
+      return event.server === 'nbd';
+    case 'ended':
       // Why was said, with what was asked for.
-      if (event.outcome === 'refused' || event.outcome === 'failed') return undefined;
+      return event.outcome !== 'refused' && event.outcome !== 'failed';
+    case 'offered':
+      // A client asks several times in one transaction, and most of what a LAN says over DHCP is not for us.
+      return !event.again;
+    case 'silent':
+      return !event.again && !NOT_FOR_US.has(event.reason);
+    default:
+      return true;
+  }
+}
+
+/** A client's mistakes are information, what it does to others a warning, what is ours to repair an error. */
+function lineOf(event: ServerEvent): Line {
+  const { kind, server: _server, ...facts } = event;
+  switch (event.kind) {
+    case 'ended': {
       const line = { ...facts, durationMs: Math.round(event.durationMs) };
       return { level: UNUSUAL.has(event.outcome) ? 'warn' : 'info', facts: line, message: kind };
     }
@@ -97,15 +111,10 @@ function lineOf(event: ServerEvent): Line | undefined {
       const line = { ...facts, trust: TRUST_LEVELS[event.trust] };
       return { level: event.trust === 'stock' ? 'warn' : 'info', facts: line, message: kind };
     }
-    case 'answered':
-    case 'redirected':
-      return { level: 'info', facts, message: kind };
     case 'turned-away':
       return { level: 'warn', facts, message: kind };
     case 'offered':
     case 'silent': {
-      // A client asks several times in one transaction, and most of what a LAN says over DHCP is not for us.
-      if (event.again || (event.kind === 'silent' && NOT_FOR_US.has(event.reason))) return undefined;
       const { again: _again, ...told } = event;
       const { kind: _kind, server: _server, ...rest } = told;
       const unusual = event.kind === 'silent' && UNUSUAL_SILENCE.has(event.reason);
@@ -119,6 +128,8 @@ function lineOf(event: ServerEvent): Line | undefined {
       const { kind: _kind, server: _server, ...where } = rest;
       return { level: 'error', facts: { ...where, err: error }, message: kind };
     }
+    default:
+      return { level: 'info', facts, message: kind };
   }
 }
 

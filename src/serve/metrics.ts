@@ -4,12 +4,14 @@ import {
   DHCP_CLIENTS,
   DHCP_SILENCES,
   OUTCOMES,
+  type Outcome,
   type Protocol,
   type ServerEvent,
   TURNED_AWAY,
 } from '../release/server-event.ts';
 import { TRUST_LEVELS } from '../release/trust-level.ts';
 import { meters } from './meters.ts';
+import { Tally } from './tally.ts';
 
 /**
  * The numbers of one server, in a registry of its own: two servers in one process (tests, harnesses) must
@@ -61,8 +63,16 @@ export function createMetrics(): Metrics {
   const registry = new Registry();
   /** Reads what running servers say of themselves; called before any number of theirs is told. */
   const readers: (() => void)[] = [];
+  /** What is counted with every request. */
+  const tallies: { settle(): void }[] = [];
   const collect = (): void => {
     for (const read of readers) read();
+    for (const tally of tallies) tally.settle();
+  };
+  const tally = <K>(write: (key: K, amount: number) => void): Tally<K> => {
+    const made = new Tally(write);
+    tallies.push(made);
+    return made;
   };
   const { counter, gauge } = meters(registry, collect);
 
@@ -125,6 +135,17 @@ export function createMetrics(): Metrics {
   for (const trust of Object.keys(TRUST_LEVELS)) boots.inc({ trust }, 0);
   for (const status of STATUSES) statuses.inc({ status }, 0);
 
+  const activeBy = tally((server: Protocol, amount) => active.inc({ server }, amount));
+  const sentBy = tally((server: Protocol, amount) => sent.inc({ server }, amount));
+  const leftOutBy = tally((server: ServerEvent['server'], amount) => leftOut.inc({ server }, amount));
+  const statusesBy = tally((status: number, amount) => {
+    const known = String(status);
+    statuses.inc({ status: KNOWN_STATUS.has(known) ? known : 'other' }, amount);
+  });
+  const endings = (server: Protocol) =>
+    tally((outcome: Outcome, amount) => transfers.inc({ server, outcome }, amount));
+  const transfersBy = { http: endings('http'), tftp: endings('tftp'), nbd: endings('nbd') };
+
   /** Servers that tell how much they have sent while it goes on: their events would count it twice. */
   const followed = new Set<Protocol>();
 
@@ -133,17 +154,14 @@ export function createMetrics(): Metrics {
     observe(event) {
       switch (event.kind) {
         case 'started':
-          active.inc({ server: event.server });
+          activeBy.add(event.server);
           break;
         case 'ended': {
           const { server } = event;
-          active.dec({ server });
-          transfers.inc({ server, outcome: event.outcome });
-          if (!followed.has(server)) sent.inc({ server }, event.bytes);
-          if (event.status !== undefined) {
-            const status = String(event.status);
-            statuses.inc({ status: KNOWN_STATUS.has(status) ? status : 'other' });
-          }
+          activeBy.add(server, -1);
+          transfersBy[server].add(event.outcome);
+          if (!followed.has(server)) sentBy.add(server, event.bytes);
+          if (event.status !== undefined) statusesBy.add(event.status);
           if (event.retransmissions !== undefined) retransmissions.inc(event.retransmissions);
           break;
         }
@@ -190,7 +208,7 @@ export function createMetrics(): Metrics {
         before = { sentBytes, requests };
       });
     },
-    countLeftOut: (server) => leftOut.inc({ server }),
+    countLeftOut: (server) => leftOutBy.add(server),
     countScrubRefusal: (code) => refusals.inc({ server: 'scrub', code }),
     countScrubFault: () => faults.inc({ server: 'scrub' }),
     observeScrub(bytes, time) {

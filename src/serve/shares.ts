@@ -23,6 +23,9 @@ export interface ShareRule {
   readonly weight: number;
 }
 
+/** Addresses whose share is remembered. */
+const REMEMBERED = 4096;
+
 /** Bits of an IPv6 address that a network gives to one customer, who chooses the others at will. */
 const IPV6_SHARE = 64;
 
@@ -32,6 +35,7 @@ const IPV6_SHARE = 64;
  */
 export class Shares {
   readonly #rules: readonly { readonly prefix: IpPrefix; readonly share: Share }[];
+  readonly #known = new Map<string, Share>();
 
   /** @throws Malformed where a prefix is none. */
   constructor(rules: readonly ShareRule[] = []) {
@@ -42,6 +46,16 @@ export class Shares {
 
   /** @param address as a socket says it; what is none shares with everything else that is none. */
   of(address: string): Share {
+    const known = this.#known.get(address);
+    if (known !== undefined) return known;
+    const share = this.#find(address);
+    // Whoever asks from ever new addresses makes it forget, and not grow.
+    if (this.#known.size >= REMEMBERED) this.#known.clear();
+    this.#known.set(address, share);
+    return share;
+  }
+
+  #find(address: string): Share {
     try {
       const decoded = decodeIpAddress(address);
       const rule = this.#rules.find(({ prefix }) => isWithin(decoded, prefix));

@@ -166,6 +166,7 @@ export class ArmedServing {
   /** The files below `/armed/MAC/ID/`: those of the release, and each that leaves is counted. */
   site(site: Site): Site {
     return {
+      known: (path) => site.known?.(path),
       find: async (path, from) => {
         const wanted = armedPathOf(path);
         if (!wanted) return site.find(path, from);

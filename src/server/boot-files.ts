@@ -38,8 +38,14 @@ export function bootFiles(offering: () => Offering, loaders: ReadonlySet<string>
     known.set(release, booted);
     return booted;
   };
-  const releases = () => [...offering().releases, ...offering().former].map(({ release }) => release);
-  const named = (id: string) => releases().find(({ release }) => release === id);
+  // Asked with every request, while an offering stays as it is.
+  const byName = new WeakMap<Offering, ReadonlyMap<string, ServableRelease>>();
+  const named = (id: string): ServableRelease | undefined => {
+    const now = offering();
+    const names = byName.get(now) ?? releasesOf(now);
+    byName.set(now, names);
+    return names.get(id);
+  };
   const ofImage = (release: ServableRelease, begins: boolean): BootFile => {
     const booted = bootedOf(release);
     const holds = release.manifest.files.filter(({ role }) => LOADED.has(role)).map(({ path }) => path);
@@ -87,6 +93,12 @@ export function bootFiles(offering: () => Offering, loaders: ReadonlySet<string>
     if (/^\/autoexec(-[a-z]+)?\.ipxe$/.test(rest)) return { stage: 'loader', path: rest, beside: true };
     return undefined;
   };
+}
+
+/** By name: of two the one that is offered now, and of those the first. */
+function releasesOf({ releases, former }: Offering): ReadonlyMap<string, ServableRelease> {
+  const all = [...releases, ...former].map(({ release }) => [release.release, release] as const);
+  return new Map(all.reverse());
 }
 
 const LOADED: ReadonlySet<string> = new Set(['kernel', 'module', 'initrd', 'overlay']);

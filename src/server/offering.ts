@@ -109,18 +109,34 @@ export function offeredSite(
     );
   const first = siteOf(entry, table);
   const images = new Map([...byArch].map(([arch, held]) => [arch, siteOf(held, new Map())]));
-  const others = [...releases, ...former]
-    .filter((held) => held !== entry)
-    .map((held) => siteOf(held, new Map()));
+  const others = new Map<string, Site[]>();
+  for (const held of [...releases, ...former]) {
+    if (held === entry) continue;
+    const { release } = held.release;
+    others.set(release, [...(others.get(release) ?? []), siteOf(held, new Map())]);
+  }
+  /** Entry scripts are the first site's; of the others only what stands below /releases/. */
+  const othersAt = (path: string): readonly Site[] => {
+    const [, id] = RELEASE.exec(path) ?? [];
+    return (id === undefined ? undefined : others.get(id)) ?? [];
+  };
   return {
+    known(path) {
+      let answer = first.known?.(path);
+      if (answer) return answer;
+      for (const site of othersAt(path)) {
+        answer = site.known?.(path);
+        if (answer) break;
+      }
+      return answer;
+    },
     async find(path) {
       // Firmware keeps the name that DHCP told it over releases, as it does at the top.
       const wanted = entryOf(path);
       const image = wanted?.rest === `/${UKI}` ? images.get(wanted.arch) : undefined;
       if (image) return image.find(`/${UKI}`);
       let answer: Resource | Refusal = await first.find(path);
-      // Entry scripts are the first site's; of the others only what stands below /releases/.
-      for (const site of path.startsWith('/releases/') ? others : []) {
+      for (const site of othersAt(path)) {
         if (!(answer instanceof Refusal) || answer.code !== 'absent') break;
         answer = await site.find(path);
       }
@@ -128,3 +144,6 @@ export function offeredSite(
     },
   };
 }
+
+/** Of a file of a release: which one it is. */
+const RELEASE = /^\/releases\/([^/]+\/[^/]+)\//;

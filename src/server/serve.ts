@@ -282,7 +282,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     log,
   });
   const listeners = await startListeners({
-    site: { find: (path, from) => site.find(path, from) },
+    site: { find: (path, from) => site.find(path, from), known: (path) => site.known?.(path) },
     pages,
     exports,
     onHttp: (http) => {
@@ -304,7 +304,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     dhcp,
     onEvent: tell,
     loaders: new Set(loaders.keys()),
-    steer: steering.steer,
+    steer: configuration.steering && steering.steer,
   }).catch(async (error: unknown) => {
     web.end();
     await desk.close();

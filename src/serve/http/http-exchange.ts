@@ -31,7 +31,6 @@ export class Exchange {
   readonly method: string;
   /** The safe path, or why there is none. */
   readonly target: string | Refusal;
-  readonly query: URLSearchParams;
   /** Bytes of content that the kernel took. */
   bytes = 0;
   /** Bytes of content that the response will have, as far as that is known. */
@@ -41,6 +40,8 @@ export class Exchange {
   /** Set before the connection is destroyed from this side. */
   ending: Outcome | undefined;
 
+  readonly #query: string;
+  #fields: URLSearchParams | undefined;
   readonly #begun = performance.now();
   #abort: AbortController | undefined;
   #over = false;
@@ -63,7 +64,7 @@ export class Exchange {
     this.target = target;
     const url = req.url ?? '';
     const query = url.indexOf('?');
-    this.query = new URLSearchParams(query === -1 ? '' : url.slice(query + 1));
+    this.#query = query === -1 ? '' : url.slice(query + 1);
     const mac = query === -1 ? undefined : claimedMac(this.query.get('mac'));
     this.asking = {
       server: 'http',
@@ -81,6 +82,11 @@ export class Exchange {
       this.#abort?.abort();
       this.#interrupt?.(new Gone());
     });
+  }
+
+  get query(): URLSearchParams {
+    this.#fields ??= new URLSearchParams(this.#query);
+    return this.#fields;
   }
 
   get path(): string | undefined {

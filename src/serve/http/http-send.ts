@@ -97,7 +97,7 @@ async function sendPiece(
 }
 
 /** Drops a client that moves, but so slowly that its chunk would be held for ever. */
-async function inTime(exchange: Exchange, timeoutMs: number, written: Promise<void>): Promise<void> {
+export async function inTime(exchange: Exchange, timeoutMs: number, written: Promise<void>): Promise<void> {
   const timer = setTimeout(() => exchange.cut('stalled'), timeoutMs);
   try {
     await written;

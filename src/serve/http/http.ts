@@ -9,11 +9,16 @@ import { ChunkPool } from '../chunk-pool.ts';
 import type { Emit } from '../emit.ts';
 import { type Bind, type Bound, listenStream } from '../listen.ts';
 import type { Shares } from '../shares.ts';
-import { Connections } from './connections.ts';
+import { type Connection, Connections } from './connections.ts';
 import { expressServer } from './express-server.ts';
+import { demandRequest } from './http-admission.ts';
 import { httpApp } from './http-app.ts';
 import { clientOf } from './http-client.ts';
 import { Exchange } from './http-exchange.ts';
+import { answerFromSite } from './http-files.ts';
+import { HeldAnswers, sendHeld } from './http-held.ts';
+import { findPage } from './http-page.ts';
+import { tellWhyNot } from './http-refused.ts';
 import { DEFAULT_HTTP_LIMITS, type HttpLimits, type Pages, type Steer } from './http-types.ts';
 import { safeRequestPath } from './request-path.ts';
 import { wayOf } from './request-way.ts';
@@ -91,6 +96,47 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   };
   const { site, pages, steer } = options;
   const app = httpApp({ site, pages, limits, pool, exchangeOf, emit, steer });
+  const held = new HeldAnswers({ site, pages, steers: steer !== undefined });
+
+  const leave = (connection: Connection): void => {
+    connection.outstanding -= 1;
+    connection.current = undefined;
+    if (draining && connection.outstanding === 0) connection.socket.destroySoon();
+  };
+
+  /** The short way, where there is one: see `HeldAnswers`. False: the long way answers. */
+  const answerHeld = (req: IncomingMessage, res: ServerResponse): boolean => {
+    const connection = connections.of(req.socket);
+    // Whoever has asked before waits, and one who is let in for pages alone gets no files.
+    if (connection === undefined || connection.outstanding > 0 || connection.reserved || draining)
+      return false;
+    const answer = held.find(req);
+    if (answer === undefined) return false;
+    connection.outstanding += 1;
+    requests += 1;
+    sendHeld(
+      req,
+      res,
+      answer,
+      { connection, id: requests, timeoutMs: limits.chunkTimeoutMs },
+      (asking) => emit({ kind: 'started', ...asking }),
+      (ended) => {
+        leave(connection);
+        emit(ended);
+      },
+    );
+    return true;
+  };
+
+  /** The application's steps for a file that is read, without its layers. */
+  const answerFile = async (exchange: Exchange): Promise<void> => {
+    try {
+      demandRequest(exchange);
+      await answerFromSite(exchange, { site, limits, pool, emit, steer });
+    } catch (error) {
+      await tellWhyNot(exchange, error, { pages, emit });
+    }
+  };
 
   const answer = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
     const connection = connections.of(req.socket);
@@ -116,18 +162,23 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     exchanges.set(res, exchange);
     connection.current = exchange;
     res.once('close', () => {
-      connection.outstanding -= 1;
-      connection.current = undefined;
+      leave(connection);
       emit(exchange.finished());
-      if (draining && connection.outstanding === 0) connection.socket.destroySoon();
     });
     emit({ kind: 'started', ...exchange.asking });
     if (draining) res.shouldKeepAlive = false;
+    res.setHeader('X-Content-Type-Options', 'nosniff');
+    const { path } = exchange;
+    if (path !== undefined && !connection.reserved && findPage(pages, path) === undefined) {
+      await answerFile(exchange);
+      return;
+    }
     // Express parses the URL by rules of its own; it gets only what has passed ours.
     req.url = exchange.path ?? '/';
     app(req, res);
   };
   const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
+    if (answerHeld(req, res)) return;
     answer(req, res).catch((error: unknown) => {
       emit({ kind: 'fault', server: 'http', error, what: 'answer a request' });
       req.socket.destroy();

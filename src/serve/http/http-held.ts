@@ -1,0 +1,174 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Asking, Outcome, ServerEvent } from '../../release/server-event.ts';
+import type { Resource, Site } from '../../release/site.ts';
+import { askedText, holdsToken } from '../asked.ts';
+import type { Connection, Underway } from './connections.ts';
+import { followsRedirects } from './follows-redirects.ts';
+import { answerFile } from './http-file.ts';
+import { findPage } from './http-page.ts';
+import type { Pages } from './http-types.ts';
+import { hostFault } from './request-host.ts';
+import { safeRequestPath } from './request-path.ts';
+
+/** What is answered at once. */
+export interface HeldAnswer {
+  /** The request target, which is the path. */
+  readonly target: string;
+  /** The same for events. */
+  readonly asked: string;
+  /** Names and values in turns. */
+  readonly fields: readonly string[];
+  readonly content: Uint8Array;
+}
+
+export interface HeldAnswersOptions {
+  readonly site: Site;
+  readonly pages: Pages;
+  /** Clients that follow redirects may be sent elsewhere: those are asked about. */
+  readonly steers: boolean;
+}
+
+interface Prepared {
+  readonly target: string;
+  readonly asked: string;
+  readonly fields: readonly string[];
+}
+
+/**
+ * Fields that change nothing about a whole file. Whatever is not named here goes the long way: conditions, ranges, bodies,
+ * what proxies write, and what nobody has heard of.
+ */
+const HARMLESS: ReadonlySet<string> = new Set([
+  ...['host', 'user-agent', 'accept', 'accept-encoding', 'accept-language', 'connection', 'cache-control'],
+  'pragma',
+]);
+
+/**
+ * The short way to an answer: a GET or HEAD of something below `/releases/` that is in memory as it was verified, whole, from
+ * a client that asks for nothing else. It says the same as the long way, and only where the long way would say yes: no page
+ * stands there, the release has not ended, the file by its path is still the one that was verified. Anything else is
+ * `undefined` here, and answered there, by its own steps and with its own words.
+ */
+export class HeldAnswers {
+  readonly #options: HeldAnswersOptions;
+  /** What does not change with requests, of what was asked for. Undefined: never the short way. */
+  readonly #prepared = new WeakMap<Resource, Prepared | 'never'>();
+
+  constructor(options: HeldAnswersOptions) {
+    this.#options = options;
+  }
+
+  find({ method, url = '', httpVersion, rawHeaders }: IncomingMessage): HeldAnswer | undefined {
+    if ((method !== 'GET' && method !== 'HEAD') || httpVersion !== '1.1') return undefined;
+    const { site, steers } = this.#options;
+    const resource = site.known?.(url);
+    if (resource === undefined || resource instanceof Error || resource.held === undefined) return undefined;
+    const prepared = this.#prepare(resource, url);
+    if (prepared?.target !== url) return undefined;
+    if (!isHarmless(rawHeaders, steers || resource.elsewhere !== undefined)) return undefined;
+    // Last, since nothing may come between the look at the file and its bytes.
+    const content = resource.held();
+    return content && { ...prepared, content };
+  }
+
+  #prepare(resource: Resource, target: string): Prepared | undefined {
+    const known = this.#prepared.get(resource);
+    if (known !== undefined) return known === 'never' ? undefined : known;
+    // The path of a file that needs no decoding, and says nothing that a log may not.
+    const isPlain = safeRequestPath(target) === target && !holdsToken(target);
+    if (!isPlain || findPage(this.#options.pages, target) !== undefined) {
+      this.#prepared.set(resource, 'never');
+      return undefined;
+    }
+    const { headers } = answerFile(resource, 'GET', NO_CONDITIONS, undefined, () => '');
+    const fields = ['X-Content-Type-Options', 'nosniff', ...Object.entries(headers).flat()];
+    const prepared = { target, asked: askedText(target), fields };
+    this.#prepared.set(resource, prepared);
+    return prepared;
+  }
+}
+
+const NO_CONDITIONS = { ifMatch: undefined, ifNoneMatch: undefined, ifRange: undefined };
+
+/** @param steers whoever follows redirects is asked about elsewhere. */
+function isHarmless(rawHeaders: readonly string[], steers: boolean): boolean {
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index]?.toLowerCase() ?? '';
+    if (!HARMLESS.has(name)) return false;
+    if (steers && name === 'user-agent' && followsRedirects(rawHeaders[index + 1]) !== undefined)
+      return false;
+  }
+  return hostFault(rawHeaders, true) === undefined;
+}
+
+/** A response that leaves at once; it lasts only where its client does not take it. */
+export class HeldResponse implements Underway {
+  readonly #res: ServerResponse;
+  readonly #asking: Asking;
+  readonly #length: number;
+  readonly #begun = performance.now();
+  #ending: Outcome | undefined;
+
+  constructor(res: ServerResponse, asking: Asking, length: number) {
+    this.#res = res;
+    this.#asking = asking;
+    this.#length = length;
+  }
+
+  get owed(): number {
+    return this.#res.writableFinished ? 0 : this.#length;
+  }
+
+  cut(outcome: Outcome): void {
+    this.#ending ??= outcome;
+    this.#res.destroy();
+  }
+
+  /** What happened, once the response has closed. */
+  finished(): ServerEvent {
+    const { writableFinished, statusCode } = this.#res;
+    return {
+      kind: 'ended',
+      ...this.#asking,
+      status: statusCode,
+      bytes: writableFinished ? this.#length : 0,
+      durationMs: performance.now() - this.#begun,
+      outcome: writableFinished ? 'complete' : (this.#ending ?? 'client-gone'),
+    };
+  }
+}
+
+/**
+ * Sends it.
+ *
+ * @param over called once, when the response has closed.
+ */
+export function sendHeld(
+  { method = '', socket }: IncomingMessage,
+  res: ServerResponse,
+  { asked, fields, content }: HeldAnswer,
+  {
+    connection,
+    id,
+    timeoutMs,
+  }: { readonly connection: Connection; readonly id: number; readonly timeoutMs: number },
+  begin: (asking: Asking) => void,
+  over: (ended: ServerEvent) => void,
+): void {
+  const { remote, port } = connection;
+  const asking: Asking = { server: 'http', id, remote, port, method, asked };
+  const length = method === 'HEAD' ? 0 : content.length;
+  const response = new HeldResponse(res, asking, length);
+  let timer: NodeJS.Timeout | undefined;
+  connection.current = response;
+  res.once('close', () => {
+    clearTimeout(timer);
+    over(response.finished());
+  });
+  begin(asking);
+  res.writeHead(200, fields as string[]);
+  if (length === 0) res.end();
+  else res.end(content);
+  // Most is taken at once, and nobody waits for that.
+  if (socket.writableLength > 0) timer = setTimeout(() => response.cut('stalled'), timeoutMs);
+}
