@@ -36,6 +36,9 @@ export interface BootsOptions {
 
 /** Something of a boot has changed. */
 export interface BootChange {
+  /** Its id. */
+  readonly boot: string;
+  readonly outcome: BootOutcome;
   /** As it is when a listener is told: it is made then. */
   readonly receipt: Receipt;
   /** It came to this stage now. */
@@ -134,7 +137,8 @@ export class Boots {
       if (this.#open.has(boot)) continue;
       const place = this.index.place(boot);
       const receipt = place && (await this.#read(place));
-      if (receipt) this.#announce({ receipt, entered: undefined, ended: undefined });
+      if (receipt)
+        this.#announce({ boot, outcome: receipt.outcome, receipt, entered: undefined, ended: undefined });
     }
   }
 
@@ -250,7 +254,9 @@ export class Boots {
         open.end('lost', 'server');
         this.#told.set(open, { outcome: 'lost', stage: open.stage });
         this.#queue.add(open, true);
-        this.#announce({ receipt: open.receipt(), entered: undefined, ended: 'lost' });
+        this.#announce({
+          ...{ boot: open.id, outcome: 'lost', receipt: open.receipt(), entered: undefined, ended: 'lost' },
+        });
       } else {
         this.#told.set(open, { outcome: 'running', stage: open.stage });
         this.#open.set(open.id, open);
@@ -303,7 +309,7 @@ export class Boots {
       made ??= boot.receipt();
       return made;
     };
-    if (boot.written) this.index.retell(receipt());
+    if (boot.written) this.index.retell(boot.head());
     const ended = boot.outcome !== 'running' && boot.outcome !== before?.outcome ? boot.outcome : undefined;
     const reopened = boot.outcome === 'running' && before !== undefined && before.outcome !== 'running';
     const isWorthIt = rankOf(boot.stage) >= rankOf('script');
@@ -317,6 +323,8 @@ export class Boots {
     if (this.#listeners.size === 0) return;
     const entered = boot.stage === before?.stage ? undefined : boot.stage;
     this.#announce({
+      boot: boot.id,
+      outcome: boot.outcome,
       get receipt() {
         return receipt();
       },

@@ -13,6 +13,7 @@ import {
   MOST_MESSAGE,
   MOST_STAGES,
   type Receipt,
+  type ReceiptHead,
   type Route,
   STAGES,
   type Stage,
@@ -219,6 +220,17 @@ export class OpenBoot {
     if (this.route === 'unknown') this.route = other.route;
     this.heard = Math.max(this.heard, other.heard);
     other.absorbed = true;
+  }
+
+  /** What a list says of it. */
+  head(): ReceiptHead {
+    const { id, began, outcome, stage, machine, trust, code, release } = this;
+    return {
+      ...{ boot: id, began: began.wall, outcome, stage, machine },
+      ...(trust === undefined ? {} : { trust }),
+      ...(code === undefined ? {} : { code }),
+      ...(release === undefined ? {} : { release: release.release }),
+    };
   }
 
   receipt(): Receipt {

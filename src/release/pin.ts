@@ -12,6 +12,7 @@ import {
 } from '../files/file-identity.ts';
 import { type MeasureOptions, measureFile } from '../files/measure.ts';
 import { reading } from '../files/reading.ts';
+import { turnOfLoop } from '../files/turn.ts';
 
 /** What is known of a file that was verified. */
 export interface PinnedFile {
@@ -43,6 +44,8 @@ export class Pin {
   #identity: FileIdentity;
   #renewal: Promise<void> | undefined;
   #withdrawn: Refusal | undefined;
+  /** The turn of the event loop in which it was found to be the same. */
+  #sameIn: number | undefined;
 
   constructor(file: PinnedFile) {
     this.#file = file;
@@ -67,16 +70,20 @@ export class Pin {
 
   /**
    * Whether the file by its path is, at this moment, the one that was verified: for whoever holds its content, and may not
-   * wait. Where the answer is no, `demand` says why.
+   * wait. One look is for all who ask in one turn of the event loop. Where the answer is no, `demand` says why.
    */
   isSame(): boolean {
     if (this.#withdrawn) return false;
+    const turn = turnOfLoop();
+    if (this.#sameIn === turn) return true;
     try {
       const now = lstatSync(this.#file.path, { bigint: true, throwIfNoEntry: false });
-      return now !== undefined && isSameFile(this.#identity, now);
+      if (now === undefined || !isSameFile(this.#identity, now)) return false;
     } catch {
       return false;
     }
+    this.#sameIn = turn;
+    return true;
   }
 
   /**

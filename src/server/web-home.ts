@@ -1,5 +1,5 @@
 import type { BootCounts } from '../boots/boot-index.ts';
-import type { Boots } from '../boots/boots.ts';
+import type { BootChange, Boots } from '../boots/boots.ts';
 import { type Receipt, STAGES } from '../boots/receipt.ts';
 import type { Refusal } from '../errors/refusal.ts';
 import type { EndingRow, HomeFacts, ServerFacts } from '../web/facts.ts';
@@ -61,14 +61,14 @@ export class HomeBoots {
     // A short time first: of a busy day there are more than anybody wants to sort.
     for (const since of [now - DAY / 24, now - DAY, now - 90 * DAY]) {
       const found = await this.#boots.find({ since }, MOST_RECENT * 2);
-      for (const receipt of found.toReversed()) this.note(receipt);
+      for (const receipt of found.toReversed()) this.note({ ...receipt, receipt });
       if (this.#recent.length === MOST_RECENT) return;
     }
   }
 
-  /** Something of a boot has changed. */
-  note(receipt: Receipt): void {
-    const { boot, outcome } = receipt;
+  /** Something of a boot has changed. Of one that is under way nothing is read: it is asked for when it is shown. */
+  note(change: Pick<BootChange, 'boot' | 'outcome' | 'receipt'>): void {
+    const { boot, outcome } = change;
     this.#counts = undefined;
     this.#last.delete(boot);
     const known = this.#recent.findIndex((each) => each.boot === boot);
@@ -77,6 +77,7 @@ export class HomeBoots {
       if (known >= 0) this.#recent.splice(known, 1);
       return;
     }
+    const { receipt } = change;
     if (known >= 0) this.#recent[known] = receipt;
     else this.#recent.push(receipt);
     this.#recent.sort((one, other) => other.began - one.began);

@@ -39,9 +39,9 @@ export class LivePages {
     this.#options = options;
     const { boots, hub, sources, loaded, log } = options;
     this.#home = new HomeBoots(boots, sources.clock);
-    this.#leave = boots.subscribe(({ receipt }) => {
-      this.#home.note(receipt);
-      hub.push('boot', receiptFacts(receipt));
+    this.#leave = boots.subscribe((change) => {
+      this.#home.note(change);
+      if (hub.heard) hub.push('boot', receiptFacts(change.receipt));
       this.#soon();
     });
     // A million receipts take seconds to read: the page does not wait for what was long ago.
