@@ -225,12 +225,11 @@ export class OpenBoot {
   /** What a list says of it. */
   head(): ReceiptHead {
     const { id, began, outcome, stage, machine, trust, code, release } = this;
-    return {
-      ...{ boot: id, began: began.wall, outcome, stage, machine },
-      ...(trust === undefined ? {} : { trust }),
-      ...(code === undefined ? {} : { code }),
-      ...(release === undefined ? {} : { release: release.release }),
-    };
+    const head: Mutable<ReceiptHead> = { boot: id, began: began.wall, outcome, stage, machine };
+    if (trust !== undefined) head.trust = trust;
+    if (code !== undefined) head.code = code;
+    if (release !== undefined) head.release = release.release;
+    return head;
   }
 
   receipt(): Receipt {

@@ -138,16 +138,31 @@ export class Exchange {
     return Math.max(0, this.total - this.bytes);
   }
 
+  /** That it was asked for. */
+  begun(): ServerEvent {
+    const { server, id, remote, port, asked, method = '', mac } = this.asking;
+    const begun = { kind: 'started', server, id, remote, port, method, asked } as const;
+    return mac === undefined ? begun : { ...begun, mac };
+  }
+
   /** What happened, once the response has closed. */
   finished(): ServerEvent {
-    return {
+    const { server, id, remote, port, asked, method = '', mac } = this.asking;
+    // Written out: a spread behind a first field is copied name by name.
+    const ended = {
       kind: 'ended',
-      ...this.asking,
+      server,
+      id,
+      remote,
+      port,
+      method,
+      asked,
       status: this.res.headersSent ? this.res.statusCode : 0,
       bytes: this.bytes,
       durationMs: performance.now() - this.#begun,
       outcome: this.#outcome(),
-    };
+    } as const;
+    return mac === undefined ? ended : { ...ended, mac };
   }
 
   #outcome(): Outcome {

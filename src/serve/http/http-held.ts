@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Asking, Outcome, ServerEvent } from '../../release/server-event.ts';
 import type { Resource, Site } from '../../release/site.ts';
 import { askedText, holdsToken } from '../asked.ts';
+import type { Emit } from '../emit.ts';
 import type { Connection, Underway } from './connections.ts';
 import { followsRedirects } from './follows-redirects.ts';
 import { answerFile } from './http-file.ts';
@@ -12,9 +13,7 @@ import { safeRequestPath } from './request-path.ts';
 
 /** What is answered at once. */
 export interface HeldAnswer {
-  /** The request target, which is the path. */
-  readonly target: string;
-  /** The same for events. */
+  /** The path, for events. */
   readonly asked: string;
   /** Names and values in turns. */
   readonly fields: readonly string[];
@@ -29,6 +28,7 @@ export interface HeldAnswersOptions {
 }
 
 interface Prepared {
+  /** The request target, which is the path. */
   readonly target: string;
   readonly asked: string;
   readonly fields: readonly string[];
@@ -68,7 +68,7 @@ export class HeldAnswers {
     if (!isHarmless(rawHeaders, steers || resource.elsewhere !== undefined)) return undefined;
     // Last, since nothing may come between the look at the file and its bytes.
     const content = resource.held();
-    return content && { ...prepared, content };
+    return content && { asked: prepared.asked, fields: prepared.fields, content };
   }
 
   #prepare(resource: Resource, target: string): Prepared | undefined {
@@ -127,9 +127,16 @@ export class HeldResponse implements Underway {
   /** What happened, once the response has closed. */
   finished(): ServerEvent {
     const { writableFinished, statusCode } = this.#res;
+    // Written out: a spread behind a first field is copied name by name.
+    const { server, id, remote, port, method = '', asked } = this.#asking;
     return {
       kind: 'ended',
-      ...this.#asking,
+      server,
+      id,
+      remote,
+      port,
+      method,
+      asked,
       status: statusCode,
       bytes: writableFinished ? this.#length : 0,
       durationMs: performance.now() - this.#begun,
@@ -152,20 +159,21 @@ export function sendHeld(
     id,
     timeoutMs,
   }: { readonly connection: Connection; readonly id: number; readonly timeoutMs: number },
-  begin: (asking: Asking) => void,
-  over: (ended: ServerEvent) => void,
+  emit: Emit,
+  over: () => void,
 ): void {
   const { remote, port } = connection;
-  const asking: Asking = { server: 'http', id, remote, port, method, asked };
+  const asking = { kind: 'started', server: 'http', id, remote, port, method, asked } as const;
   const length = method === 'HEAD' ? 0 : content.length;
   const response = new HeldResponse(res, asking, length);
   let timer: NodeJS.Timeout | undefined;
   connection.current = response;
   res.once('close', () => {
-    clearTimeout(timer);
-    over(response.finished());
+    if (timer !== undefined) clearTimeout(timer);
+    over();
+    emit(response.finished());
   });
-  begin(asking);
+  emit(asking);
   res.writeHead(200, fields as string[]);
   if (length === 0) res.end();
   else res.end(content);

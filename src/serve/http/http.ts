@@ -114,16 +114,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     if (answer === undefined) return false;
     connection.outstanding += 1;
     requests += 1;
-    sendHeld(
-      req,
-      res,
-      answer,
-      { connection, id: requests, timeoutMs: limits.chunkTimeoutMs },
-      (asking) => emit({ kind: 'started', ...asking }),
-      (ended) => {
-        leave(connection);
-        emit(ended);
-      },
+    sendHeld(req, res, answer, { connection, id: requests, timeoutMs: limits.chunkTimeoutMs }, emit, () =>
+      leave(connection),
     );
     return true;
   };
@@ -165,7 +157,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       leave(connection);
       emit(exchange.finished());
     });
-    emit({ kind: 'started', ...exchange.asking });
+    emit(exchange.begun());
     if (draining) res.shouldKeepAlive = false;
     res.setHeader('X-Content-Type-Options', 'nosniff');
     const { path } = exchange;
