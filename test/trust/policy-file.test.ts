@@ -7,6 +7,7 @@ import { verify } from '../../src/conformance/verify.ts';
 import { readKeyFolder } from '../../src/signing/keys/key-folder.ts';
 import { fingerprint } from '../../src/trust/chain.ts';
 import { demandNotRevoked, demandStrong } from '../../src/trust/policy.ts';
+import { DEFAULT_POLICY_FILE } from '../../src/trust/policy-file.ts';
 import { readPolicyFile } from '../../src/trust/written-policy.ts';
 import { misused } from '../fixtures/failed.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
@@ -36,6 +37,10 @@ it('an empty file is the policy that nobody wrote', async () => {
   // Which checks is left to the kind of early userspace.
   assert.deepEqual(file.publish, { marginDays: 90, maxSerialDays: 400, unverified: [] });
   assert.throws(() => demandStrong(file.at(NOW, NOW), 'x', 'sha1', RSA), refused('weak-algorithm'));
+  const { at, ...rest } = file;
+  const { at: defaultAt, ...defaults } = DEFAULT_POLICY_FILE;
+  assert.deepEqual(defaults, rest);
+  assert.deepEqual(defaultAt(NOW, NOW + DAY), at(NOW, NOW + DAY));
 });
 
 it('a cut-off date is judged as of the time that is asked about', async () => {
