@@ -76,6 +76,7 @@ export function swappedUuid(uuid: string): string {
 
 /** Reads the query that `identity.ipxe` writes. Nothing in it is an error: a machine that says nothing is one, too. */
 export function machineClaims(query: URLSearchParams): MachineClaims {
+  if (query.size === 0) return {};
   // Said twice is said by two, and one of them is not the loader.
   const one = (name: string): string | undefined => {
     const [value, ...more] = query.getAll(name);

@@ -151,7 +151,6 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       way: wayOf(peer, encrypted, req.headers, proxies),
     };
     const exchange = new Exchange(requests, req, res, connection, from, target);
-    exchanges.set(res, exchange);
     connection.current = exchange;
     res.once('close', () => {
       leave(connection);
@@ -167,6 +166,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     }
     // Express parses the URL by rules of its own; it gets only what has passed ours.
     req.url = exchange.path ?? '/';
+    exchanges.set(res, exchange);
     app(req, res);
   };
   const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
