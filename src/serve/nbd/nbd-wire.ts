@@ -256,7 +256,9 @@ export class ReplyWire {
     this.#thisTurn = 0;
     const late = this.#late;
     this.#late = undefined;
-    if (late !== undefined && !this.#ended) this.#left(late);
+    if (late === undefined || this.#ended) return;
+    this.#left(late);
+    this.flush();
   }
 
   /** Parts that wait with what was read before `generation`. */
