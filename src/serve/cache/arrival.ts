@@ -94,25 +94,32 @@ export class Arrival {
     const { size, sha256, name } = this.wanted;
     const hash = createHash('sha256');
     let asked = 0;
-    const coming: Promise<Buffer>[] = [];
+    const most = Math.min(PIECE, size);
+    const coming: { readonly whole: Buffer; readonly piece: Promise<Buffer> }[] = [];
+    // Used again: an image would take as much fresh memory as it has bytes.
+    const free: Buffer[] = [];
     const ask = (): void => {
       while (asked < size && coming.length < ON_THE_WAY) {
-        const buffer = Buffer.allocUnsafeSlow(Math.min(PIECE, size - asked));
+        const whole = free.pop() ?? Buffer.allocUnsafeSlow(most);
+        const buffer = whole.subarray(0, Math.min(most, size - asked));
         const piece = readWanted(content, this.wanted, buffer, asked).then(() => buffer);
         // It is awaited in its turn; until then its failure has no listener.
         piece.catch(() => {});
-        coming.push(piece);
+        coming.push({ whole, piece });
         asked += buffer.length;
       }
     };
-    for (ask(); coming.length > 0; ask()) {
-      const piece = (await coming.shift()) as Buffer;
+    ask();
+    for (let next = coming.shift(); next !== undefined; next = coming.shift()) {
+      const piece = await next.piece;
       if (this.#failure !== undefined) throw this.#failure;
       hash.update(piece);
       await writeFully(this.path, this.#handle, piece, this.#arrived);
       this.#arrived += piece.length;
       // The last bytes are read by whoever asks; that they may leave is said elsewhere.
       this.#waiters.wake();
+      free.push(next.whole);
+      ask();
     }
     if (hash.digest('hex') === sha256) return;
     throw new Refusal(
