@@ -27,7 +27,7 @@ export const part: Part = {
       unit: 'times',
       goal: { atLeast: 0.8 },
       limit:
-        'of the processor time less than a third is RSA. Before a script is signed it is compiled and linted, after that its seal is verified as a loader does and it is linted once more, on one thread; each is then kept durably. Tried and kept: many wait for the disk at once; templates and certificates are read once; words of GRUB are split in runs.',
+        'processor time beside RSA, which is 3 of 10 s. Before a script is signed it is compiled and linted; afterwards its seal is verified and it is linted as a loader would run it; each is then kept durably. Kept: sixteen wait for the disk at once, templates and certificates of seals are read once, words of GRUB are split in runs instead of letters. Not tried: signing on a thread of its own.',
     },
     {
       name: 'scripts/again',
