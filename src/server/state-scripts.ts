@@ -1,4 +1,5 @@
 import { Refusal } from '../errors/refusal.ts';
+import { decodeDetachedCms } from '../formats/asn1/cms.ts';
 import { type BatchScript, decodeScriptBatch } from '../formats/records/script-batch.ts';
 import type { BootScript } from '../machines/booter.ts';
 import { ChannelScripts } from '../machines/channel-scripts.ts';
@@ -12,10 +13,22 @@ import { type MachineScript, SCRIPT_NAMES, verifyMachineScript } from '../trust/
 import type { Verifier } from '../trust/verifier.ts';
 import type { HeldRelease } from './held-release.ts';
 
-/** Milliseconds for which a script that verified is not verified again: a storm of boots asks for few of them. */
-const FRESH = 1000;
+/**
+ * Milliseconds for which a script that verified is not verified again, by the same anchors and policy: a storm of boots asks
+ * for each of a thousand. One for iPXE at most until a certificate of its seal ends; what ends a key of OpenPGP stands
+ * elsewhere, so those for GRUB are looked at each second.
+ */
+const FRESH = { ipxe: 60_000, grub: 1000 } as const;
 /** Scripts that are kept in memory. */
 const MOST = 4096;
+
+interface VerifiedScript {
+  readonly script: BootScript;
+  readonly by: Verifier;
+  /** Milliseconds since 1970: when it was verified, and until when that counts. */
+  readonly at: number;
+  readonly until: number;
+}
 
 /** The scripts that the channels of a state name, read once and verified whenever they are given out. */
 export class StateScripts {
@@ -23,7 +36,7 @@ export class StateScripts {
   /** By the batch's SHA-256: what a snapshot names never changes. */
   #known = new Map<string, ChannelScripts>();
   readonly #kept = new Map<string, SignedScript>();
-  readonly #verified = new Map<string, { readonly script: BootScript; readonly at: number }>();
+  readonly #verified = new Map<string, VerifiedScript>();
 
   constructor(records: StoreBackend) {
     this.#records = records;
@@ -71,7 +84,7 @@ export class StateScripts {
     const { now } = verifier;
     const key = `${sha256} ${held?.release.manifestSha256 ?? ''}`;
     const fresh = this.#verified.get(key);
-    if (fresh && now >= fresh.at && now - fresh.at < FRESH) return fresh.script;
+    if (fresh?.by === verifier && now >= fresh.at && now < fresh.until) return fresh.script;
     if (release !== undefined && !held)
       throw new Refusal('absent', `${release} is not offered here.`, { release });
     const starts = boots === 'release' ? held?.release : boots;
@@ -85,7 +98,8 @@ export class StateScripts {
       starts: typeof boots === 'string' ? boots : 'release',
     };
     if (this.#verified.size > MOST) this.#verified.clear();
-    this.#verified.set(key, { script: verified, at: now });
+    const until = Math.min(now + FRESH[loader], loader === 'ipxe' ? endOf(script) : Number.POSITIVE_INFINITY);
+    this.#verified.set(key, { script: verified, by: verifier, at: now, until });
     return verified;
   }
 
@@ -97,6 +111,12 @@ export class StateScripts {
     this.#kept.set(key, script);
     return script;
   }
+}
+
+/** When the first certificate of a seal ends, milliseconds since 1970. */
+function endOf({ seal }: SignedScript): number {
+  const { certificates } = decodeOr('the seal', () => decodeDetachedCms(seal));
+  return Math.min(...certificates.map(({ notAfter }) => notAfter));
 }
 
 /**
