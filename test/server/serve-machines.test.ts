@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
@@ -62,13 +63,15 @@ gets = { boot = "hold" }
 `;
 await rules(RULES);
 
-async function started(now = NOW): Promise<{ server: Serving; heard: (message: string) => Promise<void> }> {
+async function started(
+  clock = () => NOW,
+): Promise<{ server: Serving; heard: (message: string) => Promise<void> }> {
   const { log, heard } = hearing();
   const server = await serve({
     state,
     anchors,
     channel: 'stable',
-    clock: () => now,
+    clock,
     httpPort: 0,
     tftpPort: false,
     nbdPort: false,
@@ -109,6 +112,19 @@ it('gives each machine what it was assigned, and a stranger a script that says w
   assert.match(stranger.ipxe.console, new RegExp(STRANGER));
 });
 
+it('gives a script that verified a moment ago to nobody once its leaf has ended', async (t) => {
+  const leaf = new X509Certificate(await readFile(join(anchors, 'boot.crt')));
+  const end = Date.parse(leaf.validTo);
+  // iPXE allows for clocks that are half a day off, and so does what judges for it.
+  let now = end - 10_000;
+  const { server } = await started(() => now);
+  t.after(() => server.close(0));
+  const asked = async () => (await fetch(`${server.url}/boot.ipxe?mac=${STRANGER}`)).status;
+  assert.equal(await asked(), 200);
+  now = end + 13 * 3_600_000;
+  assert.notEqual(await asked(), 200);
+});
+
 it('refuses on B what was signed for A', async (t) => {
   const { server } = await started();
   t.after(() => server.close(0));
@@ -135,7 +151,7 @@ it('goes on with the newest rules when a channel is renewed that has older ones'
   await rules(refused);
   await applyMachines({ ...given, channel: 'stable', scriptKeys });
   await renewChannel({ ...given, channel: 'testing', now: NOW + 5000 });
-  const { server } = await started(NOW + 5000);
+  const { server } = await started(() => NOW + 5000);
   t.after(() => server.close(0));
   const query = `mac=${B.replaceAll(':', '-')}`;
   assert.equal((await fetch(`${server.url}/boot.ipxe?${query}`)).status, 403);
@@ -209,7 +225,7 @@ it('moves scripts with a release whose records are signed anew', async (t) => {
     rows.map(({ outcome, channels }) => [outcome, channels]),
     [['resigned', ['stable']]],
   );
-  const { server } = await started(NOW + 60_000);
+  const { server } = await started(() => NOW + 60_000);
   t.after(() => server.close(0));
   const a = await boots(server, A);
   assert.equal(a.refusal, undefined);
