@@ -32,7 +32,7 @@ const SIZES = [
 ] as const;
 
 const LIMIT =
-  'The machine is emulated without KVM, where a program takes 50 to 200 ms to start; about half of our time is the manifest’s (six runs of openssl and one of gpg, which archiso’s time does not hold), and the rest is two seals, two block devices and dm-verity. Looking up devices without dmsetup halved that rest.';
+  'What is left is the same for every image: programs that start, in a machine that is emulated without KVM. Half of it and more verifies the manifest (six runs of openssl, which archiso’s time does not hold); the rest is a second seal, two block devices, dm-multipath and dm-verity. Looking devices up without dmsetup took half of that rest away.';
 
 /**
  * From "network up" to a verified and mounted root: mode verity beside archiso's way (download all of it, sha512sum,
