@@ -27,7 +27,7 @@ export const part: Part = {
       unit: 'times',
       goal: { atLeast: 1 },
       limit:
-        'nine tenths of our processor time are pread and writev; what is left above nbdkit is one thread that does all of it, where nbdkit has sixteen for each connection. Several processes behind one port were tried and gave 0.88 where one gave 0.72; they would have to share pins, fairness and events.',
+        'four fifths of our processor time are pread and writev; one thread does all of it, where nbdkit has sixteen for each connection. Several processes behind one port were tried and gave 0.88 where one gave 0.72; they would have to share pins, fairness and events.',
     },
     {
       name: 'nbd/one-connection',

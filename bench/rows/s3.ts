@@ -30,7 +30,7 @@ export const part: Part = {
       unit: 'times',
       goal: { atLeast: 0.8 },
       limit:
-        'processor time. Of some 7 s for 900 MB the digests that the seals and the hash tree need are four, taken by reading once more what lies in the cache, writing it there is two, and asking the engine and the digest on the way are the rest; the end of the answer waits for all of it. Tried: one set of buffers for each image instead of fresh memory, kept. Not tried: judging while it comes, which takes turns on two processors with the engine.',
+        'Processor time, as one profile has it: of some 7 s for 900 MB four are the digests that the seals and the hash tree need, taken by reading once more what lies in the cache, and two are writing it there; the end of the answer waits for all of it. Tried, and kept: one set of buffers for each image. Not tried: judging while it comes.',
     },
   ],
   async run({ folder, quick, rounds, say, tell }) {

@@ -27,7 +27,7 @@ export const part: Part = {
       unit: 'times',
       goal: { atLeast: 0.8 },
       limit:
-        'processor time beside RSA, which is 3 of 10 s. Before a script is signed it is compiled and linted; afterwards its seal is verified and it is linted as a loader would run it; each is then kept durably. Kept: sixteen wait for the disk at once, templates and certificates of seals are read once, words of GRUB are split in runs instead of letters. Not tried: signing on a thread of its own.',
+        'Processor time beside RSA. Before a script is signed it is compiled and linted; afterwards its seal is verified and it is linted as a loader would run it; each is then kept durably. Kept: sixteen wait for the disk at once, templates and certificates of seals are read once, words of GRUB are split in runs instead of letters. Not tried: signing on a thread of its own.',
     },
     {
       name: 'scripts/again',
@@ -45,7 +45,7 @@ export const part: Part = {
       unit: '/s',
       goal: { atLeast: 20_000 },
       limit:
-        'each answer goes through the HTTP server, whose own limit for small files stands in the rows of http; what a machine gets is decided in 4 µs (machines/decide).',
+        'A script that was not asked for within a minute is read, verified and linted again. Deciding what a machine gets takes 4 µs (machines/decide).',
     },
   ],
   async run({ folder, quick, rounds, say, tell }) {
