@@ -126,7 +126,11 @@ async function runPart(part: Part): Promise<readonly Result[]> {
 async function record(run: Recorded, before: Recorded | undefined): Promise<void> {
   const now = new Map(run.rows.map((row) => [row.name, row]));
   const kept = (before?.rows ?? []).filter(({ name }) => !now.has(name));
-  const rows = [...kept, ...run.rows].sort((one, other) => (one.name < other.name ? -1 : 1));
+  // As the parts have them: a row may say "the same" of the one before.
+  const order = (await allParts()).flatMap((part) => part.rows.map(({ name }) => name));
+  const rows = [...kept, ...run.rows].sort(
+    (one, other) => order.indexOf(one.name) - order.indexOf(other.name),
+  );
   const whole: Recorded = { ...run, rows };
   await writeFile(RECORD, `${JSON.stringify(whole, undefined, 1)}\n`);
   const when = `Measured on ${run.measured}: ${describeMachine(run.machine)}.`;
