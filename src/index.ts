@@ -1,9 +1,10 @@
 /** The verbs of the command line, typed, for test harnesses and for programs. */
 
+export type { BootChange } from './boots/boot-change.ts';
 export type { BootCounts } from './boots/boot-index.ts';
 export type { BootOutcome } from './boots/boot-outcome.ts';
 export type { BootQuery } from './boots/boot-query.ts';
-export type { BootChange, Boots } from './boots/boots.ts';
+export type { Boots } from './boots/boots.ts';
 export type { Receipt, StageRecord } from './boots/receipt.ts';
 export {
   type EmbeddedScriptOptions,

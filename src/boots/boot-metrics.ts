@@ -2,8 +2,9 @@ import type { Registry } from 'prom-client';
 import { REFUSAL_CODES } from '../errors/refusal.ts';
 import { TRUST_LEVELS } from '../release/trust-level.ts';
 import { meters } from '../serve/meters.ts';
+import type { BootChange } from './boot-change.ts';
 import { BOOT_OUTCOMES } from './boot-outcome.ts';
-import type { BootChange, Boots } from './boots.ts';
+import type { Boots } from './boots.ts';
 import { type Receipt, ROUTES, STAGES, type Stage } from './receipt.ts';
 
 /** `uname -m` of machines that are counted by it; what a machine says beyond that is `other`. */

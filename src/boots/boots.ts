@@ -4,6 +4,7 @@ import type { ServerEvent } from '../release/server-event.ts';
 import type { Log } from '../serve/event-log.ts';
 import type { Shares } from '../serve/shares.ts';
 import { Beginnings } from './beginnings.ts';
+import type { BootChange, OnBoot } from './boot-change.ts';
 import type { FindBootFile } from './boot-files.ts';
 import { type BootCounts, BootIndex, type FailureGroup } from './boot-index.ts';
 import { type BootOutcome, isFailure } from './boot-outcome.ts';
@@ -33,21 +34,6 @@ export interface BootsOptions {
   /** Bytes that are kept of them: in a day each share may fill a part of that. Default: as much as it likes. */
   readonly keepBytes?: number;
 }
-
-/** Something of a boot has changed. */
-export interface BootChange {
-  /** Its id. */
-  readonly boot: string;
-  readonly outcome: BootOutcome;
-  /** As it is when a listener is told: it is made then. */
-  readonly receipt: Receipt;
-  /** It came to this stage now. */
-  readonly entered: Stage | undefined;
-  /** It ended so now. */
-  readonly ended: BootOutcome | undefined;
-}
-
-export type OnBoot = (change: BootChange) => void;
 
 /** Milliseconds after which nobody else has a boot in hand, though its receipt says that it goes on. */
 const OTHERS_MS = 86_400_000;

@@ -1,5 +1,6 @@
+import type { BootChange } from '../boots/boot-change.ts';
 import type { BootCounts } from '../boots/boot-index.ts';
-import type { BootChange, Boots } from '../boots/boots.ts';
+import type { Boots } from '../boots/boots.ts';
 import { type Receipt, STAGES } from '../boots/receipt.ts';
 import type { Refusal } from '../errors/refusal.ts';
 import type { EndingRow, HomeFacts, ServerFacts } from '../web/facts.ts';
