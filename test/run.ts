@@ -1,6 +1,6 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
@@ -52,10 +52,12 @@ async function suite(name: string, files: readonly string[], concurrency: number
   console.log(`\n${name}: ${files.length} files`);
   let passed = 0;
   const faults: string[] = [];
+  const seconds = new Map<string, number>();
   const stream = run({ files: [...files], concurrency, timeout: HANG });
-  stream.on('test:pass', ({ name: test, file, skip, todo, details }) => {
+  stream.on('test:pass', ({ name: test, file = '', nesting, skip, todo, details }) => {
+    if (nesting === 0) seconds.set(file, (seconds.get(file) ?? 0) + details.duration_ms / 1000);
     if (details.type === 'suite') return;
-    const excused = file?.endsWith(MAY_SKIP) === true;
+    const excused = file.endsWith(MAY_SKIP);
     if (skip === undefined && todo === undefined) passed += 1;
     else if (!excused) faults.push(`skipped: ${test}`);
   });
@@ -63,7 +65,16 @@ async function suite(name: string, files: readonly string[], concurrency: number
   const report = stream.compose(new spec());
   report.pipe(process.stdout, { end: false });
   await new Promise((resolve) => report.on('end', resolve));
-  return { name, passed, faults };
+  return { name, passed, faults, seconds };
+}
+
+/** Where to look first when the whole takes too long. Beside others each takes longer than alone. */
+function slowest(seconds: ReadonlyMap<string, number>): string {
+  return [...seconds]
+    .sort(([, one], [, other]) => other - one)
+    .slice(0, 12)
+    .map(([file, taken]) => `${relative(dist, file)} ${taken.toFixed(0)} s`)
+    .join(', ');
 }
 
 const results = [];
@@ -84,8 +95,9 @@ if (!suites.includes('unit') || suites.includes('e2e')) {
 }
 
 console.log('\nran:');
-for (const { name, passed, faults } of results) {
+for (const { name, passed, faults, seconds } of results) {
   console.log(`  ${name}: ${passed} passed${faults.length > 0 ? `, ${faults.length} not` : ''}`);
+  console.log(`    slowest files: ${slowest(seconds)}`);
   for (const fault of faults) console.log(`    ${fault}`);
 }
 const total = results.reduce((sum, { passed }) => sum + passed, 0);
