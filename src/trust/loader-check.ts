@@ -36,7 +36,8 @@ export function lookIntoLoader(name: string, bytes: Uint8Array, sites: readonly 
     verifies,
     verification,
     trusts,
-    ours: compared ? foreign.length === 0 : undefined,
+    // A stock iPXE is no reason to warn, and its makers' root is no site's all the same.
+    ours: compared ? foreign.length === 0 && !image.ipxe?.ownRoot : undefined,
     warnings: [...misnamed(name, image), ...(sites.length > 0 ? foreign : [])],
   };
 }

@@ -9,6 +9,7 @@ import { buildGrubLoaders, serve } from '../../src/index.ts';
 import { readConfiguration } from '../../src/server/configuration.ts';
 import { readLoaders } from '../../src/server/loader-files.ts';
 import { readAnchorFolder } from '../../src/trust/anchor-folder.ts';
+import { lookIntoLoader } from '../../src/trust/loader-check.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys } from '../fixtures/keys.ts';
 import { sampleTree, sealFixture } from '../fixtures/release.ts';
@@ -50,6 +51,19 @@ describe('loaders that are offered', () => {
       sites: [await readAnchorFolder(keys), await readAnchorFolder(stranger)],
     });
     assert.deepEqual(both.get('grub.pxe')?.report?.warnings, []);
+  });
+
+  it('are not of this site where a stock iPXE trusts the root of its makers, and nobody is warned of it', async () => {
+    // What tells of such a build: Debian's own fetches by HTTP alone, and has no root inside.
+    const root = Buffer.from('9faf717b7f8ca2f93c256c79f8ac5591895d66d1ff3bee6397a70d29c65eed1a', 'hex');
+    const image = Buffer.concat([Buffer.from('iPXE\0imgfetch\0'), root]);
+    const { verifies, trusts, ours, warnings } = lookIntoLoader('undionly.kpxe', image, [
+      await readAnchorFolder(keys),
+    ]);
+    assert.deepEqual(
+      { verifies, trusts, ours, warnings },
+      { verifies: false, trusts: ['the root of iPXE’s makers'], ours: false, warnings: [] },
+    );
   });
 
   it('are pinned, and refused where the configuration says another digest, or where there is none', async () => {
