@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { link, open, stat, unlink, utimes, writeFile } from 'node:fs/promises';
+import { link, open, rename, stat, unlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { Refusal } from '../../src/errors/refusal.ts';
@@ -99,5 +99,69 @@ describe('a file that is served over NBD', () => {
     await opened.read(Buffer.alloc(10), 0);
     await assert.rejects(async () => opened.read(Buffer.alloc(10), 4096), { code: 'bad-signature' });
     await opened.close();
+  });
+
+  describe('and has no hash tree that its blocks are held against', () => {
+    it('goes on being served when it is linked or renamed', async () => {
+      const { path, file } = await pinned();
+      const opened = await new FileExport({ name: 'root', file }).open();
+      await opened.read(Buffer.alloc(10), 0);
+      opened.check();
+      await rename(path, `${path}.other`);
+      opened.check();
+      const into = Buffer.alloc(CONTENT.length);
+      await opened.read(into, 0);
+      opened.check();
+      assert.deepEqual(into, CONTENT);
+      // A link more while it is read anew.
+      await link(`${path}.other`, path);
+      opened.check();
+      const reading = opened.read(into, 0);
+      await unlink(path);
+      await reading;
+      opened.check();
+      await opened.read(into, 0);
+      opened.check();
+      await opened.close();
+    });
+
+    it('sends nothing of it any more once it was changed, though the times were put back', async () => {
+      const { path, file } = await pinned();
+      const whole = new Date(Math.floor(Date.now() / 1000) * 1000);
+      await utimes(path, whole, whole);
+      const { handle, identity } = await openRegular(path);
+      await handle.close();
+      const told: Refusal[] = [];
+      const onShut = (refusal: Refusal) => told.push(refusal);
+      const root = new FileExport({ name: 'root', file: { ...file, identity }, onShut });
+      const opened = await root.open();
+      await opened.read(Buffer.alloc(10), 0);
+      opened.check();
+      const before = opened.generation;
+      await changeInSecret(path);
+      // Only looked at: what was read so far waits for the whole file to be read anew.
+      opened.check();
+      assert.ok(opened.generation > before);
+      await assert.rejects(async () => opened.read(Buffer.alloc(10), 0), { code: 'drifted' });
+      assert.throws(() => opened.check(), { code: 'drifted' });
+      assert.deepEqual(
+        told.map(({ code }) => code),
+        ['drifted'],
+      );
+      await opened.close();
+      await assert.rejects(root.open(), { code: 'drifted' });
+    });
+
+    it('nor what was changed so before anyone came', async () => {
+      const { path, file } = await pinned();
+      const whole = new Date(Math.floor(Date.now() / 1000) * 1000);
+      await utimes(path, whole, whole);
+      const { handle, identity } = await openRegular(path);
+      await handle.close();
+      await changeInSecret(path);
+      const opened = await new FileExport({ name: 'root', file: { ...file, identity } }).open();
+      await assert.rejects(async () => opened.read(Buffer.alloc(10), 0), { code: 'drifted' });
+      await opened.close();
+    });
   });
 });

@@ -2,7 +2,7 @@ import { fstatSync, read } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { Refusal } from '../../errors/refusal.ts';
 import { demandSameFile, type FileIdentity, onlyRelinked } from '../../files/file-identity.ts';
-import { openRegular } from '../../files/measure.ts';
+import { measureHandle, openRegular } from '../../files/measure.ts';
 import type { PinnedFile } from '../../release/pin.ts';
 import { pinOf } from '../../release/pin.ts';
 import type { NbdExport, NbdExports } from './nbd-types.ts';
@@ -36,6 +36,11 @@ export class FileExport {
   readonly #blocks: VerifiedBlocks | undefined;
   readonly #warm = new WarmReads();
   #identity: FileIdentity;
+  /** Where no block can be held against anything: how often something but its links may have changed. */
+  #generation = 0;
+  /** And that it has to be read anew, as a whole, before any of it leaves again. */
+  #doubtful = false;
+  #judging: Promise<void> | undefined;
   #opened: Promise<FileHandle> | undefined;
   #users = 0;
   #shut: Refusal | undefined;
@@ -88,16 +93,60 @@ export class FileExport {
 
   /**
    * A file of which nothing but the links may have changed goes on being served, and each block of it is looked at
-   * anew when it is read next. A hash tree has nothing to be held against but the root hash that its user holds.
+   * anew when it is read next. What has no hash tree, and a hash tree itself, is hashed as a whole before.
    */
   #demandSame(now: FileIdentity, named: boolean): void {
     const { withdrawn } = pinOf(this.#file);
     if (withdrawn) throw withdrawn;
     if (named && onlyRelinked(this.#identity, now)) {
       this.#identity = now;
-      this.#blocks?.forget();
+      if (this.#blocks !== undefined) this.#blocks.forget();
+      else {
+        this.#generation += 1;
+        this.#doubtful = true;
+      }
     }
     demandSameFile(this.#file.name, this.#identity, now);
+  }
+
+  /** Hashes all of a file without a hash tree, once for all who read it meanwhile. */
+  #judgeOnce(handle: FileHandle): Promise<void> {
+    this.#judging ??= this.#judge(handle).finally(() => {
+      this.#judging = undefined;
+    });
+    return this.#judging;
+  }
+
+  async #judge(handle: FileHandle): Promise<void> {
+    const { name, sha256 } = this.#file;
+    const opened = { handle, identity: this.#identity };
+    const generation = this.#generation;
+    try {
+      const measured = await measureHandle(opened, name, [{ kind: 'digest', hash: 'sha256' }]).catch(
+        (error) => {
+          if (!(error instanceof Refusal)) throw error;
+          // Links that came or went while it was read: it is read again.
+          this.#look(handle);
+          if (generation === this.#generation) throw error;
+        },
+      );
+      if (measured === undefined) return;
+      const [digest] = measured.answers;
+      if (!(digest instanceof Uint8Array) || Buffer.from(digest).toString('hex') !== sha256)
+        throw new Refusal('drifted', `${name} was changed, and its times put back.`, { path: name });
+    } catch (error) {
+      throw this.#shutFor(error);
+    }
+    if (generation === this.#generation) this.#doubtful = false;
+  }
+
+  /**
+   * The inode of an open file is in memory: asking for it costs no more than handing the question to another thread would,
+   * and one answer does for all replies of a write.
+   */
+  #look({ fd }: FileHandle): void {
+    const stat = fstatSync(fd, EXACT);
+    this.#demandSame(stat, stat.nlink > 0n);
   }
 
   async #leave(): Promise<void> {
@@ -123,24 +172,27 @@ export class FileExport {
     const check = (): void => {
       if (this.#shut !== undefined) throw this.#shut;
       try {
-        // The inode of an open file is in memory: asking for it costs no more than handing the question to
-        // another thread would, and one answer does for all replies of a write.
-        const stat = fstatSync(handle.fd, EXACT);
-        this.#demandSame(stat, stat.nlink > 0n);
+        this.#look(handle);
       } catch (error) {
         throw this.#shutFor(error);
       }
     };
+    const readJudged = async (into: Buffer, position: number): Promise<void> => {
+      while (this.#doubtful) await this.#judgeOnce(handle);
+      await readFile(into, position);
+    };
     const blocks = this.#blocks;
+    const generation = (): number => blocks?.generation ?? this.#generation;
     return {
       name: this.name,
       description: this.description,
       size,
       get generation() {
-        return blocks?.generation ?? 0;
+        return generation();
       },
       read: (into, position) => {
         if (this.#shut !== undefined) return Promise.reject(this.#shut);
+        if (this.#doubtful) return readJudged(into, position);
         if (blocks === undefined || blocks.has(position, into.length)) return readFile(into, position);
         const refuse = (error: unknown): never => {
           // Where the file was changed, that is the reason, and not what its blocks look like now.
@@ -158,12 +210,12 @@ export class FileExport {
     };
   }
 
-  /** Nothing of this file leaves any more where the reason is a refusal. */
   /** Gives out nothing of it any more, to clients that have it open neither. */
   withdraw(refusal: Refusal): void {
     this.#shutFor(refusal);
   }
 
+  /** Nothing of this file leaves any more where the reason is a refusal. */
   #shutFor(error: unknown): unknown {
     if (!(error instanceof Refusal) || this.#shut !== undefined) return error;
     this.#shut = error;
