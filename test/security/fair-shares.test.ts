@@ -7,7 +7,7 @@ import { createMetrics } from '../../src/serve/metrics.ts';
 import { Shares } from '../../src/serve/shares.ts';
 import { dial, raw, serving, untilClosed } from '../serve/http/harness.ts';
 import { type Client, content, memoryExports, nbd, transmitting } from '../serve/nbd/nbd-harness.ts';
-import { memorySite } from '../serve/sites.ts';
+import { WAYS } from '../serve/sites.ts';
 
 /**
  * One address takes all it can get. A classroom of forty machines behind one router, a root disk that has been idle
@@ -26,100 +26,101 @@ const shares = new Shares([{ prefix: `${CLASSROOM}/32`, weight: MACHINES }]);
 const get = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nHost: x\r\n${more}\r\n`;
 const last = (path: string) => get(path, 'Connection: close\r\n');
 
-describe('HTTP, with every connection held by one address', () => {
-  const MOST = 120;
-  const big = Buffer.alloc(16 * MIB);
-  const pages = () =>
-    new Map([
-      ['/healthz', healthPage()],
-      ['/readyz', readyPage(() => [])],
-      ['/metrics', metricsPage(createMetrics())],
-    ]);
+for (const [way, siteOf] of WAYS)
+  describe(`HTTP, with every connection held by one address, ${way}`, () => {
+    const MOST = 120;
+    const big = Buffer.alloc(16 * MIB);
+    const pages = () =>
+      new Map([
+        ['/healthz', healthPage()],
+        ['/readyz', readyPage(() => [])],
+        ['/metrics', metricsPage(createMetrics())],
+      ]);
 
-  /** A server of whose connections one address holds all, asks for much, and takes next to nothing. */
-  async function besieged(t: TestContext, before?: (port: number) => Promise<void>) {
-    const site = memorySite({ '/big': big, '/boot.ipxe': '#!ipxe\n' });
-    const limits = { maxConnections: MOST, reservedConnections: 4 };
-    const server = await serving(t, site, limits, pages(), { shares });
-    await before?.(server.port);
-    for (let count = 0; count < MOST; count += 1) {
-      const socket = await dial(t, server.port, HOG);
-      socket.pause();
-      socket.write(get('/big'));
-    }
-    await server.event('started', ({ id }) => id >= MOST);
-    return server;
-  }
-
-  async function answer(t: TestContext, port: number, path: string, from: string): Promise<string> {
-    const socket = await dial(t, port, from);
-    socket.write(last(path));
-    return untilClosed(socket);
-  }
-
-  it('a newcomer of another address is served, at once and again', async (t) => {
-    const server = await besieged(t);
-    for (let time = 0; time < 5; time += 1) {
-      assert.match(await answer(t, server.port, '/boot.ipxe', HONEST), /^HTTP\/1\.1 200 .*#!ipxe\n$/s);
-    }
-    const gave = server.events.filter((event) => event.kind === 'ended' && event.outcome === 'gave-way');
-    assert.ok(gave.length >= 1 && gave.length <= 5, String(gave.length));
-    for (const event of gave) assert.equal('remote' in event && event.remote, HOG);
-  });
-
-  it('forty machines behind one router keep their downloads and get new ones', async (t) => {
-    const machines: Socket[] = [];
-    const server = await besieged(t, async (port) => {
-      for (let count = 0; count < MACHINES; count += 1) {
-        const socket = await dial(t, port, CLASSROOM);
-        socket.write(get('/big'));
-        await once(socket, 'data');
+    /** A server of whose connections one address holds all, asks for much, and takes next to nothing. */
+    async function besieged(t: TestContext, before?: (port: number) => Promise<void>) {
+      const site = siteOf({ '/big': big, '/boot.ipxe': '#!ipxe\n' });
+      const limits = { maxConnections: MOST, reservedConnections: 4 };
+      const server = await serving(t, site, limits, pages(), { shares });
+      await before?.(server.port);
+      for (let count = 0; count < MOST; count += 1) {
+        const socket = await dial(t, server.port, HOG);
         socket.pause();
-        machines.push(socket);
+        socket.write(get('/big'));
+      }
+      await server.event('started', ({ id }) => id >= MOST);
+      return server;
+    }
+
+    async function answer(t: TestContext, port: number, path: string, from: string): Promise<string> {
+      const socket = await dial(t, port, from);
+      socket.write(last(path));
+      return untilClosed(socket);
+    }
+
+    it('a newcomer of another address is served, at once and again', async (t) => {
+      const server = await besieged(t);
+      for (let time = 0; time < 5; time += 1) {
+        assert.match(await answer(t, server.port, '/boot.ipxe', HONEST), /^HTTP\/1\.1 200 .*#!ipxe\n$/s);
+      }
+      const gave = server.events.filter((event) => event.kind === 'ended' && event.outcome === 'gave-way');
+      assert.ok(gave.length >= 1 && gave.length <= 5, String(gave.length));
+      for (const event of gave) assert.equal('remote' in event && event.remote, HOG);
+    });
+
+    it('forty machines behind one router keep their downloads and get new ones', async (t) => {
+      const machines: Socket[] = [];
+      const server = await besieged(t, async (port) => {
+        for (let count = 0; count < MACHINES; count += 1) {
+          const socket = await dial(t, port, CLASSROOM);
+          socket.write(get('/big'));
+          await once(socket, 'data');
+          socket.pause();
+          machines.push(socket);
+        }
+      });
+      for (let count = 0; count < MACHINES; count += 1) {
+        assert.match(await answer(t, server.port, '/boot.ipxe', CLASSROOM), /^HTTP\/1\.1 200 /);
+      }
+      for (const machine of machines) {
+        let bytes = 0;
+        machine.on('data', (chunk: Buffer) => {
+          bytes += chunk.length;
+          // The first one is gone already.
+          if (bytes > 8 * MIB) machine.destroy();
+        });
+        machine.resume();
+        await once(machine, 'close');
+        assert.ok(bytes > 8 * MIB, `${bytes} bytes`);
       }
     });
-    for (let count = 0; count < MACHINES; count += 1) {
-      assert.match(await answer(t, server.port, '/boot.ipxe', CLASSROOM), /^HTTP\/1\.1 200 /);
-    }
-    for (const machine of machines) {
-      let bytes = 0;
-      machine.on('data', (chunk: Buffer) => {
-        bytes += chunk.length;
-        // The first one is gone already.
-        if (bytes > 8 * MIB) machine.destroy();
-      });
-      machine.resume();
-      await once(machine, 'close');
-      assert.ok(bytes > 8 * MIB, `${bytes} bytes`);
-    }
-  });
 
-  it('health pages answer the very address that holds all; anything else is told why not', async (t) => {
-    const server = await besieged(t);
-    for (const [path, status] of [
-      ['/healthz', 200],
-      ['/readyz', 200],
-      ['/metrics', 200],
-      ['/boot.ipxe', 503],
-      ['/big', 503],
-    ] as const) {
-      const text = await answer(t, server.port, path, HOG);
-      assert.match(text, new RegExp(`^HTTP/1\\.1 ${status} `), path);
-      assert.match(text, /\r\nConnection: close\r\n/i);
-    }
-    const { asked, message } = await server.event('answered');
-    assert.equal(asked, '/boot.ipxe');
-    assert.match(message, /more connections than there is room for/);
-  });
+    it('health pages answer the very address that holds all; anything else is told why not', async (t) => {
+      const server = await besieged(t);
+      for (const [path, status] of [
+        ['/healthz', 200],
+        ['/readyz', 200],
+        ['/metrics', 200],
+        ['/boot.ipxe', 503],
+        ['/big', 503],
+      ] as const) {
+        const text = await answer(t, server.port, path, HOG);
+        assert.match(text, new RegExp(`^HTTP/1\\.1 ${status} `), path);
+        assert.match(text, /\r\nConnection: close\r\n/i);
+      }
+      const { asked, message } = await server.event('answered');
+      assert.equal(asked, '/boot.ipxe');
+      assert.match(message, /more connections than there is room for/);
+    });
 
-  it('connections that never ask for anything do not keep the health pages from answering', async (t) => {
-    const server = await besieged(t);
-    const silent = await Promise.all(Array.from({ length: 20 }, () => dial(t, server.port, HOG)));
-    assert.match(await answer(t, server.port, '/healthz', HOG), /^HTTP\/1\.1 200 /);
-    assert.match(await answer(t, server.port, '/healthz', HONEST), /^HTTP\/1\.1 200 /);
-    for (const socket of silent) socket.destroy();
+    it('connections that never ask for anything do not keep the health pages from answering', async (t) => {
+      const server = await besieged(t);
+      const silent = await Promise.all(Array.from({ length: 20 }, () => dial(t, server.port, HOG)));
+      assert.match(await answer(t, server.port, '/healthz', HOG), /^HTTP\/1\.1 200 /);
+      assert.match(await answer(t, server.port, '/healthz', HONEST), /^HTTP\/1\.1 200 /);
+      for (const socket of silent) socket.destroy();
+    });
   });
-});
 
 describe('NBD, with much more asked for by one address than there is memory', () => {
   const DATA = content(8 * MIB);
@@ -200,18 +201,19 @@ describe('NBD, with much more asked for by one address than there is memory', ()
   });
 });
 
-it('a connection of the address that holds most is cut off, not ended as if it were whole', async (t) => {
-  const server = await serving(t, memorySite({ '/big': Buffer.alloc(16 * MIB), '/x': 'x' }), {
-    maxConnections: 2,
+for (const [way, siteOf] of WAYS)
+  it(`a connection of the address that holds most is cut off, not ended as if it were whole, ${way}`, async (t) => {
+    const server = await serving(t, siteOf({ '/big': Buffer.alloc(16 * MIB), '/x': 'x' }), {
+      maxConnections: 2,
+    });
+    const hogs = [await dial(t, server.port, HOG), await dial(t, server.port, HOG)];
+    for (const hog of hogs) {
+      hog.pause();
+      hog.write(get('/big'));
+    }
+    await server.event('started', ({ id }) => id === 2);
+    const text = await raw(t, server.port, last('/x'));
+    assert.match(text, /^HTTP\/1\.1 200 /);
+    const { bytes } = await server.event('ended', ({ outcome }) => outcome === 'gave-way');
+    assert.ok(bytes < 16 * MIB);
   });
-  const hogs = [await dial(t, server.port, HOG), await dial(t, server.port, HOG)];
-  for (const hog of hogs) {
-    hog.pause();
-    hog.write(get('/big'));
-  }
-  await server.event('started', ({ id }) => id === 2);
-  const text = await raw(t, server.port, last('/x'));
-  assert.match(text, /^HTTP\/1\.1 200 /);
-  const { bytes } = await server.event('ended', ({ outcome }) => outcome === 'gave-way');
-  assert.ok(bytes < 16 * MIB);
-});

@@ -7,7 +7,7 @@ import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { sampleTree, sealFixture } from '../fixtures/release.ts';
 import { raw, serving } from '../serve/http/harness.ts';
-import { memorySite } from '../serve/sites.ts';
+import { memorySite, WAYS } from '../serve/sites.ts';
 
 /** RFC 9112 §3.2: 400 for no Host, for two of them, and for one that names no host. */
 const REFUSED = {
@@ -23,13 +23,15 @@ const REFUSED = {
   'an open bracket': 'Host: [::1\r\n',
 } as const;
 
-for (const [what, fields] of Object.entries(REFUSED)) {
-  test(`${what}: 400, said once with what was asked for, and the site is not asked`, async (t) => {
-    const site = memorySite({ '/f': 'the file' });
+for (const [what, fields, way, siteOf] of Object.entries(REFUSED).flatMap((one) =>
+  WAYS.map((two) => [...one, ...two] as const),
+)) {
+  test(`${what}: 400, said once with what was asked for, and the site is not asked, ${way}`, async (t) => {
+    const site = siteOf({ '/f': 'the file' });
     const server = await serving(t, site);
     const text = await raw(t, server.port, `GET /f HTTP/1.1\r\n${fields}\r\n`);
     assert.match(text, /^HTTP\/1\.1 400 /);
-    assert.deepEqual(site.trace.found, []);
+    assert.deepEqual([site.trace.found, site.trace.held], [[], 0]);
     const { asked, status } = await server.event('answered');
     assert.deepEqual([asked, status], ['/f', 400]);
     assert.equal(server.events.filter(({ kind }) => kind === 'answered').length, 1);

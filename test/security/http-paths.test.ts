@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Refusal } from '../../src/errors/refusal.ts';
+import { bytesResource } from '../../src/release/bytes-resource.ts';
+import type { Site } from '../../src/release/site.ts';
 import { safeRequestPath } from '../../src/serve/http/request-path.ts';
 import { raw, serving } from '../serve/http/harness.ts';
 import { memorySite } from '../serve/sites.ts';
@@ -113,4 +115,31 @@ test('over the wire no trick reaches the site, and each is told why', async (t) 
     asked.join('\n'),
   );
   for (const each of asked) assert.match(each, /^[\x20-\x7e]{0,200}…?$/);
+});
+
+test('nor is one answered at once, by a site that would', async (t) => {
+  const content = Buffer.from('secret');
+  let held = 0;
+  const gullible: Site = {
+    find: async (path) => new Refusal('absent', 'There is no such path.', { path }),
+    known: () => ({
+      ...bytesResource('secret', content, true),
+      held: () => {
+        held += 1;
+        return content;
+      },
+    }),
+  };
+  const { port } = await serving(t, gullible);
+  const sendable = TRICKS.filter((target) => /^[\x21-\x7e]+$/.test(target));
+  for (const target of [...sendable, '/a?b', '/a?', '//a', '/a//b', '/%61', '/a/', '/\xc0\xae']) {
+    const request = Buffer.from(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`, 'latin1');
+    const text = await raw(t, port, request);
+    assert.match(text, /^HTTP\/1\.1 40[04] /, target);
+    assert.doesNotMatch(text, /secret/, target);
+  }
+  assert.equal(held, 0);
+  // That it would.
+  const plain = 'GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
+  assert.match(await raw(t, port, plain), /^HTTP\/1\.1 200 .*secret$/s);
 });

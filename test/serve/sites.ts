@@ -11,6 +11,8 @@ export interface SiteTrace {
   closed: number;
   /** Bytes read. */
   read: number;
+  /** How often a content was given at once. */
+  held: number;
 }
 
 export interface TestSite extends Site {
@@ -34,8 +36,25 @@ export const sha256 = (data: Uint8Array): string => createHash('sha256').update(
 
 const drifted = (): Refusal => new Refusal('drifted', 'The file changed after it was verified.');
 
-/** A site in memory, by path. */
-export function memorySite(files: Readonly<Record<string, Uint8Array | string | TestFile>>): TestSite {
+type TestFiles = Readonly<Record<string, Uint8Array | string | TestFile>>;
+
+/** A site in memory, by path, whose files are opened and read. */
+export function memorySite(files: TestFiles): TestSite {
+  return siteOf(partsOf(files), false);
+}
+
+/** The same, whose files are held: whoever wants one whole gets it at once, unless it has drifted. */
+export function heldSite(files: TestFiles): TestSite {
+  return siteOf(partsOf(files), true);
+}
+
+/** The two ways to an answer. What holds on one has to hold on the other. */
+export const WAYS = [
+  ['of what is read', memorySite],
+  ['of what is held', heldSite],
+] as const;
+
+function partsOf(files: TestFiles): Map<string, ResourceParts> {
   const resources = new Map<string, ResourceParts>();
   for (const [path, given] of Object.entries(files)) {
     const file =
@@ -47,6 +66,7 @@ export function memorySite(files: Readonly<Record<string, Uint8Array | string | 
     const { data } = file as TestFile;
     resources.set(path, {
       ...(file as TestFile),
+      content: data,
       size: data.length,
       sha256: sha256(data),
       open: async () => ({
@@ -59,7 +79,7 @@ export function memorySite(files: Readonly<Record<string, Uint8Array | string | 
       }),
     });
   }
-  return siteOf(resources);
+  return resources;
 }
 
 /** A site of one file on disk, `size` bytes of it, under `path`; `digest` as given, since benches do not hash. */
@@ -85,10 +105,13 @@ export function diskSite(
         },
       ]),
     ),
+    false,
   );
 }
 
 interface ResourceParts {
+  /** Of what may be held. */
+  readonly content?: Uint8Array;
   readonly size: number;
   readonly sha256: string;
   readonly type?: string;
@@ -98,47 +121,55 @@ interface ResourceParts {
   open(): Promise<Omit<OpenResource, 'check'>>;
 }
 
-function siteOf(resources: ReadonlyMap<string, ResourceParts>): TestSite {
-  const trace: SiteTrace = { found: [], opened: 0, closed: 0, read: 0 };
+function siteOf(resources: ReadonlyMap<string, ResourceParts>, isHeld: boolean): TestSite {
+  const trace: SiteTrace = { found: [], opened: 0, closed: 0, read: 0, held: 0 };
   let waiting: (() => void)[] = [];
+  const resourceOf = (path: string, parts: ResourceParts): Resource => {
+    const held = (): Uint8Array | undefined => {
+      if (parts.drifts || parts.refuses) return undefined;
+      trace.held += 1;
+      return parts.content;
+    };
+    return {
+      size: parts.size,
+      sha256: parts.sha256,
+      name: path.slice(path.lastIndexOf('/') + 1),
+      ...(parts.type === undefined ? {} : { type: parts.type }),
+      ...(isHeld ? { held } : {}),
+      immutable: parts.immutable ?? path.startsWith('/releases/'),
+      async open() {
+        if (parts.refuses) throw drifted();
+        const inner = await parts.open();
+        trace.opened += 1;
+        return {
+          async read(buffer, position) {
+            const bytes = await inner.read(buffer, position);
+            trace.read += bytes;
+            return bytes;
+          },
+          async check() {
+            if (parts.drifts) throw drifted();
+          },
+          async close() {
+            await inner.close();
+            trace.closed += 1;
+            if (trace.opened !== trace.closed) return;
+            for (const resolve of waiting) resolve();
+            waiting = [];
+          },
+        };
+      },
+    };
+  };
+  const all = new Map([...resources].map(([path, parts]) => [path, resourceOf(path, parts)]));
   return {
     trace,
     allClosed: () =>
       trace.opened === trace.closed ? Promise.resolve() : new Promise((resolve) => waiting.push(resolve)),
     async find(path) {
       trace.found.push(path);
-      const parts = resources.get(path);
-      if (parts === undefined)
-        return new Refusal('absent', `There is no ${path} here.`, { secret: '/var/lib' });
-      return {
-        size: parts.size,
-        sha256: parts.sha256,
-        name: path.slice(path.lastIndexOf('/') + 1),
-        ...(parts.type === undefined ? {} : { type: parts.type }),
-        immutable: parts.immutable ?? path.startsWith('/releases/'),
-        async open() {
-          if (parts.refuses) throw drifted();
-          const inner = await parts.open();
-          trace.opened += 1;
-          return {
-            async read(buffer, position) {
-              const bytes = await inner.read(buffer, position);
-              trace.read += bytes;
-              return bytes;
-            },
-            async check() {
-              if (parts.drifts) throw drifted();
-            },
-            async close() {
-              await inner.close();
-              trace.closed += 1;
-              if (trace.opened !== trace.closed) return;
-              for (const resolve of waiting) resolve();
-              waiting = [];
-            },
-          };
-        },
-      } satisfies Resource;
+      return all.get(path) ?? new Refusal('absent', `There is no ${path} here.`, { secret: '/var/lib' });
     },
+    ...(isHeld ? { known: (path: string) => all.get(path) } : {}),
   };
 }

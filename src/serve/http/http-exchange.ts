@@ -5,6 +5,7 @@ import type { Asking, Outcome, ServerEvent } from '../../release/server-event.ts
 import { askedText } from '../asked.ts';
 import type { Connection } from './connections.ts';
 import { HttpAnswer } from './http-answer.ts';
+import { isTaken } from './is-taken.ts';
 import type { Way } from './request-way.ts';
 
 /** The other side is no longer there to be answered. Not an error: clients come and go. */
@@ -122,8 +123,9 @@ export class Exchange {
    */
   end(bytes?: Uint8Array): Promise<void> {
     return this.#waitFor(bytes === undefined ? [] : [bytes], (done) => {
-      if (bytes === undefined || bytes.length === 0) this.res.end(done);
-      else this.res.end(bytes, done);
+      const ended = (): void => done(isTaken(this.res, this.req.socket) ? undefined : new Gone());
+      if (bytes === undefined || bytes.length === 0) this.res.end(ended);
+      else this.res.end(bytes, ended);
     });
   }
 
@@ -170,7 +172,7 @@ export class Exchange {
     if (thrown !== undefined) {
       return thrown instanceof Refusal || thrown instanceof HttpAnswer ? 'refused' : 'failed';
     }
-    return this.res.writableFinished ? 'complete' : (this.ending ?? 'client-gone');
+    return isTaken(this.res, this.req.socket) ? 'complete' : (this.ending ?? 'client-gone');
   }
 
   /** Counts the bytes where Node calls back: the response may close before a waiting function goes on. */

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Asking, Outcome, ServerEvent } from '../../release/server-event.ts';
 import type { Resource, Site } from '../../release/site.ts';
 import { askedText, holdsToken } from '../asked.ts';
@@ -8,6 +9,7 @@ import { followsRedirects } from './follows-redirects.ts';
 import { answerFile } from './http-file.ts';
 import { findPage } from './http-page.ts';
 import type { Pages } from './http-types.ts';
+import { isTaken } from './is-taken.ts';
 import { hostFault } from './request-host.ts';
 import { safeRequestPath } from './request-path.ts';
 
@@ -104,13 +106,15 @@ function isHarmless(rawHeaders: readonly string[], steers: boolean): boolean {
 /** A response that leaves at once; it lasts only where its client does not take it. */
 export class HeldResponse implements Underway {
   readonly #res: ServerResponse;
+  readonly #socket: Socket;
   readonly #asking: Asking;
   readonly #length: number;
   readonly #begun = performance.now();
   #ending: Outcome | undefined;
 
-  constructor(res: ServerResponse, asking: Asking, length: number) {
+  constructor(res: ServerResponse, socket: Socket, asking: Asking, length: number) {
     this.#res = res;
+    this.#socket = socket;
     this.#asking = asking;
     this.#length = length;
   }
@@ -126,7 +130,8 @@ export class HeldResponse implements Underway {
 
   /** What happened, once the response has closed. */
   finished(): ServerEvent {
-    const { writableFinished, statusCode } = this.#res;
+    const { statusCode } = this.#res;
+    const taken = isTaken(this.#res, this.#socket);
     // Written out: a spread behind a first field is copied name by name.
     const { server, id, remote, port, method = '', asked } = this.#asking;
     return {
@@ -138,9 +143,9 @@ export class HeldResponse implements Underway {
       method,
       asked,
       status: statusCode,
-      bytes: writableFinished ? this.#length : 0,
+      bytes: taken ? this.#length : 0,
       durationMs: performance.now() - this.#begun,
-      outcome: writableFinished ? 'complete' : (this.#ending ?? 'client-gone'),
+      outcome: taken ? 'complete' : (this.#ending ?? 'client-gone'),
     };
   }
 }
@@ -165,7 +170,7 @@ export function sendHeld(
   const { remote, port } = connection;
   const asking = { kind: 'started', server: 'http', id, remote, port, method, asked } as const;
   const length = method === 'HEAD' ? 0 : content.length;
-  const response = new HeldResponse(res, asking, length);
+  const response = new HeldResponse(res, socket, asking, length);
   let timer: NodeJS.Timeout | undefined;
   connection.current = response;
   res.once('close', () => {
