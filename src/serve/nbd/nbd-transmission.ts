@@ -17,6 +17,12 @@ import { ReplyRoom } from './nbd-room.ts';
 import { NBD_BLOCK_SIZES, type NbdExport, type NbdLimits } from './nbd-types.ts';
 import { type LongReply, type Part, ReplyWire } from './nbd-wire.ts';
 
+/**
+ * Requests of one connection that are begun before it is another's turn. What is answered at once makes room at once, and a
+ * mebibyte of requests for a byte each would otherwise keep everybody else waiting for a quarter of a second.
+ */
+const MOST_A_TURN = 1024;
+
 export interface TransmissionEvents {
   /** It can take requests again. */
   resume(): void;
@@ -57,6 +63,8 @@ export class Transmission {
   /** In `take`: there was no room; and there is some again. */
   #stuck = false;
   #freed = false;
+  /** Requests that were begun in this turn of the event loop. */
+  #thisTurn = 0;
   #leaving: 'disconnected' | 'closed' | undefined;
   #ended = false;
   #readAll: (() => void) | undefined;
@@ -131,7 +139,7 @@ export class Transmission {
       this.#stuck = false;
       at = this.#takeFrom(input, view, at);
       this.#wire.flush();
-    } while (this.#stuck && this.#freed && !this.#ended);
+    } while (this.#stuck && this.#freed && this.#thisTurn < MOST_A_TURN && !this.#ended);
     this.#blocked = this.#stuck;
     return at;
   }
@@ -152,11 +160,22 @@ export class Transmission {
         this.#refusing = undefined;
       }
       if (input.length - at < NBD_REQUEST) return at;
-      if (!this.#begin(decodeNbdRequest(view, at))) break;
+      if (this.#thisTurn >= MOST_A_TURN || !this.#begin(decodeNbdRequest(view, at))) break;
+      this.#count();
       at += NBD_REQUEST;
     }
     this.#stuck = true;
     return at;
+  }
+
+  #count(): void {
+    this.#thisTurn += 1;
+    if (this.#thisTurn > 1) return;
+    setImmediate(() => {
+      const isOver = this.#thisTurn >= MOST_A_TURN;
+      this.#thisTurn = 0;
+      if (isOver && this.#blocked) this.#resume();
+    });
   }
 
   /** No further request is answered; the event `finished` says when those that were taken are. */

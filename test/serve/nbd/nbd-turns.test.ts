@@ -104,6 +104,24 @@ for (const structured of [true, false]) {
     });
   }
 
+  for (const length of [0, 1, 512]) {
+    test(`and so does one that asks for little so often: ${length} bytes, ${kind}`, async () => {
+      const client = greedy(structured);
+      // As many as one read from a socket may bring.
+      client.ask(75_000, length);
+      for (let last = 0, idle = 0; last < 75_000; ) {
+        const now = client.transmission.requests;
+        idle = now > last ? 0 : idle + 1;
+        assert.ok(idle <= 2, 'turns bring it something');
+        assert.ok(now - last <= 2048, `${now - last} requests in one turn`);
+        last = now;
+        await nextTurn();
+      }
+      assert.equal(client.memory.held, 0);
+      await client.transmission.end();
+    });
+  }
+
   test(`a read of what is in memory is answered before anything else happens, ${kind}`, async () => {
     const looked: number[] = [];
     const client = greedy(structured, () => looked.push(client.written()));
