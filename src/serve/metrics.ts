@@ -54,7 +54,7 @@ const SERVERS: readonly Protocol[] = ['http', 'tftp', 'nbd'];
 /** Statuses that this server answers with; any other is `other`. */
 const STATUSES = [
   ...['0', '200', '202', '206', '302', '303', '304', '400', '401', '403', '404', '405', '408', '409', '410'],
-  ...['412', '413', '415', '416', '421', '429', '431'],
+  ...['412', '413', '415', '416', '417', '421', '429', '431'],
   ...['500', '503', 'other'],
 ];
 const KNOWN_STATUS = new Set(STATUSES);

@@ -60,6 +60,20 @@ for (const [way, siteOf] of WAYS) {
     assert.match(text, /^HTTP\/1\.1 413 /);
   });
 
+  test(`whoever expects anything else is refused, told of and counted, once, and nothing behind it is answered, ${way}`, async (t) => {
+    const tested = siteOf(FILES);
+    const server = await serving(t, tested);
+    for (const method of ['GET', 'POST']) {
+      const request = `${method} /f HTTP/1.1\r\nHost: x\r\nExpect: a miracle\r\n\r\n`;
+      const text = await raw(t, server.port, request.repeat(5));
+      assert.match(text, /^HTTP\/1\.1 417 /);
+      assert.equal(text.match(/HTTP\/1\.1 \d/g)?.length, 1);
+      const told = await server.event('answered', (event) => event.method === method);
+      assert.deepEqual([told.status, told.asked], [417, '/f']);
+    }
+    assert.deepEqual([tested.trace.found, tested.trace.held], [[], 0]);
+  });
+
   test(`an upgrade or a tunnel is not taken up, ${way}`, async (t) => {
     const server = await serving(t, siteOf(FILES));
     const upgrade = 'Connection: Upgrade, close\r\nUpgrade: h2c\r\n';
@@ -83,6 +97,7 @@ for (const [way, siteOf] of WAYS) {
     const server = await serving(t, tested);
     await raw(t, server.port, 'GET /big HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000));
     assert.equal((await server.event('turned-away')).reason, 'too-many-requests');
+    assert.equal(server.events.filter(({ kind }) => kind === 'turned-away').length, 1, 'told once');
     await tested.allClosed();
     assert.ok(tested.trace.opened <= 1, String(tested.trace.opened));
     assert.equal(server.heldBytes, 0);

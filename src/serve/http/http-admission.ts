@@ -5,14 +5,18 @@ import type { Exchange } from './http-exchange.ts';
 import { hostFault } from './request-host.ts';
 
 /**
- * Stops what is no request for a name: unsafe targets, and bodies where none belongs.
+ * Stops what is no request for a name: unsafe targets, bodies where none belongs, and expectations that nobody meets.
  *
- * @throws HttpAnswer 400, 413; Refusal of the target.
+ * @throws HttpAnswer 400, 413, 417; Refusal of the target.
  */
 export function demandRequest({ req, target, method }: Exchange): void {
   const fault = hostFault(req.rawHeaders, req.httpVersion !== '1.0' && req.httpVersion !== '0.9');
   if (fault !== undefined) throw new HttpAnswer(400, fault, { Connection: 'close' });
   if (typeof target !== 'string') throw target;
+  const { expect } = req.headers;
+  // RFC 9110 §10.1.1: of HTTP/1.0 it is ignored.
+  if (expect !== undefined && req.httpVersion !== '1.0' && !/^100-continue$/i.test(expect))
+    throw new HttpAnswer(417, 'Nothing but "100-continue" can be expected here.', { Connection: 'close' });
   // A path is said again in refusals, which are in the log; a query is not.
   if (holdsToken(target)) {
     const message =

@@ -1,6 +1,6 @@
 import { Refusal } from '../../errors/refusal.ts';
 import { HttpAnswer } from './http-answer.ts';
-import type { Exchange } from './http-exchange.ts';
+import { type Exchange, Gone } from './http-exchange.ts';
 import { PAGE_FIELDS, type Page, type PageAnswer, type Pages } from './http-types.ts';
 
 /** The page for a path: the exact one, else that of the longest pattern `PREFIX/*`. */
@@ -85,10 +85,15 @@ async function readBody({ req, res }: Exchange, page: Page): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   // Leaving the loop early must not destroy the request: its socket still has to carry the refusal.
-  for await (const chunk of req.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > most) throw tooLarge;
-    chunks.push(chunk);
+  try {
+    for await (const chunk of req.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > most) throw tooLarge;
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    // Who leaves in the middle of a body is a client that went, and nothing that an operator could repair.
+    throw error === tooLarge ? error : new Gone();
   }
   return Buffer.concat(chunks);
 }

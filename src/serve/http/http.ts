@@ -135,8 +135,10 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     if (connection === undefined) return;
     connection.outstanding += 1;
     if (connection.outstanding > limits.maxPipelined + 1) {
-      // Two thousand requests fit into one segment of pipelined GETs; each would open a file.
-      turnAway(emit, connection.remote, 'too-many-requests', `${req.method} ${req.url}`);
+      // Two thousand requests fit into one segment of pipelined GETs; each would open a file. It is told once: those that
+      // the parser still has belong to a connection that is gone.
+      if (!req.socket.destroyed)
+        turnAway(emit, connection.remote, 'too-many-requests', `${req.method} ${req.url}`);
       req.socket.destroy();
       return;
     }
@@ -170,11 +172,16 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     app(req, res);
   };
   const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
-    if (answerHeld(req, res)) return;
-    answer(req, res).catch((error: unknown) => {
+    const failed = (error: unknown): void => {
       emit({ kind: 'fault', server: 'http', error, what: 'answer a request' });
       req.socket.destroy();
-    });
+    };
+    try {
+      if (!answerHeld(req, res)) answer(req, res).catch(failed);
+    } catch (error) {
+      // Nobody else would: it would end the process.
+      failed(error);
+    }
   };
 
   const server = expressServer(app, {
@@ -194,6 +201,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   server.on('request', onRequest);
   // Without a listener Node would invite the body (100) before anything has looked at the request.
   server.on('checkContinue', onRequest);
+  // And would answer by itself, untold and uncounted, whoever expects something else.
+  server.on('checkExpectation', onRequest);
   guardConnections(server, connections, emit);
 
   // As Node makes its own.

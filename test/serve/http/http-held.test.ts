@@ -205,6 +205,18 @@ describe('what is held in memory is answered at once', () => {
   });
 });
 
+it('what goes wrong on the short way ends a connection, and not the process', async (t) => {
+  const { resource } = await verified();
+  const broken = new Error('broken');
+  const known = (): never => {
+    throw broken;
+  };
+  const server = await serving(t, { ...siteOf(new Map([[INITRD, resource]]), false), known });
+  assert.equal(await raw(t, server.port, `GET ${INITRD} HTTP/1.1\r\n${PLAIN}\r\n`), '');
+  assert.equal((await server.event('fault')).error, broken);
+  assert.equal((await ask(server.port, INITRD, { method: 'POST' })).status, 405);
+});
+
 describe('a file that is held is compared with the disk before each answer', () => {
   const changes: Readonly<Record<string, (path: string) => Promise<unknown>>> = {
     'written to': (path) => writeFile(path, Buffer.alloc(CONTENT.length, 'x')),

@@ -13,7 +13,7 @@ import {
 import type { Page } from '../../../src/serve/http/http-types.ts';
 import { createMetrics } from '../../../src/serve/metrics.ts';
 import { memorySite } from '../sites.ts';
-import { ask, raw, serving } from './harness.ts';
+import { ask, dial, raw, serving } from './harness.ts';
 
 const site = memorySite({ '/file': 'octets' });
 const echo: Page = { handle: ({ path, query }) => textAnswer(200, `${path} ${query.get('q')}`) };
@@ -157,4 +157,28 @@ test('metrics count requests, bytes, refusals and rejected connections, each ser
   assert.match(fresh, /^bootseal_http_requests_total\{status="200"\} 0$/m);
   const series = (of: string) => of.split('\n').map((line) => line.replace(/ \d+$/, ''));
   assert.deepEqual(series(fresh), series(text));
+});
+
+test('a client that leaves in the middle of a body is one that has gone, and no fault of the server', async (t) => {
+  let asked = 0;
+  const page: Page = {
+    methods: ['POST'],
+    maxBodyBytes: 100,
+    handle() {
+      asked += 1;
+      return textAnswer(200, 'heard');
+    },
+  };
+  const server = await serving(t, site, {}, new Map([['/heard', page]]));
+  for (const way of ['end', 'resetAndDestroy'] as const) {
+    const socket = await dial(t, server.port);
+    const { localPort } = socket;
+    socket.write('POST /heard HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc');
+    await server.event('started', ({ port }) => port === localPort);
+    socket[way]();
+    const { outcome } = await server.event('ended', ({ port }) => port === localPort);
+    assert.equal(outcome, 'client-gone');
+  }
+  assert.equal(asked, 0);
+  assert.deepEqual(server.errors, []);
 });
