@@ -10,13 +10,14 @@ import { readBatch, readBatchRules } from '../store/script-batches.ts';
 import { readScript, type SignedScript } from '../store/signed-scripts.ts';
 import { decodeOr } from '../trust/check.ts';
 import { type MachineScript, SCRIPT_NAMES, verifyMachineScript } from '../trust/machine-script-check.ts';
+import { nextPolicyMoment } from '../trust/moments.ts';
 import type { Verifier } from '../trust/verifier.ts';
 import type { HeldRelease } from './held-release.ts';
 
 /**
  * Milliseconds for which a script that verified is not verified again, by the same anchors and policy: a storm of boots asks
- * for each of a thousand. One for iPXE at most until a certificate of its seal ends; what ends a key of OpenPGP stands
- * elsewhere, so those for GRUB are looked at each second.
+ * for each of a thousand. One for iPXE at most until a certificate of its seal ends, or a date of the policy is reached;
+ * what ends a key of OpenPGP stands elsewhere, so those for GRUB are looked at each second.
  */
 const FRESH = { ipxe: 60_000, grub: 1000 } as const;
 /** Scripts that are kept in memory. */
@@ -81,7 +82,7 @@ export class StateScripts {
     verifier: Verifier,
   ): Promise<BootScript> {
     if (held?.refusal) throw held.refusal;
-    const { now } = verifier;
+    const { now, policy } = verifier;
     const key = `${sha256} ${held?.release.manifestSha256 ?? ''}`;
     const fresh = this.#verified.get(key);
     if (fresh?.by === verifier && now >= fresh.at && now < fresh.until) return fresh.script;
@@ -91,14 +92,15 @@ export class StateScripts {
     if (starts === undefined) throw new Refusal('no-verdict', 'A script of no release boots one.', {});
     const script = await this.#script(loader, sha256);
     const { own } = held?.release.roots ?? verifier.roots;
-    await verifyMachineScript({ loader, ...script, starts }, own, verifier.policy, now);
+    await verifyMachineScript({ loader, ...script, starts }, own, policy, now);
     const verified = {
       name: SCRIPT_NAMES[loader],
       ...script,
       starts: typeof boots === 'string' ? boots : 'release',
     };
     if (this.#verified.size > MOST) this.#verified.clear();
-    const until = Math.min(now + FRESH[loader], loader === 'ipxe' ? endOf(script) : Number.POSITIVE_INFINITY);
+    const ends = [loader === 'ipxe' ? endOf(script) : undefined, nextPolicyMoment(policy, now)];
+    const until = Math.min(now + FRESH[loader], ...ends.filter((end) => end !== undefined));
     this.#verified.set(key, { script: verified, by: verifier, at: now, until });
     return verified;
   }

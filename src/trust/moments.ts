@@ -18,8 +18,17 @@ import type { ServableRelease } from './verified-release.ts';
  * @returns milliseconds since 1970; undefined: nothing ends.
  */
 export function nextMoment(release: ServableRelease, policy: Policy, now: number): number | undefined {
+  return nextOf(moments(release, policy), now);
+}
+
+/** The same of a policy alone: what it takes now it may not take from then on. */
+export function nextPolicyMoment(policy: Policy, now: number): number | undefined {
+  return nextOf(ofPolicy(policy), now);
+}
+
+function nextOf(times: Iterable<number>, now: number): number | undefined {
   let next: number | undefined;
-  for (const time of moments(release, policy)) {
+  for (const time of times) {
     // What holds up to a moment ends one millisecond later; what is from a moment on begins with it.
     for (const at of [time, time + 1]) if (at > now && (next === undefined || at < next)) next = at;
   }
