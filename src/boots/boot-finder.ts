@@ -123,10 +123,13 @@ export class BootFinder {
   /** The last boot of a card, with what was seen of it at its address before anybody knew whose that is. */
   ofCard(mac: string, remote: string, stage: Stage): OpenBoot | undefined {
     const boot = this.where.ofMac(mac);
-    const [guess, ...others] = this.where
-      .ofAddress(remote)
-      .filter((each) => each.machine === '' && each.outcome === 'running');
-    if (!guess || others.length > 0 || rankOf(guess.stage) > rankOf(stage)) return boot;
+    let guess: OpenBoot | undefined;
+    for (const each of this.where.namelessAt(remote)) {
+      if (each.outcome !== 'running') continue;
+      if (guess) return boot;
+      guess = each;
+    }
+    if (!guess || rankOf(guess.stage) > rankOf(stage)) return boot;
     const isBefore = boot?.outcome === 'running' && rankOf(boot.stage) <= rankOf(guess.stage);
     return this.#same(guess, isBefore ? boot : undefined, mac);
   }

@@ -4,6 +4,8 @@ import type { OpenBoot } from './open-boot.ts';
 export class Whereabouts {
   readonly #byMac = new Map<string, OpenBoot>();
   readonly #byAddress = new Map<string, Set<OpenBoot>>();
+  /** Of those, the ones that nobody knows the card of: behind one address may be a thousand machines. */
+  readonly #nameless = new Map<string, Set<OpenBoot>>();
   readonly #all = new Set<OpenBoot>();
 
   get all(): ReadonlySet<OpenBoot> {
@@ -19,23 +21,29 @@ export class Whereabouts {
     return [...(this.#byAddress.get(address) ?? [])];
   }
 
+  /** Those at an address that nobody knows the card of. */
+  namelessAt(address: string): Iterable<OpenBoot> {
+    return this.#nameless.get(address) ?? [];
+  }
+
   add(boot: OpenBoot): void {
     this.#all.add(boot);
     if (boot.machine !== '') this.#byMac.set(boot.machine, boot);
-    for (const address of boot.addresses) this.#at(address).add(boot);
+    for (const address of boot.addresses) this.#come(boot, address);
   }
 
   /** It is known now whose it is. */
   name(boot: OpenBoot, mac: string): void {
     boot.machine = mac;
     this.#byMac.set(mac, boot);
+    for (const address of boot.addresses) leave(this.#nameless, boot, address);
   }
 
   locate(boot: OpenBoot, address: string): void {
     const [first] = boot.addresses;
     const full = boot.addresses.length;
     if (!boot.addAddress(address)) return;
-    this.#at(address).add(boot);
+    this.#come(boot, address);
     if (first !== undefined && boot.addresses.length === full) this.#leave(boot, first);
   }
 
@@ -45,15 +53,25 @@ export class Whereabouts {
     for (const address of boot.addresses) this.#leave(boot, address);
   }
 
-  #at(address: string): Set<OpenBoot> {
-    const there = this.#byAddress.get(address) ?? new Set<OpenBoot>();
-    this.#byAddress.set(address, there);
-    return there;
+  #come(boot: OpenBoot, address: string): void {
+    come(this.#byAddress, boot, address);
+    if (boot.machine === '') come(this.#nameless, boot, address);
   }
 
   #leave(boot: OpenBoot, address: string): void {
-    const there = this.#byAddress.get(address);
-    there?.delete(boot);
-    if (there?.size === 0) this.#byAddress.delete(address);
+    leave(this.#byAddress, boot, address);
+    leave(this.#nameless, boot, address);
   }
+}
+
+function come(places: Map<string, Set<OpenBoot>>, boot: OpenBoot, address: string): void {
+  const there = places.get(address);
+  if (there) there.add(boot);
+  else places.set(address, new Set([boot]));
+}
+
+function leave(places: Map<string, Set<OpenBoot>>, boot: OpenBoot, address: string): void {
+  const there = places.get(address);
+  there?.delete(boot);
+  if (there?.size === 0) places.delete(address);
 }

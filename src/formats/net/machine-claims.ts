@@ -22,15 +22,18 @@ export interface MachineClaims {
 /**
  * iPXE's `${buildarch}` → `uname -m`. `i386` says nothing: every iPXE for a BIOS is built for that, on whatever it runs.
  */
-const ARCHES: Readonly<Record<string, string>> = {
-  x86_64: 'x86_64',
-  arm32: 'armv7l',
-  arm64: 'aarch64',
-  loong64: 'loongarch64',
-  riscv64: 'riscv64',
-};
+const ARCHES: ReadonlyMap<string, string> = new Map([
+  ['x86_64', 'x86_64'],
+  ['arm32', 'armv7l'],
+  ['arm64', 'aarch64'],
+  ['loong64', 'loongarch64'],
+  ['riscv64', 'riscv64'],
+]);
 /** iPXE's `${platform}`. */
-const FIRMWARES: Readonly<Record<string, 'bios' | 'efi'>> = { pcbios: 'bios', efi: 'efi' };
+const FIRMWARES: ReadonlyMap<string, 'bios' | 'efi'> = new Map([
+  ['pcbios', 'bios'],
+  ['efi', 'efi'],
+]);
 
 /** What `embedded.ipxe` found at its start. */
 const FETCHED: ReadonlyMap<string, boolean> = new Map([
@@ -77,25 +80,27 @@ export function swappedUuid(uuid: string): string {
 /** Reads the query that `identity.ipxe` writes. Nothing in it is an error: a machine that says nothing is one, too. */
 export function machineClaims(query: URLSearchParams): MachineClaims {
   if (query.size === 0) return {};
+  const said = new Map<string, string | undefined>();
   // Said twice is said by two, and one of them is not the loader.
-  const one = (name: string): string | undefined => {
-    const [value, ...more] = query.getAll(name);
-    return more.length > 0 ? undefined : value;
-  };
-  const named = (name: string, table: Readonly<Record<string, string>>): string | undefined => {
-    const value = one(name);
-    return value !== undefined && Object.hasOwn(table, value) ? table[value] : undefined;
-  };
-  const claims = {
-    mac: claimedMac(one('mac')),
-    uuid: claimedUuid(one('uuid')),
-    arch: named('arch', ARCHES),
-    firmware: named('firmware', FIRMWARES),
-    serial: claimedText(one('serial')),
-    asset: claimedText(one('asset')),
-    manufacturer: claimedText(one('manufacturer')),
-    product: claimedText(one('product')),
-    network: FETCHED.get(one('network') ?? ''),
-  };
-  return Object.fromEntries(Object.entries(claims).filter(([, value]) => value !== undefined));
+  for (const [name, value] of query) said.set(name, said.has(name) ? undefined : value);
+  const claims: Record<string, unknown> = {};
+  for (const [name, read] of CLAIMS) {
+    const text = said.get(name);
+    const claim = text === undefined ? undefined : read(text);
+    if (claim !== undefined) claims[name] = claim;
+  }
+  return claims;
 }
+
+/** By its name in the query: how it is read; undefined for what is not of its form. */
+const CLAIMS: readonly (readonly [keyof MachineClaims, (text: string) => unknown])[] = [
+  ['mac', claimedMac],
+  ['uuid', claimedUuid],
+  ['arch', (text) => ARCHES.get(text)],
+  ['firmware', (text) => FIRMWARES.get(text)],
+  ['serial', claimedText],
+  ['asset', claimedText],
+  ['manufacturer', claimedText],
+  ['product', claimedText],
+  ['network', (text) => FETCHED.get(text)],
+];
