@@ -12,6 +12,11 @@ export interface Booter {
    * @param remote the address that asks, where one does: a script and its seal are asked for by two requests.
    */
   boot(machine: Machine, remote?: string): Promise<BootScript | Refusal>;
+  /**
+   * The script that `boot` would answer with, where that is known without waiting for anything; undefined says nothing: `boot`
+   * knows. Absent where nothing can be said at once.
+   */
+  known?(machine: Machine): BootScript | undefined;
 }
 
 /** A client, as far as it has said what it is. Claims: they select, and never unlock anything. */

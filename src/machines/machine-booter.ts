@@ -19,7 +19,15 @@ export interface MachineSite {
   readonly anchorId: string;
   /** A script of a channel's batch and its seal, verified as of now. @throws Refusal */
   load(channel: string, script: BatchScript): Promise<BootScript>;
+  /** The same, where it was verified a moment ago, and that counts now; undefined: `load` does, or says why not. */
+  known(channel: string, script: BatchScript): BootScript | undefined;
 }
+
+/** What a machine gets: a channel's release by its own script, or a script of a channel's batch; or why nothing. */
+type Decided =
+  | { readonly kind: 'own'; readonly channel: string }
+  | { readonly kind: 'batch'; readonly channel: string; readonly script: BatchScript }
+  | Refusal;
 
 /**
  * Each machine gets what the rules say that were signed with the channel, by a script that was signed with them. Where
@@ -29,13 +37,26 @@ export function machineBooter(site: () => MachineSite): Booter {
   return {
     async boot(machine, remote) {
       const now = site();
-      if (machine.channel !== undefined) return ofChannel(now, machine.channel, machine, remote);
-      const newest = newestScripts(now);
-      if (newest instanceof Refusal) return newest;
-      if (newest === undefined) return ofChannel(now, now.entry, machine, remote);
-      return byRules(now, newest, machine, remote);
+      const decided = decide(now, machine);
+      if (decided instanceof Refusal) return decided;
+      if (decided.kind === 'own') return ofChannel(now, decided.channel, machine, remote);
+      return load(now, decided.channel, decided.script, machine);
+    },
+    known(machine) {
+      const now = site();
+      const decided = decide(now, machine);
+      if (decided instanceof Refusal) return undefined;
+      if (decided.kind === 'own') return now.releases(decided.channel)?.known?.(machine);
+      return isForItsLoader(now, machine) ? now.known(decided.channel, decided.script) : undefined;
     },
   };
+}
+
+function decide(site: MachineSite, machine: Machine): Decided {
+  if (machine.channel !== undefined) return { kind: 'own', channel: machine.channel };
+  const newest = newestScripts(site);
+  if (newest instanceof Refusal) return newest;
+  return newest === undefined ? { kind: 'own', channel: site.entry } : byRules(site, newest, machine);
 }
 
 /** What decides: the rules that were signed last. Where those of one channel cannot be had nobody is booted: they may be the last. */
@@ -50,28 +71,23 @@ export function newestScripts({
   return newest;
 }
 
-async function byRules(
-  site: MachineSite,
-  newest: ChannelScripts,
-  machine: Machine,
-  remote: string | undefined,
-): Promise<BootScript | Refusal> {
+function byRules(site: MachineSite, newest: ChannelScripts, machine: Machine): Decided {
   const match = newest.matcher.find(machine);
   const { gets } = match;
   // GRUB takes a no for a file that is not there, and would ask for what others get: it is told by a script.
   if (gets.boot === 'refuse' && machine.loader === 'ipxe') return refused(machine, match);
   const channel = gets.channel ?? site.entry;
   const planned = newest.plan.scriptOf(machine, match);
-  if (planned === 'own') return ofChannel(site, channel, machine, remote);
+  if (planned === 'own') return { kind: 'own', channel };
   const found =
     planned &&
     findScript(site, gets.boot === 'release' ? [channel] : [newest.channel, channel], planned.key, machine);
-  if (found) return load(site, found.channel, found.script, machine);
+  if (found) return { kind: 'batch', ...found };
   if (gets.boot === 'refuse') return refused(machine, match);
   // Where a state has several channels, nothing is signed for whoever names none and adds nothing.
-  if (gets.channel === undefined && isReleasesOwn(gets)) return ofChannel(site, site.entry, machine, remote);
+  if (gets.channel === undefined && isReleasesOwn(gets)) return { kind: 'own', channel: site.entry };
   const before = ofBefore(site, channel, machine);
-  if (before) return load(site, channel, before, machine);
+  if (before) return { kind: 'batch', channel, script: before };
   return new Refusal(
     'absent',
     `No script was signed yet for ${nameOf(machine)}, which gets ${assignmentText(gets)}; "bootseal machines apply" makes them.`,
@@ -105,14 +121,19 @@ function ofBefore(site: MachineSite, channel: string, machine: Machine): BatchSc
   return scripts.find(planned.key, machine.loader, machine.arch, site.usualArch(channel));
 }
 
+/** A seal is by the boot leaf of one CA, and a loader of another would only say that it does not fit. */
+function isForItsLoader({ anchorId }: MachineSite, { anchor }: Machine): boolean {
+  return anchor === undefined || anchor === anchorId;
+}
+
 async function load(
   site: MachineSite,
   channel: string,
   script: BatchScript,
-  { anchor }: Machine,
+  machine: Machine,
 ): Promise<BootScript | Refusal> {
-  // Its seal is by the boot leaf of one CA, and a loader of another would only say that it does not fit.
-  if (anchor !== undefined && anchor !== site.anchorId)
+  const { anchor } = machine;
+  if (!isForItsLoader(site, machine))
     return new Refusal('absent', `No script of this machine is for loaders of the CA ${anchor}.`, { anchor });
   try {
     return await site.load(channel, script);

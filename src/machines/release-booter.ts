@@ -32,6 +32,10 @@ export function releaseBooter(current: (arch: string | undefined) => CurrentRele
       const { release, refusal } = found;
       return refusal ?? scriptFor(machine, release) ?? none(machine, release);
     },
+    known(machine) {
+      const found = current(machine.arch);
+      return found && !found.refusal ? scriptFor(machine, found.release) : undefined;
+    },
   };
 }
 

@@ -18,6 +18,19 @@ export interface Site {
    * `find` knows. Absent where nothing can be said at once.
    */
   known?(path: string): Resource | Refusal | undefined;
+  /**
+   * What `find` would answer to whoever begins a boot with a script, where that is known without waiting for anything;
+   * undefined says nothing: `find` knows. Nothing has happened yet: whoever gives it says so by `tell`. Absent where nothing
+   * can be said at once.
+   */
+  begin?(path: string, from: Client): Beginning | undefined;
+}
+
+/** The script of a machine, or its seal, before it is given. */
+export interface Beginning {
+  readonly resource: Resource;
+  /** It is given: what `find` would have told and remembered is told and remembered. Called once, or never. */
+  tell(): void;
 }
 
 /** Who asks for a path: what it says of itself are claims. */

@@ -29,25 +29,39 @@ const SAME_BOOT_MS = 10_000;
 export function withBootBegins(site: Site, { emit, loaders, now }: BootBeginsOptions): Site {
   const fetched = new Recent();
   const begun = new Recent();
+  const given = (path: string, from: Client): void => {
+    const { remote, server = 'http' } = from;
+    if (loaders.has(path.slice(1))) fetched.note(remote, now());
+    const claims = claimsOf(path, from, fetched.within(remote, now(), LOADER_MS));
+    if (!claims) return;
+    const trust = trustLevelOf(claims);
+    const mac = claimedMac(from.query?.get('mac'));
+    // Of what is remembered nobody chooses how long it is.
+    const key = `${remote} ${path} ${mac ?? ''}`;
+    if (!begun.within(key, now(), SAME_BOOT_MS)) {
+      const whose = mac === undefined ? {} : { mac };
+      emit({ kind: 'boot-began', server, remote, asked: askedText(path), ...whose, trust });
+    }
+    begun.note(key, now());
+  };
   return {
     // A release's files begin no boot.
     known: (path) => site.known?.(path),
+    begin(path, from) {
+      const found = site.begin?.(path, from);
+      return (
+        found && {
+          resource: found.resource,
+          tell() {
+            found.tell();
+            given(path, from);
+          },
+        }
+      );
+    },
     async find(path, from) {
       const found = await site.find(path, from);
-      if (from === undefined || found instanceof Refusal) return found;
-      const { remote, server = 'http' } = from;
-      if (loaders.has(path.slice(1))) fetched.note(remote, now());
-      const claims = claimsOf(path, from, fetched.within(remote, now(), LOADER_MS));
-      if (!claims) return found;
-      const trust = trustLevelOf(claims);
-      const mac = claimedMac(from.query?.get('mac'));
-      // Of what is remembered nobody chooses how long it is.
-      const key = `${remote} ${path} ${mac ?? ''}`;
-      if (!begun.within(key, now(), SAME_BOOT_MS)) {
-        const whose = mac === undefined ? {} : { mac };
-        emit({ kind: 'boot-began', server, remote, asked: askedText(path), ...whose, trust });
-      }
-      begun.note(key, now());
+      if (from !== undefined && !(found instanceof Refusal)) given(path, from);
       return found;
     },
   };

@@ -5,7 +5,7 @@ import { isChannelName } from '../formats/records/safe-path.ts';
 import { SEAL } from '../formats/records/seal-names.ts';
 import type { Booter, BootScript, Machine } from '../machines/booter.ts';
 import { bytesResource } from '../release/bytes-resource.ts';
-import type { Client, Resource, Site } from '../release/site.ts';
+import type { Beginning, Client, Resource, Site } from '../release/site.ts';
 import type { Emit } from './emit.ts';
 import { RememberedScripts } from './remembered-scripts.ts';
 
@@ -22,32 +22,47 @@ export function withEntries(
   remembered = new RememberedScripts(() => performance.now()),
   emit: Emit = () => {},
 ): Site {
+  /** @param now what the machine gets at this moment. */
+  const beginning = (path: string, wanted: Wanted, from: Client | undefined, now: BootScript): Beginning => {
+    const whose = from && `${from.remote} ${path.replace(/\.sig$/, '')}?${from.query ?? ''}`;
+    if (wanted.seal) {
+      const { name, seal } = (whose === undefined ? undefined : remembered.find(whose)) ?? now;
+      return { resource: served(name + SEAL.openpgp, seal), tell: () => {} };
+    }
+    return {
+      resource: served(now.name, now.bytes),
+      tell() {
+        if (!from || whose === undefined) return;
+        remembered.given(whose, now);
+        tellDecided(emit, wanted.machine, from, now);
+      },
+    };
+  };
   return {
     known: (path) => site.known?.(path),
-    find: async (path, from) =>
-      (await findEntry(booter, remembered, emit, path, from)) ?? site.find(path, from),
+    begin(path, from) {
+      const wanted = machineOf(path, from);
+      if (!wanted) return undefined;
+      const now = booter.known?.(wanted.machine);
+      return now && beginning(path, wanted, from, now);
+    },
+    async find(path, from) {
+      const wanted = machineOf(path, from);
+      if (!wanted) return site.find(path, from);
+      const now = await booter.boot(wanted.machine, from?.remote);
+      // What has ended has ended for its seal, too.
+      if (now instanceof Refusal) return now;
+      const { resource, tell } = beginning(path, wanted, from, now);
+      tell();
+      return resource;
+    },
   };
 }
 
-async function findEntry(
-  booter: Booter,
-  remembered: RememberedScripts,
-  emit: Emit,
-  path: string,
-  from: Client | undefined,
-): Promise<Resource | Refusal | undefined> {
-  const wanted = machineOf(path, from);
-  if (!wanted) return undefined;
-  const whose = from && `${from.remote} ${path.replace(/\.sig$/, '')}?${from.query ?? ''}`;
-  const before = wanted.seal && whose !== undefined ? remembered.find(whose) : undefined;
-  const now = await booter.boot(wanted.machine, from?.remote);
-  // What has ended has ended for its seal, too.
-  if (now instanceof Refusal) return now;
-  const answer = before ?? now;
-  if (!wanted.seal && whose !== undefined) remembered.given(whose, answer);
-  if (!wanted.seal && from) tellDecided(emit, wanted.machine, from, answer);
-  const { name, bytes, seal } = answer;
-  return wanted.seal ? served(name + SEAL.openpgp, seal) : served(name, bytes);
+/** Whose script is asked for, or its seal. */
+interface Wanted {
+  readonly machine: Machine;
+  readonly seal: boolean;
 }
 
 /** By content, and then by name: a morning asks for one script five hundred times, and its digest is made once. */
@@ -76,7 +91,7 @@ function tellDecided(
   });
 }
 
-function machineOf(path: string, from: Client | undefined): { machine: Machine; seal: boolean } | undefined {
+function machineOf(path: string, from: Client | undefined): Wanted | undefined {
   const entry = entryOf(path);
   const [, place, name, seal] = ENTRY.exec(entry?.rest ?? path) ?? [];
   if (name === undefined) return undefined;

@@ -87,6 +87,8 @@ export class ArmedServing {
           throw error;
         }
       },
+      // Nearly every machine that asks was never armed.
+      known: (machine) => (this.once.isSurelyUsual(machine) ? usual.known?.(machine) : undefined),
     };
   }
 

@@ -26,10 +26,13 @@ export function offeredBooter(offering: () => Offering): Booter {
         );
       },
       load: machines.load,
+      known: machines.known,
     };
   });
+  const now = () => (offering().machines ? byName : usual);
   return {
-    boot: (machine, remote) => (offering().machines ? byName : usual).boot(machine, remote),
+    boot: (machine, remote) => now().boot(machine, remote),
+    known: (machine) => now().known?.(machine),
   };
 }
 

@@ -48,6 +48,8 @@ export interface OfferedMachines {
   readonly scripts: ReadonlyMap<string, ChannelScripts | Refusal>;
   /** A script and its seal, verified as of now. @throws Refusal */
   load(channel: string, script: BatchScript): Promise<BootScript>;
+  /** The same, where it was verified a moment ago, and that counts now; undefined: `load` does, or says why not. */
+  known(channel: string, script: BatchScript): BootScript | undefined;
 }
 
 /**

@@ -282,7 +282,11 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     log,
   });
   const listeners = await startListeners({
-    site: { find: (path, from) => site.find(path, from), known: (path) => site.known?.(path) },
+    site: {
+      find: (path, from) => site.find(path, from),
+      known: (path) => site.known?.(path),
+      begin: (path, from) => site.begin?.(path, from),
+    },
     pages,
     exports,
     onHttp: (http) => {

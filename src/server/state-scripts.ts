@@ -83,9 +83,8 @@ export class StateScripts {
   ): Promise<BootScript> {
     if (held?.refusal) throw held.refusal;
     const { now, policy } = verifier;
-    const key = `${sha256} ${held?.release.manifestSha256 ?? ''}`;
-    const fresh = this.#verified.get(key);
-    if (fresh?.by === verifier && now >= fresh.at && now < fresh.until) return fresh.script;
+    const fresh = this.#fresh(sha256, held, verifier);
+    if (fresh) return fresh;
     if (release !== undefined && !held)
       throw new Refusal('absent', `${release} is not offered here.`, { release });
     const starts = boots === 'release' ? held?.release : boots;
@@ -101,8 +100,20 @@ export class StateScripts {
     if (this.#verified.size > MOST) this.#verified.clear();
     const ends = [loader === 'ipxe' ? endOf(script) : undefined, nextPolicyMoment(policy, now)];
     const until = Math.min(now + FRESH[loader], ...ends.filter((end) => end !== undefined));
-    this.#verified.set(key, { script: verified, by: verifier, at: now, until });
+    this.#verified.set(keyOf(sha256, held), { script: verified, by: verifier, at: now, until });
     return verified;
+  }
+
+  /** What `load` would answer, where it was verified a moment ago; undefined says nothing: `load` does. */
+  known({ sha256 }: BatchScript, held: HeldRelease | undefined, verifier: Verifier): BootScript | undefined {
+    return held?.refusal ? undefined : this.#fresh(sha256, held, verifier);
+  }
+
+  #fresh(sha256: string, held: HeldRelease | undefined, verifier: Verifier): BootScript | undefined {
+    const found = this.#verified.get(keyOf(sha256, held));
+    if (found?.by !== verifier) return undefined;
+    const { now } = verifier;
+    return now >= found.at && now < found.until ? found.script : undefined;
   }
 
   /** What has its digest as name never changes: read once, it is there also while the store is away. */
@@ -113,6 +124,11 @@ export class StateScripts {
     this.#kept.set(key, script);
     return script;
   }
+}
+
+/** A script is verified for the release that it boots. */
+function keyOf(sha256: string, held: HeldRelease | undefined): string {
+  return `${sha256} ${held?.release.manifestSha256 ?? ''}`;
 }
 
 /** When the first certificate of a seal ends, milliseconds since 1970. */

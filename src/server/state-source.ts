@@ -2,6 +2,7 @@ import { Refusal } from '../errors/refusal.ts';
 import { UsageError } from '../errors/usage.ts';
 import type { Tree } from '../files/tree.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
+import type { BatchScript } from '../formats/records/script-batch.ts';
 import { type ChannelRelease, defaultRelease } from '../formats/records/snapshot.ts';
 import { startsOf } from '../machines/assignment.ts';
 import type { ChannelScripts } from '../machines/channel-scripts.ts';
@@ -207,20 +208,30 @@ class StateSource implements OfferingSource {
         ),
       ]),
     );
+    /** What says what a script is for, and of which release it is. */
+    const judging = (channel: string, script: BatchScript) => {
+      const of = scripts.get(channel);
+      const boots = of && !(of instanceof Refusal) ? of.bootsOf(script) : undefined;
+      const verifier = this.#verifier;
+      if (!verifier || boots === undefined) return undefined;
+      const held = all.find(
+        ({ release }) => release.release === script.release && release.manifest.arch === script.arch,
+      );
+      return { boots, held, verifier };
+    };
     return {
       entry,
       channels: byChannel,
       scripts,
       load: (channel, script) => {
-        const of = scripts.get(channel);
-        const boots = of && !(of instanceof Refusal) ? of.bootsOf(script) : undefined;
-        const verifier = this.#verifier;
-        if (!verifier || boots === undefined)
-          throw new Refusal('no-verdict', 'Nothing says what this script is for.', {});
-        const held = all.find(
-          ({ release }) => release.release === script.release && release.manifest.arch === script.arch,
-        );
+        const by = judging(channel, script);
+        if (!by) throw new Refusal('no-verdict', 'Nothing says what this script is for.', {});
+        const { boots, held, verifier } = by;
         return this.#scripts.load(script, boots === 'release' ? boots : startsOf(boots), held, verifier);
+      },
+      known: (channel, script) => {
+        const by = judging(channel, script);
+        return by && this.#scripts.known(script, by.held, by.verifier);
       },
     };
   }

@@ -51,6 +51,11 @@ export class ArmedBoots {
     return undefined;
   }
 
+  /** Whether a machine was never armed, as far as that is known without waiting; false says nothing: `newest` knows. */
+  wasSurelyNever(mac: string): boolean {
+    return this.#records.isSurelyEmpty?.(machineFolder(mac)) ?? false;
+  }
+
   /** The newest of every machine that was ever armed, by address. Throws as `newest`. */
   async all(): Promise<StoredArming[]> {
     const found: StoredArming[] = [];

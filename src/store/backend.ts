@@ -102,6 +102,12 @@ export interface StoreBackend {
    * @throws Refusal `too-large` for more than `MAX_NAMES`.
    */
   list(prefix: string): Promise<readonly string[]>;
+
+  /**
+   * Whether there is nothing below a prefix, at this moment, for whoever may not wait; false says nothing: `list` knows.
+   * Absent where that cannot be said at once.
+   */
+  isSurelyEmpty?(prefix: string): boolean;
 }
 
 /** Bytes. Records are small; a state's largest is a release's provenance. */

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
+import { constants, lstatSync } from 'node:fs';
 import { copyFile, link, lstat, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { cannotRead, codeOf, IoError, isAbsent } from '../errors/io.ts';
@@ -167,7 +167,6 @@ export class FolderBackend implements StoreBackend {
   async list(prefix: string): Promise<readonly string[]> {
     if (prefix !== '') demandKey(prefix);
     const folder = join(this.#root, prefix);
-    // Each machine that asks for its script is looked for among those that are armed, and most never were.
     if (prefix !== '' && !(await this.#demandNoLinks(`${prefix}/x`))) return [];
     const found = await entriesIfThere(folder);
     if (found.length > MAX_NAMES)
@@ -182,6 +181,22 @@ export class FolderBackend implements StoreBackend {
       .filter(({ name }) => isKeySegment(name))
       .map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name))
       .sort();
+  }
+
+  isSurelyEmpty(prefix: string): boolean {
+    demandKey(prefix);
+    let at = this.#root;
+    for (const name of prefix.split('/')) {
+      at = join(at, name);
+      try {
+        const found = lstatSync(at, { throwIfNoEntry: false });
+        if (found === undefined) return true;
+        if (!found.isDirectory()) return false;
+      } catch {
+        return false;
+      }
+    }
+    return false;
   }
 
   #path(key: string): string {

@@ -22,6 +22,8 @@ export function booterContract(
       assert.equal(first.name, loader === 'grub' ? 'grub.cfg' : 'boot.ipxe');
       assert.deepEqual(first.seal, sealOf(first.bytes));
       assert.deepEqual(await booter.boot(machine), first);
+      // Nothing has to be waited for here.
+      if (booter.known) assert.deepEqual(booter.known(machine), first);
     });
   }
 
@@ -29,5 +31,6 @@ export function booterContract(
     const answer = await booter.boot({ loader: 'ipxe', anchor: '0'.repeat(16) });
     assert.ok(answer instanceof Refusal);
     assert.equal(answer.code, 'absent');
+    assert.equal(booter.known?.({ loader: 'ipxe', anchor: '0'.repeat(16) }), undefined);
   });
 }

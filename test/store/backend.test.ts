@@ -35,6 +35,24 @@ it('a folder is not written through a link, and a link is not read', async () =>
   await assert.rejects(backend.get('record'), (error) => error instanceof IoError && error.code === 'ELOOP');
 });
 
+it('below a folder that is not there is surely nothing, and of all else nothing is said at once', async () => {
+  const state = newState();
+  const backend = new FolderBackend(state);
+  assert.equal(backend.isSurelyEmpty('armed/a'), true);
+  await backend.put('armed/b/1', Buffer.from('1'));
+  assert.equal(backend.isSurelyEmpty('armed/a'), true);
+  assert.equal(backend.isSurelyEmpty('armed/b'), false);
+  await writeFile(join(state, 'armed/file'), '');
+  assert.equal(backend.isSurelyEmpty('armed/file/x'), false);
+  // A link that leads to nothing, or to where nothing is: not what `list` would say nothing about.
+  await symlink(join(folder, 'nowhere'), join(state, 'armed/link'));
+  assert.equal(backend.isSurelyEmpty('armed/link'), false);
+  assert.equal(backend.isSurelyEmpty('armed/link/x'), false);
+  await chmod(join(state, 'armed'), 0);
+  await asNobody(folder, async () => assert.equal(backend.isSurelyEmpty('armed/a'), false));
+  assert.throws(() => backend.isSurelyEmpty('../x'), RangeError);
+});
+
 it('a record that cannot be read is not absent', async () => {
   const state = newState();
   const backend = new FolderBackend(state);

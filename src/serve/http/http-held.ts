@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { claimedMac } from '../../formats/net/machine-claims.ts';
 import type { Asking, Outcome, ServerEvent } from '../../release/server-event.ts';
 import type { Resource, Site } from '../../release/site.ts';
 import { askedText, holdsToken } from '../asked.ts';
@@ -17,6 +18,10 @@ import { safeRequestPath } from './request-path.ts';
 export interface HeldAnswer {
   /** The path, for events. */
   readonly asked: string;
+  /** The card that the client says it has. */
+  readonly mac?: string | undefined;
+  /** Called once, when it is given. */
+  readonly tell?: () => void;
   /** Names and values in turns. */
   readonly fields: readonly string[];
   readonly content: Uint8Array;
@@ -33,7 +38,6 @@ interface Prepared {
   /** The request target, which is the path. */
   readonly target: string;
   readonly asked: string;
-  readonly fields: readonly string[];
 }
 
 /**
@@ -46,31 +50,58 @@ const HARMLESS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * The short way to an answer: a GET or HEAD of something below `/releases/` that is in memory as it was verified, whole, from
- * a client that asks for nothing else. It says the same as the long way, and only where the long way would say yes: no page
- * stands there, the release has not ended, the file by its path is still the one that was verified. Anything else is
- * `undefined` here, and answered there, by its own steps and with its own words.
+ * The short way to an answer: a GET or HEAD of something below `/releases/` that is in memory as it was verified, whole, or of
+ * a machine's script that is known without waiting, from a client that asks for nothing else. It says the same as the long
+ * way, and only where the long way would say yes: no page stands there, the release has not ended, the file by its path is
+ * still the one that was verified. Anything else is `undefined` here, and answered there, by its own steps and with its own
+ * words.
  */
 export class HeldAnswers {
   readonly #options: HeldAnswersOptions;
   /** What does not change with requests, of what was asked for. Undefined: never the short way. */
   readonly #prepared = new WeakMap<Resource, Prepared | 'never'>();
+  readonly #fields = new WeakMap<Resource, readonly string[]>();
 
   constructor(options: HeldAnswersOptions) {
     this.#options = options;
   }
 
-  find({ method, url = '', httpVersion, rawHeaders }: IncomingMessage): HeldAnswer | undefined {
+  /** @param remote who asks, where no proxy says that it is somebody else. */
+  find(
+    { method, url = '', httpVersion, rawHeaders }: IncomingMessage,
+    remote: string,
+  ): HeldAnswer | undefined {
     if ((method !== 'GET' && method !== 'HEAD') || httpVersion !== '1.1') return undefined;
     const { site, steers } = this.#options;
     const resource = site.known?.(url);
-    if (resource === undefined || resource instanceof Error || resource.held === undefined) return undefined;
+    if (resource === undefined) return this.#beginning(url, rawHeaders, remote);
+    if (resource instanceof Error || resource.held === undefined) return undefined;
     const prepared = this.#prepare(resource, url);
     if (prepared?.target !== url) return undefined;
     if (!isHarmless(rawHeaders, steers || resource.elsewhere !== undefined)) return undefined;
     // Last, since nothing may come between the look at the file and its bytes.
     const content = resource.held();
-    return content && { asked: prepared.asked, fields: prepared.fields, content };
+    return content && { asked: prepared.asked, fields: this.#fieldsOf(resource), content };
+  }
+
+  /** A machine's script, or its seal. Each is asked for by a query of its own, of which nothing is kept. */
+  #beginning(url: string, rawHeaders: readonly string[], remote: string): HeldAnswer | undefined {
+    const { site, pages, steers } = this.#options;
+    if (!site.begin || !BEGINNING.test(url) || !isHarmless(rawHeaders, steers)) return undefined;
+    const path = safeRequestPath(url);
+    if (typeof path !== 'string' || findPage(pages, path) !== undefined) return undefined;
+    const at = url.indexOf('?');
+    const query = new URLSearchParams(at === -1 ? '' : url.slice(at + 1));
+    const begins = site.begin(path, { query, remote });
+    const content = begins?.resource.held?.();
+    if (!begins || content === undefined) return undefined;
+    return {
+      asked: askedText(at === -1 ? url : url.slice(0, at)),
+      mac: claimedMac(query.get('mac')),
+      fields: this.#fieldsOf(begins.resource),
+      content,
+      tell: () => begins.tell(),
+    };
   }
 
   #prepare(resource: Resource, target: string): Prepared | undefined {
@@ -82,13 +113,23 @@ export class HeldAnswers {
       this.#prepared.set(resource, 'never');
       return undefined;
     }
-    const { headers } = answerFile(resource, 'GET', NO_CONDITIONS, undefined, () => '');
-    const fields = ['X-Content-Type-Options', 'nosniff', ...Object.entries(headers).flat()];
-    const prepared = { target, asked: askedText(target), fields };
+    const prepared = { target, asked: askedText(target) };
     this.#prepared.set(resource, prepared);
     return prepared;
   }
+
+  #fieldsOf(resource: Resource): readonly string[] {
+    const known = this.#fields.get(resource);
+    if (known !== undefined) return known;
+    const { headers } = answerFile(resource, 'GET', NO_CONDITIONS, undefined, () => '');
+    const fields = ['X-Content-Type-Options', 'nosniff', ...Object.entries(headers).flat()];
+    this.#fields.set(resource, fields);
+    return fields;
+  }
 }
+
+/** What may be a machine's script, or its seal: all other requests are spared the look. */
+const BEGINNING = /^[^?]*\/(?:boot\.ipxe|grub\.cfg)(?:\.sig)?(?:\?|$)/;
 
 const NO_CONDITIONS = { ifMatch: undefined, ifNoneMatch: undefined, ifRange: undefined };
 
@@ -133,8 +174,8 @@ export class HeldResponse implements Underway {
     const { statusCode } = this.#res;
     const taken = isTaken(this.#res, this.#socket);
     // Written out: a spread behind a first field is copied name by name.
-    const { server, id, remote, port, method = '', asked } = this.#asking;
-    return {
+    const { server, id, remote, port, method = '', asked, mac } = this.#asking;
+    const ended = {
       kind: 'ended',
       server,
       id,
@@ -146,7 +187,8 @@ export class HeldResponse implements Underway {
       bytes: taken ? this.#length : 0,
       durationMs: performance.now() - this.#begun,
       outcome: taken ? 'complete' : (this.#ending ?? 'client-gone'),
-    };
+    } as const;
+    return mac === undefined ? ended : { ...ended, mac };
   }
 }
 
@@ -158,7 +200,7 @@ export class HeldResponse implements Underway {
 export function sendHeld(
   { method = '', socket }: IncomingMessage,
   res: ServerResponse,
-  { asked, fields, content }: HeldAnswer,
+  { asked, mac, fields, content, tell }: HeldAnswer,
   {
     connection,
     id,
@@ -168,7 +210,8 @@ export function sendHeld(
   over: () => void,
 ): void {
   const { remote, port } = connection;
-  const asking = { kind: 'started', server: 'http', id, remote, port, method, asked } as const;
+  const begun = { kind: 'started', server: 'http', id, remote, port, method, asked } as const;
+  const asking = mac === undefined ? begun : { ...begun, mac };
   const length = method === 'HEAD' ? 0 : content.length;
   const response = new HeldResponse(res, socket, asking, length);
   let timer: NodeJS.Timeout | undefined;
@@ -179,6 +222,7 @@ export function sendHeld(
     emit(response.finished());
   });
   emit(asking);
+  tell?.();
   res.writeHead(200, fields as string[]);
   if (length === 0) res.end();
   else res.end(content);

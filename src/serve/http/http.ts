@@ -110,7 +110,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     // Whoever has asked before waits, and one who is let in for pages alone gets no files.
     if (connection === undefined || connection.outstanding > 0 || connection.reserved || draining)
       return false;
-    const answer = held.find(req);
+    const answer = held.find(req, connection.remote);
     if (answer === undefined) return false;
     connection.outstanding += 1;
     requests += 1;

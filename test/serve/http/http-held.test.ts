@@ -5,9 +5,13 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { Refusal } from '../../../src/errors/refusal.ts';
 import { openRegular } from '../../../src/files/measure.ts';
+import type { Booter, BootScript, Machine } from '../../../src/machines/booter.ts';
 import { bytesResource } from '../../../src/release/bytes-resource.ts';
 import { fileResource } from '../../../src/release/file-resource.ts';
+import type { ServerEvent } from '../../../src/release/server-event.ts';
 import type { Resource, Site } from '../../../src/release/site.ts';
+import { withBootBegins } from '../../../src/serve/boot-begins.ts';
+import { withEntries } from '../../../src/serve/entry-site.ts';
 import type { Page } from '../../../src/serve/http/http-types.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import { ask, dial, raw, serving, untilClosed } from './harness.ts';
@@ -215,6 +219,104 @@ it('what goes wrong on the short way ends a connection, and not the process', as
   assert.equal(await raw(t, server.port, `GET ${INITRD} HTTP/1.1\r\n${PLAIN}\r\n`), '');
   assert.equal((await server.event('fault')).error, broken);
   assert.equal((await ask(server.port, INITRD, { method: 'POST' })).status, 405);
+});
+
+describe('a machine’s script that is known without waiting is answered at once', () => {
+  const MAC = '52-54-00-12-34-56';
+  const NAMES = ['/boot.ipxe', `/boot.ipxe?mac=${MAC}`, `/entries/aarch64/grub.cfg?mac=${MAC}&serial=%20a`];
+  const bootScript = (name: string): BootScript => ({
+    name,
+    bytes: Buffer.from(`#!ipxe\necho ${name}\n`),
+    seal: Buffer.from(`seal of ${name}`),
+  });
+  const scripts = { ipxe: bootScript('boot.ipxe'), grub: bootScript('grub.cfg') };
+
+  /** @param isShort whether the booter can say it at once, and of whom. */
+  async function entries(t: TestContext, isShort: ((machine: Machine) => boolean) | undefined) {
+    const seen: ServerEvent[] = [];
+    const asked: Machine[] = [];
+    const booter: Booter = {
+      async boot(machine) {
+        asked.push(machine);
+        return machine.mac === '52:54:00:00:00:00'
+          ? new Refusal('stale', 'Not now.')
+          : scripts[machine.loader];
+      },
+      ...(isShort ? { known: (machine) => (isShort(machine) ? scripts[machine.loader] : undefined) } : {}),
+    };
+    const emit = (event: ServerEvent) => {
+      seen.push(event);
+    };
+    const nothing: Site = { find: async () => new Refusal('absent', 'It is not there.') };
+    const site = withBootBegins(withEntries(booter, nothing, undefined, emit), {
+      ...{ emit, loaders: new Set<string>(), now: () => 0 },
+    });
+    const page: Page = { handle: () => ({ status: 200, body: 'a page\n' }) };
+    const server = await serving(t, site, {}, new Map([['/entries/i386/boot.ipxe', page]]));
+    return { server, asked, seen };
+  }
+
+  it('with its seal, to the last byte and event as by the long way', async (t) => {
+    const short = await entries(t, () => true);
+    const long = await entries(t, undefined);
+    let later = 0;
+    for (const name of [...NAMES, `/boot.ipxe.sig?mac=${MAC}`, '/channels/stable/boot.ipxe', '/boot.ipxe?']) {
+      for (const [method, fields] of AT_ONCE) {
+        const request = `${method} ${name} HTTP/1.1\r\n${fields}\r\n`;
+        const said = await answer(t, short.server.port, request);
+        assert.match(said, /^HTTP\/1\.1 200 OK\r\n/);
+        assert.equal(said, await answer(t, long.server.port, request), request);
+      }
+      assert.equal(short.asked.length, later, name);
+      for (const [method, fields] of LATER) {
+        const request = `${method} ${name} HTTP/1.1\r\n${fields}\r\n`;
+        assert.equal(await answer(t, short.server.port, request), await answer(t, long.server.port, request));
+      }
+      later = short.asked.length;
+    }
+    assert.deepEqual(short.seen, long.seen);
+    assert.ok(short.seen.some(({ kind }) => kind === 'decided'));
+    const told = ({ server }: typeof short) =>
+      server.events.flatMap((event) =>
+        event.kind === 'started' || event.kind === 'ended'
+          ? [
+              `${event.kind} ${event.method} ${event.asked} ${event.mac} ${'bytes' in event ? event.bytes : ''}`,
+            ]
+          : [],
+      );
+    assert.deepEqual(told(short), told(long));
+  });
+
+  it('and its beginning before it is decided', async (t) => {
+    const { server, asked, seen } = await entries(t, () => true);
+    await ask(server.port, `/boot.ipxe?mac=${MAC}`);
+    assert.deepEqual(asked, []);
+    assert.deepEqual(
+      seen.map(({ kind }) => kind),
+      ['decided', 'boot-began'],
+    );
+  });
+
+  it('to nobody else: who is not known at once, where a page stands, and by no other name', async (t) => {
+    const own = '52:54:00:12:34:56';
+    const short = await entries(t, ({ mac }) => mac === own);
+    const long = await entries(t, undefined);
+    const names = [
+      ...['/boot.ipxe?mac=52:54:00:00:00:00', '/boot.ipxe?mac=52:54:00:00:00:01', '/boot.ipxe'],
+      ...[`/entries/i386/boot.ipxe?mac=${own}`, `//boot.ipxe?mac=${own}`, `/x/../boot.ipxe?mac=${own}`],
+      ...[`/boot%2eipxe?mac=${own}`, `/nothing/boot.ipxe?mac=${own}`, `/boot.ipxe/?mac=${own}`],
+    ];
+    for (const name of names) {
+      const request = `GET ${name} HTTP/1.1\r\n${PLAIN}\r\n`;
+      assert.equal(
+        await answer(t, short.server.port, request),
+        await answer(t, long.server.port, request),
+        name,
+      );
+    }
+    // The name that needs decoding is the same name: it is known at once.
+    assert.equal(short.asked.length, long.asked.length - 1);
+  });
 });
 
 describe('a file that is held is compared with the disk before each answer', () => {
