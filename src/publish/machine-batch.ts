@@ -192,7 +192,8 @@ export async function prepareBatch(
   const records = recordsOf(state);
   const scripts = compileBatch(facts);
   // A device answers one at a time. The disk is asked about many at once: it would be waited for after each.
-  const inTurn = oneByOne();
+  const areAtHand = [keys?.boot, keys?.script?.signer].every((signer) => signer?.atHand ?? true);
+  const inTurn = areAtHand ? <Answer>(work: () => Promise<Answer>) => work() : oneByOne();
   const outcomes = await eachAtOnce(scripts, AT_ONCE, async (script) => {
     const found = await findSealed(records, script.loader, script.sha256);
     if (found && (await holds(options, facts, script, found.seal, keys ? SOON : 0))) return 'held';

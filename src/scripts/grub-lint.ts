@@ -6,6 +6,7 @@ import { checkGrubMenu } from './grub-lint-menu.ts';
 import { GRUB_ADDRESS, GRUB_MAC, GRUB_PLAIN } from './grub-server.ts';
 import type { Finding } from './lint.ts';
 import { MULTIBOOT_MARK } from './multiboot.ts';
+import { Passed } from './passed.ts';
 
 /**
  * What a `grub.cfg` must hold that a script key signs. No finding means: in an image of `bootseal loaders grub`
@@ -56,6 +57,12 @@ const OWN_VARIABLES: Readonly<Record<GrubConfigKind, readonly string[]>> = {
 
 /** The findings of a configuration, by line. */
 export function lintGrubConfig(bytes: Uint8Array, kind: GrubConfigKind = 'release'): Finding[] {
+  return passed.lint(kind, bytes, () => findingsOf(bytes, kind));
+}
+
+const passed = new Passed();
+
+function findingsOf(bytes: Uint8Array, kind: GrubConfigKind): Finding[] {
   const findings: Finding[] = [];
   const report: Report = (rule, line, message) => findings.push({ rule, line, message });
   const text = Buffer.from(bytes).toString('latin1');

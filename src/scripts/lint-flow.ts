@@ -156,6 +156,9 @@ function followLine(
 
 /** At most one outcome of each kind, so that a long line costs no more than its length. */
 function merge(outcomes: readonly Outcome[]): readonly Outcome[] {
+  const [first, second, third] = outcomes;
+  // What most commands come to: nothing meets.
+  if (second === undefined || (first?.ok && !second.ok && third === undefined)) return outcomes;
   return [true, false].flatMap((ok) => {
     const states = outcomes.filter((outcome) => outcome.ok === ok).map(({ state }) => state);
     return states.length === 0 ? [] : [{ ok, state: states.reduce(meet) }];

@@ -20,6 +20,7 @@ import {
 } from './lint-command.ts';
 import { followScript, type LintPermit } from './lint-flow.ts';
 import { checkMenu, commandsText, MENU_COMMANDS } from './lint-menu.ts';
+import { Passed } from './passed.ts';
 
 /** What a boot script broke. */
 export type LintRule =
@@ -87,6 +88,13 @@ const MAX_FETCHES = 64;
  * or a command line, nor a command line grow beyond what the kernel reads. Ordered by line.
  */
 export function lintScript(bytes: Uint8Array, options: LintOptions = {}): Finding[] {
+  const { signers, permits = [] } = options;
+  return passed.lint([signers ?? null, permits], bytes, () => findingsOf(bytes, options));
+}
+
+const passed = new Passed();
+
+function findingsOf(bytes: Uint8Array, options: LintOptions): Finding[] {
   let script: IpxeScript;
   try {
     script = parseIpxeScript(bytes);
@@ -154,6 +162,7 @@ function checkLine(line: ScriptLine, options: LintOptions, report: Report): void
   const { number, raw, commands } = line;
   // Terminals obey escape sequences: a script must look like what it is.
   if (/[^\x20-\x7e\t]/.test(raw)) report('malformed', number, 'a character that is not printable ASCII');
+  const text = commandsText(line);
   for (const [index, { words }] of commands.entries()) {
     const [name] = words;
     if (name === undefined) continue;
@@ -161,7 +170,7 @@ function checkLine(line: ScriptLine, options: LintOptions, report: Report): void
     if (permits.includes('menu') && MENU_COMMANDS.has(name)) continue;
     if (permits.includes('own-disk') && name === 'sanboot') {
       // Whether nothing was fetched before is followed elsewhere.
-      if (commandsText(line) !== OWN_DISK) report('disk', number, `a disk is started by: ${OWN_DISK}`);
+      if (text !== OWN_DISK) report('disk', number, `a disk is started by: ${OWN_DISK}`);
       continue;
     }
     if (INTERACTIVE.has(name)) {
@@ -176,7 +185,7 @@ function checkLine(line: ScriptLine, options: LintOptions, report: Report): void
     if (command.fault !== undefined) report('option', number, command.fault);
     for (const fault of numberFaults(command)) report('number', number, fault);
     checkSettings(command, number, report);
-    checkCommand(command, commandsText(line), options, number, report);
+    checkCommand(command, text, options, number, report);
     checkFailure(command, commands.slice(index + 1), number, report);
   }
 }

@@ -1,5 +1,5 @@
 import { bytesContent } from '../files/measure.ts';
-import { encodeSignature } from '../formats/openpgp/openpgp-signature.ts';
+import { encodeSignature, signatureTrailer } from '../formats/openpgp/openpgp-signature.ts';
 import { cmsSeal, planCms, planOpenpgp, type SealPlan } from './seal-plan.ts';
 import type { CertifiedSigner, OpenpgpSigner } from './signatories.ts';
 import { demandSignature } from './signers/digest-signer.ts';
@@ -14,7 +14,7 @@ export async function sealRecord(
     bytes,
     planCms(undefined, () => undefined),
   );
-  return cmsSeal(certificate, chain, await demandSignature(signer, hash, digest));
+  return cmsSeal(certificate, chain, await demandSignature(signer, hash, digest, bytes));
 }
 
 /** A detached OpenPGP signature over a small record. */
@@ -25,7 +25,8 @@ export async function sealRecordOpenpgp(
 ): Promise<Uint8Array> {
   const seal = await unsigned(bytes, planOpenpgp(undefined, key, issued));
   if (seal.form !== 'openpgp') throw new RangeError('not an OpenPGP seal');
-  const signature = await demandSignature(signer, seal.hash, seal.digest);
+  const message = Buffer.concat([bytes, signatureTrailer(seal.hashed)]);
+  const signature = await demandSignature(signer, seal.hash, seal.digest, message);
   return encodeSignature(seal.hashed, key.keyId, seal.digest, signature);
 }
 

@@ -1,4 +1,4 @@
-import { constants, type KeyObject, privateEncrypt, publicDecrypt, timingSafeEqual } from 'node:crypto';
+import { constants, type KeyObject, privateEncrypt, publicDecrypt, sign, timingSafeEqual } from 'node:crypto';
 import { der, derNull, derOid, derSequence, TAG } from './der.ts';
 import { type HashName, hashOid } from './oids.ts';
 
@@ -17,6 +17,20 @@ export function digestInfo(hash: HashName, digest: Uint8Array): Uint8Array {
 /** Signs `digest` with an RSA private key. Deterministic. */
 export function signRsaDigest(privateKey: KeyObject, hash: HashName, digest: Uint8Array): Uint8Array {
   return privateEncrypt({ key: privateKey, padding: constants.RSA_PKCS1_PADDING }, digestInfo(hash, digest));
+}
+
+/** The same signature from a whole message, on another thread: whoever signs many scripts does the rest meanwhile. */
+export function signRsaMessage(
+  privateKey: KeyObject,
+  hash: HashName,
+  message: Uint8Array,
+): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    sign(hash, message, { key: privateKey, padding: constants.RSA_PKCS1_PADDING }, (error, signature) => {
+      if (error) reject(error);
+      else resolve(signature);
+    });
+  });
 }
 
 /**

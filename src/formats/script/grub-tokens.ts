@@ -22,6 +22,15 @@ export interface GrubTokens {
 
 /** Splits into commands and their words. What ends a command is no part of it; one may be empty. */
 export function grubTokens(text: string): GrubTokens {
+  // Whoever verifies a configuration asks several things about it, one after another.
+  if (last?.text !== text) last = { text, tokens: split(text) };
+  return last.tokens;
+}
+
+/** What was read last, by its whole text. */
+let last: { readonly text: string; readonly tokens: GrubTokens } | undefined;
+
+function split(text: string): GrubTokens {
   const statements: GrubStatement[] = [];
   const odd: number[] = [];
   let words: GrubPiece[][] = [];

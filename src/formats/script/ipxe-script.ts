@@ -59,6 +59,15 @@ export function parseIpxeScript(bytes: Uint8Array): IpxeScript {
   if (nul >= 0) throw new Malformed('iPXE script', 'a NUL hides the rest of its line', nul);
 
   const text = Buffer.from(bytes).toString('latin1');
+  // Whoever verifies a script asks several things about it, one after another.
+  if (last?.text !== text) last = { text, script: linesOf(text) };
+  return last.script;
+}
+
+/** What was read last, by its whole text. */
+let last: { readonly text: string; readonly script: IpxeScript } | undefined;
+
+function linesOf(text: string): IpxeScript {
   const physical = text.split('\n');
   // A last line end closes a line; it does not begin another.
   if (physical.at(-1) === '') physical.pop();

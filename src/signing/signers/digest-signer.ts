@@ -2,7 +2,7 @@ import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
 import { Refusal } from '../../errors/refusal.ts';
 import { isEcdsaSignature, signEcdsaDigest } from '../../formats/asn1/ecdsa.ts';
 import type { HashName } from '../../formats/asn1/oids.ts';
-import { isRsaSignature, signRsaDigest } from '../../formats/asn1/pkcs1.ts';
+import { isRsaSignature, signRsaDigest, signRsaMessage } from '../../formats/asn1/pkcs1.ts';
 
 /** One private key, wherever it is: it signs finished digests, and nothing else is asked of it. */
 export interface DigestSigner {
@@ -18,6 +18,8 @@ export interface DigestSigner {
    * @throws Refusal `unreachable` where nobody answers in time, `bad-signature` or `malformed` for what is none.
    */
   sign(hash: HashName, digest: Uint8Array): Promise<Uint8Array>;
+  /** The same signature from a message whose digest that is, made beside other work; absent where only digests are signed. */
+  signMessage?(hash: HashName, message: Uint8Array): Promise<Uint8Array>;
 }
 
 /** A signer over a key at hand: RSA, or ECDSA on P-256. */
@@ -29,6 +31,7 @@ export function keySigner(privateKey: KeyObject, name: string): DigestSigner {
     atHand: true,
     sign: async (hash, digest) =>
       rsa ? signRsaDigest(privateKey, hash, digest) : signEcdsaDigest(privateKey, digest),
+    ...(rsa ? { signMessage: (hash, message) => signRsaMessage(privateKey, hash, message) } : {}),
   };
 }
 
@@ -48,14 +51,17 @@ export function isSignature(
  * Asks for a signature and takes none that does not hold: a device may hold another key under the same name,
  * and a faulty RSA computation gives the key away (Boneh, DeMillo, Lipton 1997).
  *
+ * @param message what the digest is of, where that is at hand: some signers sign it beside other work.
  * @throws Refusal `bad-signature`, or what the signer throws.
  */
 export async function demandSignature(
   signer: DigestSigner,
   hash: HashName,
   digest: Uint8Array,
+  message?: Uint8Array,
 ): Promise<Uint8Array> {
-  const signature = await signer.sign(hash, digest);
+  const signature =
+    message && signer.signMessage ? await signer.signMessage(hash, message) : await signer.sign(hash, digest);
   if (isSignature(signer.publicKey, hash, digest, signature)) return signature;
   throw new Refusal(
     'bad-signature',

@@ -3,7 +3,12 @@ import { constants, createHash, generateKeyPairSync, privateEncrypt, sign } from
 import { describe, it } from 'node:test';
 import { der, derOid, derSequence, TAG } from '../../../src/formats/asn1/der.ts';
 import { type HashName, OID } from '../../../src/formats/asn1/oids.ts';
-import { digestInfo, isRsaSignature, signRsaDigest } from '../../../src/formats/asn1/pkcs1.ts';
+import {
+  digestInfo,
+  isRsaSignature,
+  signRsaDigest,
+  signRsaMessage,
+} from '../../../src/formats/asn1/pkcs1.ts';
 
 const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const MESSAGE = Buffer.from('the message');
@@ -25,11 +30,12 @@ describe('RSASSA-PKCS1-v1_5 over a finished digest', () => {
     ['sha512', '3051300d060960864801650304020305000440'],
   ];
   for (const [hash, prefix] of prefixes) {
-    it(`is what node:crypto makes of the whole message with ${hash}`, () => {
+    it(`is what node:crypto makes of the whole message with ${hash}`, async () => {
       const digest = createHash(hash).update(MESSAGE).digest();
       assert.equal(Buffer.from(digestInfo(hash, digest)).toString('hex'), prefix + digest.toString('hex'));
       const signature = signRsaDigest(privateKey, hash, digest);
       assert.deepEqual(signature, sign(hash, MESSAGE, privateKey));
+      assert.deepEqual(signature, await signRsaMessage(privateKey, hash, MESSAGE));
       assert.equal(isRsaSignature(publicKey, hash, digest, signature), true);
     });
   }
