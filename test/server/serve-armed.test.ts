@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { get } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { it } from 'node:test';
 import { boot } from '../../src/operations/boot.ts';
 import { disarmMachine, listArmed } from '../../src/publish/arm.ts';
@@ -12,6 +14,8 @@ import { NOW } from '../fixtures/keys.ts';
 
 const site = await armedSite(await temporaryFolder());
 const { anchors, state } = site;
+/** Of a machine that was never armed. */
+const FRESH_MAC = '52:54:00:12:34:58';
 
 /** What a machine boots: the release, or the first word of why not. */
 async function booted({ url }: Serving, mac = MAC): Promise<string> {
@@ -64,6 +68,24 @@ it('a server that starts anew knows what was armed, and another of the same stat
   const [one, other] = [await site.serve(t), await site.serve(t)];
   assert.equal(await booted(one), SILENT);
   assert.equal(await booted(other), USUAL);
+});
+
+it('a machine that was answered at once a moment ago gets what it is armed with, and then what is usual', async (t) => {
+  const server = await site.serve(t);
+  /** As a loader asks, which says nothing that has to be looked at. */
+  const script = () =>
+    new Promise<string>((resolve, reject) => {
+      get(`${server.url}/boot.ipxe?mac=${FRESH_MAC}`, (answer) => {
+        text(answer).then(resolve, reject);
+      }).once('error', reject);
+    });
+  const usual = await script();
+  assert.match(usual, new RegExp(USUAL));
+  assert.equal(await script(), usual);
+  await site.arm({ release: SILENT, mac: FRESH_MAC });
+  assert.match(await script(), new RegExp(SILENT));
+  await disarmMachine({ state, mac: FRESH_MAC, by: 'a test', now: NOW });
+  assert.equal(await script(), usual);
 });
 
 it('a mode that the arming gives is that of this boot', async (t) => {
