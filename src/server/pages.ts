@@ -9,9 +9,9 @@ import type { DatedCertificate } from '../trust/endings.ts';
 import type { Access } from './access/access.ts';
 import { tokenPage } from './access/guarded.ts';
 import { sessionPages } from './access/session-pages.ts';
-import { operatorsApi } from './api/api.ts';
+import { apiRoutes, demandDescribed } from './api/api.ts';
 import type { ApiDesk } from './api/api-desk.ts';
-import { bothPages } from './api/api-pages.ts';
+import { apiPages, bothPages } from './api/api-pages.ts';
 import type { Configuration } from './configuration.ts';
 import type { OfferedLoader } from './loader-files.ts';
 import { type Offering, warningsOf } from './offering.ts';
@@ -54,9 +54,10 @@ export interface ServerPagesOptions extends Readiness {
 
 /** The server's own pages. Each is made of what is true when it is asked for. */
 export function serverPages(options: ServerPagesOptions): Pages {
-  const { access, more } = options;
+  const { access, more, state } = options;
+  const routes = apiRoutes(apiDesk(options));
   const pages = new Map<string, Page>([
-    ...operatorsApi(apiDesk(options), access),
+    ...apiPages(routes, { access, state }),
     ['/healthz', healthPage()],
     ['/readyz', readyPage(() => readiness(options))],
     ['/metrics', numbersPage(options)],
@@ -67,6 +68,7 @@ export function serverPages(options: ServerPagesOptions): Pages {
     const other = pages.get(path);
     pages.set(path, other ? bothPages(other, page) : page);
   }
+  demandDescribed(pages, routes);
   return pages;
 }
 

@@ -72,24 +72,26 @@ function operation({
   parameters,
   query,
   body,
+  bodyAlso,
   answers,
+  others = {},
 }: Route): Json {
   const errors = method === 'GET' ? OF_READS : OF_WRITES;
-  const said = new Set(Object.keys(answers).map(Number));
+  const said = new Set([...Object.keys(answers), ...Object.keys(others)].map(Number));
   return {
     operationId: operationId(method, path),
     summary,
     ...(description === undefined ? {} : { description }),
     ...securityOf(scope),
     parameters: [...fields(parameters, 'path'), ...fields(query, 'query')],
-    ...(body ? { requestBody: { content: json(schemaOf(body, 'input')) } } : {}),
+    ...(body ? { requestBody: { content: bodyOf(schemaOf(body, 'input'), bodyAlso) } } : {}),
     responses: {
       ...Object.fromEntries(
-        Object.entries(answers).map(([status, schema]) => [
+        [...said].map((status) => [
           status,
           {
-            description: DONE[status] ?? ERRORS[Number(status)] ?? '',
-            content: json(schemaOf(schema, 'output')),
+            description: DONE[status] ?? ERRORS[status] ?? '',
+            ...contentOf(answers[status], others[status]),
           },
         ]),
       ),
@@ -105,9 +107,11 @@ function operation({
   };
 }
 
-const DONE: Readonly<Record<string, string>> = {
+const DONE: Readonly<Record<number, string>> = {
   200: 'What was asked for.',
   202: 'It waits for a signature: nothing of it counts yet.',
+  204: 'Done; there is nothing to say.',
+  303: 'Done, for a form: on to another page.',
 };
 
 /** `GET /machines/{mac}/arm` → `getMachinesMacArm` */
@@ -135,6 +139,19 @@ function fields(schema: z.ZodObject, place: 'path' | 'query'): Json[] {
     ...(description === undefined ? {} : { description }),
     schema: rest,
   }));
+}
+
+function bodyOf(schema: Json, also: string | undefined): Json {
+  return { ...json(schema), ...(also === undefined ? {} : { [also]: { schema } }) };
+}
+
+/** What an answer holds: JSON, something else, either, or nothing. */
+function contentOf(schema: z.ZodType | undefined, other: string | undefined): Json {
+  const content = {
+    ...(schema ? json(schemaOf(schema, 'output')) : {}),
+    ...(other === undefined ? {} : { [other]: { schema: { type: 'string' } } }),
+  };
+  return Object.keys(content).length === 0 ? {} : { content };
 }
 
 function json(schema: Json): Json {

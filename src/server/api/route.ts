@@ -32,8 +32,12 @@ export interface Route {
   readonly query: z.ZodObject;
   /** Undefined: it has none. */
   readonly body: z.ZodType | undefined;
+  /** The media type that its body may have beside JSON. */
+  readonly bodyAlso?: string;
   /** By status; those that every route has are left out. */
   readonly answers: Readonly<Record<number, z.ZodType>>;
+  /** Answers that are no JSON, by status: of which media type; undefined: without a body. */
+  readonly others?: Readonly<Record<number, string | undefined>>;
   /** Undefined: the page is another room's, and only described here. */
   readonly handle: ((asked: Asked) => Promise<Answered>) | undefined;
 }

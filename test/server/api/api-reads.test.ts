@@ -7,7 +7,8 @@ import { Ajv2020, type AnySchema } from 'ajv/dist/2020.js';
 import formats from 'ajv-formats';
 import { armMachine } from '../../../src/publish/arm.ts';
 import { withdrawRelease } from '../../../src/publish/withdraw.ts';
-import { apiRoutes } from '../../../src/server/api/api.ts';
+import type { Page } from '../../../src/serve/http/http-types.ts';
+import { apiRoutes, demandDescribed } from '../../../src/server/api/api.ts';
 import type { ApiDesk } from '../../../src/server/api/api-desk.ts';
 import { serve } from '../../../src/server/serve.ts';
 import { quarantineRelease } from '../../../src/store/quarantine.ts';
@@ -77,6 +78,8 @@ const READS: Readonly<Record<string, readonly string[]>> = {
   '/api/v1/refusals': ['/refusals'],
   '/api/v1/log': ['/log', '/log?limit=2&before=3'],
   '/api/v1/openapi.json': ['/openapi.json'],
+  '/api/v1/events': ['/events?poll', '/events?poll&of=boot,state,page&after=0-0'],
+  '/api/v1/session': ['/session'],
 };
 
 describe('the description of the API', () => {
@@ -97,6 +100,44 @@ describe('the description of the API', () => {
     const operations = Object.values(described.paths).flatMap((path) => Object.values(path as object));
     assert.equal(operations.length, routes.length);
     assert.equal(new Set(operations.map(({ operationId }) => operationId)).size, routes.length);
+  });
+
+  it('leaves out no page that the server has below it, and tells of none that it has not', () => {
+    const nobody = new Proxy({}, { get: () => () => undefined }) as ApiDesk;
+    const routes = apiRoutes({ ...nobody, state: undefined, signer: undefined });
+    const page: Page = { handle: () => ({ status: 200, body: '' }) };
+    const elsewhere = routes.filter(({ handle }) => handle === undefined);
+    // As a server builds them: each of these is a page of another room.
+    const whole = new Map<string, Page>();
+    for (const { method, path } of elsewhere) {
+      const before = whole.get(`/api/v1${path}`)?.methods ?? [];
+      whole.set(`/api/v1${path}`, { ...page, methods: [...before, method] });
+    }
+    demandDescribed(whole, routes);
+    assert.throws(() => demandDescribed(new Map([...whole, ['/api/v1/more', page]]), routes), {
+      message: 'GET /api/v1/more is not in the description of the API',
+    });
+    const written: Page = { ...page, methods: ['GET', 'DELETE'] };
+    assert.throws(() => demandDescribed(new Map([...whole, ['/api/v1/events', written]]), routes), {
+      message: 'DELETE /api/v1/events is not in the description of the API',
+    });
+    const fewer = new Map([...whole].filter(([path]) => path !== '/api/v1/events'));
+    assert.throws(() => demandDescribed(fewer, routes), {
+      message: 'GET /api/v1/events is described, and nobody answers it',
+    });
+  });
+
+  it('says of events that they are a stream, and of forms that they are taken', () => {
+    const { paths } = described;
+    assert.deepEqual(Object.keys(paths['/api/v1/events'].get.responses[200].content), [
+      'application/json',
+      'text/event-stream',
+    ]);
+    assert.deepEqual(Object.keys(paths['/api/v1/session'].post.requestBody.content), [
+      'application/json',
+      'application/x-www-form-urlencoded',
+    ]);
+    assert.equal(paths['/api/v1/session'].delete.responses[204].content, undefined);
   });
 });
 
