@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { Malformed } from '../errors/malformed.ts';
 import { REFUSAL_CODES, type RefusalCode } from '../errors/refusal.ts';
+import { mistakeInWords, OUR_WORDS } from '../errors/schema-words.ts';
 import { ROOT_MODES, type RootMode } from '../formats/records/policy-floor.ts';
 import type { Outcome } from '../release/server-event.ts';
 import { TRUST_LEVELS, type TrustLevel } from '../release/trust-level.ts';
@@ -195,11 +196,11 @@ export function decodeReceipt(line: string): Receipt {
   let value: unknown;
   try {
     value = JSON.parse(line);
-  } catch (error) {
-    throw new Malformed('receipt', `no JSON: ${error instanceof Error ? error.message : error}`);
+  } catch {
+    throw new Malformed('receipt', 'no JSON');
   }
-  const result = RECEIPT.safeParse(value);
-  if (!result.success) throw new Malformed('receipt', z.prettifyError(result.error));
+  const result = RECEIPT.safeParse(value, OUR_WORDS);
+  if (!result.success) throw new Malformed('receipt', mistakeInWords(result.error));
   return result.data as Receipt;
 }
 

@@ -47,7 +47,6 @@ function withCommands(commands: readonly Command[]): Command {
   const program = new Command('bootseal')
     .description('Netboot with verified chain loading: seal a release, serve it, prove what a machine runs.')
     .version(ownVersion())
-    .showHelpAfterError('(--help tells more)')
     // What stands behind a command's name is that command's to read, and behind its own command's name that one's.
     .enablePositionalOptions();
   for (const command of commands) program.addCommand(command);
@@ -55,8 +54,8 @@ function withCommands(commands: readonly Command[]): Command {
   return program;
 }
 
-/** Commander ends the process itself on a wrong flag, with 1; a usage error is 2 here. */
+/** Commander ends the process itself on a wrong flag, with 1, in words of its own; a usage error is 2 here, and in ours. */
 function throwInsteadOfExit(command: Command): void {
-  command.exitOverride();
+  command.exitOverride().configureOutput({ outputError: () => {} });
   for (const inner of command.commands) throwInsteadOfExit(inner);
 }

@@ -1,4 +1,6 @@
 import { CommanderError } from 'commander';
+import { UsageError } from '../errors/usage.ts';
+import { callInWords } from './call-words.ts';
 import { EXIT } from './exit.ts';
 import { programFor } from './program.ts';
 import { report } from './report.ts';
@@ -13,8 +15,14 @@ export async function runWords(words: readonly string[]): Promise<void> {
     await program.parseAsync(words, { from: 'user' });
   } catch (error) {
     if (error instanceof CommanderError) {
-      process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-      if (error.exitCode !== 0) terminal.json({ error: error.message });
+      // Help that was asked for, or is shown where nothing was, is on the terminal already.
+      if (error.exitCode === 0) process.exitCode = EXIT.ok;
+      else if (error.code !== 'commander.help')
+        process.exitCode = report(terminal, new UsageError(callInWords(error)));
+      else {
+        process.exitCode = EXIT.usage;
+        terminal.json({ error: 'Name a command; --help lists them.' });
+      }
     } else process.exitCode = report(terminal, error);
   }
 }

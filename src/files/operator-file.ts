@@ -1,5 +1,6 @@
-import { parse } from 'smol-toml';
+import { parse, TomlError } from 'smol-toml';
 import type { z } from 'zod';
+import { mistakeInWords, OUR_WORDS } from '../errors/schema-words.ts';
 import { UsageError } from '../errors/usage.ts';
 import { readIfThere } from './read-if-there.ts';
 
@@ -16,16 +17,23 @@ export async function readOperatorFile<T extends z.ZodType>(path: string, schema
 
 /** The same of a file that was read. An unknown key is refused, since it may be a misspelt safeguard. @throws UsageError */
 export function parseOperatorFile<T extends z.ZodType>(path: string, text: string, schema: T): z.infer<T> {
-  const wrong = (fact: string) => new UsageError(`${path}: ${fact}.`);
   let raw: unknown;
   try {
     raw = parse(text);
   } catch (error) {
-    const [why = ''] = (error as Error).message.split('\n');
-    throw new UsageError(`${path} is not TOML: ${why.replace(/^Invalid TOML document: /, '')}.`);
+    throw notToml(path, error);
   }
-  const result = schema.safeParse(raw);
+  const result = schema.safeParse(raw, OUR_WORDS);
   if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  throw wrong([issue?.path.join('.'), issue?.message].filter(Boolean).join(': '));
+  throw new UsageError(`${path}: ${mistakeInWords(result.error)}.`);
+}
+
+/** What a text is that is no TOML: where, which is what whoever wrote it looks for. */
+export function notToml(path: string, error: unknown): UsageError {
+  if (!(error instanceof TomlError)) throw error;
+  const twice = /redefine|already defined/.test(error.message) ? ', since a key stands twice' : '';
+  return new UsageError(
+    `${path}, line ${error.line}: it is not TOML from column ${error.column} on${twice}.`,
+    { cause: error },
+  );
 }

@@ -1,12 +1,14 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parse, TomlError } from 'smol-toml';
+import { parse } from 'smol-toml';
 import type { z } from 'zod';
 import { isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { firstMistake, OUR_WORDS } from '../errors/schema-words.ts';
 import { unreadable } from '../errors/unreadable.ts';
 import { UsageError } from '../errors/usage.ts';
 import { readBeneathIfThere } from '../files/beneath.ts';
+import { notToml } from '../files/operator-file.ts';
 import { type KnownMachine, MACHINE_FILE, type MachineRules, NO_RULES } from './machine-rules.ts';
 
 /** Where a state keeps what an operator wrote about its machines. */
@@ -127,22 +129,14 @@ function parseMachineFile(path: string, text: string): z.infer<typeof MACHINE_FI
   try {
     raw = parse(text);
   } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    const [why = ''] = error.message.split('\n');
-    throw new UsageError(
-      `${path}, line ${error.line}: it is not TOML: ${why.replace(/^Invalid TOML document: /, '')}.`,
-    );
+    throw notToml(path, error);
   }
-  const result = MACHINE_FILE.safeParse(raw);
+  const result = MACHINE_FILE.safeParse(raw, OUR_WORDS);
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const keys = [
-    ...(issue?.path ?? []),
-    ...(issue?.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : []),
-  ];
-  const what = (issue?.path ?? []).filter((one) => typeof one === 'string').join('.');
-  const message = (issue?.message ?? 'malformed').replace(/\.$/, '');
-  throw new UsageError(`${path}, line ${lineOf(text, keys)}: ${[what, message].filter(Boolean).join(': ')}.`);
+  const { path: keys, why, unknown } = firstMistake(result.error);
+  const what = keys.filter((one) => typeof one === 'string').join('.');
+  const line = lineOf(text, [...keys, ...unknown.slice(0, 1)]);
+  throw new UsageError(`${path}, line ${line}: ${[what, why].filter(Boolean).join(': ')}.`);
 }
 
 /** A misspelt name would leave a machine out of its group without a word. */

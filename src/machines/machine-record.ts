@@ -1,4 +1,5 @@
 import { Malformed } from '../errors/malformed.ts';
+import { mistakeInWords, OUR_WORDS } from '../errors/schema-words.ts';
 import { MACHINE_FILE, type MachineRules } from './machine-rules.ts';
 
 /** The rules that a batch of scripts was made of, as they are kept beside it: one JSON text, and one way to write it. */
@@ -30,8 +31,8 @@ export function decodeRules(bytes: Uint8Array): MachineRules {
   }
   const { 'bootseal-machines': format, ...rest } = Object(value) as Record<string, unknown>;
   if (format !== 1) throw new Malformed(FORMAT, 'of a format that this Bootseal does not know');
-  const result = MACHINE_FILE.safeParse(rest);
-  if (!result.success) throw new Malformed(FORMAT, result.error.issues[0]?.message ?? 'malformed');
+  const result = MACHINE_FILE.safeParse(rest, OUR_WORDS);
+  if (!result.success) throw new Malformed(FORMAT, mistakeInWords(result.error));
   const { machine, group, unknown, menu } = result.data;
   const rules = { machines: machine, groups: group, unknown: unknown?.gets, menu };
   if (!Buffer.from(encodeRules(rules)).equals(bytes)) throw new Malformed(FORMAT, 'written in another way');

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { isAbsent } from '../errors/io.ts';
 import { Malformed } from '../errors/malformed.ts';
 import { Refusal } from '../errors/refusal.ts';
+import { mistakeInWords, OUR_WORDS } from '../errors/schema-words.ts';
 import { UsageError } from '../errors/usage.ts';
 import { explain, syncDirectory } from '../files/atomic-file.ts';
 import { writeFolderAtomically } from '../files/atomic-folder.ts';
@@ -129,8 +130,8 @@ async function readJournal(folder: string): Promise<z.infer<typeof JOURNAL>> {
   } catch {
     throw damaged(folder, 'it is no JSON');
   }
-  const { data, error } = JOURNAL.safeParse(raw);
-  if (!data) throw damaged(folder, error.issues[0]?.message ?? 'it has another form');
+  const { data, error } = JOURNAL.safeParse(raw, OUR_WORDS);
+  if (!data) throw damaged(folder, mistakeInWords(error));
   return data;
 }
 

@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import { Refusal } from '../errors/refusal.ts';
+import { mistakeInWords, OUR_WORDS } from '../errors/schema-words.ts';
 import { isoSeconds } from '../formats/records/lines.ts';
 import type { StoreBackend, Version } from './backend.ts';
 
@@ -32,10 +33,9 @@ export async function readStateJson<T>(
 
 /** The same of bytes that were read. @param key for messages. Throws as `readStateJson`. */
 export function decodeStateJson<T>(key: string, bytes: Uint8Array, schema: z.ZodType<T>): T {
-  const result = schema.safeParse(parse(bytes));
+  const result = schema.safeParse(parse(bytes), OUR_WORDS);
   if (result.success && Buffer.compare(encodeStateJson(result.data), bytes) === 0) return result.data;
-  const issue = result.error?.issues[0];
-  const why = issue ? `${issue.path.join('.') || 'top level'}: ${issue.message}` : 'it was written otherwise';
+  const why = result.error ? mistakeInWords(result.error) : 'it was written otherwise';
   throw new Refusal('malformed', `${key} is not as it was written: ${why}.`, { path: key });
 }
 

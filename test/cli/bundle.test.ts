@@ -112,7 +112,7 @@ describe('export and import', () => {
     assert.equal((await runHere(['export', 'testing', path, '--state', state])).code, 2);
     assert.equal((await runHere(['export', 'stable', '-', '--state', state, '--json'])).code, 2);
     const none = await runHere(taking(join(folder, 'none'), newState()));
-    assert.deepEqual([none.code, /There is no such file\./.test(none.err)], [2, true], none.err);
+    assert.deepEqual([none.code, /there is no such file\./.test(none.err)], [2, true], none.err);
   });
 
   it('leave nothing on a disk that is full', async (t) => {

@@ -69,7 +69,7 @@ describe('a key with a passphrase', () => {
       ['--passphrase-fd', '99'],
       /descriptor 99 .* cannot be read/,
     ],
-    ['from what is no descriptor', undefined, ['--passphrase-fd', 'x'], /A descriptor is a number/],
+    ['from what is no descriptor', undefined, ['--passphrase-fd', 'x'], /a descriptor is a number/],
   ] as const) {
     it(`${what} is not used: an operator's mistake, and the tree is as it was`, async () => {
       const tree = await smallTree(join(folder, `tree-${what.length}`));

@@ -91,7 +91,7 @@ describe('verify --as', () => {
   it('knows no other clients', async () => {
     const { code, err } = await run(['verify', tree, '--anchors', anchors, '--as', 'lilo']);
     assert.equal(code, 2);
-    assert.match(err, /There is no client "lilo"; there are ipxe, ipxe-efi, grub, archiso, manifest\./);
+    assert.match(err, /there is no client "lilo"; there are ipxe, ipxe-efi, grub, archiso, manifest\./);
   });
 });
 

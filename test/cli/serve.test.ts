@@ -234,7 +234,7 @@ describe('serve on several addresses', () => {
   it('names the address that is none, and listens nowhere where one cannot be had', async () => {
     const wrong = await run([...WORDS, '--anchors', site.anchors, '--bind', 'localhost']);
     assert.equal(wrong.code, 2);
-    assert.match(wrong.err, /That is not an IP address\./);
+    assert.match(wrong.err, /that is not an IP address\./);
     const absent = await run([
       ...WORDS,
       '--anchors',

@@ -62,7 +62,7 @@ describe('what an operator may get wrong is exit 2, and changes nothing', () => 
   const words: [string, string[], RegExp][] = [
     ['a channel that there is not', ['channel', 'show', 'stabel'], /There is no channel stabel in /],
     ['one to renew', ['channel', 'renew', 'stabel'], /There is no channel stabel in /],
-    ['a channel that can be none', ['channel', 'show', '../stable'], /A channel is small letters/],
+    ['a channel that can be none', ['channel', 'show', '../stable'], /a channel is small letters/],
     [
       'a release that was never published',
       ['channel', 'rollback', 'stable', 'arch/2020.01.01', '--anchors', anchors, '--snapshot-key', keys],
@@ -71,7 +71,7 @@ describe('what an operator may get wrong is exit 2, and changes nothing', () => 
     [
       'a release that can be none',
       ['channel', 'rollback', 'stable', 'arch', '--anchors', anchors],
-      /A release is NAME\/VERSION/,
+      /a release is NAME\/VERSION/,
     ],
     ['a withdrawal of one', ['withdraw', 'arch/2020.01.01', '--reason', 'x'], /was never published there/],
     [
@@ -87,7 +87,7 @@ describe('what an operator may get wrong is exit 2, and changes nothing', () => 
     [
       'a counter that is none',
       ['state', 'restore', '--after', '0', '--checkpoint', anchors],
-      /A counter is a whole number/,
+      /a counter is a whole number/,
     ],
   ];
   for (const [name, line, why] of words) {

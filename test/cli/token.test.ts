@@ -89,8 +89,8 @@ it('refuses what cannot be meant, and makes nothing', async () => {
     [['add', 'x', '--scope', 'admin'], /read, arm, assign, channels, withdraw/],
     [['add', 'X y', '--scope', 'read'], /small letters/],
     [['add', '../x', '--scope', 'read'], /small letters/],
-    [['add', 'x', '--scope', 'read', '--expires', 'never'], /A time is/],
-    [['add', 'x', '--scope', 'read', '--expires', '0d'], /A time is/],
+    [['add', 'x', '--scope', 'read', '--expires', 'never'], /a time is/],
+    [['add', 'x', '--scope', 'read', '--expires', '0d'], /a time is/],
     [['add', 'x', '--scope', 'read', '--expires', '2001-01-01'], /has passed/],
     [['add', 'x', '--scope', 'read', '--quiet'], /printed once/],
   ] as const) {

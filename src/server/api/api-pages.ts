@@ -1,6 +1,7 @@
 import { isAbsolute } from 'node:path';
 import type { z } from 'zod';
 import { Refusal } from '../../errors/refusal.ts';
+import { mistakeInWords, OUR_WORDS } from '../../errors/schema-words.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { HttpAnswer } from '../../serve/http/http-answer.ts';
 import { jsonAnswer } from '../../serve/http/http-pages.ts';
@@ -140,12 +141,10 @@ function withoutPath(value: object, state: string): object {
 
 function read(what: string, schema: z.ZodType, value: unknown): unknown {
   if (value instanceof Refusal) return value;
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(value, OUR_WORDS);
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const where = issue?.path.join('.') ?? '';
-  const why = (issue?.message ?? 'malformed').replace(/\.$/, '').slice(0, 300);
-  return new Refusal('malformed', `${what} is not understood: ${where === '' ? '' : `${where}: `}${why}.`);
+  const why = mistakeInWords(result.error).slice(0, 300);
+  return new Refusal('malformed', `${what} is not understood: ${why}.`);
 }
 
 /** The fields of a query, none of them twice: two readers could take one of them each. */

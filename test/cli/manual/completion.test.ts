@@ -183,6 +183,6 @@ describe('a completion', () => {
   it('is one of the shells that are known', async () => {
     const { code, out, err } = await runHere(['completion', 'tcsh']);
     assert.deepEqual([code, out], [2, '']);
-    assert.match(err, /Allowed choices are bash, zsh, fish/);
+    assert.match(err, /it is one of bash, zsh, fish/);
   });
 });
