@@ -39,6 +39,9 @@ export interface Desk {
   readonly log: Log;
 }
 
+/** What has its turn, and its entry in the log before it is done. */
+export type Acted = Exclude<KeyholderRequest, { ask: 'consume' }>;
+
 /** What signs the scripts of machines. */
 export interface ScriptDesk extends KeyAccess {
   /** An `init` folder with the key of the CA, or a folder that `keys delegate` filled, with one for each day. */
@@ -53,7 +56,7 @@ export interface ScriptDesk extends KeyAccess {
  *
  * @throws Refusal, UsageError, IoError as the act itself.
  */
-export async function perform(desk: Desk, request: KeyholderRequest, peer: Peer): Promise<Done> {
+export async function perform(desk: Desk, request: Acted, peer: Peer): Promise<Done> {
   // Where nothing is to be signed there is nothing to log: who asks every minute fills no log.
   if (request.ask === 'checkpoint' && (await readWaiting(desk.state)).count === 0) return signed(desk);
   if (['move', 'publish', 'apply'].includes(request.ask) && desk.anchors === undefined)
@@ -70,7 +73,7 @@ export async function perform(desk: Desk, request: KeyholderRequest, peer: Peer)
   }
 }
 
-async function act(desk: Desk, request: KeyholderRequest, peer: Peer): Promise<Done> {
+async function act(desk: Desk, request: Acted, peer: Peer): Promise<Done> {
   const { state, key, anchors = [], clock } = desk;
   const now = clock();
   const scriptKeys = await scriptKeysOf(desk, request, now);

@@ -7,6 +7,7 @@ export const ASKS = [
   'checkpoint',
   'arm',
   'disarm',
+  'consume',
   'assign',
   'withdraw',
 ] as const;

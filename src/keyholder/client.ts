@@ -42,6 +42,9 @@ export type ArmFacts = Omit<Facts<Extract<KeyholderRequest, { ask: 'arm' }>>, 'a
   readonly words: readonly string[];
 };
 
+/** How far an armed boot is. */
+export type ConsumeFacts = Omit<Facts<Extract<KeyholderRequest, { ask: 'consume' }>>, 'ask' | 'by'>;
+
 export interface WrittenByKeyholder {
   /** False: it was so already. */
   readonly changed: boolean;
@@ -113,6 +116,16 @@ export class KeyholderClient {
   /** Takes an arming back, or ends what followed one. @param mac in any spelling. */
   disarm(mac: string, by?: string): Promise<WrittenByKeyholder> {
     return this.#wrote({ ask: 'disarm', mac: claimedMac(mac) ?? mac, ...byOf(by) });
+  }
+
+  /** Writes down that an armed boot has begun or ended, or that a file of it has left whole. */
+  consume({ mac, id, how, path, address, nonce }: ConsumeFacts): Promise<WrittenByKeyholder> {
+    return this.#wrote({
+      ...{ ask: 'consume', mac, id, how },
+      ...(path === undefined ? {} : { path }),
+      ...(address === undefined ? {} : { address }),
+      ...(nonce === undefined ? {} : { nonce }),
+    });
   }
 
   /** Writes down what a machine gets; it counts once it is applied. @param assigned undefined: nothing of its own any more. */

@@ -18,11 +18,12 @@ import { readSnapshotKey } from '../signing/keys/snapshot-key.ts';
 import { openExistingState } from '../store/state.ts';
 import { fingerprint } from '../trust/chain.ts';
 import { type AnchorFolders, readTrustRoots } from '../trust/trust-roots.ts';
-import { type Desk, perform, type ScriptDesk } from './acts.ts';
+import { type Acted, type Desk, perform, type ScriptDesk } from './acts.ts';
 import type { Ask } from './asks.ts';
+import { type ConsumeRequest, consumeArmed, logConsumed } from './consumed.ts';
 import { readLine } from './line.ts';
 import { demandPeers, OVERFLOW_UID, type Peer, peerOf } from './peer.ts';
-import { decodeRequest, encodeAnswer, type KeyholderAnswer, type KeyholderRequest } from './protocol.ts';
+import { decodeRequest, encodeAnswer, type KeyholderAnswer } from './protocol.ts';
 import { RATE, type Rate, RateLimit } from './rate.ts';
 import { claimSocketPath, safeSocketPath } from './socket-place.ts';
 import { findUnfinished } from './unfinished.ts';
@@ -270,7 +271,10 @@ class RunningKeyholder {
       const request = decodeRequest(line);
       this.#demandMayAsk(peer, request.ask);
       onHeard();
-      return await this.#inTurn(request, peer);
+      if (request.ask !== 'consume') return await this.#inTurn(request, peer);
+      // As many as boot at once: who armed them has paid for it, and what repeats itself changes nothing.
+      this.#rate.giveBack(peer.uid);
+      return await this.#consume(request);
     } catch (error) {
       const { log } = this.#running;
       if (!isKnown(error)) log.error({ err: error, ...peer }, 'a request failed by a fault of this program');
@@ -320,7 +324,24 @@ class RunningKeyholder {
     );
   }
 
-  #inTurn(request: KeyholderRequest, peer: Peer): Promise<KeyholderAnswer> {
+  /** A machine waits for this one: at once, whatever is at work. Its entry in the log has its turn. */
+  async #consume(request: ConsumeRequest): Promise<KeyholderAnswer> {
+    const { desk, log } = this.#running;
+    const { changed, over } = await consumeArmed(desk.state, request, desk.clock());
+    if (over) {
+      const { mac, release } = over.arming;
+      const { id, how } = over.consumption;
+      log.info({ mac, id, release, how }, 'an armed boot was consumed');
+      this.#last = this.#last
+        .then(() => logConsumed(desk.state, over, desk.key, desk.clock()))
+        .catch((error) =>
+          log.error({ err: error, mac, id }, 'an armed boot that was consumed is not in the log'),
+        );
+    }
+    return { 'bootseal-keyholder': 1, answer: 'done', did: 'wrote', changed, warnings: [] };
+  }
+
+  #inTurn(request: Acted, peer: Peer): Promise<KeyholderAnswer> {
     const { desk, log, path } = this.#running;
     const turn = this.#last.then(async () => {
       if (this.#ending)

@@ -2,9 +2,10 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { Malformed } from '../errors/malformed.ts';
 import { REFUSAL_CODES } from '../errors/refusal.ts';
+import { mistakeInWords, OUR_WORDS } from '../errors/schema-words.ts';
 import { claimedUuid } from '../formats/net/machine-claims.ts';
 import { isArmingId, isKeptMac, LONGEST_ARMING, MAX_ARMING } from '../formats/records/armed-boot.ts';
-import { isChannelName, isReleaseId } from '../formats/records/safe-path.ts';
+import { isChannelName, isReleaseId, isSafePath } from '../formats/records/safe-path.ts';
 import { MAX_SNAPSHOT } from '../formats/records/snapshot.ts';
 import { isCommandLineWord } from '../formats/script/cmdline.ts';
 import { ASSIGNED } from '../machines/assigned-file.ts';
@@ -76,6 +77,28 @@ const REQUEST = z.discriminatedUnion('ask', [
     by: BY,
   }),
   z.strictObject({ 'bootseal-keyholder': FORMAT, ask: z.literal('disarm'), mac: MAC, by: BY }),
+  z.strictObject({
+    'bootseal-keyholder': FORMAT,
+    ask: z.literal('consume'),
+    mac: MAC,
+    /** Of the arming. */
+    id: z.string().refine(isArmingId, 'is no id of an arming'),
+    /** `left`: a file of it has left whole, and nothing is over yet. */
+    how: z.enum(['left', 'files', 'report', 'ended']),
+    /** Which file has left: its path in the release. */
+    path: z.string().refine(isSafePath, 'is no path in a release').optional(),
+    /** Where the machine is; a claim. */
+    address: z
+      .string()
+      .regex(/^[!-~]{1,64}$/, 'is no address')
+      .optional(),
+    /** SHA-256 of the nonce that was answered. */
+    nonce: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/, 'is no SHA-256')
+      .optional(),
+    by: BY,
+  }),
   z.strictObject({
     'bootseal-keyholder': FORMAT,
     ask: z.literal('assign'),
@@ -200,11 +223,8 @@ function decode<T extends object>(format: string, line: Uint8Array, schema: z.Zo
       format,
       `of format ${short(JSON.stringify(number) ?? 'none', 20)}; this Bootseal knows 1`,
     );
-  const result = schema.safeParse(value);
-  if (!result.success) {
-    const [issue] = result.error.issues;
-    throw new Malformed(format, short(`${issue?.path.join('.') || 'top level'}: ${issue?.message}`, 200));
-  }
+  const result = schema.safeParse(value, OUR_WORDS);
+  if (!result.success) throw new Malformed(format, short(mistakeInWords(result.error), 200));
   // A key that stands twice, and every other way to write the same: two readers could read two things.
   if (!Buffer.from(lineOf(result.data)).equals(line)) throw new Malformed(format, 'written in another way');
   return result.data;

@@ -31,4 +31,10 @@ export class RateLimit {
     bucket.tokens -= 1;
     return undefined;
   }
+
+  /** What was taken for something that is not counted. */
+  giveBack(uid: number): void {
+    const bucket = this.#buckets.get(uid);
+    if (bucket) bucket.tokens = Math.min(this.#rate.burst, bucket.tokens + 1);
+  }
 }

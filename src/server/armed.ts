@@ -2,7 +2,7 @@ import { IoError } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import type { Arming, Consumption } from '../formats/records/armed-boot.ts';
 import { armedPathOf } from '../formats/records/armed-folder.ts';
-import { BootOnce, type OnceAnswer } from '../machines/boot-once.ts';
+import { BootOnce, type OnceAnswer, type OnceRecords } from '../machines/boot-once.ts';
 import type { Booter, BootScript, Machine } from '../machines/booter.ts';
 import type { Client, OpenResource, Resource, Site } from '../release/site.ts';
 import type { Log } from '../serve/event-log.ts';
@@ -18,12 +18,18 @@ import { readStatePolicy } from '../store/state-policy.ts';
 import { verifyArmedScript } from '../trust/armed-script-check.ts';
 import { SCRIPT_NAMES } from '../trust/machine-script-check.ts';
 import type { PolicyFile } from '../trust/policy-file.ts';
+import { ArmedRecords } from './armed-records.ts';
 import { Away } from './away.ts';
 import type { HeldRelease } from './held-release.ts';
+import type { Signer } from './signer.ts';
 
 export interface ArmedServingOptions {
   /** Of the state that all servers share. */
   readonly records: StoreBackend;
+  /** How armings are written down, where that is not by the records alone. */
+  readonly once?: OnceRecords;
+  /** Why nothing that is armed may begin here, as the end of a sentence; undefined: it may. */
+  readonly fault?: () => Promise<string | undefined>;
   /** What is offered at the moment of a request. */
   readonly offered: () => readonly HeldRelease[];
   /** Of the state. */
@@ -50,7 +56,6 @@ export interface Consumed {
 export class ArmedServing {
   readonly once: BootOnce;
   readonly #options: ArmedServingOptions;
-  readonly #records: ArmedBoots;
   /** By machine, what was said last of why it does not get what it is armed with. */
   readonly #notServed = new Map<string, string>();
   /** Machines that were armed, or not done with it, when they asked last. */
@@ -60,10 +65,8 @@ export class ArmedServing {
 
   constructor(options: ArmedServingOptions) {
     this.#options = options;
-    this.#records = new ArmedBoots(options.records);
-    this.once = new BootOnce(this.#records, options.clock, (arming, consumption) =>
-      this.#tell(arming, consumption),
-    );
+    const once = options.once ?? new ArmedBoots(options.records);
+    this.once = new BootOnce(once, options.clock, (arming, consumption) => this.#tell(arming, consumption));
   }
 
   /** Resolves when every consumption so far is in the log, or cannot be. */
@@ -153,6 +156,11 @@ export class ArmedServing {
         release: arming.release,
       });
     if (held.refusal) throw held.refusal;
+    const fault = await this.#options.fault?.();
+    if (fault !== undefined)
+      throw new Refusal('forbidden', `${arming.mac} does not get what it is armed with: ${fault}.`, {
+        mac: arming.mac,
+      });
     if (anchor !== undefined && anchor !== held.release.anchorId) return undefined;
     const script = await readScript(records, arming.loader, arming.script);
     const now = clock();
@@ -260,15 +268,23 @@ function leavingResource(resource: Resource, leaving: () => Promise<void>): Reso
 
 /** Boot-once of a state folder. Whoever serves it appends to its log, and signs nothing there. */
 export function stateArmed(
-  options: Pick<ArmedServingOptions, 'offered' | 'clock' | 'log'> & { readonly state: string },
+  options: Pick<ArmedServingOptions, 'offered' | 'clock' | 'log'> & {
+    readonly state: string;
+    /** Who writes down what this server may not; undefined: nobody. */
+    readonly signer: Signer | undefined;
+  },
 ): ArmedServing {
-  const { state: folder, clock, log } = options;
+  const { state: folder, clock, log, signer } = options;
+  const once = isBucketState(folder) ? undefined : new ArmedRecords(folder, signer);
   return new ArmedServing({
     ...options,
     ...(isBucketState(folder) ? { away: new Away(log) } : {}),
+    ...(once ? { once, fault: () => once.fault() } : {}),
     records: recordsOf(folder),
     policy: () => readStatePolicy(folder),
     async record(consumed) {
+      // Whoever wrote them down has logged them.
+      if (once && !(await once.isOwn())) return;
       const state = await openStateWhenFree(folder);
       try {
         const time = clock();

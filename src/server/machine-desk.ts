@@ -20,6 +20,7 @@ import { bootReportPages } from './boot-reports.ts';
 import { localDiskBooter } from './local-disk.ts';
 import { MachineWatch } from './machine-watch.ts';
 import type { Offering } from './offering.ts';
+import type { Signer } from './signer.ts';
 
 export interface MachineDeskOptions {
   /** What is offered at the moment of a question. */
@@ -28,6 +29,8 @@ export interface MachineDeskOptions {
   readonly state: string | undefined;
   /** Has a channel's scripts signed by what is written now; undefined: nobody is there to ask. */
   readonly apply?: ((channel: string) => Promise<unknown>) | undefined;
+  /** Who writes down what became of an armed boot, where this server may not; undefined: nobody. */
+  readonly signer: Signer | undefined;
   readonly shares: Shares;
   /** Milliseconds since 1970. */
   readonly clock: () => number;
@@ -54,7 +57,8 @@ export class MachineDesk {
       this.#booter = usual;
       return;
     }
-    this.#armed = stateArmed({ state, offered: () => offering().releases, clock, log });
+    const { signer } = options;
+    this.#armed = stateArmed({ state, signer, offered: () => offering().releases, clock, log });
     const local = localDiskBooter({
       records: recordsOf(state),
       roots: () => offering().entry.release.roots,

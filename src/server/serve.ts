@@ -207,6 +207,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     offering: () => offering,
     state: options.state,
     apply: signer && ((channel) => signer.apply(channel)),
+    signer,
     ...{ shares, clock, monotonic, log },
     emit: tell,
   });

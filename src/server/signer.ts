@@ -18,6 +18,21 @@ export interface ArmingFacts {
   readonly id?: string;
 }
 
+/** How far an armed boot is: a file of it has left whole, or it has begun, or its time is over. */
+export interface ConsumeFacts {
+  /** `52:54:00:12:34:56` */
+  readonly mac: string;
+  /** Of the arming. */
+  readonly id: string;
+  readonly how: 'left' | 'files' | 'report' | 'ended';
+  /** Which file has left, by its path in the release. */
+  readonly path?: string;
+  /** Where the machine is; a claim. */
+  readonly address?: string;
+  /** SHA-256 of the nonce that was answered. */
+  readonly nonce?: string;
+}
+
 /** What the operator should know, though it was done. */
 interface Warned {
   readonly warnings: readonly string[];
@@ -33,6 +48,8 @@ export interface Signer {
   /** Has what is written about machines count for a channel. */
   apply(channel: string, by?: string): Promise<unknown>;
   arm(facts: ArmingFacts, by?: string): Promise<{ readonly arming: Arming } & Warned>;
+  /** Absent: only a server whose own the state is can have machines boot what they are armed with. */
+  consume?(facts: ConsumeFacts): Promise<{ readonly changed: boolean }>;
   disarm(mac: string, by?: string): Promise<{ readonly changed: boolean } & Warned>;
   /** @param assigned undefined: nothing of its own any more. */
   assign(

@@ -28,6 +28,8 @@ export interface Setting {
   readonly env?: Readonly<Record<string, string>>;
   /** Bytes of a terminal instead of two pipes; both streams then arrive in `out`. */
   readonly terminal?: boolean;
+  /** Runs as this account, and as its group; only root can ask for that. */
+  readonly uid?: number;
 }
 
 const children = new Set<ChildProcess>();
@@ -46,6 +48,7 @@ export function start(words: readonly string[], setting: Setting = {}): Running 
     cwd: setting.cwd,
     env: { ...inherited, TERM: 'xterm', ...setting.env },
     stdio: ['ignore', 'pipe', 'pipe'],
+    ...(setting.uid === undefined ? {} : { uid: setting.uid, gid: setting.uid }),
   });
   children.add(child);
   const said = { out: '', err: '' };

@@ -41,7 +41,7 @@ describe('a client of a keyholder', () => {
         [RENEW + RENEW, /more than one line/],
         [RENEW.replace('stable', '../stable'), /no name of a channel/],
         [RENEW.replace('renew', 'sign'), /ask: /],
-        [RENEW.replace('}', ',"digest":"00"}'), /Unrecognized key/],
+        [RENEW.replace('}', ',"digest":"00"}'), /is no key that is known/],
         [Buffer.from([0xff, 0xfe, 0x0a]), /no JSON/],
       ] as const) {
         const { answer, code, message } = JSON.parse(await say(socket, text));

@@ -37,8 +37,8 @@ describe('a request', () => {
   });
 
   for (const [what, line, fact] of [
-    ['a key that is unknown', RENEW.replace('}', ',"text":"x"}'), /top level: Unrecognized key/],
-    ['a digest', RENEW.replace('}', `,"sha256":"${'0'.repeat(64)}"}`), /Unrecognized key/],
+    ['a key that is unknown', RENEW.replace('}', ',"text":"x"}'), /"text" is no key that is known/],
+    ['a digest', RENEW.replace('}', `,"sha256":"${'0'.repeat(64)}"}`), /is no key that is known/],
     ['an ask that is unknown', RENEW.replace('renew', 'sign'), /ask: /],
     ['a key that is missing', '{"bootseal-keyholder":1,"ask":"move","channel":"stable"}\n', /release: /],
     ['another format', RENEW.replace('1', '2'), /of format 2; this Bootseal knows 1/],
@@ -79,7 +79,11 @@ describe('a request', () => {
     ['no end', RENEW.slice(0, -1), /without its end/],
     ['two lines', RENEW + RENEW, /no JSON/],
     ['too much', `${' '.repeat(MAX_LINE)}\n`, /longer than 16384 bytes/],
-    ['a key of objects', RENEW.replace('}', ',"__proto__":{"x":1}}'), /Unrecognized key|in another way/],
+    [
+      'a key of objects',
+      RENEW.replace('}', ',"__proto__":{"x":1}}'),
+      /is no key that is known|in another way/,
+    ],
   ] as const) {
     it(`with ${what} is malformed`, () => {
       assert.throws(() => decodeRequest(Buffer.from(line)), malformed(fact));
