@@ -4,11 +4,12 @@ import { copyFile, link, lstat, open, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path';
 import { cannotRead, codeOf, IoError, isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
-import { explain, isGone, removeTemporaries, syncDirectory } from '../files/atomic-file.ts';
+import { explain, isGone, removeTemporaries } from '../files/atomic-file.ts';
 import { makeFolders } from '../files/make-folders.ts';
 import { measureFile } from '../files/measure.ts';
 import { entriesIfThere, lstatIfThere } from '../files/read-if-there.ts';
 import { readInto, reading } from '../files/reading.ts';
+import { syncTogether } from '../files/sync-together.ts';
 import {
   demandKey,
   isKeySegment,
@@ -231,7 +232,7 @@ export class FolderBackend implements StoreBackend {
     } catch (error) {
       throw explain(error, path, await isGone(draft));
     }
-    await syncDirectory(folder);
+    await syncTogether(folder);
     return answer;
   }
 
@@ -316,7 +317,7 @@ async function remove(path: string): Promise<void> {
   } catch (error) {
     throw explain(error, path);
   }
-  await syncDirectory(dirname(path));
+  await syncTogether(dirname(path));
 }
 
 /** By path, the last that was begun. */

@@ -44,7 +44,7 @@ export async function readScript(
 ): Promise<SignedScript> {
   const key = scriptFile({ loader: kind, sha256 });
   const script = await records.get(key);
-  const seal = await records.get(key + SEAL.openpgp);
+  const seal = script && (await records.get(key + SEAL.openpgp));
   if (!script || !seal)
     throw new Refusal('absent', `${script ? key + SEAL.openpgp : key} is missing.`, { path: key });
   if (createHash('sha256').update(script.bytes).digest('hex') !== sha256)
