@@ -313,14 +313,14 @@ class RunningKeyholder {
 
   /** A server that serves need not be able to arm a machine, or to move a channel. */
   #demandMayAsk({ uid }: Peer, ask: Ask): void {
-    const { allowAsks, allowUids = [], path } = this.#running;
+    const { allowAsks, allowUids = [] } = this.#running;
     const asks = allowAsks?.get(uid);
     if (asks === undefined || asks.includes(ask) || allowUids.includes(uid)) return;
     if (uid === 0 || uid === process.geteuid?.()) return;
-    throw new IoError(
-      `uid ${uid} may ask this keyholder for ${asks.join(', ')} only, and this is ${ask}.`,
-      path,
-      'EACCES',
+    throw new Refusal(
+      'forbidden',
+      `uid ${uid} may ask this keyholder for ${asks.join(', ')} only, and this is ${ask}; --allow-user says who may.`,
+      { uid, ask },
     );
   }
 

@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cannotRead, codeOf, IoError, isAbsent } from '../errors/io.ts';
+import { Refusal } from '../errors/refusal.ts';
 import type { Consumption } from '../formats/records/armed-boot.ts';
 import type { KeptArming, OnceRecords } from '../machines/boot-once.ts';
 import { ArmedBoots } from '../store/armed-boots.ts';
@@ -116,7 +117,7 @@ export class ArmedRecords implements OnceRecords {
     try {
       return (await this.#consume(facts)).changed;
     } catch (error) {
-      if (error instanceof IoError && remember) return remember();
+      if (remember && (error instanceof IoError || isForbidden(error))) return remember();
       throw error;
     } finally {
       this.#asking -= 1;
@@ -128,6 +129,10 @@ export class ArmedRecords implements OnceRecords {
     while (this.#asking >= AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     this.#asking += 1;
   }
+}
+
+function isForbidden(error: unknown): boolean {
+  return error instanceof Refusal && error.code === 'forbidden';
 }
 
 /** The state is somebody else's, or on a disk that takes nothing. */

@@ -95,7 +95,7 @@ it('an account that may ask for some things is refused all others', async (t) =>
     sayAs(SERVER, socket, `${JSON.stringify({ 'bootseal-keyholder': 1, ...facts })}\n`);
   assert.match(
     await ask({ ask: 'renew', channel }),
-    /may ask this keyholder for apply only, and this is renew\./,
+    /"refused","code":"forbidden","message":"uid 61234 may ask this keyholder for apply only, and this is renew; --allow-user says who may\."/,
   );
   assert.match(await ask({ ask: 'apply', channel }), /"answer":"done"/);
 });

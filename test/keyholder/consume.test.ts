@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { type ArmFacts, KeyholderClient } from '../../src/keyholder/client.ts';
 import { boot } from '../../src/operations/boot.ts';
+import { addToken } from '../../src/operations/tokens.ts';
 import { listArmed } from '../../src/publish/arm.ts';
 import { readLogEntries } from '../../src/store/log-proof.ts';
 import { serving } from '../cli/command.ts';
@@ -101,6 +102,26 @@ describe('an armed boot, where the state is not the server’s to write', () => 
     assert.equal(await booted(url), OLD);
     assert.doesNotMatch(running.said.err, /"status":5/);
   });
+});
+
+it('what a keyholder does not let a server ask for is answered so, and not as a fault', async (t) => {
+  if (!isRoot) return assert.notEqual(process.geteuid?.(), 0);
+  const state = await fresh();
+  const { secret } = await addToken({
+    ...{ state, name: 'lab', scopes: ['arm'], now: Date.now(), snapshotKey: keys },
+  });
+  // For the group that server and keyholder share.
+  await chown(join(state, 'tokens'), 0, SERVER);
+  const { socket } = await held(t, state);
+  const { url } = await served(t, state, ['--keyholder', socket]);
+  const answer = await fetch(`${url}/api/v1/machines/${MAC}/arm`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ release: NEW }),
+  });
+  const told = (await answer.json()) as { code: string; message: string };
+  assert.deepEqual([answer.status, told.code], [403, 'forbidden']);
+  assert.match(told.message, /may ask this keyholder for consume only, and this is arm;/);
 });
 
 describe('a keyholder that is told how far an armed boot is', () => {
