@@ -106,7 +106,7 @@ Options, as #define in src/config/local/general.h:
 ${clock}  REBOOT_CMD, POWEROFF_CMD   for machines that shall not stay at the end of a refused boot
 
 ${ca}.der is the same certificate for tools that want DER.
-Whenever the certificate changes, its file must have another name: iPXE's Makefile looks at names alone.
+Whenever the certificate changes, its file must have another name: behind TRUST= iPXE's Makefile sees names alone.
 
 What the result does:
   It trusts the CA with the SHA-256 fingerprint

@@ -45,7 +45,7 @@ describe('what a site builds into its own iPXE', () => {
       kit.fingerprint,
     ])
       assert.ok(text.includes(word), word);
-    // iPXE's Makefile looks at names: two CAs must never share one.
+    // Behind TRUST= iPXE's Makefile sees names alone: two CAs must never share one.
     assert.ok(basename(pem).includes(kit.fingerprint.slice(0, 16)));
   });
 
