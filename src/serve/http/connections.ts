@@ -11,6 +11,14 @@ export interface Underway {
   cut(outcome: Outcome): void;
 }
 
+/**
+ * True where what was written to a socket has left, asked when Node calls back, or a response says `finish`: it does so, without
+ * an error, for what was lost with a socket that was destroyed, too, and calls it `writableFinished`.
+ */
+export function hasLeft({ destroyed, errored }: Socket): boolean {
+  return !destroyed && errored === null;
+}
+
 /** What one client connection has under way. */
 export class Connection implements Holder {
   /** Over TLS: the encrypted one, once hands were shaken. */

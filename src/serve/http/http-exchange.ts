@@ -3,9 +3,8 @@ import { Refusal } from '../../errors/refusal.ts';
 import { claimedMac } from '../../formats/net/machine-claims.ts';
 import type { Asking, Outcome, ServerEvent } from '../../release/server-event.ts';
 import { askedText } from '../asked.ts';
-import type { Connection } from './connections.ts';
+import { type Connection, hasLeft } from './connections.ts';
 import { HttpAnswer } from './http-answer.ts';
-import { isTaken } from './is-taken.ts';
 import type { Way } from './request-way.ts';
 
 /** The other side is no longer there to be answered. Not an error: clients come and go. */
@@ -46,6 +45,7 @@ export class Exchange {
   readonly #begun = performance.now();
   #abort: AbortController | undefined;
   #over = false;
+  #hasLeft = false;
   #interrupt: ((error: Error) => void) | undefined;
 
   /** @param from the client's address (the peer's, or what a trusted proxy says), and by which way the request came. */
@@ -78,6 +78,10 @@ export class Exchange {
       asked: askedText(query === -1 ? url : url.slice(0, query)),
       ...(mac === undefined ? {} : { mac }),
     };
+    // Before the server closes a socket that was for this response alone.
+    res.prependOnceListener('finish', () => {
+      this.#hasLeft = hasLeft(connection.socket);
+    });
     res.once('close', () => {
       this.#over = true;
       this.#abort?.abort();
@@ -109,8 +113,10 @@ export class Exchange {
    */
   write(...pieces: readonly Uint8Array[]): Promise<void> {
     return this.#waitFor(pieces, (done) => {
+      const written = (error?: Error | null): void =>
+        done(error ?? (hasLeft(this.connection.socket) ? null : new Gone()));
       for (const [index, piece] of pieces.entries()) {
-        if (index === pieces.length - 1) this.res.write(piece, done);
+        if (index === pieces.length - 1) this.res.write(piece, written);
         else this.res.write(piece);
       }
     });
@@ -123,7 +129,7 @@ export class Exchange {
    */
   end(bytes?: Uint8Array): Promise<void> {
     return this.#waitFor(bytes === undefined ? [] : [bytes], (done) => {
-      const ended = (): void => done(isTaken(this.res, this.req.socket) ? undefined : new Gone());
+      const ended = (): void => done(this.#hasLeft ? null : new Gone());
       if (bytes === undefined || bytes.length === 0) this.res.end(ended);
       else this.res.end(bytes, ended);
     });
@@ -172,7 +178,7 @@ export class Exchange {
     if (thrown !== undefined) {
       return thrown instanceof Refusal || thrown instanceof HttpAnswer ? 'refused' : 'failed';
     }
-    return isTaken(this.res, this.req.socket) ? 'complete' : (this.ending ?? 'client-gone');
+    return this.#hasLeft ? 'complete' : (this.ending ?? 'client-gone');
   }
 
   /** Counts the bytes where Node calls back: the response may close before a waiting function goes on. */

@@ -1,16 +1,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
 import { claimedMac } from '../../formats/net/machine-claims.ts';
 import type { Asking, Outcome, ServerEvent } from '../../release/server-event.ts';
 import type { Resource, Site } from '../../release/site.ts';
 import { askedText, holdsToken } from '../asked.ts';
 import type { Emit } from '../emit.ts';
-import type { Connection, Underway } from './connections.ts';
+import { type Connection, hasLeft, type Underway } from './connections.ts';
 import { followsRedirects } from './follows-redirects.ts';
 import { answerFile } from './http-file.ts';
 import { findPage } from './http-page.ts';
 import type { Pages } from './http-types.ts';
-import { isTaken } from './is-taken.ts';
 import { hostFault } from './request-host.ts';
 import { safeRequestPath } from './request-path.ts';
 
@@ -147,21 +145,24 @@ function isHarmless(rawHeaders: readonly string[], steers: boolean): boolean {
 /** A response that leaves at once; it lasts only where its client does not take it. */
 export class HeldResponse implements Underway {
   readonly #res: ServerResponse;
-  readonly #socket: Socket;
   readonly #asking: Asking;
   readonly #length: number;
   readonly #begun = performance.now();
+  #hasLeft = false;
   #ending: Outcome | undefined;
 
-  constructor(res: ServerResponse, socket: Socket, asking: Asking, length: number) {
+  constructor(res: ServerResponse, asking: Asking, length: number, { socket }: Connection) {
     this.#res = res;
-    this.#socket = socket;
     this.#asking = asking;
     this.#length = length;
+    // Before the server closes a socket that was for this response alone.
+    res.prependOnceListener('finish', () => {
+      this.#hasLeft = hasLeft(socket);
+    });
   }
 
   get owed(): number {
-    return this.#res.writableFinished ? 0 : this.#length;
+    return this.#hasLeft ? 0 : this.#length;
   }
 
   cut(outcome: Outcome): void {
@@ -171,8 +172,7 @@ export class HeldResponse implements Underway {
 
   /** What happened, once the response has closed. */
   finished(): ServerEvent {
-    const { statusCode } = this.#res;
-    const taken = isTaken(this.#res, this.#socket);
+    const hasLeft = this.#hasLeft;
     // Written out: a spread behind a first field is copied name by name.
     const { server, id, remote, port, method = '', asked, mac } = this.#asking;
     const ended = {
@@ -183,10 +183,10 @@ export class HeldResponse implements Underway {
       port,
       method,
       asked,
-      status: statusCode,
-      bytes: taken ? this.#length : 0,
+      status: this.#res.statusCode,
+      bytes: hasLeft ? this.#length : 0,
       durationMs: performance.now() - this.#begun,
-      outcome: taken ? 'complete' : (this.#ending ?? 'client-gone'),
+      outcome: hasLeft ? 'complete' : (this.#ending ?? 'client-gone'),
     } as const;
     return mac === undefined ? ended : { ...ended, mac };
   }
@@ -213,7 +213,7 @@ export function sendHeld(
   const begun = { kind: 'started', server: 'http', id, remote, port, method, asked } as const;
   const asking = mac === undefined ? begun : { ...begun, mac };
   const length = method === 'HEAD' ? 0 : content.length;
-  const response = new HeldResponse(res, socket, asking, length);
+  const response = new HeldResponse(res, asking, length, connection);
   let timer: NodeJS.Timeout | undefined;
   connection.current = response;
   res.once('close', () => {

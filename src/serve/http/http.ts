@@ -203,6 +203,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   server.on('checkContinue', onRequest);
   // And would answer by itself, untold and uncounted, whoever expects something else.
   server.on('checkExpectation', onRequest);
+  // Node calls it when the server closes, and takes those for idle whose response has ended but not left.
+  server.closeIdleConnections = () => connections.destroyIdle();
   guardConnections(server, connections, emit);
 
   // As Node makes its own.

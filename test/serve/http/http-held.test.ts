@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { link, open, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -207,6 +208,53 @@ describe('what is held in memory is answered at once', () => {
     await ask(server.port, INITRD);
     assert.equal(site.asked, before);
   });
+});
+
+describe('what nobody took is not told as sent', () => {
+  /** More than the buffers of two sockets hold. */
+  const large = bytesResource('large', Buffer.alloc(128 * 1024 * 1024), true);
+  const LARGE = `${BASE}/large`;
+  const page: Page = { handle: () => ({ status: 200, body: Buffer.alloc(128 * 1024 * 1024) }) };
+
+  for (const isShort of [true, false])
+    for (const path of [LARGE, '/page'])
+      for (const ending of ['client-gone', 'closed'] as const)
+        it(`${ending}, ${path} by the ${isShort ? 'short' : 'long'} way`, async (t) => {
+          const server = await serving(
+            t,
+            siteOf(new Map([[LARGE, large]]), isShort),
+            {},
+            new Map([['/page', page]]),
+          );
+          const socket = await dial(t, server.port);
+          socket.pause();
+          socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+          await once(socket, 'readable');
+          if (ending === 'closed') await server.close({ graceMs: 0 });
+          else socket.resetAndDestroy();
+          const { outcome, bytes } = await server.event('ended');
+          assert.deepEqual([outcome, bytes], [ending, 0]);
+          assert.deepEqual(server.errors, []);
+        });
+
+  for (const isShort of [true, false])
+    it(`and a server that closes lets it be taken, ${isShort ? 'short' : 'long'} way`, async (t) => {
+      const server = await serving(t, siteOf(new Map([[LARGE, large]]), isShort));
+      const socket = await dial(t, server.port);
+      socket.pause();
+      socket.write(`GET ${LARGE} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      await once(socket, 'readable');
+      const closed = server.close({ graceMs: 600_000 });
+      let taken = 0;
+      socket.on('data', ({ length }) => {
+        taken += length;
+      });
+      await closed;
+      const { outcome, bytes } = await server.event('ended');
+      assert.deepEqual([outcome, bytes], ['complete', large.size]);
+      if (!socket.closed) await once(socket, 'close');
+      assert.ok(taken > large.size);
+    });
 });
 
 it('what goes wrong on the short way ends a connection, and not the process', async (t) => {
