@@ -257,7 +257,13 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
 function guardConnections(server: Server, connections: Connections, emit: Emit): void {
   server.on('connection', (socket: Socket) => {
     // What comes through the door of TLS was let in there.
-    if (connections.of(socket) !== undefined || connections.admit(socket) !== undefined) return;
+    if (connections.of(socket) !== undefined) return;
+    // Reset before it was taken: the kernel still hands over what it brought, but not from whom, and nobody waits for an answer.
+    if (socket.remoteAddress === undefined) {
+      socket.destroy();
+      return;
+    }
+    if (connections.admit(socket) !== undefined) return;
     turnAway(emit, socket.remoteAddress ?? '', 'too-many', '');
     socket.destroy();
   });
