@@ -21,7 +21,12 @@ import {
 
 const MIB = 1024 * 1024;
 const DATA = content(8 * MIB);
-const exports = () => memoryExports({ root: { data: DATA } });
+const exports = (atOnce = false) => memoryExports({ root: { data: DATA, atOnce } });
+/** What is in the page cache is read without a thread: nothing is waited for then. */
+const WAYS = [
+  ['of what a thread reads', false],
+  ['of what is in memory', true],
+] as const;
 const PATIENT = { handshakeTimeoutMs: 60_000, stallTimeoutMs: 60_000 };
 
 async function stillServes(t: TestContext, server: Running): Promise<void> {
@@ -82,41 +87,43 @@ function noise(seed: string, length: number): Buffer {
   return Buffer.concat(blocks).subarray(0, length);
 }
 
-test('noise behind every valid beginning throws nothing', async (t) => {
-  const tested = exports();
-  const server = await nbd(t, tested, PATIENT);
-  const go = encodeNbdOption({ kind: 'go', name: '', wants: [] });
-  const request = encodeNbdRequest({ flags: 0, command: 0, cookie: 1n, offset: 0, length: 70_000 });
-  const stem = Buffer.concat([encodeNbdClientFlags(3), go, request]);
-  for (let length = 0; length <= stem.length; length += 1) {
-    const client = await dial(t, server.port);
-    client.socket.end(Buffer.concat([stem.subarray(0, length), noise(String(length), 300)]));
-    await client.rest();
-    client.socket.destroy();
-  }
-  await stillServes(t, server);
-});
+for (const [way, atOnce] of WAYS) {
+  test(`noise behind every valid beginning throws nothing, ${way}`, async (t) => {
+    const tested = exports(atOnce);
+    const server = await nbd(t, tested, PATIENT);
+    const go = encodeNbdOption({ kind: 'go', name: '', wants: [] });
+    const request = encodeNbdRequest({ flags: 0, command: 0, cookie: 1n, offset: 0, length: 70_000 });
+    const stem = Buffer.concat([encodeNbdClientFlags(3), go, request]);
+    for (let length = 0; length <= stem.length; length += 1) {
+      const client = await dial(t, server.port);
+      client.socket.end(Buffer.concat([stem.subarray(0, length), noise(String(length), 300)]));
+      await client.rest();
+      client.socket.destroy();
+    }
+    await stillServes(t, server);
+  });
 
-test('a session one byte at a time is a session', async (t) => {
-  const server = await nbd(t, exports(), PATIENT);
-  const client = await dial(t, server.port);
-  const read = encodeNbdRequest({ flags: 0, command: 0, cookie: 7n, offset: 3, length: 5 });
-  const write = encodeNbdRequest({ flags: 0, command: 1, cookie: 8n, offset: 0, length: 3 });
-  const stem = [
-    encodeNbdClientFlags(3),
-    encodeNbdOption({ kind: 'list' }),
-    encodeNbdOption({ kind: 'go', name: 'root', wants: [3] }),
-  ];
-  for (const octet of Buffer.concat([...stem, read, write, Buffer.from('abc'), read])) {
-    client.socket.write(Buffer.from([octet]));
-    // Each in a segment of its own.
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  await client.hear(18 + 28 + 20 + (20 + 12) + (20 + 14) + 20);
-  const reply = `67446698000000000000000000000007${DATA.subarray(3, 8).toString('hex')}`;
-  const refused = '67446698000000010000000000000008';
-  assert.equal((await client.hear(58)).toString('hex'), `${reply}${refused}${reply}`);
-});
+  test(`a session one byte at a time is a session, ${way}`, async (t) => {
+    const server = await nbd(t, exports(atOnce), PATIENT);
+    const client = await dial(t, server.port);
+    const read = encodeNbdRequest({ flags: 0, command: 0, cookie: 7n, offset: 3, length: 5 });
+    const write = encodeNbdRequest({ flags: 0, command: 1, cookie: 8n, offset: 0, length: 3 });
+    const stem = [
+      encodeNbdClientFlags(3),
+      encodeNbdOption({ kind: 'list' }),
+      encodeNbdOption({ kind: 'go', name: 'root', wants: [3] }),
+    ];
+    for (const octet of Buffer.concat([...stem, read, write, Buffer.from('abc'), read])) {
+      client.socket.write(Buffer.from([octet]));
+      // Each in a segment of its own.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await client.hear(18 + 28 + 20 + (20 + 12) + (20 + 14) + 20);
+    const reply = `67446698000000000000000000000007${DATA.subarray(3, 8).toString('hex')}`;
+    const refused = '67446698000000010000000000000008';
+    assert.equal((await client.hear(58)).toString('hex'), `${reply}${refused}${reply}`);
+  });
+}
 
 test('a handshake that takes too long ends, whether silent or a byte at a time', async (t) => {
   const server = await nbd(t, exports(), { handshakeTimeoutMs: 60 });
@@ -142,67 +149,72 @@ test('a client that asks for lists and never listens is not listened to', async 
   assert.equal((await server.event('turned-away')).reason, 'too-slow');
 });
 
-test('a client that asks for reads and never listens is held, and dropped in the end', async (t) => {
-  const tested = exports();
-  const limits = { stallTimeoutMs: 200, maxConnectionBytes: MIB };
-  const server = await nbd(t, tested, limits);
-  for (const length of [4096, 300_000, 8 * MIB]) {
-    const client = await transmitting(t, server.port, { structured: true });
-    const { id } = await server.event(
-      'started',
-      (event) => !server.events.some((each) => each.kind === 'ended' && each.id === event.id),
-    );
-    client.socket.pause();
-    const before = tested.bytes;
-    const requests = Array.from({ length: 20_000 }, () => client.requestBytes({ length }));
-    client.socket.write(Buffer.concat(requests));
-    const closed = await server.event('ended', (event) => event.id === id);
-    assert.equal(closed.outcome, 'stalled');
-    // What the kernel took, and what was held when it took no more.
-    assert.ok(tested.bytes - before <= closed.bytes + 2 * MIB, `${tested.bytes - before} of ${closed.bytes}`);
-    client.socket.destroy();
-  }
-  assert.equal(server.heldBytes, 0);
-  assert.equal(tested.opened, 0);
-  await stillServes(t, server);
-});
+for (const [way, atOnce] of WAYS) {
+  test(`a client that asks for reads and never listens is held, and dropped in the end, ${way}`, async (t) => {
+    const tested = exports(atOnce);
+    const limits = { stallTimeoutMs: 200, maxConnectionBytes: MIB };
+    const server = await nbd(t, tested, limits);
+    for (const length of [4096, 300_000, 8 * MIB]) {
+      const client = await transmitting(t, server.port, { structured: true });
+      const { id } = await server.event(
+        'started',
+        (event) => !server.events.some((each) => each.kind === 'ended' && each.id === event.id),
+      );
+      client.socket.pause();
+      const before = tested.bytes;
+      const requests = Array.from({ length: 20_000 }, () => client.requestBytes({ length }));
+      client.socket.write(Buffer.concat(requests));
+      const closed = await server.event('ended', (event) => event.id === id);
+      assert.equal(closed.outcome, 'stalled');
+      // What the kernel took, and what was held when it took no more.
+      assert.ok(
+        tested.bytes - before <= closed.bytes + 2 * MIB,
+        `${tested.bytes - before} of ${closed.bytes}`,
+      );
+      client.socket.destroy();
+    }
+    assert.equal(server.heldBytes, 0);
+    assert.equal(tested.opened, 0);
+    await stillServes(t, server);
+  });
 
-test('clients that never listen cannot keep the memory of all', async (t) => {
-  const limits = { ...PATIENT, bufferBytes: 2 * MIB, maxConnectionBytes: MIB, pressureTimeoutMs: 50 };
-  let most = 0;
-  const before = (): void => {
-    most = Math.max(most, server.heldBytes);
-  };
-  const server = await nbd(t, memoryExports({ root: { data: DATA, before } }), limits);
-  for (let count = 0; count < 40; count += 1) {
-    const client = await transmitting(t, server.port);
-    client.socket.pause();
-    for (let index = 0; index < 10; index += 1) client.request({ length: 8 * MIB });
-  }
-  const good = await transmitting(t, server.port, { structured: true });
-  assert.ok((await good.read(0, 3 * MIB)).data.equals(DATA.subarray(0, 3 * MIB)));
-  assert.ok(most > MIB && most <= limits.bufferBytes, `${most} bytes`);
-  assert.equal((await server.event('ended')).outcome, 'stalled');
-});
+  test(`clients that never listen cannot keep the memory of all, ${way}`, async (t) => {
+    const limits = { ...PATIENT, bufferBytes: 2 * MIB, maxConnectionBytes: MIB, pressureTimeoutMs: 50 };
+    let most = 0;
+    const before = (): void => {
+      most = Math.max(most, server.heldBytes);
+    };
+    const server = await nbd(t, memoryExports({ root: { data: DATA, before, atOnce } }), limits);
+    for (let count = 0; count < 40; count += 1) {
+      const client = await transmitting(t, server.port);
+      client.socket.pause();
+      for (let index = 0; index < 10; index += 1) client.request({ length: 8 * MIB });
+    }
+    const good = await transmitting(t, server.port, { structured: true });
+    assert.ok((await good.read(0, 3 * MIB)).data.equals(DATA.subarray(0, 3 * MIB)));
+    assert.ok(most > MIB && most <= limits.bufferBytes, `${most} bytes`);
+    assert.equal((await server.event('ended')).outcome, 'stalled');
+  });
 
-test('clients that leave in the middle of a reply leave nothing behind', async (t) => {
-  const tested = exports();
-  const server = await nbd(t, tested);
-  const before = (await readdir('/proc/self/fd')).length;
-  for (let count = 0; count < 20; count += 1) {
-    const client = await transmitting(t, server.port, { structured: count % 2 === 0 });
-    for (let index = 0; index < 5; index += 1) client.request({ length: 8 * MIB - count });
-    await client.hear(100_000);
-    if (count % 4 < 2) client.socket.resetAndDestroy();
-    else client.socket.destroy();
-    const { outcome } = await server.event('ended', ({ id }) => id === count + 1);
-    assert.equal(outcome, 'client-gone');
-  }
-  assert.equal(tested.opened, 0);
-  assert.equal(server.heldBytes, 0);
-  assert.ok((await readdir('/proc/self/fd')).length <= before);
-  await stillServes(t, server);
-});
+  test(`clients that leave in the middle of a reply leave nothing behind, ${way}`, async (t) => {
+    const tested = exports(atOnce);
+    const server = await nbd(t, tested);
+    const before = (await readdir('/proc/self/fd')).length;
+    for (let count = 0; count < 20; count += 1) {
+      const client = await transmitting(t, server.port, { structured: count % 2 === 0 });
+      for (let index = 0; index < 5; index += 1) client.request({ length: 8 * MIB - count });
+      await client.hear(100_000);
+      if (count % 4 < 2) client.socket.resetAndDestroy();
+      else client.socket.destroy();
+      const { outcome } = await server.event('ended', ({ id }) => id === count + 1);
+      assert.equal(outcome, 'client-gone');
+    }
+    assert.equal(tested.opened, 0);
+    assert.equal(server.heldBytes, 0);
+    assert.ok((await readdir('/proc/self/fd')).length <= before);
+    await stillServes(t, server);
+  });
+}
 
 test('a client cannot leave its WRITE open for more than nothing', async (t) => {
   const server = await nbd(t, exports());

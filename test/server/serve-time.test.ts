@@ -10,6 +10,7 @@ import { readAnchorFolder } from '../../src/trust/anchor-folder.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
 import { makeKeys, NOW } from '../fixtures/keys.ts';
 import { INITRD, KERNEL, ROOTFS, sampleTree, sealFixture } from '../fixtures/release.ts';
+import { ask } from '../serve/http/harness.ts';
 
 const DAY = 86_400_000;
 const RELEASE = 'arch/2026.11.01';
@@ -22,7 +23,9 @@ const AFTER = NOW + 91 * DAY;
 
 /** What a machine begins a boot with, and what one that runs still reads. */
 const STARTS = ['boot.ipxe', 'boot.ipxe.sig', 'grub.cfg', 'grub.cfg.sig'];
-const LOADED = [KERNEL, INITRD].map((path) => `releases/${RELEASE}/${path}`);
+const LOADED = [KERNEL, INITRD, 'boot.ipxe', 'boot.ipxe.sig', 'grub.cfg'].map(
+  (path) => `releases/${RELEASE}/${path}`,
+);
 const RUNNING = [
   ROOTFS,
   `${ROOTFS}.verity`,
@@ -49,6 +52,8 @@ async function started(t: TestContext, options: Partial<ServeOptions>, begin = N
   return {
     server,
     get: (path: string, headers: Record<string, string> = {}) => fetch(`${server.url}/${path}`, { headers }),
+    /** As a loader asks, which what is small and held is given to at once. */
+    load: (path: string) => ask(server.http.port, `/${path}`),
     heard: (message: string) => new Promise<object>((resolve) => waiting.set(message, resolve)),
     move: (to: number) => {
       time = to;
@@ -57,8 +62,11 @@ async function started(t: TestContext, options: Partial<ServeOptions>, begin = N
 }
 
 it('past best-before new boots end, with the reason, and a machine that runs keeps its root', async (t) => {
-  const { server, get, heard, move } = await started(t, { tree });
-  for (const path of [...STARTS, ...LOADED, ...RUNNING]) assert.equal((await get(path)).status, 200, path);
+  const { server, get, load, heard, move } = await started(t, { tree });
+  for (const path of [...STARTS, ...LOADED, ...RUNNING]) {
+    assert.equal((await get(path)).status, 200, path);
+    assert.equal((await load(path)).status, 200, path);
+  }
   const root = await connected(server.nbd?.port ?? 0, `${RELEASE}/airootfs`);
   t.after(() => root.close());
   const before = await root.read(0, 4096);
@@ -70,8 +78,14 @@ it('past best-before new boots end, with the reason, and a machine that runs kee
     const answer = await get(path);
     assert.equal(answer.status, 410, path);
     assert.match(await answer.text(), /^stale: arch\/2026\.11\.01 was best before 2027-01-30/);
+    const { status, body } = await load(path);
+    assert.equal(status, 410, path);
+    assert.match(body.toString(), /^stale: /);
   }
-  for (const path of RUNNING) assert.equal((await get(path)).status, 200, path);
+  for (const path of RUNNING) {
+    assert.equal((await get(path)).status, 200, path);
+    assert.equal((await load(path)).status, 200, path);
+  }
   assert.equal((await get(RUNNING[0] ?? '', { Range: 'bytes=0-99' })).status, 206);
   assert.deepEqual(await root.read(0, 4096), before);
   const again = await connected(server.nbd?.port ?? 0, `${RELEASE}/airootfs`);
@@ -86,6 +100,7 @@ it('past best-before new boots end, with the reason, and a machine that runs kee
   move(NOW);
   await back;
   assert.equal((await get('boot.ipxe')).status, 200);
+  for (const path of LOADED) assert.equal((await load(path)).status, 200, path);
   assert.equal((await get('readyz')).status, 200);
 });
 

@@ -9,6 +9,7 @@ import { openRegular } from '../../../src/files/measure.ts';
 import type { Booter, BootScript, Machine } from '../../../src/machines/booter.ts';
 import { bytesResource } from '../../../src/release/bytes-resource.ts';
 import { fileResource } from '../../../src/release/file-resource.ts';
+import { type PinnedFile, pinOf } from '../../../src/release/pin.ts';
 import type { ServerEvent } from '../../../src/release/server-event.ts';
 import type { Resource, Site } from '../../../src/release/site.ts';
 import { withBootBegins } from '../../../src/serve/boot-begins.ts';
@@ -28,7 +29,9 @@ const CONTENT = Buffer.from(Array.from({ length: 5000 }, (_, index) => (index * 
 let count = 0;
 
 /** A file that was verified a moment ago. */
-async function verified(content: Uint8Array = CONTENT): Promise<{ path: string; resource: Resource }> {
+async function verified(
+  content: Uint8Array = CONTENT,
+): Promise<{ path: string; file: PinnedFile; resource: Resource }> {
   count += 1;
   const path = join(folder, `file-${count}`);
   await writeFile(path, content);
@@ -37,10 +40,8 @@ async function verified(content: Uint8Array = CONTENT): Promise<{ path: string; 
   const { handle, identity } = await openRegular(path);
   await handle.close();
   const sha256 = createHash('sha256').update(CONTENT).digest('hex');
-  return {
-    path,
-    resource: fileResource({ path, name: 'initrd.img', size: CONTENT.length, sha256, identity }),
-  };
+  const file = { path, name: 'initrd.img', size: CONTENT.length, sha256, identity };
+  return { path, file, resource: fileResource(file) };
 }
 
 interface AskedSite extends Site {
@@ -381,6 +382,12 @@ describe('a file that is held is compared with the disk before each answer', () 
       await writeFile(`${path}.new`, Buffer.alloc(CONTENT.length, 'x'));
       await rename(`${path}.new`, path);
     },
+    'replaced by one of the same size and times': async (path) => {
+      const { atime, mtime } = await stat(path);
+      await writeFile(`${path}.new`, Buffer.alloc(CONTENT.length, 'x'));
+      await rename(`${path}.new`, path);
+      await utimes(path, atime, mtime);
+    },
     'replaced by its own content': async (path) => {
       await writeFile(`${path}.new`, CONTENT);
       await rename(`${path}.new`, path);
@@ -423,6 +430,21 @@ describe('a file that is held is compared with the disk before each answer', () 
     assert.match(text, /^HTTP\/1\.1 200 OK\r\n/);
     assert.match(text, /HTTP\/1\.1 503 Service Unavailable\r\n/);
     assert.ok(!text.includes('xxxxxxxx'));
+  });
+
+  it('and it is given no more once reading it anew found other bytes, whatever its times say', async (t) => {
+    const { file, resource } = await verified();
+    const site = siteOf(new Map([[INITRD, resource]]), true);
+    const server = await serving(t, site);
+    for (const _ of [1, 2]) assert.deepEqual((await ask(server.port, INITRD)).body, CONTENT);
+    assert.equal(site.asked, 1);
+    // As a scrub does, that reads what a failing disk gives back.
+    assert.throws(() => pinOf(file).demandContent(Buffer.alloc(CONTENT.length)), { code: 'bad-signature' });
+    for (const _ of [1, 2]) {
+      const { status, body } = await ask(server.port, INITRD);
+      assert.equal(status, 403);
+      assert.match(body.toString(), /^bad-signature: /);
+    }
   });
 
   it('and one that only got another link is read anew, and served', async (t) => {

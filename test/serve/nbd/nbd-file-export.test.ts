@@ -26,6 +26,7 @@ import { content, dial, nbd, transmitting } from './nbd-harness.ts';
 
 const folder = await temporaryFolder();
 const DATA = content(1_000_000);
+const SHA256 = createHash('sha256').update(DATA).digest('hex');
 let files = 0;
 
 async function exported(
@@ -34,8 +35,11 @@ async function exported(
   files += 1;
   const path = join(folder, `root${files}`);
   await writeFile(path, DATA);
+  // Times that can be put back: the system takes no more than microseconds.
+  const whole = new Date(Math.floor(Date.now() / 1000) * 1000);
+  await utimes(path, whole, whole);
   const identity = identityOf(await stat(path, { bigint: true }));
-  const file = { path, name: 'root.sfs', size: DATA.length, sha256: '', identity };
+  const file = { path, name: 'root.sfs', size: DATA.length, sha256: SHA256, identity };
   return { path, file: new FileExport({ name: 'root', file, ...options }) };
 }
 
@@ -89,6 +93,25 @@ describe('a file as an export', () => {
         const handle = await open(path, 'r+');
         await handle.write('x', 5);
         await handle.close();
+      },
+    ],
+    [
+      'one with another byte, and the times of before',
+      async (path) => {
+        const { atime, mtime } = await stat(path);
+        const handle = await open(path, 'r+');
+        await handle.write('x', 5);
+        await handle.close();
+        await utimes(path, atime, mtime);
+      },
+    ],
+    [
+      'another of the same size and times in its place',
+      async (path) => {
+        const { atime, mtime } = await stat(path);
+        await writeFile(`${path}.new`, Buffer.alloc(DATA.length, 'x'));
+        await rename(`${path}.new`, path);
+        await utimes(path, atime, mtime);
       },
     ],
     ['one of another time', (path) => utimes(path, 1, 1)],

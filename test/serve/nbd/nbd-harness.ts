@@ -90,6 +90,8 @@ export interface MemoryExportParts {
   readonly generation?: () => number;
   /** `open` itself fails. */
   readonly refuses?: Error;
+  /** It is in memory: what is read is there when `read` comes back. */
+  readonly atOnce?: boolean;
   readonly description?: string;
 }
 
@@ -120,10 +122,19 @@ export function memoryExports(parts: Readonly<Record<string, MemoryExportParts>>
         get generation() {
           return part.generation?.() ?? 0;
         },
-        async read(into, position) {
-          await part.before?.(position, into.length);
-          part.data.copy(into, 0, position, position + into.length);
-          bytes += into.length;
+        read(into, position) {
+          const fill = (): void => {
+            part.data.copy(into, 0, position, position + into.length);
+            bytes += into.length;
+          };
+          const fillLater = async (): Promise<void> => {
+            await part.before?.(position, into.length);
+            fill();
+          };
+          if (!part.atOnce) return fillLater();
+          part.before?.(position, into.length);
+          fill();
+          return undefined;
         },
         check: () => part.check?.(),
         async close() {
