@@ -10,7 +10,7 @@ import { textAnswer } from '../../../src/serve/http/http-pages.ts';
 import type { Page } from '../../../src/serve/http/http-types.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import { readTlsPair, tlsPair } from '../../fixtures/tls-pair.ts';
-import { memorySite } from '../sites.ts';
+import { heldSite, memorySite } from '../sites.ts';
 import { ask, serving } from './harness.ts';
 
 const run = promisify(execFile);
@@ -137,4 +137,29 @@ it('closes both doors at once, idle connections among them', async (t) => {
   await gone;
   assert.equal(server.connections, 0);
   await assert.rejects(ask(server.port, '/file'), { code: 'ECONNREFUSED' });
+});
+
+it('gives what is held in memory at once, and tells how much of it was taken', async (t) => {
+  const held = heldSite({ '/small': 'x', '/large': Buffer.alloc(30_000_000) });
+  const tls = { port: 0, pair: pairs.old };
+  const server = await serving(t, held, { chunkTimeoutMs: 300 }, new Map(), { tls });
+  const port = server.tls?.bound[0]?.port ?? 0;
+  const address = `https://127.0.0.1:${port}/small`;
+  const trust = ['-s', '--noproxy', '*', '--cacert', files.old.certificate];
+  assert.equal((await run('curl', [...trust, address, address])).stdout, 'xx');
+  assert.equal((await run('curl', [...trust, '-H', 'Connection: close', address])).stdout, 'x');
+  assert.deepEqual([held.trace.held, held.trace.found], [3, []]);
+  for (const id of [1, 2, 3]) {
+    const { outcome, bytes } = await server.event('ended', (event) => event.id === id);
+    assert.deepEqual([outcome, bytes], ['complete', 1]);
+  }
+  const reader = connect({ port, host: '127.0.0.1', ca: pairs.old.certificate, servername: '' });
+  t.after(() => reader.destroy());
+  reader.on('error', () => {});
+  await once(reader, 'secureConnect');
+  reader.pause();
+  reader.write('GET /large HTTP/1.1\r\nHost: x\r\n\r\n');
+  const { outcome, bytes } = await server.event('ended', ({ id }) => id === 4);
+  assert.deepEqual([outcome, bytes], ['stalled', 0]);
+  assert.equal(held.trace.held, 4);
 });
