@@ -152,13 +152,26 @@ export async function measureHandle(
     const measured =
       size <= (options.alone && !hasIdleLane() ? ALONE : SLOT)
         ? await measureSmall(handle, size, questions, options)
-        : await measureLarge(handle, size, questions, options);
+        : await measureLarge(readingOf(handle), size, questions, options);
     if (measured.size !== size) {
       throw new Refusal('drifted', `${what} changed while it was being read (size differs).`, { path: what });
     }
     demandSameFile(what, identity, identityOf(await handle.stat({ bigint: true })));
     return measured;
   });
+}
+
+/**
+ * The same of content that comes: hashed side by side in threads while more of it comes.
+ *
+ * @param read fills the beginning of a buffer from a position on, waits for what has not come, and gives 0 at the end.
+ */
+export function measureComing(
+  size: number,
+  read: (buffer: Uint8Array, position: number) => Promise<number>,
+  questions: readonly Question[],
+): Promise<Measured> {
+  return measureLarge(read, size, questions, {});
 }
 
 /**
@@ -199,8 +212,13 @@ async function measureSmall(
   return { size: at, answers: measurer.answers() };
 }
 
+function readingOf(handle: FileHandle) {
+  return async (buffer: Uint8Array, position: number) =>
+    (await handle.read(buffer, 0, buffer.length, position)).bytesRead;
+}
+
 async function measureLarge(
-  handle: FileHandle,
+  read: (buffer: Uint8Array, position: number) => Promise<number>,
   size: number,
   questions: readonly Question[],
   options: MeasureOptions,
@@ -227,7 +245,7 @@ async function measureLarge(
       options.signal?.throwIfAborted();
       await options.pace?.(at);
       const slot = await ring.take();
-      const { bytesRead } = await handle.read(new Uint8Array(slots[slot] as SharedArrayBuffer), 0, SLOT, at);
+      const bytesRead = await read(new Uint8Array(slots[slot] as SharedArrayBuffer), at);
       if (bytesRead === 0) break;
       at += bytesRead;
       for (const lane of lanes) lane.update(slot, bytesRead);

@@ -9,6 +9,27 @@ import { Waiters } from './waiters.ts';
 /** Bytes that are asked for at a time, and how many such questions are on the way: what is far away is slow, not narrow. */
 const PIECE = 2 * 1024 * 1024;
 const ON_THE_WAY = 4;
+/** Bytes. Of what is larger, twice as much is asked for at a time: each question costs some milliseconds of a processor. */
+const LARGE = 64 * 1024 * 1024;
+
+/** How much more of what is hashed by others is in memory, for them and for clients that keep up. */
+const KEPT = 4;
+/** Milliseconds for which it stays there once all of it has come. */
+const LINGER = 5_000;
+
+/** Somebody who hashes what comes, by `hand`. */
+export interface Hashing {
+  /** Whether he does: otherwise it is hashed here. */
+  readonly begun: Promise<boolean>;
+  /** Lower-case hex, once all of it has come. */
+  readonly sha256: Promise<string>;
+}
+
+interface Piece {
+  /** To be used again. */
+  readonly whole: Buffer;
+  readonly bytes: Buffer;
+}
 
 /**
  * Content on its way into a file of the cache. Those who want all of it from the beginning may read what has come; it
@@ -19,7 +40,14 @@ export class Arrival {
   readonly path: string;
   readonly #handle: FileHandle;
   readonly #waiters = new Waiters();
+  /** Bytes of a piece. */
+  readonly #most: number;
+  /** What came last, by its position, the oldest first. */
+  readonly #recent = new Map<number, Piece>();
   #arrived = 0;
+  /** Bytes: what was before that may go from memory. */
+  #hashed = 0;
+  #linger: NodeJS.Timeout | undefined;
   #failure: unknown;
   #users = 1;
 
@@ -27,6 +55,7 @@ export class Arrival {
     this.wanted = wanted;
     this.path = path;
     this.#handle = handle;
+    this.#most = wanted.size > LARGE ? 2 * PIECE : Math.min(PIECE, wanted.size);
   }
 
   /** @param path of the file, which must not be there. @throws IoError */
@@ -38,6 +67,11 @@ export class Arrival {
     }
   }
 
+  /** It will never be whole. */
+  get failed(): boolean {
+    return this.#failure !== undefined;
+  }
+
   /** For who reads what has come, and gives it up with `close`. */
   get handle(): FileHandle {
     return this.#handle;
@@ -46,13 +80,14 @@ export class Arrival {
   /**
    * Fetches all of it; resolves when it is in the file and has the digest that was signed.
    *
+   * @param hashing undefined: nobody else does.
    * @throws Refusal `drifted`, `unreachable`; IoError of this machine's disk.
    */
-  async fetch(source: ContentSource): Promise<void> {
+  async fetch(source: ContentSource, hashing?: Hashing): Promise<void> {
     try {
       const content = await openWanted(source, this.wanted);
       try {
-        await this.#take(content);
+        await this.#take(content, hashing);
       } finally {
         await content.close();
       }
@@ -68,16 +103,38 @@ export class Arrival {
     this.#waiters.wake();
   }
 
+  /** As `read`, out of memory: the bytes that are hashed. Undefined where they are there no more. */
+  async recall(buffer: Uint8Array, position: number): Promise<number | undefined> {
+    if (position >= this.wanted.size) return 0;
+    await this.come(position + 1);
+    const start = Math.floor(position / this.#most) * this.#most;
+    return this.#recent.get(start)?.bytes.copy(buffer, 0, position - start);
+  }
+
+  /** The same for who hashes it, from the first byte to the last: nothing goes from memory before he has it. */
+  async hand(buffer: Uint8Array, position: number): Promise<number> {
+    const count = await this.recall(buffer, position);
+    if (count === undefined) throw new RangeError('what is hashed is taken in its order');
+    this.#hashed = position + count;
+    this.#waiters.wake();
+    return count;
+  }
+
   /** As `OpenResource.read`: waits until something has come. */
   async read(buffer: Uint8Array, position: number): Promise<number> {
     if (position >= this.wanted.size) return 0;
-    while (position >= this.#arrived) {
-      if (this.#failure !== undefined) throw this.#failure;
-      await this.#waiters.next();
-    }
+    await this.come(position + 1);
     const length = Math.min(buffer.length, this.#arrived - position);
     const { bytesRead } = await this.#handle.read(buffer, 0, length, position);
     return bytesRead;
+  }
+
+  /** Resolves when so many bytes lie in the file. @throws what ended it before. */
+  async come(bytes: number): Promise<void> {
+    while (this.#arrived < bytes) {
+      if (this.#failure !== undefined) throw this.#failure;
+      await this.#waiters.next();
+    }
   }
 
   use(): void {
@@ -87,45 +144,77 @@ export class Arrival {
   /** Closes the file with the last of those who use it. */
   async close(): Promise<void> {
     this.#users -= 1;
-    if (this.#users === 0) await this.#handle.close().catch(() => {});
+    if (this.#users > 0) return;
+    this.#forget();
+    await this.#handle.close().catch(() => {});
   }
 
-  async #take(content: SourceContent): Promise<void> {
+  #forget(): void {
+    clearTimeout(this.#linger);
+    this.#recent.clear();
+  }
+
+  async #take(content: SourceContent, hashing: Hashing | undefined): Promise<void> {
     const { size, sha256, name } = this.wanted;
-    const hash = createHash('sha256');
+    const hash = (await hashing?.begun) ? undefined : createHash('sha256');
     let asked = 0;
-    const most = Math.min(PIECE, size);
-    const coming: { readonly whole: Buffer; readonly piece: Promise<Buffer> }[] = [];
+    const coming: Promise<Piece>[] = [];
+    let made = 0;
     // Used again: an image would take as much fresh memory as it has bytes.
-    const free: Buffer[] = [];
+    const room = (): Buffer | undefined => {
+      const [oldest] = this.#recent;
+      if (made < ON_THE_WAY + (hash ? 1 : KEPT)) {
+        made += 1;
+        return Buffer.allocUnsafeSlow(this.#most);
+      }
+      if (oldest === undefined || oldest[0] + oldest[1].bytes.length > this.#hashed) return undefined;
+      this.#recent.delete(oldest[0]);
+      return oldest[1].whole;
+    };
     const ask = (): void => {
       while (asked < size && coming.length < ON_THE_WAY) {
-        const whole = free.pop() ?? Buffer.allocUnsafeSlow(most);
-        const buffer = whole.subarray(0, Math.min(most, size - asked));
-        const piece = readWanted(content, this.wanted, buffer, asked).then(() => buffer);
+        const whole = room();
+        if (!whole) return;
+        const bytes = whole.subarray(0, Math.min(this.#most, size - asked));
+        const piece = this.#bring(content, bytes, asked).then(() => ({ whole, bytes }));
         // It is awaited in its turn; until then its failure has no listener.
         piece.catch(() => {});
-        coming.push({ whole, piece });
-        asked += buffer.length;
+        coming.push(piece);
+        asked += bytes.length;
       }
     };
-    ask();
-    for (let next = coming.shift(); next !== undefined; next = coming.shift()) {
-      const piece = await next.piece;
-      if (this.#failure !== undefined) throw this.#failure;
-      hash.update(piece);
-      await writeFully(this.path, this.#handle, piece, this.#arrived);
-      this.#arrived += piece.length;
+    while (this.#arrived < size) {
+      ask();
+      const next = coming.shift();
+      if (next === undefined) {
+        // Nothing of what came has been hashed yet.
+        await this.#waiters.next();
+        if (this.#failure !== undefined) throw this.#failure;
+        continue;
+      }
+      const piece = await next;
+      this.#recent.set(this.#arrived, piece);
+      this.#arrived += piece.bytes.length;
+      hash?.update(piece.bytes);
+      if (hash) this.#hashed = this.#arrived;
       // The last bytes are read by whoever asks; that they may leave is said elsewhere.
       this.#waiters.wake();
-      free.push(next.whole);
-      ask();
     }
-    if (hash.digest('hex') === sha256) return;
+    const found = hash?.digest('hex') ?? (await hashing?.sha256);
+    if (hash) this.#forget();
+    else this.#linger = setTimeout(() => this.#forget(), LINGER).unref();
+    if (found === sha256) return;
     throw new Refusal(
       'drifted',
       `${name} in the store is not what was published: its bytes were changed; publish its release again.`,
       { path: name, sha256 },
     );
+  }
+
+  /** Pieces do not wait for each other to be written: only what is told of them goes in order. */
+  async #bring(content: SourceContent, piece: Buffer, position: number): Promise<void> {
+    await readWanted(content, this.wanted, piece, position);
+    if (this.#failure !== undefined) throw this.#failure;
+    await writeFully(this.path, this.#handle, piece, position);
   }
 }

@@ -16,13 +16,17 @@ import { CachedImage, type VerifyBlock } from './cached-image.ts';
 import { DirectReading } from './direct-reading.ts';
 import { Failures } from './failures.ts';
 import { ImageReading } from './image-reading.ts';
-import { judgeCached } from './judged-file.ts';
+import { type JudgedAsItComes, judgeCached, judgeComing } from './judged-file.ts';
 import type { Lease } from './lease.ts';
 import { inPatience, noRoom } from './patience.ts';
 import { type ContentSource, isUnreachable, openWanted } from './source.ts';
 
 /** Files that are on their way at the same time. */
 const MOST_ARRIVALS = 64;
+/** Files that are judged while they come, at the same time: each has threads of its own for as long. */
+const MOST_FOLLOWED = 2;
+/** Bytes. What is smaller is judged in no time when it is here. */
+const WORTH_FOLLOWING = 4 * 1024 * 1024;
 /** Milliseconds for which nothing is begun that needs room, once the disk has failed in the middle. */
 const DISK_PAUSE = 30_000;
 /** Milliseconds for which it is said that the store did not answer: it may be back, with nobody who asks it for content. */
@@ -75,6 +79,9 @@ export class ContentCache {
   readonly #whole = new Map<string, PinnedFile>();
   readonly #coming = new Map<string, Promise<Coming | undefined>>();
   readonly #judged = new WeakSet<PromisedFile>();
+  /** Of which content with their digest is known to fit every seal, wherever it lies. */
+  readonly #fitting = new WeakSet<PromisedFile>();
+  #followed = 0;
   readonly #judging = new Map<PromisedFile, Promise<PinnedFile>>();
   readonly #images = new Map<PromisedFile, CachedImage>();
   readonly #bad: Failures<string>;
@@ -258,14 +265,24 @@ export class ContentCache {
     const coming = await this.#come(file);
     if (!coming) return new DirectReading(file, await this.#asking(file, openWanted(this.#source, file)));
     const { arrival, held, done } = coming;
+    // Its file may be closed already.
+    if (arrival.failed) return this.#openComing(file);
     arrival.use();
     held.users += 1;
+    let fromDisk = false;
     return {
-      read: (buffer, position) => arrival.read(buffer, position),
+      read: async (buffer, position) => {
+        const there = await arrival.recall(buffer, position);
+        if (there !== undefined) return there;
+        fromDisk = true;
+        return arrival.read(buffer, position);
+      },
       // The last bytes wait for this: what came this way is what was promised, every seal fits, and what was read on this
       // disk is still what was judged, whoever had it judged.
       check: async () => {
         await done;
+        // The very bytes that were hashed, and they fit: whatever the disk made of them.
+        if (!fromDisk && this.#fitting.has(file)) return;
         const { identity } = await this.#ensure(file);
         const now = await reading(arrival.path, undefined, () => arrival.handle.stat({ bigint: true }));
         try {
@@ -294,7 +311,7 @@ export class ContentCache {
   async #judge(file: PromisedFile): Promise<PinnedFile> {
     for (let tries = 1; ; tries += 1) {
       const pinned = this.#whole.get(file.sha256) ?? this.#left(file) ?? (await this.#fetched(file));
-      const seen = await judgeCached(file, pinned);
+      const seen = await judgeCached(file, pinned, this.#fitting.has(file));
       if (seen === undefined)
         await this.#lose(
           file,
@@ -305,6 +322,7 @@ export class ContentCache {
       if (seen.sha256 === file.sha256) {
         if (seen.refusal === undefined) {
           this.#whole.set(file.sha256, seen.pinned);
+          this.#fitting.add(file);
           this.#judged.add(file);
           const restored = [this.#bad.clear(file.sha256), this.#unsealed.clear(file)].includes(true);
           if (restored) this.#events.restored(file);
@@ -343,8 +361,12 @@ export class ContentCache {
   /** The file on its way; undefined where there is no room for it. */
   async #come(file: PromisedFile): Promise<Coming | undefined> {
     const { sha256 } = file;
-    const known = this.#coming.get(sha256);
-    if (known) return known;
+    for (let known = this.#coming.get(sha256); known; known = this.#coming.get(sha256)) {
+      const one = await known;
+      if (!one?.arrival.failed) return one;
+      // It is on its way out: whoever comes now has nothing of it.
+      if (this.#coming.get(sha256) === known) this.#coming.delete(sha256);
+    }
     if (this.#ended) throw new IoError('The server is closing.', file.name, undefined);
     if (this.#diskFault && this.#monotonic() < this.#diskFault.until) return undefined;
     if (this.#coming.size >= MOST_ARRIVALS)
@@ -381,11 +403,15 @@ export class ContentCache {
   }
 
   async #arrived(file: PromisedFile, arrival: Arrival, name: string, held: Held): Promise<PinnedFile> {
+    const judging = this.#follow(file, arrival);
     try {
-      await this.#asking(file, arrival.fetch(this.#source));
+      await this.#asking(file, arrival.fetch(this.#source, judging));
       this.#events.fetched(file.size);
+      if (await judging?.fits) this.#fitting.add(file);
       const pinned = await this.#settle(file, arrival.handle, name);
       held.users -= 1;
+      // What was written is read once more before it is handed out of the cache: begun while nobody waits for it yet.
+      if (judging) this.#ensure(file).catch(() => {});
       return pinned;
     } catch (error) {
       arrival.fail(error);
@@ -395,6 +421,18 @@ export class ContentCache {
     } finally {
       await arrival.close();
     }
+  }
+
+  /** Undefined where it is judged when it is here. */
+  #follow(file: PromisedFile, arrival: Arrival): JudgedAsItComes | undefined {
+    const { size } = file;
+    if (size <= WORTH_FOLLOWING || this.#followed >= MOST_FOLLOWED) return undefined;
+    this.#followed += 1;
+    const judging = judgeComing(file, arrival);
+    void judging.fits.then(() => {
+      this.#followed -= 1;
+    });
+    return judging;
   }
 
   /** Gives a file that is whole its name. */

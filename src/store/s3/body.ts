@@ -1,3 +1,5 @@
+import type { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import { CutShort, NotS3 } from './fault.ts';
 
 /** The pieces of an answer, at most so many bytes. @throws NotS3 for more. */
@@ -18,13 +20,19 @@ export async function* boundedPieces(
  *
  * @throws CutShort for one that ends before; NotS3 for one that is longer.
  */
-export async function fillFrom(body: AsyncIterable<Uint8Array>, buffer: Uint8Array): Promise<void> {
+export async function fillFrom(body: Readable, buffer: Uint8Array): Promise<void> {
   let at = 0;
-  try {
-    for await (const piece of boundedPieces(body, buffer.length)) {
-      buffer.set(piece, at);
-      at += piece.length;
+  // Taken as it is pushed: an image comes in some ten thousand pieces, and an iterator costs promises for each.
+  body.on('data', (piece: Uint8Array) => {
+    if (at + piece.length > buffer.length) {
+      body.destroy(new NotS3(`more than ${buffer.length} bytes where less was due`));
+      return;
     }
+    buffer.set(piece, at);
+    at += piece.length;
+  });
+  try {
+    await finished(body);
   } catch (error) {
     // Whatever Node.js calls it: the length was promised, and the connection ended.
     if (error instanceof NotS3 || (error instanceof Error && error.name === 'TimeoutError')) throw error;

@@ -1,10 +1,22 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  mkdir,
+  open as openFile,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { Refusal } from '../../../src/errors/refusal.ts';
+import type { Arrived, PromisedFile } from '../../../src/release/promised-file.ts';
+import type { OpenResource } from '../../../src/release/site.ts';
 import { ContentCache } from '../../../src/serve/cache/content-cache.ts';
 import { temporaryFolder } from '../../fixtures/folder.ts';
 import { digest, gate, heard, promised, TestSource, whole } from './sources.ts';
@@ -18,6 +30,21 @@ async function opened({ folder, most = 64 * MIB }: { folder?: string; most?: num
   const place = folder ?? join(await temporaryFolder(), 'cache');
   const cache = await ContentCache.open({ source, folder: place, most, events, monotonic: () => now });
   return { source, cache, said: events.said, folder: place, later: (ms: number) => (now += ms) };
+}
+
+/** Reads from one position to another. */
+async function fill(open: OpenResource, into: Buffer, from: number, to: number): Promise<void> {
+  for (let at = from; at < to; ) at += await open.read(into.subarray(at, Math.min(to, at + MIB)), at);
+}
+
+/** A promise that notes when it is judged. */
+function watched(promise: PromisedFile) {
+  const judged: PromisedFile[] = [];
+  const judge = (arrived: Arrived) => {
+    judged.push(promise);
+    return promise.judge(arrived);
+  };
+  return { file: { ...promise, judge }, judged };
 }
 
 const refused = (code: string, message = /./) => ({ name: 'Refusal', code, message });
@@ -81,6 +108,114 @@ describe('a cache of what lies elsewhere', () => {
     await assert.rejects(whole(slow, bytes.length), refused('drifted', /changed while it was being used/));
     assert.ok(said.includes('lost arch/initrd'));
     assert.deepEqual(await whole(await cache.open(file, 'parts'), bytes.length), bytes);
+  });
+
+  it('judges a large file while it comes, and hands on what it hashed whatever becomes of its disk', async (t) => {
+    const { source, cache, said, folder } = await opened();
+    t.after(() => cache.end());
+    const bytes = randomBytes(20 * MIB + 5);
+    source.put(bytes);
+    const { file, judged } = watched(promised('rootfs', bytes));
+    const last = gate();
+    source.gate = (position) => (position >= 18 * MIB ? last.passed : Promise.resolve());
+    const open = await cache.open(file, 'whole');
+    const got = Buffer.alloc(bytes.length);
+    await fill(open, got, 0, 18 * MIB);
+    assert.equal(judged.length, 1);
+    // What is there of it is spoilt, and stays so.
+    const unfinished = (await readdir(folder)).find((name) => name.startsWith('.'));
+    assert.ok(unfinished);
+    const spoilt = await openFile(join(folder, unfinished), 'r+');
+    await spoilt.write(Buffer.alloc(MIB), 0, MIB, 0);
+    await spoilt.close();
+    last.open();
+    await fill(open, got, 18 * MIB, bytes.length);
+    await open.check();
+    await open.close();
+    assert.ok(got.equals(bytes));
+    // Nobody else gets it: it is read once more before, and fetched again.
+    assert.ok((await whole(await cache.open(file, 'parts'), bytes.length)).equals(bytes));
+    assert.deepEqual(
+      said.filter((line) => /^(lost|fetched)/.test(line)),
+      [`fetched ${bytes.length}`, 'lost rootfs', `fetched ${bytes.length}`],
+    );
+  });
+
+  it('keeps back the end of a large file that was spoilt on its disk from who did not keep up', async (t) => {
+    const { source, cache, folder } = await opened();
+    t.after(() => cache.end());
+    const bytes = randomBytes(30 * MIB);
+    source.put(bytes);
+    const file = promised('rootfs', bytes);
+    const last = gate();
+    source.gate = (position) => (position >= 28 * MIB ? last.passed : Promise.resolve());
+    const [slow, quick] = [await cache.open(file, 'whole'), await cache.open(file, 'whole')];
+    const got = Buffer.alloc(bytes.length);
+    await fill(quick, got, 0, 28 * MIB);
+    const unfinished = (await readdir(folder)).find((name) => name.startsWith('.'));
+    assert.ok(unfinished);
+    const spoilt = await openFile(join(folder, unfinished), 'r+');
+    await spoilt.write(Buffer.alloc(MIB), 0, MIB, 0);
+    await spoilt.close();
+    const seen = Buffer.alloc(MIB);
+    await slow.read(seen, 0);
+    assert.deepEqual(seen, Buffer.alloc(MIB));
+    last.open();
+    await assert.rejects(slow.check(), refused('drifted'));
+    await fill(quick, got, 28 * MIB, bytes.length);
+    await quick.check();
+    assert.ok(got.equals(bytes));
+    await slow.close();
+    await quick.close();
+  });
+
+  it('refuses a large file that was changed in the store, breaks off, or that a seal does not fit', async (t) => {
+    const { source, cache, folder, later } = await opened();
+    t.after(() => cache.end());
+    const bytes = randomBytes(12 * MIB);
+    const changed = Buffer.from(bytes);
+    changed[11 * MIB] = (changed[11 * MIB] ?? 0) ^ 1;
+    let seal: Refusal | undefined;
+    const file = promised('rootfs', bytes, () => seal);
+    source.objects.set(file.sha256, changed);
+    const open = () => cache.open(file, 'whole');
+    await assert.rejects(whole(await open(), bytes.length), refused('drifted', /its bytes were changed/));
+    assert.deepEqual(await readdir(folder), ['lock']);
+    source.put(bytes);
+    source.gate = async (position) => {
+      source.away = position >= 8 * MIB;
+    };
+    later(6_000);
+    await assert.rejects(whole(await open(), bytes.length), refused('unreachable'));
+    assert.deepEqual(await readdir(folder), ['lock']);
+    source.away = false;
+    source.gate = async () => {};
+    seal = new Refusal('bad-signature', 'The seal is of another file.', {});
+    await assert.rejects(whole(await open(), bytes.length), refused('bad-signature', /another file/));
+    seal = undefined;
+    later(600_000);
+    assert.ok((await whole(await open(), bytes.length)).equals(bytes));
+  });
+
+  it('judges whole what cannot be judged as it comes, and what comes beside two others', async (t) => {
+    const { source, cache } = await opened();
+    t.after(() => cache.end());
+    const files = [0, 1, 2, 3].map(() => randomBytes(6 * MIB));
+    for (const bytes of files) source.put(bytes);
+    const asked = files.map((bytes, at) => {
+      const file = promised(`file-${at}`, bytes);
+      if (at > 0) return file;
+      const judge = async (arrived: Arrived) => {
+        assert.equal((await arrived.bytes(bytes.length)).length, bytes.length);
+        await file.judge(arrived);
+      };
+      return { ...file, judge };
+    });
+    const got = await Promise.all(
+      asked.map(async (file) => whole(await cache.open(file, 'whole'), file.size)),
+    );
+    for (const [at, bytes] of files.entries()) assert.ok(got[at]?.equals(bytes), String(at));
+    assert.equal(source.opened.length, 4);
   });
 
   it('gives up nothing that is still read as it came', async (t) => {
