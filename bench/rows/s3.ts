@@ -22,6 +22,8 @@ export const part: Part = {
       against: 'the same out of a folder',
       unit: 'times',
       goal: { atLeast: 0.9 },
+      limit:
+        'Seen once at full size, in one round on a busy machine. Both send a file of this disk by the same code, as reading it says; it was not profiled.',
     },
     {
       name: 's3/cold',
@@ -30,7 +32,7 @@ export const part: Part = {
       unit: 'times',
       goal: { atLeast: 0.8 },
       limit:
-        'Processor time, as one profile has it: of some 7 s for 900 MB four are the digests that the seals and the hash tree need, taken by reading once more what lies in the cache, and two are writing it there; the end of the answer waits for all of it. Tried, and kept: one set of buffers for each image. Not tried: judging while it comes.',
+        'Two processors, which the engine shares: for 900 MB it takes 2 s of them, and so does fetching alone (one answer after another by the SDK: Node’s HTTP parser, a buffer of 64 KiB for each read, and collecting those); then come 2 for the digests that the seals and the hash tree need, 0.2 to 1.7 for writing the cache (the most where a virtual machine has to be given the memory) and 0.4 for sending. By that two processors free of other work would reach about half of curl’s rate; that was never seen, all runs were on a busy machine. Done: the seals are judged in threads while the image comes, not by reading it once more at the end; pieces are written beside each other; who keeps up is sent what is in memory; bodies are taken without iterators. That took the main thread from 3.0 s to 2.5. Tried without a difference that shows: other sizes of V8’s young space, eight questions on the way.',
     },
   ],
   async run({ folder, quick, rounds, say, tell }) {
@@ -41,7 +43,8 @@ export const part: Part = {
     const ceph = await CephNode.make();
     try {
       const env = ceph.environment();
-      Object.assign(process.env, env);
+      // Said once more by each process that loads the SDK.
+      Object.assign(process.env, env, { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true' });
       const bucket = await newBucket(ceph);
       say('publishes it into a bucket, and into a folder');
       const inBucket = await publishSite(site, `s3://${bucket}/site`);
@@ -72,7 +75,8 @@ export const part: Part = {
           },
           engine: () => get(object, signedBy(ceph)),
         },
-        { rounds, warm: 0 },
+        // The first image that is written takes memory that this machine has not used: that is not what is compared.
+        { rounds, warm: 1 },
       );
       const rate = (seconds: number) => `${Math.round(megabytes / seconds)} MB/s`;
       tell('s3/cold', {
