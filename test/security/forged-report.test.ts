@@ -206,6 +206,7 @@ describe('a report', () => {
 
   it('is told of one that floods no more than of all others', async () => {
     told.length = 0;
+    const begun = performance.now();
     await Promise.all(
       Array.from({ length: 20 }, async () => {
         for (let times = 0; times < 50; times += 1)
@@ -213,7 +214,9 @@ describe('a report', () => {
       }),
     );
     const flooded = told.length;
-    assert.ok(flooded > 0 && flooded <= 400, String(flooded));
+    // So many in any ten seconds; a machine with other work takes longer for all of it.
+    const most = 400 * Math.ceil((performance.now() - begun) / 10_000);
+    assert.ok(flooded > 0 && flooded <= most, `${flooded} of ${most}`);
     assert.equal((await refusal(await nonceFor(id), id)).status, 200);
     assert.deepEqual([told.length, told.at(-1)?.kind], [flooded + 1, 'reported']);
   });
