@@ -114,10 +114,15 @@ async function runPart(part: Part): Promise<readonly Result[]> {
   };
   const { quick } = flags;
   const rounds = quick ? 1 : Number(flags.rounds);
+  const environment = { ...process.env };
   try {
     await withFolder((folder) => part.run({ folder, quick, rounds, say: say(part.name), tell }));
   } catch (error) {
     say(part.name)(`failed: ${error instanceof Error ? error.stack : error}`);
+  } finally {
+    // A part that names an engine of its own, say, names it for itself.
+    for (const name of Object.keys(process.env)) if (!(name in environment)) delete process.env[name];
+    Object.assign(process.env, environment);
   }
   return part.rows.map((row) => resultOf(row, told.get(row.name)));
 }

@@ -65,7 +65,7 @@ export const part: Part = {
     const stub = await S3Stub.start('boot');
     try {
       const env = {
-        AWS_ENDPOINT_URL: stub.endpoint,
+        AWS_ENDPOINT_URL_S3: stub.endpoint,
         ...{ AWS_ACCESS_KEY_ID: 'bench', AWS_SECRET_ACCESS_KEY: 'bench', AWS_REGION: 'us-east-1' },
       };
       Object.assign(process.env, env);
