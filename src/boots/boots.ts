@@ -15,7 +15,7 @@ import { MemoryLines, type ReceiptLines } from './memory-lines.ts';
 import { type Moment, OpenBoot, rankOf } from './open-boot.ts';
 import { decodeBootId, decodeReceipt, type Receipt, STAGES, type Stage } from './receipt.ts';
 import { ReceiptQueue } from './receipt-queue.ts';
-import type { Place } from './segments.ts';
+import { type Place, seriesOf } from './segments.ts';
 
 export interface BootsOptions {
   readonly find: FindBootFile;
@@ -225,14 +225,14 @@ export class Boots {
   /**
    * Goes on with what this server had in hand when it ended a moment ago; what is older is lost.
    *
-   * @param series where this server writes: what stands elsewhere other servers have in hand. Default: all is its own.
+   * @param isOwn whether this server wrote a series: what stands elsewhere others have in hand. Default: all is its own.
    */
-  async resume(series?: string): Promise<void> {
+  async resume(isOwn: (series: string) => boolean = () => true): Promise<void> {
     const now = this.#now();
     for (const { boot, place } of this.index.running()) {
       if (this.#open.has(boot)) continue;
-      const isOthers = series !== undefined && !place.segment.startsWith(`${series}/`);
-      if (isOthers && now.wall - (decodeBootId(boot)?.began ?? 0) < OTHERS_MS) continue;
+      if (!isOwn(seriesOf(place.segment)) && now.wall - (decodeBootId(boot)?.began ?? 0) < OTHERS_MS)
+        continue;
       const receipt = await this.#read(place);
       if (!receipt) continue;
       const open = OpenBoot.of(receipt, now);

@@ -2,12 +2,16 @@ import type { Place } from './segments.ts';
 
 /** Where lines of receipts are kept. */
 export interface ReceiptLines {
+  /** Why lines that were taken are in memory alone for the time being; undefined while all is well. */
+  readonly fault?: Error | undefined;
   /** @throws IoError */
   append(line: Buffer): Promise<Place>;
   /** Without its newline; undefined where it is gone. @throws IoError */
   read(place: Place): Promise<string | undefined>;
   /** Lets go what is too old, or too much. @returns the segments that are gone. @throws IoError */
   collect(): Promise<readonly string[]>;
+  /** Time passes: called every second. */
+  tick?(): void;
   close(): Promise<void>;
 }
 

@@ -25,6 +25,7 @@ const RETRY_MS = 5_000;
 const LINES_AT_ONCE = 6;
 const FIRST_WAIT_MS = 2_000;
 const LONGEST_WAIT_MS = 3_600_000;
+const NOT_WRITTEN = 'receipts of boots cannot be written; boots go on';
 /** Milliseconds between two lines of the log about addresses of which there are too many receipts. */
 const TELL_MS = 3_600_000;
 /** Of a card that has none yet, as DHCP has it. */
@@ -44,6 +45,8 @@ export class ReceiptQueue {
   /** Whose line is being written. */
   #inHand: OpenBoot | undefined;
   #fault: string | undefined;
+  /** What was said last of lines that were taken and are not where they belong. */
+  #linesFault: string | undefined;
   #faultAt = Number.NEGATIVE_INFINITY;
   #lost = 0;
   #toldAt = Number.NEGATIVE_INFINITY;
@@ -61,7 +64,7 @@ export class ReceiptQueue {
 
   /** Why nothing is written at the moment; undefined while it is. */
   get fault(): string | undefined {
-    return this.#fault;
+    return this.#fault ?? this.#options.lines.fault?.message;
   }
 
   /** @param isNews it is written at once, where its boot has not had many lines. */
@@ -85,7 +88,10 @@ export class ReceiptQueue {
 
   /** Time passes. @param goesOn whether something may still be added to a boot: one that is forgotten waits no longer. */
   tick(goesOn: (boot: OpenBoot) => boolean): void {
-    const now = this.#options.monotonic();
+    const { monotonic, lines } = this.#options;
+    lines.tick?.();
+    this.#tellLines();
+    const now = monotonic();
     for (const boot of this.#late) {
       if (boot.nextLine > now && goesOn(boot)) continue;
       this.#late.delete(boot);
@@ -121,8 +127,7 @@ export class ReceiptQueue {
         this.#waiting.add(boot);
         this.#giveWay();
         this.#faultAt = this.#options.monotonic();
-        if (this.#fault !== why)
-          log.error({ err: error }, 'receipts of boots cannot be written; boots go on');
+        if (this.fault !== why) log.error({ err: error }, NOT_WRITTEN);
         this.#fault = why;
         return;
       }
@@ -146,8 +151,17 @@ export class ReceiptQueue {
     const more = boot.linesWritten - LINES_AT_ONCE;
     if (more >= 0) boot.nextLine = monotonic() + Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** more);
     onWritten(receipt, place);
-    if (this.#fault !== undefined) log.info({}, 'receipts are written again');
+    if (this.#fault !== undefined && !lines.fault) log.info({}, 'receipts are written again');
     this.#fault = undefined;
+  }
+
+  #tellLines(): void {
+    const { lines, log } = this.#options;
+    const { fault } = lines;
+    if (fault?.message === this.#linesFault) return;
+    if (fault) log.error({ err: fault }, NOT_WRITTEN);
+    else if (this.#fault === undefined) log.info({}, 'receipts are written again');
+    this.#linesFault = fault?.message;
   }
 
   /** A disk takes nothing, and there is no room for all that wait for it. */

@@ -1,23 +1,23 @@
-import { join } from 'node:path';
 import { Malformed } from '../errors/malformed.ts';
 import { type BootCounts, BootIndex } from './boot-index.ts';
 import type { BootQuery } from './boot-query.ts';
 import { decodeReceipt, decodeReceiptHead, HEAD_BYTES, type Receipt } from './receipt.ts';
-import { listSegments, type Place, readLines, readPlace, timeOfName } from './segments.ts';
+import { folderShelf, type SegmentShelf } from './segment-shelf.ts';
+import { type Place, SEGMENT_MS, seriesOf, timeOfName } from './segments.ts';
 
 /** Boots begin before they are written down: how much older than its segment one may be. Milliseconds. */
 const LATE_MS = 86_400_000;
 
-/** The receipts of all servers below `STATE/boots`, as far as they are written down; for whoever reads beside them. */
+/** The receipts of all servers of a state, as far as they are written down; for whoever reads beside them. */
 export class Receipts {
-  readonly #folder: string;
+  readonly #shelf: SegmentShelf;
   readonly index: BootIndex;
   /** By segment, up to where it was read. */
   readonly #read = new Map<string, number>();
 
-  /** @param folder `STATE/boots`. @param index where it is put; a server's holds what is not written yet, too. */
-  constructor(folder: string, index = new BootIndex()) {
-    this.#folder = folder;
+  /** @param where a folder (`STATE/boots`), or a shelf of segments. @param index where it is put; a server's holds what is not written yet, too. */
+  constructor(where: string | SegmentShelf, index = new BootIndex()) {
+    this.#shelf = typeof where === 'string' ? folderShelf(where) : where;
     this.index = index;
   }
 
@@ -26,23 +26,22 @@ export class Receipts {
    *
    * @param since milliseconds since 1970: older segments are not opened.
    * @param except a series that somebody else tells of.
+   * @param signal ends it between two segments: what comes next reads on.
    * @returns ids of the boots that were read, in the order of their lines; each once.
    * @throws IoError
    */
-  async read(since = 0, except?: string): Promise<ReadonlySet<string>> {
+  async read(since = 0, except?: string, signal?: AbortSignal): Promise<ReadonlySet<string>> {
     const told = new Set<string>();
-    const segments = await listSegments(this.#folder);
-    const gone = new Set([...this.#read.keys()].filter((segment) => !segments.includes(segment)));
+    const segments = await this.#shelf.list();
+    const there = new Set(segments);
+    const gone = new Set([...this.#read.keys()].filter((segment) => !there.has(segment)));
     if (gone.size > 0) this.index.dropSegments(gone);
     for (const segment of gone) this.#read.delete(segment);
-    for (const [number, segment] of segments.entries()) {
-      const series = segment.slice(0, segment.indexOf('/'));
-      if (series === except) continue;
-      const next = segments[number + 1];
-      const isLast = next?.startsWith(`${series}/`) !== true;
-      if (!isLast && timeOfName(next) + LATE_MS < since) continue;
+    for (const segment of inOrder(segments, since)) {
+      if (signal?.aborted) break;
+      if (seriesOf(segment) === except) continue;
       const from = this.#read.get(segment) ?? 0;
-      const end = await readLines(join(this.#folder, segment), from, (line, offset, length) => {
+      const end = await this.#shelf.lines(segment, from, (line, offset, length) => {
         const head = decodeReceiptHead(line.toString('latin1', 0, Math.min(line.length, HEAD_BYTES)));
         if (!head) return;
         this.index.put(head, { segment, offset, length });
@@ -75,7 +74,7 @@ export class Receipts {
 
   /** Undefined where its line is gone, or damaged. @throws IoError */
   async receiptAt(place: Place): Promise<Receipt | undefined> {
-    const line = await readPlace(this.#folder, place);
+    const line = await this.#shelf.line(place);
     if (line === undefined) return undefined;
     try {
       return decodeReceipt(line);
@@ -84,6 +83,21 @@ export class Receipts {
       throw error;
     }
   }
+}
+
+/**
+ * Segments that may tell of boots since a time, the first begun first: where a server goes on with what another process had
+ * in hand, what it wrote comes later.
+ */
+function inOrder(segments: readonly string[], since: number): readonly string[] {
+  return segments
+    .filter((segment, number) => {
+      const next = segments[number + 1];
+      const own = timeOfName(segment) + SEGMENT_MS;
+      const isLast = next === undefined || seriesOf(next) !== seriesOf(segment);
+      return (isLast ? own : Math.min(own, timeOfName(next))) + LATE_MS >= since;
+    })
+    .sort((one, other) => timeOfName(one) - timeOfName(other));
 }
 
 /** Ids that are told of one reading. */

@@ -34,7 +34,7 @@ export interface Place {
 
 /** A segment that is this large, or this old, is followed by another. */
 const SEGMENT_BYTES = 16 * 1024 * 1024;
-const SEGMENT_MS = 86_400_000;
+export const SEGMENT_MS = 86_400_000;
 const NAME = /^[0-9]{8}T[0-9]{9}Z\.jsonl$/;
 const SERIES = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const MOST_SERIES = 64;
@@ -63,8 +63,7 @@ export class SegmentWriter {
    * @throws IoError, UsageError where the file system does not lock.
    */
   static async open(folder: string, server: string, retention: Retention): Promise<SegmentWriter> {
-    const name = server.replace(/[^A-Za-z0-9._-]/g, '-').slice(0, 56);
-    const plain = SERIES.test(name) ? name : 'server';
+    const plain = plainSeries(server);
     for (let count = 1; count <= MOST_SERIES; count += 1) {
       const series = count === 1 ? plain : `${plain}-${count}`;
       const path = join(folder, series);
@@ -135,7 +134,7 @@ export class SegmentWriter {
 
   async #begin(now: number) {
     for (let time = now; ; time += 1) {
-      const name = `${new Date(time).toISOString().replace(/[-:.]/g, '')}.jsonl`;
+      const name = nameOfTime(time);
       const path = join(this.#folder, name);
       try {
         const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
@@ -167,6 +166,28 @@ export async function listSegments(folder: string): Promise<readonly string[]> {
   for (const name of series)
     for (const segment of await segmentNames(join(folder, name))) found.push(`${name}/${segment}`);
   return found;
+}
+
+/** The name of a server as a part of that of its series; there is room for ten characters behind it. */
+export function plainSeries(server: string): string {
+  const name = server.replace(/[^A-Za-z0-9._-]/g, '-').slice(0, 54);
+  return SERIES.test(name) ? name : 'server';
+}
+
+/** True for `SERVER/NAME`. */
+export function isSegment(text: string): boolean {
+  const [series = '', name = '', ...more] = text.split('/');
+  return more.length === 0 && SERIES.test(series) && NAME.test(name);
+}
+
+/** @param segment `SERVER/NAME` */
+export function seriesOf(segment: string): string {
+  return segment.slice(0, segment.indexOf('/'));
+}
+
+/** What a segment that begins at a time is called. */
+export function nameOfTime(time: number): string {
+  return `${new Date(time).toISOString().replace(/[-:.]/g, '')}.jsonl`;
 }
 
 /** When a segment was begun: milliseconds since 1970. @param segment `SERVER/NAME`, or its name alone. */

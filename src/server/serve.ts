@@ -15,6 +15,7 @@ import type { Pages } from '../serve/http/http-types.ts';
 import type { Bind, Bound } from '../serve/listen.ts';
 import { createMetrics } from '../serve/metrics.ts';
 import { Shares } from '../serve/shares.ts';
+import { bucketOf } from '../store/s3/buckets.ts';
 import { isBucketState } from '../store/s3/location.ts';
 import type { AnchorFolders } from '../trust/trust-roots.ts';
 import { stateAccess } from './access/state-access.ts';
@@ -69,7 +70,7 @@ export interface ServeOptions {
   readonly configuration?: Partial<Configuration>;
   /** A folder of loaders (iPXE, GRUB images) to offer over TFTP and HTTP; default: `loaders` of the state, where that is. */
   readonly loaders?: string;
-  /** A folder for receipts of boots; default: `boots` of a state in a folder, and memory elsewhere. */
+  /** A folder for receipts of boots; default: `boots` of the state, and memory where there is none. */
   readonly receipts?: string;
   /**
    * IP addresses, all with the same ports; default loopback, and with `proxyDhcp` where that sends machines. `::` is every
@@ -174,8 +175,13 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const monotonic = () => performance.now();
   const shares = new Shares(configuration.shares);
   const desk = await openBootDesk({
-    folder:
-      options.receipts ?? (options.state === undefined || bucket ? undefined : join(options.state, 'boots')),
+    place:
+      options.receipts ??
+      (bucket === undefined
+        ? options.state === undefined
+          ? undefined
+          : join(options.state, 'boots')
+        : bucketOf(bucket)),
     configuration,
     find: bootFiles(() => offering, new Set(loaders.keys())),
     ...{ shares, clock, monotonic, log },

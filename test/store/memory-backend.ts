@@ -103,4 +103,11 @@ export class MemoryBackend implements StoreBackend {
     if (names.size > MAX_NAMES) throw new Refusal('too-large', `${prefix} holds ${names.size} names.`, {});
     return [...names].sort();
   }
+
+  /** As `S3Backend` has it. */
+  async eachBelow(prefix: string, take: (key: string, facts: StoredFacts) => void): Promise<void> {
+    demandKey(prefix);
+    for (const [key, { bytes, modified }] of this.#records)
+      if (key.startsWith(`${prefix}/`)) take(key, { size: bytes.length, modified });
+  }
 }

@@ -5,12 +5,13 @@ import { BOOT_OUTCOMES, type BootOutcome, isFailure } from '../../boots/boot-out
 import type { BootQuery } from '../../boots/boot-query.ts';
 import type { Receipt } from '../../boots/receipt.ts';
 import type { Receipts } from '../../boots/receipts.ts';
+import type { SegmentShelf } from '../../boots/segment-shelf.ts';
 import { adviceOf, JOIN_WORDS, OUTCOME_WORDS, STAGE_WORDS } from '../../boots/words.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { claimedMac } from '../../formats/net/machine-claims.ts';
 import { isoSeconds } from '../../formats/records/lines.ts';
 import { TRUST_LEVELS } from '../../release/trust-level.ts';
-import { act, folder, newCommand, time } from '../context.ts';
+import { act, folder, newCommand, stateAt, time } from '../context.ts';
 import { EXIT } from '../exit.ts';
 import { Interrupted, interruptible } from '../interrupt.ts';
 import { SUMMARIES } from '../summaries.ts';
@@ -29,8 +30,9 @@ interface Options {
 }
 
 const DAY = 86_400_000;
-/** Milliseconds between two looks at what was written. */
+/** Milliseconds between two looks at what was written: in a folder, and in a bucket, which counts requests. */
 const FOLLOW_MS = 500;
+const FOLLOW_BUCKET_MS = 5_000;
 
 export function bootsCommand(): Command {
   return newCommand(
@@ -39,7 +41,7 @@ export function bootsCommand(): Command {
     'bootseal boots --state /srv/bootseal --since 1d --failed\nbootseal boots 52:54:00:12:34:56 --state /srv/bootseal',
   )
     .argument('[machine]', 'a card’s address (MAC), or the id of one boot')
-    .option('--state <dir>', 'where releases and channels live', folder)
+    .option('--state <dir>', 'where releases and channels live', stateAt)
     .option('--receipts <dir>', 'or what "bootseal serve --receipts" was given', folder)
     .option('--failed', 'those that were refused, failed or stalled')
     .option('--outcome <outcome>', `those that ended so: ${BOOT_OUTCOMES.join(', ')}`, outcome)
@@ -55,7 +57,8 @@ export function bootsCommand(): Command {
       act<Options>(async ({ terminal, now, json }, options, word) => {
         const { decodeBootId, receiptFacts } = await import('../../boots/receipt.ts');
         const { Receipts } = await import('../../boots/receipts.ts');
-        const receipts = new Receipts(await receiptsOf(options));
+        const where = await receiptsOf(options);
+        const receipts = new Receipts(where);
         if (word !== undefined && decodeBootId(word)) {
           const { failed, outcome: wanted, release, since: from, follow: on } = options;
           if (failed || on || [wanted, release, from].some((each) => each !== undefined))
@@ -88,7 +91,8 @@ export function bootsCommand(): Command {
         if (options.follow) {
           terminal.print(lineOf(HEADER), 'bold');
           for (const receipt of found.toReversed()) await tellOne(terminal, receipt, json);
-          return follow(terminal, receipts, query, json);
+          const pause = typeof where === 'string' ? FOLLOW_MS : FOLLOW_BUCKET_MS;
+          return follow(terminal, receipts, query, json, pause);
         }
         terminal.json({ boots: found.map(receiptFacts), total: counts.total, outcomes: counts.byOutcome });
         if (found.length === 0) terminal.print('No boot is on record that fits.');
@@ -100,7 +104,7 @@ export function bootsCommand(): Command {
     );
 }
 
-async function receiptsOf({ state, receipts }: Options): Promise<string> {
+async function receiptsOf({ state, receipts }: Options): Promise<string | SegmentShelf> {
   const { demandState } = await import('../../store/state.ts');
   if (receipts !== undefined && state === undefined) return receipts;
   if (state === undefined || receipts !== undefined)
@@ -108,7 +112,11 @@ async function receiptsOf({ state, receipts }: Options): Promise<string> {
       'Say whose boots: --state DIR, or --receipts DIR where a server keeps them elsewhere.',
     );
   await demandState(state);
-  return join(state, 'boots');
+  const { bucketOf } = await import('../../store/s3/buckets.ts');
+  const bucket = bucketOf(state);
+  if (!bucket) return join(state, 'boots');
+  const { BucketShelf } = await import('../../boots/bucket-shelf.ts');
+  return new BucketShelf(bucket);
 }
 
 async function showOne(terminal: Terminal, receipts: Receipts, boot: string): Promise<number> {
@@ -154,12 +162,13 @@ async function follow(
   receipts: Receipts,
   query: BootQuery,
   json: boolean,
+  pause: number,
 ): Promise<number> {
   const { fitsQuery } = await import('../../boots/boot-query.ts');
   try {
     await interruptible(async (stop, ended) => {
       for (;;) {
-        await sleep(FOLLOW_MS, undefined, { signal: ended }).catch(() => stop());
+        await sleep(pause, undefined, { signal: ended }).catch(() => stop());
         const told = await receipts.read(query.since);
         for (const boot of told) {
           const receipt = await receipts.get(boot);

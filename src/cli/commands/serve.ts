@@ -48,10 +48,7 @@ export function serveCommand(): Command {
       'with a state in a bucket: where what was fetched is kept; default: a temporary folder',
     )
     .option('--cache-size <mib>', 'with a state in a bucket: how much of it', mebibytes)
-    .option(
-      '--receipts <dir>',
-      'where receipts of boots are kept; default: STATE/boots, and memory for a bucket',
-    )
+    .option('--receipts <dir>', 'where receipts of boots are kept; default: STATE/boots')
     .option('--channel <name>', 'with --state: the channel whose release machines boot by default')
     .option(
       '--anchors <dir>',
