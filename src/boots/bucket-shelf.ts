@@ -40,8 +40,8 @@ export class BucketShelf implements SegmentShelf {
   readonly #bucket: SegmentBucket;
   /** Bytes, as the last list says. */
   #sizes: ReadonlyMap<string, number> = new Map();
-  /** Bytes that each had when it was read last. */
-  readonly #read = new Map<string, number>();
+  /** Bytes that each had when it was read last, and where its lines ended. */
+  readonly #read = new Map<string, { readonly size: number; readonly end: number }>();
   /** The content of some, up to where it was read; the one that was used last is the last. */
   readonly #whole = new Map<string, Buffer>();
   readonly #closed = new Set<string>();
@@ -83,15 +83,18 @@ export class BucketShelf implements SegmentShelf {
   async lines(segment: string, from: number, onLine: OnLine): Promise<number> {
     const listed = this.#sizes.get(segment);
     // Most segments are looked at again and again, and are never written to any more.
-    if (listed !== undefined && (listed <= from || listed > MOST_BYTES || listed === this.#read.get(segment)))
-      return from;
+    const before = this.#read.get(segment);
+    const isSame = listed !== undefined && before?.size === listed && before.end === from;
+    if (isSame || (listed ?? 0) > MOST_BYTES) return from;
     const bytes = from === 0 ? await this.#get(segment) : await this.#behind(segment, from);
     if (bytes === undefined) return from;
-    this.#read.set(segment, from + bytes.length);
     let start = 0;
     for (;;) {
       const end = bytes.indexOf(0x0a, start);
-      if (end === -1) return from + start;
+      if (end === -1) {
+        this.#read.set(segment, { size: from + bytes.length, end: from + start });
+        return from + start;
+      }
       const line = bytes.subarray(start, end);
       if (line.length < 64 && line.toString('latin1').startsWith(CLOSED)) this.#closed.add(seriesOf(segment));
       if (line.length < MAX_RECEIPT) onLine(line, from + start, end + 1 - start);

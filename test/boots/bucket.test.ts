@@ -134,7 +134,9 @@ function contract(
       const { shelf, write, add } = await make();
       await write(one, 'first\nsecond\nthi');
       await shelf.list();
-      assert.deepEqual(await read(shelf, one, 0), [13, ['first', 0, 6], ['second', 6, 7]]);
+      for (const _ of [1, 2])
+        assert.deepEqual(await read(shelf, one, 0), [13, ['first', 0, 6], ['second', 6, 7]]);
+      assert.deepEqual(await read(shelf, one, 6), [13, ['second', 6, 7]]);
       await shelf.list();
       assert.deepEqual(await read(shelf, one, 13), [13]);
       await add(one, 'rd\nfourth\n');
@@ -486,6 +488,7 @@ describe('receipts in a bucket', () => {
     assert.deepEqual(await read(0), ['one']);
     await bucket.put(`boots/${segment}`, Buffer.from('one\ntwo\n'));
     assert.deepEqual(await read(4), ['two']);
+    assert.ok(!bucket.told().some((what) => what.startsWith('get boots/b/')));
     await shelf.list();
     assert.equal(await shelf.line({ segment: `b/${nameOfTime(START)}`, offset: 0, length: 2 }), undefined);
   });
@@ -535,6 +538,19 @@ describe('what is kept in a bucket', () => {
     await lines.collect();
     await lines.close();
     assert.ok((await segmentsOf(bucket)).length >= 24 + 3);
+  });
+
+  it('holds what a server may still add to, however long it added nothing', async () => {
+    const bucket = new Bucket();
+    let now = START;
+    const { lines, shelf } = linesAt({ bucket, keepMs: 10 * DAY, clock: () => now });
+    await lines.append(Buffer.from('{}\n'));
+    lines.tick();
+    await soon();
+    now += 20 * DAY;
+    assert.deepEqual(await lines.collect(), []);
+    assert.equal((await shelf.list()).length, 1);
+    assert.equal((await linesAt({ bucket, keepMs: 10 * DAY, clock: () => now }).lines.collect()).length, 1);
   });
 
   it('ends by size over all servers, but for the newest of those that may still write', async () => {

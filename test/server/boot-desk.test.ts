@@ -47,9 +47,12 @@ async function deskAt(t: { after(work: () => unknown): void }, place: SegmentBuc
 /** A bucket that counts lists, and may be away. */
 function counting() {
   const memory = new MemoryBackend();
-  const state = { lists: 0, away: false };
+  const state = { lists: 0, away: false, got: [] as string[] };
   const bucket: SegmentBucket = {
-    get: (key, most) => memory.get(key, most),
+    get: (key, most) => {
+      state.got.push(key);
+      return memory.get(key, most);
+    },
     open: (key) => memory.open(key),
     put: (key, bytes) => memory.put(key, bytes),
     remove: (key) => memory.remove(key),
@@ -99,13 +102,18 @@ it('what stood there before a server began is no news, also where it could not b
   state.away = true;
   const after = await deskAt(t, bucket);
   assert.equal((await after.boots.find({}, 9)).length, 0);
-  await after.pass(20);
+  await after.pass(15);
   assert.deepEqual(after.said, ['receipts of boots cannot be read']);
+  new SeenMachine(after.boots, 2, RELEASE).dhcp().script().kernel();
+  await after.boots.settled();
+  await after.pass(5);
+  after.heard.length = 0;
   state.away = false;
   await after.pass(6);
   assert.deepEqual(after.said, ['receipts of boots cannot be read', 'receipts of boots are read again']);
   assert.equal((await after.boots.find({ machine: machine.mac }, 9)).length, 1);
   assert.deepEqual(after.heard, []);
+  assert.equal(state.got.length, 1, 'what it wrote itself it knows better');
 });
 
 it('a bucket is asked no more than twice a second, however many servers write there', async (t) => {
