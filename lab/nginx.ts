@@ -76,7 +76,7 @@ daemon off;
 worker_processes 1;
 pid ${folder}/nginx.pid;
 error_log stderr notice;
-events { worker_connections 512; }
+events { worker_connections 2048; }
 http {
   log_format asked '$server_port $status $request_method $request_uri $body_bytes_sent';
   access_log ${folder}/asked asked;

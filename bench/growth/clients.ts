@@ -52,7 +52,12 @@ export const growth: Growth = {
 /** Seconds until the last has all of it; the clients are a process of their own. */
 async function lastOf(url: string, clients: number): Promise<number> {
   const child = fork(fileURLToPath(import.meta.url), ['--clients', url, String(clients)]);
-  const [seconds] = (await once(child, 'message')) as [number];
+  const told = once(child, 'message') as Promise<[number]>;
+  const ended = once(child, 'exit').then(([code]) => {
+    throw new Error(`the clients ended with ${code}`);
+  });
+  ended.catch(() => {});
+  const [seconds] = await Promise.race([told, ended]);
   return seconds;
 }
 

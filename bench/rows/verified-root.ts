@@ -155,8 +155,9 @@ async function bootOnce(lan: Lan, release: LabRelease, way: Way): Promise<Boot> 
   }
   await closed;
   let fetched = 0;
-  for (const [, bytes] of log.matchAll(/^info (?:http: response|nbd: closed) .*"bytes":(\d+)/gm)) {
+  for (const [, bytes] of log.matchAll(/^(?:info|warn) (?:http|nbd): ended .*"bytes":(\d+)/gm)) {
     fetched += Number(bytes);
   }
+  if (fetched === 0) throw new Error('the server told of no bytes that it sent');
   return { seconds: taken, fetched };
 }
