@@ -138,7 +138,9 @@ async function record(run: Recorded, before: Recorded | undefined): Promise<void
   );
   const whole: Recorded = { ...run, rows };
   await writeFile(RECORD, `${JSON.stringify(whole, undefined, 1)}\n`);
-  const when = `Measured on ${run.measured}: ${describeMachine(run.machine)}.`;
+  const older =
+    kept.length === 0 ? '' : ` ${kept.length} of the ${rows.length} rows are of runs before that one.`;
+  const when = `Measured on ${run.measured}: ${describeMachine(run.machine)}.${older}`;
   await replaceBetween(DOCS, 'table', `${markdownTable(rows)}\n\n${when}`);
   await replaceBetween(DOCS, 'limits', markdownLimits(rows) || 'Every goal is met.');
   const beside = rows.filter(({ against }) => against !== undefined);
