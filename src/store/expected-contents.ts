@@ -23,7 +23,7 @@ export interface ExpectedRelease {
   readonly files: ReadonlyMap<string, ExpectedFile>;
   /** SHA-256 of its manifest, lower-case hex; empty where nobody could tell. */
   readonly manifest: string;
-  /** False: no entry of the log lists its records, so a file that is not among these may be one. */
+  /** False: no entry of the log lists its records, or its manifest is lost, so a file that is not among these may be its own. */
   readonly complete: boolean;
 }
 
@@ -57,11 +57,13 @@ async function expectedOf(
   for (const [path, sha256] of logged?.seals ?? []) files.set(path, { sha256, size: undefined });
   const bytes =
     logged && (!there || sha256Of(there) !== logged.manifest) ? await objectOf(state, logged) : there;
-  for (const { path, sha256, size } of decoded(bytes)?.files ?? []) files.set(path, { sha256, size });
+  const manifest = decoded(bytes);
+  for (const { path, sha256, size } of manifest?.files ?? []) files.set(path, { sha256, size });
   return {
     files,
     manifest: logged?.manifest ?? (there ? sha256Of(there) : ''),
-    complete: logged !== undefined,
+    // A manifest that cannot be read says nothing of the payload: all of it would be put away for one flipped bit.
+    complete: logged !== undefined && manifest !== undefined,
   };
 }
 

@@ -64,11 +64,8 @@ export async function scanEntries(
   let index = first;
   let last: LogEntry | undefined;
   for (;;) {
-    const piece = await readFully(ENTRIES, entries, end + rest.length, CHUNK);
-    if (piece.length === 0) {
-      await demandEnd(entries, end + rest.length);
-      return end;
-    }
+    const piece = await pieceAt(entries, end + rest.length);
+    if (piece.length === 0) return end;
     rest = Buffer.concat([rest, piece]);
     let at = 0;
     for (let stop = rest.indexOf('\n\n', at); stop >= 0; stop = rest.indexOf('\n\n', at)) {
@@ -97,12 +94,20 @@ export async function octetsOf(entries: FileHandle): Promise<number> {
   }
 }
 
-/** A disk that gives nothing where there is something must not make a log look shorter: its end would be cut off. */
-async function demandEnd(entries: FileHandle, end: number): Promise<void> {
+/**
+ * The next bytes of the entries; none at their end. A disk that gives nothing where there is something must not make a log
+ * look shorter: its end would be cut off. @throws IoError
+ */
+async function pieceAt(entries: FileHandle, at: number): Promise<Buffer> {
+  const piece = await readFully(ENTRIES, entries, at, CHUNK);
+  if (piece.length > 0) return piece;
   const size = await octetsOf(entries);
-  if (size <= end) return;
+  if (size <= at) return piece;
+  // Whoever writes may have added an entry since.
+  const more = await readFully(ENTRIES, entries, at, CHUNK);
+  if (more.length > 0) return more;
   throw new IoError(
-    `The log's entries have ${size} bytes, and ${end} were read.`,
+    `The log's entries have ${size} bytes, and ${at} were read.`,
     LOG_FILES.entries,
     undefined,
   );

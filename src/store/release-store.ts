@@ -17,7 +17,7 @@ import { objectKey, REWRITE_AFTER } from './objects.ts';
  *
  * @param now milliseconds since 1970.
  * @returns false where the very same release was there already; what it had lost is put back.
- * @throws Refusal `drifted` where a file is no longer what was verified, or the store has lost the manifest; `mixed-releases` where another release of that name was published: a published release never changes.
+ * @throws Refusal `drifted` where a file is no longer what was verified, or the store has lost the manifest with all its seals; `mixed-releases` where another release of that name was published: a published release never changes.
  */
 export async function storeRelease(state: string, verified: VerifiedRelease, now: number): Promise<boolean> {
   const { release, files, records } = verified;
@@ -51,7 +51,7 @@ export async function storeRelease(state: string, verified: VerifiedRelease, now
 }
 
 /**
- * What is missing of a release that is there with its manifest: the paths of records and files that were taken away, as a
+ * What is missing of a release that is there with its manifest or a seal of it: the paths of records and files that were taken away, as a
  * sentinel does with what was changed.
  */
 async function lostOf(target: string, { release, files, records }: VerifiedRelease): Promise<Set<string>> {
@@ -60,18 +60,24 @@ async function lostOf(target: string, { release, files, records }: VerifiedRelea
       release,
       path,
     });
-  if ((await readIfThere(join(target, RECORD.manifest))) === undefined) throw lost(RECORD.manifest);
   const missing = new Set<string>();
+  // The manifest, or a seal of it: that is over no other one, and tells which release this is where the manifest is gone.
+  let isNamed = false;
   for (const [path, bytes] of records) {
     const there = await readIfThere(join(target, path));
-    if (there === undefined) missing.add(path);
-    if (there === undefined || Buffer.compare(there, bytes) === 0) continue;
-    throw new Refusal(
-      'mixed-releases',
-      `${release} is published already, with another ${path}; a published release never changes.`,
-      { release, path },
-    );
+    if (there === undefined) {
+      missing.add(path);
+      continue;
+    }
+    if (Buffer.compare(there, bytes) !== 0)
+      throw new Refusal(
+        'mixed-releases',
+        `${release} is published already, with another ${path}; a published release never changes.`,
+        { release, path },
+      );
+    isNamed ||= path === RECORD.manifest || path.startsWith(`${RECORD.manifest}.`);
   }
+  if (!isNamed) throw lost(RECORD.manifest);
   for (const [path, { size }] of files) {
     const there = await lstatIfThere(join(target, path));
     if (!there) missing.add(path);

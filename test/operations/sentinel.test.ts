@@ -209,6 +209,32 @@ describe('a scrub', () => {
     execFileSync('diff', ['-r', join(ORIGINAL, 'releases'), join(state, 'releases')]);
   });
 
+  for (const [what, spoil] of [
+    ['has a byte changed', (path: string) => flip(path, 1)],
+    ['is gone', unlinkSync],
+  ] as const)
+    it(`of a release whose manifest ${what} takes away none of its payload`, async () => {
+      const state = fresh();
+      const manifest = inRelease(state, 'release.manifest');
+      const object = objectPath(state, sha256(readFileSync(manifest)));
+      const kind = what === 'is gone' ? 'missing' : 'changed';
+      spoil(object);
+      if (what === 'is gone') spoil(manifest);
+      for (const round of [1, 2]) {
+        assert.deepEqual(
+          told((await once(state)).findings),
+          [object.slice(state.length + 1), `releases/${NEW}/release.manifest`].map(
+            (path) => `${round === 1 ? kind : 'missing'} ${path}`,
+          ),
+        );
+        assert.ok(existsSync(inRelease(state, ROOTFS)));
+      }
+      assert.equal((await readQuarantined(state, NEW))?.held, true);
+      await ship(join(folder, 'tree-2026.11.02'), state);
+      assert.deepEqual((await once(state)).round?.restored, [NEW]);
+      execFileSync('diff', ['-r', join(ORIGINAL, 'releases'), join(state, 'releases')]);
+    });
+
   it('finds what is missing, what is more, and what is no file', async () => {
     const state = fresh();
     unlinkSync(inRelease(state, 'grub.cfg'));

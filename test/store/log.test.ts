@@ -1,15 +1,29 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { appendFile, copyFile, cp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  copyFile,
+  cp,
+  type FileHandle,
+  open,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
+import { IoError } from '../../src/errors/io.ts';
 import { Refusal } from '../../src/errors/refusal.ts';
 import { encodePem } from '../../src/formats/asn1/armor.ts';
 import { decodeCheckpointFile } from '../../src/formats/records/checkpoint.ts';
 import { recordAct } from '../../src/store/log.ts';
 import { auditLog } from '../../src/store/log-audit.ts';
+import { scanEntries } from '../../src/store/log-folder-files.ts';
 import { readLogEntries } from '../../src/store/log-proof.ts';
 import { defaultPolicy } from '../../src/trust/policy.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';
@@ -37,6 +51,20 @@ async function copyOf(state: string): Promise<string> {
   return copy;
 }
 
+/** A file whose reads are answered by somebody, who may ask the file itself. */
+function readAs(
+  handle: FileHandle,
+  answer: (read: () => Promise<{ bytesRead: number }>) => Promise<{ bytesRead: number }>,
+): FileHandle {
+  return new Proxy(handle, {
+    get: (target, name) => {
+      const own = Reflect.get(target, name, target);
+      if (name !== 'read') return typeof own === 'function' ? own.bind(target) : own;
+      return (...args: unknown[]) => answer(() => own.apply(target, args));
+    },
+  });
+}
+
 describe('the log', () => {
   it('keeps every act in its order, under a checkpoint over all of them', async () => {
     const state = await newState(folder);
@@ -55,6 +83,34 @@ describe('the log', () => {
       'offsets',
       'seals',
     ]);
+  });
+
+  it('is read to its end where an entry comes while it is read, and is no shorter on a disk that gives nothing', async () => {
+    const state = await newState(folder);
+    await record(state, 2);
+    const entries = await open(file(state, 'entries'));
+    try {
+      const found: number[] = [];
+      let come: (() => Promise<unknown>) | undefined = () => record(state, 1, undefined, {}, 2);
+      const growing = readAs(entries, async (read) => {
+        const answer = await read();
+        if (answer.bytesRead > 0 || found.length < 2) return answer;
+        await come?.();
+        come = undefined;
+        return answer;
+      });
+      const end = await scanEntries(growing, 0, 0, ({ index }) => void found.push(index));
+      assert.deepEqual([found, end], [[0, 1, 2], (await entries.stat()).size]);
+      const nothing = readAs(entries, async () => ({ bytesRead: 0 }));
+      await assert.rejects(
+        scanEntries(nothing, 0, 0, () => {}),
+        (error) =>
+          error instanceof IoError &&
+          error.message === `The log's entries have ${end} bytes, and 0 were read.`,
+      );
+    } finally {
+      await entries.close();
+    }
   });
 
   it('openssl takes the seal of a checkpoint out of its very file', async () => {
