@@ -60,21 +60,29 @@ export class ConsoleText {
 }
 
 /**
- * Where the milestone first ends at or after `from`; -1 where it does not occur. Text is found also where the
- * screen broke it: a firmware that is busy now and then moves the cursor in the middle of a word.
+ * Where the milestone first ends at or after `from`; -1 where it does not occur. It is found also where the screen broke
+ * it: a firmware that is busy now and then moves the cursor in the middle of a word.
  */
 export function findMilestone(text: string, milestone: Milestone, from = 0): number {
-  const pattern =
-    typeof milestone === 'string'
-      ? new RegExp(acrossBreaks(milestone))
-      : new RegExp(milestone.source, milestone.flags.replace(/[gy]/g, ''));
-  const match = pattern.exec(text.slice(from));
+  const source = typeof milestone === 'string' ? asPattern(milestone) : milestone.source;
+  const flags = typeof milestone === 'string' ? '' : milestone.flags.replace(/[gy]/g, '');
+  const match = new RegExp(acrossBreaks(source), flags).exec(text.slice(from));
   return match === null ? -1 : from + match.index + match[0].length;
 }
 
-/** The source of a pattern that finds text also where the screen broke it. */
-export function acrossBreaks(text: string): string {
-  return [...text].map((letter) => `${letter.replace(/[^\w ]/, '\\$&')}\\n?`).join('');
+/** The source of a pattern that finds just this text. */
+function asPattern(text: string): string {
+  return text.replace(/[^\w ]/g, '\\$&');
+}
+
+/** What opens a group; a character, or a class of them, and how often. Any other sign stays as it is, a dot among them. */
+const ATOM = /\(\?[:=!<]+|(\\.|\[(?:\\.|[^\]\\])*\]|[^\\[\](){}|*+?^$.])((?:[*+?]|\{[\d,]+\})\??)?/g;
+
+/** The source of a pattern that finds what another does also where the screen broke it after any of its characters. */
+function acrossBreaks(source: string): string {
+  return source.replace(ATOM, (all, atom?: string, times = '') =>
+    atom === undefined ? all : `(?:${atom}\\n?)${times}`,
+  );
 }
 
 /** Throws, with the console's end, unless every milestone occurs, each after the one before. */

@@ -183,8 +183,17 @@ describe('doctor finds, and names, one real fault at a time: this machine', () =
   });
 
   it('too few open files', async () => {
-    const examined = await examine(lan, healthy, BIND, ['/usr/bin/prlimit', '--nofile=128:128']);
-    only(examined, 'program fault few-descriptors', /^128 open files are allowed here: 16 clients of HTTP/);
+    const examined = await examine(lan, healthy, BIND, ['/usr/bin/prlimit', '--nofile=250:250']);
+    only(examined, 'program fault few-descriptors', /^250 open files are allowed here: \d+ clients of HTTP/);
+  });
+
+  it('so few that it cannot even be loaded: Node opens many of its files at once', async () => {
+    const few = await examine(lan, healthy, BIND, ['/usr/bin/prlimit', '--nofile=48:48']);
+    assert.equal(few.status, 3);
+    assert.match(
+      String((few as { error?: string }).error),
+      /: this process has too many open files; raise its limit \(ulimit -n\) \(EMFILE\)\.$/,
+    );
   });
 
   it('a program that is not installed', async () => {
