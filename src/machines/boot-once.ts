@@ -30,8 +30,8 @@ export interface KeptArming {
 export interface OnceRecords {
   /** The newest arming of a machine, which alone counts. */
   newest(mac: string): Promise<KeptArming | undefined>;
-  /** Whether there never was one, for whoever may not wait; false says nothing. Absent where that cannot be said at once. */
-  wasSurelyNever?(mac: string): boolean;
+  /** Whether there never was one, for whoever may not wait; false says nothing. */
+  wasSurelyNever(mac: string): boolean;
   /** Writes the one consumption of an arming; false, and nothing is changed, where it has one. */
   consume(kept: KeptArming, consumption: Consumption): Promise<boolean>;
   /** Files that have left whole, by their path in the release. */
@@ -97,7 +97,7 @@ export class BootOnce {
    * Whether `answer` would say that a machine boots as usual, as far as that is known without waiting; false says nothing.
    */
   isSurelyUsual({ mac, channel }: Machine): boolean {
-    return mac === undefined || channel !== undefined || this.#records.wasSurelyNever?.(mac) === true;
+    return mac === undefined || channel !== undefined || this.#records.wasSurelyNever(mac);
   }
 
   /**

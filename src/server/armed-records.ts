@@ -60,6 +60,11 @@ export class ArmedRecords implements OnceRecords {
     return kept && !kept.consumed && consumed ? { ...kept, consumed } : kept;
   }
 
+  /** What is over was armed once. */
+  wasSurelyNever(mac: string): boolean {
+    return this.#records.wasSurelyNever(mac);
+  }
+
   async consume(kept: KeptArming, consumption: Consumption): Promise<boolean> {
     const { mac, id } = kept.arming;
     const { how, address, nonce } = consumption;
