@@ -57,10 +57,13 @@ function stateWith(held: Held): string {
   return state;
 }
 
-/** Whether a request writes to a state, and when that is done tells something: files of a release are all alike. */
+/**
+ * Whether a request writes to a state, and when that is done tells something: files of a release are all alike, and what an
+ * engine keeps of conditions is asked once by a process, here by both at once: the one would wait for the other.
+ */
 function isTelling({ key, method }: StubRequest, state: string): boolean {
   const own = key.startsWith(prefixOf(state)) ? key.slice(prefixOf(state).length) : 'objects/';
-  return ['PUT', 'DELETE'].includes(method) && !/^(objects|log)\/|^releases\/.*\.sig$/.test(own);
+  return ['PUT', 'DELETE'].includes(method) && !/^(objects|log)\/|^probe-|^releases\/.*\.sig$/.test(own);
 }
 
 interface Told {
