@@ -5,6 +5,7 @@ import type { Resource, Site } from '../../release/site.ts';
 import { askedText, holdsToken } from '../asked.ts';
 import type { Emit } from '../emit.ts';
 import { type Connection, hasLeft, type Underway } from './connections.ts';
+import type { EndOfTurn } from './end-of-turn.ts';
 import { followsRedirects } from './follows-redirects.ts';
 import { answerFile } from './http-file.ts';
 import { findPage } from './http-page.ts';
@@ -193,9 +194,10 @@ export class HeldResponse implements Underway {
 }
 
 /**
- * Sends it.
+ * Sends it, together with the others of this turn of the event loop.
  *
  * @param over called once, when the response has closed.
+ * @param failed told of what goes wrong when it is sent.
  */
 export function sendHeld(
   { method = '', socket }: IncomingMessage,
@@ -205,9 +207,16 @@ export function sendHeld(
     connection,
     id,
     timeoutMs,
-  }: { readonly connection: Connection; readonly id: number; readonly timeoutMs: number },
+    turn,
+  }: {
+    readonly connection: Connection;
+    readonly id: number;
+    readonly timeoutMs: number;
+    readonly turn: EndOfTurn;
+  },
   emit: Emit,
   over: () => void,
+  failed: (error: unknown) => void,
 ): void {
   const { remote, port } = connection;
   const begun = { kind: 'started', server: 'http', id, remote, port, method, asked } as const;
@@ -223,9 +232,13 @@ export function sendHeld(
   });
   emit(asking);
   tell?.();
-  res.writeHead(200, fields as string[]);
-  if (length === 0) res.end();
-  else res.end(content);
-  // Most is taken at once, and nobody waits for that.
-  if (socket.writableLength > 0) timer = setTimeout(() => response.cut('stalled'), timeoutMs);
+  turn.add(() => {
+    // The connection is gone, and that was told.
+    if (res.destroyed) return;
+    res.writeHead(200, fields as string[]);
+    if (length === 0) res.end();
+    else res.end(content);
+    // Most is taken at once, and nobody waits for that.
+    if (socket.writableLength > 0) timer = setTimeout(() => response.cut('stalled'), timeoutMs);
+  }, failed);
 }

@@ -10,6 +10,7 @@ import type { Emit } from '../emit.ts';
 import { type Bind, type Bound, listenStream } from '../listen.ts';
 import type { Shares } from '../shares.ts';
 import { type Connection, Connections } from './connections.ts';
+import { EndOfTurn } from './end-of-turn.ts';
 import { expressServer } from './express-server.ts';
 import { demandRequest } from './http-admission.ts';
 import { httpApp } from './http-app.ts';
@@ -96,6 +97,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   };
   const { site, pages, steer } = options;
   const app = httpApp({ site, pages, limits, pool, exchangeOf, emit, steer });
+  const turn = new EndOfTurn();
   const held = new HeldAnswers({ site, pages, steers: steer !== undefined });
 
   const leave = (connection: Connection): void => {
@@ -105,7 +107,11 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   };
 
   /** The short way, where there is one: see `HeldAnswers`. False: the long way answers. */
-  const answerHeld = (req: IncomingMessage, res: ServerResponse): boolean => {
+  const answerHeld = (
+    req: IncomingMessage,
+    res: ServerResponse,
+    failed: (error: unknown) => void,
+  ): boolean => {
     const connection = connections.of(req.socket);
     // Whoever has asked before waits, and one who is let in for pages alone gets no files.
     if (connection === undefined || connection.outstanding > 0 || connection.reserved || draining)
@@ -114,9 +120,9 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     if (answer === undefined) return false;
     connection.outstanding += 1;
     requests += 1;
-    sendHeld(req, res, answer, { connection, id: requests, timeoutMs: limits.chunkTimeoutMs }, emit, () =>
-      leave(connection),
-    );
+    const timeoutMs = limits.chunkTimeoutMs;
+    const over = () => leave(connection);
+    sendHeld(req, res, answer, { connection, id: requests, timeoutMs, turn }, emit, over, failed);
     return true;
   };
 
@@ -177,7 +183,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       req.socket.destroy();
     };
     try {
-      if (!answerHeld(req, res)) answer(req, res).catch(failed);
+      if (!answerHeld(req, res, failed)) answer(req, res).catch(failed);
     } catch (error) {
       // Nobody else would: it would end the process.
       failed(error);
