@@ -1,6 +1,4 @@
-import { randomBytes } from 'node:crypto';
 import { type FileHandle, rename } from 'node:fs/promises';
-import { IoError } from '../../errors/io.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { explain } from '../../files/atomic-file.ts';
 import { demandSameFile, identityOf, onlyRelinked } from '../../files/file-identity.ts';
@@ -10,27 +8,17 @@ import { fileResource } from '../../release/file-resource.ts';
 import type { PinnedFile } from '../../release/pin.ts';
 import type { PromisedFile } from '../../release/promised-file.ts';
 import type { OpenResource, Resource, Use } from '../../release/site.ts';
-import { Arrival } from './arrival.ts';
-import { CacheFolder, type Held, removeFile } from './cache-folder.ts';
+import { Arrivals } from './arrivals.ts';
+import { CacheFolder, removeFile } from './cache-folder.ts';
+import { CacheHealth } from './cache-health.ts';
 import { CachedImage, type VerifyBlock } from './cached-image.ts';
 import { DirectReading } from './direct-reading.ts';
 import { Failures } from './failures.ts';
 import { ImageReading } from './image-reading.ts';
-import { type JudgedAsItComes, judgeCached, judgeComing } from './judged-file.ts';
+import { judgeCached } from './judged-file.ts';
 import type { Lease } from './lease.ts';
 import { inPatience, noRoom } from './patience.ts';
 import { type ContentSource, isUnreachable, openWanted } from './source.ts';
-
-/** Files that are on their way at the same time. */
-const MOST_ARRIVALS = 64;
-/** Files that are judged while they come, at the same time: each has threads of its own for as long. */
-const MOST_FOLLOWED = 2;
-/** Bytes. What is smaller is judged in no time when it is here. */
-const WORTH_FOLLOWING = 4 * 1024 * 1024;
-/** Milliseconds for which nothing is begun that needs room, once the disk has failed in the middle. */
-const DISK_PAUSE = 30_000;
-/** Milliseconds for which it is said that the store did not answer: it may be back, with nobody who asks it for content. */
-const SILENT_TOLD = 60_000;
 
 /** What happened, for the log and for counting. */
 export interface CacheEvents {
@@ -57,14 +45,6 @@ export interface ContentCacheOptions {
   readonly monotonic?: () => number;
 }
 
-interface Coming {
-  readonly arrival: Arrival;
-  /** Stays while it is read, also when it has come. */
-  readonly held: Held;
-  /** Resolves when its bytes are those that were promised. */
-  readonly done: Promise<PinnedFile>;
-}
-
 /**
  * Content that lies elsewhere, on this machine for as long as there is room. Nothing leaves before it turned out to be what a
  * verified manifest says: a file as a whole, by its digest and then by every seal, or a part of an image by its hash tree.
@@ -74,29 +54,37 @@ export class ContentCache {
   readonly #source: ContentSource;
   readonly #folder: CacheFolder;
   readonly #events: CacheEvents;
-  readonly #monotonic: () => number;
+  readonly #health: CacheHealth;
+  readonly #arrivals: Arrivals;
   /** By digest: in the cache as they were hashed by this process. */
   readonly #whole = new Map<string, PinnedFile>();
-  readonly #coming = new Map<string, Promise<Coming | undefined>>();
   readonly #judged = new WeakSet<PromisedFile>();
   /** Of which content with their digest is known to fit every seal, wherever it lies. */
   readonly #fitting = new WeakSet<PromisedFile>();
-  #followed = 0;
   readonly #judging = new Map<PromisedFile, Promise<PinnedFile>>();
   readonly #images = new Map<PromisedFile, CachedImage>();
   readonly #bad: Failures<string>;
   readonly #unsealed: Failures<PromisedFile>;
-  #diskFault: { readonly message: string; readonly until: number } | undefined;
-  #silent: { readonly why: string; readonly until: number } | undefined;
-  #ended = false;
 
   private constructor(folder: CacheFolder, { source, events, monotonic }: ContentCacheOptions) {
     this.#folder = folder;
     this.#source = source;
     this.#events = events;
-    this.#monotonic = monotonic ?? (() => performance.now());
-    this.#bad = new Failures(this.#monotonic);
-    this.#unsealed = new Failures(this.#monotonic);
+    const clock = monotonic ?? (() => performance.now());
+    this.#health = new CacheHealth(clock);
+    this.#bad = new Failures(clock);
+    this.#unsealed = new Failures(clock);
+    this.#arrivals = new Arrivals({
+      ...{ folder, source, health: this.#health },
+      asking: (file, asked) => this.#asking(file, asked),
+      onFetched: (file, fits) => {
+        events.fetched(file.size);
+        if (fits) this.#fitting.add(file);
+      },
+      settle: (file, handle, name) => this.#settle(file, handle, name),
+      // What was written is read once more before it is handed out of the cache: begun while nobody waits for it yet.
+      onSettled: (file) => void this.#ensure(file).catch(() => {}),
+    });
   }
 
   /** Throws as `CacheFolder.open`. */
@@ -111,17 +99,7 @@ export class ContentCache {
 
   /** What an operator should know: one sentence each. */
   get warnings(): readonly string[] {
-    const silent =
-      this.#silent === undefined || this.#monotonic() >= this.#silent.until
-        ? []
-        : [
-            `the store cannot be reached: what is not in the cache is not served (${this.#silent.why.replace(/\.$/, '')})`,
-          ];
-    const disk =
-      this.#diskFault === undefined || this.#monotonic() >= this.#diskFault.until
-        ? []
-        : [`the cache cannot be written to, and nothing new is kept: ${this.#diskFault.message}`];
-    return [...silent, ...disk];
+    return this.#health.warnings;
   }
 
   /** Why a file is not served, as far as is known; undefined while it is, or nobody has asked for it. */
@@ -181,12 +159,7 @@ export class ContentCache {
 
   /** Reads of what comes end with a failure; a temporary folder is removed. */
   async end(): Promise<void> {
-    this.#ended = true;
-    for (const coming of [...this.#coming.values()])
-      await coming.then(
-        (one) => one?.arrival.fail(new IoError('The server is closing.', one.arrival.path, undefined)),
-        () => {},
-      );
+    await this.#arrivals.end();
     for (const image of this.#images.values()) await image.end();
     await this.#folder.end();
   }
@@ -262,7 +235,7 @@ export class ContentCache {
   }
 
   async #openComing(file: PromisedFile): Promise<OpenResource> {
-    const coming = await this.#come(file);
+    const coming = await this.#arrivals.come(file);
     if (!coming) return new DirectReading(file, await this.#asking(file, openWanted(this.#source, file)));
     const { arrival, held, done } = coming;
     // Its file may be closed already.
@@ -346,7 +319,7 @@ export class ContentCache {
   }
 
   async #fetched(file: PromisedFile): Promise<PinnedFile> {
-    const coming = await this.#come(file);
+    const coming = await this.#arrivals.come(file);
     if (coming) return coming.done;
     throw noRoom(file, this.#whyNoRoom(file));
   }
@@ -356,83 +329,6 @@ export class ContentCache {
     return size > most
       ? `the cache of this server has ${most} bytes and the file ${size}; give it a larger one`
       : 'the cache of this server has no room for it now';
-  }
-
-  /** The file on its way; undefined where there is no room for it. */
-  async #come(file: PromisedFile): Promise<Coming | undefined> {
-    const { sha256 } = file;
-    for (let known = this.#coming.get(sha256); known; known = this.#coming.get(sha256)) {
-      const one = await known;
-      if (!one?.arrival.failed) return one;
-      // It is on its way out: whoever comes now has nothing of it.
-      if (this.#coming.get(sha256) === known) this.#coming.delete(sha256);
-    }
-    if (this.#ended) throw new IoError('The server is closing.', file.name, undefined);
-    if (this.#diskFault && this.#monotonic() < this.#diskFault.until) return undefined;
-    if (this.#coming.size >= MOST_ARRIVALS)
-      throw noRoom(file, `${MOST_ARRIVALS} other files are on their way already`);
-    const coming = this.#begin(file);
-    this.#coming.set(sha256, coming);
-    const over = (): void => {
-      if (this.#coming.get(sha256) === coming) this.#coming.delete(sha256);
-    };
-    coming.then((one) => (one ? one.done.then(over, over) : over()), over);
-    return coming;
-  }
-
-  async #begin(file: PromisedFile): Promise<Coming | undefined> {
-    const { sha256, size } = file;
-    const name = `.${sha256}-${randomBytes(8).toString('hex')}`;
-    const path = this.#folder.pathOf(name);
-    const held: Held = { bytes: 0, users: 1, drop: () => removeFile(path) };
-    try {
-      if (!(await this.#folder.take(name, size, held))) return undefined;
-      const arrival = await Arrival.begin(file, path);
-      const done = this.#arrived(file, arrival, name, held);
-      // Those who read it as it comes learn of it by themselves.
-      done.catch(() => {});
-      return { arrival, held, done };
-    } catch (error) {
-      await this.#folder.drop(name).catch(() => {});
-      // Whatever the disk says: what is asked for can be had without it.
-      const told = explain(error, path);
-      this.#noteDisk(told);
-      if (told instanceof IoError) return undefined;
-      throw told;
-    }
-  }
-
-  async #arrived(file: PromisedFile, arrival: Arrival, name: string, held: Held): Promise<PinnedFile> {
-    const judging = this.#follow(file, arrival);
-    try {
-      await this.#asking(file, arrival.fetch(this.#source, judging));
-      this.#events.fetched(file.size);
-      if (await judging?.fits) this.#fitting.add(file);
-      const pinned = await this.#settle(file, arrival.handle, name);
-      held.users -= 1;
-      // What was written is read once more before it is handed out of the cache: begun while nobody waits for it yet.
-      if (judging) this.#ensure(file).catch(() => {});
-      return pinned;
-    } catch (error) {
-      arrival.fail(error);
-      await this.#folder.drop(name).catch(() => {});
-      this.#noteDisk(error);
-      throw error;
-    } finally {
-      await arrival.close();
-    }
-  }
-
-  /** Undefined where it is judged when it is here. */
-  #follow(file: PromisedFile, arrival: Arrival): JudgedAsItComes | undefined {
-    const { size } = file;
-    if (size <= WORTH_FOLLOWING || this.#followed >= MOST_FOLLOWED) return undefined;
-    this.#followed += 1;
-    const judging = judgeComing(file, arrival);
-    void judging.fits.then(() => {
-      this.#followed -= 1;
-    });
-    return judging;
   }
 
   /** Gives a file that is whole its name. */
@@ -472,7 +368,7 @@ export class ContentCache {
       ...{ file, verify, folder: this.#folder, source: this.#source },
       onRefused: (refusal) => this.#refuse(file, refusal),
       onFetched: (bytes, wrong) => {
-        this.#silent = undefined;
+        this.#health.storeAnswered();
         this.#events.fetched(bytes);
         if (!wrong && this.#bad.clear(file.sha256)) this.#events.restored(file);
       },
@@ -502,21 +398,15 @@ export class ContentCache {
   async #asking<T>(file: PromisedFile, asked: Promise<T>): Promise<T> {
     try {
       const answer = await asked;
-      this.#silent = undefined;
+      this.#health.storeAnswered();
       return answer;
     } catch (error) {
-      if (isUnreachable(error))
-        this.#silent = { why: String(error.facts.why), until: this.#monotonic() + SILENT_TOLD };
+      if (isUnreachable(error)) this.#health.storeIsAway(error);
       else if (error instanceof Refusal) {
-        this.#silent = undefined;
+        this.#health.storeAnswered();
         this.#refuse(file, error);
       }
       throw error;
     }
-  }
-
-  #noteDisk(error: unknown): void {
-    if (!(error instanceof IoError) || this.#ended) return;
-    this.#diskFault = { message: error.message, until: this.#monotonic() + DISK_PAUSE };
   }
 }
