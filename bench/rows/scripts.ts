@@ -45,7 +45,7 @@ export const part: Part = {
       unit: '/s',
       goal: { atLeast: 20_000 },
       limit:
-        'An answer of Node’s own HTTP server takes most of it (see http-small). The rest is the decision (4 µs, machines/decide), a look whether the machine is armed, and its boot, which is followed through four events. A script that nobody asked for within a minute is verified again. Kept: whoever was never armed is known by one lstat that blocks, in the place of two by way of Node’s threads; a script that verified goes by the short way of small files; it is not linted again; who asks from behind one address is not gone through. That was 0.56 of the processor time of before, side by side on a machine with other work.',
+        'An answer of Node’s own HTTP server takes most of it (see http-small). The rest is the decision (4 µs, machines/decide), a look whether the machine is armed, and its boot, which is followed through four events. A script that nobody asked for within a minute is verified again. Kept: whoever was never armed is known by one lstat that blocks, in the place of two by way of Node’s threads; a script that verified goes by the short way of small files; it is not linted again; who asks from behind one address is not gone through. Since the run of this table, answers of one turn of the event loop leave together: 10,900 a second, 101 µs each.',
     },
   ],
   async run({ folder, quick, rounds, say, tell }) {
