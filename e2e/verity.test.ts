@@ -9,7 +9,7 @@ import { addOverlay, bootDirect, consoleOf } from '../lab/overlay.ts';
 import { bootQemu, type QemuMachine } from '../lab/qemu.ts';
 import { INITRD, type LabRelease, labRelease, ROOTFS } from '../lab/release.ts';
 import { labRootfs, NETWORK_LINE, REAL_ROOT_LINE } from '../lab/rootfs.ts';
-import { type RunningServer, startProduct } from '../lab/servers.ts';
+import { type RunningServer, startCuttingRelay, startProduct } from '../lab/servers.ts';
 import { buildGrubLoaders } from '../src/index.ts';
 
 /**
@@ -163,6 +163,18 @@ describe('mode verity, from loader to systemd, by the product alone', () => {
       const log = await consoleOf(machine);
       await second.stop();
       expectMilestones(log, FROM_KERNEL);
+    });
+
+    it('goes on where connections end while its devices are made of them', async () => {
+      const nbdPort = 10_810;
+      const server = await product(lan, release, { httpPort: 80, tftpPort: false, nbdPort });
+      const relay = await startCuttingRelay(lan, { port: 10_809, onward: nbdPort, cuts: 4, ms: 20 });
+      const log = await consoleOf(await start());
+      await relay.stop();
+      await server.stop();
+      expectMilestones(log, FROM_KERNEL);
+      // Four that were cut, and those that were not.
+      assert.ok([...server.log().matchAll(/nbd: started/g)].length >= 6, server.log());
     });
 
     it('never gets a block of an image that was changed on disk', async () => {

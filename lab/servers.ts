@@ -42,7 +42,10 @@ export function saidTo<K extends Said>(
 export async function startProduct(
   lan: Lan,
   { keys, ...served }: Served,
-  options: Pick<ServeOptions, 'httpPort' | 'tftpPort' | 'loaders' | 'configuration' | 'proxyDhcp'>,
+  options: Pick<
+    ServeOptions,
+    'httpPort' | 'tftpPort' | 'nbdPort' | 'loaders' | 'configuration' | 'proxyDhcp'
+  >,
 ): Promise<RunningServer> {
   const request = {
     ...('state' in served ? { state: served.state } : { tree: served.tree }),
@@ -70,6 +73,26 @@ export async function startStatic(
 /** A time server on port 123. @param seconds since 1970, what it says; `silent`: it hears and never answers. */
 export async function startSntp(lan: Lan, seconds: number | 'silent'): Promise<RunningServer> {
   const child = lan.spawn(process.execPath, [script('./sntp-server.js'), LAN_ADDRESS, String(seconds)]);
+  await waitForOutput(child, 'stdout', /listening/);
+  return running(child);
+}
+
+/**
+ * An NBD server on `port` that comes and goes: it gives on to the one on port `onward`, and cuts the first `cuts` connections,
+ * each some milliseconds after its first read: the second one twice as long after it, and so on.
+ */
+export async function startCuttingRelay(
+  lan: Lan,
+  {
+    port,
+    onward,
+    cuts,
+    ms,
+  }: { readonly port: number; readonly onward: number; readonly cuts: number; readonly ms: number },
+): Promise<RunningServer> {
+  const child = lan.spawn(process.execPath, [
+    ...[script('./cutting-relay.js'), port, onward, cuts, ms].map(String),
+  ]);
   await waitForOutput(child, 'stdout', /listening/);
   return running(child);
 }
