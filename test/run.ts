@@ -61,11 +61,23 @@ async function suite(name: string, files: readonly string[], concurrency: number
     if (skip === undefined && todo === undefined) passed += 1;
     else if (!excused) faults.push(`skipped: ${test}`);
   });
-  stream.on('test:fail', ({ name: test }) => faults.push(`failed: ${test}`));
+  stream.on('test:fail', ({ name: test, file = '', details }) => {
+    const { failureType, cause } = details.error as Error & { failureType?: string };
+    // Of a suite that failed for its tests, those say why.
+    if (failureType === 'subtestsFailed') faults.push(`failed: ${test}`);
+    else faults.push(`failed: ${test} (${relative(dist, file)})\n${beginningOf(cause ?? details.error)}`);
+  });
   const report = stream.compose(new spec());
   report.pipe(process.stdout, { end: false });
   await new Promise((resolve) => report.on('end', resolve));
   return { name, passed, faults, seconds };
+}
+
+/** What an error says, shortened: the whole of it is far above, and a log that is cut keeps its end. */
+function beginningOf(error: unknown): string {
+  const lines = String(error instanceof Error ? error.stack : error).split('\n');
+  const shown = lines.length > 24 ? [...lines.slice(0, 16), '…', ...lines.slice(-7)] : lines;
+  return shown.map((line) => `      ${line.slice(0, 200)}`).join('\n');
 }
 
 /** Where to look first when the whole takes too long. Beside others each takes longer than alone. */
