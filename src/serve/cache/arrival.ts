@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { Refusal } from '../../errors/refusal.ts';
-import { explain } from '../../files/atomic-file.ts';
 import { writeFully } from '../../files/read-fully.ts';
 import { type ContentSource, openWanted, readWanted, type SourceContent, type Wanted } from './source.ts';
 import { Waiters } from './waiters.ts';
@@ -51,20 +50,12 @@ export class Arrival {
   #failure: unknown;
   #users = 1;
 
-  private constructor(wanted: Wanted, path: string, handle: FileHandle) {
+  /** @param handle of the file at `path`, which is empty; closed with the last user. */
+  constructor(wanted: Wanted, path: string, handle: FileHandle) {
     this.wanted = wanted;
     this.path = path;
     this.#handle = handle;
     this.#most = wanted.size > LARGE ? 2 * PIECE : Math.min(PIECE, wanted.size);
-  }
-
-  /** @param path of the file, which must not be there. @throws IoError */
-  static async begin(wanted: Wanted, path: string): Promise<Arrival> {
-    try {
-      return new Arrival(wanted, path, await open(path, 'wx+', 0o600));
-    } catch (error) {
-      throw explain(error, path);
-    }
   }
 
   /** It will never be whole. */
@@ -85,12 +76,8 @@ export class Arrival {
    */
   async fetch(source: ContentSource, hashing?: Hashing): Promise<void> {
     try {
-      const content = await openWanted(source, this.wanted);
-      try {
-        await this.#take(content, hashing);
-      } finally {
-        await content.close();
-      }
+      // A store that is silent for long keeps nobody from giving it up.
+      await Promise.race([this.#fetch(source, hashing), this.#failing()]);
     } catch (error) {
       this.fail(error);
       throw error;
@@ -152,6 +139,20 @@ export class Arrival {
   #forget(): void {
     clearTimeout(this.#linger);
     this.#recent.clear();
+  }
+
+  async #fetch(source: ContentSource, hashing: Hashing | undefined): Promise<void> {
+    const content = await openWanted(source, this.wanted);
+    try {
+      await this.#take(content, hashing);
+    } finally {
+      await content.close();
+    }
+  }
+
+  async #failing(): Promise<never> {
+    while (this.#failure === undefined) await this.#waiters.next();
+    throw this.#failure;
   }
 
   async #take(content: SourceContent, hashing: Hashing | undefined): Promise<void> {

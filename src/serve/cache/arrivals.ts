@@ -74,14 +74,15 @@ export class Arrivals {
     return coming;
   }
 
-  /** Reads of what comes end with a failure. */
+  /** Reads of what comes end with a failure; resolves when nothing of it is left. */
   async end(): Promise<void> {
     this.#ended = true;
-    for (const coming of [...this.#coming.values()])
-      await coming.then(
-        (one) => one?.arrival.fail(new IoError('The server is closing.', one.arrival.path, undefined)),
-        () => {},
-      );
+    const leaving = [...this.#coming.values()].map(async (coming) => {
+      const one = await coming;
+      one?.arrival.fail(new IoError('The server is closing.', one.arrival.path, undefined));
+      await one?.done;
+    });
+    await Promise.allSettled(leaving);
   }
 
   async #begin(file: PromisedFile): Promise<Coming | undefined> {
@@ -92,7 +93,7 @@ export class Arrivals {
     const held: Held = { bytes: 0, users: 1, drop: () => removeFile(path) };
     try {
       if (!(await folder.take(name, size, held))) return undefined;
-      const arrival = await Arrival.begin(file, path);
+      const arrival = new Arrival(file, path, await folder.create(name));
       const done = this.#arrived(file, arrival, name, held);
       // Those who read it as it comes learn of it by themselves.
       done.catch(() => {});

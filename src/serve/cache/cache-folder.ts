@@ -1,7 +1,19 @@
-import { lstat, mkdtemp, readdir, realpath, rm, stat, statfs, unlink } from 'node:fs/promises';
+import {
+  type FileHandle,
+  lstat,
+  mkdtemp,
+  open,
+  readdir,
+  realpath,
+  rename,
+  rm,
+  stat,
+  statfs,
+  unlink,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { cannotRead, isAbsent } from '../../errors/io.ts';
+import { cannotRead, IoError, isAbsent } from '../../errors/io.ts';
 import { UsageError } from '../../errors/usage.ts';
 import { explain } from '../../files/atomic-file.ts';
 import { takeLock } from '../../files/lock.ts';
@@ -36,6 +48,9 @@ export class CacheFolder {
   readonly #end: () => Promise<void>;
   /** The least recently used first. */
   readonly #held = new Map<string, Held>();
+  /** What is making an entry of the folder right now. */
+  readonly #making = new Set<Promise<unknown>>();
+  #ended = false;
 
   private constructor(path: string, most: number, end: () => Promise<void>) {
     this.path = path;
@@ -120,8 +135,14 @@ export class CacheFolder {
     return false;
   }
 
-  /** What was taken under one name goes on under another. */
-  rename(from: string, to: string, drop: Held['drop']): void {
+  /** A new file, to read and to write. @throws IoError, also where there is one, and once the folder has ended. */
+  create(name: string): Promise<FileHandle> {
+    return this.#make(name, (path) => open(path, 'wx+', 0o600));
+  }
+
+  /** A file, and what was taken for it, goes on under another name. @throws as `create`. */
+  async rename(from: string, to: string, drop: Held['drop']): Promise<void> {
+    await this.#make(to, (path) => rename(this.pathOf(from), path));
     const held = this.#held.get(from);
     if (!held) return;
     this.#held.delete(from);
@@ -137,8 +158,25 @@ export class CacheFolder {
     await held.drop();
   }
 
+  /** From here on nothing comes into it: it may be gone, or another process's. */
   async end(): Promise<void> {
+    this.#ended = true;
+    await Promise.allSettled(this.#making);
     await this.#end();
+  }
+
+  async #make<T>(name: string, make: (path: string) => Promise<T>): Promise<T> {
+    const path = this.pathOf(name);
+    if (this.#ended) throw new IoError('The server is closing.', path, undefined);
+    const making = make(path);
+    this.#making.add(making);
+    try {
+      return await making;
+    } catch (error) {
+      throw explain(error, path);
+    } finally {
+      this.#making.delete(making);
+    }
   }
 
   #giveBack(name: string, held: Held, bytes: number): void {

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { Refusal } from '../../errors/refusal.ts';
-import { explain } from '../../files/atomic-file.ts';
 import { writeFully } from '../../files/read-fully.ts';
 import { readInto } from '../../files/reading.ts';
 import type { PromisedFile } from '../../release/promised-file.ts';
@@ -70,6 +69,7 @@ export class CachedImage {
   /** Gives up what is here; what is being read ends first. */
   async end(): Promise<void> {
     await this.#closeContent();
+    await this.#opening?.catch(() => {});
     if (this.#handle) await this.#options.folder.drop(this.#name);
     const handle = this.#handle;
     this.#forget();
@@ -210,14 +210,14 @@ export class CachedImage {
     const { file, folder } = this.#options;
     const name = `.${file.sha256}-${randomBytes(8).toString('hex')}`;
     try {
-      const handle = await open(folder.pathOf(name), 'wx+', 0o600);
+      const handle = await folder.create(name);
       this.#name = name;
       this.#handle = handle;
       this.#held = this.#nothing();
       return handle;
     } catch (error) {
       this.#opening = undefined;
-      throw explain(error, folder.pathOf(name));
+      throw error;
     }
   }
 

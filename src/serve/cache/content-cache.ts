@@ -1,6 +1,5 @@
-import { type FileHandle, rename } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { Refusal } from '../../errors/refusal.ts';
-import { explain } from '../../files/atomic-file.ts';
 import { demandSameFile, identityOf, onlyRelinked } from '../../files/file-identity.ts';
 import { openRegular } from '../../files/measure.ts';
 import { reading } from '../../files/reading.ts';
@@ -338,10 +337,7 @@ export class ContentCache {
     return reading(path, undefined, async () => {
       const before = identityOf(await handle.stat({ bigint: true }));
       await this.#folder.drop(sha256);
-      await rename(this.#folder.pathOf(name), path).catch((error) => {
-        throw explain(error, path);
-      });
-      this.#folder.rename(name, sha256, () => this.#drop(sha256));
+      await this.#folder.rename(name, sha256, () => this.#drop(sha256));
       const identity = identityOf(await handle.stat({ bigint: true }));
       if (!onlyRelinked(before, identity)) demandSameFile(file.name, before, identity);
       const pinned = { path, name: file.name, size, sha256, identity };

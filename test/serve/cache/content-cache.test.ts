@@ -488,6 +488,22 @@ describe('a cache of what lies elsewhere', () => {
     assert.deepEqual(cache.warnings, []);
   });
 
+  it('ends while its store is silent, and leaves nothing of what was on its way', async () => {
+    const { source, cache, folder } = await opened();
+    const bytes = randomBytes(6 * MIB);
+    source.put(bytes);
+    const file = promised('rootfs', bytes);
+    const silent = gate();
+    source.gate = (position) => (position >= 4 * MIB ? silent.passed : Promise.resolve());
+    const open = await cache.open(file, 'whole');
+    await fill(open, Buffer.alloc(4 * MIB), 0, 4 * MIB);
+    await cache.end();
+    assert.deepEqual(await readdir(folder), ['lock']);
+    await assert.rejects(whole(open, bytes.length), { name: 'IoError', message: /The server is closing/ });
+    await assert.rejects(cache.open(promised('other', randomBytes(9)), 'whole'), { name: 'IoError' });
+    silent.open();
+  });
+
   it('has a temporary folder where none was named, and takes it away', async () => {
     const cache = await ContentCache.open({ source: new TestSource(), most: MIB, events: heard() });
     const before = new Set(await readdir(tmpdir()));
