@@ -93,6 +93,12 @@ export class BootOnce {
     return booted && !dismissed && arming.afterwards === 'local' ? { kind: 'local', arming } : undefined;
   }
 
+  /** Whether this very arming still waits for its machine. Rejects as the records do. */
+  async waits(mac: string, id: string): Promise<boolean> {
+    const kept = await this.#current(mac);
+    return kept?.arming.id === id && !kept.consumed;
+  }
+
   /**
    * Whether `answer` would say that a machine boots as usual, as far as that is known without waiting; false says nothing.
    */

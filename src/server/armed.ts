@@ -56,8 +56,8 @@ export interface Consumed {
 export class ArmedServing {
   readonly once: BootOnce;
   readonly #options: ArmedServingOptions;
-  /** By machine, what was said last of why it does not get what it is armed with. */
-  readonly #notServed = new Map<string, string>();
+  /** Machines that asked and did not get what they are armed with, and why, as it was said last. */
+  readonly #notServed = new Map<string, { readonly id: string; readonly why: string }>();
   /** Machines that were armed, or not done with it, when they asked last. */
   readonly #armed = new Set<string>();
   #waiting: Consumed[] = [];
@@ -67,6 +67,21 @@ export class ArmedServing {
     this.#options = options;
     const once = options.once ?? new ArmedBoots(options.records);
     this.once = new BootOnce(once, options.clock, (arming, consumption) => this.#tell(arming, consumption));
+  }
+
+  /** What an operator should know, one sentence each. */
+  get warnings(): readonly string[] {
+    const [first, ...others] = this.#notServed.values();
+    if (!first) return [];
+    const who =
+      others.length === 0 ? 'a machine that is armed' : `${others.length + 1} machines that are armed`;
+    return [`${who} booted as usual: ${first.why.replace(/\.$/, '')}`];
+  }
+
+  /** Looks whether those machines still wait for it. */
+  async look(): Promise<void> {
+    for (const [mac, { id }] of this.#notServed)
+      if (!(await this.once.waits(mac, id).catch(() => true))) this.#notServed.delete(mac);
   }
 
   /** Resolves when every consumption so far is in the log, or cannot be. */
@@ -111,7 +126,9 @@ export class ArmedServing {
       );
     }
     try {
-      return (await this.#script(arming, machine)) ?? (await usual.boot(machine, remote));
+      const script = await this.#script(arming, machine);
+      if (script) this.#notServed.delete(arming.mac);
+      return script ?? (await usual.boot(machine, remote));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       // What destroys is left out, and the machine boots as if nobody had armed it.
@@ -141,9 +158,9 @@ export class ArmedServing {
 
   /** Once for each reason: whoever asks for it in a loop fills no log. */
   #tellNotServed({ mac, id }: Arming, refusal: Refusal): void {
-    const said = `${id} ${refusal.message}`;
-    if (this.#notServed.get(mac) === said) return;
-    this.#notServed.set(mac, said);
+    const said = this.#notServed.get(mac);
+    if (said?.id === id && said.why === refusal.message) return;
+    this.#notServed.set(mac, { id, why: refusal.message });
     this.#options.log.error({ mac, id, ...refusal.toJSON() }, 'an armed script is not served');
   }
 

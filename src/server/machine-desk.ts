@@ -115,9 +115,10 @@ export class MachineDesk {
     return newest && 'matcher' in newest ? newest : undefined;
   }
 
-  /** Looks whether something was written since. */
+  /** Looks whether something was written, armed or disarmed since. */
   look(): void {
     this.#watch?.look();
+    void this.#armed?.look();
   }
 
   /** Looks at once. @returns why what is written does not count yet; undefined: it is signed. */
@@ -126,7 +127,7 @@ export class MachineDesk {
   }
 
   get warnings(): readonly string[] {
-    return this.#watch?.warnings ?? [];
+    return [...(this.#watch?.warnings ?? []), ...(this.#armed?.warnings ?? [])];
   }
 
   /** Resolves when nothing is under way any more. */

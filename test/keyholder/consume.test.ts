@@ -95,6 +95,11 @@ describe('an armed boot, where the state is not the server’s to write', () => 
     const { url, running } = await served(t, state, []);
     assert.equal(await booted(url), OLD);
     await running.until('err', /may not write to the state, and has no keyholder/);
+    // Where the doctor and the page have it from.
+    assert.match(
+      await (await fetch(`${url}/readyz`)).text(),
+      /^warning: a machine that is armed booted as usual: .*has no keyholder.*; start it with --keyholder$/m,
+    );
     assert.equal((await listArmed(state))[0]?.consumed, undefined);
     // Its end cannot be written down either, and keeps the machine from nothing.
     const { arming } = await client.arm({ ...facts, lasts: 1000 });

@@ -52,6 +52,9 @@ it('while the store is away machines get the usual, but those that were armed wh
   });
   // Armed with what is not offered here: it is said, and the machine boots as if nobody had armed it.
   assert.equal(await boot(MAC), usual);
+  assert.deepEqual(armed.warnings, [
+    `a machine that is armed booted as usual: debian/2026.11.01, which ${MAC} is armed with, is in no channel`,
+  ]);
   assert.equal(await boot(OTHER), usual);
   records.away = true;
   assert.equal(await boot(OTHER), usual);
@@ -61,4 +64,10 @@ it('while the store is away machines get the usual, but those that were armed wh
     'an armed script is not served',
     'nobody can tell who is armed: other machines get what they usually boot',
   ]);
+  await armed.look();
+  assert.equal(armed.warnings.length, 1);
+  records.away = false;
+  await armed.once.cancel(MAC);
+  await armed.look();
+  assert.deepEqual(armed.warnings, []);
 });
