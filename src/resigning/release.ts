@@ -55,7 +55,8 @@ export async function resignOne(
   } catch (error) {
     // Among them: nobody can tell where it came from. Were it fetched, we would put our name in another's place.
     if (!(error instanceof Refusal)) throw error;
-    return { row: rowOf(stored, { outcome: 'refused', refusal: error }), stopped: undefined };
+    const outcome = error.code === 'withdrawn' && !batch.named ? 'withdrawn' : 'refused';
+    return { row: rowOf(stored, { outcome, refusal: error }), stopped: undefined };
   }
   let standing: Standing | undefined;
   try {

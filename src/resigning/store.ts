@@ -70,6 +70,7 @@ async function run(request: ResignStoreRequest, dryRun: boolean): Promise<Resign
     signing: dryRun ? undefined : signing,
     snapshotKey,
     snapshotFolder: request.snapshotKey,
+    named: job.only !== undefined,
     change: { ...job, issued: Date.parse(job.issued), rsaBits: request.rsaBits },
   };
   if (!dryRun && releases.length > 0) {

@@ -19,12 +19,22 @@ import { restoreCommand } from './restore-command.ts';
 import type { WantedChange } from './rework.ts';
 import type { Standing, Trusted } from './standing.ts';
 
-/** What became of one release. `refused`: it was not touched, since what was asked for cannot be. */
+/**
+ * What became of one release. `refused`: it was not touched, since what was asked for cannot be. `withdrawn`: it was not,
+ * since it is out of use for good, and nobody asked for it by its name.
+ */
 export interface ResignRow {
   /** Its name until now. */
   readonly release: string;
   readonly origin: Origin;
-  readonly outcome: 'kept' | 'resigned' | 'countersigned' | 'quarantined' | 'refused' | 'restored';
+  readonly outcome:
+    | 'kept'
+    | 'resigned'
+    | 'countersigned'
+    | 'quarantined'
+    | 'refused'
+    | 'restored'
+    | 'withdrawn';
   /** The very keys that sealed it, or those that follow them; undefined where nobody could tell. */
   readonly key: 'same' | 'mapped' | undefined;
   /** In quarantine, and in service all the same: a channel names it, and its seals hold. */
@@ -54,6 +64,8 @@ export interface Batch {
   /** Undefined where there is no channel. */
   readonly snapshotKey: SnapshotKey | undefined;
   readonly snapshotFolder: string | undefined;
+  /** Its releases were asked for by their names. */
+  readonly named: boolean;
   readonly change: WantedChange;
 }
 

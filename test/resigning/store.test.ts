@@ -279,7 +279,7 @@ it('a record of provenance that somebody wrote into: the release is not touched'
   assert.deepEqual(snapshotOf(state), before);
 });
 
-it('a withdrawn release is signed by nobody again, and the others are', async () => {
+it('a withdrawn release is signed by nobody again, and the others are; that is no fault unless it was asked for', async () => {
   const state = fresh();
   await writeWithdrawal(state, {
     release: 'lab/2026.11.01',
@@ -291,7 +291,9 @@ it('a withdrawn release is signed by nobody again, and the others are', async ()
   const before = manifestOf(state, 'lab/2026.11.01');
   const { rows } = await resign(state);
   const row = rows.find(({ release }) => release === 'lab/2026.11.01');
-  assert.deepEqual([row?.outcome, row?.refusal?.code], ['refused', 'withdrawn']);
+  assert.deepEqual([row?.outcome, row?.refusal?.code], ['withdrawn', 'withdrawn']);
+  const { rows: asked } = await resign(state, { only: ['lab/2026.11.01'] });
+  assert.deepEqual([asked[0]?.outcome, asked[0]?.refusal?.code], ['refused', 'withdrawn']);
   assert.deepEqual(manifestOf(state, 'lab/2026.11.01'), before);
   assert.equal(rows.filter(({ outcome }) => outcome === 'resigned').length, rows.length - 2);
 });

@@ -223,7 +223,7 @@ function told({ terminal }: Context, { rows, left, stopped }: ResignedStore, dry
     );
   }
   const count = (wanted: ResignRow['outcome']) => rows.filter(({ outcome }) => outcome === wanted).length;
-  const summary = (['resigned', 'countersigned', 'kept', 'quarantined', 'refused'] as const)
+  const summary = (['resigned', 'countersigned', 'kept', 'withdrawn', 'quarantined', 'refused'] as const)
     .map((outcome) => [outcome, count(outcome)] as const)
     .filter(([, number]) => number > 0)
     .map(([outcome, number]) => `${number} ${outcome}`)
@@ -243,6 +243,7 @@ function told({ terminal }: Context, { rows, left, stopped }: ResignedStore, dry
 function outcomeCell({ outcome, held }: ResignRow): Cell {
   if (outcome === 'quarantined') return { text: held ? 'quarantined, held' : 'quarantined', style: 'bad' };
   if (outcome === 'refused') return { text: 'refused', style: 'bad' };
+  if (outcome === 'withdrawn') return { text: 'withdrawn', style: 'dim' };
   return { text: outcome, style: 'good' };
 }
 
