@@ -5,7 +5,6 @@ import { UsageError } from '../errors/usage.ts';
 import { statIfThere } from '../files/read-if-there.ts';
 import { readImage } from '../files/read-image.ts';
 import { readWhole } from '../files/reading.ts';
-import { decodeCertificate } from '../formats/asn1/x509.ts';
 import {
   decodeSignatureLists,
   type EfiSignature,
@@ -69,8 +68,7 @@ async function readEntries(path: string): Promise<readonly EfiSignature[]> {
   if (isSignatureLists(bytes)) return decodeOr(path, () => decodeSignatureLists(bytes));
   if (isAuthenticatedVariable(bytes))
     return decodeOr(path, () => decodeSignatureLists(decodeAuthenticatedVariable(bytes).content));
-  const certificates =
-    bytes[0] === 0x30 ? decodeOr(path, () => [decodeCertificate(bytes)]) : decodeCertificates(path, bytes);
+  const certificates = decodeCertificates(path, bytes);
   if (certificates.length === 0) {
     return decodeOr(path, () => {
       throw new Malformed('db', 'no certificate in it');

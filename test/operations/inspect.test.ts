@@ -44,6 +44,15 @@ describe('a file of each kind', () => {
     for (const [kind, bytes] of files) assert.equal((await of(bytes)).kind, kind);
   });
 
+  it('a digest is known by all of its digits: its first ones may look like DER, or like an archive', async () => {
+    for (const start of ['010', '080', '0a0', '070701', '0'.repeat(6)]) {
+      const digest = start.padEnd(64, 'e');
+      assert.equal((await of(Buffer.from(digest))).kind, 'root-hash', start);
+      assert.equal((await of(Buffer.from(`${digest}  vmlinuz\n`))).kind, 'checksums', start);
+      assert.equal((await of(Buffer.from(`${digest.padEnd(128, 'e')}  vmlinuz\n`))).kind, 'checksums', start);
+    }
+  });
+
   it('an initrd says what is in it, as GNU cpio lists it', async () => {
     const tree = await writeTree(join(folder, 'packed'), {
       'site/preseed.cfg': 'd-i',

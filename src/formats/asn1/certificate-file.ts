@@ -14,6 +14,14 @@ const OTHERS: readonly (readonly [label: RegExp, hint: string])[] = [
   [/^PGP /, 'that is OpenPGP, whose keys stand in keyrings'],
 ];
 
+/**
+ * Whether a file begins as one in DER does: a SEQUENCE of more than 127 bytes, as certificates, seals and keys of RSA are. Its
+ * tag is also the digit 0 of a text; such a length takes several bytes, and says so with a top bit, which no text has there.
+ */
+export function beginsAsDer(bytes: Uint8Array): boolean {
+  return bytes[0] === TAG.sequence && (bytes[1] ?? 0) >= 0x80;
+}
+
 /** What a file in DER holds that is no certificate, by what comes first in it: RFC 2315 §7, RFC 7292 §4. */
 function demandCertificate(bytes: Uint8Array): void {
   const first = bytes[2 + ((bytes[1] ?? 0) & 0x7f)];
@@ -33,8 +41,7 @@ function demandCertificate(bytes: Uint8Array): void {
 
 /** The certificates of a file, each in DER: PEM with whatever text around it, or one in DER. Throws `Malformed`. */
 export function certificateBlocks(bytes: Uint8Array): Uint8Array[] {
-  // Its tag is also the digit 0 of a text; its length takes several bytes, and says so with a top bit.
-  if (bytes[0] === TAG.sequence && (bytes[1] ?? 0) >= 0x80) {
+  if (beginsAsDer(bytes)) {
     demandCertificate(bytes);
     return [bytes];
   }

@@ -2,6 +2,8 @@ import { Malformed } from '../../errors/malformed.ts';
 import { Refusal } from '../../errors/refusal.ts';
 import { decodeArmor, decodePem } from '../../formats/asn1/armor.ts';
 import { readArmored } from '../../formats/asn1/armor-in-text.ts';
+import { beginsAsDer } from '../../formats/asn1/certificate-file.ts';
+import { TAG } from '../../formats/asn1/der.ts';
 import { type Certificate, decodeCertificate } from '../../formats/asn1/x509.ts';
 import { isSignatureLists } from '../../formats/efi/efi-signature-list.ts';
 import { isAuthenticatedVariable } from '../../formats/efi/efi-variable.ts';
@@ -40,7 +42,6 @@ export interface Read {
 const VERITY = 'verity\0\0';
 /** Bytes that tell what kind of kernel a file is. */
 const KERNEL_HEAD = 64 * 1024;
-const [SEQUENCE, OID] = [0x30, 0x06];
 
 /**
  * Says what bytes are, by their content alone, and what they say. Nothing is verified.
@@ -73,7 +74,7 @@ function known(
   size: number,
   others: readonly Certificate[],
 ): Recognised | undefined {
-  const start = Buffer.from(bytes.subarray(0, 32)).toString('latin1');
+  const start = Buffer.from(bytes.subarray(0, 160)).toString('latin1');
   const first = bytes[0] ?? 0;
   if (isPe(bytes)) return inspectImage(bytes);
   const kernel = kernelFacts(bytes.subarray(0, KERNEL_HEAD));
@@ -81,33 +82,26 @@ function known(
   if (isAuthenticatedVariable(bytes)) return inspectVariable(bytes);
   if (isSignatureLists(bytes)) return inspectSignatureLists(bytes);
   if (start.startsWith(VERITY)) return inspectSuperblock(bytes, size);
+  // Before what begins with digits of its own. A root hash has no line end, and a checksum follows its digest with a name.
+  if (/^[0-9a-f]{64}$/.test(start)) return inspectRootHash(start);
+  const checksums = inspectChecksums(bytes);
+  if (checksums) return checksums;
   if (start.startsWith('07070')) return isBundle(bytes) ? inspectBundle(bytes) : inspectInitrd(bytes);
   if (start.slice(8, 12) === 'KBXf') return inspectKeys(keysOf(name, bytes));
-  if (first === SEQUENCE && isDer(bytes)) return inspectDer(bytes, others);
+  if (beginsAsDer(bytes)) return inspectDer(bytes, others);
   if (first & 0x80) return inspectPackets(name, bytes);
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
-  // A root hash has no line end, and a checksum follows its digest with a name.
-  if (/^[0-9a-f]{64}$/.test(text)) return inspectRootHash(text);
   if (isImageRequest(bytes)) return { kind: 'request-index', facts: imageRequestFacts(bytes) };
   return (
     inspectRecord(bytes) ??
-    inspectChecksums(bytes) ??
     (/^-----BEGIN /m.test(text) ? inspectArmor(name, bytes, text, others) : undefined) ??
     inspectScript(bytes)
   );
 }
 
-/** "0" begins a SEQUENCE, and texts too: only the one has an element behind the length. */
-function isDer(bytes: Uint8Array): boolean {
-  const length = bytes[1] ?? 0;
-  const inner = bytes[length < 0x80 ? 2 : 2 + (length & 0x7f)];
-  return inner === SEQUENCE || inner === OID;
-}
-
 function inspectDer(bytes: Uint8Array, others: readonly Certificate[]): Recognised {
-  const length = bytes[1] ?? 0;
-  const inner = bytes[length < 0x80 ? 2 : 2 + (length & 0x7f)];
-  return inner === OID ? inspectCms(bytes, others) : inspectCertificates([decodeCertificate(bytes)]);
+  const inner = bytes[2 + ((bytes[1] ?? 0) & 0x7f)];
+  return inner === TAG.oid ? inspectCms(bytes, others) : inspectCertificates([decodeCertificate(bytes)]);
 }
 
 function inspectCertificates(certificates: readonly Certificate[]): Recognised {
