@@ -61,29 +61,43 @@ async function lostOf(target: string, { release, files, records }: VerifiedRelea
       path,
     });
   const missing = new Set<string>();
-  // The manifest, or a seal of it: that is over no other one, and tells which release this is where the manifest is gone.
-  let isNamed = false;
+  const same: string[] = [];
+  let other: string | undefined;
   for (const [path, bytes] of records) {
     const there = await readIfThere(join(target, path));
     if (there === undefined) {
       missing.add(path);
       continue;
     }
-    if (Buffer.compare(there, bytes) !== 0)
-      throw new Refusal(
-        'mixed-releases',
-        `${release} is published already, with another ${path}; a published release never changes.`,
-        { release, path },
-      );
-    isNamed ||= path === RECORD.manifest || path.startsWith(`${RECORD.manifest}.`);
+    if (Buffer.compare(there, bytes) === 0) same.push(path);
+    else other ??= path;
   }
-  if (!isNamed) throw lost(RECORD.manifest);
+  if (other !== undefined) throw another(release, other, same);
+  // The manifest, or a seal of it: that is over no other one, and tells which release this is where the manifest is gone.
+  const { manifest } = RECORD;
+  const isNamed = same.some((path) => path === manifest || path.startsWith(`${manifest}.`));
+  if (!isNamed) throw lost(manifest);
   for (const [path, { size }] of files) {
     const there = await lstatIfThere(join(target, path));
     if (!there) missing.add(path);
     else if (there.size !== size) throw lost(path);
   }
   return missing;
+}
+
+/** Why a record is not the one that was published: where a seal of that is among the `same`, it was changed on this disk. */
+function another(release: string, path: string, same: readonly string[]): Refusal {
+  return same.some((seal) => seal.startsWith(`${path}.`))
+    ? new Refusal(
+        'drifted',
+        `${release} is published already, and its ${path} was changed in the store; "bootseal state watch --once" puts that away, and the same command gives it back then.`,
+        { release, path },
+      )
+    : new Refusal(
+        'mixed-releases',
+        `${release} is published already, with another ${path}; a published release never changes.`,
+        { release, path },
+      );
 }
 
 /** Gives a release back what it lost, each file whole; all else stays as it is, under whoever reads it. */

@@ -220,6 +220,12 @@ describe('a scrub', () => {
       const kind = what === 'is gone' ? 'missing' : 'changed';
       spoil(object);
       if (what === 'is gone') spoil(manifest);
+      else
+        await assert.rejects(ship(join(folder, 'tree-2026.11.02'), state), {
+          code: 'drifted',
+          message:
+            /its release\.manifest was changed in the store; "bootseal state watch --once" puts that away/,
+        });
       for (const round of [1, 2]) {
         assert.deepEqual(
           told((await once(state)).findings),
