@@ -62,6 +62,7 @@ export class ArmedServing {
   readonly #armed = new Set<string>();
   #waiting: Consumed[] = [];
   #recording: Promise<void> = Promise.resolve();
+  #looking: Promise<void> | undefined;
 
   constructor(options: ArmedServingOptions) {
     this.#options = options;
@@ -78,14 +79,16 @@ export class ArmedServing {
     return [`${who} booted as usual: ${first.why.replace(/\.$/, '')}`];
   }
 
-  /** Looks whether those machines still wait for it. */
-  async look(): Promise<void> {
-    for (const [mac, { id }] of this.#notServed)
-      if (!(await this.once.waits(mac, id).catch(() => true))) this.#notServed.delete(mac);
+  /** Begins to look whether those machines still wait for it, unless the last look goes on. */
+  look(): void {
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = undefined;
+    });
   }
 
-  /** Resolves when every consumption so far is in the log, or cannot be. */
+  /** Resolves when no look goes on, and every consumption so far is in the log, or cannot be. */
   async settled(): Promise<void> {
+    await this.#looking;
     await this.#recording;
   }
 
@@ -154,6 +157,11 @@ export class ArmedServing {
       if (!(error instanceof IoError) || this.#armed.has(mac)) throw error;
       return undefined;
     }
+  }
+
+  async #look(): Promise<void> {
+    for (const [mac, { id }] of this.#notServed)
+      if (!(await this.once.waits(mac, id).catch(() => true))) this.#notServed.delete(mac);
   }
 
   /** Once for each reason: whoever asks for it in a loop fills no log. */

@@ -118,7 +118,7 @@ export class MachineDesk {
   /** Looks whether something was written, armed or disarmed since. */
   look(): void {
     this.#watch?.look();
-    void this.#armed?.look();
+    this.#armed?.look();
   }
 
   /** Looks at once. @returns why what is written does not count yet; undefined: it is signed. */

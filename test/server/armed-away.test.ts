@@ -64,10 +64,12 @@ it('while the store is away machines get the usual, but those that were armed wh
     'an armed script is not served',
     'nobody can tell who is armed: other machines get what they usually boot',
   ]);
-  await armed.look();
+  armed.look();
+  await armed.settled();
   assert.equal(armed.warnings.length, 1);
   records.away = false;
   await armed.once.cancel(MAC);
-  await armed.look();
+  armed.look();
+  await armed.settled();
   assert.deepEqual(armed.warnings, []);
 });
