@@ -1,7 +1,7 @@
 import { dirname } from 'node:path';
 import { Refusal } from '../errors/refusal.ts';
 import { bytesContent } from '../files/measure.ts';
-import type { FilePlace, Tree } from '../files/tree.ts';
+import type { Tree } from '../files/tree.ts';
 import type { Certificate } from '../formats/asn1/x509.ts';
 import { MAX_PE } from '../formats/efi/pe-write.ts';
 import { decodeManifest, type Manifest, type ManifestFile } from '../formats/records/manifest.ts';
@@ -34,9 +34,10 @@ import { RememberedFile } from './remembered-tree.ts';
 import { manifestNamedIn } from './script-lines.ts';
 import type { SecureBootAnchors } from './secure-boot-check.ts';
 import { thresholdCheck } from './threshold.ts';
+import { type Cells, type Column, rowOf, type ScriptRow, type TreeRow, withRefusal } from './tree-row.ts';
 import type { TrustRoots } from './trust-roots.ts';
 import { ukiCheck } from './uki-check.ts';
-import { type Examined, examine, type Finding, type Verified } from './verify.ts';
+import { examine } from './verify.ts';
 
 /** Bytes of a seal, a checksum file or a record; none is that long. */
 const MAX_RECORD = 1024 * 1024;
@@ -46,23 +47,6 @@ const MAX_COSIGNERS = 15;
 
 /** Files whose seals are read at the same time, where nothing else of them is: each costs a way to where they lie. */
 const AT_ONCE = 16;
-
-/** The columns of a tree's verdict. */
-export type Column = 'ipxe' | 'cms' | 'openpgp' | 'checksum' | 'manifest' | 'verity' | 'uefi';
-
-/** What became of one file of a sealed tree. */
-export interface TreeRow {
-  /** Relative to the tree. */
-  readonly path: string;
-  readonly role: ManifestFile['role'] | 'script' | 'manifest' | 'checksums' | 'loader';
-  readonly cells: Readonly<Partial<Record<Column, Finding>>>;
-  /** Undefined unless every cell is verified. */
-  readonly verified: Verified | undefined;
-  /** Where the file is on this machine, as it was when it was read; undefined where it is on none. */
-  readonly place: FilePlace | undefined;
-}
-
-type Cells<T> = Partial<Record<Column, T>>;
 
 /** What a judgement goes by, beside the trust roots. */
 export interface JudgingTerms {
@@ -82,12 +66,6 @@ export function idOf({ ca: [ca] }: Anchors): string {
 /** What every iPXE takes, whatever it was built with, and nothing that only iPXE takes for the same name. */
 function loaderRules(roots: readonly Certificate[], commonName: string | undefined): CmsRules {
   return { ...imgverifyRules(roots, commonName), complete: true, exactName: true };
-}
-
-/** A script's row, and the manifest it names. */
-export interface ScriptRow extends TreeRow {
-  /** Lower-case hex; undefined unless it is verified and names exactly one. */
-  readonly names: string | undefined;
 }
 
 /** Judges one file of a sealed tree after the other. */
@@ -380,38 +358,4 @@ export class ReleaseJudge {
       }
     });
   }
-}
-
-interface ExaminedFile extends Examined {
-  readonly place?: FilePlace | undefined;
-}
-
-async function rowOf(
-  path: string,
-  role: TreeRow['role'],
-  checks: Cells<Check>,
-  examined: () => Promise<ExaminedFile>,
-): Promise<TreeRow> {
-  const columns = Object.keys(checks) as Column[];
-  const cells: Cells<Finding> = {};
-  try {
-    const { findings, verified, place } = await examined();
-    for (const [index, finding] of findings.entries()) {
-      const column = columns[index];
-      if (column) cells[column] = finding;
-    }
-    return { path, role, cells, verified, place };
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    for (const column of columns) {
-      const { name: check = 'manifest', lost = error } = checks[column] ?? {};
-      cells[column] = { check, verified: false, refusal: lost };
-    }
-    return { path, role, cells, verified: undefined, place: undefined };
-  }
-}
-
-function withRefusal(row: TreeRow, refusal: Refusal): TreeRow {
-  const finding: Finding = { check: 'manifest', verified: false, refusal };
-  return { ...row, cells: { ...row.cells, manifest: finding }, verified: undefined };
 }

@@ -9,9 +9,10 @@ import { nextMoment } from './moments.ts';
 import type { Policy } from './policy.ts';
 import type { PolicyFile } from './policy-file.ts';
 import type { Promised } from './promise.ts';
-import { type JudgingTerms, ReleaseJudge, type TreeRow } from './release-judge.ts';
+import { type JudgingTerms, ReleaseJudge } from './release-judge.ts';
 import { rememberedTree } from './remembered-tree.ts';
 import { refusedLine } from './script-lines.ts';
+import type { TreeRow } from './tree-row.ts';
 import { idOf, type TrustRoots } from './trust-roots.ts';
 import { readUnanchoredSeals } from './unanchored-seals.ts';
 import {

@@ -7,7 +7,7 @@ import { describe, it } from 'node:test';
 import type { RefusalCode } from '../../src/errors/refusal.ts';
 import { readAnchorFolder } from '../../src/trust/anchor-folder.ts';
 import { NO_KEYRINGS } from '../../src/trust/anchors.ts';
-import type { Column } from '../../src/trust/release-judge.ts';
+import type { Column } from '../../src/trust/tree-row.ts';
 import type { Verdict } from '../../src/trust/verifier.ts';
 import { Verified } from '../../src/trust/verify.ts';
 import { temporaryFolder } from '../fixtures/folder.ts';

@@ -15,7 +15,7 @@ import { DirectReading } from './direct-reading.ts';
 import { Failures } from './failures.ts';
 import { ImageReading } from './image-reading.ts';
 import { judgeCached } from './judged-file.ts';
-import type { Lease } from './lease.ts';
+import { type Lease, leasedReading } from './lease.ts';
 import { inPatience, noRoom } from './patience.ts';
 import { type ContentSource, isUnreachable, openWanted } from './source.ts';
 
@@ -194,7 +194,8 @@ export class ContentCache {
     for (let tries = 1; ; tries += 1) {
       const lease = await inPatience(file, this.lease(file));
       try {
-        return this.#leased(file, lease, await fileResource(lease.file).open());
+        const open = await fileResource(lease.file).open();
+        return leasedReading(lease, open, (refusal) => this.#lose(file, refusal));
       } catch (error) {
         lease.release();
         if (!(error instanceof Refusal)) throw error;
@@ -202,24 +203,6 @@ export class ContentCache {
         if (tries > 1) throw error;
       }
     }
-  }
-
-  #leased(file: PromisedFile, lease: Lease, open: OpenResource): OpenResource {
-    return {
-      read: (buffer, position) => open.read(buffer, position),
-      check: async () => {
-        try {
-          await open.check();
-        } catch (error) {
-          if (error instanceof Refusal) await this.#lose(file, error);
-          throw error;
-        }
-      },
-      close: async () => {
-        lease.release();
-        await open.close();
-      },
-    };
   }
 
   async #openNothing(file: PromisedFile): Promise<OpenResource> {
