@@ -1,14 +1,15 @@
 import type { Dirent, Stats } from 'node:fs';
-import { type FileHandle, lstat, readdir, readlink, unlink } from 'node:fs/promises';
+import { lstat, readdir, readlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isAbsent } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { explain, TEMPORARY, type WriteOptions, type Written, writeInto } from './atomic-file.ts';
-import { demandSameFile, type FileIdentity, identityOf } from './file-identity.ts';
+import type { FileIdentity } from './file-identity.ts';
 import { type HeldFolder, holdBeneath } from './held-folder.ts';
 import { type MeasuredFile, type MeasureOptions, measureOpened, openRegular } from './measure.ts';
 import type { Question } from './measurer.ts';
-import { reading } from './reading.ts';
+import { readInto, reading } from './reading.ts';
+import { type OpenedFile, readUnchanged } from './unchanged.ts';
 
 /*
  * Files of a tree, by their path in it. A tree is hostile: its author may have put a link in the place of any folder
@@ -18,10 +19,7 @@ import { reading } from './reading.ts';
  */
 
 /** Opens a regular file for reading. The caller closes it. */
-export function openBeneath(
-  tree: string,
-  path: string,
-): Promise<{ handle: FileHandle; identity: FileIdentity }> {
+export function openBeneath(tree: string, path: string): Promise<OpenedFile> {
   return inFolderOf(tree, path, (folder, name) => openRegular(folder.at(name), join(tree, path)));
 }
 
@@ -46,7 +44,8 @@ export async function readBeneath(
   limit: number,
 ): Promise<{ bytes: Uint8Array; identity: FileIdentity }> {
   const name = join(tree, path);
-  const { handle, identity } = await openBeneath(tree, path);
+  const opened = await openBeneath(tree, path);
+  const { handle, identity } = opened;
   return reading(name, handle, async () => {
     if (identity.size > BigInt(limit)) {
       throw new Refusal('too-large', `${name} has ${identity.size} bytes, and ${limit} are allowed.`, {
@@ -54,9 +53,9 @@ export async function readBeneath(
         limit,
       });
     }
-    const bytes = await handle.readFile();
-    demandSameFile(name, identity, identityOf(await handle.stat({ bigint: true })));
-    return { bytes, identity };
+    const bytes = Buffer.alloc(Number(identity.size));
+    const read = await readUnchanged(opened, name, () => readInto(handle, bytes, 0));
+    return { bytes: bytes.subarray(0, read.value), identity: read.identity };
   });
 }
 

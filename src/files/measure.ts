@@ -4,10 +4,11 @@ import { availableParallelism } from 'node:os';
 import { codeOf } from '../errors/io.ts';
 import { Refusal } from '../errors/refusal.ts';
 import { unreadable } from '../errors/unreadable.ts';
-import { demandSameFile, type FileIdentity, identityOf } from './file-identity.ts';
+import { type FileIdentity, identityOf } from './file-identity.ts';
 import { hasIdleLane, startLanes, takeLane } from './lane.ts';
 import { type Answer, Measurer, type Question } from './measurer.ts';
 import { reading } from './reading.ts';
+import { type OpenedFile, readUnchanged } from './unchanged.ts';
 
 /** Answers to questions about content that was read once, and how long it was. */
 export interface Measured {
@@ -75,6 +76,7 @@ export function streamContent(body: AsyncIterable<Uint8Array>, what: string, lim
 }
 
 export interface MeasuredFile extends Measured {
+  /** What it was while it was read. */
   readonly identity: FileIdentity;
 }
 
@@ -120,12 +122,6 @@ export async function measureFile(
   return measureOpened(await openRegular(path), path, questions, options);
 }
 
-/** An open file, and what it was when it was opened. */
-export interface OpenedFile {
-  readonly handle: FileHandle;
-  readonly identity: FileIdentity;
-}
-
 /** The same of a file that is open, and closed at the end. @param what names it in messages. */
 export async function measureOpened(
   opened: OpenedFile,
@@ -133,31 +129,28 @@ export async function measureOpened(
   questions: readonly Question[],
   options: MeasureOptions = {},
 ): Promise<MeasuredFile> {
-  const { handle, identity } = opened;
-  return reading(what, handle, async () => ({
-    ...(await measureHandle(opened, what, questions, options)),
-    identity,
-  }));
+  return reading(what, opened.handle, () => measureHandle(opened, what, questions, options));
 }
 
 /** The same of a file that stays open. */
 export async function measureHandle(
-  { handle, identity }: OpenedFile,
+  opened: OpenedFile,
   what: string,
   questions: readonly Question[],
   options: MeasureOptions = {},
-): Promise<Measured> {
+): Promise<MeasuredFile> {
+  const { handle } = opened;
+  const size = Number(opened.identity.size);
   return reading(what, undefined, async () => {
-    const size = Number(identity.size);
-    const measured =
-      size <= (options.alone && !hasIdleLane() ? ALONE : SLOT)
-        ? await measureSmall(handle, size, questions, options)
-        : await measureLarge(readingOf(handle), size, questions, options);
-    if (measured.size !== size) {
+    const { value, identity } = await readUnchanged(opened, what, async () => {
+      const measured =
+        size <= (options.alone && !hasIdleLane() ? ALONE : SLOT)
+          ? await measureSmall(handle, size, questions, options)
+          : await measureLarge(readingOf(handle), size, questions, options);
+      if (measured.size === size) return measured;
       throw new Refusal('drifted', `${what} changed while it was being read (size differs).`, { path: what });
-    }
-    demandSameFile(what, identity, identityOf(await handle.stat({ bigint: true })));
-    return measured;
+    });
+    return { ...value, identity };
   });
 }
 

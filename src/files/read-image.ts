@@ -1,9 +1,8 @@
-import type { FileHandle } from 'node:fs/promises';
 import { Refusal } from '../errors/refusal.ts';
 import { MAX_PE } from '../formats/efi/pe-write.ts';
-import { demandSameFile, type FileIdentity, identityOf } from './file-identity.ts';
 import { openRegular } from './measure.ts';
-import { reading } from './reading.ts';
+import { readInto, reading } from './reading.ts';
+import { type OpenedFile, readUnchanged } from './unchanged.ts';
 
 /**
  * An EFI image, whole: firmware loads it so, and says no to what it has no memory for. Throws a `Refusal`: `absent`,
@@ -14,10 +13,8 @@ export async function readImage(path: string): Promise<Uint8Array> {
 }
 
 /** The same of a file that is open, and closed at the end. @param path for messages. */
-export function readOpenedImage(
-  { handle, identity }: { readonly handle: FileHandle; readonly identity: FileIdentity },
-  path: string,
-): Promise<Uint8Array> {
+export function readOpenedImage(opened: OpenedFile, path: string): Promise<Uint8Array> {
+  const { handle, identity } = opened;
   return reading(path, handle, async () => {
     if (identity.size > BigInt(MAX_PE)) {
       throw new Refusal(
@@ -28,8 +25,8 @@ export function readOpenedImage(
         },
       );
     }
-    const bytes = await handle.readFile();
-    demandSameFile(path, identity, identityOf(await handle.stat({ bigint: true })));
-    return bytes;
+    const bytes = Buffer.alloc(Number(identity.size));
+    const { value } = await readUnchanged(opened, path, () => readInto(handle, bytes, 0));
+    return bytes.subarray(0, value);
   });
 }

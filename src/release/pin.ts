@@ -26,6 +26,9 @@ export interface PinnedFile {
   readonly identity: FileIdentity;
 }
 
+/** How often one look has it hashed because somebody goes on linking it. */
+const TRIES = 5;
+
 const pins = new WeakMap<PinnedFile, Pin>();
 
 /** The pin of a verified file: one for all who serve it. */
@@ -42,7 +45,7 @@ export function pinOf(file: PinnedFile): Pin {
 export class Pin {
   readonly #file: PinnedFile;
   #identity: FileIdentity;
-  #renewal: Promise<void> | undefined;
+  #renewal: Promise<boolean> | undefined;
   #withdrawn: Refusal | undefined;
   /** The turn of the event loop in which it was found to be the same. */
   #sameIn: number | undefined;
@@ -60,12 +63,7 @@ export class Pin {
   /** Throws a `Refusal` (`drifted`) unless the open file is the one that was verified. */
   async demand(handle: FileHandle): Promise<void> {
     if (this.#withdrawn) throw this.#withdrawn;
-    let now = await this.#identityOf(handle);
-    if (onlyRelinked(this.#identity, now)) {
-      await this.#renewOnce();
-      now = await this.#identityOf(handle);
-    }
-    demandSameFile(this.#file.name, this.#identity, now);
+    await this.#demandSame(() => this.#identityOf(handle));
   }
 
   /**
@@ -113,9 +111,7 @@ export class Pin {
         throw cannotRead(name, error);
       }
     };
-    const now = await seen();
-    if (onlyRelinked(this.#identity, now)) await this.#renewOnce();
-    demandSameFile(name, this.#identity, await seen());
+    await this.#demandSame(seen);
   }
 
   /**
@@ -146,17 +142,29 @@ export class Pin {
     return reading(this.#file.name, undefined, async () => identityOf(await handle.stat({ bigint: true })));
   }
 
-  #renewOnce(): Promise<void> {
+  /** @param seen looks at it now. */
+  async #demandSame(seen: () => Promise<FileIdentity>): Promise<void> {
+    let now = await seen();
+    // It may be linked again while it is hashed: each time it is read and hashed anew, or it is not the same.
+    for (let tries = 0; tries < TRIES && onlyRelinked(this.#identity, now); tries += 1) {
+      if (!(await this.#renewOnce())) break;
+      now = await seen();
+    }
+    demandSameFile(this.#file.name, this.#identity, now);
+  }
+
+  #renewOnce(): Promise<boolean> {
     this.#renewal ??= this.#renew().finally(() => {
       this.#renewal = undefined;
     });
     return this.#renewal;
   }
 
-  async #renew(): Promise<void> {
+  /** False: whoever asked finds another identity than the one that is pinned, and refuses. */
+  async #renew(): Promise<boolean> {
     const { same, identity } = await this.#measure({});
-    // Whoever asked finds another identity than the one that is pinned, and refuses.
     if (same) this.#identity = identity;
+    return same;
   }
 
   async #measure(options: MeasureOptions): Promise<{ same: boolean; identity: FileIdentity }> {

@@ -35,11 +35,12 @@ export async function judgeCached(
   });
   if (!opened) return undefined;
   let sha256: string | undefined;
-  const { handle, identity } = opened;
-  const now = { ...pinned, identity };
+  const { handle } = opened;
+  let { identity } = opened;
   const arrived: Arrived = {
     async measure(questions) {
       const measured = await measureHandle(opened, name, questions);
+      identity = measured.identity;
       sha256 = sha256Of(questions, measured.answers);
       return measured;
     },
@@ -48,9 +49,9 @@ export async function judgeCached(
   try {
     if (fits) await arrived.measure([{ kind: 'digest', hash: 'sha256' }]);
     else await file.judge(arrived);
-    return { pinned: now, sha256, refusal: undefined };
+    return { pinned: { ...pinned, identity }, sha256, refusal: undefined };
   } catch (error) {
-    if (error instanceof Refusal) return { pinned: now, sha256, refusal: error };
+    if (error instanceof Refusal) return { pinned: { ...pinned, identity }, sha256, refusal: error };
     throw error;
   } finally {
     await handle.close().catch(() => {});

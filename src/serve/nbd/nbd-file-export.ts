@@ -121,6 +121,7 @@ export class FileExport {
     const { name, sha256 } = this.#file;
     const opened = { handle, identity: this.#identity };
     const generation = this.#generation;
+    let read = opened.identity;
     try {
       const measured = await measureHandle(opened, name, [{ kind: 'digest', hash: 'sha256' }]).catch(
         (error) => {
@@ -131,13 +132,16 @@ export class FileExport {
         },
       );
       if (measured === undefined) return;
+      read = measured.identity;
       const [digest] = measured.answers;
       if (!(digest instanceof Uint8Array) || Buffer.from(digest).toString('hex') !== sha256)
         throw new Refusal('drifted', `${name} was changed, and its times put back.`, { path: name });
     } catch (error) {
       throw this.#shutFor(error);
     }
-    if (generation === this.#generation) this.#doubtful = false;
+    if (generation !== this.#generation) return;
+    this.#identity = read;
+    this.#doubtful = false;
   }
 
   /**
