@@ -142,10 +142,10 @@ describe('whatever the kernel made of the command line', () => {
     ['watch-root', ['1:1', '2:2', '0'], ['busybox sleep 1', 'busybox stat -L -c %d:%i /proc/1/root']],
     [
       'keep-nbd',
-      ['192.0.2.1', '10809', 'arch/root', 'nbd0', 'nbd0', 'nbd2'],
+      ['192.0.2.1', '10809', 'arch/root', 'nbd0', 'nbd0', 'nbd2', '2048'],
       [
         'busybox sleep 1',
-        'busybox cat /sys/block/nbd0/size',
+        'busybox cat /sys/block/nbd2/size',
         /^nbd-client 192\.0\.2\.1 10809 \/dev\/nbd2 -N arch\/root /,
       ],
     ],
