@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { linkSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
@@ -98,4 +99,27 @@ it('begins with a snapshot that has ended, says so, and machines boot', async (t
   assert.equal(ready.status, 200);
   assert.match(await ready.text(), /warning: the snapshot of stable ended on 2026-11-08.*machines boot on/);
   assert.match(await text(`${server.url}/`), /the snapshot of stable ended on 2026-11-08/);
+});
+
+it('reads again what is linked elsewhere while it is read, and offers it', async (t) => {
+  const linked = new Set<string>();
+  const server = await serve({
+    state,
+    anchors,
+    clock: () => NOW,
+    httpPort: 0,
+    tftpPort: false,
+    nbdPort: false,
+    channel: 'stable',
+    // As a publisher does whose release has the same file.
+    onProgress: (path) => {
+      if (linked.has(path)) return;
+      linked.add(path);
+      linkSync(join(state, 'releases/arch/2026.11.01', path), join(folder, `link-${linked.size}`));
+    },
+  });
+  t.after(() => server.close(0));
+  assert.ok(linked.has(ROOTFS));
+  assert.equal(server.release, 'arch/2026.11.01');
+  assert.equal((await fetch(`${server.url}/releases/arch/2026.11.01/${ROOTFS}`)).status, 200);
 });
